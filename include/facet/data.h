@@ -1,0 +1,182 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "facet/export.h"
+
+namespace facet {
+
+/// A question asked of each image, and the answers in the order of the logits.
+struct Head {
+  std::string name;
+  std::vector<std::string> classes;
+  bool operator==(const Head&) const = default;
+};
+
+/// The label of an image that carries none for a head.
+inline constexpr std::int32_t no_label = -1;
+
+/// Pixels: 8-bit RGB, row by row, {height, width, 3}.
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> pixels;
+};
+
+/// Labelled images. Const members may be called from many threads at once.
+class FACET_EXPORT Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual std::int64_t size() const = 0;
+  virtual const std::vector<Head>& heads() const = 0;
+  /// Labels of image `index`, one a head: an index into its classes, or no_label.
+  virtual std::span<const std::int32_t> labels(std::int64_t index) const = 0;
+  /// Writes image `index` as 8-bit RGB of {size, size, 3}, resized as PIL's bilinear filter does (antialiased).
+  /// @throws Error naming the image (and its line in the manifest) when it can't be read.
+  virtual void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const = 0;
+  /// What to call image `index` in messages and predictions: for a manifest, the file as the CSV has it.
+  virtual std::string name(std::int64_t index) const = 0;
+};
+
+/// Images held in memory.
+class FACET_EXPORT MemoryDataset final : public Dataset {
+ public:
+  explicit MemoryDataset(std::vector<Head> heads);
+  /// @throws Error when the image's pixel count or a label is out of range.
+  void add(Image image, std::vector<std::int32_t> labels);
+
+  std::int64_t size() const override;
+  const std::vector<Head>& heads() const override;
+  std::span<const std::int32_t> labels(std::int64_t index) const override;
+  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
+  std::string name(std::int64_t index) const override;
+
+ private:
+  std::vector<Head> heads_;
+  std::vector<Image> images_;
+  std::vector<std::int32_t> labels_;
+};
+
+struct ManifestOptions {
+  std::filesystem::path root;      ///< folder that the `file` column is relative to; empty: the CSV's own
+  std::vector<std::string> heads;  ///< columns to learn; empty: all but `file` and `service_test`
+  std::map<std::string, std::vector<std::string>> classes;  ///< declared classes by head, in the order of the logits
+  std::vector<Head> expected;  ///< the heads of a model: columns and classes must fit them, in their order
+};
+
+/// A CSV with a `file` column and one column a head (FairFace's own files work as they are).
+///
+/// Classes of a head: those of `expected`; else the declared ones; else, where every value of the column belongs to
+/// FairFace's set for age, gender or race, all of that set in its canonical order; else the column's values, sorted.
+/// FairFace's aliases (70+ for "more than 70"; 9-Mar and 19-Oct, as a spreadsheet mangles 3-9 and 10-19) count as the
+/// class they stand for. Empty fields are no label.
+class FACET_EXPORT ManifestDataset final : public Dataset {
+ public:
+  /// @throws Error naming the file, its line, the value found and those allowed.
+  explicit ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options = {});
+  ~ManifestDataset() override;
+  ManifestDataset(ManifestDataset&&) noexcept;
+
+  std::int64_t size() const override;
+  const std::vector<Head>& heads() const override;
+  std::span<const std::int32_t> labels(std::int64_t index) const override;
+  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
+  std::string name(std::int64_t index) const override;
+
+  /// The image's file, with the root in front.
+  std::filesystem::path path(std::int64_t index) const;
+  /// The image's line in the CSV, from 1.
+  std::int64_t line(std::int64_t index) const;
+  /// What a user should know of how the file was read, a line each (mangled age bins).
+  const std::vector<std::string>& notes() const;
+
+  struct BadImage {
+    std::int64_t line;
+    std::string file;
+    std::string reason;
+  };
+  /// Decodes every image once, in parallel, and leaves out those that can't be read.
+  /// @param threads 0: all that the process may use.
+  /// @param progress called now and then with the number of images done, from one thread at a time.
+  std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Reads a JPEG file (baseline or progressive; grey, RGB, CMYK or YCCK; EXIF orientation honoured) as RGB.
+/// @param size the photograph is only needed at about size x size: one that is much larger is decoded at 1/2, 1/4 or 1/8
+///   (scaled DCT), never below `size`; 0: in full.
+/// @throws Error naming the file when it is missing, empty, truncated or not a JPEG.
+FACET_EXPORT Image read_jpeg(const std::filesystem::path& file, int size = 0);
+
+/// Resizes to {height, width, 3} = {size, size, 3} with PIL's antialiased bilinear filter.
+FACET_EXPORT void resize(const Image& image, int size, std::span<std::uint8_t> pixels);
+
+/// Images and labels of one step. Buffers are reused from batch to batch.
+struct Batch {
+  std::int64_t size = 0;                ///< images
+  std::vector<std::uint8_t> pixels;     ///< {size, height, width, 3}
+  std::vector<std::int32_t> labels;     ///< {heads, size}; no_label where an image carries none
+  std::vector<std::int64_t> indices;    ///< of the images in the data set
+};
+
+struct LoaderOptions {
+  std::int64_t batch = 64;
+  int size = 224;            ///< height and width of the images
+  int threads = 0;           ///< loader threads; 0: one
+  std::uint64_t seed = 0;
+  bool shuffle = true;       ///< the order is a function of (seed, epoch) alone
+  bool flip = true;          ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  bool drop_last = false;    ///< leave out the last, smaller batch of an epoch
+  int prefetch = 4;          ///< batches decoded ahead
+};
+
+/// Decodes batches ahead of the step that uses them, in a oneTBB arena of its own, with bounded memory. One thread calls
+/// the members; the data set must outlive the loader.
+class FACET_EXPORT Loader {
+ public:
+  Loader(const Dataset& dataset, const LoaderOptions& options);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  std::int64_t batches_per_epoch() const;
+  /// Starts an epoch at batch `first`, giving up what was decoded ahead.
+  void start_epoch(std::int64_t epoch, std::int64_t first = 0);
+  /// The next batch of the epoch, valid until the next call; null at its end.
+  /// @throws Error of the first image, in the order of the epoch, that can't be read.
+  const Batch* next();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The order of an epoch: a permutation of [0, count) that is a function of (seed, epoch) alone.
+FACET_EXPORT std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch);
+
+struct SyntheticOptions {
+  std::int64_t train = 2000;
+  std::int64_t validation = 500;
+  int size = 64;
+  std::uint64_t seed = 0;
+};
+
+/// Draws a labelled sample: folder/train.csv, folder/validation.csv and their JPEGs, with FairFace's columns and classes
+/// (9, 2 and 7). Abstract figures only. The same options give the same files.
+/// @param progress called now and then with the number of images written.
+/// @throws Error when the folder can't be written.
+FACET_EXPORT void write_synthetic_sample(const std::filesystem::path& folder, const SyntheticOptions& options,
+                                         const std::function<void(std::int64_t)>& progress = {});
+
+}  // namespace facet

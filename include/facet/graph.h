@@ -1,0 +1,129 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "facet/export.h"
+#include "facet/tensor_types.h"
+
+namespace facet {
+
+class Graph;
+class Op;
+
+/// An activation of a graph: a light handle, valid as long as its graph. Values are made by the op functions of ops.h.
+class FACET_EXPORT Value {
+ public:
+  Value() = default;
+
+  /// {channels, height, width} or {features}; without the batch.
+  const Shape& shape() const;
+  /// The first extent: channels of an image, features of a vector.
+  std::int64_t channels() const;
+  Graph& graph() const { return *graph_; }
+  int id() const { return id_; }
+
+ private:
+  friend class Graph;
+  Value(Graph* graph, int id) : graph_(graph), id_(id) {}
+
+  Graph* graph_ = nullptr;
+  int id_ = -1;
+};
+
+/// How a parameter starts out. Uniform draws are a function of (seed, the parameter's name, element): the same for any
+/// thread count and layout.
+struct Initializer {
+  enum class Kind : std::uint8_t { constant, uniform };
+  Kind kind = Kind::constant;
+  float value = 0;  ///< constant: the value; uniform: the draws are from [-value, value)
+
+  static Initializer zeros() { return {Kind::constant, 0.0F}; }
+  static Initializer ones() { return {Kind::constant, 1.0F}; }
+  static Initializer uniform(float bound) { return {Kind::uniform, bound}; }
+};
+
+/// A named tensor that outlives a step: a weight, or a statistic that is kept but not trained (PyTorch: a buffer).
+struct Parameter {
+  std::string name;  ///< dotted, in PyTorch's convention: block1.residual.0.conv1.weight
+  Shape shape;       ///< in PyTorch's order
+  Initializer initializer;
+  bool trainable = true;
+  DataType type = DataType::f32;  ///< f32, or s64 for num_batches_tracked
+};
+
+/// One op applied to values; its one output is the value of the same index.
+struct Node {
+  std::shared_ptr<const Op> op;  ///< null for the graph's input
+  std::string name;              ///< the scope's path and the op's own name: block1.conv
+  std::vector<int> inputs;       ///< values
+  std::vector<int> parameters;   ///< indices into Graph::parameters()
+  Shape shape;                   ///< of the output, without the batch
+};
+
+/// A classifier's output: logits of one question asked of each image.
+struct HeadOutput {
+  std::string name;
+  int logits = -1;  ///< value, of shape {classes}
+  int loss = -1;    ///< value, a scalar: the head's mean loss over the labelled images of the batch
+  int classes = 0;
+};
+
+/// A model as its paper would write it: ops applied to values, parameters named by scopes. A graph is a plain
+/// description: it holds no weights and no batch size. Not thread-safe while it is built; const use is.
+class FACET_EXPORT Graph {
+ public:
+  Graph();
+  ~Graph();
+  Graph(Graph&&) noexcept;
+  Graph& operator=(Graph&&) noexcept;
+
+  /// The image that the model looks at. Exactly one per graph.
+  /// @param shape {channels, height, width}; channels is 3 (RGB).
+  Value input(const Shape& shape);
+
+  /// Adds a node. For the op functions of ops.h; a model calls those.
+  /// @throws Error naming the op when the op's shape rule refuses the inputs' shapes.
+  Value apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
+              std::vector<int> parameters = {});
+
+  /// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.
+  /// @throws Error when the name exists already.
+  int add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
+                    DataType type = DataType::f32);
+
+  /// Declares `loss` (a scalar value computed from `logits`) as the loss of a head. The training loss is their sum.
+  void add_head(std::string_view name, Value logits, Value loss);
+
+  const std::vector<Node>& nodes() const;
+  const std::vector<Parameter>& parameters() const;
+  const std::vector<HeadOutput>& heads() const;
+  /// The input's shape: {channels, height, width}.
+  const Shape& input_shape() const;
+  /// Elements of all trainable parameters.
+  std::int64_t trainable_count() const;
+
+ private:
+  friend class Scope;
+  friend class Value;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// While it lives, names of its graph's nodes and parameters are prefixed by `name` and a dot.
+class FACET_EXPORT Scope {
+ public:
+  Scope(Graph& graph, std::string_view name);
+  Scope(Graph& graph, int index);
+  ~Scope();
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+
+ private:
+  Graph& graph_;
+  std::size_t length_;
+};
+
+}  // namespace facet

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "facet/data.h"
+#include "facet/export.h"
+#include "facet/graph.h"
+#include "facet/metrics.h"
+#include "facet/model_file.h"
+#include "facet/parameters.h"
+#include "facet/precision.h"
+
+namespace facet {
+
+struct InferenceOptions {
+  std::int64_t batch = 64;
+  PrecisionChoice precision = PrecisionChoice::f32;
+  int threads = 0;         ///< compute threads; 0: all cores that the process may use
+  int loader_threads = 0;  ///< decoding threads; 0: one
+};
+
+/// Answers of one head for one batch.
+struct HeadPrediction {
+  std::vector<float> logits;              ///< {images, classes}
+  std::vector<float> probabilities;       ///< {images, classes}
+  std::vector<std::int32_t> predicted;    ///< {images}: the class of the largest logit
+};
+
+/// A trained model that looks at images. One thread at a time uses a predictor; several predictors may work at once.
+class FACET_EXPORT Predictor {
+ public:
+  /// Of a model file of a model that build_model knows.
+  /// @throws Error naming the file and what is wrong with it.
+  explicit Predictor(const std::filesystem::path& model_file, const InferenceOptions& options = {});
+  /// Of a model of the caller's own, by its graph.
+  Predictor(const std::filesystem::path& model_file, const Graph& graph, const InferenceOptions& options = {});
+  ~Predictor();
+  Predictor(Predictor&&) noexcept;
+
+  const ModelInfo& info() const;
+
+  /// @param pixels 8-bit RGB {images, size, size, 3}; images is at most options.batch.
+  /// @return one entry a head, valid until the next call.
+  const std::vector<HeadPrediction>& predict(std::span<const std::uint8_t> pixels);
+
+  /// Resizes the image and answers for it alone.
+  const std::vector<HeadPrediction>& predict(const Image& image);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Looks at every image of a data set, in its order.
+/// @param each called after every batch with it and its predictions; may be empty.
+/// @throws Error when the data set's heads are not the model's.
+FACET_EXPORT std::vector<HeadResult> evaluate(
+    Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
+    const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {});
+
+}  // namespace facet

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "facet/data.h"
+#include "facet/export.h"
+#include "facet/parameters.h"
+
+namespace facet {
+
+/// What is subtracted from and divided into pixels / 255, by channel. Default: ImageNet's.
+struct Normalization {
+  std::array<float, 3> mean{0.485F, 0.456F, 0.406F};
+  std::array<float, 3> std{0.229F, 0.224F, 0.225F};
+  bool operator==(const Normalization&) const = default;
+};
+
+/// What must be known to use a model's weights.
+struct ModelInfo {
+  std::string model = "reference";  ///< a name that build_model knows, or what the caller calls a model of its own
+  int size = 224;                   ///< height and width of the input
+  std::vector<Head> heads;
+  Normalization normalization;
+};
+
+/// Writes a model file: safetensors with the weights under PyTorch's names in PyTorch's layouts and `info` in its metadata.
+/// Written whole or not at all.
+/// @throws Error naming the file and the system's reason.
+FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters);
+
+/// Reads what a model file says of itself. @throws Error naming the file and what is wrong with it.
+FACET_EXPORT ModelInfo read_model_info(const std::filesystem::path& file);
+
+/// Reads the weights of a model file into parameters of the same names and shapes.
+/// @throws Error naming the file and the first tensor that is missing, left over or of another shape.
+FACET_EXPORT void load_weights(const std::filesystem::path& file, Parameters& parameters);
+
+}  // namespace facet

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "facet/export.h"
+#include "facet/graph.h"
+
+namespace facet {
+
+/// The values of a graph's parameters: f32 masters that training, evaluation and prediction share. How they lie in memory
+/// is the programs' business; here they go in and out in PyTorch's order. Not thread-safe.
+class FACET_EXPORT Parameters {
+ public:
+  /// Initialised as the graph says; a function of the seed and the names alone.
+  Parameters(const Graph& graph, std::uint64_t seed);
+  ~Parameters();
+  Parameters(Parameters&&) noexcept;
+  Parameters& operator=(Parameters&&) noexcept;
+
+  const std::vector<Parameter>& list() const;
+  /// Index of a parameter. @throws Error when there is none of that name.
+  int find(std::string_view name) const;
+
+  /// Elements in PyTorch's order; s64 parameters are converted.
+  std::vector<float> get(int index) const;
+  /// @throws Error naming the parameter when the count is not its shape's.
+  void set(int index, const std::vector<float>& values);
+  std::int64_t get_counter(int index) const;
+  void set_counter(int index, std::int64_t value);
+
+  struct State;
+  State& state() { return *state_; }
+  const State& state() const { return *state_; }
+
+ private:
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace facet

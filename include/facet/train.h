@@ -1,0 +1,104 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "facet/data.h"
+#include "facet/export.h"
+#include "facet/graph.h"
+#include "facet/metrics.h"
+#include "facet/model_file.h"
+#include "facet/parameters.h"
+#include "facet/precision.h"
+
+namespace facet {
+
+struct TrainOptions {
+  std::int64_t epochs = 100;
+  std::int64_t batch = 64;
+  double learning_rate = 1e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  PrecisionChoice precision = PrecisionChoice::automatic;
+  int threads = 0;         ///< compute threads; 0: the cores that the process may use, less the loader's
+  int loader_threads = 0;  ///< decoding threads; 0: one
+  std::uint64_t seed = 0;
+  bool flip = true;
+  bool drop_last = false;
+  bool tune = true;             ///< time candidate primitives before the first step; otherwise oneDNN's defaults
+  std::filesystem::path out;    ///< the run's folder; empty: nothing is written
+  int keep = 0;                 ///< older checkpoints to keep, one an epoch, beside best and last
+  double checkpoint_minutes = 0;  ///< also save within an epoch, this often; 0: at its end only
+  bool resume = false;          ///< go on from the folder's last checkpoint, where there is one
+};
+
+/// What a step came to.
+struct StepResult {
+  std::int64_t epoch = 0;  ///< from 1
+  std::int64_t batch = 0;  ///< in the epoch, from 1
+  std::int64_t batches = 0;
+  std::int64_t images = 0;
+  double loss = 0;               ///< sum over the heads
+  std::vector<double> accuracy;  ///< of this epoch's images so far, by head
+  double images_per_s = 0;
+  double seconds_left = 0;  ///< of the epoch
+};
+
+/// What an epoch came to: one line of metrics.csv, one object of metrics.jsonl.
+struct EpochResult {
+  std::int64_t epoch = 0;  ///< from 1
+  double train_loss = 0;   ///< mean over the epoch's steps of the heads' summed losses
+  std::vector<double> train_accuracy;
+  double validation_loss = 0;             ///< sum of the heads' mean losses; absent without a validation set
+  std::vector<HeadResult> validation;     ///< by head; empty without a validation set
+  double learning_rate = 0;
+  double images_per_s = 0;  ///< of training
+  double seconds = 0;       ///< training and validation
+  bool best = false;        ///< the highest mean validation accuracy over the heads so far
+};
+
+/// Called by Trainer::run, on the thread that called it.
+struct TrainObserver {
+  std::function<void(const StepResult&)> step;
+  std::function<void(const EpochResult&)> epoch;
+  std::function<void(const std::string&)> note;  ///< one line that a user should know
+  /// Asked after every step; true: finish, save and return.
+  std::function<bool()> stop;
+};
+
+/// Trains a model. One thread uses a trainer; it neither prints nor installs signal handlers.
+///
+/// In options.out it writes checkpoints/last.safetensors with its optimiser's state (the run goes on from there, bit for bit), checkpoints/best.safetensors,
+/// metrics.csv, metrics.jsonl and choices.json (the primitives that tuning chose; a repeated or resumed run takes them).
+class FACET_EXPORT Trainer {
+ public:
+  /// @param info names the model and its heads for the checkpoints; info.heads must be the graph's and the data's.
+  /// @param validation may be null. The data sets must outlive the trainer.
+  /// @throws Error when heads don't match, bf16 is asked for and can't be had, memory doesn't suffice, or out holds a run
+  ///   and resume isn't set.
+  Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  /// The precision that is used, after `automatic` was decided.
+  Precision precision() const;
+  /// Bytes planned for a step's activations, gradients and scratch; parameters and optimiser included.
+  std::int64_t planned_bytes() const;
+  Parameters& parameters();
+
+  /// Trains to the last epoch. Returns false when observer.stop ended it early (everything is saved by then).
+  /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be read.
+  bool run(const TrainObserver& observer = {});
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace facet
