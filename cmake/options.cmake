@@ -1,0 +1,24 @@
+# What can be switched, and how our own code is compiled.
+
+option(BUILD_SHARED_LIBS "Build libfacet as a shared library" ON)
+option(FACET_BUILD_APPS "Build the facet program" ${PROJECT_IS_TOP_LEVEL})
+option(FACET_BUILD_BENCH "Build the bench executables" ${PROJECT_IS_TOP_LEVEL})
+option(FACET_WERROR "Treat warnings in facet's own code as errors" ${PROJECT_IS_TOP_LEVEL})
+set(FACET_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
+set(FACET_TEST_FACES "" CACHE PATH "Folder with real faces and their manifests train.csv and val.csv; empty: tests that need them are skipped")
+set(FACET_TEST_FAIRFACE "" CACHE PATH "Folder with FairFace's label files; empty: tests that need them are skipped")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+add_library(facet_options INTERFACE)
+target_compile_features(facet_options INTERFACE cxx_std_20)
+target_compile_options(facet_options INTERFACE -Wall -Wextra -Wshadow -Wpedantic -Wnon-virtual-dtor -Woverloaded-virtual)
+if(FACET_WERROR)
+  target_compile_options(facet_options INTERFACE -Werror)
+endif()
+if(FACET_SANITIZE)
+  target_compile_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE})
+endif()

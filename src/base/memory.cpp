@@ -1,0 +1,138 @@
+#include "base/memory.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "base/machine.h"
+#include "base/parallel.h"
+#include "facet/error.h"
+
+namespace facet::base {
+namespace {
+
+constexpr std::size_t page = 4096;
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
+
+/// What a buffer of `bytes` takes: whole huge pages once it fills one.
+std::size_t mapped_size(std::size_t bytes) { return round_up(bytes, bytes < huge_page ? page : huge_page); }
+
+double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+void check_room(std::size_t bytes) {
+  const auto available = static_cast<std::size_t>(std::max<std::int64_t>(available_memory(), 0));
+  if (bytes > available) {
+    throw Error(fmt::format("not enough memory: {:.1f} MiB more are needed, {:.1f} MiB are available to this process",
+                            mebibytes(bytes), mebibytes(available)));
+  }
+}
+
+/// `bytes` (whole pages) of address space, on a huge page's boundary where they fill one; null when the system refuses.
+std::byte* map(std::size_t bytes, int protection, int flags) {
+  const std::size_t slack = bytes < huge_page ? 0 : huge_page;
+  if (bytes > PTRDIFF_MAX - slack) {
+    return nullptr;
+  }
+  void* mapped = ::mmap(nullptr, bytes + slack, protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+  if (mapped == MAP_FAILED) {
+    return nullptr;
+  }
+  auto* start = static_cast<std::byte*>(mapped);
+  if (slack == 0) {
+    return start;
+  }
+  const std::size_t head = (huge_page - reinterpret_cast<std::uintptr_t>(start) % huge_page) % huge_page;
+  if (head > 0) {
+    ::munmap(start, head);
+  }
+  if (slack > head) {
+    ::munmap(start + head + bytes, slack - head);
+  }
+  return start + head;
+}
+
+void want_huge_pages(std::byte* data, std::size_t bytes) {
+  if (bytes >= huge_page) {
+    ::madvise(data, bytes, MADV_HUGEPAGE);  // advice: refused where the kernel has none
+  }
+}
+
+/// Faults fresh pages in, on all compute threads.
+void touch(std::byte* data, std::size_t bytes) {
+  parallel_for(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(huge_page),
+               [data](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t at = begin; at < end; at += static_cast<std::int64_t>(page)) {
+                   *static_cast<volatile std::byte*>(data + at) = std::byte{0};
+                 }
+               });
+}
+
+}  // namespace
+
+PageBuffer::PageBuffer(std::size_t bytes) : size_(bytes) {
+  if (bytes == 0) {
+    return;
+  }
+  check_room(bytes);
+  data_ = map(mapped_size(bytes), PROT_READ | PROT_WRITE, 0);
+  if (data_ == nullptr) {
+    throw Error(fmt::format("not enough memory: the system refuses {:.1f} MiB", mebibytes(bytes)));
+  }
+  want_huge_pages(data_, mapped_size(bytes));
+}
+
+PageBuffer::~PageBuffer() {
+  if (data_ != nullptr) {
+    ::munmap(data_, mapped_size(size_));
+  }
+}
+
+PageBuffer::PageBuffer(PageBuffer&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+// More than the machine's memory is never needed; less is taken where the process's address space is limited.
+Arena::Arena() {
+  const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
+  reserved_ = round_up(pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), huge_page);
+  while ((data_ = map(reserved_, PROT_NONE, MAP_NORESERVE)) == nullptr) {
+    if (reserved_ <= huge_page) {
+      throw Error("not enough memory: the system refuses to reserve any address space");
+    }
+    reserved_ = round_up(reserved_ / 2, huge_page);
+  }
+}
+
+Arena::~Arena() { ::munmap(data_, reserved_); }
+
+void Arena::grow(std::size_t bytes) {
+  if (bytes <= size_) {
+    return;
+  }
+  if (bytes > reserved_) {
+    throw Error(fmt::format("not enough memory: {:.1f} MiB are needed, {:.1f} MiB are there at most", mebibytes(bytes),
+                            mebibytes(reserved_)));
+  }
+  const std::size_t size = round_up(bytes, huge_page);
+  check_room(size - size_);
+  std::byte* fresh = data_ + size_;
+  if (::mprotect(fresh, size - size_, PROT_READ | PROT_WRITE) != 0) {
+    throw Error(fmt::format("not enough memory: the system refuses {:.1f} MiB", mebibytes(size - size_)));
+  }
+  want_huge_pages(fresh, size - size_);
+  touch(fresh, size - size_);
+  size_ = size;
+}
+
+}  // namespace facet::base

@@ -1,0 +1,169 @@
+#include "base/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+
+#if defined(FACET_THREADING_OPENMP)
+#include <omp.h>
+#elif defined(FACET_THREADING_TBB)
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
+#else
+#error "FACET_THREADING_OPENMP or FACET_THREADING_TBB must be defined: see cmake/threading.cmake"
+#endif
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+namespace facet::base {
+namespace {
+
+using Body = std::function<void(std::int64_t, std::int64_t)>;
+
+/// The floating-point control word of the calling thread; 0 where we know none.
+unsigned control() {
+#if defined(__SSE2__)
+  return _mm_getcsr();
+#else
+  return 0;
+#endif
+}
+
+void set_control([[maybe_unused]] unsigned value) {
+#if defined(__SSE2__)
+  _mm_setcsr(value);
+#endif
+}
+
+void flush_denormals() {
+  constexpr unsigned flush_to_zero = 0x8000;
+  constexpr unsigned denormals_are_zero = 0x0040;
+  set_control(control() | flush_to_zero | denormals_are_zero);
+}
+
+/// [0, count) in `pieces` pieces of whole grains, as even as they come; the last one ends at count.
+struct Split {
+  std::int64_t count;
+  std::int64_t grains;
+  std::int64_t grain;
+  std::int64_t pieces;
+
+  std::int64_t start(std::int64_t piece) const {
+    const std::int64_t each = grains / pieces;
+    const std::int64_t more = grains % pieces;  // the first pieces take one grain more
+    return piece == pieces ? count : (piece * each + std::min(piece, more)) * grain;
+  }
+};
+
+/// Keeps the first exception that a piece throws, to throw it again on the caller: none may leave a runtime's thread.
+class FirstException {
+ public:
+  void keep() noexcept {
+    if (!taken_.test_and_set()) {
+      exception_ = std::current_exception();
+    }
+  }
+  void rethrow() const {
+    if (exception_) {
+      std::rethrow_exception(exception_);
+    }
+  }
+
+ private:
+  std::atomic_flag taken_ = ATOMIC_FLAG_INIT;
+  std::exception_ptr exception_;
+};
+
+#if defined(FACET_THREADING_OPENMP)
+
+void run(const Split& split, const Body& body) {
+  FirstException first;
+  // The team is always the full one: libgomp ends and restarts threads when its size changes.
+#pragma omp parallel for schedule(static, 1)
+  for (std::int64_t piece = 0; piece < split.pieces; ++piece) {
+    try {
+      body(split.start(piece), split.start(piece + 1));
+    } catch (...) {
+      first.keep();
+    }
+  }
+  first.rethrow();
+}
+
+#else
+
+void run(const Split& split, const Body& body) {
+  // Bound to nothing, so that the workers take this thread's floating-point control and not the one of the arena's
+  // birth.
+  tbb::task_group_context context(tbb::task_group_context::isolated);
+  context.capture_fp_settings();
+  tbb::parallel_for(
+      tbb::blocked_range<std::int64_t>(0, split.pieces, 1),
+      [&](const tbb::blocked_range<std::int64_t>& pieces) {
+        for (std::int64_t piece = pieces.begin(); piece < pieces.end(); ++piece) {
+          body(split.start(piece), split.start(piece + 1));
+        }
+      },
+      tbb::static_partitioner(), context);
+}
+
+#endif
+
+}  // namespace
+
+void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
+  if (count <= 0) {
+    return;
+  }
+  grain = std::max<std::int64_t>(grain, 1);
+  const std::int64_t grains = count / grain + (count % grain != 0 ? 1 : 0);
+  const std::int64_t pieces = std::min<std::int64_t>(grains, compute_threads());
+  if (pieces <= 1) {
+    body(0, count);
+  } else {
+    run({count, grains, grain, pieces}, body);
+  }
+}
+
+#if defined(FACET_THREADING_OPENMP)
+
+int compute_threads() { return omp_get_max_threads(); }
+
+ComputeScope::ComputeScope(int threads) : threads_before_(omp_get_max_threads()), control_before_(control()) {
+  omp_set_num_threads(std::max(threads, 1));
+#pragma omp parallel
+  flush_denormals();
+}
+
+ComputeScope::~ComputeScope() {
+  omp_set_num_threads(threads_before_);
+  set_control(control_before_);
+}
+
+#else
+
+struct ComputeScope::Limit {
+  tbb::global_control control;
+};
+
+int compute_threads() {
+  const auto allowed = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
+  return std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
+}
+
+// oneDNN's own tasks flush denormals where the scope is opened before this thread's first TBB task: an arena keeps the
+// floating-point control of its birth.
+ComputeScope::ComputeScope(int threads) : threads_before_(0), control_before_(control()) {
+  flush_denormals();
+  limit_ = std::make_shared<Limit>(
+      Limit{{tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(threads, 1))}});
+}
+
+ComputeScope::~ComputeScope() { set_control(control_before_); }
+
+#endif
+
+}  // namespace facet::base

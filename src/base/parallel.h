@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace facet::base {
+
+/// Calls body(begin, end) on disjoint pieces of [0, count), on the threading runtime that the linked oneDNN uses. The
+/// split depends on count, grain and the number of threads alone: same threads, same pieces.
+/// Allocates nothing. An exception that a body throws is thrown again here, once all pieces have ended.
+/// @param grain pieces are multiples of it (but the last); a count of at most one grain runs on the caller.
+void parallel_for(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body);
+
+/// Threads that parallel_for and oneDNN use when called from this thread.
+int compute_threads();
+
+/// While it lives, compute issued by this thread uses `threads` threads and flushes denormals to zero, on all of them;
+/// at its end both are as before on the calling thread.
+class ComputeScope {
+ public:
+  explicit ComputeScope(int threads);
+  ~ComputeScope();
+  ComputeScope(const ComputeScope&) = delete;
+  ComputeScope& operator=(const ComputeScope&) = delete;
+
+ private:
+  struct Limit;  // of oneTBB's threads, where that is the runtime
+
+  int threads_before_;
+  unsigned control_before_;
+  std::shared_ptr<Limit> limit_;
+};
+
+}  // namespace facet::base

@@ -1,0 +1,100 @@
+#include "base/memory.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "base/machine.h"
+#include "base/machine_limits.h"
+#include "facet/error.h"
+
+using facet::base::Arena;
+using facet::base::PageBuffer;
+
+namespace {
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+bool is_zero(const std::byte* data, std::size_t bytes) {
+  return std::all_of(data, data + bytes, [](std::byte value) { return value == std::byte{0}; });
+}
+
+std::int64_t resident_memory() { return std::stoll(facet::base::field("/proc/self/status", "VmRSS")) * 1024; }
+
+/// More than this process may have, of which the system would still give address space.
+std::size_t too_much() { return static_cast<std::size_t>(facet::base::available_memory()) + 512 * mebibyte; }
+
+}  // namespace
+
+TEST_CASE("a page buffer is zeroed, aligned and writable to its last byte") {
+  for (const std::size_t bytes : {std::size_t{1}, std::size_t{4096}, 2 * mebibyte, 5 * mebibyte + 3}) {
+    const PageBuffer buffer(bytes);
+    CHECK(buffer.size() == bytes);
+    CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % (bytes < 2 * mebibyte ? 4096 : 2 * mebibyte) == 0);
+    CHECK(is_zero(buffer.data(), bytes));
+    std::memset(buffer.data(), 1, bytes);
+  }
+  CHECK(PageBuffer().data() == nullptr);
+  CHECK(PageBuffer(0).data() == nullptr);
+}
+
+TEST_CASE("a page buffer moves") {
+  PageBuffer first(100);
+  std::byte* data = first.data();
+  PageBuffer second(std::move(first));
+  CHECK(second.data() == data);
+  CHECK(second.size() == 100);
+  PageBuffer third(5000);
+  third = std::move(second);
+  CHECK(third.data() == data);
+  CHECK(third.size() == 100);
+}
+
+TEST_CASE("a page buffer that doesn't fit is an error that says how much was asked for") {
+  CHECK_THROWS_WITH_AS(PageBuffer{too_much()}, doctest::Contains("MiB more are needed"), facet::Error);
+  CHECK_THROWS_AS(PageBuffer(std::numeric_limits<std::size_t>::max()), facet::Error);
+}
+
+TEST_CASE("an arena grows in place") {
+  Arena arena;
+  CHECK(arena.size() == 0);
+  std::byte* data = arena.data();
+  arena.grow(1000);
+  CHECK(arena.size() >= 1000);
+  CHECK(is_zero(data, 1000));
+  std::memset(data, 7, 1000);
+  const std::size_t before = arena.size();
+  arena.grow(10);
+  CHECK(arena.size() == before);
+  arena.grow(9 * mebibyte);
+  CHECK(arena.size() >= 9 * mebibyte);
+  CHECK(arena.data() == data);
+  CHECK(data[999] == std::byte{7});
+  CHECK(is_zero(data + 1000, arena.size() - 1000));
+  std::memset(data, 7, arena.size());
+}
+
+TEST_CASE("an arena is touched as it grows, and only as far") {
+  Arena arena;
+  const std::int64_t before = resident_memory();
+  arena.grow(64 * mebibyte);
+  const std::int64_t taken = resident_memory() - before;
+  CHECK(taken >= static_cast<std::int64_t>(60 * mebibyte));
+  CHECK(taken <= static_cast<std::int64_t>(80 * mebibyte));
+}
+
+TEST_CASE("an arena that would outgrow the memory is an error, and stays as it is") {
+  Arena arena;
+  arena.grow(mebibyte);
+  const std::size_t before = arena.size();
+  arena.data()[0] = std::byte{9};
+  CHECK_THROWS_WITH_AS(arena.grow(too_much()), doctest::Contains("MiB"), facet::Error);
+  CHECK_THROWS_AS(arena.grow(std::numeric_limits<std::size_t>::max()), facet::Error);
+  CHECK(arena.size() == before);
+  CHECK(arena.data()[0] == std::byte{9});
+}

@@ -1,0 +1,118 @@
+#include "base/parallel.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+using facet::base::compute_threads;
+using facet::base::ComputeScope;
+using facet::base::parallel_for;
+
+namespace {
+
+using Pieces = std::vector<std::pair<std::int64_t, std::int64_t>>;
+
+Pieces pieces_of(std::int64_t count, std::int64_t grain) {
+  std::mutex mutex;
+  Pieces pieces;
+  parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+    const std::lock_guard lock(mutex);
+    pieces.emplace_back(begin, end);
+  });
+  std::sort(pieces.begin(), pieces.end());
+  return pieces;
+}
+
+/// Half the smallest normal number; 0 where denormals are flushed.
+float halved_smallest() {
+  volatile float smallest = std::numeric_limits<float>::min();
+  return smallest * 0.5F;
+}
+
+}  // namespace
+
+TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
+  for (const int threads : {1, 2, 3, 8}) {
+    const ComputeScope scope(threads);
+    CHECK(compute_threads() == threads);
+    for (const std::int64_t count : {0, 1, 7, 16, 17, 100, 1000}) {
+      for (const std::int64_t grain : {0, 1, 3, 16, 2000}) {
+        CAPTURE(threads);
+        CAPTURE(count);
+        CAPTURE(grain);
+        const Pieces pieces = pieces_of(count, grain);
+        CHECK(pieces.size() <= static_cast<std::size_t>(threads));
+        std::int64_t at = 0;
+        for (const auto& [begin, end] : pieces) {
+          CHECK(begin == at);
+          CHECK(end > begin);
+          CHECK((end == count || (end - begin) % std::max<std::int64_t>(grain, 1) == 0));
+          at = end;
+        }
+        CHECK(at == count);
+        CHECK(pieces_of(count, grain) == pieces);
+      }
+    }
+  }
+}
+
+TEST_CASE("the split is even: no piece has more than one grain over another") {
+  const ComputeScope scope(4);
+  CHECK(pieces_of(10, 1) == Pieces{{0, 3}, {3, 6}, {6, 8}, {8, 10}});
+  CHECK(pieces_of(10, 4) == Pieces{{0, 4}, {4, 8}, {8, 10}});
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  CHECK(pieces_of(most, most - 1).size() == 2);
+}
+
+TEST_CASE("a nested loop works on every index, too") {
+  const ComputeScope scope(3);
+  std::atomic<int> visits = 0;
+  parallel_for(6, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      parallel_for(5, 1, [&](std::int64_t from, std::int64_t to) { visits += static_cast<int>(to - from); });
+    }
+  });
+  CHECK(visits == 30);
+}
+
+TEST_CASE("an exception of a piece comes out on the caller") {
+  const ComputeScope scope(2);
+  for (const std::int64_t bad : {0, 99}) {
+    const auto body = [&](std::int64_t begin, std::int64_t end) {
+      if (begin <= bad && bad < end) {
+        throw std::runtime_error("bad");
+      }
+    };
+    CHECK_THROWS_WITH_AS(parallel_for(100, 1, body), "bad", std::runtime_error);
+  }
+}
+
+TEST_CASE("a scope flushes denormals on every thread, and restores the caller's state") {
+  const int threads_before = compute_threads();
+  REQUIRE(halved_smallest() > 0.0F);
+#if defined(__SSE2__)
+  for (const int threads : {2, 4}) {
+    const ComputeScope scope(threads);
+    CHECK(compute_threads() == threads);
+    std::vector<float> halves(static_cast<std::size_t>(threads), 1.0F);
+    std::vector<float> doubled(halves);
+    parallel_for(threads, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+        volatile float denormal = std::numeric_limits<float>::denorm_min();
+        halves[i] = halved_smallest();
+        doubled[i] = denormal * 0x1p100F;
+      }
+    });
+    CHECK(std::count(halves.begin(), halves.end(), 0.0F) == threads);
+    CHECK(std::count(doubled.begin(), doubled.end(), 0.0F) == threads);
+  }
+#endif
+  CHECK(halved_smallest() > 0.0F);
+  CHECK(compute_threads() == threads_before);
+}
