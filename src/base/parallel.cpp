@@ -145,8 +145,9 @@ ComputeScope::~ComputeScope() {
 
 #else
 
-struct ComputeScope::Limit {
-  tbb::global_control control;
+struct ComputeScope::Limit : tbb::global_control {
+  explicit Limit(int threads)
+      : global_control(max_allowed_parallelism, static_cast<std::size_t>(std::max(threads, 1))) {}
 };
 
 int compute_threads() {
@@ -158,8 +159,7 @@ int compute_threads() {
 // floating-point control of its birth.
 ComputeScope::ComputeScope(int threads) : threads_before_(0), control_before_(control()) {
   flush_denormals();
-  limit_ = std::make_shared<Limit>(
-      Limit{{tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(std::max(threads, 1))}});
+  limit_ = std::make_shared<Limit>(threads);
 }
 
 ComputeScope::~ComputeScope() { set_control(control_before_); }
