@@ -1,0 +1,29 @@
+# libfacet, its headers, and what find_package(facet) and pkg-config need.
+include(CMakePackageConfigHelpers)
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/facet)
+install(TARGETS facet EXPORT facetTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/facet DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT facetTargets NAMESPACE facet:: DESTINATION ${package_folder})
+
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/facetConfig.cmake.in ${PROJECT_BINARY_DIR}/facetConfig.cmake
+                              INSTALL_DESTINATION ${package_folder})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/facetConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/facetConfig.cmake ${PROJECT_BINARY_DIR}/facetConfigVersion.cmake
+              ${PROJECT_SOURCE_DIR}/cmake/dependencies.cmake DESTINATION ${package_folder})
+
+# A shared libfacet knows what it needs; a static one must tell.
+set(pc_requires "")
+set(pc_libraries "")
+if(NOT BUILD_SHARED_LIBS)
+  set(pc_requires "tbb fmt libhwy libturbojpeg")
+  set(pc_libraries "-ldnnl -lstdc++ -lm -pthread")
+  if(DNNL_CPU_RUNTIME STREQUAL "OMP")
+    string(PREPEND pc_libraries "${OpenMP_CXX_FLAGS} ")
+  endif()
+endif()
+# The prefix is found from the file's own place, so that an installed tree may be moved.
+file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/facet.pc.in ${PROJECT_BINARY_DIR}/facet.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/facet.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,0 +1,42 @@
+# What facet links, each through its own CMake package; Highway and TurboJPEG through pkg-config, or their CMake packages
+# where there is no pkg-config. (Debian's CMake package of libjpeg-turbo is an error where libjpeg's own files aren't there.)
+# Read by facet's build, and by facetConfig.cmake where the installed libfacet is static.
+
+include(CMakeFindDependencyMacro)
+
+macro(facet_find package)
+  if(CMAKE_FIND_PACKAGE_NAME STREQUAL "facet")
+    find_dependency(${package} ${ARGN})
+  else()
+    find_package(${package} ${ARGN} REQUIRED)
+  endif()
+endmacro()
+
+# facet_find_either(PACKAGE TARGET MODULE): TARGET from pkg-config's MODULE, else from PACKAGE's CMake files.
+macro(facet_find_either package target module)
+  if(NOT TARGET ${target})
+    find_package(PkgConfig QUIET)
+    if(PkgConfig_FOUND)
+      pkg_check_modules(facet_${module} QUIET IMPORTED_TARGET ${module})
+    endif()
+    if(facet_${module}_FOUND)
+      add_library(${target} INTERFACE IMPORTED)
+      set_target_properties(${target} PROPERTIES INTERFACE_LINK_LIBRARIES PkgConfig::facet_${module})
+    else()
+      facet_find(${package} CONFIG)
+    endif()
+  endif()
+endmacro()
+
+facet_find(dnnl CONFIG)
+if(dnnl_VERSION VERSION_LESS 2.6)
+  message(FATAL_ERROR "facet: oneDNN ${dnnl_VERSION} was found in ${dnnl_DIR}; 2.6 or newer is needed")
+endif()
+facet_find(TBB CONFIG)
+facet_find(fmt CONFIG)
+facet_find(Threads)
+facet_find_either(hwy hwy::hwy libhwy)
+facet_find_either(libjpeg-turbo libjpeg-turbo::turbojpeg libturbojpeg)
+if(DNNL_CPU_RUNTIME STREQUAL "OMP")
+  facet_find(OpenMP COMPONENTS CXX)
+endif()
