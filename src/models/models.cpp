@@ -1,0 +1,33 @@
+#include "facet/models.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <utility>
+
+#include "facet/error.h"
+
+namespace facet {
+
+namespace {
+
+using Builder = Graph (*)(const ModelOptions&);
+constexpr std::array<std::pair<std::string_view, Builder>, 1> models{{{"reference", &reference}}};
+
+}  // namespace
+
+Graph build_model(std::string_view name, const ModelOptions& options) {
+  for (const auto& [known, build] : models) {
+    if (known == name) return build(options);
+  }
+  throw Error(fmt::format("model '{}' found; allowed: {}", name, fmt::join(model_names(), ", ")));
+}
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, build] : models) names.emplace_back(name);
+  return names;
+}
+
+}  // namespace facet

@@ -1,0 +1,69 @@
+#include <fmt/format.h>
+
+#include "facet/error.h"
+#include "onednn/onednn.h"
+
+namespace facet::onednn {
+
+const dnnl::engine& engine() {
+  static const dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+std::string version() {
+  const dnnl_version_t* linked = dnnl_version();
+  return fmt::format("oneDNN {}.{}.{}", linked->major, linked->minor, linked->patch);
+}
+
+namespace {
+
+struct NamedIsa {
+  dnnl_cpu_isa_t isa;
+  const char* name;
+};
+
+constexpr NamedIsa known_isas[] = {
+    {dnnl_cpu_isa_sse41, "sse41"},
+    {dnnl_cpu_isa_avx, "avx"},
+    {dnnl_cpu_isa_avx2, "avx2"},
+    {dnnl_cpu_isa_avx2_vnni, "avx2_vnni"},
+    {dnnl_cpu_isa_avx512_core, "avx512_core"},
+    {dnnl_cpu_isa_avx512_core_vnni, "avx512_core_vnni"},
+    {dnnl_cpu_isa_avx512_core_bf16, "avx512_core_bf16"},
+    {dnnl_cpu_isa_avx512_core_amx, "avx512_core_amx"},
+};
+
+bool includes(dnnl_cpu_isa_t whole, dnnl_cpu_isa_t part) {
+  return (static_cast<unsigned>(whole) & static_cast<unsigned>(part)) == static_cast<unsigned>(part);
+}
+
+}  // namespace
+
+bool has_native_bf16() { return includes(dnnl_get_effective_cpu_isa(), dnnl_cpu_isa_avx512_core_bf16); }
+
+std::string instructions() {
+  const dnnl_cpu_isa_t effective = dnnl_get_effective_cpu_isa();
+  std::string best = "none";
+  for (const NamedIsa& known : known_isas) {
+    if (includes(effective, known.isa)) best = known.name;
+  }
+  return best;
+}
+
+void limit_instructions(const std::string& name) {
+  dnnl_cpu_isa_t isa{};
+  if (name == "avx2") {
+    isa = dnnl_cpu_isa_avx2;
+  } else if (name == "avx512") {
+    isa = dnnl_cpu_isa_avx512_core;
+  } else if (name == "avx512_bf16") {
+    isa = dnnl_cpu_isa_avx512_core_bf16;
+  } else {
+    throw Error(fmt::format("instruction set '{}' found; allowed: avx2, avx512, avx512_bf16", name));
+  }
+  if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
+    throw Error(fmt::format("oneDNN can't be limited to {} any more: it has been used already", name));
+  }
+}
+
+}  // namespace facet::onednn

@@ -1,0 +1,88 @@
+#include <array>
+
+#include "onednn/onednn.h"
+
+namespace facet::onednn {
+
+namespace {
+
+struct NamedTag {
+  Tag tag;
+  const char* name;
+};
+
+// Orders of activations that primitives pass on to each other.
+constexpr std::array<NamedTag, 5> image_tags{{{Tag::nchw, "nchw"},
+                                              {Tag::nhwc, "nhwc"},
+                                              {Tag::nChw16c, "nChw16c"},
+                                              {Tag::nChw8c, "nChw8c"},
+                                              {Tag::nChw4c, "nChw4c"}}};
+
+const NamedTag* find_tag(const Layout& layout) {
+  const Dims dims = dims_of(layout);
+  if (dims.size() != 4) return nullptr;
+  for (const NamedTag& candidate : image_tags) {
+    if (Layout(dims, type_of(layout), candidate.tag) == layout) return &candidate;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Layout plain(const Dims& dims, Type type) {
+  Dims strides(dims.size());
+  std::int64_t stride = 1;
+  for (std::size_t i = dims.size(); i-- > 0; stride *= dims[i]) strides[i] = stride;
+  return {dims, type, strides};
+}
+
+Layout any(const Dims& dims, Type type) { return {dims, type, Tag::any}; }
+Layout channels_last(const Dims& dims, Type type) { return {dims, type, Tag::nhwc}; }
+Layout tagged(const Dims& dims, Type type, Tag tag) { return {dims, type, tag}; }
+
+#if DNNL_VERSION_MAJOR >= 3
+Dims dims_of(const Layout& layout) { return layout.get_dims(); }
+Type type_of(const Layout& layout) { return layout.get_data_type(); }
+bool is_opaque(const Layout& layout) { return layout.get_format_kind() == dnnl::memory::format_kind::opaque; }
+
+std::optional<Dims> strides_of(const Layout& layout) {
+  if (is_opaque(layout) || layout.get_inner_nblks() != 0) return std::nullopt;
+  return layout.get_strides();
+}
+#else
+Dims dims_of(const Layout& layout) { return layout.dims(); }
+Type type_of(const Layout& layout) { return layout.data_type(); }
+bool is_opaque(const Layout& layout) {
+  return layout.data.format_kind != dnnl_blocked && layout.data.format_kind != dnnl_format_kind_any;
+}
+
+std::optional<Dims> strides_of(const Layout& layout) {
+  if (layout.data.format_kind != dnnl_blocked || layout.data.format_desc.blocking.inner_nblks != 0) return std::nullopt;
+  const auto& strides = layout.data.format_desc.blocking.strides;
+  return Dims(strides, strides + layout.data.ndims);
+}
+#endif
+
+std::optional<Layout> reshaped(const Layout& layout, const Dims& dims) {
+  const Layout result = layout.reshape(dims, true);
+  if (result.get_size() == 0) return std::nullopt;
+  return result;
+}
+
+std::string name_of(const Layout& layout) {
+  const NamedTag* found = find_tag(layout);
+  return found != nullptr ? found->name : "other";
+}
+
+Layout with_type(const Layout& layout, Type type) {
+  const NamedTag* found = find_tag(layout);
+  return found != nullptr ? Layout(dims_of(layout), type, found->tag) : plain(dims_of(layout), type);
+}
+
+Layout with_dims(const Layout& layout, const Dims& dims) {
+  const NamedTag* found = find_tag(layout);
+  return found != nullptr && dims.size() == 4 ? Layout(dims, type_of(layout), found->tag)
+                                              : plain(dims, type_of(layout));
+}
+
+}  // namespace facet::onednn

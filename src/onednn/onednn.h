@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "facet/tensor_types.h"
+
+/// The one room that knows oneDNN's two API generations (2.6 and 3.x): how descriptors are made, and what each lacks.
+namespace facet::onednn {
+
+/// Extents (with the batch), element type and order in memory of a tensor.
+using Layout = dnnl::memory::desc;
+using Dims = dnnl::memory::dims;
+using Type = dnnl::memory::data_type;
+using Tag = dnnl::memory::format_tag;
+
+/// The CPU.
+const dnnl::engine& engine();
+
+/// "oneDNN 2.6.3", of the library that is linked at run time.
+std::string version();
+
+// --- instruction sets ------------------------------------------------------------------------------------------------
+
+/// Whether the CPU, within the limit that was set, multiplies bf16 natively.
+bool has_native_bf16();
+/// Limits the instructions that oneDNN uses: "avx2", "avx512" or "avx512_bf16". To be called before the first primitive.
+/// @throws Error when oneDNN refuses.
+void limit_instructions(const std::string& name);
+/// What oneDNN may use: "avx2", "avx512_core", ... in oneDNN's words.
+std::string instructions();
+
+// --- layouts ---------------------------------------------------------------------------------------------------------
+
+/// Row by row, the last extent innermost.
+Layout plain(const Dims& dims, Type type);
+/// Left to the primitive to choose.
+Layout any(const Dims& dims, Type type);
+/// Of {batch, channels, height, width}: channels innermost.
+Layout channels_last(const Dims& dims, Type type);
+Layout tagged(const Dims& dims, Type type, Tag tag);
+
+Dims dims_of(const Layout& layout);
+Type type_of(const Layout& layout);
+/// The same bytes under other extents; nothing where the order doesn't allow it.
+std::optional<Layout> reshaped(const Layout& layout, const Dims& dims);
+/// Whether elements lie in an order that only the primitive knows (Winograd's weights).
+bool is_opaque(const Layout& layout);
+/// Elements' distances per dimension for a layout without blocks; nothing for a blocked or opaque one.
+std::optional<Dims> strides_of(const Layout& layout);
+/// "nchw", "nhwc", "nChw16c", ..., else "other".
+std::string name_of(const Layout& layout);
+/// The same order for another element type, of the orders that name_of knows; else plain.
+Layout with_type(const Layout& layout, Type type);
+/// The same order for other extents likewise.
+Layout with_dims(const Layout& layout, const Dims& dims);
+
+// --- primitive descriptors -------------------------------------------------------------------------------------------
+
+/// Scratch memory given by the caller; what else is set is the caller's.
+dnnl::primitive_attr attributes();
+/// Adds max(x, 0) to what the primitive does last.
+void append_relu(dnnl::post_ops& operations);
+
+/// A descriptor of P from the arguments that both generations take in one order. Throws dnnl::error where it can't be had.
+template <class P, class... Arguments>
+typename P::primitive_desc describe(const dnnl::primitive_attr& attr, const Arguments&... arguments) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename P::primitive_desc(engine(), arguments..., attr);
+#else
+  return typename P::primitive_desc(typename P::desc(arguments...), attr, engine());
+#endif
+}
+
+/// The same of a backward primitive, with its forward one.
+template <class P, class Forward, class... Arguments>
+typename P::primitive_desc describe_backward(const dnnl::primitive_attr& attr, const Forward& forward,
+                                             const Arguments&... arguments) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename P::primitive_desc(engine(), arguments..., forward, attr);
+#else
+  return typename P::primitive_desc(typename P::desc(arguments...), attr, engine(), forward);
+#endif
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+using PoolingForward = dnnl::pooling_forward;
+using PoolingBackward = dnnl::pooling_backward;
+#else
+using PoolingForward = dnnl::pooling_v2_forward;
+using PoolingBackward = dnnl::pooling_v2_backward;
+#endif
+
+/// Whether convolutions by Winograd's algorithm can be asked for (2.6 has them for f32 on AVX-512).
+bool has_winograd();
+dnnl::algorithm winograd();
+
+dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
+                                                                     bool fuse_relu);
+dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
+    const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
+    const dnnl::batch_normalization_forward::primitive_desc& forward);
+dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
+                                                      float beta);
+/// @param data the forward's dst (algorithms .._use_dst_for_bwd) or src.
+dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const Layout& diff,
+                                                        const Layout& data, float alpha, float beta,
+                                                        const dnnl::eltwise_forward::primitive_desc& forward);
+dnnl::sum::primitive_desc sum(const Layout& dst, const std::vector<Layout>& sources);
+dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources);
+dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to);
+
+/// Puts a tensor into another order or type of the same extents, now.
+void copy(const Layout& from, const void* source, const Layout& to, void* destination);
+
+// --- measuring -------------------------------------------------------------------------------------------------------
+
+/// An argument of a primitive: DNNL_ARG_... and how it lies.
+using Argument = std::pair<int, Layout>;
+
+/// Seconds that a primitive takes on memory of its own: the best of a few runs after a warm-up, given up early at twice
+/// `best`.
+double measure(const dnnl::primitive& primitive, const std::vector<Argument>& arguments, double best);
+
+}  // namespace facet::onednn

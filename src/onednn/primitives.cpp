@@ -1,0 +1,124 @@
+#include "onednn/onednn.h"
+
+namespace facet::onednn {
+
+namespace {
+
+using dnnl::normalization_flags;
+
+normalization_flags batch_norm_flags(bool training, bool fuse_relu) {
+  normalization_flags flags = normalization_flags::use_scale | normalization_flags::use_shift;
+  if (!training) flags |= normalization_flags::use_global_stats;
+  if (fuse_relu) flags |= normalization_flags::fuse_norm_relu;
+  return flags;
+}
+
+dnnl::prop_kind forward_kind(bool training) {
+  return training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+}
+
+}  // namespace
+
+dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attr;
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+
+void append_relu(dnnl::post_ops& operations) { operations.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0F, 0.0F); }
+
+bool has_winograd() { return false; }
+dnnl::algorithm winograd() { return dnnl::algorithm::convolution_direct; }
+
+dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
+                                                                     bool fuse_relu) {
+  return describe<dnnl::batch_normalization_forward>(attributes(), forward_kind(training), src, src, eps,
+                                                     batch_norm_flags(training, fuse_relu));
+}
+
+dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
+    const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
+    const dnnl::batch_normalization_forward::primitive_desc& forward) {
+  return describe_backward<dnnl::batch_normalization_backward>(attributes(), forward, dnnl::prop_kind::backward, diff_dst,
+                                                               diff_dst, src, eps, batch_norm_flags(true, fuse_relu));
+}
+
+dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
+                                                      float beta) {
+  return describe<dnnl::eltwise_forward>(attributes(), dnnl::prop_kind::forward_training, algorithm, data, data, alpha,
+                                         beta);
+}
+
+dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const Layout& diff,
+                                                        const Layout& data, float alpha, float beta,
+                                                        const dnnl::eltwise_forward::primitive_desc& forward) {
+  return describe_backward<dnnl::eltwise_backward>(attributes(), forward, algorithm, diff, diff, data, alpha, beta);
+}
+
+dnnl::sum::primitive_desc sum(const Layout& dst, const std::vector<Layout>& sources) {
+  return {engine(), dst, std::vector<float>(sources.size(), 1.0F), sources, attributes()};
+}
+
+dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources) {
+  return {engine(), dst, axis, sources, attributes()};
+}
+
+#else
+
+void append_relu(dnnl::post_ops& operations) {
+  operations.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+}
+
+bool has_winograd() { return true; }
+dnnl::algorithm winograd() { return dnnl::algorithm::convolution_winograd; }
+
+dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
+                                                                     bool fuse_relu) {
+  return describe<dnnl::batch_normalization_forward>(attributes(), forward_kind(training), src, eps,
+                                                     batch_norm_flags(training, fuse_relu));
+}
+
+dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
+    const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
+    const dnnl::batch_normalization_forward::primitive_desc& forward) {
+  return describe_backward<dnnl::batch_normalization_backward>(attributes(), forward, dnnl::prop_kind::backward, diff_dst,
+                                                               src, eps, batch_norm_flags(true, fuse_relu));
+}
+
+dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
+                                                      float beta) {
+  return describe<dnnl::eltwise_forward>(attributes(), dnnl::prop_kind::forward_training, algorithm, data, alpha, beta);
+}
+
+dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const Layout& diff,
+                                                        const Layout& data, float alpha, float beta,
+                                                        const dnnl::eltwise_forward::primitive_desc& forward) {
+  return describe_backward<dnnl::eltwise_backward>(attributes(), forward, algorithm, diff, data, alpha, beta);
+}
+
+dnnl::sum::primitive_desc sum(const Layout& dst, const std::vector<Layout>& sources) {
+  return {dst, std::vector<float>(sources.size(), 1.0F), sources, engine(), attributes()};
+}
+
+dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources) {
+  return {dst, axis, sources, engine(), attributes()};
+}
+
+#endif
+
+dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to) {
+  return {engine(), from, engine(), to, attributes()};
+}
+
+void copy(const Layout& from, const void* source, const Layout& to, void* destination) {
+  // A library's scratchpad: this isn't the steady state.
+  dnnl::memory input(from, engine(), const_cast<void*>(source));
+  dnnl::memory output(to, engine(), destination);
+  dnnl::stream stream(engine());
+  dnnl::reorder(input, output).execute(stream, input, output);
+  stream.wait();
+}
+
+}  // namespace facet::onednn

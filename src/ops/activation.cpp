@@ -1,0 +1,68 @@
+#include <memory>
+
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+#include "ops/relu.h"
+
+namespace facet {
+
+namespace {
+
+using lowering::Backward;
+using lowering::Lowering;
+using lowering::StepKind;
+using lowering::Tensor;
+
+/// An elementwise op whose gradient follows from its output.
+class Activation final : public lowering::LowerableOp {
+ public:
+  Activation(std::string_view kind, dnnl::algorithm algorithm, float alpha, float beta)
+      : kind_(kind), algorithm_(algorithm), alpha_(alpha), beta_(beta) {}
+
+  std::string_view kind() const override { return kind_; }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override { return inputs.at(0); }
+  double flops(const std::vector<Shape>&, const Shape& output) const override {
+    return static_cast<double>(element_count(output));
+  }
+
+  Backward lower(Lowering& l) const override {
+    const Tensor src = l.input(0);
+    const auto forward = onednn::eltwise_forward(algorithm_, src.layout, alpha_, beta_);
+    const Tensor dst = l.make_output(src.layout);
+    l.emit("forward", StepKind::elementwise, forward, dnnl::eltwise_forward(forward),
+           {{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}});
+    return [=, this](Lowering& back) {
+      if (!back.wants_gradient(0)) return;
+      const Tensor diff_dst = back.output_gradient(dst.layout);
+      const auto descriptor =
+          onednn::eltwise_backward(algorithm_, diff_dst.layout, dst.layout, alpha_, beta_, forward);
+      const Tensor diff_src = back.make(dst.layout);
+      back.emit("backward", StepKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
+                {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_SRC, diff_src}});
+      back.add_input_gradient(0, diff_src);
+    };
+  }
+
+ private:
+  std::string_view kind_;
+  dnnl::algorithm algorithm_;
+  float alpha_;
+  float beta_;
+};
+
+}  // namespace
+
+Value relu(Value x) {
+  return x.graph().apply(
+      std::make_shared<const Activation>("relu", dnnl::algorithm::eltwise_relu_use_dst_for_bwd, 0.0F, 0.0F), "relu", {x});
+}
+
+Value relu6(Value x) {
+  return x.graph().apply(
+      std::make_shared<const Activation>("relu6", dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd, 0.0F, 6.0F), "relu6",
+      {x});
+}
+
+bool is_relu(const Op& op) { return op.kind() == "relu"; }
+
+}  // namespace facet

@@ -1,0 +1,81 @@
+#include "ops/add.h"
+
+#include <fmt/format.h>
+
+#include "facet/error.h"
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+
+namespace facet {
+
+namespace {
+
+using lowering::Backward;
+using lowering::Lowering;
+using lowering::StepKind;
+using lowering::Tensor;
+
+constexpr auto relu_by_dst = dnnl::algorithm::eltwise_relu_use_dst_for_bwd;
+
+class Add final : public lowering::LowerableOp {
+ public:
+  explicit Add(bool relu) : relu_(relu) {}
+
+  std::string_view kind() const override { return relu_ ? "add+relu" : "add"; }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    if (inputs.at(0) != inputs.at(1)) {
+      throw Error(fmt::format("shapes {} and {} found; equal shapes needed", to_string(inputs[0]), to_string(inputs[1])));
+    }
+    return inputs[0];
+  }
+  double flops(const std::vector<Shape>&, const Shape& output) const override {
+    return static_cast<double>(element_count(output));
+  }
+  std::shared_ptr<const Op> with_relu() const { return relu_ ? nullptr : std::make_shared<const Add>(true); }
+
+  Backward lower(Lowering& l) const override {
+    const Tensor x = l.input(0);
+    const Tensor y = l.input(1, x.layout);
+    dnnl::primitive_attr attr = onednn::attributes();
+    if (relu_) {
+      dnnl::post_ops operations;
+      onednn::append_relu(operations);
+      attr.set_post_ops(operations);
+    }
+    const auto forward =
+        onednn::describe<dnnl::binary>(attr, dnnl::algorithm::binary_add, x.layout, y.layout, x.layout);
+    const Tensor dst = l.make_output(x.layout);
+    l.emit("forward", StepKind::elementwise, forward, dnnl::binary(forward),
+           {{DNNL_ARG_SRC_0, x}, {DNNL_ARG_SRC_1, y}, {DNNL_ARG_DST, dst}});
+    return [=, this](Lowering& back) {
+      const Tensor diff_dst = back.output_gradient(dst.layout);
+      const Tensor diff = relu_ ? emit_relu_backward(back, dst, diff_dst) : diff_dst;
+      for (const int input : {0, 1}) {
+        if (back.wants_gradient(input)) back.add_input_gradient(input, diff);
+      }
+    };
+  }
+
+ private:
+  static Tensor emit_relu_backward(Lowering& l, const Tensor& dst, const Tensor& diff_dst) {
+    const auto forward = onednn::eltwise_forward(relu_by_dst, dst.layout, 0.0F, 0.0F);
+    const auto descriptor = onednn::eltwise_backward(relu_by_dst, diff_dst.layout, dst.layout, 0.0F, 0.0F, forward);
+    const Tensor diff = l.make(dst.layout);
+    l.emit("backward", StepKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
+           {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_SRC, diff}});
+    return diff;
+  }
+
+  bool relu_;
+};
+
+}  // namespace
+
+Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const Add>(false), "add", {x, y}); }
+
+std::shared_ptr<const Op> with_relu_after_add(const Op& op) {
+  const auto* found = dynamic_cast<const Add*>(&op);
+  return found != nullptr ? found->with_relu() : nullptr;
+}
+
+}  // namespace facet

@@ -1,0 +1,33 @@
+#include <memory>
+
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+
+namespace facet {
+
+namespace {
+
+using lowering::Backward;
+using lowering::Lowering;
+
+/// Another shape of the same values. The tensor stays as it lies: a reader that wants vectors in order asks for them, and a
+/// linear layer needs none, for its weights follow the order of the image.
+class Flatten final : public lowering::LowerableOp {
+ public:
+  std::string_view kind() const override { return "flatten"; }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override { return {element_count(inputs.at(0))}; }
+  double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
+
+  Backward lower(Lowering& l) const override {
+    l.set_output(l.input(0));
+    return [](Lowering& back) {
+      if (back.wants_gradient(0)) back.add_input_gradient(0, back.output_gradient());
+    };
+  }
+};
+
+}  // namespace
+
+Value flatten(Value x) { return x.graph().apply(std::make_shared<const Flatten>(), "flatten", {x}); }
+
+}  // namespace facet

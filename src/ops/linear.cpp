@@ -1,0 +1,116 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+
+#include "facet/error.h"
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+
+namespace facet {
+
+namespace {
+
+using lowering::Backward;
+using lowering::Lowering;
+using lowering::StepKind;
+using lowering::Tensor;
+using onednn::Dims;
+using onednn::Layout;
+using onednn::Type;
+
+using Forward = dnnl::inner_product_forward;
+using BackwardData = dnnl::inner_product_backward_data;
+using BackwardWeights = dnnl::inner_product_backward_weights;
+
+class Linear final : public lowering::LowerableOp {
+ public:
+  explicit Linear(const LinearOptions& options) : o_(options) {}
+
+  std::string_view kind() const override { return "linear"; }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    if (inputs.at(0).size() != 1 || o_.features < 1) {
+      throw Error(fmt::format("input {} and {} output features found; a vector (flatten first) and at least 1 needed",
+                              to_string(inputs[0]), o_.features));
+    }
+    return {o_.features};
+  }
+  double flops(const std::vector<Shape>& inputs, const Shape& output) const override {
+    return static_cast<double>(output[0]) * (2.0 * static_cast<double>(inputs[0][0]) + (o_.bias ? 1 : 0));
+  }
+  bool has_weights() const override { return true; }
+
+  Backward lower(Lowering& l) const override {
+    // A flattened image is read as it lies: weights of {features, channels, height, width} are the same numbers.
+    const Tensor src = l.input(0);
+    Dims weight_dims = onednn::dims_of(src.layout);
+    weight_dims[0] = o_.features;
+    const Type type = l.activation_type();
+    const Layout weights = onednn::any(weight_dims, type);
+    const Layout bias = onednn::plain({o_.features}, Type::f32);
+    const Layout dst_layout = onednn::plain(l.output_dims(), type);
+    const auto attr = onednn::attributes();
+    const auto kind = l.training() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+    const auto forward = o_.bias ? onednn::describe<Forward>(attr, kind, src.layout, weights, bias, dst_layout)
+                                 : onednn::describe<Forward>(attr, kind, src.layout, weights, dst_layout);
+    const Tensor dst = l.make_output(forward.dst_desc());
+    std::vector<std::pair<int, Tensor>> arguments{
+        {DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, l.parameter(0, forward.weights_desc())}, {DNNL_ARG_DST, dst}};
+    if (o_.bias) arguments.emplace_back(DNNL_ARG_BIAS, l.parameter(1, forward.bias_desc()));
+    l.emit("forward", StepKind::linear, forward, Forward(forward), std::move(arguments));
+    return [=, this](Lowering& back) { emit_backward(back, forward, src, weights); };
+  }
+
+ private:
+  void emit_backward(Lowering& l, const Forward::primitive_desc& forward, const Tensor& src,
+                     const Layout& weights) const {
+    const auto attr = onednn::attributes();
+    const Tensor diff_dst = l.output_gradient(forward.dst_desc());
+    if (l.wants_gradient(0)) {
+      const auto descriptor =
+          onednn::describe_backward<BackwardData>(attr, forward, src.layout, weights, diff_dst.layout);
+      const Tensor diff_src = l.make(descriptor.diff_src_desc());
+      l.emit("backward_data", StepKind::linear, descriptor, BackwardData(descriptor),
+             {{DNNL_ARG_DIFF_DST, diff_dst},
+              {DNNL_ARG_WEIGHTS, l.parameter(0, descriptor.weights_desc())},
+              {DNNL_ARG_DIFF_SRC, diff_src}});
+      l.add_input_gradient(0, diff_src);
+    }
+    if (!l.wants_parameter_gradient(0)) return;
+    const Layout gradient = onednn::any(onednn::dims_of(weights), Type::f32);
+    const Layout bias = onednn::plain({o_.features}, Type::f32);
+    const auto descriptor =
+        o_.bias ? onednn::describe_backward<BackwardWeights>(attr, forward, src.layout, gradient, bias, diff_dst.layout)
+                : onednn::describe_backward<BackwardWeights>(attr, forward, src.layout, gradient, diff_dst.layout);
+    const Tensor diff_weights = l.make(descriptor.diff_weights_desc());
+    std::vector<std::pair<int, Tensor>> arguments{
+        {DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_WEIGHTS, diff_weights}};
+    Tensor diff_bias;
+    if (o_.bias) {
+      diff_bias = l.make(descriptor.diff_bias_desc());
+      arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
+    }
+    l.emit("backward_weights", StepKind::linear, descriptor, BackwardWeights(descriptor), std::move(arguments));
+    l.set_parameter_gradient(0, diff_weights);
+    if (o_.bias) l.set_parameter_gradient(1, diff_bias);
+  }
+
+  LinearOptions o_;
+};
+
+}  // namespace
+
+Value linear(Value x, const LinearOptions& options) {
+  Graph& graph = x.graph();
+  const std::int64_t inputs = x.channels();
+  const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs)));
+  const std::string& name = options.name;
+  std::vector<int> parameters{
+      graph.add_parameter(name + ".weight", {options.features, inputs}, Initializer::uniform(bound))};
+  if (options.bias) {
+    parameters.push_back(graph.add_parameter(name + ".bias", {options.features}, Initializer::uniform(bound)));
+  }
+  return graph.apply(std::make_shared<const Linear>(options), name, {x}, std::move(parameters));
+}
+
+}  // namespace facet

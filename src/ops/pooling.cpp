@@ -1,0 +1,114 @@
+#include <fmt/format.h>
+
+#include "facet/error.h"
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+#include "ops/shape_rules.h"
+
+namespace facet {
+
+namespace {
+
+/// A window and how it slides.
+struct PoolWindow {
+  std::int64_t height, width, stride, padding;
+};
+
+using lowering::Backward;
+using lowering::Lowering;
+using lowering::StepKind;
+using lowering::Tensor;
+using onednn::Dims;
+using onednn::PoolingBackward;
+using onednn::PoolingForward;
+
+/// Pooling by one of oneDNN's algorithms, which max, average and global average pooling share.
+class Pool final : public lowering::LowerableOp {
+ public:
+  Pool(std::string_view kind, dnnl::algorithm algorithm, const PoolWindow& window)
+      : kind_(kind), algorithm_(algorithm), w_(window) {}
+
+  std::string_view kind() const override { return kind_; }
+
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    const Shape& x = require_image(inputs.at(0));
+    if (w_.padding * 2 > std::min(w_.height, w_.width)) {
+      throw Error(fmt::format("padding {} found; at most half the kernel of {} needed", w_.padding, w_.height));
+    }
+    return {x[0], window_extent(x[1], w_.height, w_.stride, w_.padding),
+            window_extent(x[2], w_.width, w_.stride, w_.padding)};
+  }
+  double flops(const std::vector<Shape>&, const Shape& output) const override {
+    return static_cast<double>(element_count(output) * w_.height * w_.width);
+  }
+
+  Backward lower(Lowering& l) const override {
+    const Tensor src = l.input(0);
+    const Dims strides{w_.stride, w_.stride};
+    const Dims kernel{w_.height, w_.width};
+    const Dims dilation{0, 0};
+    const Dims before{w_.padding, w_.padding};
+    const Dims x = l.input_dims(0);
+    const Dims y = l.output_dims();
+    // What the rounded-down extent leaves over at the end is no padding.
+    const Dims after{(y[2] - 1) * w_.stride + w_.height - x[2] - w_.padding,
+                     (y[3] - 1) * w_.stride + w_.width - x[3] - w_.padding};
+    const auto kind = l.training() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
+    const auto forward = onednn::describe<PoolingForward>(onednn::attributes(), kind, algorithm_, src.layout,
+                                                          onednn::with_dims(src.layout, y), strides, kernel, dilation,
+                                                          before, after);
+    const Tensor dst = l.make_output(forward.dst_desc());
+    std::vector<std::pair<int, Tensor>> arguments{{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}};
+    Tensor workspace;
+    if (forward.workspace_desc().get_size() > 0) {
+      workspace = l.make(forward.workspace_desc());
+      arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
+    }
+    l.emit("forward", StepKind::pooling, forward, PoolingForward(forward), std::move(arguments));
+    return [=, this](Lowering& back) {
+      if (!back.wants_gradient(0)) return;
+      const auto backward = onednn::describe_backward<PoolingBackward>(onednn::attributes(), forward, algorithm_,
+                                                                       src.layout, dst.layout, strides, kernel,
+                                                                       dilation, before, after);
+      const Tensor diff_src = back.make(backward.diff_src_desc());
+      std::vector<std::pair<int, Tensor>> back_arguments{{DNNL_ARG_DIFF_DST, back.output_gradient(dst.layout)},
+                                                         {DNNL_ARG_DIFF_SRC, diff_src}};
+      if (workspace) back_arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
+      back.emit("backward", StepKind::pooling, backward, PoolingBackward(backward), std::move(back_arguments));
+      back.add_input_gradient(0, diff_src);
+    };
+  }
+
+ private:
+  std::string_view kind_;
+  dnnl::algorithm algorithm_;
+  PoolWindow w_;
+};
+
+PoolWindow window_of(const PoolOptions& o) {
+  return {o.kernel, o.kernel, o.stride > 0 ? o.stride : o.kernel, o.padding};
+}
+
+Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, const PoolWindow& window) {
+  return x.graph().apply(std::make_shared<const Pool>(kind, algorithm, window), kind, {x});
+}
+
+}  // namespace
+
+Value max_pool(Value x, const PoolOptions& options) {
+  return apply_pool(x, "max_pool", dnnl::algorithm::pooling_max, window_of(options));
+}
+
+Value average_pool(Value x, const PoolOptions& options) {
+  const auto algorithm = options.count_include_pad ? dnnl::algorithm::pooling_avg_include_padding
+                                                   : dnnl::algorithm::pooling_avg_exclude_padding;
+  return apply_pool(x, "average_pool", algorithm, window_of(options));
+}
+
+Value global_average_pool(Value x) {
+  const Shape& shape = require_image(x.shape());
+  return apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding,
+                    {shape[1], shape[2], 1, 0});
+}
+
+}  // namespace facet

@@ -1,0 +1,24 @@
+#include "ops/shape_rules.h"
+
+#include <fmt/format.h>
+
+#include "facet/error.h"
+
+namespace facet {
+
+const Shape& require_image(const Shape& shape) {
+  if (shape.size() != 3) throw Error(fmt::format("shape {} found; channels x height x width needed", to_string(shape)));
+  return shape;
+}
+
+std::int64_t window_extent(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+  if (kernel < 1 || stride < 1 || padding < 0) {
+    throw Error(fmt::format("kernel {}, stride {}, padding {} found; at least 1, 1 and 0 needed", kernel, stride, padding));
+  }
+  if (extent + 2 * padding < kernel) {
+    throw Error(fmt::format("a kernel of {} doesn't fit an extent of {} with padding {}", kernel, extent, padding));
+  }
+  return (extent + 2 * padding - kernel) / stride + 1;
+}
+
+}  // namespace facet

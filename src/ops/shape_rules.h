@@ -1,0 +1,15 @@
+#pragma once
+
+#include <vector>
+
+#include "facet/tensor_types.h"
+
+namespace facet {
+
+/// The shape, if it is {channels, height, width}. @throws Error otherwise.
+const Shape& require_image(const Shape& shape);
+
+/// Output extent of a sliding window, rounded down. @throws Error when the window doesn't fit or isn't one.
+std::int64_t window_extent(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding);
+
+}  // namespace facet

@@ -1,0 +1,39 @@
+#include "program/choices.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/atomic_file.h"
+#include "facet/error.h"
+
+namespace facet::program {
+
+Choices Choices::load(const std::filesystem::path& file, bool tune) {
+  Choices choices(tune);
+  std::ifstream in(file);
+  if (!in) throw Error(fmt::format("{}: can't be read", file.string()));
+  try {
+    const auto json = nlohmann::json::parse(in);
+    choices.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("{}: not a file of choices: {}", file.string(), error.what()));
+  }
+  return choices;
+}
+
+void Choices::save(const std::filesystem::path& file) const {
+  base::AtomicFile out(file);
+  out.write(nlohmann::json{{"choices", chosen_}}.dump(1) + "\n");
+  out.commit();
+}
+
+std::string Choices::find(const std::string& key) const {
+  const auto found = chosen_.find(key);
+  return found != chosen_.end() ? found->second : std::string();
+}
+
+void Choices::record(const std::string& key, const std::string& candidate) { chosen_[key] = candidate; }
+
+}  // namespace facet::program

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+namespace facet::program {
+
+/// Which candidate primitives run an op: by a key that names op, shapes and types, the candidate's name. What is not yet
+/// chosen is measured and recorded, or, untuned, left to oneDNN's default (and recorded likewise).
+class Choices {
+ public:
+  explicit Choices(bool tune) : tune_(tune) {}
+  /// @throws Error naming the file when it isn't one of ours.
+  static Choices load(const std::filesystem::path& file, bool tune);
+  /// Written whole or not at all.
+  void save(const std::filesystem::path& file) const;
+
+  bool tune() const { return tune_; }
+  /// Empty when nothing was chosen for the key.
+  std::string find(const std::string& key) const;
+  void record(const std::string& key, const std::string& candidate);
+  const std::map<std::string, std::string>& all() const { return chosen_; }
+
+ private:
+  bool tune_;
+  std::map<std::string, std::string> chosen_;
+};
+
+}  // namespace facet::program

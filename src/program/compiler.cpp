@@ -1,0 +1,382 @@
+#include "program/compiler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/parallel.h"
+#include "facet/error.h"
+
+namespace facet::program {
+
+using lowering::LowerableOp;
+using lowering::RunState;
+using lowering::Step;
+using lowering::Tensor;
+using onednn::Dims;
+using onednn::Layout;
+using onednn::Type;
+
+Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices)
+    : graph_(graph), parameters_(parameters), options_(options), choices_(choices), nodes_(fuse(graph)) {
+  const std::size_t count = nodes_.nodes.size();
+  values_.resize(count);
+  gradients_.resize(count);
+  backward_.resize(count);
+  needs_gradient_.resize(count, false);
+  for (std::size_t i = 0; i < count && training(); ++i) {
+    const Node& node = nodes_.nodes[i];
+    const bool by_input = std::any_of(node.inputs.begin(), node.inputs.end(), [&](int v) { return needs_gradient_[v]; });
+    const bool by_parameter = std::any_of(node.parameters.begin(), node.parameters.end(),
+                                          [&](int p) { return parameters_.list[p].trainable; });
+    needs_gradient_[i] = by_input || by_parameter;
+  }
+  out_.logits.resize(graph.heads().size());
+  out_.probabilities.resize(graph.heads().size());
+}
+
+Compiled Compiler::compile() {
+  if (options_.mode == Mode::training) parameters_.require_slots(options_.optimizer->slot_names());
+  lower_forward();
+  if (training()) lower_backward();
+  if (options_.mode == Mode::training) parameters_.layout_fixed = true;
+  place_prepared_parameters();
+  return std::move(out_);
+}
+
+void Compiler::lower_forward() {
+  for (node_ = 0; node_ < static_cast<int>(nodes_.nodes.size()); ++node_) {
+    const Node& node = current();
+    if (node.op == nullptr || nodes_.gone[node_]) continue;
+    const auto* op = dynamic_cast<const LowerableOp*>(node.op.get());
+    if (op == nullptr) throw Error(fmt::format("{} ({}): no op that can be computed", node.name, node.op->kind()));
+    try {
+      backward_[node_] = op->lower(*this);
+    } catch (const dnnl::error& error) {
+      throw Error(fmt::format("{} ({}): {} can't do this in {}: {}", node.name, node.op->kind(), onednn::version(),
+                              to_string(options_.precision), error.what()));
+    }
+  }
+}
+
+void Compiler::lower_backward() {
+  for (node_ = static_cast<int>(nodes_.nodes.size()) - 1; node_ >= 0; --node_) {
+    const bool is_loss = head() >= 0;
+    if (!backward_[node_] || !needs_gradient_[node_] || (!is_loss && gradients_[node_].empty())) continue;
+    try {
+      backward_[node_](*this);
+    } catch (const dnnl::error& error) {
+      throw Error(fmt::format("{} ({}), backward: {} can't do this in {}: {}", current().name, current().op->kind(),
+                              onednn::version(), to_string(options_.precision), error.what()));
+    }
+  }
+}
+
+// --- facts -----------------------------------------------------------------------------------------------------------
+
+Type Compiler::activation_type() const { return options_.precision == Precision::bf16 ? Type::bf16 : Type::f32; }
+
+int Compiler::input_count() const { return static_cast<int>(current().inputs.size()); }
+
+Dims Compiler::dims_of_value(int value) const {
+  Dims dims{options_.batch};
+  const Shape& shape = nodes_.nodes[value].shape;
+  dims.insert(dims.end(), shape.begin(), shape.end());
+  return dims;
+}
+
+Dims Compiler::input_dims(int input) const { return dims_of_value(current().inputs.at(input)); }
+Dims Compiler::output_dims() const { return dims_of_value(node_); }
+
+int Compiler::head() const {
+  const auto& heads = graph_.heads();
+  const auto found = std::find_if(heads.begin(), heads.end(), [&](const HeadOutput& h) { return h.loss == node_; });
+  return found == heads.end() ? -1 : static_cast<int>(found - heads.begin());
+}
+
+int Compiler::choose(const std::string& key, const std::vector<std::string>& candidates,
+                     const std::function<double(int, double)>& seconds) {
+  const std::string full = fmt::format("{} {} {} threads {}", key, to_string(options_.precision),
+                                       training() ? "training" : "inference", base::compute_threads());
+  const std::string recorded = choices_.find(full);
+  const auto found = std::find(candidates.begin(), candidates.end(), recorded);
+  if (found != candidates.end()) return static_cast<int>(found - candidates.begin());
+  int chosen = 0;
+  if (choices_.tune() && candidates.size() > 1) {
+    double best = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
+      const double measured = seconds(i, best);
+      if (measured < best) {
+        best = measured;
+        chosen = i;
+      }
+    }
+  }
+  choices_.record(full, candidates[chosen]);
+  return chosen;
+}
+
+// --- values ----------------------------------------------------------------------------------------------------------
+
+std::optional<Layout> Compiler::input_layout(int input) const {
+  const Tensor& tensor = values_[current().inputs.at(input)];
+  if (!tensor) return std::nullopt;
+  return tensor.layout;
+}
+
+Tensor Compiler::value(int value) {
+  if (!values_[value] && nodes_.nodes[value].op == nullptr) {
+    values_[value] = emit_input(onednn::channels_last(dims_of_value(value), activation_type()));
+  }
+  return values_[value];
+}
+
+Tensor Compiler::input(int input) { return value(current().inputs.at(input)); }
+
+Tensor Compiler::input(int input, const Layout& wanted) {
+  const int v = current().inputs.at(input);
+  if (!values_[v] && nodes_.nodes[v].op == nullptr && onednn::strides_of(wanted)) values_[v] = emit_input(wanted);
+  return convert(value(v), wanted);
+}
+
+Tensor Compiler::emit_input(const Layout& wanted) {
+  const Tensor tensor = make(wanted);
+  const Dims dims = onednn::dims_of(wanted);
+  const Dims strides = *onednn::strides_of(wanted);
+  const kernels::PixelStrides pixel_strides{strides[0], strides[1], strides[2], strides[3]};
+  const bool bf16 = onednn::type_of(wanted) == Type::bf16;
+  Step step{.name = "input", .kind = lowering::StepKind::input, .implementation = "facet", .operands = {tensor},
+            .arguments = {}, .primitive = {},
+            .kernel = [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
+              kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
+                                       bf16 ? nullptr : static_cast<float*>(operands[0]),
+                                       bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
+            }};
+  out_.steps.push_back(std::move(step));
+  return tensor;
+}
+
+Tensor Compiler::make_output(const Layout& layout) { return values_[node_] = make(layout); }
+void Compiler::set_output(const Tensor& tensor) { values_[node_] = tensor; }
+
+Tensor Compiler::convert(const Tensor& tensor, const Layout& wanted) {
+  if (tensor.layout == wanted) return tensor;
+  const Dims from = onednn::dims_of(tensor.layout);
+  const Dims to = onednn::dims_of(wanted);
+  if (from == to) return convert_order(tensor, wanted);
+  // Another shape of the same values: they pass through their logical order.
+  const Tensor plain = convert_order(tensor, onednn::plain(from, onednn::type_of(tensor.layout)));
+  return convert_order({plain.buffer, onednn::plain(to, onednn::type_of(tensor.layout))}, wanted);
+}
+
+Tensor Compiler::convert_order(const Tensor& tensor, const Layout& wanted) {
+  if (tensor.layout == wanted) return tensor;
+  for (const Tensor& other : converted_[tensor.buffer]) {
+    if (other.layout == wanted) return other;
+  }
+  const Tensor result = make(wanted);
+  out_.steps.push_back(reorder_step(current().name + ".reorder", tensor, result));
+  converted_[tensor.buffer].push_back(result);
+  return result;
+}
+
+// --- parameters ------------------------------------------------------------------------------------------------------
+
+Tensor Compiler::parameter(int parameter, const Layout& wanted) {
+  const int index = current().parameters.at(parameter);
+  for (const PreparedParameter& other : prepared_) {
+    if (other.parameter == index && other.tensor.layout == wanted) return other.tensor;
+  }
+  const bool once = !training();
+  const Tensor tensor = once ? make_held(wanted) : make(wanted);
+  std::vector<Step>& steps = once ? out_.prologue : out_.steps;
+  prepared_.push_back({index, tensor, steps.size()});
+  Step placeholder;
+  placeholder.name = parameters_.list[index].name + ".reorder";
+  placeholder.kind = lowering::StepKind::reorder;
+  steps.push_back(std::move(placeholder));
+  return tensor;
+}
+
+Tensor Compiler::statistic(int parameter) {
+  const int index = current().parameters.at(parameter);
+  const StoredParameter& stored = parameters_.stored[index];
+  Buffer buffer;
+  buffer.bytes = stored.master.size();
+  buffer.place = Buffer::Place::fixed;
+  buffer.address = stored.master.data();
+  out_.buffers.push_back(buffer);
+  return {static_cast<int>(out_.buffers.size()) - 1, stored.layout};
+}
+
+void Compiler::place_prepared_parameters() {
+  for (const PreparedParameter& prepared : prepared_) {
+    const StoredParameter& stored = parameters_.stored[prepared.parameter];
+    Step& step = (training() ? out_.steps : out_.prologue)[prepared.step];
+    Buffer& target = out_.buffers[prepared.tensor.buffer];
+    if (stored.layout == prepared.tensor.layout) {
+      target.place = Buffer::Place::fixed;
+      target.address = stored.master.data();
+      continue;
+    }
+    const Dims dims = onednn::dims_of(prepared.tensor.layout);
+    const Layout from = onednn::dims_of(stored.layout) == dims ? stored.layout : onednn::plain(dims, Type::f32);
+    Buffer source;
+    source.bytes = stored.master.size();
+    source.place = Buffer::Place::fixed;
+    source.address = stored.master.data();
+    out_.buffers.push_back(source);
+    step = reorder_step(std::move(step.name), {static_cast<int>(out_.buffers.size()) - 1, from}, prepared.tensor);
+  }
+  const auto is_placeholder = [](const Step& step) { return !step.kernel && !step.primitive; };
+  std::erase_if(out_.prologue, is_placeholder);
+  std::erase_if(out_.steps, is_placeholder);
+}
+
+// --- gradients -------------------------------------------------------------------------------------------------------
+
+bool Compiler::wants_gradient(int input) const { return needs_gradient_[current().inputs.at(input)]; }
+
+bool Compiler::wants_parameter_gradient(int parameter) const {
+  return training() && parameters_.list[current().parameters.at(parameter)].trainable;
+}
+
+Tensor Compiler::output_gradient() { return gradient_of(node_); }
+Tensor Compiler::output_gradient(const Layout& wanted) { return convert(gradient_of(node_), wanted); }
+
+void Compiler::add_input_gradient(int input, const Tensor& gradient) {
+  gradients_[current().inputs.at(input)].push_back(gradient);
+}
+
+Tensor Compiler::gradient_of(int value) {
+  std::vector<Tensor>& given = gradients_[value];
+  if (given.size() > 1) {
+    const Layout layout = values_[value].layout;
+    std::vector<Layout> layouts;
+    std::vector<std::pair<int, Tensor>> arguments;
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      const Tensor part = convert(given[i], layout);
+      layouts.push_back(part.layout);
+      arguments.emplace_back(DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), part);
+    }
+    const auto descriptor = onednn::sum(layout, layouts);
+    const Tensor total = make(layout);
+    arguments.emplace_back(DNNL_ARG_DST, total);
+    emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::sum(descriptor), std::move(arguments));
+    given = {total};
+  }
+  return given.at(0);
+}
+
+void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {
+  const int index = current().parameters.at(parameter);
+  if (options_.mode == Mode::gradients) {
+    keep_gradient(index, gradient);
+  } else {
+    emit_update(index, gradient);
+  }
+}
+
+void Compiler::keep_gradient(int parameter, const Tensor& gradient) {
+  const Tensor kept = make_held(onednn::plain(onednn::dims_of(gradient.layout), Type::f32));
+  out_.steps.push_back(reorder_step(parameters_.list[parameter].name + ".gradient", gradient, kept));
+  out_.gradients[parameter] = kept;
+}
+
+void Compiler::emit_update(int parameter, const Tensor& gradient) {
+  // The first training program lays parameters out as their gradients come.
+  if (!parameters_.layout_fixed) parameters_.set_layout(parameter, gradient.layout);
+  const Tensor ordered = convert(gradient, parameters_.stored[parameter].layout);
+  StoredParameter& stored = parameters_.stored[parameter];
+  optim::UpdateOperands operands{.weight = reinterpret_cast<float*>(stored.master.data()),
+                                 .gradient = nullptr,
+                                 .slots = {},
+                                 .weight_bf16 = nullptr,
+                                 .count = static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float))};
+  for (const base::PageBuffer& slot : stored.slots) operands.slots.push_back(reinterpret_cast<float*>(slot.data()));
+  Step step;
+  step.name = parameters_.list[parameter].name + ".update";
+  step.kind = lowering::StepKind::update;
+  step.implementation = "facet";
+  step.operands = {ordered};
+  step.kernel = [operands, rule = options_.optimizer](std::span<void* const> addresses, RunState& state) mutable {
+    operands.gradient = static_cast<const float*>(addresses[0]);
+    rule->update(operands, {state.learning_rate, state.step});
+  };
+  out_.steps.push_back(std::move(step));
+}
+
+// --- memory and steps ------------------------------------------------------------------------------------------------
+
+Tensor Compiler::make(const Layout& layout) {
+  Buffer buffer;
+  buffer.bytes = layout.get_size();
+  out_.buffers.push_back(buffer);
+  return {static_cast<int>(out_.buffers.size()) - 1, layout};
+}
+
+Tensor Compiler::make_held(const Layout& layout) {
+  const Tensor tensor = make(layout);
+  out_.held.emplace_back(layout.get_size());
+  Buffer& buffer = out_.buffers.back();
+  buffer.place = Buffer::Place::held;
+  buffer.address = out_.held.back().data();
+  return tensor;
+}
+
+Step Compiler::reorder_step(std::string name, const Tensor& from, const Tensor& to) {
+  const auto descriptor = onednn::reorder(from.layout, to.layout);
+  Step step;
+  step.name = std::move(name);
+  step.kind = lowering::StepKind::reorder;
+  step.implementation = descriptor.impl_info_str();
+  step.primitive = dnnl::reorder(descriptor);
+  step.operands = {from, to};
+  step.arguments = {DNNL_ARG_FROM, DNNL_ARG_TO};
+  add_scratch(descriptor, step);
+  return step;
+}
+
+void Compiler::add_scratch(const dnnl::primitive_desc_base& descriptor, Step& step) {
+  const Layout scratch = descriptor.scratchpad_desc();
+  if (scratch.get_size() == 0) return;
+  step.operands.push_back(make(scratch));
+  step.arguments.push_back(DNNL_ARG_SCRATCHPAD);
+}
+
+void Compiler::emit(std::string_view part, lowering::StepKind kind, const dnnl::primitive_desc_base& descriptor,
+                    const dnnl::primitive& primitive, std::vector<std::pair<int, Tensor>> arguments) {
+  Step step;
+  step.name = fmt::format("{}.{}", current().name, part);
+  step.kind = kind;
+  step.implementation = descriptor.impl_info_str();
+  step.primitive = primitive;
+  for (auto& [argument, tensor] : arguments) {
+    step.arguments.push_back(argument);
+    step.operands.push_back(std::move(tensor));
+  }
+  add_scratch(descriptor, step);
+  out_.steps.push_back(std::move(step));
+}
+
+void Compiler::emit(std::string_view part, lowering::StepKind kind, std::vector<Tensor> operands,
+                    lowering::Kernel kernel) {
+  Step step;
+  step.name = fmt::format("{}.{}", current().name, part);
+  step.kind = kind;
+  step.implementation = "facet";
+  step.operands = std::move(operands);
+  step.kernel = std::move(kernel);
+  out_.steps.push_back(std::move(step));
+}
+
+void Compiler::set_head_tensors(const Tensor& logits, const Tensor& probabilities) {
+  const int index = head();
+  out_.logits.at(index) = logits;
+  out_.probabilities.at(index) = probabilities;
+  out_.buffers[logits.buffer].kept = true;
+  out_.buffers[probabilities.buffer].kept = true;
+}
+
+}  // namespace facet::program

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "lowering/lowering.h"
+#include "program/parameter_store.h"
+#include "program/passes.h"
+#include "program/program.h"
+
+namespace facet::program {
+
+/// Where a tensor's bytes are.
+struct Buffer {
+  enum class Place : std::uint8_t {
+    arena,  ///< planned: shared with others that live at other times
+    held,   ///< the program's own, from run to run
+    fixed   ///< a parameter's
+  };
+  std::size_t bytes = 0;
+  Place place = Place::arena;
+  std::byte* address = nullptr;  ///< of held and fixed ones
+  bool kept = false;             ///< to the end of the run
+};
+
+/// What compiling gives: steps whose operands name buffers.
+struct Compiled {
+  std::vector<lowering::Step> prologue;  ///< run again only when the parameters have changed
+  std::vector<lowering::Step> steps;
+  std::vector<Buffer> buffers;
+  std::vector<base::PageBuffer> held;
+  std::vector<lowering::Tensor> logits, probabilities;  ///< by head
+  std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (Mode::gradients)
+};
+
+/// Walks the nodes forward, then back, and lets each op write its steps.
+class Compiler final : public lowering::Lowering {
+ public:
+  Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices);
+
+  /// @throws Error naming the node that can't be had.
+  Compiled compile();
+
+  std::int64_t batch() const override { return options_.batch; }
+  onednn::Type activation_type() const override;
+  bool training() const override { return options_.mode != Mode::inference; }
+  int input_count() const override;
+  onednn::Dims input_dims(int input) const override;
+  onednn::Dims output_dims() const override;
+  int node() const override { return node_; }
+  std::uint64_t seed() const override { return options_.seed; }
+  int choose(const std::string& key, const std::vector<std::string>& candidates,
+             const std::function<double(int, double)>& seconds) override;
+
+  std::optional<onednn::Layout> input_layout(int input) const override;
+  lowering::Tensor input(int input) override;
+  lowering::Tensor input(int input, const onednn::Layout& wanted) override;
+  lowering::Tensor parameter(int parameter, const onednn::Layout& wanted) override;
+  lowering::Tensor statistic(int parameter) override;
+  lowering::Tensor make_output(const onednn::Layout& layout) override;
+  void set_output(const lowering::Tensor& tensor) override;
+
+  bool wants_gradient(int input) const override;
+  bool wants_parameter_gradient(int parameter) const override;
+  lowering::Tensor output_gradient() override;
+  lowering::Tensor output_gradient(const onednn::Layout& wanted) override;
+  void add_input_gradient(int input, const lowering::Tensor& gradient) override;
+  void set_parameter_gradient(int parameter, const lowering::Tensor& gradient) override;
+
+  lowering::Tensor make(const onednn::Layout& layout) override;
+  void emit(std::string_view part, lowering::StepKind kind, const dnnl::primitive_desc_base& descriptor,
+            const dnnl::primitive& primitive, std::vector<std::pair<int, lowering::Tensor>> arguments) override;
+  void emit(std::string_view part, lowering::StepKind kind, std::vector<lowering::Tensor> operands,
+            lowering::Kernel kernel) override;
+  int head() const override;
+  void set_head_tensors(const lowering::Tensor& logits, const lowering::Tensor& probabilities) override;
+
+ private:
+  /// A parameter in an order that a step asked for: a reorder, or the master itself, when its layout is known at last.
+  struct PreparedParameter {
+    int parameter;
+    lowering::Tensor tensor;
+    std::size_t step;  ///< where in the steps (or the prologue) its reorder goes
+  };
+
+  const Node& current() const { return nodes_.nodes[node_]; }
+  onednn::Dims dims_of_value(int value) const;
+  void lower_forward();
+  void lower_backward();
+  lowering::Tensor value(int value);
+  lowering::Tensor emit_input(const onednn::Layout& wanted);
+  lowering::Tensor convert(const lowering::Tensor& tensor, const onednn::Layout& wanted);
+  lowering::Tensor convert_order(const lowering::Tensor& tensor, const onednn::Layout& wanted);
+  lowering::Tensor gradient_of(int value);
+  void emit_update(int parameter, const lowering::Tensor& gradient);
+  void keep_gradient(int parameter, const lowering::Tensor& gradient);
+  lowering::Tensor make_held(const onednn::Layout& layout);
+  lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
+  void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Step& step);
+  void place_prepared_parameters();
+
+  const Graph& graph_;
+  Parameters::State& parameters_;
+  const ProgramOptions& options_;
+  Choices& choices_;
+  FusedNodes nodes_;
+  int node_ = 0;
+  Compiled out_;
+
+  std::vector<bool> needs_gradient_;                       // by value
+  std::vector<lowering::Tensor> values_;                   // by value
+  std::vector<std::vector<lowering::Tensor>> gradients_;   // by value: what its readers gave
+  std::map<int, std::vector<lowering::Tensor>> converted_; // by buffer: the same in other orders
+  std::vector<lowering::Backward> backward_;               // by node
+  std::vector<PreparedParameter> prepared_;
+};
+
+}  // namespace facet::program

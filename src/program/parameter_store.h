@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "facet/parameters.h"
+#include "onednn/onednn.h"
+
+namespace facet {
+
+/// A parameter's values as the programs see them: the f32 master and the optimiser's slots in one layout.
+struct StoredParameter {
+  onednn::Layout layout;               ///< of the master and of the slots; plain until a training program chooses
+  base::PageBuffer master;             ///< f32, layout.get_size() bytes (s64: 8 bytes)
+  std::vector<base::PageBuffer> slots;
+  base::PageBuffer bf16;               ///< the master rounded to bf16 in the same layout, kept by the update; empty: not asked for
+};
+
+struct Parameters::State {
+  std::vector<Parameter> list;
+  std::vector<StoredParameter> stored;
+  std::vector<std::string> slot_names;  ///< empty until an optimiser asks for its slots
+  std::uint64_t version = 1;            ///< grows whenever values change
+  bool layout_fixed = false;            ///< set by the first training program
+
+  /// Makes the slots of an optimiser, zero, where there are none of those names.
+  void require_slots(const std::vector<std::string>& names);
+  /// Puts master and slots of a parameter into another layout of the same shape.
+  void set_layout(int index, const onednn::Layout& layout);
+  /// A slot in PyTorch's order.
+  std::vector<float> get_slot(int index, int slot) const;
+  void set_slot(int index, int slot, const std::vector<float>& values);
+};
+
+}  // namespace facet

@@ -1,0 +1,144 @@
+#include "facet/parameters.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/random.h"
+#include "facet/error.h"
+#include "program/parameter_store.h"
+
+namespace facet {
+
+namespace {
+
+using onednn::Layout;
+
+float* floats(const base::PageBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
+std::int64_t* counter(const base::PageBuffer& buffer) { return reinterpret_cast<std::int64_t*>(buffer.data()); }
+
+Layout plain_like(const Layout& layout) { return onednn::plain(onednn::dims_of(layout), onednn::type_of(layout)); }
+
+StoredParameter make_stored(const Parameter& parameter, std::uint64_t seed) {
+  StoredParameter stored;
+  if (parameter.type == DataType::s64) {
+    stored.master = base::PageBuffer(sizeof(std::int64_t));
+    *counter(stored.master) = static_cast<std::int64_t>(parameter.initializer.value);
+    return stored;
+  }
+  stored.layout = onednn::plain(parameter.shape, onednn::Type::f32);
+  stored.master = base::PageBuffer(stored.layout.get_size());
+  const std::int64_t count = element_count(parameter.shape);
+  float* values = floats(stored.master);
+  const float value = parameter.initializer.value;
+  if (parameter.initializer.kind == Initializer::Kind::constant) {
+    std::fill_n(values, count, value);
+  } else {
+    base::RandomStream random(seed, base::Purpose::initialization, base::hash(parameter.name));
+    std::generate_n(values, count, [&] { return random.uniform(-value, value); });
+  }
+  return stored;
+}
+
+void relayout(base::PageBuffer& buffer, const Layout& from, const Layout& to) {
+  base::PageBuffer moved(to.get_size());
+  onednn::copy(from, buffer.data(), to, moved.data());
+  buffer = std::move(moved);
+}
+
+std::vector<float> read_plain(const StoredParameter& stored, const base::PageBuffer& buffer, std::int64_t count) {
+  std::vector<float> values(count);
+  onednn::copy(stored.layout, buffer.data(), plain_like(stored.layout), values.data());
+  return values;
+}
+
+void write_plain(const StoredParameter& stored, const base::PageBuffer& buffer, const std::vector<float>& values) {
+  onednn::copy(plain_like(stored.layout), values.data(), stored.layout, buffer.data());
+}
+
+void require_count(const Parameter& parameter, const std::vector<float>& values) {
+  const std::int64_t count = element_count(parameter.shape);
+  if (static_cast<std::int64_t>(values.size()) != count) {
+    throw Error(fmt::format("parameter '{}': {} values found; its shape {} needs {}", parameter.name, values.size(),
+                            to_string(parameter.shape), count));
+  }
+}
+
+}  // namespace
+
+void Parameters::State::require_slots(const std::vector<std::string>& names) {
+  if (names == slot_names) return;
+  slot_names = names;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    stored[i].slots.clear();
+    if (!list[i].trainable) continue;
+    for (std::size_t slot = 0; slot < names.size(); ++slot) stored[i].slots.emplace_back(stored[i].layout.get_size());
+  }
+}
+
+void Parameters::State::set_layout(int index, const Layout& layout) {
+  StoredParameter& parameter = stored[index];
+  if (parameter.layout == layout) return;
+  // The same numbers under the op's extents: grouped weights have one more than PyTorch's.
+  const Layout from = onednn::dims_of(parameter.layout) == onednn::dims_of(layout) ? parameter.layout : plain_like(layout);
+  if (from != parameter.layout && parameter.layout != plain_like(parameter.layout)) {
+    throw Error(fmt::format("parameter '{}' is laid out for an op of other extents", list[index].name));
+  }
+  relayout(parameter.master, from, layout);
+  for (base::PageBuffer& slot : parameter.slots) relayout(slot, from, layout);
+  parameter.layout = layout;
+  ++version;
+}
+
+std::vector<float> Parameters::State::get_slot(int index, int slot) const {
+  return read_plain(stored[index], stored[index].slots.at(slot), element_count(list[index].shape));
+}
+
+void Parameters::State::set_slot(int index, int slot, const std::vector<float>& values) {
+  require_count(list[index], values);
+  write_plain(stored[index], stored[index].slots.at(slot), values);
+}
+
+Parameters::Parameters(const Graph& graph, std::uint64_t seed) : state_(std::make_unique<State>()) {
+  state_->list = graph.parameters();
+  for (const Parameter& parameter : state_->list) state_->stored.push_back(make_stored(parameter, seed));
+}
+Parameters::~Parameters() = default;
+Parameters::Parameters(Parameters&&) noexcept = default;
+Parameters& Parameters::operator=(Parameters&&) noexcept = default;
+
+const std::vector<Parameter>& Parameters::list() const { return state_->list; }
+
+int Parameters::find(std::string_view name) const {
+  const auto& list = state_->list;
+  const auto found = std::find_if(list.begin(), list.end(), [&](const Parameter& p) { return p.name == name; });
+  if (found == list.end()) throw Error(fmt::format("no parameter is called '{}'", name));
+  return static_cast<int>(found - list.begin());
+}
+
+std::vector<float> Parameters::get(int index) const {
+  const Parameter& parameter = state_->list.at(index);
+  if (parameter.type == DataType::s64) return {static_cast<float>(get_counter(index))};
+  return read_plain(state_->stored[index], state_->stored[index].master, element_count(parameter.shape));
+}
+
+void Parameters::set(int index, const std::vector<float>& values) {
+  const Parameter& parameter = state_->list.at(index);
+  require_count(parameter, values);
+  if (parameter.type == DataType::s64) {
+    set_counter(index, static_cast<std::int64_t>(values[0]));
+    return;
+  }
+  write_plain(state_->stored[index], state_->stored[index].master, values);
+  ++state_->version;
+}
+
+std::int64_t Parameters::get_counter(int index) const { return *counter(state_->stored.at(index).master); }
+
+void Parameters::set_counter(int index, std::int64_t value) {
+  *counter(state_->stored.at(index).master) = value;
+  ++state_->version;
+}
+
+}  // namespace facet

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <vector>
+
+#include "facet/graph.h"
+
+namespace facet::program {
+
+/// A graph's nodes as a program computes them: some do what several did, and those stand empty.
+struct FusedNodes {
+  std::vector<Node> nodes;
+  std::vector<bool> gone;   ///< by node: another computes its value
+  std::vector<int> reads;   ///< by node: how many readers its value has; a head's logits count one more
+};
+
+/// batch_norm + relu and add + relu become one node each, where nothing else reads what is between them.
+FusedNodes fuse(const Graph& graph);
+
+}  // namespace facet::program

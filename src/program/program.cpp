@@ -1,0 +1,184 @@
+#include "program/program.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <map>
+
+#include "facet/error.h"
+#include "program/compiler.h"
+#include "program/memory_plan.h"
+
+namespace facet::program {
+
+using lowering::Step;
+using lowering::Tensor;
+
+namespace {
+
+/// A step whose operands have addresses.
+struct BoundStep {
+  std::vector<dnnl::memory> memories;
+  std::vector<dnnl_exec_arg_t> arguments;
+  std::vector<void*> addresses;
+};
+
+MemoryPlan plan(const Compiled& compiled) {
+  std::vector<Lifetime> lifetimes(compiled.buffers.size());
+  const int prologue = static_cast<int>(compiled.prologue.size());
+  const int count = prologue + static_cast<int>(compiled.steps.size());
+  for (int i = 0; i < count; ++i) {
+    const Step& step = i < prologue ? compiled.prologue[i] : compiled.steps[i - prologue];
+    for (const Tensor& operand : step.operands) {
+      const Buffer& buffer = compiled.buffers[operand.buffer];
+      if (buffer.place != Buffer::Place::arena) continue;
+      Lifetime& lifetime = lifetimes[operand.buffer];
+      lifetime.bytes = buffer.bytes;
+      if (lifetime.first < 0) lifetime.first = i;
+      lifetime.last = buffer.kept ? count : i;
+    }
+  }
+  return plan_memory(lifetimes);
+}
+
+}  // namespace
+
+struct Program::State {
+  ProgramOptions options;
+  Parameters::State* parameters;
+  Compiled compiled;
+  MemoryPlan memory;
+  std::vector<BoundStep> prologue, steps;
+  dnnl::stream stream{onednn::engine()};
+  lowering::RunState run;
+  std::vector<std::int32_t> no_labels;
+  std::vector<HeadView> heads;
+  std::vector<double> seconds;
+  std::uint64_t prepared_version = 0;  // of the parameters that the prologue saw
+  bool profile = false;
+
+  std::byte* address(const Tensor& tensor, const base::Arena& arena) const {
+    const Buffer& buffer = compiled.buffers[tensor.buffer];
+    if (buffer.place != Buffer::Place::arena) return buffer.address;
+    return arena.data() + memory.offsets[tensor.buffer];
+  }
+
+  BoundStep bind(const Step& step, const base::Arena& arena) const {
+    BoundStep bound;
+    for (std::size_t i = 0; i < step.operands.size(); ++i) {
+      std::byte* pointer = address(step.operands[i], arena);
+      bound.addresses.push_back(pointer);
+      if (step.arguments.empty()) continue;
+      bound.memories.emplace_back(step.operands[i].layout, onednn::engine(), pointer);
+      bound.arguments.push_back({step.arguments[i], bound.memories.back().get()});
+    }
+    return bound;
+  }
+
+  void execute(const Step& step, const BoundStep& bound) {
+    if (step.kernel) {
+      step.kernel(bound.addresses, run);
+      return;
+    }
+    const dnnl_status_t status = dnnl_primitive_execute(
+        step.primitive.get(), stream.get(), static_cast<int>(bound.arguments.size()), bound.arguments.data());
+    if (status != dnnl_success) throw Error(fmt::format("{}: oneDNN failed with status {}", step.name, int{status}));
+  }
+};
+
+Program::Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, Choices& choices)
+    : state_(std::make_unique<State>()) {
+  if (options.batch < 1) throw Error(fmt::format("batch {} found; at least 1 needed", options.batch));
+  if (graph.heads().empty()) throw Error("the graph has no head: end it in softmax_cross_entropy");
+  if (options.mode == Mode::training && options.optimizer == nullptr) throw Error("training needs an optimizer");
+  State& s = *state_;
+  s.options = options;
+  s.parameters = &parameters.state();
+  s.compiled = Compiler(graph, parameters.state(), s.options, choices).compile();
+  s.memory = plan(s.compiled);
+  s.run.losses.resize(graph.heads().size());
+  s.no_labels.assign(graph.heads().size() * options.batch, -1);
+  s.heads.resize(graph.heads().size());
+  s.seconds.resize(s.compiled.steps.size());
+}
+Program::~Program() = default;
+Program::Program(Program&&) noexcept = default;
+
+const ProgramOptions& Program::options() const { return state_->options; }
+std::size_t Program::arena_bytes() const { return state_->memory.bytes; }
+
+std::size_t Program::held_bytes() const {
+  std::size_t bytes = 0;
+  for (const Buffer& buffer : state_->compiled.buffers) {
+    if (buffer.place == Buffer::Place::held) bytes += buffer.bytes;
+  }
+  return bytes;
+}
+
+void Program::bind(base::Arena& arena) {
+  State& s = *state_;
+  if (arena.size() < s.memory.bytes) {
+    throw Error(fmt::format("an arena of {} bytes found; {} needed", arena.size(), s.memory.bytes));
+  }
+  s.prologue.clear();
+  s.steps.clear();
+  for (const Step& step : s.compiled.prologue) s.prologue.push_back(s.bind(step, arena));
+  for (const Step& step : s.compiled.steps) s.steps.push_back(s.bind(step, arena));
+  for (std::size_t head = 0; head < s.heads.size(); ++head) {
+    const auto view = [&](const Tensor& tensor) {
+      return std::span<const float>(reinterpret_cast<const float*>(s.address(tensor, arena)),
+                                    tensor.layout.get_size() / sizeof(float));
+    };
+    s.heads[head].logits = view(s.compiled.logits[head]);
+    s.heads[head].probabilities = view(s.compiled.probabilities[head]);
+  }
+}
+
+void Program::run(const RunInput& input) {
+  State& s = *state_;
+  if (s.steps.size() != s.compiled.steps.size()) throw Error("the program has no arena: bind it first");
+  s.run.pixels = input.pixels;
+  s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
+  s.run.step = input.step;
+  s.run.learning_rate = input.learning_rate;
+  if (s.prepared_version != s.parameters->version) {
+    for (std::size_t i = 0; i < s.prologue.size(); ++i) s.execute(s.compiled.prologue[i], s.prologue[i]);
+    s.prepared_version = s.parameters->version;
+  }
+  for (std::size_t i = 0; i < s.steps.size(); ++i) {
+    if (!s.profile) {
+      s.execute(s.compiled.steps[i], s.steps[i]);
+      continue;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    s.execute(s.compiled.steps[i], s.steps[i]);
+    s.seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  s.stream.wait();
+  if (s.options.mode != Mode::inference) ++s.parameters->version;
+  for (std::size_t head = 0; head < s.heads.size(); ++head) s.heads[head].sums = s.run.losses[head];
+}
+
+std::span<const HeadView> Program::heads() const { return state_->heads; }
+
+std::vector<float> Program::gradient(int parameter) const {
+  const auto& gradients = state_->compiled.gradients;
+  const auto found = gradients.find(parameter);
+  if (found == gradients.end()) {
+    throw Error(fmt::format("parameter '{}' has no gradient here", state_->parameters->list.at(parameter).name));
+  }
+  const Buffer& buffer = state_->compiled.buffers[found->second.buffer];
+  const auto* values = reinterpret_cast<const float*>(buffer.address);
+  return {values, values + buffer.bytes / sizeof(float)};
+}
+
+std::vector<StepInfo> Program::steps() const {
+  std::vector<StepInfo> infos;
+  for (const Step& step : state_->compiled.steps) infos.push_back({step.name, step.kind, step.implementation});
+  return infos;
+}
+
+std::span<const double> Program::step_seconds() const { return state_->seconds; }
+void Program::profile(bool on) { state_->profile = on; }
+
+}  // namespace facet::program

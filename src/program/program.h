@@ -1,0 +1,106 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "facet/graph.h"
+#include "facet/parameters.h"
+#include "facet/tensor_types.h"
+#include "kernels/kernels.h"
+#include "lowering/step.h"
+#include "optim/optimizer.h"
+#include "program/choices.h"
+
+namespace facet::program {
+
+enum class Mode : std::uint8_t {
+  training,   ///< forward, backward and update
+  gradients,  ///< forward and backward; the gradients are kept to be looked at
+  inference,  ///< forward with running statistics, without dropout
+};
+
+struct ProgramOptions {
+  std::int64_t batch = 1;
+  Precision precision = Precision::f32;
+  Mode mode = Mode::inference;
+  std::array<float, 3> mean{}, std{1, 1, 1};   ///< of pixels / 255, by channel
+  std::uint64_t seed = 0;                      ///< of dropout
+  const optim::Optimizer* optimizer = nullptr; ///< in training; must outlive the program
+};
+
+/// What one run reads.
+struct RunInput {
+  const std::uint8_t* pixels = nullptr;  ///< 8-bit RGB {batch, height, width, 3}
+  const std::int32_t* labels = nullptr;  ///< {heads, batch}, -1 for none; null: none at all
+  std::int64_t step = 1;                 ///< of the optimiser, from 1; dropout's masks follow it
+  float learning_rate = 0;
+};
+
+/// What one run leaves, by head; valid until the next run of any program on the same arena.
+struct HeadView {
+  std::span<const float> logits;         ///< {batch, classes}
+  std::span<const float> probabilities;  ///< {batch, classes}
+  kernels::LossSums sums;
+};
+
+using lowering::StepKind;
+
+struct StepInfo {
+  std::string name;            ///< block1.conv.forward
+  StepKind kind;
+  std::string implementation;  ///< as oneDNN's verbose mode names it; "facet" for our own kernels
+};
+
+/// A graph compiled for a batch size, a precision and a mode: a flat list of steps over one arena. Programs of one graph
+/// share its parameters. Running allocates nothing. Compile and run on one thread at a time, inside a base::ComputeScope
+/// with the same number of threads.
+class Program {
+ public:
+  /// Compiles. Parameters may be put into another layout, which the programs compiled before follow.
+  /// @throws Error when an op can't be had in that precision.
+  Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, Choices& choices);
+  ~Program();
+  Program(Program&&) noexcept;
+
+  const ProgramOptions& options() const;
+  /// Bytes of the arena that a run needs.
+  std::size_t arena_bytes() const;
+  /// Bytes that the program holds beside it (prepared weights).
+  std::size_t held_bytes() const;
+  /// Takes the arena to run on; it must have arena_bytes() and outlive the program.
+  void bind(base::Arena& arena);
+
+  /// Runs all steps. @throws Error naming the head when its loss isn't finite; no parameter has moved by then.
+  void run(const RunInput& input);
+  std::span<const HeadView> heads() const;
+
+  /// Mode::gradients: of a parameter, in PyTorch's order. @throws Error when there is none.
+  std::vector<float> gradient(int parameter) const;
+
+  std::vector<StepInfo> steps() const;
+  /// Seconds of each step in the last run after profile(true).
+  std::span<const double> step_seconds() const;
+  void profile(bool on);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// FLOPs (two a multiply-add) of one image. Training: forward, both gradients of each convolution and linear layer but for
+/// the first layer's input's.
+struct NodeCost {
+  std::string name;
+  std::string op;
+  Shape shape;
+  std::int64_t parameters;
+  double forward_flops, training_flops;
+};
+std::vector<NodeCost> costs(const Graph& graph);
+
+}  // namespace facet::program
