@@ -1,0 +1,137 @@
+#include "interchange/model_metadata.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "facet/error.h"
+#include "interchange/safetensors_header.h"
+
+namespace facet::interchange {
+namespace {
+
+constexpr std::string_view format = "facet";
+constexpr std::string_view version = "1";
+constexpr int max_size = 16384;
+
+/// JSON whose numbers are floats, so that they are written short and read back exactly.
+using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
+
+[[noreturn]] void fail(const std::string& file, const std::string& what) {
+  throw Error(fmt::format("{}: {}", file, what));
+}
+
+/// Holds on writing and on reading.
+void check(const std::string& file, const ModelInfo& info) {
+  if (info.model.empty()) fail(file, "its model has no name");
+  if (info.size < 1 || info.size > max_size)
+    fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size));
+  if (info.heads.empty()) fail(file, "it has no head");
+  std::set<std::string_view> names;
+  for (const Head& head : info.heads) {
+    if (head.name.empty()) fail(file, "one of its heads has no name");
+    if (!names.insert(head.name).second)
+      fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)));
+    if (head.classes.empty()) fail(file, fmt::format("its head {} has no class", in_quotes(head.name)));
+    std::set<std::string_view> classes;
+    for (const std::string& name : head.classes) {
+      if (!classes.insert(name).second) {
+        fail(file, fmt::format("its head {} has the class {} twice", in_quotes(head.name), in_quotes(name)));
+      }
+    }
+  }
+  for (const float mean : info.normalization.mean) {
+    if (!std::isfinite(mean)) fail(file, fmt::format("its mean holds {}; finite numbers are allowed", mean));
+  }
+  for (const float deviation : info.normalization.std) {
+    if (!std::isfinite(deviation) || deviation <= 0) {
+      fail(file, fmt::format("its std holds {}; numbers above 0 are allowed", deviation));
+    }
+  }
+}
+
+const std::string& value_of(const std::string& file, const Metadata& metadata, const std::string& key) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) fail(file, fmt::format("its metadata has no `{}`", key));
+  return found->second;
+}
+
+std::string heads_text(const std::string& file, const std::vector<Head>& heads) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Head& head : heads) list.push_back({{"name", head.name}, {"classes", head.classes}});
+  try {
+    return list.dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(file, "can't be written: the name of a head or class is not UTF-8");
+  }
+}
+
+std::vector<Head> parse_heads(const std::string& file, const std::string& text) {
+  try {
+    std::vector<Head> heads;
+    const auto list = nlohmann::json::parse(text);
+    // A JSON object can be iterated too.
+    if (!list.is_array()) fail(file, fmt::format("its `heads` are {}; a JSON list is allowed", in_quotes(text)));
+    for (const auto& head : list) {
+      heads.push_back({head.at("name").get<std::string>(), head.at("classes").get<std::vector<std::string>>()});
+    }
+    return heads;
+  } catch (const nlohmann::json::exception&) {
+    fail(file, fmt::format("its `heads` are {}; a JSON list of objects with `name` and `classes` is allowed",
+                           in_quotes(text)));
+  }
+}
+
+std::array<float, 3> parse_channels(const std::string& file, const Metadata& metadata, const std::string& key) {
+  const std::string& text = value_of(file, metadata, key);
+  try {
+    const auto values = FloatJson::parse(text).get<std::vector<float>>();
+    if (values.size() == 3) return {values[0], values[1], values[2]};
+  } catch (const FloatJson::exception&) {  // Refused below, with the value.
+  }
+  fail(file, fmt::format("its `{}` is {}; a JSON list of three numbers is allowed", key, in_quotes(text)));
+}
+
+int parse_size(const std::string& file, const std::string& text) {
+  int size = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
+  if (error == std::errc() && end == text.data() + text.size()) return size;
+  fail(file, fmt::format("its `size` is {}; 1 to {} is allowed", in_quotes(text), max_size));
+}
+
+}  // namespace
+
+Metadata to_metadata(const std::string& file, const ModelInfo& info) {
+  check(file, info);
+  return {{"format", std::string(format)},
+          {"version", std::string(version)},
+          {"model", info.model},
+          {"size", std::to_string(info.size)},
+          {"heads", heads_text(file, info.heads)},
+          {"mean", FloatJson(info.normalization.mean).dump()},
+          {"std", FloatJson(info.normalization.std).dump()}};
+}
+
+ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
+  const auto found = metadata.find("format");
+  if (found == metadata.end() || found->second != format) {
+    fail(file, fmt::format("is no model file of facet: its metadata has the format {}; \"{}\" is read",
+                           found == metadata.end() ? "(none)" : in_quotes(found->second), format));
+  }
+  const std::string& written = value_of(file, metadata, "version");
+  if (written != version) {
+    fail(file, fmt::format("its metadata has the version {}; \"{}\" is read", in_quotes(written), version));
+  }
+  ModelInfo info{
+      .model = value_of(file, metadata, "model"),
+      .size = parse_size(file, value_of(file, metadata, "size")),
+      .heads = parse_heads(file, value_of(file, metadata, "heads")),
+      .normalization = {.mean = parse_channels(file, metadata, "mean"), .std = parse_channels(file, metadata, "std")}};
+  check(file, info);
+  return info;
+}
+
+}  // namespace facet::interchange

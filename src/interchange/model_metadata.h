@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include "facet/model_file.h"
+#include "interchange/safetensors.h"
+
+namespace facet::interchange {
+
+// A model file's metadata, all strings: `format` "facet"; `version` "1", of what is described here; `model`; `size`, a
+// number; `heads`, a JSON list of {"name", "classes"} in the order of the model's outputs; `mean` and `std`, JSON lists
+// of three numbers. Other keys are the caller's.
+
+/// @param file what messages call the file.
+/// @throws Error naming the file and the value when `info` doesn't make sense (no head, a class twice, std of 0, ...).
+Metadata to_metadata(const std::string& file, const ModelInfo& info);
+
+/// @throws Error naming the file, the key, the value found and what is allowed.
+ModelInfo to_model_info(const std::string& file, const Metadata& metadata);
+
+}  // namespace facet::interchange

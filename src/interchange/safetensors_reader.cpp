@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <span>
+#include <utility>
+
+#include "facet/error.h"
+#include "interchange/safetensors.h"
+#include "interchange/safetensors_header.h"
+
+namespace facet::interchange {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "safetensors is little-endian, and read as it lies");
+
+float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+
+/// IEEE 754 binary16.
+float from_f16(std::uint16_t bits) {
+  const std::uint32_t sign = (bits & 0x8000U) << 16;
+  const std::uint32_t exponent = (bits >> 10) & 0x1FU;
+  const std::uint32_t mantissa = bits & 0x3FFU;
+  if (exponent == 0) {
+    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  const std::uint32_t wide_exponent = exponent == 0x1FU ? 0xFFU : exponent + (127 - 15);
+  return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
+}
+
+std::size_t count_of(const TensorEntry& tensor) {
+  return static_cast<std::size_t>((tensor.end - tensor.begin) / size_of(tensor.type));
+}
+
+}  // namespace
+
+SafetensorsReader::SafetensorsReader(const std::filesystem::path& file) : file_(file) {
+  std::uint64_t length = 0;
+  if (file_.size() < sizeof(length)) {
+    throw Error(fmt::format("{}: is {} bytes long, too short for a safetensors file", name(), file_.size()));
+  }
+  file_.read(0, std::as_writable_bytes(std::span(&length, 1)));
+  if (length > max_header_bytes) {
+    throw Error(fmt::format("{}: its header claims {} bytes, at most {} are read; is it a safetensors file?", name(),
+                            length, max_header_bytes));
+  }
+  data_begin_ = sizeof(length) + length;
+  if (data_begin_ > file_.size()) {
+    throw Error(fmt::format("{}: its header claims {} bytes, but the file has {} in all; is it cut off?", name(),
+                            length, file_.size()));
+  }
+  std::string text(length, '\0');
+  file_.read(sizeof(length), std::as_writable_bytes(std::span(text)));
+  SafetensorsHeader header = parse_header(name(), text, file_.size() - data_begin_);
+  metadata_ = std::move(header.metadata);
+  tensors_ = std::move(header.tensors);
+  for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
+}
+
+const TensorEntry* SafetensorsReader::find(std::string_view tensor) const {
+  const auto found = index_.find(tensor);
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+const TensorEntry& SafetensorsReader::require(std::string_view tensor, const Shape& shape) const {
+  const TensorEntry* found = find(tensor);
+  if (found == nullptr) throw Error(fmt::format("{}: has no tensor {}", name(), in_quotes(tensor)));
+  if (found->shape != shape) {
+    throw Error(fmt::format("{}: tensor {} has the shape {}, {} is wanted", name(), in_quotes(tensor),
+                            facet::to_string(found->shape), facet::to_string(shape)));
+  }
+  return *found;
+}
+
+std::vector<float> SafetensorsReader::read_f32(const TensorEntry& tensor) const {
+  if (tensor.type == ElementType::f16 || tensor.type == ElementType::bf16) return read_16_bit(tensor);
+  if (tensor.type != ElementType::f32) {
+    throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F16 or BF16 is wanted", name(),
+                            in_quotes(tensor.name), to_string(tensor.type)));
+  }
+  std::vector<float> values(count_of(tensor));
+  file_.read(data_begin_ + tensor.begin, std::as_writable_bytes(std::span(values)));
+  return values;
+}
+
+std::vector<float> SafetensorsReader::read_16_bit(const TensorEntry& tensor) const {
+  constexpr std::size_t piece = 65536;
+  std::vector<float> values(count_of(tensor));
+  std::vector<std::uint16_t> bits(std::min(piece, values.size()));
+  for (std::size_t first = 0; first < values.size(); first += piece) {
+    const std::span<std::uint16_t> part = std::span(bits).first(std::min(piece, values.size() - first));
+    file_.read(data_begin_ + tensor.begin + first * sizeof(std::uint16_t), std::as_writable_bytes(part));
+    std::transform(part.begin(), part.end(), values.begin() + static_cast<std::ptrdiff_t>(first),
+                   tensor.type == ElementType::f16 ? from_f16 : from_bf16);
+  }
+  return values;
+}
+
+std::vector<std::int64_t> SafetensorsReader::read_s64(const TensorEntry& tensor) const {
+  if (tensor.type != ElementType::s64) {
+    throw Error(fmt::format("{}: tensor {} has the dtype {}; I64 is wanted", name(), in_quotes(tensor.name),
+                            to_string(tensor.type)));
+  }
+  std::vector<std::int64_t> values(count_of(tensor));
+  file_.read(data_begin_ + tensor.begin, std::as_writable_bytes(std::span(values)));
+  return values;
+}
+
+}  // namespace facet::interchange

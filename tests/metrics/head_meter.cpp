@@ -1,0 +1,69 @@
+#include <doctest/doctest.h>
+
+#include "facet/error.h"
+#include "facet/metrics.h"
+
+using namespace facet;
+using Labels = std::vector<std::int32_t>;
+using Confusion = std::vector<std::vector<std::int64_t>>;
+
+TEST_CASE("labels are rows, predictions are columns, unlabelled images take no part") {
+  HeadMeter meter({"age", {"young", "old", "older"}});
+  meter.add(Labels{0, 0, 1, no_label}, Labels{0, 1, 1, 2}, 3.0);
+  meter.add(Labels{2, 2}, Labels{2, 0}, 1.5);
+  meter.add(Labels{}, Labels{}, 0);
+
+  const HeadResult result = meter.result();
+  CHECK(result.head == "age");
+  CHECK(result.classes == std::vector<std::string>{"young", "old", "older"});
+  CHECK(result.confusion == Confusion{{1, 1, 0}, {0, 1, 0}, {1, 0, 1}});
+  CHECK(result.labelled == 5);
+  CHECK(result.accuracy == 3.0 / 5);
+  CHECK(result.loss == 4.5 / 5);
+}
+
+TEST_CASE("a head without a single label") {
+  HeadMeter meter({"age", {"young", "old"}});
+  meter.add(Labels{no_label, no_label}, Labels{0, 1}, 0);
+  const HeadResult result = meter.result();
+  CHECK(result.labelled == 0);
+  CHECK(result.accuracy == 0);
+  CHECK(result.loss == 0);
+  CHECK(result.confusion == Confusion{{0, 0}, {0, 0}});
+}
+
+TEST_CASE("what is out of range is refused, with the head's name") {
+  HeadMeter meter({"age", {"young", "old"}});
+  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{0, 1}, 0), "head age: 1 labels and 2 predictions", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{2}, Labels{0}, 0), "head age: a label of 2; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{-2}, Labels{0}, 0), "head age: a label of -2; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{2}, 0), "head age: a prediction of 2; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{-1}, 0), "head age: a prediction of -1; 0 to 1 is allowed", Error);
+}
+
+TEST_CASE("precision, recall and F1 of each class") {
+  HeadMeter meter({"race", {"a", "b", "c", "never predicted", "never seen", "absent"}});
+  meter.add(Labels{0, 0, 0, 1, 1, 2, 3}, Labels{0, 0, 1, 1, 1, 0, 4}, 0);
+  const std::vector<ClassResult> classes = per_class(meter.result());
+  REQUIRE(classes.size() == 6);
+
+  CHECK(classes[0].support == 3);
+  CHECK(classes[0].precision == doctest::Approx(2.0 / 3));
+  CHECK(classes[0].recall == doctest::Approx(2.0 / 3));
+  CHECK(classes[0].f1 == doctest::Approx(2.0 / 3));
+  CHECK(classes[1].support == 2);
+  CHECK(classes[1].precision == doctest::Approx(2.0 / 3));
+  CHECK(classes[1].recall == 1);
+  CHECK(classes[1].f1 == doctest::Approx(0.8));
+  CHECK(classes[2].support == 1);
+  CHECK(classes[2].precision == 0);
+  CHECK(classes[2].recall == 0);
+  CHECK(classes[2].f1 == 0);
+  CHECK(classes[3].support == 1);
+  CHECK(classes[3].precision == 0);
+  CHECK(classes[4].support == 0);
+  CHECK(classes[4].precision == 0);
+  CHECK(classes[4].recall == 0);
+  CHECK(classes[5].support == 0);
+  CHECK(classes[5].f1 == 0);
+}
