@@ -1,0 +1,192 @@
+#include <fmt/format.h>
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+#include <tbb/task_arena.h>
+#include <turbojpeg.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "base/atomic_file.h"
+#include "base/machine.h"
+#include "base/random.h"
+#include "data/fairface.h"
+#include "data/synthetic_picture.h"
+#include "facet/data.h"
+#include "facet/error.h"
+
+namespace facet {
+namespace {
+
+using base::RandomStream;
+using data::SyntheticLabels;
+namespace fs = std::filesystem;
+
+constexpr std::string_view csv_header = "file,age,gender,race,service_test";
+constexpr std::string_view file_prefix = "figure-";
+constexpr int least_size = 32;
+constexpr int greatest_size = 2048;
+constexpr int jpeg_quality = 90;
+
+/// 9, 2 and 7 share no divisor: every combination comes once in 126 images, and each class of a head equally often.
+SyntheticLabels labels_of(std::int64_t index) {
+  return {static_cast<int>(index % 9), static_cast<int>(index % 2), static_cast<int>(index % 7)};
+}
+
+/// A set of the sample: its folder's and its CSV's name, and its number among the random streams.
+struct Set {
+  std::string_view name;
+  std::uint64_t number;
+  std::int64_t count;
+};
+
+std::string file_name(const Set& set, std::int64_t index) {
+  return fmt::format("{}/{}{:06}.jpg", set.name, file_prefix, index + 1);
+}
+
+void write_file(const fs::path& file, const unsigned char* bytes, unsigned long count) {
+  std::ofstream stream(file, std::ios::binary | std::ios::trunc);
+  stream.write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(count));
+  stream.close();
+  if (!stream) throw Error(fmt::format("cannot write {}: {}", file.string(), std::generic_category().message(errno)));
+}
+
+void write_jpeg(const fs::path& file, int size, const std::vector<std::uint8_t>& pixels) {
+  const std::unique_ptr<void, int (*)(tjhandle)> compressor(tjInitCompress(), tjDestroy);
+  if (!compressor) throw Error(fmt::format("{}: libjpeg-turbo can't be started: {}", file.string(), tjGetErrorStr()));
+  unsigned char* bytes = nullptr;
+  unsigned long count = 0;
+  // Full chroma: the stripes are few pixels wide, and their hue is a label.
+  const int failed = tjCompress2(compressor.get(), pixels.data(), size, 0, size, TJPF_RGB, &bytes, &count, TJSAMP_444,
+                                 jpeg_quality, TJFLAG_ACCURATEDCT);
+  const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owner(bytes, tjFree);
+  if (failed != 0) {
+    throw Error(fmt::format("{}: can't be compressed: {}", file.string(), tjGetErrorStr2(compressor.get())));
+  }
+  write_file(file, bytes, count);
+}
+
+void check(const SyntheticOptions& options) {
+  if (options.train < 0 || options.validation < 0) {
+    throw Error(fmt::format("synthetic sample: {} training and {} validation images; at least 0 are allowed",
+                            options.train, options.validation));
+  }
+  if (options.size < least_size || options.size > greatest_size) {
+    throw Error(
+        fmt::format("synthetic sample: size {}; {} to {} are allowed", options.size, least_size, greatest_size));
+  }
+}
+
+/// Whether a CSV is empty or begins as one of this set does.
+bool is_csv_of(const Set& set, const fs::path& file) {
+  std::ifstream stream(file);
+  std::string header;
+  std::string row;
+  std::getline(stream, header);
+  std::getline(stream, row);
+  return header == csv_header && (row.empty() || row.starts_with(fmt::format("{}/{}", set.name, file_prefix)));
+}
+
+/// Whether what lies in the sample's folder was written for this set, and may be replaced.
+bool belongs_to(const Set& set, const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name == set.name && fs::is_directory(fs::symlink_status(path))) {
+    return std::all_of(fs::directory_iterator(path), fs::directory_iterator(), [](const fs::directory_entry& entry) {
+      return entry.is_regular_file() && entry.path().filename().string().starts_with(file_prefix);
+    });
+  }
+  if (!fs::is_regular_file(fs::symlink_status(path))) return false;
+  const std::string csv = fmt::format("{}.csv", set.name);
+  return (name == csv && is_csv_of(set, path)) || name.starts_with(csv + ".tmp-");  // what a kill left of an AtomicFile
+}
+
+/// Makes the folder, or empties it of an earlier sample, the CSVs first. Nothing is removed when anything else is
+/// there.
+void prepare_folder(const fs::path& folder, const std::array<Set, 2>& sets) {
+  fs::create_directories(folder);
+  std::vector<fs::path> old;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    old.push_back(entry.path());
+    if (std::none_of(sets.begin(), sets.end(), [&](const Set& set) { return belongs_to(set, entry.path()); })) {
+      throw Error(
+          fmt::format("{} is in the way and not of an earlier synthetic sample: give a new or empty folder, or that of "
+                      "an earlier sample",
+                      entry.path().string()));
+    }
+  }
+  std::sort(old.begin(), old.end(), [](const fs::path& a, const fs::path& b) {
+    return std::pair(fs::is_directory(a), a) < std::pair(fs::is_directory(b), b);
+  });
+  for (const fs::path& path : old) fs::remove_all(path);
+  for (const Set& set : sets) fs::create_directory(folder / set.name);
+}
+
+/// Counts the images that many threads write, and reports from one at a time.
+class Progress {
+ public:
+  explicit Progress(const std::function<void(std::int64_t)>& report) : report_(report) {}
+
+  void add(std::int64_t images) {
+    const std::lock_guard lock(mutex_);
+    done_ += images;
+    if (report_) report_(done_);
+  }
+
+ private:
+  const std::function<void(std::int64_t)>& report_;
+  std::mutex mutex_;
+  std::int64_t done_ = 0;
+};
+
+void write_images(const fs::path& folder, const Set& set, const SyntheticOptions& options, Progress& progress) {
+  tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, set.count, 32), [&](const auto& range) {
+    for (std::int64_t i = range.begin(); i < range.end(); ++i) {
+      const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
+      write_jpeg(folder / file_name(set, i), options.size, draw_synthetic(labels_of(i), options.size, random));
+    }
+    progress.add(range.end() - range.begin());
+  });
+}
+
+void write_csv(const fs::path& folder, const Set& set) {
+  std::string text = fmt::format("{}\n", csv_header);
+  for (std::int64_t i = 0; i < set.count; ++i) {
+    const auto [age, gender, race] = labels_of(i);
+    text += fmt::format("{},{},{},{},True\n", file_name(set, i), data::fairface_ages()[static_cast<std::size_t>(age)],
+                        data::fairface_genders()[static_cast<std::size_t>(gender)],
+                        data::fairface_races()[static_cast<std::size_t>(race)]);
+  }
+  base::AtomicFile csv(folder / fmt::format("{}.csv", set.name));
+  csv.write(text);
+  csv.commit();
+}
+
+}  // namespace
+
+void write_synthetic_sample(const fs::path& folder, const SyntheticOptions& options,
+                            const std::function<void(std::int64_t)>& progress) {
+  check(options);
+  const std::array<Set, 2> sets = {Set{"train", 0, options.train}, Set{"validation", 1, options.validation}};
+  try {
+    prepare_folder(folder, sets);
+    Progress images(progress);
+    tbb::task_arena arena(base::usable_cores());
+    arena.execute([&] {
+      for (const Set& set : sets) write_images(folder, set, options, images);
+    });
+    for (const Set& set : sets) write_csv(folder, set);
+  } catch (const fs::filesystem_error& error) {
+    throw Error(fmt::format("cannot write {}: {}", error.path1().string(), error.code().message()));
+  }
+}
+
+}  // namespace facet
