@@ -172,13 +172,14 @@ struct SyntheticOptions {
   std::uint64_t seed = 0;
 };
 
-/// Draws a labelled sample: folder/train.csv, folder/validation.csv and their JPEGs (train/figure-000001.jpg, ...), with
-/// FairFace's columns and classes (9, 2 and 7), each equally often. Abstract figures only: race is the shape of a figure,
-/// gender the direction of its stripes, age their hue and the number of discs around. The same options give the same
-/// files; an image depends on the size, the seed, its set and its number alone.
+/// Draws a labelled sample: folder/train.csv, folder/validation.csv and their JPEGs (train/figure-000001.jpg, ...),
+/// with FairFace's columns and classes (9, 2 and 7), each equally often. Abstract figures only: race is the shape of a
+/// figure, gender the direction of its stripes, age their hue and the number of discs around. The same options give the
+/// same files; an image depends on the size, the seed, its set and its number alone.
 ///
-/// The folder is made where it is missing. A sample that it already holds, whole or half made, is replaced; a folder that
-/// holds anything else is refused and left as it is. The CSVs come last: where both are there, the sample is whole.
+/// The folder is made where it is missing. A sample that it already holds, whole or half made, is replaced; a folder
+/// that holds anything else is refused and left as it is. The CSVs come last: where both are there, the sample is
+/// whole.
 /// @param progress called now and then with the number of images written, from one thread at a time.
 /// @throws Error when an option is out of range, the folder holds anything else, or a file can't be written.
 FACET_EXPORT void write_synthetic_sample(const std::filesystem::path& folder, const SyntheticOptions& options,
