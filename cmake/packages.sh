@@ -1,0 +1,37 @@
+# Debian's packages for facet, and how test.sh, demo.sh and .ci/run install them. Sourced by those; it runs nothing.
+
+facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libturbojpeg0-dev libboost-program-options-dev
+  nlohmann-json3-dev libfmt-dev libhwy-dev libbenchmark-dev)
+facet_test_packages=(doctest-dev python3)
+facet_peer_packages=(python3-torch python3-torchvision) # PyTorch, which the ops and the whole model are held against
+
+# install_packages PACKAGE...: by apt, those that aren't there; where that can't be done, says what is needed and goes on.
+install_packages() {
+  local package missing=() sudo=()
+  if ! command -v apt-get >/dev/null; then
+    echo "facet: no apt here; needed, under Debian's names: $*"
+    return
+  fi
+  for package in "$@"; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "facet: missing, and neither root nor sudo to install them: ${missing[*]}"
+      return
+    fi
+    sudo=(sudo)
+  fi
+  echo "facet: installing ${missing[*]}"
+  "${sudo[@]}" apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# configure_options: sets `configure` to the options of cmake that depend on the machine and the environment.
+configure_options() {
+  configure=(-DFACET_TEST_FACES="${FACET_TEST_FACES:-}" -DFACET_TEST_FAIRFACE="${FACET_TEST_FAIRFACE:-}")
+  if command -v ccache >/dev/null; then
+    configure+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  fi
+}

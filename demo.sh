@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, draws a labelled sample, trains on it, evaluates and predicts: all in runs/demo.
+set -euo pipefail
+cd "$(dirname "$0")"
+source cmake/packages.sh
+
+demo=runs/demo
+size=64
+epochs=8
+
+say() { printf '\n== %s\n' "$*"; }
+run() {
+  printf '$ %s\n' "$*"
+  "$@"
+}
+
+say "Installing and building"
+install_packages "${facet_packages[@]}"
+configure_options
+cmake --preset release "${configure[@]}" >/dev/null
+cmake --build --preset release --target facet_app
+export PATH="$PWD/build/release/apps/facet:$PATH"
+rm -rf "$demo"
+mkdir -p "$demo"
+
+say "Drawing a sample: abstract figures with three labels each"
+run facet synth "$demo/sample" --train 4000 --validation 800 --size "$size"
+
+say "Training the reference model at ${size}x${size}"
+run facet train --train "$demo/sample/train.csv" --validation "$demo/sample/validation.csv" \
+  --size "$size" --epochs "$epochs" --out "$demo/run"
+
+say "Evaluating the best checkpoint"
+run facet evaluate "$demo/run" --data "$demo/sample/validation.csv"
+
+say "Predicting"
+images=$(awk -F, 'NR > 1 && NR < 5 { print $1 }' "$demo/sample/validation.csv")
+(cd "$demo/sample" && run facet predict ../run $images --csv ../predictions.csv)
+cat "$demo/predictions.csv"

@@ -1,0 +1,128 @@
+"""Reads every #include of src/, include/facet/, apps/ and bench/, and tells which of them design.md's order forbids.
+
+    includes.py ROOT      prints one line a violation; exits 1 when there are any
+"""
+import os
+import re
+import sys
+
+# Lowest first. A room may include rooms of lower rungs and itself, and no other room of its own rung.
+RUNGS = [
+    ["base"],
+    ["kernels", "onednn", "graph", "data", "cluster"],
+    ["lowering"],
+    ["ops", "optim"],
+    ["program"],
+    ["models", "metrics", "interchange"],
+    ["inference"],
+    ["train"],
+    ["report"],
+    ["apps", "bench"],
+]
+RUNG = {room: rung for rung, rooms in enumerate(RUNGS) for room in rooms}
+
+PUBLIC_HEADERS = {  # header of include/facet: the room that it counts as
+    "error": "base", "export": "base", "tensor_types": "base",
+    "graph": "graph",
+    "data": "data",
+    "ops": "ops",
+    "parameters": "program", "precision": "program",
+    "models": "models",
+    "metrics": "metrics",
+    "model_file": "interchange",
+    "inference": "inference",
+    "train": "train",
+}
+
+SOURCES = (".h", ".cpp", ".cc", ".hpp", ".inc")
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+ONEDNN_HEADER = re.compile(r"^(oneapi/dnnl/.*|dnnl[^/]*)$")
+HIDDEN_HEADER = re.compile(r"^(oneapi/.*|dnnl[^/]*|tbb/.*|hwy/.*)$")
+HIDDEN_TYPE = re.compile(r"\b(dnnl|tbb|hwy)::")
+ONEDNN_VERSION = re.compile(r"\bDNNL_VERSION")
+ONEDNN_TYPE = re.compile(r"\bdnnl::")
+ONEDNN_ROOMS = ("onednn",)
+ONEDNN_TYPE_ROOMS = ("onednn", "lowering", "ops", "program")
+
+
+def public_room(header):
+    """The room of "facet/HEADER.h"; None for a header that PUBLIC_HEADERS lacks."""
+    return PUBLIC_HEADERS.get(os.path.splitext(header)[0])
+
+
+def room_of(file):
+    """The room of a file, by its path below the root."""
+    parts = file.split(os.sep)
+    if parts[0] == "include":
+        return public_room(parts[-1])
+    return parts[1] if parts[0] == "src" else parts[0]
+
+
+def room_of_include(root, file, name):
+    """The room of a quoted include."""
+    if os.path.exists(os.path.join(root, os.path.dirname(file), name)):
+        return room_of(os.path.relpath(os.path.join(root, os.path.dirname(file), name), root))
+    first, _, rest = name.partition("/")
+    return public_room(rest) if first == "facet" else first
+
+
+def include_faults(root, file, room, bracket, name):
+    public = file.startswith("include" + os.sep)
+    if public and HIDDEN_HEADER.match(name):
+        yield f"a public header includes {name}"
+    elif ONEDNN_HEADER.match(name) and room not in ONEDNN_ROOMS:
+        yield f"{name} is included outside src/onednn"
+    if bracket == "<" and not name.startswith("facet/"):
+        return
+    target = room_of_include(root, file, name)
+    if target not in RUNG:
+        yield f"{name} is of no room that the order knows"
+    elif target != room and RUNG[target] >= RUNG[room]:
+        yield f"{room} may not know {target} ({name})"
+
+
+def line_faults(root, file, room, line):
+    include = INCLUDE.match(line)
+    if include:
+        yield from include_faults(root, file, room, *include.groups())
+        return
+    if ONEDNN_VERSION.search(line) and room not in ONEDNN_ROOMS:
+        yield "DNNL_VERSION is used outside src/onednn"
+    if file.startswith("include" + os.sep) and HIDDEN_TYPE.search(line):
+        yield f"a public header names {HIDDEN_TYPE.search(line).group(0)}"
+    elif ONEDNN_TYPE.search(line) and room not in ONEDNN_TYPE_ROOMS:
+        yield f"{room} names a type of oneDNN; {', '.join(ONEDNN_TYPE_ROOMS)} may"
+
+
+def files(root):
+    for top in ("src", "include", "apps", "bench"):
+        for folder, _, names in os.walk(os.path.join(root, top)):
+            for name in sorted(names):
+                if name.endswith(SOURCES):
+                    yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def violations(root):
+    """Lines "FILE:LINE: what is wrong", and the number of files read."""
+    faults = []
+    count = 0
+    for file in files(root):
+        count += 1
+        room = room_of(file)
+        if room not in RUNG:
+            faults.append(f"{file}:1: of no room that the order knows")
+            continue
+        with open(os.path.join(root, file), encoding="utf-8") as text:
+            for number, line in enumerate(text, 1):
+                faults += [f"{file}:{number}: {fault}" for fault in line_faults(root, file, room, line)]
+    return faults, count
+
+
+def main():
+    faults, count = violations(sys.argv[1])
+    print("\n".join(faults + [f"{count} files read, {len(faults)} forbidden"]))
+    sys.exit(1 if faults or count == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()

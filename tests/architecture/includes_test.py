@@ -1,0 +1,73 @@
+"""The check of the includes catches what it should, and lets pass what it should."""
+import os
+import tempfile
+import unittest
+
+from includes import violations
+
+
+def faults(files):
+    """What violations() says, without paths, of a tree of {path: text}."""
+    with tempfile.TemporaryDirectory() as root:
+        for path, text in files.items():
+            full = os.path.join(root, path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            with open(full, "w", encoding="utf-8") as file:
+                file.write(text)
+        found, count = violations(root)
+        assert count == len(files)
+        return found
+
+
+class Includes(unittest.TestCase):
+    def forbidden(self, path, text, what):
+        found = faults({path: text})
+        self.assertEqual(len(found), 1, found)
+        self.assertIn(what, found[0])
+
+    def allowed(self, path, text):
+        self.assertEqual(faults({path: text}), [])
+
+    def test_arrows(self):
+        self.allowed("src/program/a.cpp", '#include "ops/a.h"\n#include "base/b.h"\n#include <vector>\n')
+        self.allowed("src/ops/a.cpp", '#include "ops/b.h"\n#include "lowering/step.h"\n')
+        self.forbidden("src/base/a.cpp", '#include "graph/op.h"\n', "src/base/a.cpp:1: base may not know graph")
+        self.forbidden("src/graph/a.cpp", '\n#include "data/a.h"\n', "src/graph/a.cpp:2: graph may not know data")
+        self.forbidden("src/ops/a.cpp", '#  include  "optim/a.h"\n', "ops may not know optim")
+        self.forbidden("src/train/a.h", '#include "apps/facet/main.h"\n', "train may not know apps")
+        self.forbidden("bench/a.cpp", '#include "apps/facet/main.h"\n', "bench may not know apps")
+
+    def test_public_headers_count_as_their_rooms(self):
+        self.allowed("include/facet/train.h", '#include "facet/metrics.h"\n')
+        self.allowed("src/graph/a.cpp", '#include "facet/tensor_types.h"\n')
+        self.forbidden("include/facet/data.h", '#include "facet/graph.h"\n', "data may not know graph")
+        self.forbidden("src/data/a.cpp", '#include <facet/train.h>\n', "data may not know train")
+        self.forbidden("include/facet/graph.h", '#include "lowering/step.h"\n', "graph may not know lowering")
+
+    def test_relative_includes(self):
+        own = {"apps/facet/a.cpp": '#include "b.h"\n', "apps/facet/b.h": ""}
+        self.assertEqual(faults(own), [])
+        up = {"src/base/a.cpp": '#include "../graph/op.h"\n', "src/graph/op.h": ""}
+        self.assertEqual(len(faults(up)), 1)
+
+    def test_unknown_rooms(self):
+        self.forbidden("src/utils/a.cpp", "", "of no room")
+        self.forbidden("include/facet/extra.h", "", "of no room")
+        self.forbidden("src/train/a.cpp", '#include "facet/extra.h"\n', "of no room")
+
+    def test_onednn_stays_in_its_room(self):
+        self.allowed("src/onednn/a.h", "#include <oneapi/dnnl/dnnl.hpp>\n#if DNNL_VERSION_MAJOR >= 3\n#endif\n")
+        self.allowed("src/lowering/a.h", "dnnl::memory memory;\n")
+        self.forbidden("src/program/a.cpp", "#include <oneapi/dnnl/dnnl.hpp>\n", "outside src/onednn")
+        self.forbidden("src/ops/a.cpp", "#include <dnnl.hpp>\n", "outside src/onednn")
+        self.forbidden("src/program/a.cpp", "#if DNNL_VERSION_MAJOR >= 3\n", "DNNL_VERSION")
+        self.forbidden("src/optim/a.cpp", "dnnl::memory memory;\n", "names a type of oneDNN")
+
+    def test_public_headers_hide_the_libraries(self):
+        for header in ("oneapi/dnnl/dnnl.hpp", "oneapi/tbb/task_arena.h", "tbb/tbb.h", "hwy/highway.h"):
+            self.forbidden("include/facet/ops.h", f"#include <{header}>\n", "a public header includes")
+        self.forbidden("include/facet/ops.h", "tbb::task_arena arena;\n", "a public header names tbb::")
+
+
+if __name__ == "__main__":
+    unittest.main()

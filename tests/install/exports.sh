@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# libfacet exports its public API and nothing of its rooms or of the libraries below.
+#
+#   exports.sh LIBFACET.so
+set -euo pipefail
+[ -e "$1" ] || { echo "SKIPPED: $1 isn't there: a static build"; exit 0; }
+[ "$(readlink "$1")" = "libfacet.so.$(readelf -d "$1" | sed -n 's/.*SONAME.*\[libfacet\.so\.\(.*\)\]/\1/p')" ] ||
+  { echo "$1 doesn't lead to the file that its SONAME names"; exit 1; }
+symbols=$(nm -DC --defined-only "$1" | awk '$2 ~ /[TBDRVW]/ { $1 = $2 = ""; print }')
+grep -q 'facet::Trainer::run' <<<"$symbols" || { echo "facet::Trainer::run isn't exported"; exit 1; }
+rooms='base|kernels|onednn|lowering|optim|program|interchange'
+if grep -E "^ *(facet::($rooms)::|dnnl|tbb::|hwy::)" <<<"$symbols"; then
+  echo "the symbols above shouldn't be exported"
+  exit 1
+fi

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Builds and runs a program against an installed facet, as pkg-config says.
+#
+#   pkg_config.sh COMPILER PKG-CONFIG LIBRARY-FOLDER MAIN.cpp PROGRAM
+set -euo pipefail
+export PKG_CONFIG_PATH="$3/pkgconfig"
+read -ra flags <<<"$("$2" --cflags --libs facet)"
+"$1" -std=c++20 "$4" "${flags[@]}" -Wl,-rpath,"$3" -o "$5"
+"$5"
