@@ -1,0 +1,94 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+/// Our own SIMD kernels, written once on Highway and dispatched at run time to the best instruction set. Each runs on
+/// base::parallel_for and allocates nothing. bf16 is held as std::uint16_t, rounded to nearest even; NaN stays NaN.
+
+namespace facet::kernels {
+
+// --- conversions -----------------------------------------------------------------------------------------------------
+
+/// to[i] = bf16(from[i]).
+void to_bf16(const float* from, std::uint16_t* to, std::int64_t count);
+/// to[i] = float(from[i]).
+void from_bf16(const std::uint16_t* from, float* to, std::int64_t count);
+
+// --- pixels ----------------------------------------------------------------------------------------------------------
+
+/// Where the elements of a batch of activations lie: element (n, c, y, x) at n * image + c * channel + y * row + x *
+/// column.
+struct PixelStrides {
+  std::int64_t image, channel, row, column;
+};
+
+/// (pixel / 255 - mean) / std of 8-bit {images, height, width, 3}, into f32 or bf16 (exactly one of the two is not
+/// null), with any strides of the destination (channels-last and planar are fast).
+void pixels_to_input(const std::uint8_t* pixels, std::int64_t images, std::int64_t height, std::int64_t width,
+                     const std::array<float, 3>& mean, const std::array<float, 3>& std, const PixelStrides& strides,
+                     float* to_f32, std::uint16_t* to_bf16);
+
+// --- dropout ---------------------------------------------------------------------------------------------------------
+
+/// The stream of one dropout op in one step.
+struct DropoutKey {
+  std::uint64_t seed;
+  std::uint64_t step;
+  std::uint32_t op;  ///< tells the dropout ops of a graph apart
+};
+
+/// y = keep ? scale * x + kept_shift : dropped, where keep is drawn with probability 1 - rate from (key, first + i)
+/// alone, i being the element's index in the batch in logical (NCHW) order. Plain dropout: scale 1 / (1 - rate), the
+/// rest 0. Alpha dropout: see alpha_dropout_rule. In place where to == from.
+struct DropoutRule {
+  float rate, scale, kept_shift, dropped;
+};
+/// @throws Error when the rate isn't in [0, 1).
+DropoutRule dropout_rule(float rate);
+/// Klambauer et al. 2017, section "New dropout technique": a * (x * d + alpha' * (1 - d)) + b, alpha' =
+/// -1.7580993408473766, a = (q + alpha'^2 * q * (1 - q))^-1/2, b = -a * (1 - q) * alpha', q = 1 - rate.
+DropoutRule alpha_dropout_rule(float rate);
+
+void dropout_forward(const float* from, float* to, std::int64_t count, const DropoutRule& rule, const DropoutKey& key,
+                     std::uint64_t first);
+void dropout_forward(const std::uint16_t* from, std::uint16_t* to, std::int64_t count, const DropoutRule& rule,
+                     const DropoutKey& key, std::uint64_t first);
+/// gradient_from[i] = keep ? scale * gradient_to[i] : 0, with the same draws.
+void dropout_backward(const float* gradient_to, float* gradient_from, std::int64_t count, const DropoutRule& rule,
+                      const DropoutKey& key, std::uint64_t first);
+void dropout_backward(const std::uint16_t* gradient_to, std::uint16_t* gradient_from, std::int64_t count,
+                      const DropoutRule& rule, const DropoutKey& key, std::uint64_t first);
+
+// --- loss ------------------------------------------------------------------------------------------------------------
+
+struct LossSums {
+  double loss = 0;            ///< sum of cross-entropies over the labelled images, in nats
+  std::int64_t labelled = 0;  ///< images with a label
+  std::int64_t correct = 0;   ///< of those: images whose largest logit is the label's (the first of equals)
+};
+
+/// Softmax and cross-entropy of f32 logits {images, classes}; labels are class indices, -1 for none. The sums are taken
+/// in the order of the images. A labelled image with a logit that isn't finite makes the loss NaN.
+/// @param probabilities {images, classes}, may be null.
+LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t images,
+                               std::int64_t classes, float* probabilities);
+/// gradient[n, c] = (probabilities[n, c] - [c == label]) / labelled; 0 for images without a label.
+void softmax_cross_entropy_backward(const float* probabilities, const std::int32_t* labels, std::int64_t images,
+                                    std::int64_t classes, std::int64_t labelled, float* gradient);
+
+// --- update ----------------------------------------------------------------------------------------------------------
+
+struct AdamFactors {
+  double learning_rate, beta1, beta2, eps;
+  std::int64_t step;  ///< from 1
+};
+/// One Adam step (Kingma and Ba 2015, with bias correction; PyTorch's Adam: eps is added after the corrected root), in
+/// one pass: m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; weight -= learning_rate / (1 - beta1^step) * m
+/// / (sqrt(v / (1 - beta2^step)) + eps).
+/// @param weight_bf16 takes the new weight rounded to bf16; may be null.
+void adam(float* weight, const float* gradient, float* m, float* v, std::uint16_t* weight_bf16, std::int64_t count,
+          const AdamFactors& factors);
+
+}  // namespace facet::kernels

@@ -1,0 +1,144 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/pixels.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+
+#include "base/parallel.h"
+#include "kernels/kernels.h"
+#include "kernels/lanes-inl.h"
+
+#ifndef FACET_KERNELS_PIXELS_TYPES
+#define FACET_KERNELS_PIXELS_TYPES
+namespace facet::kernels {
+
+template <class T>
+struct PixelJob {
+  const std::uint8_t* pixels;
+  T* to;
+  std::int64_t height, width;
+  std::array<float, 3> mean, std;
+  PixelStrides strides;
+  std::array<std::array<T, 256>, 3> table;  ///< what each value of each channel turns into
+};
+
+}  // namespace facet::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace facet::kernels::HWY_NAMESPACE {
+
+/// Divides as PyTorch does, twice, so that the bits are PyTorch's.
+HWY_INLINE Floats normalise(Floats pixels, Floats mean, Floats std) {
+  return hn::Div(hn::Sub(hn::Div(pixels, hn::Set(FloatTag(), 255.0F)), mean), std);
+}
+
+/// A row whose channels lie side by side: `count` elements, of which element i is of channel i % 3.
+template <class T>
+HWY_INLINE void interleaved_row(const PixelJob<T>& job, const std::uint8_t* from, T* to) {
+  const auto step = static_cast<std::int64_t>(lanes());
+  float means[3 * hn::MaxLanes(FloatTag())];
+  float stds[3 * hn::MaxLanes(FloatTag())];
+  for (std::size_t i = 0; i < 3 * lanes(); ++i) {
+    means[i] = job.mean[i % 3];
+    stds[i] = job.std[i % 3];
+  }
+  const std::int64_t count = 3 * job.width;
+  for (std::int64_t i = 0, phase = 0; i < count; i += step, phase = phase == 2 * step ? 0 : phase + step) {
+    const auto n = static_cast<std::size_t>(std::min(step, count - i));
+    store(normalise(load(from + i, n), load(means + phase), load(stds + phase)), to + i, n);
+  }
+}
+
+template <class T>
+HWY_INLINE void table_row(const PixelJob<T>& job, const std::uint8_t* from, T* to, std::int64_t first) {
+  for (std::int64_t x = first; x < job.width; ++x) {
+    for (std::int64_t c = 0; c < 3; ++c) {
+      to[c * job.strides.channel + x * job.strides.column] = job.table[static_cast<std::size_t>(c)][from[3 * x + c]];
+    }
+  }
+}
+
+/// A row of each of three planes.
+template <class T>
+HWY_INLINE void planar_row(const PixelJob<T>& job, const std::uint8_t* from, T* to) {
+  const FloatTag tag;
+  const hn::Rebind<std::uint8_t, FloatTag> byte_tag;
+  const auto step = static_cast<std::int64_t>(lanes());
+  const std::int64_t channel = job.strides.channel;
+  std::int64_t x = 0;
+  for (; x + step <= job.width; x += step) {
+    hn::Vec<decltype(byte_tag)> red, green, blue;
+    hn::LoadInterleaved3(byte_tag, from + 3 * x, red, green, blue);
+    store(normalise(to_floats(red), hn::Set(tag, job.mean[0]), hn::Set(tag, job.std[0])), to + x);
+    store(normalise(to_floats(green), hn::Set(tag, job.mean[1]), hn::Set(tag, job.std[1])), to + channel + x);
+    store(normalise(to_floats(blue), hn::Set(tag, job.mean[2]), hn::Set(tag, job.std[2])), to + 2 * channel + x);
+  }
+  table_row(job, from, to, x);
+}
+
+/// Rows [begin, end) of all images' rows.
+template <class T>
+HWY_INLINE void rows(const PixelJob<T>& job, std::int64_t begin, std::int64_t end) {
+  const bool interleaved = job.strides.channel == 1 && job.strides.column == 3;
+  const bool planar = job.strides.column == 1;
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::uint8_t* const from = job.pixels + 3 * job.width * row;
+    T* const to = job.to + row / job.height * job.strides.image + row % job.height * job.strides.row;
+    if (interleaved) {
+      interleaved_row(job, from, to);
+    } else if (planar) {
+      planar_row(job, from, to);
+    } else {
+      table_row(job, from, to, 0);
+    }
+  }
+}
+
+void rows_f32(const PixelJob<float>& job, std::int64_t begin, std::int64_t end) { rows(job, begin, end); }
+void rows_bf16(const PixelJob<std::uint16_t>& job, std::int64_t begin, std::int64_t end) { rows(job, begin, end); }
+
+}  // namespace facet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace facet::kernels {
+
+HWY_EXPORT(rows_f32);
+HWY_EXPORT(rows_bf16);
+
+namespace {
+
+constexpr std::int64_t elements_per_piece = 16384;
+
+std::array<float, 256> table_of(float mean, float std) {
+  std::array<float, 256> table;
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = (static_cast<float>(i) / 255.0F - mean) / std;
+  return table;
+}
+
+}  // namespace
+
+void pixels_to_input(const std::uint8_t* pixels, std::int64_t images, std::int64_t height, std::int64_t width,
+                     const std::array<float, 3>& mean, const std::array<float, 3>& std, const PixelStrides& strides,
+                     float* to_f32, std::uint16_t* to_bf16) {
+  if (images * height * width == 0) return;
+  const std::int64_t grain = std::max<std::int64_t>(1, elements_per_piece / (3 * width));
+  if (to_f32 != nullptr) {
+    PixelJob<float> job{pixels, to_f32, height, width, mean, std, strides, {}};
+    for (std::size_t c = 0; c < 3; ++c) job.table[c] = table_of(mean[c], std[c]);
+    const auto body = [&](std::int64_t begin, std::int64_t end) { HWY_DYNAMIC_DISPATCH(rows_f32)(job, begin, end); };
+    base::parallel_for(images * height, grain, std::ref(body));
+  } else {
+    PixelJob<std::uint16_t> job{pixels, to_bf16, height, width, mean, std, strides, {}};
+    for (std::size_t c = 0; c < 3; ++c) kernels::to_bf16(table_of(mean[c], std[c]).data(), job.table[c].data(), 256);
+    const auto body = [&](std::int64_t begin, std::int64_t end) { HWY_DYNAMIC_DISPATCH(rows_bf16)(job, begin, end); };
+    base::parallel_for(images * height, grain, std::ref(body));
+  }
+}
+
+}  // namespace facet::kernels
+#endif
