@@ -1,0 +1,41 @@
+#include "data/bad_images.h"
+
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <mutex>
+
+#include "base/machine.h"
+#include "data/jpeg.h"
+#include "data/worker_limit.h"
+#include "facet/error.h"
+
+namespace facet::data {
+
+std::vector<std::string> find_bad_images(std::int64_t count,
+                                         const std::function<std::filesystem::path(std::int64_t)>& path, int threads,
+                                         const std::function<void(std::int64_t)>& progress) {
+  constexpr std::int64_t files_between_reports = 64;
+  // The smallest scale reads as much of a file as the full one, in less time.
+  constexpr int smallest_size = 1;
+  std::vector<std::string> reasons(static_cast<std::size_t>(count));
+  std::mutex mutex;
+  std::int64_t done = 0;
+  const auto worker_limit = lifted_worker_limit();
+  tbb::task_arena arena(threads > 0 ? threads : base::usable_cores());
+  arena.execute([&] {
+    tbb::parallel_for(std::int64_t{0}, count, [&](std::int64_t index) {
+      try {
+        decode_jpeg_file(path(index), smallest_size);
+      } catch (const Error& error) {
+        reasons[static_cast<std::size_t>(index)] = error.what();
+      }
+      const std::lock_guard lock(mutex);
+      ++done;
+      if (progress && (done % files_between_reports == 0 || done == count)) progress(done);
+    });
+  });
+  return reasons;
+}
+
+}  // namespace facet::data

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace facet::data {
+
+struct CsvRow {
+  std::int64_t line = 0;  ///< where the row starts in the file, from 1
+  std::vector<std::string> fields;
+};
+
+/// Reads a CSV (RFC 4180) row by row: quoted fields, LF, CRLF or CR, a UTF-8 byte-order mark; blank lines are skipped.
+class CsvReader {
+ public:
+  /// @throws Error naming the file when it can't be read or isn't text in UTF-8.
+  explicit CsvReader(const std::filesystem::path& file);
+
+  /// The next row into `row`; false at the end.
+  /// @throws Error naming file and line when a quote isn't closed, or is followed by text.
+  bool next(CsvRow& row);
+
+ private:
+  void quoted_field(std::string& field, std::int64_t start_line);
+  void plain_field(std::string& field);
+  bool at_line_end() const;
+  void skip_line_end();
+  bool skip_blank_line();
+
+  std::string name_;
+  std::string text_;
+  std::size_t position_ = 0;
+  std::int64_t line_ = 1;
+};
+
+/// Without spaces and tabs at both ends.
+std::string trimmed(const std::string& text);
+
+}  // namespace facet::data

@@ -1,0 +1,123 @@
+#include "data/jpeg.h"
+
+#include <fmt/format.h>
+#include <turbojpeg.h>
+
+#include <memory>
+#include <string_view>
+
+#include "data/jpeg_header.h"
+#include "data/read_file.h"
+#include "facet/error.h"
+
+namespace facet {
+namespace data {
+namespace {
+
+// Larger ones are taken for an attack or an accident: 805 MB of pixels, and one such image a loader thread.
+constexpr std::int64_t most_pixels = std::int64_t{1} << 28;
+
+struct HandleDeleter {
+  void operator()(void* handle) const { tjDestroy(handle); }
+};
+using Handle = std::unique_ptr<void, HandleDeleter>;
+
+/// 1, 2, 4 or 8: the largest that leaves both sides at least `size` (PIL's Image.draft has the same rule).
+int reduction(const JpegHeader& header, int size) {
+  if (size < 1) return 1;
+  const int ratio = std::min(header.width / size, header.height / size);
+  for (const int by : {8, 4, 2}) {
+    if (ratio >= by) return by;
+  }
+  return 1;
+}
+
+std::string explain(std::string_view message) {
+  const bool truncated = message.find("Premature end of JPEG file") != std::string_view::npos;
+  return fmt::format("{} JPEG: {}", truncated ? "truncated" : "corrupt", message);
+}
+
+void decompress(std::span<const std::uint8_t> bytes, int width, int height, int format, std::uint8_t* pixels) {
+  const Handle handle(tjInitDecompress());
+  if (!handle) throw Error("libjpeg-turbo can't be started: out of memory");
+  constexpr int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
+  if (tjDecompress2(handle.get(), bytes.data(), static_cast<unsigned long>(bytes.size()), pixels, width, 0, height,
+                    format, flags) != 0) {
+    throw Error(explain(tjGetErrorStr2(handle.get())));
+  }
+}
+
+std::uint8_t product(int a, int b) { return static_cast<std::uint8_t>((a * b + 127) / 255); }
+
+/// Ink to light, without a colour profile: each of R, G, B is (1 - ink) (1 - black), as PIL has it.
+/// @param inverted the values tell how much light is left, not how much ink there is (Adobe's convention).
+void cmyk_to_rgb(std::span<const std::uint8_t> cmyk, bool inverted, std::span<std::uint8_t> rgb) {
+  const int flip = inverted ? 0 : 0xFF;
+  for (std::size_t i = 0; i * 3 < rgb.size(); ++i) {
+    const std::uint8_t* from = &cmyk[i * 4];
+    const int light = from[3] ^ flip;
+    for (std::size_t c = 0; c < 3; ++c) rgb[i * 3 + c] = product(from[c] ^ flip, light);
+  }
+}
+
+}  // namespace
+
+Image decode_jpeg(std::span<std::uint8_t> bytes, int size) {
+  const JpegHeader header = read_jpeg_header(bytes);
+  if (std::int64_t{header.width} * header.height > most_pixels) {
+    throw Error(fmt::format("{}x{} pixels; at most {} are decoded", header.width, header.height, most_pixels));
+  }
+  const int by = reduction(header, size);
+  Image image{.width = (header.width + by - 1) / by, .height = (header.height + by - 1) / by, .pixels = {}};
+  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
+  image.pixels.resize(count * 3);
+  if (header.components == 4) {
+    std::vector<std::uint8_t> cmyk(count * 4);
+    decompress(bytes, image.width, image.height, TJPF_CMYK, cmyk.data());
+    cmyk_to_rgb(cmyk, header.adobe, image.pixels);
+  } else {
+    decompress(bytes, image.width, image.height, TJPF_RGB, image.pixels.data());
+  }
+  return upright(std::move(image), header.orientation);
+}
+
+Image decode_jpeg_file(const std::filesystem::path& file, int size) {
+  std::vector<std::uint8_t> bytes;
+  if (const std::string reason = read_file(file, bytes); !reason.empty()) throw Error(reason);
+  return decode_jpeg(bytes, size);
+}
+
+Image upright(Image image, int orientation) {
+  if (orientation < 2 || orientation > 8) return image;
+  const bool swaps_axes = orientation >= 5;
+  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  Image turned{.width = swaps_axes ? image.height : image.width,
+               .height = swaps_axes ? image.width : image.height,
+               .pixels = std::vector<std::uint8_t>(image.pixels.size())};
+  std::uint8_t* to = turned.pixels.data();
+  for (int y = 0; y < turned.height; ++y) {
+    for (int x = 0; x < turned.width; ++x) {
+      const int across = swaps_axes ? y : x;
+      const int down = swaps_axes ? x : y;
+      const int from_x = from_right ? image.width - 1 - across : across;
+      const int from_y = from_below ? image.height - 1 - down : down;
+      const auto from = 3 * (static_cast<std::size_t>(from_y) * static_cast<std::size_t>(image.width) +
+                             static_cast<std::size_t>(from_x));
+      for (std::size_t c = 0; c < 3; ++c) *to++ = image.pixels[from + c];
+    }
+  }
+  return turned;
+}
+
+}  // namespace data
+
+Image read_jpeg(const std::filesystem::path& file, int size) {
+  try {
+    return data::decode_jpeg_file(file, size);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+  }
+}
+
+}  // namespace facet

@@ -1,0 +1,230 @@
+#include "data/jpeg.h"
+
+#include <doctest/doctest.h>
+
+#include "data/make_jpeg.h"
+#include "temporary_folder.h"
+
+using facet::Bytes;
+using facet::compress;
+using facet::error_of;
+using facet::has;
+using facet::Image;
+using facet::JpegOptions;
+using facet::data::decode_jpeg;
+
+namespace {
+
+std::string reason(Bytes bytes, int size = 0) {
+  return error_of([&] { decode_jpeg(bytes, size); });
+}
+
+Image decode(Bytes bytes, int size = 0) { return decode_jpeg(bytes, size); }
+
+/// Where the first scan's data begin.
+std::size_t scan_data(const Bytes& jpeg) {
+  const std::size_t marker = facet::find(jpeg, {0xFF, 0xDA});
+  return marker + 2 + static_cast<std::size_t>(jpeg[marker + 2] << 8 | jpeg[marker + 3]);
+}
+
+Bytes first(const Bytes& bytes, std::size_t count) {
+  return {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(count)};
+}
+
+Bytes colour(int width, int height, const Bytes& pixel) {
+  Bytes pixels;
+  for (int i = 0; i < width * height; ++i) pixels.insert(pixels.end(), pixel.begin(), pixel.end());
+  return pixels;
+}
+
+void check_near(const Image& image, const Bytes& rgb, int tolerance) {
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) {
+    REQUIRE(std::abs(int{image.pixels[i]} - int{rgb[i % 3]}) <= tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("baseline and progressive JPEGs of all samplings decode to the image that they were made of") {
+  const Image image = facet::waves(61, 43);
+  for (const int flags : {0, int{TJFLAG_PROGRESSIVE}}) {
+    for (const int subsampling : {TJSAMP_444, TJSAMP_422, TJSAMP_420, TJSAMP_440, TJSAMP_411}) {
+      CAPTURE(flags);
+      CAPTURE(subsampling);
+      const Image decoded = decode(compress(image, {.subsampling = subsampling, .flags = flags}));
+      REQUIRE(decoded.width == 61);
+      REQUIRE(decoded.height == 43);
+      CHECK(facet::mean_difference(decoded.pixels, image.pixels) < 3);
+    }
+  }
+}
+
+TEST_CASE("grey becomes RGB of equal values") {
+  Bytes grey;
+  for (int i = 0; i < 40 * 24; ++i) grey.push_back(static_cast<std::uint8_t>(i % 40 * 5));
+  const Image decoded =
+      decode(compress(grey, 40, 24, {.format = TJPF_GRAY, .subsampling = TJSAMP_GRAY, .quality = 100}));
+  REQUIRE(decoded.pixels.size() == 40 * 24 * 3);
+  for (std::size_t i = 0; i < grey.size(); ++i) {
+    for (std::size_t c = 0; c < 3; ++c) REQUIRE(std::abs(int{decoded.pixels[3 * i + c]} - int{grey[i]}) <= 2);
+  }
+}
+
+TEST_CASE("YCCK and CMYK become RGB, inverted where Adobe's marker says so") {
+  const JpegOptions options{.format = TJPF_CMYK, .subsampling = TJSAMP_444, .quality = 100};
+  // Stored values of 200, 100, 50 of colour and 204 of black.
+  Bytes ycck = compress(colour(16, 16, {200, 100, 50, 204}), 16, 16, options);
+  check_near(decode(ycck), {160, 80, 40}, 2);
+
+  // With transform 0 the stored Y, Cb, Cr are taken for C, M, Y: 255 - 55, 128 and 128 of a grey.
+  Bytes cmyk = compress(colour(16, 16, {55, 55, 55, 204}), 16, 16, options);
+  const std::size_t adobe = facet::find(cmyk, {0xFF, 0xEE});
+  REQUIRE(cmyk[adobe + 15] == 2);
+  cmyk[adobe + 15] = 0;
+  const int light = 204;
+  check_near(decode(cmyk),
+             {static_cast<std::uint8_t>(200 * light / 255), static_cast<std::uint8_t>(128 * light / 255),
+              static_cast<std::uint8_t>(128 * light / 255)},
+             2);
+
+  cmyk.erase(cmyk.begin() + static_cast<std::ptrdiff_t>(adobe), cmyk.begin() + static_cast<std::ptrdiff_t>(adobe) + 16);
+  const int ink_free = 255 - 204;
+  check_near(decode(cmyk), {55 * 51 / 255, static_cast<std::uint8_t>(127 * ink_free / 255), 127 * 51 / 255}, 2);
+}
+
+TEST_CASE("each EXIF orientation, in both byte orders, stands upright") {
+  const Image image = facet::waves(48, 32);
+  const Bytes jpeg = compress(image, {.subsampling = TJSAMP_444});
+  const Image stored = decode(jpeg);
+  const auto at = [](const Image& from, int x, int y) {
+    const auto i = static_cast<std::size_t>(3 * (y * from.width + x));
+    return Bytes(from.pixels.begin() + static_cast<std::ptrdiff_t>(i),
+                 from.pixels.begin() + static_cast<std::ptrdiff_t>(i) + 3);
+  };
+  // Where the 0th row and the 0th column of the stored image are in the upright one (EXIF 2.32, tag 0x0112).
+  struct Case {
+    int orientation;
+    bool row_is_vertical;  // the 0th row is at the left or right
+    bool from_right;       // the stored first pixel is at the right
+    bool from_below;
+  };
+  for (const Case& c : {Case{1, false, false, false}, Case{2, false, true, false}, Case{3, false, true, true},
+                        Case{4, false, false, true}, Case{5, true, false, false}, Case{6, true, true, false},
+                        Case{7, true, true, true}, Case{8, true, false, true}}) {
+    for (const bool little : {true, false}) {
+      CAPTURE(c.orientation);
+      const Image shown = decode(facet::with_orientation(jpeg, c.orientation, little));
+      REQUIRE(shown.width == (c.row_is_vertical ? 32 : 48));
+      REQUIRE(shown.height == (c.row_is_vertical ? 48 : 32));
+      for (const auto& [x, y] : {std::pair{0, 0}, std::pair{47, 0}, std::pair{0, 31}, std::pair{20, 9}}) {
+        const int across = c.row_is_vertical ? y : x;
+        const int down = c.row_is_vertical ? x : y;
+        CHECK(at(shown, c.from_right ? shown.width - 1 - across : across,
+                 c.from_below ? shown.height - 1 - down : down) == at(stored, x, y));
+      }
+    }
+  }
+}
+
+TEST_CASE("an EXIF block that tells nonsense is no orientation") {
+  const Bytes jpeg = compress(facet::waves(16, 8));
+  for (const int orientation : {0, 9, 255}) CHECK(decode(facet::with_orientation(jpeg, orientation)).width == 16);
+  Bytes far = facet::with_orientation(jpeg, 6);
+  far[2 + 4 + 6 + 7] = 0xFF;  // the directory's offset, beyond the block
+  CHECK(decode(far).width == 16);
+}
+
+TEST_CASE("much larger photographs are decoded at 1/2, 1/4 or 1/8, never below the size") {
+  const Bytes jpeg = compress(facet::waves(803, 401));
+  const auto dimensions = [&](int size) {
+    const Image image = decode(jpeg, size);
+    return std::pair{image.width, image.height};
+  };
+  CHECK(dimensions(0) == std::pair{803, 401});
+  CHECK(dimensions(401) == std::pair{803, 401});
+  CHECK(dimensions(201) == std::pair{803, 401});
+  CHECK(dimensions(200) == std::pair{402, 201});
+  CHECK(dimensions(101) == std::pair{402, 201});
+  CHECK(dimensions(100) == std::pair{201, 101});
+  CHECK(dimensions(50) == std::pair{101, 51});
+  CHECK(dimensions(1) == std::pair{101, 51});
+  const Image turned = decode(facet::with_orientation(jpeg, 6), 100);
+  CHECK(turned.width == 101);
+  CHECK(turned.height == 201);
+  const Image tiny = decode(compress(facet::waves(3, 2)), 1);
+  CHECK(tiny.width == 2);
+  CHECK(tiny.height == 1);
+}
+
+TEST_CASE("truncated anywhere, a JPEG is an error that says so") {
+  for (const int flags : {0, int{TJFLAG_PROGRESSIVE}}) {
+    const Bytes jpeg = compress(facet::noise(64, 64), {.flags = flags});
+    const std::size_t scan = scan_data(jpeg);
+    for (const std::size_t length :
+         {std::size_t{3}, std::size_t{10}, scan / 2, scan - 1, scan, scan + 1, scan + 50, (scan + jpeg.size()) / 2,
+          jpeg.size() - 100, jpeg.size() - 3, jpeg.size() - 2, jpeg.size() - 1}) {
+      CAPTURE(flags);
+      CAPTURE(length);
+      const std::string message = reason(first(jpeg, length));
+      CHECK(has(message, "truncated JPEG"));
+      CHECK(!has(message, "\n"));
+      CHECK(has(reason(first(jpeg, length), 8), "truncated JPEG"));
+    }
+    CHECK(reason(jpeg).empty());
+  }
+}
+
+TEST_CASE("empty files, other formats and damaged data are told apart") {
+  CHECK(reason({}) == "is empty");
+  CHECK(reason({0xFF}) == "not a JPEG");
+  CHECK(reason({0x89, 'P', 'N', 'G', 13, 10, 26, 10}) == "not a JPEG");
+  CHECK(has(reason({0xFF, 0xD8, 0xFF, 0xD9}), "it holds no image"));
+  CHECK(has(reason({0xFF, 0xD8, 0xFF, 0xE0, 0, 1, 0, 0}), "corrupt JPEG"));
+
+  const Bytes jpeg = compress(facet::noise(64, 64));
+  Bytes holed = jpeg;
+  const std::size_t middle = (scan_data(jpeg) + jpeg.size()) / 2;
+  holed[middle] = 0xFF;
+  holed[middle + 1] = 0xD9;
+  CHECK(has(reason(holed), "corrupt JPEG"));
+
+  Bytes without_tables = jpeg;
+  without_tables[facet::find(jpeg, {0xFF, 0xDB}) + 1] = 0xEF;
+  CHECK(!reason(without_tables).empty());
+
+  for (std::uint32_t seed = 0; seed < 200; ++seed) {
+    Bytes garbled = jpeg;
+    const Bytes random = facet::noise(4, 1, seed).pixels;
+    for (std::size_t i = 0; i + 1 < random.size(); i += 2) {
+      garbled[(random[i] * 256U + random[i + 1]) % garbled.size()] = random[i + 1];
+    }
+    reason(garbled);  // must throw Error, or nothing, but never crash
+  }
+}
+
+TEST_CASE("a frame too large to be a photograph is refused before it is allocated") {
+  Bytes jpeg = compress(facet::waves(16, 16));
+  const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
+  for (std::size_t i = 5; i < 9; ++i) jpeg[frame + i] = 0xFE;
+  CHECK(has(reason(jpeg), "65278x65278 pixels"));
+}
+
+TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
+  const Bytes jpeg = compress(facet::waves(16, 16));
+  Bytes odd = jpeg;
+  const std::size_t scan = scan_data(jpeg);
+  odd[scan - 2] = 0;
+  REQUIRE(odd != jpeg);
+  CHECK(decode(odd).pixels == decode(jpeg).pixels);
+}
+
+TEST_CASE("read_jpeg names the file") {
+  const facet::TemporaryFolder folder;
+  facet::save(folder / "a.jpg", compress(facet::waves(20, 10)));
+  facet::save(folder / "b.jpg", {});
+  CHECK(facet::read_jpeg(folder / "a.jpg").width == 20);
+  CHECK(facet::read_jpeg(folder / "a.jpg", 5).width == 10);
+  CHECK(error_of([&] { facet::read_jpeg(folder / "b.jpg"); }) == (folder / "b.jpg").string() + ": is empty");
+  CHECK(error_of([&] { facet::read_jpeg(folder / "c.jpg"); }) == (folder / "c.jpg").string() + ": no such file");
+  CHECK(has(error_of([&] { facet::read_jpeg(folder.path()); }), "is a folder"));
+}

@@ -1,0 +1,222 @@
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "data/make_jpeg.h"
+#include "facet/data.h"
+
+using facet::Batch;
+using facet::Bytes;
+using facet::Loader;
+using facet::LoaderOptions;
+
+namespace {
+
+/// Images that tell their own index, slow in turns, some of them bad.
+class Numbered final : public facet::Dataset {
+ public:
+  explicit Numbered(std::int64_t size, std::set<std::int64_t> bad = {}) : size_(size), bad_(std::move(bad)) {
+    for (std::int64_t i = 0; i < size; ++i) {
+      labels_.push_back(static_cast<std::int32_t>(i % 2));
+      labels_.push_back(static_cast<std::int32_t>(i % 3) - 1);
+    }
+  }
+  std::int64_t size() const override { return size_; }
+  const std::vector<facet::Head>& heads() const override { return heads_; }
+  std::span<const std::int32_t> labels(std::int64_t index) const override {
+    return std::span(labels_).subspan(static_cast<std::size_t>(index) * 2, 2);
+  }
+  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override {
+    ++loads;
+    const int now = ++running;
+    for (int most = most_running; now > most && !most_running.compare_exchange_weak(most, now);) {
+    }
+    if (delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms * (index % 3)));
+    --running;
+    if (bad_.contains(index)) throw facet::Error("image " + std::to_string(index) + " is bad");
+    REQUIRE(pixels.size() == static_cast<std::size_t>(size * size * 3));
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i * 7 + i / 5);
+    pixels[pixels.size() / 2] = static_cast<std::uint8_t>(index);
+  }
+  std::string name(std::int64_t index) const override { return std::to_string(index); }
+
+  int delay_ms = 0;
+  mutable std::atomic<int> loads = 0;
+  mutable std::atomic<int> running = 0;
+  mutable std::atomic<int> most_running = 0;
+
+ private:
+  std::int64_t size_;
+  std::set<std::int64_t> bad_;
+  std::vector<facet::Head> heads_{{"a", {"0", "1"}}, {"b", {"x", "y"}}};
+  std::vector<std::int32_t> labels_;
+};
+
+std::vector<Batch> read_epoch(Loader& loader, std::int64_t epoch, std::int64_t first = 0) {
+  std::vector<Batch> batches;
+  loader.start_epoch(epoch, first);
+  while (const Batch* batch = loader.next()) batches.push_back(*batch);
+  CHECK(loader.next() == nullptr);
+  return batches;
+}
+
+bool same(const std::vector<Batch>& a, const std::vector<Batch>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Batch& x, const Batch& y) {
+    return x.size == y.size && x.pixels == y.pixels && x.labels == y.labels && x.indices == y.indices;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("an epoch holds every image once, in epoch_order, the last batch smaller") {
+  const Numbered data(23);
+  Loader loader(data, {.batch = 5, .size = 3, .threads = 2, .seed = 9});
+  CHECK(loader.batches_per_epoch() == 5);
+  const auto batches = read_epoch(loader, 4);
+  REQUIRE(batches.size() == 5);
+  std::vector<std::int64_t> seen;
+  for (const Batch& batch : batches) {
+    seen.insert(seen.end(), batch.indices.begin(), batch.indices.end());
+    CHECK(batch.pixels.size() == static_cast<std::size_t>(batch.size * 3 * 3 * 3));
+    REQUIRE(batch.labels.size() == static_cast<std::size_t>(batch.size * 2));
+    for (std::int64_t i = 0; i < batch.size; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      CHECK(batch.labels[at] == batch.indices[at] % 2);
+      CHECK(batch.labels[at + static_cast<std::size_t>(batch.size)] == batch.indices[at] % 3 - 1);
+      CHECK(batch.pixels[at * 27 + 13] == batch.indices[at]);
+    }
+  }
+  CHECK(seen == facet::epoch_order(23, 9, 4));
+  CHECK(batches.back().size == 3);
+}
+
+TEST_CASE("drop_last leaves the smaller batch out; without shuffle the order is the data's") {
+  const Numbered data(23);
+  Loader loader(data, {.batch = 5, .size = 3, .shuffle = false, .drop_last = true});
+  CHECK(loader.batches_per_epoch() == 4);
+  const auto batches = read_epoch(loader, 0);
+  REQUIRE(batches.size() == 4);
+  CHECK(batches[3].indices == std::vector<std::int64_t>{15, 16, 17, 18, 19});
+}
+
+TEST_CASE("batches are the same whatever the threads and the prefetch, epoch after epoch") {
+  Numbered data(50);
+  data.delay_ms = 1;
+  Loader one(data, {.batch = 8, .size = 4, .threads = 1, .seed = 3});
+  Loader four(data, {.batch = 8, .size = 4, .threads = 4, .seed = 3, .prefetch = 2});
+  for (const std::int64_t epoch : {0, 1, 7}) CHECK(same(read_epoch(one, epoch), read_epoch(four, epoch)));
+  CHECK(!same(read_epoch(one, 1), read_epoch(four, 2)));
+}
+
+TEST_CASE("an epoch can start in its middle, and anew at any time") {
+  const Numbered data(50);
+  Loader loader(data, {.batch = 8, .size = 4, .threads = 3, .seed = 3});
+  const auto whole = read_epoch(loader, 2);
+  for (const std::int64_t first : {0, 1, 5, 6, 7}) {
+    const auto rest = read_epoch(loader, 2, first);
+    CHECK(same(rest, {whole.begin() + first, whole.end()}));
+  }
+  for (int i = 0; i < 20; ++i) {
+    loader.start_epoch(i);
+    if (i % 2 == 0) loader.next();
+  }
+  CHECK(same(read_epoch(loader, 2), whole));
+  CHECK(!facet::error_of([&] { loader.start_epoch(0, 8); }).empty());
+  CHECK(!facet::error_of([&] { loader.start_epoch(0, -1); }).empty());
+}
+
+TEST_CASE("about half of the images are mirrored, by seed, epoch and image alone") {
+  const Numbered data(400);
+  const auto mirrored = [&](std::int64_t batch, std::uint64_t seed, std::int64_t epoch) {
+    Loader loader(data, {.batch = batch, .size = 3, .threads = 2, .seed = seed, .shuffle = false});
+    Loader plain(data, {.batch = batch, .size = 3, .threads = 2, .seed = seed, .shuffle = false, .flip = false});
+    const auto flips = read_epoch(loader, epoch);
+    const auto originals = read_epoch(plain, epoch);
+    std::vector<bool> result;
+    for (std::size_t b = 0; b < flips.size(); ++b) {
+      for (std::int64_t i = 0; i < flips[b].size; ++i) {
+        const auto at = static_cast<std::size_t>(i * 27);
+        result.push_back(flips[b].pixels[at] != originals[b].pixels[at]);
+      }
+    }
+    return result;
+  };
+  const auto some = mirrored(64, 1, 0);
+  const auto count = std::count(some.begin(), some.end(), true);
+  CHECK(count > 150);
+  CHECK(count < 250);
+  CHECK(mirrored(7, 1, 0) == some);
+  CHECK(mirrored(64, 2, 0) != some);
+  CHECK(mirrored(64, 1, 1) != some);
+}
+
+TEST_CASE("the error is that of the first bad image in the epoch's order, at its batch") {
+  for (const int threads : {1, 4}) {
+    Numbered data(40, {13, 11, 30});
+    data.delay_ms = 2;  // image 13 is decoded before image 11
+    Loader loader(data, {.batch = 5, .size = 3, .threads = threads, .shuffle = false});
+    loader.start_epoch(0);
+    CHECK(loader.next() != nullptr);
+    CHECK(loader.next()->indices[0] == 5);
+    CHECK(facet::error_of([&] { loader.next(); }) == "image 11 is bad");
+    CHECK(facet::error_of([&] { loader.next(); }) == "image 11 is bad");
+    loader.start_epoch(0, 3);
+    CHECK(loader.next()->indices[0] == 15);
+  }
+}
+
+TEST_CASE("no more is decoded ahead than prefetch allows, in buffers that stay") {
+  const Numbered data(1000);
+  Loader loader(data, {.batch = 10, .size = 3, .threads = 4, .prefetch = 3});
+  std::set<const std::uint8_t*> buffers;
+  for (int epoch = 0; epoch < 2; ++epoch) {
+    const int before = data.loads;
+    loader.start_epoch(epoch);
+    for (int taken = 1; const Batch* batch = loader.next(); ++taken) {
+      buffers.insert(batch->pixels.data());
+      CHECK(data.loads - before <= 10 * (taken + 3));
+    }
+  }
+  CHECK(buffers.size() <= 4);
+}
+
+TEST_CASE("as many threads work as asked for, however few the cores") {
+  Numbered data(60);
+  data.delay_ms = 5;
+  Loader loader(data, {.batch = 30, .size = 3, .threads = 4});
+  read_epoch(loader, 0);
+  CHECK(data.most_running >= 2);
+  CHECK(data.most_running <= 4);
+}
+
+TEST_CASE("a loader can go while it works") {
+  Numbered data(10000);
+  data.delay_ms = 1;
+  for (const int threads : {1, 4}) {
+    for (int i = 0; i < 10; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      {
+        Loader loader(data, {.batch = 500, .size = 3, .threads = threads});
+        loader.start_epoch(i);
+        if (i % 3 == 1) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+      CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(2));
+    }
+  }
+  Loader never_started(data, {});
+}
+
+TEST_CASE("an empty set has no batches, options that make no sense are errors") {
+  const Numbered none(0);
+  Loader loader(none, {.batch = 4, .size = 3});
+  CHECK(loader.batches_per_epoch() == 0);
+  CHECK(!facet::error_of([&] { loader.next(); }).empty());
+  CHECK(read_epoch(loader, 0).empty());
+  CHECK(facet::has(facet::error_of([&] { Loader(none, {.batch = 0}); }), "batch is 0; at least 1"));
+  CHECK(facet::has(facet::error_of([&] { Loader(none, {.size = 0}); }), "size is 0"));
+  CHECK(facet::has(facet::error_of([&] { Loader(none, {.threads = -1}); }), "threads is -1"));
+  CHECK(facet::has(facet::error_of([&] { Loader(none, {.prefetch = 0}); }), "prefetch is 0"));
+}

@@ -1,0 +1,219 @@
+#include <doctest/doctest.h>
+
+#include "data/make_jpeg.h"
+#include "facet/data.h"
+#include "temporary_folder.h"
+
+using facet::error_of;
+using facet::Head;
+using facet::ManifestDataset;
+using facet::ManifestOptions;
+
+namespace {
+
+using Names = std::vector<std::string>;
+
+class Manifest {
+ public:
+  explicit Manifest(const std::string& text) { facet::write_file(file(), text); }
+  std::filesystem::path file() const { return folder_ / "m.csv"; }
+  ManifestDataset open(const ManifestOptions& options = {}) const { return ManifestDataset(file(), options); }
+  std::string error(const ManifestOptions& options = {}) const {
+    return error_of([&] { open(options); });
+  }
+
+ private:
+  facet::TemporaryFolder folder_;
+};
+
+std::vector<int> labels_of(const ManifestDataset& data, std::size_t head) {
+  std::vector<int> labels;
+  for (std::int64_t i = 0; i < data.size(); ++i) labels.push_back(data.labels(i)[head]);
+  return labels;
+}
+
+}  // namespace
+
+TEST_CASE("FairFace's columns get all of its classes in canonical order, whatever appears") {
+  const Manifest manifest(
+      "file,age,gender,race,service_test\r\n"
+      "val/1.jpg,50-59,Female,East Asian,FALSE\r\n"
+      "val/2.jpg,70+,Male,White,TRUE\r\n"
+      "val/3.jpg,0-2,Male,Middle Eastern,TRUE\r\n");
+  const auto data = manifest.open();
+  REQUIRE(data.heads().size() == 3);
+  CHECK(data.heads()[0] ==
+        Head{"age", {"0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70"}});
+  CHECK(data.heads()[1] == Head{"gender", {"Male", "Female"}});
+  CHECK(
+      data.heads()[2] ==
+      Head{"race", {"White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"}});
+  CHECK(labels_of(data, 0) == std::vector<int>{6, 8, 0});
+  CHECK(labels_of(data, 1) == std::vector<int>{1, 0, 0});
+  CHECK(labels_of(data, 2) == std::vector<int>{3, 0, 6});
+  CHECK(data.notes().empty());
+  CHECK(data.name(1) == "val/2.jpg");
+  CHECK(data.line(1) == 3);
+  CHECK(data.path(1) == manifest.file().parent_path() / "val/2.jpg");
+}
+
+TEST_CASE("age bins that a spreadsheet mangled are read as what they were, with one line that says so") {
+  const auto data = Manifest("file,age\na,9-Mar\nb,19-Oct\nc,3-9\nd,9-Mar\n").open();
+  CHECK(labels_of(data, 0) == std::vector<int>{1, 2, 1, 1});
+  REQUIRE(data.notes().size() == 1);
+  CHECK(facet::has(data.notes()[0], "9-Mar as 3-9 (2 rows)"));
+  CHECK(facet::has(data.notes()[0], "19-Oct as 10-19 (1 rows)"));
+  CHECK(!facet::has(data.notes()[0], "\n"));
+}
+
+TEST_CASE("dates in a column that isn't FairFace's stay dates") {
+  const auto data = Manifest("file,day\na,9-Mar\nb,19-Oct\nc,1-May\n").open();
+  CHECK(data.heads()[0].classes == Names{"1-May", "19-Oct", "9-Mar"});
+  CHECK(data.notes().empty());
+}
+
+TEST_CASE("other columns get their own values, sorted, or those declared, in their order") {
+  const Manifest manifest("file,race\na,Indian\nb,Others\nc,Asian\n");
+  CHECK(manifest.open().heads()[0].classes == Names{"Asian", "Indian", "Others"});
+  ManifestOptions options;
+  options.classes["race"] = {"White", "Others", "Indian", "Asian"};
+  const auto data = manifest.open(options);
+  CHECK(data.heads()[0].classes == options.classes["race"]);
+  CHECK(labels_of(data, 0) == std::vector<int>{2, 1, 3});
+}
+
+TEST_CASE("aliases also count as declared and expected classes, in both directions") {
+  const Manifest manifest("file,age\na,9-Mar\nb,more than 70\nc,70+\n");
+  ManifestOptions options;
+  options.classes["age"] = {"70+", "3-9"};
+  CHECK(labels_of(manifest.open(options), 0) == std::vector<int>{1, 0, 0});
+  options.classes["age"] = {"9-Mar", "3-9", "70+"};
+  CHECK(labels_of(manifest.open(options), 0) == std::vector<int>{0, 2, 2});
+  CHECK(manifest.open(options).notes().empty());
+}
+
+TEST_CASE("an empty field is no label") {
+  const auto data = Manifest("file,gender,x\na,Male,p\nb,,q\nc, ,\n").open();
+  CHECK(labels_of(data, 0) == std::vector<int>{0, facet::no_label, facet::no_label});
+  CHECK(labels_of(data, 1) == std::vector<int>{0, 1, facet::no_label});
+}
+
+TEST_CASE("heads are the columns asked for, in that order; service_test only when asked for") {
+  const Manifest manifest("age,file,gender,service_test\n3-9,a,Male,TRUE\n10-19,b,Female,FALSE\n");
+  ManifestOptions options;
+  options.heads = {"service_test", "age"};
+  const auto data = manifest.open(options);
+  REQUIRE(data.heads().size() == 2);
+  CHECK(data.heads()[0] == Head{"service_test", {"FALSE", "TRUE"}});
+  CHECK(data.heads()[1].name == "age");
+  CHECK(data.name(0) == "a");
+}
+
+TEST_CASE("files lie in the CSV's folder, in --root, or where an absolute path says") {
+  const Manifest manifest("file,x\na/b.jpg,1\n/c/d.jpg,2\n");
+  ManifestOptions options;
+  options.root = "/photos";
+  CHECK(manifest.open(options).path(0) == "/photos/a/b.jpg");
+  CHECK(manifest.open(options).path(1) == "/c/d.jpg");
+}
+
+TEST_CASE("quoted fields, a byte-order mark, blank lines, spaces and unnamed columns") {
+  const auto data =
+      Manifest("\xEF\xBB\xBF,\"file\", x \r\n\r\n0,\"a, b.jpg\",\"p, \"\"q\"\"\"\r\n1,c.jpg, r\r\n").open();
+  REQUIRE(data.heads().size() == 1);
+  CHECK(data.heads()[0] == Head{"x", {"p, \"q\"", "r"}});
+  CHECK(data.name(0) == "a, b.jpg");
+  CHECK(data.line(0) == 3);
+}
+
+TEST_CASE("the heads of a model decide; what doesn't fit them is an error with its line") {
+  ManifestOptions options;
+  options.expected = {{"race", {"White", "Black", "Asian"}}, {"gender", {"Male", "Female"}}};
+  const auto data = Manifest("file,gender,race\na,Female,Asian\nb,Male,White\n").open(options);
+  CHECK(data.heads() == options.expected);
+  CHECK(labels_of(data, 0) == std::vector<int>{2, 0});
+
+  CHECK(labels_of(Manifest("file,gender,race\na,Female,\n").open(options), 0) == std::vector<int>{facet::no_label});
+
+  const std::string unknown =
+      Manifest("file,gender,race\na,Female,Asian\n\nb,Male,Indian\nc,Male,Indian\n").error(options);
+  CHECK(facet::has(unknown, "m.csv:4: race 'Indian' is none of its classes: White, Black, Asian"));
+  CHECK(facet::has(Manifest("file,race\na,Asian\n").error(options), "no column for head 'gender'"));
+  options.heads = {"race"};
+  CHECK(facet::has(Manifest("file,gender,race\na,Male,Asian\n").error(options),
+                   "heads race asked for; the model has race, gender"));
+}
+
+TEST_CASE("what can't be a manifest is refused in one clear line") {
+  const auto error = [](const std::string& text, const ManifestOptions& options = {}) {
+    const std::string message = Manifest(text).error(options);
+    CHECK(!facet::has(message, "\n"));
+    return message;
+  };
+  CHECK(facet::has(error(""), "m.csv: is empty"));
+  CHECK(facet::has(error("file,x\n"), "m.csv: a header, but no rows"));
+  CHECK(facet::has(error("path,x\na,1\n"), "m.csv:1: no column 'file'; the columns are: path, x"));
+  CHECK(facet::has(error("file,x,x\na,1,2\n"), "m.csv:1: column 'x' stands there twice"));
+  CHECK(facet::has(error("file,x\na,1\nb,2,3\n"), "m.csv:3: 3 fields; the header has 2"));
+  CHECK(facet::has(error("file,x\na,1\nb\n"), "m.csv:3: 1 fields; the header has 2"));
+  CHECK(facet::has(error("file,x\na,1\n,2\n"), "m.csv:3: no file is named"));
+  CHECK(facet::has(error("file\na\n"), "m.csv: no column but 'file'"));
+  CHECK(facet::has(error("file,x\na,1\nb,1\n"), "column 'x' has one class only, '1'"));
+  CHECK(facet::has(error("file,x\na,\nb,\n"), "column 'x' has no label in any row"));
+
+  ManifestOptions options;
+  options.heads = {"y"};
+  CHECK(facet::has(error("file,x,z\na,1,2\n", options), "m.csv: no column for head 'y'; those that there are: x, z"));
+  options.heads = {"file"};
+  CHECK(facet::has(error("file,x\na,1\n", options), "no column for head 'file'"));
+  options.heads = {"x", "x"};
+  CHECK(facet::has(error("file,x\na,1\n", options), "head 'x' stands there twice"));
+  options.heads = {};
+  options.classes["x"] = {"1", "2"};
+  CHECK(facet::has(error("file,x\na,1\nb,3\n", options), "m.csv:3: x '3' is none of its classes: 1, 2"));
+  options.classes["x"] = {"1", "1"};
+  CHECK(facet::has(error("file,x\na,1\n", options), "class of head 'x' '1' stands there twice"));
+  options.classes["x"] = {"1"};
+  CHECK(facet::has(error("file,x\na,1\n", options), "1 class declared for head 'x'"));
+  options.classes = {{"y", {"1", "2"}}};
+  CHECK(facet::has(error("file,x\na,1\n", options), "classes declared for 'y', which is none of the heads: x"));
+}
+
+TEST_CASE("bad images are dropped and listed; the others keep their labels and lines") {
+  const facet::TemporaryFolder folder;
+  const auto jpeg = facet::compress(facet::waves(40, 30));
+  facet::save(folder / "1.jpg", jpeg);
+  facet::save(folder / "3.jpg",
+              facet::Bytes(jpeg.begin(), jpeg.begin() + static_cast<std::ptrdiff_t>(jpeg.size() / 2)));
+  facet::save(folder / "4.jpg", jpeg);
+  facet::save(folder / "5.jpg", {});
+  facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n2.jpg,b\n3.jpg,b\n4.jpg,c\n5.jpg,a\n");
+  for (const int threads : {0, 1, 4}) {
+    ManifestDataset data(folder / "m.csv");
+    std::int64_t done = 0;
+    const auto bad = data.drop_bad_images(threads, [&](std::int64_t count) { done = count; });
+    CHECK(done == 5);
+    REQUIRE(bad.size() == 3);
+    CHECK(bad[0].file == "2.jpg");
+    CHECK(bad[0].line == 3);
+    CHECK(bad[0].reason == "no such file");
+    CHECK(facet::has(bad[1].reason, "truncated"));
+    CHECK(bad[2].reason == "is empty");
+    REQUIRE(data.size() == 2);
+    CHECK(data.name(1) == "4.jpg");
+    CHECK(data.line(1) == 5);
+    CHECK(labels_of(data, 0) == std::vector<int>{0, 2});
+    CHECK(data.heads()[0].classes == Names{"a", "b", "c"});
+  }
+}
+
+TEST_CASE("loading names the CSV's line and the file") {
+  const facet::TemporaryFolder folder;
+  facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n2.jpg,b\n");
+  facet::write_file(folder / "2.jpg", "GIF89a no JPEG");
+  const ManifestDataset data(folder / "m.csv");
+  facet::Bytes pixels(8 * 8 * 3);
+  CHECK(facet::has(error_of([&] { data.load(0, 8, pixels); }), "m.csv:2: "));
+  CHECK(facet::has(error_of([&] { data.load(0, 8, pixels); }), "1.jpg: no such file"));
+  CHECK(facet::has(error_of([&] { data.load(1, 8, pixels); }), "2.jpg: not a JPEG"));
+}
