@@ -20,14 +20,15 @@ struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
   int threads = 0;         ///< compute threads; 0: all cores that the process may use
-  int loader_threads = 0;  ///< decoding threads; 0: one
+  int loader_threads = 0;  ///< decoding threads of evaluate(); 0: one
+  bool tune = false;       ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
 };
 
 /// Answers of one head for one batch.
 struct HeadPrediction {
-  std::vector<float> logits;              ///< {images, classes}
-  std::vector<float> probabilities;       ///< {images, classes}
-  std::vector<std::int32_t> predicted;    ///< {images}: the class of the largest logit
+  std::vector<float> logits;            ///< {images, classes}
+  std::vector<float> probabilities;     ///< {images, classes}
+  std::vector<std::int32_t> predicted;  ///< {images}: the class of the largest logit
 };
 
 /// A trained model that looks at images. One thread at a time uses a predictor; several predictors may work at once.
@@ -36,12 +37,15 @@ class FACET_EXPORT Predictor {
   /// Of a model file of a model that build_model knows.
   /// @throws Error naming the file and what is wrong with it.
   explicit Predictor(const std::filesystem::path& model_file, const InferenceOptions& options = {});
-  /// Of a model of the caller's own, by its graph.
-  Predictor(const std::filesystem::path& model_file, const Graph& graph, const InferenceOptions& options = {});
+  /// Of a model of the caller's own, by its graph, whose input and heads must be the file's.
+  Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options = {});
   ~Predictor();
   Predictor(Predictor&&) noexcept;
 
   const ModelInfo& info() const;
+  const InferenceOptions& options() const;
+  /// The precision that is used, after `automatic` was decided.
+  Precision precision() const;
 
   /// @param pixels 8-bit RGB {images, size, size, 3}; images is at most options.batch.
   /// @return one entry a head, valid until the next call.
@@ -55,7 +59,8 @@ class FACET_EXPORT Predictor {
   std::unique_ptr<State> state_;
 };
 
-/// Looks at every image of a data set, in its order.
+/// Looks at every image of a data set, in its order. Of `options`, the batch (no more than the predictor's) and the
+/// loader's threads are taken.
 /// @param each called after every batch with it and its predictions; may be empty.
 /// @throws Error when the data set's heads are not the model's.
 FACET_EXPORT std::vector<HeadResult> evaluate(

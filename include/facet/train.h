@@ -25,16 +25,18 @@ struct TrainOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   PrecisionChoice precision = PrecisionChoice::automatic;
-  int threads = 0;         ///< compute threads; 0: the cores that the process may use, less the loader's
+  int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one
   std::uint64_t seed = 0;
   bool flip = true;
   bool drop_last = false;
-  bool tune = true;             ///< time candidate primitives before the first step; otherwise oneDNN's defaults
-  std::filesystem::path out;    ///< the run's folder; empty: nothing is written
-  int keep = 0;                 ///< older checkpoints to keep, one an epoch, beside best and last
+  bool tune = true;           ///< time candidate primitives before the first step; otherwise oneDNN's defaults
+  std::filesystem::path out;  ///< the run's folder; empty: nothing is written
+  std::filesystem::path
+      choices;   ///< the choices.json of a run to be repeated; empty: the folder's own, where it has one
+  int keep = 0;  ///< older checkpoints to keep, one an epoch, beside best and last
   double checkpoint_minutes = 0;  ///< also save within an epoch, this often; 0: at its end only
-  bool resume = false;          ///< go on from the folder's last checkpoint, where there is one
+  bool resume = false;            ///< go on from the folder's last checkpoint; where there is none yet, start
 };
 
 /// What a step came to.
@@ -42,11 +44,11 @@ struct StepResult {
   std::int64_t epoch = 0;  ///< from 1
   std::int64_t batch = 0;  ///< in the epoch, from 1
   std::int64_t batches = 0;
-  std::int64_t images = 0;
-  double loss = 0;               ///< sum over the heads
+  std::int64_t images = 0;       ///< of the epoch so far
+  double loss = 0;               ///< of this step: the sum of the heads' mean losses
   std::vector<double> accuracy;  ///< of this epoch's images so far, by head
-  double images_per_s = 0;
-  double seconds_left = 0;  ///< of the epoch
+  double images_per_s = 0;       ///< of the epoch so far, waiting for the loader included
+  double seconds_left = 0;       ///< of the epoch's training
 };
 
 /// What an epoch came to: one line of metrics.csv, one object of metrics.jsonl.
@@ -54,33 +56,44 @@ struct EpochResult {
   std::int64_t epoch = 0;  ///< from 1
   double train_loss = 0;   ///< mean over the epoch's steps of the heads' summed losses
   std::vector<double> train_accuracy;
-  double validation_loss = 0;             ///< sum of the heads' mean losses; absent without a validation set
-  std::vector<HeadResult> validation;     ///< by head; empty without a validation set
+  double validation_loss = 0;          ///< sum of the heads' mean losses; absent without a validation set
+  std::vector<HeadResult> validation;  ///< by head; empty without a validation set
   double learning_rate = 0;
   double images_per_s = 0;  ///< of training
-  double seconds = 0;       ///< training and validation
-  bool best = false;        ///< the highest mean validation accuracy over the heads so far
+  double seconds = 0;       ///< of the clock, training and validation
+  bool best = false;        ///< the highest mean validation accuracy so far, over the heads that have labels
 };
 
 /// Called by Trainer::run, on the thread that called it.
 struct TrainObserver {
-  std::function<void(const StepResult&)> step;
-  std::function<void(const EpochResult&)> epoch;
-  std::function<void(const std::string&)> note;  ///< one line that a user should know
-  /// Asked after every step; true: finish, save and return.
-  std::function<bool()> stop;
+  std::function<void(const StepResult&)> step{};
+  std::function<void(const EpochResult&)> epoch{};
+  std::function<void(const std::string&)> note{};  ///< one line that a user should know
+  /// Asked after every step and every batch of validation; true: save and return.
+  std::function<bool()> stop{};
 };
 
 /// Trains a model. One thread uses a trainer; it neither prints nor installs signal handlers.
 ///
-/// In options.out it writes checkpoints/last.safetensors with its optimiser's state (the run goes on from there, bit for bit), checkpoints/best.safetensors,
-/// metrics.csv, metrics.jsonl and choices.json (the primitives that tuning chose; a repeated or resumed run takes them).
+/// In options.out it writes, each file whole or not at all:
+/// - checkpoints/last.safetensors: the weights and where the run stands, with the optimiser's state in a file beside
+/// it; after
+///   every epoch, every checkpoint_minutes and when it is stopped. The run goes on from there, bit for bit.
+/// - checkpoints/best.safetensors: the weights of the highest EpochResult::best; none without a validation set.
+/// - checkpoints/epoch-NNN.safetensors: the weights of the last `keep` epochs.
+/// - metrics.csv and metrics.jsonl: a line an epoch.
+/// - choices.json: the precision and the primitives that were chosen; a repeated or resumed run takes them.
+///
+/// The last batch of an epoch, which may be smaller, is trained as it is, on its own number of images, even if that is
+/// one: batch statistics are then those of the one image's pixels.
 class FACET_EXPORT Trainer {
  public:
   /// @param info names the model and its heads for the checkpoints; info.heads must be the graph's and the data's.
   /// @param validation may be null. The data sets must outlive the trainer.
-  /// @throws Error when heads don't match, bf16 is asked for and can't be had, memory doesn't suffice, or out holds a run
-  ///   and resume isn't set.
+  /// @throws Error when an option's value is out of range, heads don't match, bf16 is asked for and can't be had,
+  /// memory
+  ///   doesn't suffice, `out` holds a run and resume isn't set, or a run to be resumed was started with another model
+  ///   or other options (epochs, threads, tune, keep and checkpoint_minutes may change).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   ~Trainer();
   Trainer(const Trainer&) = delete;
@@ -92,8 +105,10 @@ class FACET_EXPORT Trainer {
   std::int64_t planned_bytes() const;
   Parameters& parameters();
 
-  /// Trains to the last epoch. Returns false when observer.stop ended it early (everything is saved by then).
-  /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be read.
+  /// Trains to the last epoch. Returns false when observer.stop ended it early (everything is saved by then); another
+  /// call goes on from there.
+  /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be
+  /// read.
   bool run(const TrainObserver& observer = {});
 
  private:

@@ -1,0 +1,102 @@
+#include "train/metrics_files.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/atomic_file.h"
+
+namespace facet::train {
+namespace {
+
+using EpochOfLine = std::optional<std::int64_t> (*)(const std::string& line);
+
+std::optional<std::int64_t> epoch_of_csv(const std::string& line) {
+  std::int64_t epoch = 0;
+  const char* end = line.data() + line.size();
+  const auto [stop, error] = std::from_chars(line.data(), end, epoch);
+  if (error != std::errc() || stop == end || *stop != ',') return std::nullopt;
+  return epoch;
+}
+
+std::optional<std::int64_t> epoch_of_json(const std::string& line) {
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object() || !json.contains("epoch") || !json["epoch"].is_number_integer()) return std::nullopt;
+  return json["epoch"].get<std::int64_t>();
+}
+
+std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
+  std::ifstream stream(file);
+  std::string kept, line;
+  while (std::getline(stream, line)) {
+    const std::optional<std::int64_t> found = epoch_of(line);
+    if (found && *found < epoch) kept += line + "\n";
+  }
+  return kept;
+}
+
+void replace(const std::filesystem::path& file, std::string_view text) {
+  base::AtomicFile replacement(file);
+  replacement.write(text);
+  replacement.commit();
+}
+
+std::string quoted_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string doubled;
+  for (const char character : text) doubled.append(character == '"' ? 2 : 1, character);
+  return fmt::format("\"{}\"", doubled);
+}
+
+std::string header_of(const std::vector<Head>& heads) {
+  std::string header = "epoch,train_loss,validation_loss";
+  for (const Head& head : heads) header += fmt::format(",{}", quoted_cell("validation_accuracy_" + head.name));
+  return header + ",learning_rate,images_per_s,seconds\n";
+}
+
+}  // namespace
+
+MetricsFiles::MetricsFiles(const std::filesystem::path& folder, const std::vector<Head>& heads)
+    : csv_(folder / "metrics.csv"), jsonl_(folder / "metrics.jsonl"), csv_header_(header_of(heads)) {}
+
+bool MetricsFiles::exist() const { return std::filesystem::exists(csv_) || std::filesystem::exists(jsonl_); }
+
+void MetricsFiles::cut(std::int64_t epoch) const {
+  if (std::filesystem::exists(csv_)) replace(csv_, csv_header_ + lines_before(csv_, epoch, epoch_of_csv));
+  if (std::filesystem::exists(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
+}
+
+void MetricsFiles::add(const EpochResult& result) const {
+  const std::size_t heads = result.train_accuracy.size();
+  replace(csv_, csv_header_ + lines_before(csv_, result.epoch, epoch_of_csv) + csv_line(result, heads) + "\n");
+  replace(jsonl_, lines_before(jsonl_, result.epoch, epoch_of_json) + json_line(result) + "\n");
+}
+
+std::string csv_line(const EpochResult& result, std::size_t heads) {
+  std::string line = fmt::format("{},{},", result.epoch, result.train_loss);
+  if (result.validation.empty()) {
+    line.append(heads, ',');
+  } else {
+    line += fmt::format("{}", result.validation_loss);
+    for (const HeadResult& head : result.validation) line += fmt::format(",{}", head.accuracy);
+  }
+  return line + fmt::format(",{},{:.6g},{:.6g}", result.learning_rate, result.images_per_s, result.seconds);
+}
+
+std::string json_line(const EpochResult& result) {
+  nlohmann::ordered_json json{{"epoch", result.epoch}, {"train_loss", result.train_loss}};
+  if (!result.validation.empty()) {
+    json["validation_loss"] = result.validation_loss;
+    json["validation_accuracy"] = nlohmann::ordered_json::object();
+    for (const HeadResult& head : result.validation) json["validation_accuracy"][head.head] = head.accuracy;
+  }
+  json["learning_rate"] = result.learning_rate;
+  json["images_per_s"] = result.images_per_s;
+  json["seconds"] = result.seconds;
+  return json.dump();
+}
+
+}  // namespace facet::train

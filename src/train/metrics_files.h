@@ -1,0 +1,36 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "facet/train.h"
+
+namespace facet::train {
+
+/// A run's metrics.csv and metrics.jsonl: one line an epoch. Each change replaces a file whole, so that a kill leaves
+/// no torn line.
+class MetricsFiles {
+ public:
+  MetricsFiles(const std::filesystem::path& folder, const std::vector<Head>& heads);
+
+  bool exist() const;
+  /// Leaves the lines of the epochs before `epoch`, so that a resumed run writes none twice.
+  void cut(std::int64_t epoch) const;
+  /// Adds an epoch, in place of lines of its own and later epochs. @throws Error when the folder can't be written.
+  void add(const EpochResult& result) const;
+
+ private:
+  std::filesystem::path csv_;
+  std::filesystem::path jsonl_;
+  std::string csv_header_;
+};
+
+/// One line of metrics.csv; cells of validation are empty without a validation set.
+std::string csv_line(const EpochResult& result, std::size_t heads);
+/// One line of metrics.jsonl; the keys of validation are absent without a validation set.
+std::string json_line(const EpochResult& result);
+
+}  // namespace facet::train

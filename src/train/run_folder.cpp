@@ -1,0 +1,163 @@
+#include "train/run_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <system_error>
+#include <vector>
+
+#include "facet/error.h"
+#include "interchange/model_file_with_state.h"
+#include "interchange/safetensors.h"
+#include "program/parameter_store.h"
+
+namespace facet::train {
+namespace {
+
+constexpr const char* training_key = "training";
+constexpr std::string_view optimizer_prefix = "last.optimizer-";
+constexpr std::string_view epoch_prefix = "epoch-";
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) throw Error(fmt::format("{}: the folder can't be made: {}", folder.string(), error.message()));
+}
+
+/// Files of a folder whose names begin with `prefix` and end as a checkpoint's do.
+std::vector<std::filesystem::path> files_named(const std::filesystem::path& folder, std::string_view prefix) {
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(prefix) && name.ends_with(".safetensors")) files.push_back(entry.path());
+  }
+  return files;
+}
+
+/// What base::AtomicFile leaves beside our files when the process is killed.
+void remove_temporaries(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    for (const std::string_view ours :
+         {".safetensors.tmp-", "metrics.csv.tmp-", "metrics.jsonl.tmp-", "choices.json.tmp-"}) {
+      std::error_code ignored;
+      if (name.find(ours) != std::string::npos) std::filesystem::remove(entry.path(), ignored);
+    }
+  }
+}
+
+nlohmann::ordered_json training_of(const interchange::SafetensorsReader& reader) {
+  const auto found = reader.metadata().find(training_key);
+  if (found == reader.metadata().end()) {
+    throw Error(fmt::format("{}: it holds weights alone, not a run to go on with", reader.name()));
+  }
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(found->second, nullptr, false);
+  if (!json.is_object())
+    throw Error(fmt::format("{}: `{}` in its metadata is no JSON object", reader.name(), training_key));
+  return json;
+}
+
+/// Calls `each` with every slot of every trainable parameter and the name of its tensor.
+template <class Each>
+void for_each_slot(const Parameters::State& state, const Each& each) {
+  for (std::size_t index = 0; index < state.list.size(); ++index) {
+    if (!state.list[index].trainable) continue;
+    for (std::size_t slot = 0; slot < state.slot_names.size(); ++slot) {
+      each(static_cast<int>(index), static_cast<int>(slot), state.slot_names[slot] + "." + state.list[index].name);
+    }
+  }
+}
+
+void save_slots(const std::filesystem::path& file, const Parameters::State& state, std::int64_t step) {
+  std::vector<interchange::TensorSource> tensors;
+  for_each_slot(state, [&](int index, int slot, const std::string& name) {
+    tensors.push_back({name, state.list[static_cast<std::size_t>(index)].shape,
+                       [&state, index, slot] { return state.get_slot(index, slot); }});
+  });
+  interchange::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
+}
+
+void load_slots(const std::filesystem::path& file, Parameters::State& state) {
+  const interchange::SafetensorsReader reader(file);
+  for_each_slot(state, [&](int index, int slot, const std::string& name) {
+    const interchange::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
+    state.set_slot(index, slot, reader.read_f32(tensor));
+  });
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const std::filesystem::path& folder) : folder_(folder), checkpoints_(folder / "checkpoints") {}
+
+std::filesystem::path RunFolder::epoch(std::int64_t number) const {
+  return checkpoints_ / fmt::format("{}{:03}.safetensors", epoch_prefix, number);
+}
+
+std::filesystem::path RunFolder::optimizer(std::int64_t step) const {
+  return checkpoints_ / fmt::format("{}{}.safetensors", optimizer_prefix, step);
+}
+
+void RunFolder::prepare() const {
+  make_folder(checkpoints_);
+  remove_temporaries(checkpoints_);
+  remove_temporaries(folder_);
+}
+
+void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, const RunRecord& record) const {
+  const std::filesystem::path optimizer_file = optimizer(record.state.step);
+  save_slots(optimizer_file, parameters.state(), record.state.step);
+  nlohmann::ordered_json training = nlohmann::json(record.state);
+  training["options"] = record.options;
+  training["threads"] = record.threads;
+  training["optimizer_file"] = optimizer_file.filename().string();
+  interchange::write_model_file(last(), info, parameters, {{training_key, training.dump()}});
+  remove_old_optimizers(optimizer_file);
+}
+
+void RunFolder::save_best(const ModelInfo& info, const Parameters& parameters) const {
+  save_model(best(), info, parameters);
+}
+
+void RunFolder::save_epoch(std::int64_t number, int keep, const ModelInfo& info, const Parameters& parameters) const {
+  save_model(epoch(number), info, parameters);
+  std::vector<std::filesystem::path> kept;
+  for (std::int64_t newest = number; newest > 0 && newest > number - keep; --newest) kept.push_back(epoch(newest));
+  for (const std::filesystem::path& file : files_named(checkpoints_, epoch_prefix)) {
+    std::error_code ignored;
+    if (std::find(kept.begin(), kept.end(), file) == kept.end()) std::filesystem::remove(file, ignored);
+  }
+}
+
+void RunFolder::remove_old_optimizers(const std::filesystem::path& kept) const {
+  for (const std::filesystem::path& file : files_named(checkpoints_, optimizer_prefix)) {
+    std::error_code ignored;
+    if (file != kept) std::filesystem::remove(file, ignored);
+  }
+}
+
+RunRecord RunFolder::read_record() const {
+  const interchange::SafetensorsReader reader(last());
+  const nlohmann::ordered_json training = training_of(reader);
+  try {
+    return {nlohmann::json(training).get<TrainingState>(), training.at("options"), training.at("threads").get<int>()};
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("{}: the run's state in it can't be read: {}", reader.name(), error.what()));
+  }
+}
+
+ModelInfo RunFolder::read_info() const { return read_model_info(last()); }
+
+void RunFolder::load_last(Parameters& parameters) const {
+  const interchange::SafetensorsReader reader(last());
+  const nlohmann::ordered_json training = training_of(reader);
+  const std::filesystem::path name = training.value("optimizer_file", "");
+  if (name.empty() || name != name.filename()) {
+    throw Error(fmt::format("{}: it names no file with the optimiser's state", reader.name()));
+  }
+  interchange::load_weights(reader, parameters);
+  load_slots(checkpoints_ / name, parameters.state());
+}
+
+}  // namespace facet::train

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "facet/model_file.h"
+#include "facet/parameters.h"
+#include "train/training_state.h"
+
+namespace facet::train {
+
+/// What last.safetensors says of the run that wrote it.
+struct RunRecord {
+  TrainingState state;
+  nlohmann::ordered_json options;  ///< of fixed_options()
+  int threads = 0;                 ///< compute threads
+};
+
+/// A run's folder and its checkpoints. checkpoints/last.safetensors is a model file whose metadata holds, as JSON under
+/// `training`, the run's record and the name of the file with the optimiser's state, last.optimizer-STEP.safetensors
+/// (tensors exp_avg.PARAMETER and so on, in PyTorch's order). The latter is written first and older ones are removed
+/// last, so that a kill at any moment leaves a pair that fits.
+class RunFolder {
+ public:
+  explicit RunFolder(const std::filesystem::path& folder);
+
+  const std::filesystem::path& path() const { return folder_; }
+  std::filesystem::path choices() const { return folder_ / "choices.json"; }
+  std::filesystem::path last() const { return checkpoints_ / "last.safetensors"; }
+  std::filesystem::path best() const { return checkpoints_ / "best.safetensors"; }
+  /// epoch-007.safetensors
+  std::filesystem::path epoch(std::int64_t number) const;
+
+  /// Makes the folders and removes what a killed run left half written.
+  void prepare() const;
+
+  /// Saves the pair. @throws Error naming the file and the reason; the pair before then stays.
+  void save_last(const ModelInfo& info, const Parameters& parameters, const RunRecord& record) const;
+  void save_best(const ModelInfo& info, const Parameters& parameters) const;
+  /// Saves an epoch's weights and removes those of all epochs but the `keep` newest.
+  void save_epoch(std::int64_t number, int keep, const ModelInfo& info, const Parameters& parameters) const;
+
+  /// @throws Error naming the file when it holds no run.
+  RunRecord read_record() const;
+  ModelInfo read_info() const;
+  /// Weights and the optimiser's state of the pair. The slots must be there.
+  void load_last(Parameters& parameters) const;
+
+ private:
+  std::filesystem::path optimizer(std::int64_t step) const;
+  void remove_old_optimizers(const std::filesystem::path& kept) const;
+
+  std::filesystem::path folder_;
+  std::filesystem::path checkpoints_;
+};
+
+}  // namespace facet::train

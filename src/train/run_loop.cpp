@@ -1,0 +1,208 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/parallel.h"
+#include "facet/error.h"
+#include "inference/evaluation.h"
+#include "train/trainer_state.h"
+
+namespace facet {
+namespace {
+
+/// Over the heads that have labels; 0 when none has.
+double mean_accuracy(const std::vector<HeadResult>& results) {
+  double sum = 0;
+  int heads = 0;
+  for (const HeadResult& result : results) {
+    if (result.labelled == 0) continue;
+    sum += result.accuracy;
+    ++heads;
+  }
+  return heads == 0 ? 0 : sum / heads;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double rate(std::int64_t images, double seconds) { return seconds > 0 ? static_cast<double>(images) / seconds : 0; }
+
+}  // namespace
+
+bool Trainer::State::run(const TrainObserver& observer) {
+  if (observer.note) {
+    for (const std::string& note : notes_) observer.note(note);
+  }
+  notes_.clear();
+  const base::ComputeScope scope(threads_.compute);
+  saved_at_ = Clock::now();
+  while (state_.epoch <= options_.epochs) {
+    if (!run_epoch(observer)) return false;
+  }
+  return true;
+}
+
+bool Trainer::State::run_epoch(const TrainObserver& observer) {
+  epoch_began_ = Clock::now();
+  StepResult result;
+  loader_->start_epoch(state_.epoch, state_.batch);
+  while (step(result)) {
+    if (observer.step) observer.step(result);
+    const bool stop = observer.stop && observer.stop();
+    if (stop || checkpoint_due()) save_within_epoch();
+    if (stop) return false;
+  }
+  std::vector<HeadResult> validation;
+  if (validation_ != nullptr) {
+    std::optional<std::vector<HeadResult>> results = validate(observer.stop);
+    if (!results) {
+      save_within_epoch();
+      return false;
+    }
+    validation = std::move(*results);
+  }
+  finish_epoch(std::move(validation), observer);
+  return true;
+}
+
+bool Trainer::State::step(StepResult& result) {
+  const Clock::time_point asked = Clock::now();
+  const Batch* batch = loader_->next();
+  if (batch == nullptr) return false;
+  state_.sums.training_seconds += seconds_since(asked);
+
+  program::Program& program = training_programs_->get(batch->size);
+  save_choices();
+  program::RunInput input;
+  input.pixels = batch->pixels.data();
+  input.labels = batch->labels.data();
+  input.step = state_.step + 1;
+  input.learning_rate = static_cast<float>(options_.learning_rate);
+  const Clock::time_point began = Clock::now();
+  try {
+    program.run(input);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}; {}", place(), error.what(), last_good()));
+  }
+  state_.sums.training_seconds += seconds_since(began);
+
+  ++state_.step;
+  ++state_.batch;
+  count(program.heads(), batch->size, result);
+  return true;
+}
+
+void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result) {
+  train::EpochSums& sums = state_.sums;
+  result.loss = 0;
+  result.accuracy.resize(heads.size());
+  for (std::size_t head = 0; head < heads.size(); ++head) {
+    const kernels::LossSums& step = heads[head].sums;
+    if (step.labelled > 0) result.loss += step.loss / static_cast<double>(step.labelled);
+    sums.correct[head] += step.correct;
+    sums.labelled[head] += step.labelled;
+    result.accuracy[head] = sums.accuracy(head);
+  }
+  ++sums.steps;
+  sums.images += images;
+  sums.loss += result.loss;
+
+  const std::int64_t batches = loader_->batches_per_epoch();
+  const std::int64_t all = options_.drop_last ? batches * options_.batch : train_.size();
+  result.epoch = state_.epoch;
+  result.batch = state_.batch;
+  result.batches = batches;
+  result.images = sums.images;
+  result.images_per_s = rate(sums.images, sums.training_seconds);
+  result.seconds_left =
+      static_cast<double>(all - sums.images) * sums.training_seconds / static_cast<double>(sums.images);
+}
+
+std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::function<bool()>& stop) {
+  inference::Evaluation evaluation(info_.heads);
+  validation_loader_->start_epoch(0);
+  while (const Batch* batch = validation_loader_->next()) {
+    program::Program& program = evaluation_programs_->get(batch->size);
+    save_choices();
+    program::RunInput input;
+    input.pixels = batch->pixels.data();
+    try {
+      program.run(input);
+      inference::read_predictions(program, predictions_);
+      evaluation.add(*batch, predictions_);
+    } catch (const Error& error) {
+      throw Error(fmt::format("validation after epoch {} (step {}): {}; {}", state_.epoch, state_.step, error.what(),
+                              last_good()));
+    }
+    if (stop && stop()) return std::nullopt;
+  }
+  return evaluation.results();
+}
+
+void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer) {
+  const train::EpochSums& sums = state_.sums;
+  EpochResult result;
+  result.epoch = state_.epoch;
+  result.train_loss = sums.loss / static_cast<double>(std::max<std::int64_t>(sums.steps, 1));
+  for (std::size_t head = 0; head < info_.heads.size(); ++head) result.train_accuracy.push_back(sums.accuracy(head));
+  for (const HeadResult& head : validation) result.validation_loss += head.loss;
+  result.learning_rate = options_.learning_rate;
+  result.images_per_s = rate(sums.images, sums.training_seconds);
+  result.seconds = epoch_seconds();
+  if (!validation.empty()) {
+    const double accuracy = mean_accuracy(validation);
+    result.best = accuracy > state_.best;
+    state_.best = std::max(state_.best, accuracy);
+  }
+  result.validation = std::move(validation);
+
+  state_.start_epoch(state_.epoch + 1, info_.heads.size());
+  if (folder_) {
+    if (result.best) folder_->save_best(info_, *parameters);
+    if (options_.keep > 0) folder_->save_epoch(result.epoch, options_.keep, info_, *parameters);
+    metrics_->add(result);
+    save_last();
+  }
+  if (observer.epoch) observer.epoch(result);
+}
+
+void Trainer::State::save_within_epoch() {
+  state_.sums.seconds = epoch_seconds();
+  epoch_began_ = Clock::now();
+  save_last();
+}
+
+void Trainer::State::save_last() {
+  saved_at_ = Clock::now();
+  if (!folder_) return;
+  train::RunRecord record{state_, train::fixed_options(options_, precision, train_), threads_.compute};
+  folder_->save_last(info_, *parameters, record);
+  saved_step_ = state_.step;
+}
+
+bool Trainer::State::checkpoint_due() const {
+  return folder_ && options_.checkpoint_minutes > 0 && seconds_since(saved_at_) >= 60 * options_.checkpoint_minutes;
+}
+
+void Trainer::State::save_choices() {
+  if (!folder_ || choices_.all().size() == saved_choices_) return;
+  choices_.save(folder_->choices());
+  saved_choices_ = choices_.all().size();
+}
+
+double Trainer::State::epoch_seconds() const { return state_.sums.seconds + seconds_since(epoch_began_); }
+
+std::string Trainer::State::place() const {
+  return fmt::format("step {} (epoch {}, batch {} of {})", state_.step + 1, state_.epoch, state_.batch + 1,
+                     loader_->batches_per_epoch());
+}
+
+std::string Trainer::State::last_good() const {
+  if (!folder_) return "no checkpoint is written, since the run has no folder";
+  if (saved_step_ < 0) return "there is no checkpoint yet";
+  return fmt::format("the last good checkpoint is {}, of step {}", folder_->last().string(), saved_step_);
+}
+
+}  // namespace facet

@@ -1,0 +1,92 @@
+#include "train/run_options.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/machine.h"
+#include "facet/error.h"
+#include "inference/heads.h"
+
+namespace facet::train {
+namespace {
+
+constexpr int cores_that_spare_one = 16;
+
+void require(bool allowed, std::string_view option, double value, std::string_view allowed_values) {
+  if (!allowed) throw Error(fmt::format("{} is {}; {} is allowed", option, value, allowed_values));
+}
+
+[[noreturn]] void refuse(const std::string& file, std::string_view option, const std::string& recorded,
+                         const std::string& asked) {
+  throw Error(fmt::format("{}: the run was started with {} {}, asked for is {}; a run to be resumed can't change it",
+                          file, option, recorded, asked));
+}
+
+}  // namespace
+
+void check_options(const TrainOptions& options) {
+  const auto positive = [](double value) { return std::isfinite(value) && value > 0; };
+  require(options.epochs >= 1, "epochs", static_cast<double>(options.epochs), "1 or more");
+  require(options.batch >= 1, "batch", static_cast<double>(options.batch), "1 or more");
+  require(positive(options.learning_rate), "learning_rate", options.learning_rate, "a number above 0");
+  require(options.beta1 >= 0 && options.beta1 < 1, "beta1", options.beta1, "0 up to below 1");
+  require(options.beta2 >= 0 && options.beta2 < 1, "beta2", options.beta2, "0 up to below 1");
+  require(positive(options.eps), "eps", options.eps, "a number above 0");
+  require(options.threads >= 0, "threads", options.threads, "0 or more");
+  require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
+  require(options.keep >= 0, "keep", options.keep, "0 or more");
+  require(std::isfinite(options.checkpoint_minutes) && options.checkpoint_minutes >= 0, "checkpoint_minutes",
+          options.checkpoint_minutes, "0 or more");
+}
+
+ThreadPlan plan_threads(const TrainOptions& options) {
+  ThreadPlan plan;
+  if (options.loader_threads > 0) plan.loader = options.loader_threads;
+  const int cores = base::usable_cores();
+  plan.compute = cores < cores_that_spare_one ? cores : std::max(1, cores - plan.loader);
+  if (options.threads > 0) plan.compute = options.threads;
+  return plan;
+}
+
+nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
+  return {{"batch", options.batch},
+          {"optimizer", "adam"},
+          {"learning_rate", options.learning_rate},
+          {"beta1", options.beta1},
+          {"beta2", options.beta2},
+          {"eps", options.eps},
+          {"precision", to_string(precision)},
+          {"seed", options.seed},
+          {"flip", options.flip},
+          {"drop_last", options.drop_last},
+          {"training images", train.size()}};
+}
+
+void require_same_options(const std::string& file, const nlohmann::ordered_json& recorded,
+                          const nlohmann::ordered_json& asked) {
+  for (const auto& [option, value] : asked.items()) {
+    const auto found = recorded.find(option);
+    const bool missing = found == recorded.end();
+    if (missing || *found != value) refuse(file, option, missing ? "unknown" : found->dump(), value.dump());
+  }
+}
+
+void require_same_model(const std::string& file, const ModelInfo& recorded, const ModelInfo& asked) {
+  if (recorded.model != asked.model) refuse(file, "model", recorded.model, asked.model);
+  if (recorded.size != asked.size) refuse(file, "size", std::to_string(recorded.size), std::to_string(asked.size));
+  try {
+    inference::require_heads(recorded.heads, asked.heads, "what is asked for");
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads", file, error.what()));
+  }
+  const auto text = [](const std::array<float, 3>& values) {
+    return fmt::format("{},{},{}", values[0], values[1], values[2]);
+  };
+  const Normalization &before = recorded.normalization, &now = asked.normalization;
+  if (before.mean != now.mean) refuse(file, "mean", text(before.mean), text(now.mean));
+  if (before.std != now.std) refuse(file, "std", text(before.std), text(now.std));
+}
+
+}  // namespace facet::train

@@ -1,0 +1,209 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/machine.h"
+#include "base/parallel.h"
+#include "facet/error.h"
+#include "inference/choose_precision.h"
+#include "inference/heads.h"
+#include "program/parameter_store.h"
+#include "train/step_time.h"
+#include "train/trainer_state.h"
+
+namespace facet {
+namespace {
+
+/// Under which choices.json holds the precision.
+constexpr const char* precision_key = "precision";
+/// The full batch and the last, smaller one.
+constexpr std::size_t kept_programs = 2;
+
+double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
+
+std::int64_t bytes_of(const Parameters::State& state) {
+  std::size_t bytes = 0;
+  for (const StoredParameter& stored : state.stored) {
+    bytes += stored.master.size() + stored.bf16.size();
+    for (const base::PageBuffer& slot : stored.slots) bytes += slot.size();
+  }
+  return static_cast<std::int64_t>(bytes);
+}
+
+}  // namespace
+
+Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& train_set, const Dataset* validation_set,
+                      const TrainOptions& asked)
+    : options_(asked),
+      info_(std::move(model_info)),
+      graph_(std::move(model_graph)),
+      train_(train_set),
+      validation_(validation_set),
+      threads_(train::plan_threads(asked)),
+      optimizer_(optim::adam({.beta1 = asked.beta1, .beta2 = asked.beta2, .eps = asked.eps})),
+      choices_(asked.tune),
+      available_(base::available_memory()) {
+  train::check_options(options_);
+  check_data();
+  if (!options_.out.empty()) {
+    folder_.emplace(options_.out);
+    metrics_.emplace(options_.out, info_.heads);
+  }
+  const std::optional<train::RunRecord> record = open_folder();
+  load_choices(record.has_value());
+
+  const base::ComputeScope scope(threads_.compute);
+  choose_precision(record);
+  if (record) {
+    train::require_same_options(folder_->last().string(), record->options,
+                                train::fixed_options(options_, precision, train_));
+  }
+  compile();
+  make_loaders();
+  state_.start_epoch(1, info_.heads.size());
+  if (folder_) folder_->prepare();
+  if (record) resume(*record);
+  if (metrics_) metrics_->cut(state_.epoch);
+  save_choices();
+}
+
+void Trainer::State::check_data() const {
+  inference::require_graph(info_, graph_);
+  inference::require_heads(info_.heads, train_.heads(), "the training set");
+  if (train_.size() == 0) throw Error("the training set holds no image");
+  if (options_.drop_last && train_.size() < options_.batch) {
+    throw Error(fmt::format("drop_last leaves no batch: the training set holds {} images, a batch {}", train_.size(),
+                            options_.batch));
+  }
+  if (validation_ == nullptr) return;
+  inference::require_heads(info_.heads, validation_->heads(), "the validation set");
+  if (validation_->size() == 0) throw Error("the validation set holds no image");
+}
+
+std::optional<train::RunRecord> Trainer::State::open_folder() const {
+  if (!folder_) return std::nullopt;
+  const bool saved = std::filesystem::exists(folder_->last());
+  if (!options_.resume && (saved || metrics_->exist())) {
+    throw Error(fmt::format("{} holds a run already: resume it, or take another folder", options_.out.string()));
+  }
+  if (!saved) return std::nullopt;
+  train::require_same_model(folder_->last().string(), folder_->read_info(), info_);
+  return folder_->read_record();
+}
+
+void Trainer::State::load_choices(bool resumed) {
+  if (!resumed && !options_.choices.empty()) {
+    choices_ = program::Choices::load(options_.choices, options_.tune);
+  } else if (folder_ && std::filesystem::exists(folder_->choices())) {
+    choices_ = program::Choices::load(folder_->choices(), options_.tune);
+  }
+}
+
+void Trainer::State::choose_precision(const std::optional<train::RunRecord>& record) {
+  PrecisionChoice choice = options_.precision;
+  if (choice == PrecisionChoice::automatic) {
+    const std::string recorded = record ? record->options.value(precision_key, "") : choices_.find(precision_key);
+    if (!recorded.empty()) choice = parse_precision(recorded);
+  }
+  std::map<Precision, program::Choices> tried;
+  const auto seconds = [&](Precision candidate) {
+    program::Choices& choices = tried.emplace(candidate, choices_).first->second;
+    program::ProgramOptions options = program_options(program::Mode::training);
+    options.precision = candidate;
+    options.batch = std::min(options_.batch, train_.size());
+    return train::step_seconds(graph_, options, choices);
+  };
+  const inference::ChosenPrecision chosen = inference::choose_precision(choice, seconds);
+  precision = chosen.precision;
+  if (const auto found = tried.find(precision); found != tried.end()) choices_ = found->second;
+  choices_.record(precision_key, to_string(precision));
+  if (!chosen.note.empty()) notes_.push_back(chosen.note);
+}
+
+program::ProgramOptions Trainer::State::program_options(program::Mode mode) const {
+  program::ProgramOptions options;
+  options.precision = precision;
+  options.mode = mode;
+  options.mean = info_.normalization.mean;
+  options.std = info_.normalization.std;
+  options.seed = options_.seed;
+  if (mode == program::Mode::training) options.optimizer = optimizer_.get();
+  return options;
+}
+
+void Trainer::State::compile() {
+  const std::size_t slots = optimizer_->slot_names().size();
+  check_memory(graph_.trainable_count() * static_cast<std::int64_t>((1 + slots) * sizeof(float)));
+  parameters.emplace(graph_, options_.seed);
+  parameters->state().require_slots(optimizer_->slot_names());
+  training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), choices_, arena_,
+                             kept_programs);
+  evaluation_programs_.emplace(graph_, *parameters, program_options(program::Mode::inference), choices_, arena_,
+                               kept_programs);
+  arena_bytes_ = training_programs_->plan(std::min(options_.batch, train_.size())).arena_bytes();
+  if (validation_ != nullptr) {
+    const std::int64_t batch = std::min(options_.batch, validation_->size());
+    arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(batch).arena_bytes());
+  }
+  check_memory(planned_bytes());
+  arena_.grow(arena_bytes_);
+}
+
+std::int64_t Trainer::State::planned_bytes() const {
+  return static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() +
+                                   evaluation_programs_->held_bytes()) +
+         bytes_of(parameters->state());
+}
+
+void Trainer::State::check_memory(std::int64_t bytes) const {
+  if (bytes <= available_) return;
+  throw Error(
+      fmt::format("training {} at {}x{} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
+                  "take a smaller batch or size",
+                  info_.model, info_.size, info_.size, options_.batch, gigabytes(bytes), gigabytes(available_)));
+}
+
+void Trainer::State::make_loaders() {
+  LoaderOptions loading;
+  loading.batch = options_.batch;
+  loading.size = info_.size;
+  loading.threads = threads_.loader;
+  loading.seed = options_.seed;
+  loading.flip = options_.flip;
+  loading.drop_last = options_.drop_last;
+  loader_.emplace(train_, loading);
+  if (validation_ == nullptr) return;
+  loading.shuffle = false;
+  loading.flip = false;
+  loading.drop_last = false;
+  validation_loader_.emplace(*validation_, loading);
+}
+
+void Trainer::State::resume(const train::RunRecord& record) {
+  folder_->load_last(*parameters);
+  state_ = record.state;
+  saved_step_ = state_.step;
+  notes_.push_back(fmt::format("goes on from {} at epoch {}, batch {} (step {})", folder_->last().string(),
+                               state_.epoch, state_.batch, state_.step));
+  if (record.threads != threads_.compute) {
+    notes_.push_back(
+        fmt::format("the run was saved with {} compute threads and goes on with {}: sums may round otherwise",
+                    record.threads, threads_.compute));
+  }
+}
+
+Trainer::Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation,
+                 const TrainOptions& options)
+    : state_(std::make_unique<State>(std::move(graph), std::move(info), train, validation, options)) {}
+
+Trainer::~Trainer() = default;
+
+Precision Trainer::precision() const { return state_->precision; }
+std::int64_t Trainer::planned_bytes() const { return state_->planned_bytes(); }
+Parameters& Trainer::parameters() { return *state_->parameters; }
+bool Trainer::run(const TrainObserver& observer) { return state_->run(observer); }
+
+}  // namespace facet

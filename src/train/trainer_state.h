@@ -1,0 +1,102 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "facet/inference.h"
+#include "facet/train.h"
+#include "inference/batch_programs.h"
+#include "optim/optimizer.h"
+#include "program/choices.h"
+#include "program/program.h"
+#include "train/metrics_files.h"
+#include "train/run_folder.h"
+#include "train/run_options.h"
+#include "train/training_state.h"
+
+namespace facet {
+
+/// A run: what it trains with, and where it stands. Construction is in trainer.cpp, running in run_loop.cpp.
+struct Trainer::State {
+  State(Graph model_graph, ModelInfo model_info, const Dataset& train_set, const Dataset* validation_set,
+        const TrainOptions& asked);
+
+  bool run(const TrainObserver& observer);
+
+  std::int64_t planned_bytes() const;
+
+  Precision precision = Precision::f32;
+  std::optional<Parameters> parameters;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // Construction.
+  void check_data() const;
+  /// The record of the run to go on with; none: a new one.
+  std::optional<train::RunRecord> open_folder() const;
+  /// Those of the run that goes on, else those asked for, else the folder's.
+  void load_choices(bool resumed);
+  /// For what a user asked; `automatic` takes what is recorded before it measures.
+  void choose_precision(const std::optional<train::RunRecord>& record);
+  program::ProgramOptions program_options(program::Mode mode) const;
+  /// Compiles the programs that surely run, holds their memory against what there is, and makes the loaders.
+  void compile();
+  void check_memory(std::int64_t bytes) const;
+  void make_loaders();
+  void resume(const train::RunRecord& record);
+
+  // Running.
+  bool run_epoch(const TrainObserver& observer);
+  /// Trains one batch. False: the epoch had no more.
+  bool step(StepResult& result);
+  /// Adds a step's answers to the epoch's sums and tells what they came to.
+  void count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result);
+  /// None when `stop` said so.
+  std::optional<std::vector<HeadResult>> validate(const std::function<bool()>& stop);
+  void finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer);
+  /// Saves with the time that the epoch took so far.
+  void save_within_epoch();
+  void save_last();
+  bool checkpoint_due() const;
+  /// The choices may have grown by a program that was compiled.
+  void save_choices();
+  double epoch_seconds() const;
+  /// Of the step in progress: "step 165 (epoch 3, batch 7 of 79)".
+  std::string place() const;
+  std::string last_good() const;
+
+  TrainOptions options_;
+  ModelInfo info_;
+  Graph graph_;
+  const Dataset& train_;
+  const Dataset* validation_;
+  train::ThreadPlan threads_;
+  std::optional<train::RunFolder> folder_;
+  std::optional<train::MetricsFiles> metrics_;
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  program::Choices choices_;
+  std::size_t saved_choices_ = 0;
+  std::int64_t available_;  ///< bytes, before anything was allocated
+  std::size_t arena_bytes_ = 0;
+  base::Arena arena_;
+  std::optional<inference::BatchPrograms> training_programs_;
+  std::optional<inference::BatchPrograms> evaluation_programs_;
+  std::optional<Loader> loader_;
+  std::optional<Loader> validation_loader_;
+  std::vector<HeadPrediction> predictions_;
+
+  train::TrainingState state_;
+  std::int64_t saved_step_ = -1;  ///< of the last checkpoint; -1: none yet
+  Clock::time_point saved_at_;
+  Clock::time_point epoch_began_;
+  std::vector<std::string> notes_;  ///< for the next run()'s observer
+};
+
+}  // namespace facet

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "facet/data.h"
+#include "kernels/kernels.h"
+
+namespace facet::train {
+
+/// What the steps of an epoch came to so far.
+struct EpochSums {
+  std::int64_t steps = 0;
+  std::int64_t images = 0;
+  double loss = 0;                     ///< of the steps' losses, each the sum of the heads' means
+  std::vector<std::int64_t> correct;   ///< by head
+  std::vector<std::int64_t> labelled;  ///< by head
+  double training_seconds = 0;         ///< waiting for batches and running steps
+  double seconds = 0;                  ///< of the clock, up to the last save
+
+  /// Of a head's labelled images; 0 when there are none.
+  double accuracy(std::size_t head) const;
+  bool operator==(const EpochSums&) const = default;
+};
+
+/// Where a run stands: between two steps.
+struct TrainingState {
+  std::int64_t epoch = 1;  ///< in progress, from 1
+  std::int64_t batch = 0;  ///< batches of it that are done
+  std::int64_t step = 0;   ///< of the optimiser, done
+  double best = -1;        ///< highest mean validation accuracy over the heads; -1: none yet
+  EpochSums sums;
+
+  /// Puts the state at the start of an epoch.
+  void start_epoch(std::int64_t next, std::size_t heads);
+  bool operator==(const TrainingState&) const = default;
+};
+
+void to_json(nlohmann::json& json, const TrainingState& state);
+void from_json(const nlohmann::json& json, TrainingState& state);
+
+}  // namespace facet::train

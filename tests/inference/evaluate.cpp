@@ -1,0 +1,88 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "facet/inference.h"
+#include "inference/small_model.h"
+#include "temporary_folder.h"
+
+using namespace facet;
+using small::contains;
+using small::error_of;
+
+namespace {
+
+std::filesystem::path save(const TemporaryFolder& folder, const Parameters& parameters) {
+  const std::filesystem::path file = folder.path() / "model.safetensors";
+  save_model(file, small::info(), parameters);
+  return file;
+}
+
+}  // namespace
+
+TEST_CASE("every image is looked at once, in order, the last small batch too") {
+  const TemporaryFolder folder;
+  Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model(), {.batch = 8});
+  const MemoryDataset data = small::images(21);
+
+  std::vector<std::int64_t> seen, sizes;
+  std::vector<double> loss(3, 0);
+  std::vector<std::int64_t> correct(3, 0), labelled(3, 0);
+  const auto each = [&](const Batch& batch, const std::vector<HeadPrediction>& predictions) {
+    sizes.push_back(batch.size);
+    for (std::int64_t image = 0; image < batch.size; ++image) {
+      const std::int64_t index = batch.indices[static_cast<std::size_t>(image)];
+      seen.push_back(index);
+      for (std::size_t head = 0; head < 3; ++head) {
+        const std::int32_t label = data.labels(index)[head];
+        if (label == no_label) continue;
+        const auto classes = static_cast<std::int64_t>(small::heads()[head].classes.size());
+        const HeadPrediction& prediction = predictions[head];
+        ++labelled[head];
+        correct[head] += prediction.predicted[static_cast<std::size_t>(image)] == label ? 1 : 0;
+        loss[head] -=
+            std::log(static_cast<double>(prediction.probabilities[static_cast<std::size_t>(image * classes + label)]));
+      }
+    }
+  };
+  const std::vector<HeadResult> results = evaluate(predictor, data, {.batch = 8}, each);
+
+  CHECK(sizes == std::vector<std::int64_t>{8, 8, 5});
+  for (std::int64_t index = 0; index < 21; ++index) CHECK(seen.at(static_cast<std::size_t>(index)) == index);
+  REQUIRE(results.size() == 3);
+  CHECK(results[1].labelled == 19);
+  for (std::size_t head = 0; head < 3; ++head) {
+    CHECK(results[head].head == small::heads()[head].name);
+    CHECK(results[head].labelled == labelled[head]);
+    const auto count = static_cast<double>(labelled[head]);
+    CHECK(results[head].accuracy == doctest::Approx(static_cast<double>(correct[head]) / count));
+    CHECK(results[head].loss == doctest::Approx(loss[head] / count).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("a batch larger than the predictor's is cut to it") {
+  const TemporaryFolder folder;
+  Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model(), {.batch = 4});
+  const MemoryDataset data = small::images(9);
+  int batches = 0;
+  evaluate(predictor, data, {.batch = 64}, [&](const Batch&, const std::vector<HeadPrediction>&) { ++batches; });
+  CHECK(batches == 3);
+}
+
+TEST_CASE("another data set's heads are an error") {
+  const TemporaryFolder folder;
+  Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model());
+  const MemoryDataset other({{"age", {"young", "old"}}});
+  CHECK(error_of([&] { evaluate(predictor, other); }) ==
+        "the data set has the heads age, the model has colour, side, stripes");
+}
+
+TEST_CASE("weights that aren't finite are an error that names the head") {
+  const TemporaryFolder folder;
+  Parameters parameters(small::model(), 3);
+  const int bias = parameters.find("side.logits.bias");
+  parameters.set(bias, {std::numeric_limits<float>::quiet_NaN(), 0});
+  Predictor predictor(save(folder, parameters), small::model());
+  CHECK(contains(error_of([&] { evaluate(predictor, small::images(4)); }), "side"));
+}

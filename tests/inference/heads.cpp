@@ -1,0 +1,44 @@
+#include "inference/heads.h"
+
+#include <doctest/doctest.h>
+
+#include "inference/small_model.h"
+
+using namespace facet;
+using small::error_of;
+
+TEST_CASE("heads must be the model's: names, order, classes") {
+  const std::vector<Head> model{{"age", {"young", "old"}}, {"gender", {"Male", "Female"}}};
+  inference::require_heads(model, model, "the data set");
+
+  const std::vector<Head> swapped{model[1], model[0]};
+  CHECK(error_of([&] { inference::require_heads(model, swapped, "the data set"); }) ==
+        "the data set has the heads gender, age, the model has age, gender");
+
+  std::vector<Head> other = model;
+  other[1].classes = {"Female", "Male"};
+  CHECK(error_of([&] { inference::require_heads(model, other, "the data set"); }) ==
+        "the data set: head gender has the classes Female, Male, in the model it has Male, Female");
+}
+
+TEST_CASE("a graph must be what its description says") {
+  const Graph graph = small::model();
+  inference::require_graph(small::info(), graph);
+
+  ModelInfo info = small::info();
+  info.size = 32;
+  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
+        "model small: the graph looks at images of 3x16x16, its description says 3x32x32");
+  info = small::info();
+  info.heads.pop_back();
+  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
+        "model small: the graph has 3 heads, its description 2");
+  info = small::info();
+  info.heads[1].name = "edge";
+  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
+        "model small: head 2 of the graph is side, of its description edge");
+  info = small::info();
+  info.heads[0].classes.push_back("white");
+  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
+        "model small: head colour has 3 classes in the graph, 4 in its description");
+}

@@ -1,0 +1,163 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "facet/inference.h"
+#include "inference/small_model.h"
+#include "temporary_folder.h"
+
+using namespace facet;
+using small::contains;
+using small::error_of;
+
+namespace {
+
+/// Writes a model file of untrained weights.
+std::filesystem::path model_file(const TemporaryFolder& folder) {
+  const Parameters parameters(small::model(), 7);
+  const std::filesystem::path file = folder.path() / "model.safetensors";
+  save_model(file, small::info(), parameters);
+  return file;
+}
+
+/// The pixels of images one after another.
+std::vector<std::uint8_t> pixels_of(const Dataset& data, std::int64_t first, std::int64_t count) {
+  const std::size_t bytes = std::size_t{small::size} * small::size * 3;
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count) * bytes);
+  for (std::int64_t image = 0; image < count; ++image) {
+    data.load(first + image, small::size, std::span(pixels).subspan(static_cast<std::size_t>(image) * bytes, bytes));
+  }
+  return pixels;
+}
+
+/// Largest difference of logits, relative to their size.
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double largest = 0, scale = 1e-6;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    largest = std::max(largest, std::abs(static_cast<double>(a[i]) - b[i]));
+    scale = std::max(scale, std::abs(static_cast<double>(b[i])));
+  }
+  return largest / scale;
+}
+
+}  // namespace
+
+TEST_CASE("a prediction is consistent in itself") {
+  const TemporaryFolder folder;
+  Predictor predictor(model_file(folder), small::model(), {.batch = 8});
+  CHECK(predictor.info().heads == small::heads());
+  const MemoryDataset data = small::images(8);
+  const std::vector<HeadPrediction>& predictions = predictor.predict(pixels_of(data, 0, 8));
+  REQUIRE(predictions.size() == 3);
+  for (std::size_t head = 0; head < predictions.size(); ++head) {
+    const HeadPrediction& prediction = predictions[head];
+    const std::size_t classes = small::heads()[head].classes.size();
+    REQUIRE(prediction.logits.size() == 8 * classes);
+    REQUIRE(prediction.probabilities.size() == 8 * classes);
+    REQUIRE(prediction.predicted.size() == 8);
+    for (std::size_t image = 0; image < 8; ++image) {
+      const float* logits = prediction.logits.data() + image * classes;
+      const float* probabilities = prediction.probabilities.data() + image * classes;
+      double sum = 0, exponentials = 0;
+      for (std::size_t c = 0; c < classes; ++c) {
+        sum += probabilities[c];
+        exponentials += std::exp(static_cast<double>(logits[c]));
+      }
+      CHECK(sum == doctest::Approx(1).epsilon(1e-6));
+      CHECK(probabilities[0] == doctest::Approx(std::exp(static_cast<double>(logits[0])) / exponentials).epsilon(1e-5));
+      CHECK(prediction.predicted[image] == std::max_element(logits, logits + classes) - logits);
+    }
+  }
+}
+
+TEST_CASE("an image's answer doesn't depend on the batch it is in, nor on the sizes asked for before") {
+  const TemporaryFolder folder;
+  Predictor predictor(model_file(folder), small::model(), {.batch = 8});
+  const MemoryDataset data = small::images(8);
+  const std::vector<float> together = predictor.predict(pixels_of(data, 0, 8))[0].logits;
+  for (const int batch : {1, 2, 3, 4, 5, 8, 1}) {
+    const std::vector<float> some = predictor.predict(pixels_of(data, 0, batch))[0].logits;
+    CHECK(difference(some, {together.begin(), together.begin() + batch * 3}) < 1e-4);
+  }
+  CHECK(predictor.predict(pixels_of(data, 0, 8))[0].logits == together);
+}
+
+TEST_CASE("a single image is resized") {
+  const TemporaryFolder folder;
+  Predictor predictor(model_file(folder), small::model());
+  const MemoryDataset data = small::images(1);
+  Image image{small::size, small::size, pixels_of(data, 0, 1)};
+  const std::vector<float> native = predictor.predict(image)[0].logits;
+  CHECK(native.size() == 3);
+  CHECK(predictor.predict(pixels_of(data, 0, 1))[0].logits == native);
+
+  Image doubled{2 * small::size, 2 * small::size, {}};
+  for (int y = 0; y < doubled.height; ++y) {
+    for (int x = 0; x < doubled.width; ++x) {
+      const std::size_t from = (static_cast<std::size_t>(y / 2) * small::size + static_cast<std::size_t>(x / 2)) * 3;
+      for (std::size_t channel = 0; channel < 3; ++channel) doubled.pixels.push_back(image.pixels[from + channel]);
+    }
+  }
+  const std::vector<HeadPrediction>& predictions = predictor.predict(doubled);
+  CHECK(predictions[0].predicted.size() == 1);
+  CHECK(difference(predictions[0].logits, native) < 0.5);
+}
+
+TEST_CASE("several predictors work at once, and may be moved") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = model_file(folder);
+  Predictor first(file, small::model(), {.batch = 4});
+  Predictor second(file, small::model(), {.batch = 2});
+  Predictor moved(std::move(first));
+  const MemoryDataset data = small::images(2);
+  const std::vector<std::uint8_t> pixels = pixels_of(data, 0, 2);
+  const std::vector<float> logits = moved.predict(pixels)[1].logits;
+  CHECK(second.predict(pixels)[1].logits == logits);
+  CHECK(moved.predict(pixels)[1].logits == logits);
+}
+
+TEST_CASE("bf16 answers are near f32's; automatic is one of the two") {
+  if (!has_native_bf16()) return;
+  const TemporaryFolder folder;
+  const std::filesystem::path file = model_file(folder);
+  const MemoryDataset data = small::images(4);
+  const std::vector<std::uint8_t> pixels = pixels_of(data, 0, 4);
+  const auto logits = [&](PrecisionChoice precision) {
+    Predictor predictor(file, small::model(), {.batch = 4, .precision = precision});
+    return std::pair(predictor.precision(), predictor.predict(pixels)[2].logits);
+  };
+  const auto [f32, exact] = logits(PrecisionChoice::f32);
+  const auto [bf16, rounded] = logits(PrecisionChoice::bf16);
+  const auto [chosen, either] = logits(PrecisionChoice::automatic);
+  CHECK(f32 == Precision::f32);
+  CHECK(bf16 == Precision::bf16);
+  CHECK(difference(rounded, exact) < 0.05);
+  CHECK(rounded != exact);
+  CHECK(either == (chosen == Precision::f32 ? exact : rounded));
+}
+
+TEST_CASE("what can't be answered is an error") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = model_file(folder);
+  Predictor predictor(file, small::model(), {.batch = 2});
+  const MemoryDataset data = small::images(3);
+  CHECK(error_of([&] { predictor.predict(pixels_of(data, 0, 3)); }) ==
+        "predict was given 2304 bytes of pixels; 1 to 2 images of 768 bytes are allowed");
+  CHECK_THROWS_AS(predictor.predict(std::vector<std::uint8_t>(767)), Error);
+  CHECK_THROWS_AS(predictor.predict(std::span<const std::uint8_t>()), Error);
+
+  std::vector<Head> fewer = small::heads();
+  fewer.pop_back();
+  const std::string other = error_of([&] { Predictor refused(file, small::model(fewer)); });
+  CHECK(contains(other, file.string()));
+  CHECK(contains(other, "the graph has 2 heads, its description 3"));
+  const std::string unknown = error_of([&] { Predictor refused(file); });
+  CHECK(contains(unknown, file.string()));
+  CHECK(contains(unknown, "small"));
+  CHECK(contains(error_of([&] { Predictor refused(folder.path() / "none.safetensors"); }), "none.safetensors"));
+  CHECK(error_of([&] { Predictor refused(file, small::model(), {.batch = 0}); }) ==
+        "batch is 0; at least 1 is allowed");
+}

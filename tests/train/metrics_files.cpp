@@ -1,0 +1,79 @@
+#include "train/metrics_files.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "temporary_folder.h"
+
+using namespace facet;
+using train::MetricsFiles;
+
+namespace {
+
+const std::vector<Head> heads{{"age", {"young", "old"}}, {"the \"look\", say", {"a", "b"}}};
+
+EpochResult epoch(std::int64_t number) {
+  EpochResult result;
+  result.epoch = number;
+  result.train_loss = 1.5;
+  result.train_accuracy = {0.5, 0.25};
+  result.validation_loss = 0.1;
+  result.validation.resize(2);
+  result.validation[0].head = heads[0].name;
+  result.validation[0].accuracy = 0.75;
+  result.validation[1].head = heads[1].name;
+  result.validation[1].accuracy = 1.0 / 3;
+  result.learning_rate = 1e-4;
+  result.images_per_s = 12.5;
+  result.seconds = 60;
+  return result;
+}
+
+constexpr const char* header =
+    "epoch,train_loss,validation_loss,validation_accuracy_age,\"validation_accuracy_the \"\"look\"\", say\","
+    "learning_rate,images_per_s,seconds\n";
+
+}  // namespace
+
+TEST_CASE("an epoch is a line of each file") {
+  const TemporaryFolder folder;
+  const MetricsFiles files(folder.path(), heads);
+  CHECK(!files.exist());
+  files.add(epoch(1));
+  CHECK(files.exist());
+  CHECK(read_file(folder / "metrics.csv") ==
+        std::string(header) + "1,1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60\n");
+  CHECK(
+      read_file(folder / "metrics.jsonl") ==
+      R"({"epoch":1,"train_loss":1.5,"validation_loss":0.1,"validation_accuracy":)"
+      R"({"age":0.75,"the \"look\", say":0.3333333333333333},"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0})"
+      "\n");
+}
+
+TEST_CASE("without a validation set its cells are empty and its keys absent") {
+  EpochResult result = epoch(2);
+  result.validation.clear();
+  CHECK(train::csv_line(result, 2) == "2,1.5,,,,0.0001,12.5,60");
+  CHECK(train::json_line(result) ==
+        R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0})");
+}
+
+TEST_CASE("cutting leaves the epochs before, and no torn line") {
+  const TemporaryFolder folder;
+  const MetricsFiles files(folder.path(), heads);
+  files.cut(1);
+  CHECK(!files.exist());
+  for (int number = 1; number <= 12; ++number) files.add(epoch(number));
+  write_file(folder / "metrics.csv", read_file(folder / "metrics.csv") + "1");
+  write_file(folder / "metrics.jsonl", read_file(folder / "metrics.jsonl") + R"({"epoch":1,"tra)");
+  files.cut(3);
+  files.add(epoch(3));
+  const std::string line = ",1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60\n";
+  CHECK(read_file(folder / "metrics.csv") == std::string(header) + "1" + line + "2" + line + "3" + line);
+  const std::string json = read_file(folder / "metrics.jsonl");
+  CHECK(std::count(json.begin(), json.end(), '\n') == 3);
+  files.cut(1);
+  CHECK(read_file(folder / "metrics.csv") == header);
+  CHECK(read_file(folder / "metrics.jsonl").empty());
+}

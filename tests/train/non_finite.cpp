@@ -1,0 +1,71 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "temporary_folder.h"
+#include "train/run_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+using small::contains;
+using small::error_of;
+
+namespace {
+
+/// Makes a head's loss infinite after a step, as a run that diverges would.
+void poison(Parameters& parameters, const char* name) {
+  const int index = parameters.find(name);
+  std::vector<float> values = parameters.get(index);
+  values[0] = std::nanf("");
+  parameters.set(index, values);
+}
+
+}  // namespace
+
+TEST_CASE("a loss that isn't finite stops the run: step, head and last good checkpoint are named, and it stays") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  small::Run run(options);
+  const std::string error = error_of([&] {
+    run.trainer.run({.step = [&](const StepResult& step) {
+      if (step.epoch == 2 && step.batch == 3) poison(run.trainer.parameters(), "side.logits.bias");
+    }});
+  });
+  CAPTURE(error);
+  CHECK(contains(error, "step 10 (epoch 2, batch 4 of 6)"));
+  CHECK(contains(error, "side"));
+  CHECK(!contains(error, "colour"));
+  CHECK(contains(error, (options.out / "checkpoints" / "last.safetensors").string()));
+  CHECK(contains(error, "of step 6"));
+  CHECK(!contains(error, "\n"));
+
+  CHECK(train::RunFolder(options.out).read_record().state.step == 6);
+  Parameters last(small::model(), 0);
+  load_weights(options.out / "checkpoints" / "last.safetensors", last);
+  for (const float value : last.get(last.find("side.logits.bias"))) CHECK(std::isfinite(value));
+}
+
+TEST_CASE("so does a learning rate that is far too high") {
+  TrainOptions options = small::options();
+  options.learning_rate = 1e30;
+  small::Run run(options);
+  const std::string error = error_of([&] { run.trainer.run(); });
+  CAPTURE(error);
+  CHECK(contains(error, "(epoch 1, batch"));
+  CHECK(contains(error, "no checkpoint"));
+}
+
+TEST_CASE("so does a validation loss") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  small::Run run(options);
+  const std::string error = error_of([&] {
+    run.trainer.run({.step = [&](const StepResult& step) {
+      if (step.batch == step.batches) poison(run.trainer.parameters(), "colour.logits.bias");
+    }});
+  });
+  CAPTURE(error);
+  CHECK(contains(error, "validation after epoch 1 (step 6)"));
+  CHECK(contains(error, "colour"));
+  CHECK(contains(error, "there is no checkpoint yet"));
+}

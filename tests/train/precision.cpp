@@ -1,0 +1,44 @@
+#include <doctest/doctest.h>
+
+#include "program/choices.h"
+#include "temporary_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+
+TEST_CASE("automatic precision is recorded, and has the bits of a run with that precision given") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "automatic");
+  options.precision = PrecisionChoice::automatic;
+  small::Run automatic(options);
+  CHECK(automatic.trainer.run());
+  const Precision chosen = automatic.trainer.precision();
+  CHECK(program::Choices::load(options.out / "choices.json", false).find("precision") == to_string(chosen));
+  if (!has_native_bf16()) CHECK(chosen == Precision::f32);
+
+  options.precision = parse_precision(to_string(chosen));
+  options.out = folder / "given";
+  small::Run given(options);
+  CHECK(given.trainer.run());
+  CHECK(small::learnt(automatic.trainer.parameters()) == small::learnt(given.trainer.parameters()));
+}
+
+TEST_CASE("a resumed or repeated run takes the precision that is recorded, without measuring") {
+  if (!has_native_bf16()) return;
+  const TemporaryFolder folder;
+  for (const PrecisionChoice recorded : {PrecisionChoice::f32, PrecisionChoice::bf16}) {
+    TrainOptions options = small::options(folder / (recorded == PrecisionChoice::f32 ? "f32" : "bf16"));
+    const Precision expected = recorded == PrecisionChoice::f32 ? Precision::f32 : Precision::bf16;
+    options.precision = recorded;
+    small::Run first(options);
+    CHECK(first.trainer.run());
+
+    options.precision = PrecisionChoice::automatic;
+    options.resume = true;
+    CHECK(small::Run(options).trainer.precision() == expected);
+    options.choices = options.out / "choices.json";
+    options.out = folder / "repeated";
+    CHECK(small::Run(options).trainer.precision() == expected);
+    std::filesystem::remove_all(options.out);
+  }
+}

@@ -1,0 +1,60 @@
+#include <doctest/doctest.h>
+
+#include "temporary_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+using small::Learnt;
+
+namespace {
+
+struct Outcome {
+  Learnt learnt;
+  std::vector<double> history;
+};
+
+Outcome train(const TrainOptions& options) {
+  small::Run run(options);
+  small::History history;
+  CHECK(run.trainer.run({.epoch = [&](const EpochResult& result) { history.add(result); }}));
+  return {small::learnt(run.trainer.parameters()), history.numbers};
+}
+
+}  // namespace
+
+TEST_CASE("same seed, same bits; another seed, others") {
+  const TrainOptions options = small::options();
+  const Outcome first = train(options), second = train(options);
+  CHECK(first.learnt == second.learnt);
+  CHECK(first.history == second.history);
+  TrainOptions other = options;
+  other.seed = 6;
+  CHECK(train(other).learnt != first.learnt);
+}
+
+TEST_CASE("a writing run, more loader threads and checkpoints within epochs change no bit") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options();
+  const Outcome plain = train(options);
+  options.out = folder / "run";
+  options.loader_threads = 3;
+  options.checkpoint_minutes = 1e-9;
+  options.keep = 1;
+  const Outcome other = train(options);
+  CHECK(plain.learnt == other.learnt);
+  CHECK(plain.history == other.history);
+}
+
+TEST_CASE("a tuned run is repeated by its choices") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "first");
+  options.tune = true;
+  options.epochs = 2;
+  const Outcome first = train(options);
+  options.choices = folder / "first" / "choices.json";
+  options.out = folder / "second";
+  const Outcome second = train(options);
+  CHECK(first.learnt == second.learnt);
+  CHECK(first.history == second.history);
+  CHECK(read_file(folder / "first" / "choices.json") == read_file(folder / "second" / "choices.json"));
+}

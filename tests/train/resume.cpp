@@ -1,0 +1,161 @@
+#include <doctest/doctest.h>
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "temporary_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+using small::Learnt;
+
+namespace {
+
+struct Outcome {
+  Learnt learnt;
+  std::vector<double> history;
+  std::string best;
+};
+
+/// Runs to the end, or to the end of the step that `stop_after` says.
+Outcome train(const TrainOptions& options, int stop_after = 0) {
+  small::Run run(options);
+  small::History history;
+  int steps = 0;
+  const bool ended = run.trainer.run({.step = [&](const StepResult&) { ++steps; },
+                                      .epoch = [&](const EpochResult& result) { history.add(result); },
+                                      .stop = [&] { return stop_after > 0 && steps >= stop_after; }});
+  CHECK(ended == (stop_after == 0));
+  return {small::learnt(run.trainer.parameters()), history.numbers,
+          read_file(options.out / "checkpoints" / "best.safetensors")};
+}
+
+/// Lines of a metrics file without the last two cells, which the clock decides.
+std::string metrics(const std::filesystem::path& folder) {
+  std::istringstream lines(read_file(folder / "metrics.csv"));
+  std::string line, kept;
+  while (std::getline(lines, line)) {
+    for (int cell = 0; cell < 2; ++cell) line.erase(line.rfind(','));
+    kept += line + "\n";
+  }
+  return kept;
+}
+
+TrainOptions resumed(TrainOptions options) {
+  options.resume = true;
+  return options;
+}
+
+void check_resume(const TrainOptions& base, int stop_after) {
+  CAPTURE(stop_after);
+  const TemporaryFolder folder;
+  TrainOptions straight = base, stopped = base;
+  straight.out = folder / "straight";
+  stopped.out = folder / "stopped";
+  const Outcome whole = train(straight);
+  Outcome first = train(stopped, stop_after);
+  const Outcome second = train(resumed(stopped));
+  CHECK(second.learnt == whole.learnt);
+  first.history.insert(first.history.end(), second.history.begin(), second.history.end());
+  CHECK(first.history == whole.history);
+  CHECK(second.best == whole.best);
+  CHECK(metrics(stopped.out) == metrics(straight.out));
+}
+
+}  // namespace
+
+TEST_CASE("a resumed run has the bits of one that was never stopped") {
+  for (const int stop_after : {1, 3, small::batches - 1, small::batches, small::batches + 1, 3 * small::batches}) {
+    check_resume(small::options(), stop_after);
+  }
+}
+
+TEST_CASE("so it is in bf16") {
+  if (!has_native_bf16()) return;
+  TrainOptions options = small::options();
+  options.precision = PrecisionChoice::bf16;
+  check_resume(options, small::batches + 2);
+}
+
+TEST_CASE("so it is with tuned primitives, which are taken from the run's choices") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "straight");
+  options.tune = true;
+  const Outcome whole = train(options);
+  TrainOptions stopped = options;
+  stopped.out = folder / "stopped";
+  stopped.choices = folder / "straight" / "choices.json";
+  train(stopped, small::batches + 2);
+  stopped.choices.clear();
+  CHECK(train(resumed(stopped)).learnt == whole.learnt);
+}
+
+TEST_CASE("a run that died is resumed from the checkpoint within its epoch") {
+  const TemporaryFolder folder;
+  const Outcome whole = train(small::options(folder / "whole"));
+  TrainOptions options = small::options(folder / "died");
+  options.checkpoint_minutes = 1e-9;
+  {
+    small::Run run(options);
+    int steps = 0;
+    CHECK_THROWS_AS(run.trainer.run({.step =
+                                         [&](const StepResult&) {
+                                           if (++steps == small::batches + 4) throw std::runtime_error("died");
+                                         }}),
+                    std::runtime_error);
+  }
+  CHECK(std::filesystem::exists(options.out / "checkpoints" /
+                                ("last.optimizer-" + std::to_string(small::batches + 3) + ".safetensors")));
+  CHECK(train(resumed(options)).learnt == whole.learnt);
+  CHECK(metrics(options.out) == metrics(folder / "whole"));
+}
+
+TEST_CASE("lines of epochs that are trained again aren't written twice") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  train(options, small::batches + 1);
+  const std::string before = metrics(options.out);
+  write_file(options.out / "metrics.csv", read_file(options.out / "metrics.csv") + "2,1,1,1,1,1,0.001,1,1\n3,0.");
+  const small::Run run(resumed(options));
+  CHECK(metrics(options.out) == before);
+}
+
+TEST_CASE("more epochs, and a stopped trainer that runs on, are fine") {
+  const TemporaryFolder folder;
+  TrainOptions longer = small::options(folder / "longer");
+  longer.epochs = 4;
+  const Outcome whole = train(longer);
+
+  TrainOptions options = small::options(folder / "run");
+  train(options);
+  options.epochs = 4;
+  CHECK(train(resumed(options)).learnt == whole.learnt);
+  CHECK(train(resumed(options)).learnt == whole.learnt);
+
+  longer.out = folder / "twice";
+  small::Run run(longer);
+  int steps = 0;
+  CHECK(!run.trainer.run({.stop = [&] { return ++steps == 8; }}));
+  CHECK(run.trainer.run());
+  CHECK(small::learnt(run.trainer.parameters()) == whole.learnt);
+}
+
+TEST_CASE("resuming where there is nothing starts") {
+  const TemporaryFolder folder;
+  const Outcome started = train(resumed(small::options(folder / "run")));
+  CHECK(started.learnt == train(small::options(folder / "other")).learnt);
+}
+
+TEST_CASE("a run says from where it goes on, and on how many threads") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  train(options, small::batches + 2);
+  options.resume = true;
+  options.threads = 1;
+  std::string notes;
+  small::Run run(options);
+  run.trainer.run({.note = [&](const std::string& note) { notes += note + "\n"; }});
+  CHECK(small::contains(notes, "at epoch 2, batch 2 (step 8)"));
+  CHECK(small::contains(notes, "saved with 2 compute threads and goes on with 1"));
+}

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "facet/train.h"
+#include "inference/small_model.h"
+#include "program/parameter_store.h"
+
+namespace small {
+
+/// Five batches of 8 and a last one of 5.
+inline constexpr int train_images = 45;
+inline constexpr int batches = 6;
+
+inline facet::TrainOptions options(const std::filesystem::path& out = {}) {
+  facet::TrainOptions made;
+  made.epochs = 3;
+  made.batch = 8;
+  made.learning_rate = 1e-3;
+  made.precision = facet::PrecisionChoice::f32;
+  made.threads = 2;
+  made.seed = 5;
+  made.tune = false;
+  made.out = out;
+  return made;
+}
+
+inline const facet::MemoryDataset& train_set() {
+  static const facet::MemoryDataset set = images(train_images, 1);
+  return set;
+}
+
+inline const facet::MemoryDataset& validation_set() {
+  static const facet::MemoryDataset set = images(21, 2);
+  return set;
+}
+
+/// A trainer of the small model on the small sets.
+struct Run {
+  explicit Run(const facet::TrainOptions& asked) : trainer(model(), info(), train_set(), &validation_set(), asked) {}
+  facet::Trainer trainer;
+};
+
+/// All that a run has learnt: parameters and the optimiser's state, by name.
+using Learnt = std::map<std::string, std::vector<float>>;
+
+inline Learnt learnt(const facet::Parameters& parameters) {
+  Learnt values;
+  for (int index = 0; index < static_cast<int>(parameters.list().size()); ++index) {
+    const facet::Parameter& parameter = parameters.list()[static_cast<std::size_t>(index)];
+    values[parameter.name] = parameters.get(index);
+    if (!parameter.trainable) continue;
+    for (int slot = 0; slot < static_cast<int>(parameters.state().slot_names.size()); ++slot) {
+      values[parameter.name + "." + parameters.state().slot_names[static_cast<std::size_t>(slot)]] =
+          parameters.state().get_slot(index, slot);
+    }
+  }
+  return values;
+}
+
+/// What epochs came to, without what the clock says.
+struct History {
+  std::vector<double> numbers;
+
+  void add(const facet::EpochResult& result) {
+    numbers.insert(numbers.end(), {static_cast<double>(result.epoch), result.train_loss, result.validation_loss,
+                                   result.learning_rate, result.best ? 1.0 : 0.0});
+    numbers.insert(numbers.end(), result.train_accuracy.begin(), result.train_accuracy.end());
+    for (const facet::HeadResult& head : result.validation) {
+      numbers.insert(numbers.end(), {head.accuracy, head.loss, static_cast<double>(head.labelled)});
+    }
+  }
+};
+
+}  // namespace small

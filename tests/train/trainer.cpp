@@ -1,0 +1,166 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "facet/inference.h"
+#include "interchange/safetensors.h"
+#include "temporary_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+using small::Run;
+
+TEST_CASE("64 drawn images are learnt by heart, in every head") {
+  const MemoryDataset data = small::images(64, 9);
+  TrainOptions options = small::options();
+  options.epochs = 60;
+  options.batch = 16;
+  options.flip = false;
+  Trainer trainer(small::model(), small::info(), data, &data, options);
+  std::vector<HeadResult> last;
+  double first_loss = 0, last_loss = 0;
+  REQUIRE(trainer.run({.epoch = [&](const EpochResult& result) {
+    if (result.epoch == 1) first_loss = result.train_loss;
+    last_loss = result.train_loss;
+    last = result.validation;
+  }}));
+  REQUIRE(last.size() == 3);
+  for (const HeadResult& head : last) CHECK_MESSAGE(head.accuracy == 1, head.head, ": ", head.accuracy);
+  CHECK(last_loss < 0.2 * first_loss);
+}
+
+TEST_CASE("every image of an epoch is trained on, the last small batch included") {
+  Run run(small::options());
+  std::vector<StepResult> steps;
+  std::vector<EpochResult> epochs;
+  REQUIRE(run.trainer.run({.step = [&](const StepResult& step) { steps.push_back(step); },
+                           .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
+  REQUIRE(steps.size() == 3 * small::batches);
+  REQUIRE(epochs.size() == 3);
+  double loss = 0;
+  for (int index = 0; index < small::batches; ++index) {
+    const StepResult& step = steps[static_cast<std::size_t>(small::batches + index)];
+    CHECK(step.epoch == 2);
+    CHECK(step.batch == index + 1);
+    CHECK(step.batches == small::batches);
+    CHECK(step.images == std::min(small::train_images, 8 * (index + 1)));
+    CHECK(step.images_per_s > 0);
+    CHECK(step.seconds_left >= 0);
+    loss += step.loss;
+  }
+  CHECK(steps.back().seconds_left == 0);
+  CHECK(epochs[1].train_loss == doctest::Approx(loss / small::batches).epsilon(1e-12));
+  CHECK(epochs[1].train_accuracy == steps[2 * small::batches - 1].accuracy);
+  CHECK(epochs[1].validation_loss ==
+        doctest::Approx(epochs[1].validation[0].loss + epochs[1].validation[1].loss + epochs[1].validation[2].loss));
+  CHECK(epochs[1].validation[0].labelled == 21);
+  CHECK(epochs[1].validation[1].labelled == 19);
+  CHECK(epochs[1].seconds > 0);
+  const int counter = run.trainer.parameters().find("stem.bn.num_batches_tracked");
+  CHECK(run.trainer.parameters().get_counter(counter) == 3 * small::batches);
+}
+
+TEST_CASE("drop_last leaves the small batch out; a set smaller than a batch is one batch; one image is a batch") {
+  const auto images_seen = [](int images, bool drop_last) {
+    const MemoryDataset data = small::images(images);
+    TrainOptions options = small::options();
+    options.epochs = 1;
+    options.drop_last = drop_last;
+    Trainer trainer(small::model(), small::info(), data, nullptr, options);
+    StepResult last;
+    CHECK(trainer.run({.step = [&](const StepResult& step) { last = step; }}));
+    CHECK(last.batch == last.batches);
+    CHECK(last.seconds_left == 0);
+    return last.images;
+  };
+  CHECK(images_seen(21, true) == 16);
+  CHECK(images_seen(21, false) == 21);
+  CHECK(images_seen(3, false) == 3);
+  CHECK(images_seen(17, false) == 17);
+}
+
+TEST_CASE("a run's folder holds what its description says") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.epochs = 4;
+  options.keep = 2;
+  Run run(options);
+  std::vector<EpochResult> epochs;
+  REQUIRE(run.trainer.run({.epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
+
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(options.out / "checkpoints")) {
+    files.push_back(entry.path().filename().string());
+  }
+  std::sort(files.begin(), files.end());
+  CHECK(files == std::vector<std::string>{"best.safetensors", "epoch-003.safetensors", "epoch-004.safetensors",
+                                          "last.optimizer-24.safetensors", "last.safetensors"});
+
+  const interchange::SafetensorsReader optimizer(options.out / "checkpoints" / "last.optimizer-24.safetensors");
+  for (const char* name : {"exp_avg.stem.conv.weight", "exp_avg_sq.stem.conv.weight"}) {
+    CHECK(optimizer.require(name, {16, 3, 3, 3}).name == name);
+  }
+  CHECK(optimizer.find("exp_avg.stem.bn.running_mean") == nullptr);
+
+  Parameters last(small::model(), 0);
+  load_weights(options.out / "checkpoints" / "last.safetensors", last);
+  CHECK(last.get(0) == run.trainer.parameters().get(0));
+  CHECK(std::filesystem::exists(options.out / "choices.json"));
+
+  std::istringstream lines(read_file(options.out / "metrics.jsonl"));
+  std::string line;
+  for (const EpochResult& epoch : epochs) {
+    REQUIRE(std::getline(lines, line));
+    const nlohmann::json json = nlohmann::json::parse(line);
+    CHECK(json.at("epoch") == epoch.epoch);
+    CHECK(json.at("train_loss") == epoch.train_loss);
+    CHECK(json.at("validation_accuracy").at("side") == epoch.validation[1].accuracy);
+  }
+  CHECK(!std::getline(lines, line));
+}
+
+TEST_CASE("best is the weights of the highest mean accuracy") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.epochs = 8;
+  Run run(options);
+  double highest = -1;
+  std::vector<HeadResult> best;
+  REQUIRE(run.trainer.run({.epoch = [&](const EpochResult& epoch) {
+    double mean = 0;
+    for (const HeadResult& head : epoch.validation) mean += head.accuracy / 3;
+    CHECK(epoch.best == (mean > highest + 1e-12));
+    if (!epoch.best) return;
+    highest = mean;
+    best = epoch.validation;
+  }}));
+  Predictor predictor(options.out / "checkpoints" / "best.safetensors", small::model(), {.batch = 8, .threads = 2});
+  const std::vector<HeadResult> again = evaluate(predictor, small::validation_set(), {.batch = 8});
+  REQUIRE(again.size() == best.size());
+  for (std::size_t head = 0; head < best.size(); ++head) {
+    CHECK(again[head].confusion == best[head].confusion);
+    CHECK(again[head].loss == doctest::Approx(best[head].loss).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("without a validation set there is no best") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  Trainer trainer(small::model(), small::info(), small::train_set(), nullptr, options);
+  REQUIRE(trainer.run({.epoch = [](const EpochResult& epoch) {
+    CHECK(epoch.validation.empty());
+    CHECK(!epoch.best);
+  }}));
+  CHECK(!std::filesystem::exists(options.out / "checkpoints" / "best.safetensors"));
+  CHECK(std::filesystem::exists(options.out / "checkpoints" / "last.safetensors"));
+}
+
+TEST_CASE("a trainer without a folder writes nothing, and has planned its memory") {
+  Run run(small::options());
+  CHECK(run.trainer.planned_bytes() > 3 * 4 * small::model().trainable_count());
+  CHECK(run.trainer.precision() == Precision::f32);
+  CHECK(run.trainer.run());
+  CHECK(run.trainer.run());
+}
