@@ -34,6 +34,6 @@ say "Evaluating the best checkpoint"
 run facet evaluate "$demo/run" --data "$demo/sample/validation.csv"
 
 say "Predicting"
-images=$(awk -F, 'NR > 1 && NR < 5 { print $1 }' "$demo/sample/validation.csv")
-(cd "$demo/sample" && run facet predict ../run $images --csv ../predictions.csv)
+mapfile -t images < <(awk -F, -v folder="$demo/sample/" 'NR > 1 && NR < 5 { print folder $1 }' "$demo/sample/validation.csv")
+run facet predict "$demo/run" "${images[@]}" --csv "$demo/predictions.csv"
 cat "$demo/predictions.csv"

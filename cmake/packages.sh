@@ -1,4 +1,5 @@
 # Debian's packages for facet, and how test.sh, demo.sh and .ci/run install them. Sourced by those; it runs nothing.
+# shellcheck shell=bash disable=SC2034 # the lists are used by those
 
 facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libturbojpeg0-dev libboost-program-options-dev
   nlohmann-json3-dev libfmt-dev libhwy-dev libbenchmark-dev)

@@ -1,25 +1,9 @@
-function(drop_missing list)
-  foreach(source ${${list}})
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-      message(WARNING "facet: ${CMAKE_CURRENT_SOURCE_DIR}/${source} isn't there yet")
-      list(REMOVE_ITEM ${list} ${source})
-    endif()
-  endforeach()
-  set(${list} ${${list}} PARENT_SCOPE)
-endfunction()
-
 # facet_room(NAME SOURCES ... DEPENDS room or library ...)
 #
 # A room of src/: a static library of its own, so that a test of a room links that room and those below it and nothing
 # else. libfacet is made of all rooms' objects.
 function(facet_room name)
   cmake_parse_arguments(ROOM "" "" "SOURCES;DEPENDS" ${ARGN})
-  drop_missing(ROOM_SOURCES)
-  if(NOT ROOM_SOURCES)
-    add_library(facet_${name} INTERFACE)
-    target_link_libraries(facet_${name} INTERFACE ${ROOM_DEPENDS})
-    return()
-  endif()
   add_library(facet_${name} STATIC ${ROOM_SOURCES})
   target_include_directories(facet_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(facet_${name} PRIVATE facet_options PUBLIC ${ROOM_DEPENDS})
