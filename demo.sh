@@ -36,4 +36,4 @@ run facet evaluate "$demo/run" --data "$demo/sample/validation.csv"
 say "Predicting"
 mapfile -t images < <(awk -F, -v folder="$demo/sample/" 'NR > 1 && NR < 5 { print folder $1 }' "$demo/sample/validation.csv")
 run facet predict "$demo/run" "${images[@]}" --csv "$demo/predictions.csv"
-cat "$demo/predictions.csv"
+cut -d, -f1-7 "$demo/predictions.csv" # the classes; each one's probability follows in the file
