@@ -12,7 +12,8 @@ namespace facet {
 
 struct ModelOptions {
   std::vector<Head> heads;
-  int size = 224;  ///< height and width of the input
+  int size = 224;       ///< height and width of the input
+  bool dropout = true;  ///< false: without the model's dropout layers
 };
 
 /// The residual network of Khasanova and Sin, "Residual Blocks-Based Convolutional Neural Network for Age, Gender, and Race

@@ -121,7 +121,7 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
     fail(file, fmt::format("is no model file of facet: its metadata has the format {}; \"{}\" is read",
                            found == metadata.end() ? "(none)" : in_quotes(found->second), format));
   }
-  const std::string& written = value_of(file, metadata, "version");
+  const std::string written = value_of(file, metadata, "version");
   if (written != version) {
     fail(file, fmt::format("its metadata has the version {}; \"{}\" is read", in_quotes(written), version));
   }

@@ -111,7 +111,6 @@ dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm,
 dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const Layout& diff,
                                                         const Layout& data, float alpha, float beta,
                                                         const dnnl::eltwise_forward::primitive_desc& forward);
-dnnl::sum::primitive_desc sum(const Layout& dst, const std::vector<Layout>& sources);
 dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources);
 dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to);
 

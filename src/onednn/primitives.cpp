@@ -57,10 +57,6 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
   return describe_backward<dnnl::eltwise_backward>(attributes(), forward, algorithm, diff, diff, data, alpha, beta);
 }
 
-dnnl::sum::primitive_desc sum(const Layout& dst, const std::vector<Layout>& sources) {
-  return {engine(), dst, std::vector<float>(sources.size(), 1.0F), sources, attributes()};
-}
-
 dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources) {
   return {engine(), dst, axis, sources, attributes()};
 }
@@ -96,10 +92,6 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
                                                         const Layout& data, float alpha, float beta,
                                                         const dnnl::eltwise_forward::primitive_desc& forward) {
   return describe_backward<dnnl::eltwise_backward>(attributes(), forward, algorithm, diff, data, alpha, beta);
-}
-
-dnnl::sum::primitive_desc sum(const Layout& dst, const std::vector<Layout>& sources) {
-  return {dst, std::vector<float>(sources.size(), 1.0F), sources, engine(), attributes()};
 }
 
 dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources) {

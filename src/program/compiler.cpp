@@ -252,18 +252,18 @@ void Compiler::add_input_gradient(int input, const Tensor& gradient) {
 Tensor Compiler::gradient_of(int value) {
   std::vector<Tensor>& given = gradients_[value];
   if (given.size() > 1) {
+    // Pairwise: oneDNN 2.6 sums f32 by its reference implementation, and adds by a fast one.
     const Layout layout = values_[value].layout;
-    std::vector<Layout> layouts;
-    std::vector<std::pair<int, Tensor>> arguments;
-    for (std::size_t i = 0; i < given.size(); ++i) {
+    Tensor total = convert(given[0], layout);
+    for (std::size_t i = 1; i < given.size(); ++i) {
       const Tensor part = convert(given[i], layout);
-      layouts.push_back(part.layout);
-      arguments.emplace_back(DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), part);
+      const auto descriptor = onednn::describe<dnnl::binary>(onednn::attributes(), dnnl::algorithm::binary_add, layout,
+                                                             layout, layout);
+      const Tensor sum = make(layout);
+      emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::binary(descriptor),
+           {{DNNL_ARG_SRC_0, total}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, sum}});
+      total = sum;
     }
-    const auto descriptor = onednn::sum(layout, layouts);
-    const Tensor total = make(layout);
-    arguments.emplace_back(DNNL_ARG_DST, total);
-    emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::sum(descriptor), std::move(arguments));
     given = {total};
   }
   return given.at(0);

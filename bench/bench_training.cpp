@@ -1,0 +1,209 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/atomic_file.h"
+#include "base/machine.h"
+#include "base/memory.h"
+#include "base/parallel.h"
+#include "base/random.h"
+#include "facet/error.h"
+#include "facet/models.h"
+#include "facet/precision.h"
+#include "onednn/onednn.h"
+#include "program/program.h"
+
+/// Throughput of a step on synthetic pixels: training (forward, backward, update) or inference.
+
+namespace {
+
+using namespace facet;
+namespace po = boost::program_options;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string model = "reference", precision = "f32", mode = "training", json;
+  std::int64_t batch = 64;
+  int size = 224, threads = 0, warmup = 2, iterations = 7;
+  bool tune = true, profile = false;
+};
+
+std::vector<Head> fairface_heads() {
+  const auto classes = [](int count) {
+    std::vector<std::string> names;
+    for (int i = 0; i < count; ++i) names.push_back(std::to_string(i));
+    return names;
+  };
+  return {{"age", classes(9)}, {"gender", classes(2)}, {"race", classes(7)}};
+}
+
+struct Synthetic {
+  std::vector<std::uint8_t> pixels;
+  std::vector<std::int32_t> labels;
+};
+
+Synthetic synthetic(const Options& o, const std::vector<Head>& heads) {
+  base::RandomStream random(0, base::Purpose::synthesis);
+  Synthetic data;
+  data.pixels.resize(static_cast<std::size_t>(o.batch) * o.size * o.size * 3);
+  std::generate(data.pixels.begin(), data.pixels.end(), [&] { return static_cast<std::uint8_t>(random.bits()); });
+  for (const Head& head : heads) {
+    for (std::int64_t i = 0; i < o.batch; ++i) {
+      data.labels.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(head.classes.size()))));
+    }
+  }
+  return data;
+}
+
+Options parse(int argc, char** argv) {
+  Options o;
+  bool no_tune = false;
+  po::options_description description("bench_training: images/s of a step on synthetic pixels\n\nOptions");
+  auto add = description.add_options();
+  add("help,h", "print this and exit");
+  add("model", po::value(&o.model)->default_value(o.model), "model");
+  add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
+  add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
+  add("batch", po::value(&o.batch)->default_value(o.batch), "images a step");
+  add("size", po::value(&o.size)->default_value(o.size), "height and width of the images");
+  add("threads", po::value(&o.threads)->default_value(o.threads), "compute threads; 0: all that may be used");
+  add("warmup", po::value(&o.warmup)->default_value(o.warmup), "steps before the first that counts");
+  add("iterations", po::value(&o.iterations)->default_value(o.iterations), "steps that count");
+  add("no-tune", po::bool_switch(&no_tune), "take oneDNN's default primitives instead of timing candidates");
+  add("profile", po::bool_switch(&o.profile), "also print time by kind and by step, of one more step");
+  add("json", po::value(&o.json), "write the result to this file");
+  po::variables_map map;
+  po::store(po::parse_command_line(argc, argv, description), map);
+  if (map.count("help") > 0) {
+    std::ostringstream text;
+    text << description;
+    fmt::print("{}", text.str());
+    std::exit(0);
+  }
+  po::notify(map);
+  o.tune = !no_tune;
+  if (o.mode != "training" && o.mode != "inference") {
+    throw Error(fmt::format("mode '{}' found; allowed: training, inference", o.mode));
+  }
+  if (o.batch < 1 || o.iterations < 1) throw Error("batch and iterations must be at least 1");
+  return o;
+}
+
+void print_profile(program::Program& program, const program::RunInput& input) {
+  program.profile(true);
+  program.run(input);
+  const auto steps = program.steps();
+  const auto seconds = program.step_seconds();
+  std::map<std::string, double> by_kind;
+  double total = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    by_kind[std::string(to_string(steps[i].kind))] += seconds[i];
+    total += seconds[i];
+  }
+  std::vector<std::size_t> order(steps.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return seconds[a] > seconds[b]; });
+  fmt::print("\n{:>9}  {:>5}  kind\n", "ms", "%");
+  for (const auto& [kind, s] : by_kind) fmt::print("{:9.2f}  {:5.1f}  {}\n", s * 1e3, 100 * s / total, kind);
+  fmt::print("{:9.2f}  100.0  sum\n\n{:>9}  step\n", total * 1e3, "ms");
+  for (const std::size_t i : order) {
+    if (seconds[i] < 1e-3 * total) break;
+    fmt::print("{:9.2f}  {}  ({})\n", seconds[i] * 1e3, steps[i].name, steps[i].implementation);
+  }
+}
+
+nlohmann::json spread(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {{"median", values[values.size() / 2]}, {"min", values.front()}, {"max", values.back()}};
+}
+
+void run(const Options& o) {
+  const Precision precision = parse_precision(o.precision) == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
+  require_precision(precision);
+  const bool training = o.mode == "training";
+  const int threads = o.threads > 0 ? o.threads : base::usable_cores();
+  const base::ComputeScope compute(threads);
+
+  const std::vector<Head> heads = fairface_heads();
+  const Graph graph = build_model(o.model, {.heads = heads, .size = o.size});
+  const Synthetic data = synthetic(o, heads);
+  Parameters parameters(graph, 0);
+  const auto optimizer = optim::adam();
+  program::Choices choices(o.tune);
+  const auto compile_start = Clock::now();
+  program::ProgramOptions options{.batch = o.batch,
+                                  .precision = precision,
+                                  .mode = training ? program::Mode::training : program::Mode::inference,
+                                  .mean = {0.485F, 0.456F, 0.406F},
+                                  .std = {0.229F, 0.224F, 0.225F}};
+  options.optimizer = optimizer.get();
+  program::Program program(graph, parameters, options, choices);
+  base::Arena arena;
+  arena.grow(program.arena_bytes());
+  program.bind(arena);
+  const double compile_seconds = std::chrono::duration<double>(Clock::now() - compile_start).count();
+
+  program::RunInput input{.pixels = data.pixels.data(), .labels = data.labels.data(), .learning_rate = 1e-4F};
+  std::vector<double> rates;
+  for (int i = 0; i < o.warmup + o.iterations; ++i) {
+    const auto start = Clock::now();
+    program.run(input);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (i >= o.warmup) rates.push_back(static_cast<double>(o.batch) / seconds);
+    ++input.step;
+  }
+  const nlohmann::json result{
+      {"framework", "facet"},
+      {"model", o.model},
+      {"parameters", graph.trainable_count()},
+      {"mode", o.mode},
+      {"precision", o.precision},
+      {"batch", o.batch},
+      {"size", o.size},
+      {"threads", threads},
+      {"tuned", o.tune},
+      {"images_per_s", spread(rates)},
+      {"compile_seconds", compile_seconds},
+      {"arena_bytes", program.arena_bytes()},
+      {"peak_resident_bytes", base::peak_resident_memory()},
+      {"machine",
+       {{"cpu", base::cpu_model()}, {"instructions", base::cpu_instructions()}, {"cores", base::usable_cores()}}},
+      {"versions", {{"onednn", onednn::version()}}},
+      {"choices", choices.all()}};
+  const auto& rate = result["images_per_s"];
+  fmt::print("{} {} {} batch {} at {}x{}, {} threads, {} ({}): {:.2f} images/s (min {:.2f}, max {:.2f}); peak {} MiB\n",
+             o.model, o.mode, o.precision, o.batch, o.size, o.size, threads, base::cpu_model(), onednn::version(),
+             rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
+             base::peak_resident_memory() >> 20);
+  if (o.profile) print_profile(program, input);
+  if (!o.json.empty()) {
+    base::AtomicFile file(o.json);
+    file.write(result.dump(1) + "\n");
+    file.commit();
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  try {
+    options = parse(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_training: {}\n", error.what());
+    return 2;
+  }
+  try {
+    run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_training: {}\n", error.what());
+    return 1;
+  }
+  return 0;
+}
