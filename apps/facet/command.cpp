@@ -1,0 +1,42 @@
+#include "command.h"
+
+#include <fmt/format.h>
+
+namespace facet::app {
+namespace {
+
+/// The options that every command has.
+OptionGroup general_options() {
+  return {
+      "General",
+      {{.name = "config",
+        .argument = "FILE",
+        .help = "take options from a file of lines 'name = value' (names without the dashes, # begins a comment); the "
+                "command line wins"},
+       {.name = "help", .argument = "", .help = "show this page", .value = Option::Value::none}}};
+}
+
+}  // namespace
+
+std::vector<Command> commands() {
+  std::vector<Command> all{synth_command(), inspect_command(),  summary_command(),
+                           train_command(), evaluate_command(), predict_command()};
+  for (Command& command : all) command.groups.push_back(general_options());
+  return all;
+}
+
+const std::string& only_argument(const Options& options, const std::string& what) {
+  if (options.arguments().empty()) throw UsageError(what + " is needed");
+  if (options.arguments().size() > 1) {
+    throw UsageError(fmt::format("'{}' is one word too many: only {} is taken", options.arguments()[1], what));
+  }
+  return options.arguments().front();
+}
+
+void require_no_arguments(const Options& options) {
+  if (!options.arguments().empty()) {
+    throw UsageError(fmt::format("'{}' is no option: options begin with --", options.arguments().front()));
+  }
+}
+
+}  // namespace facet::app

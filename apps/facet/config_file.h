@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace facet::app {
+
+/// A line `name = value` of a config file.
+struct ConfigEntry {
+  std::string name;
+  std::string value;
+  int line;
+};
+
+/// Reads a config file in Boost's ini style: `name = value`, comments from # to the end of the line. Beyond Boost's, a
+/// value in double quotes is taken as it stands (a double quote within it is doubled), so that any path can be written.
+/// @throws UsageError naming the file and line of what can't be read.
+std::vector<ConfigEntry> read_config_file(const std::filesystem::path& file);
+
+/// A value as a config file has it, in quotes where it needs them. @throws UsageError when it holds a line break.
+std::string config_value(const std::string& value);
+
+}  // namespace facet::app

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "facet/data.h"
+
+namespace facet::app {
+
+/// The JPEGs that words of a command line mean: a folder stands for the .jpg and .jpeg files in it and in the folders
+/// within (in any case, sorted by path); any other word for itself, whether it is there or not.
+/// @throws Error naming a folder that holds none or can't be read.
+std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words);
+
+/// Photographs without labels.
+class ImageFiles final : public Dataset {
+ public:
+  /// @param skip leave black what can't be read and remember why, instead of throwing.
+  ImageFiles(std::vector<std::filesystem::path> files, std::vector<Head> heads, bool skip);
+
+  std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
+  const std::vector<Head>& heads() const override { return heads_; }
+  std::span<const std::int32_t> labels(std::int64_t index) const override;
+  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
+  std::string name(std::int64_t index) const override;
+
+  /// Why an image that was loaded couldn't be read; empty when it could.
+  const std::string& trouble(std::int64_t index) const { return troubles_[static_cast<std::size_t>(index)]; }
+
+ private:
+  std::vector<std::filesystem::path> files_;
+  std::vector<Head> heads_;
+  std::vector<std::int32_t> no_labels_;
+  bool skip_;
+  mutable std::vector<std::string> troubles_;  // each written by the one thread that loads its image
+};
+
+}  // namespace facet::app

@@ -1,0 +1,144 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "columns.h"
+#include "command.h"
+#include "facet/data.h"
+#include "facet/error.h"
+#include "facet/model_file.h"
+#include "figures.h"
+#include "interchange/safetensors.h"
+#include "manifests.h"
+#include "run_folder.h"
+#include "shared_options.h"
+
+namespace facet::app {
+namespace {
+
+constexpr std::int64_t sampled_images = 200;
+
+std::string class_counts(const ManifestDataset& data, std::size_t head) {
+  const std::vector<std::string>& names = data.heads()[head].classes;
+  std::vector<std::int64_t> counts(names.size());
+  std::int64_t unlabelled = 0;
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    const std::int32_t label = data.labels(i)[head];
+    ++(label == no_label ? unlabelled : counts[static_cast<std::size_t>(label)]);
+  }
+  Table table({{data.heads()[head].name}, {"images", true}, {"share", true}});
+  const auto share = [&](std::int64_t count) {
+    return percent(static_cast<double>(count) / static_cast<double>(std::max<std::int64_t>(data.size(), 1)));
+  };
+  for (std::size_t i = 0; i < names.size(); ++i) table.add({names[i], grouped(counts[i]), share(counts[i])});
+  if (unlabelled > 0) table.add({"(no label)", grouped(unlabelled), share(unlabelled)});
+  return table.text();
+}
+
+void print_missing_files(const ManifestDataset& data) {
+  std::int64_t missing = 0, first = -1;
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    if (std::filesystem::is_regular_file(data.path(i))) continue;
+    if (missing++ == 0) first = i;
+  }
+  if (missing == 0) {
+    fmt::print("files       all there\n");
+  } else {
+    fmt::print("files       {} of {} missing; the first, in line {}: {} (--root says where they are)\n",
+               grouped(missing), grouped(data.size()), data.line(first), data.path(first).string());
+  }
+}
+
+/// Sizes of some of the photographs that are there, evenly spread over the manifest.
+void print_sizes(const ManifestDataset& data) {
+  std::vector<int> widths, heights;
+  std::int64_t bad = 0;
+  std::string first_bad;
+  const std::int64_t count = std::min(data.size(), sampled_images);
+  for (std::int64_t k = 0; k < count; ++k) {
+    const std::filesystem::path file = data.path(k * data.size() / count);
+    if (!std::filesystem::is_regular_file(file)) continue;
+    try {
+      const Image image = read_jpeg(file);
+      widths.push_back(image.width);
+      heights.push_back(image.height);
+    } catch (const Error& error) {
+      if (bad++ == 0) first_bad = error.what();
+    }
+  }
+  if (!widths.empty()) {
+    std::sort(widths.begin(), widths.end());
+    std::sort(heights.begin(), heights.end());
+    fmt::print("sizes       width {} to {}, median {}; height {} to {}, median {} (of {})\n", widths.front(),
+               widths.back(), widths[widths.size() / 2], heights.front(), heights.back(), heights[heights.size() / 2],
+               counted(std::ssize(widths), "image"));
+  }
+  if (bad > 0) fmt::print("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), first_bad);
+}
+
+void inspect_manifest(const std::string& csv, const Options& options) {
+  const ManifestDataset data(csv, read_manifest_options(options));
+  fmt::print("manifest    {}: {}\n", csv, counted(data.size(), "image"));
+  print_notes(csv, data);
+  print_missing_files(data);
+  print_sizes(data);
+  for (std::size_t head = 0; head < data.heads().size(); ++head) fmt::print("\n{}", class_counts(data, head));
+}
+
+void inspect_model(const std::filesystem::path& file) {
+  const ModelInfo info = read_model_info(file);
+  const interchange::SafetensorsReader reader(file);
+  std::int64_t elements = 0;
+  for (const interchange::TensorEntry& tensor : reader.tensors()) elements += element_count(tensor.shape);
+  fmt::print("file        {} ({})\n", file.string(), bytes_text(static_cast<double>(std::filesystem::file_size(file))));
+  fmt::print("model       {} at {}x{}\n", info.model, info.size, info.size);
+  fmt::print("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
+  fmt::print("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
+             info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],
+             info.normalization.std[1], info.normalization.std[2]);
+  fmt::print("heads\n{}", describe_heads(info.heads, 2));
+  fmt::print("metadata\n");
+  for (const auto& [key, value] : reader.metadata()) fmt::print("  {}: {}\n", key, value);
+}
+
+int run(Options& options) {
+  const std::filesystem::path asked = only_argument(options, "a manifest, a run's folder or a model file");
+  if (std::filesystem::is_directory(asked) || asked.extension() == ".safetensors") {
+    for (const char* name : {"root", "heads", "classes"}) {
+      if (options.given(name)) throw UsageError(fmt::format("{} goes with a manifest", options.origin(name)));
+    }
+    inspect_model(find_model(asked, options.text("checkpoint")));
+  } else {
+    if (options.given("checkpoint")) throw UsageError(options.origin("checkpoint") + " goes with a run's folder");
+    inspect_manifest(asked.string(), options);
+  }
+  return 0;
+}
+
+}  // namespace
+
+Command inspect_command() {
+  Command command;
+  command.name = "inspect";
+  command.summary = "look into a manifest, a run or a model file";
+  command.usage = "CSV_OR_RUN_OR_MODEL [options]";
+  command.description =
+      "Of a manifest (CSV) it shows images, heads, classes with their counts, missing files and the photographs' "
+      "sizes, of "
+      "which up to 200 are read. Of a run's folder or a model file (.safetensors) it shows the model, its heads and "
+      "classes, "
+      "and all that the file says of itself.";
+  command.groups = {{"Manifest", manifest_options()},
+                    {"Run",
+                     {{.name = "checkpoint",
+                       .argument = "FILE",
+                       .help = "this checkpoint instead of the best: a file, or a name such as 'last'"}}}};
+  command.examples = {{"", "facet inspect fairface/train.csv --root fairface/images"},
+                      {"", "facet inspect runs/faces --checkpoint last"},
+                      {"", "facet inspect faces.safetensors"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

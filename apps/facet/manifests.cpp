@@ -1,0 +1,84 @@
+#include "manifests.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "facet/error.h"
+#include "figures.h"
+#include "output_file.h"
+#include "progress_bar.h"
+#include "shared_options.h"
+
+namespace facet::app {
+
+std::vector<Option> manifest_options() {
+  return {root_option(),
+          {.name = "heads",
+           .argument = "A,B,...",
+           .help = "columns to use, one a question asked of each image; without it, all but `file` and `service_test`"},
+          {.name = "classes",
+           .argument = "HEAD=A,B,...",
+           .help = "classes of a head, in the order of the model's outputs; without it, FairFace's where the column's "
+                   "values are FairFace's, else the column's values, sorted",
+           .value = Option::Value::many}};
+}
+
+ManifestOptions read_manifest_options(const Options& options) {
+  ManifestOptions manifest;
+  manifest.root = options.text("root");
+  manifest.heads = options.words("heads");
+  for (const std::string& text : options.list("classes")) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      throw UsageError(fmt::format("{} is '{}'; HEAD=A,B,... is needed", options.origin("classes"), text));
+    }
+    const std::string head = text.substr(0, equals);
+    auto classes = split_at_commas(text.substr(equals + 1), options.origin("classes"));
+    if (!manifest.classes.emplace(head, std::move(classes)).second) {
+      throw UsageError(fmt::format("{} declares the classes of {} twice", options.origin("classes"), head));
+    }
+  }
+  return manifest;
+}
+
+std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
+  std::string text;
+  for (const Head& head : heads) {
+    text += fmt::format("{}{} ({}): {}\n", std::string(indent, ' '), head.name, head.classes.size(),
+                        fmt::join(head.classes, ", "));
+  }
+  return text;
+}
+
+void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream) {
+  for (const std::string& note : data.notes()) {
+    fmt::print(stream, "note        {}\n", note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note));
+  }
+}
+
+SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream) {
+  ProgressBar bar;
+  const std::int64_t all = data.size();
+  SkippedImages skipped{csv, data.drop_bad_images(threads, count_progress(bar, "checking", all))};
+  bar.clear();
+  if (skipped.images.empty()) return skipped;
+  const ManifestDataset::BadImage& first = skipped.images.front();
+  const std::string found = fmt::format("{}:{}: {}", csv, first.line, first.reason);
+  if (data.size() == 0)
+    throw Error(fmt::format("{}: none of its {} can be read; {}", csv, counted(all, "image"), found));
+  fmt::print(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
+             counted(all, "image"), csv, found);
+  return skipped;
+}
+
+std::string skipped_csv(const std::vector<SkippedImages>& skipped) {
+  std::string text = csv_line({"file", "line", "reason", "manifest"});
+  for (const SkippedImages& manifest : skipped) {
+    for (const ManifestDataset::BadImage& image : manifest.images) {
+      text += csv_line({image.file, std::to_string(image.line), image.reason, manifest.csv});
+    }
+  }
+  return text;
+}
+
+}  // namespace facet::app

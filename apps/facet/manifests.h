@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "facet/data.h"
+#include "options.h"
+
+namespace facet::app {
+
+/// --root, --heads and --classes of a command that reads a manifest whose heads aren't known yet.
+std::vector<Option> manifest_options();
+/// @throws UsageError when --classes isn't HEAD=A,B,... or names a head twice.
+ManifestOptions read_manifest_options(const Options& options);
+
+/// "age (9): 0-2, 3-9, ..." for each head, a line each after `indent` blanks.
+std::string describe_heads(const std::vector<Head>& heads, std::size_t indent);
+
+/// Prints what the reader of a manifest noted, a line each.
+void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream = stdout);
+
+/// Images that were left out of a manifest.
+struct SkippedImages {
+  std::string csv;
+  std::vector<ManifestDataset::BadImage> images;
+};
+
+/// Leaves out the images that can't be read, with a progress bar, and prints how many.
+/// @throws Error when none is left.
+SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream = stdout);
+
+/// A CSV of file, line, reason and manifest.
+std::string skipped_csv(const std::vector<SkippedImages>& skipped);
+
+}  // namespace facet::app

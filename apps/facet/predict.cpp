@@ -1,0 +1,148 @@
+#include <fmt/core.h>
+
+#include <cstdio>
+
+#include "columns.h"
+#include "command.h"
+#include "facet/error.h"
+#include "facet/inference.h"
+#include "figures.h"
+#include "image_files.h"
+#include "output_file.h"
+#include "prediction_rows.h"
+#include "progress_bar.h"
+#include "run_folder.h"
+#include "shared_options.h"
+
+namespace facet::app {
+namespace {
+
+/// Answers as a table for people, whose rows can be printed as they come: all widths are known before.
+class AnswerTable {
+ public:
+  AnswerTable(const std::vector<Head>& heads, const ImageFiles& images) : heads_(heads), file_width_(4) {
+    for (std::int64_t i = 0; i < images.size(); ++i) {
+      file_width_ = std::max(file_width_, display_width(images.name(i)));
+    }
+    for (const Head& head : heads) {
+      std::size_t width = 0;
+      for (const std::string& name : head.classes) width = std::max(width, display_width(name));
+      class_widths_.push_back(width);
+    }
+  }
+
+  std::string header() const {
+    std::string line = aligned_left("file", file_width_);
+    for (std::size_t i = 0; i < heads_.size(); ++i) line += "  " + aligned_left(heads_[i].name, class_widths_[i] + 9);
+    return line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+  }
+
+  std::string row(const std::string& file, const std::vector<HeadPrediction>& predictions, std::size_t row) const {
+    std::string line = aligned_left(file, file_width_);
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+      const Answer answer = answer_of(heads_[i], predictions[i], row);
+      const std::string cell =
+          aligned_left(answer.name, class_widths_[i]) + aligned_right(percent(answer.probability), 9);
+      line += "  " + aligned_left(cell, display_width(heads_[i].name));
+    }
+    return line + '\n';
+  }
+
+ private:
+  const std::vector<Head>& heads_;
+  std::size_t file_width_;
+  std::vector<std::size_t> class_widths_;
+};
+
+/// Where the answers go.
+struct Outputs {
+  OutputFile csv, jsonl;
+  bool table() const { return !csv.wanted() && !jsonl.wanted(); }
+};
+
+/// Looks at all images and writes the answers; returns how many couldn't be read.
+std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const InferenceOptions& inference,
+                         Outputs& outputs) {
+  ProgressBar bar;
+  const auto progress = count_progress(bar, "predicting", images.size());
+  const std::vector<Head>& heads = predictor.info().heads;
+  const AnswerTable table(heads, images);
+  if (outputs.table()) fmt::print("{}", table.header());
+  outputs.csv.write(prediction_header(heads, Detail::answers));
+  std::int64_t done = 0, skipped = 0;
+  evaluate(predictor, images, inference, [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
+    std::string csv, jsonl, rows;
+    for (std::size_t row = 0; row < batch.indices.size(); ++row) {
+      const std::int64_t index = batch.indices[row];
+      if (const std::string& trouble = images.trouble(index); !trouble.empty()) {
+        bar.clear();
+        fmt::print(stderr, "facet: skipped: {}\n", trouble);
+        ++skipped;
+        continue;
+      }
+      const std::string file = images.name(index);
+      if (outputs.csv.wanted()) csv += prediction_line(heads, Detail::answers, file, {}, answers, row);
+      if (outputs.jsonl.wanted()) jsonl += prediction_json(heads, file, answers, row);
+      if (outputs.table()) rows += table.row(file, answers, row);
+    }
+    outputs.csv.write(csv);
+    outputs.jsonl.write(jsonl);
+    bar.clear();
+    fmt::print("{}", rows);
+    progress(done += batch.size);
+  });
+  return skipped;
+}
+
+int run(Options& options) {
+  if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one JPEG or folder are needed");
+  InferenceOptions inference = read_inference_options(options);
+  const bool skip = skips_bad_images(options);
+  const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
+  const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
+  const ImageFiles images(find_images(words), read_model_info(model).heads, skip);
+  Outputs outputs{OutputFile(options.text("csv")), OutputFile(options.text("jsonl"))};
+
+  inference.batch = std::min(inference.batch, images.size());
+  Predictor predictor(model, inference);
+  const std::int64_t skipped = predict_all(predictor, images, inference, outputs);
+  if (skipped == images.size()) throw Error("none of the images could be read");
+  outputs.csv.commit();
+  outputs.jsonl.commit();
+  for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
+    if (file->wanted()) fmt::print("{}: {}\n", file->name(), counted(images.size() - skipped, "image"));
+  }
+  if (skipped > 0) fmt::print(stderr, "facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
+  return 0;
+}
+
+}  // namespace
+
+Command predict_command() {
+  Command command;
+  command.name = "predict";
+  command.summary = "say what a model sees in photographs";
+  command.usage = "RUN_OR_MODEL JPEG_OR_FOLDER... [options]";
+  command.description =
+      "Answers for photographs: a table on standard output, or a CSV or JSON lines. RUN_OR_MODEL is the folder of a "
+      "training run, of which the best checkpoint is taken, or a model file (.safetensors); a folder of photographs "
+      "stands "
+      "for all .jpg and .jpeg files in it and in the folders within, sorted.";
+  command.groups = {
+      {"Photographs", {bad_images_option("skip them, each with a line on standard error")}},
+      {"Results",
+       {{.name = "csv",
+         .argument = "FILE",
+         .help = "write a CSV instead of the table: file, each head's class and probability, each class's probability"},
+        {.name = "jsonl",
+         .argument = "FILE",
+         .help = "write one JSON object a photograph instead of the table: classes and probabilities by head"}}},
+      inference_options()};
+  command.examples = {{"", "facet predict runs/faces photo.jpg folder/"},
+                      {"", "facet predict runs/faces folder/ --csv predictions.csv --bad-images skip"},
+                      {"", "facet predict faces.safetensors folder/ --jsonl predictions.jsonl"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

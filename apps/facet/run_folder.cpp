@@ -1,0 +1,63 @@
+#include "run_folder.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+
+#include "facet/error.h"
+#include "options.h"
+
+namespace facet::app {
+namespace fs = std::filesystem;
+namespace {
+
+fs::path checkpoint_of_run(const fs::path& run, const std::string& name) {
+  const fs::path folder = run / "checkpoints";
+  for (const fs::path& file : {fs::path(name), folder / name, folder / (name + ".safetensors")}) {
+    if (fs::is_regular_file(file)) return file;
+  }
+  throw Error(fmt::format("there is no checkpoint '{}', neither as a file nor in {}", name, folder.string()));
+}
+
+}  // namespace
+
+bool holds_run(const fs::path& folder) {
+  return fs::exists(folder / "checkpoints" / "last.safetensors") || fs::exists(folder / "metrics.csv");
+}
+
+fs::path new_run_folder() {
+  const std::string name = fmt::format("{:%Y-%m-%d_%H-%M-%S}", fmt::localtime(std::time(nullptr)));
+  fs::path folder = fs::path("runs") / name;
+  for (int number = 2; fs::exists(folder); ++number) folder = fs::path("runs") / fmt::format("{}_{}", name, number);
+  return folder;
+}
+
+fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint) {
+  if (!fs::exists(run_or_model)) {
+    throw Error(fmt::format("{} doesn't exist; a run's folder or a model file is needed", run_or_model.string()));
+  }
+  if (!fs::is_directory(run_or_model)) {
+    if (!checkpoint.empty()) {
+      throw UsageError(fmt::format("--checkpoint goes with a run's folder; {} is a file", run_or_model.string()));
+    }
+    return run_or_model;
+  }
+  if (!checkpoint.empty()) return checkpoint_of_run(run_or_model, checkpoint);
+  for (const char* name : {"best.safetensors", "last.safetensors"}) {
+    fs::path file = run_or_model / "checkpoints" / name;
+    if (fs::is_regular_file(file)) return file;
+  }
+  throw Error(fmt::format("{} isn't a run's folder: neither checkpoints/best.safetensors nor last.safetensors is in it",
+                          run_or_model.string()));
+}
+
+std::string shell_word(const std::string& word) {
+  constexpr const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=,:+@%";
+  if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + '\'';
+}
+
+}  // namespace facet::app

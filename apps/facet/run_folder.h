@@ -1,0 +1,23 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace facet::app {
+
+/// Whether a folder holds a run: something that training could go on from or that a new run would overwrite.
+bool holds_run(const std::filesystem::path& folder);
+
+/// runs/2026-11-25_09-30-00: the local time, and a number behind it where that is taken.
+std::filesystem::path new_run_folder();
+
+/// The model file that is meant by a run's folder or a model file.
+/// @param checkpoint empty: the run's best, or its last where there is no best; else a file, or the name of one of the
+///   run's checkpoints with or without .safetensors.
+/// @throws Error saying what was looked for.
+std::filesystem::path find_model(const std::filesystem::path& run_or_model, const std::string& checkpoint);
+
+/// A word as a shell takes it, in quotes where it needs them.
+std::string shell_word(const std::string& word);
+
+}  // namespace facet::app

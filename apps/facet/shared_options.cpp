@@ -1,0 +1,80 @@
+#include "shared_options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "facet/error.h"
+#include "nearest.h"
+
+namespace facet::app {
+
+Option root_option() {
+  return {.name = "root",
+          .argument = "DIR",
+          .help = "folder that the manifest's `file` column is relative to; without it, the manifest's own"};
+}
+
+Option bad_images_option(const std::string& consequence) {
+  return {.name = "bad-images",
+          .argument = "fail|skip",
+          .help = "what to do about files that are missing, empty, truncated or no JPEG: fail, naming the first, or " +
+                  consequence,
+          .fallback = "fail"};
+}
+
+Option precision_option(const std::string& fallback) {
+  return {.name = "precision",
+          .argument = "auto|f32|bf16",
+          .help =
+              "type of activations and products: f32, bf16 (needs a CPU that computes in it), or the faster one here, "
+              "by measurement",
+          .fallback = fallback};
+}
+
+OptionGroup inference_options() {
+  return {"Computing",
+          {{.name = "checkpoint",
+            .argument = "FILE",
+            .help = "of a run, this checkpoint instead of the best: a file, or a name such as 'last'"},
+           {.name = "batch", .argument = "N", .help = "images computed at a time", .fallback = "64"},
+           precision_option("f32"),
+           {.name = "threads", .argument = "N", .help = "compute threads; 0: all usable cores", .fallback = "0"},
+           {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+           {.name = "tune",
+            .argument = "",
+            .help = "time candidate primitives first, which takes a while and pays off over many images",
+            .value = Option::Value::none}}};
+}
+
+InferenceOptions read_inference_options(const Options& options) {
+  InferenceOptions inference;
+  inference.batch = options.integer("batch", 1, 65536);
+  inference.precision = read_precision(options);
+  inference.threads = read_threads(options, "threads");
+  inference.loader_threads = read_threads(options, "loader-threads");
+  inference.tune = options.on("tune");
+  return inference;
+}
+
+bool skips_bad_images(const Options& options) { return options.one_of("bad-images", {"fail", "skip"}) == "skip"; }
+
+int read_threads(const Options& options, const std::string& name) {
+  return static_cast<int>(options.integer(name, 0, 4096));
+}
+
+Graph build_asked_model(const Options& options, const ModelOptions& model) {
+  const std::string name = options.one_of("model", model_names());
+  try {
+    return build_model(name, model);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+}
+
+PrecisionChoice read_precision(const Options& options) {
+  return parse_precision(options.one_of("precision", {"auto", "f32", "bf16"}));
+}
+
+}  // namespace facet::app

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "facet/data.h"
+#include "facet/inference.h"
+#include "facet/models.h"
+#include "options.h"
+
+namespace facet::app {
+
+// Options that several commands have, as declared and as read.
+
+Option root_option();
+Option bad_images_option(const std::string& consequence);
+Option precision_option(const std::string& fallback);
+
+/// --checkpoint, --batch, --precision, --threads, --loader-threads, --tune.
+OptionGroup inference_options();
+InferenceOptions read_inference_options(const Options& options);
+
+/// Whether --bad-images is skip, not fail.
+bool skips_bad_images(const Options& options);
+
+/// Compute and loader threads: 0 or more.
+int read_threads(const Options& options, const std::string& name);
+
+/// A model by --model, at --size; what it can't be built with is a UsageError.
+Graph build_asked_model(const Options& options, const ModelOptions& model);
+
+/// `value` parsed by the library, whose Error becomes a UsageError that names the option.
+PrecisionChoice read_precision(const Options& options);
+
+}  // namespace facet::app

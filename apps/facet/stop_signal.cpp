@@ -1,0 +1,43 @@
+#include "stop_signal.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <string_view>
+
+namespace facet::app {
+namespace {
+
+// A signal handler can reach nothing else.
+volatile std::sig_atomic_t signalled = 0;
+
+void note_signal(int /*signal*/) {
+  const int error_before = errno;
+  signalled = 1;
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+  constexpr std::string_view line = "\nfacet: finishing this step, then saving; once more stops at once\n";
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
+  errno = error_before;
+}
+
+}  // namespace
+
+StopSignal::StopSignal() {
+  signalled = 0;
+  struct sigaction action {};
+  action.sa_handler = note_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, &interrupt_before_);
+  sigaction(SIGTERM, &action, &terminate_before_);
+}
+
+StopSignal::~StopSignal() {
+  sigaction(SIGINT, &interrupt_before_, nullptr);
+  sigaction(SIGTERM, &terminate_before_, nullptr);
+}
+
+bool StopSignal::came() const { return signalled != 0; }
+
+}  // namespace facet::app

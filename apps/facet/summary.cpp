@@ -1,0 +1,190 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "columns.h"
+#include "command.h"
+#include "facet/error.h"
+#include "facet/models.h"
+#include "figures.h"
+#include "optim/optimizer.h"
+#include "output_file.h"
+#include "program/parameter_store.h"
+#include "program/program.h"
+#include "shared_options.h"
+
+namespace facet::app {
+namespace {
+
+/// What is asked about.
+struct Question {
+  std::string model;
+  int size;
+  std::int64_t batch;
+  Precision precision;
+};
+
+/// Bytes that training a batch takes.
+struct PlannedMemory {
+  std::size_t activations = 0;  ///< and gradients and scratch
+  std::size_t prepared = 0;     ///< weights in other layouts or types
+  std::size_t parameters = 0;   ///< with the optimiser's state
+  std::size_t total() const { return activations + prepared + parameters; }
+};
+
+/// Heads as "age=9,gender=2,race=7".
+std::vector<Head> read_heads(const Options& options) {
+  std::vector<Head> heads;
+  for (const std::string& word : options.words("heads")) {
+    const std::size_t equals = word.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      throw UsageError(
+          fmt::format("{} is '{}'; NAME=CLASSES,... is needed", options.origin("heads"), options.text("heads")));
+    }
+    const std::string where = fmt::format("{} of {}", word.substr(0, equals), options.origin("heads"));
+    Head head{word.substr(0, equals), {}};
+    for (std::int64_t i = 0; i < parse_integer(word.substr(equals + 1), where, 2, 100'000); ++i) {
+      head.classes.push_back(std::to_string(i));
+    }
+    heads.push_back(std::move(head));
+  }
+  return heads;
+}
+
+PlannedMemory plan_memory(const Graph& graph, const Question& question) {
+  Parameters parameters(graph, 0);
+  program::Choices choices(false);
+  const auto adam = optim::adam();
+  program::ProgramOptions options;
+  options.batch = question.batch;
+  options.precision = question.precision;
+  options.mode = program::Mode::training;
+  options.optimizer = adam.get();
+  const program::Program program(graph, parameters, options, choices);
+
+  PlannedMemory memory{program.arena_bytes(), program.held_bytes(), 0};
+  for (const StoredParameter& stored : parameters.state().stored) {
+    memory.parameters += stored.master.size() + stored.bf16.size();
+    for (const base::PageBuffer& slot : stored.slots) memory.parameters += slot.size();
+  }
+  return memory;
+}
+
+std::string summary_text(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
+                         const PlannedMemory& memory) {
+  Table table(
+      {{"layer"}, {"op"}, {"output", true}, {"parameters", true}, {"MFLOP forward", true}, {"MFLOP training", true}});
+  double forward = 0, training = 0;
+  const auto megaflops = [](double flops) {
+    return flops == 0 ? std::string("-") : fmt::format("{:.2f}", flops / 1e6);
+  };
+  for (const program::NodeCost& layer : layers) {
+    forward += layer.forward_flops;
+    training += layer.training_flops;
+    table.add({layer.name, layer.op, to_string(layer.shape), layer.parameters == 0 ? "-" : grouped(layer.parameters),
+               megaflops(layer.forward_flops), megaflops(layer.training_flops)});
+  }
+  std::string text = fmt::format("{} at {}x{}\n\n{}\n", question.model, question.size, question.size, table.text());
+  text += fmt::format("parameters   {}\n", grouped(graph.trainable_count()));
+  text += fmt::format("one image    {:.3f} GFLOP forward, {:.3f} GFLOP in training (a multiply-add is two)\n",
+                      forward / 1e9, training / 1e9);
+  const auto amount = [](std::size_t bytes) { return bytes_text(static_cast<double>(bytes)); };
+  text += fmt::format("memory       {} to train a batch of {} in {}, untuned:\n", amount(memory.total()),
+                      question.batch, to_string(question.precision));
+  text += fmt::format("             {} for activations, gradients and scratch\n", amount(memory.activations));
+  text += fmt::format("             {} for parameters and the optimiser's state\n", amount(memory.parameters));
+  if (memory.prepared > 0) text += fmt::format("             {} for prepared weights\n", amount(memory.prepared));
+  return text;
+}
+
+std::string summary_json(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
+                         const PlannedMemory& memory) {
+  nlohmann::ordered_json json;
+  json["model"] = question.model;
+  json["size"] = question.size;
+  json["batch"] = question.batch;
+  json["precision"] = to_string(question.precision);
+  json["parameters"] = graph.trainable_count();
+  double forward = 0, training = 0;
+  for (const program::NodeCost& layer : layers) {
+    forward += layer.forward_flops;
+    training += layer.training_flops;
+  }
+  json["forward_flops"] = std::llround(forward);
+  json["training_flops"] = std::llround(training);
+  json["planned_bytes"] = memory.total();
+  json["planned"] = {
+      {"activations", memory.activations}, {"parameters", memory.parameters}, {"prepared", memory.prepared}};
+  for (const program::NodeCost& layer : layers) {
+    json["layers"].push_back({{"name", layer.name},
+                              {"op", layer.op},
+                              {"output", layer.shape},
+                              {"parameters", layer.parameters},
+                              {"forward_flops", std::llround(layer.forward_flops)},
+                              {"training_flops", std::llround(layer.training_flops)}});
+  }
+  return json.dump(2) + '\n';
+}
+
+int run(Options& options) {
+  require_no_arguments(options);
+  Question question;
+  question.size = static_cast<int>(options.integer("size", 1, 16384));
+  question.batch = options.integer("batch", 1, 65536);
+  question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
+  const Graph graph = build_asked_model(options, {.heads = read_heads(options), .size = question.size});
+  question.model = options.text("model");
+  OutputFile file(options.text("json"));
+
+  require_precision(question.precision);
+  const std::vector<program::NodeCost> layers = program::costs(graph);
+  const PlannedMemory memory = plan_memory(graph, question);
+  if (!options.given("json") || file.wanted()) fmt::print("{}", summary_text(question, graph, layers, memory));
+  if (!options.given("json")) return 0;
+  const std::string json = summary_json(question, graph, layers, memory);
+  if (!file.wanted()) fmt::print("{}", json);
+  file.write(json);
+  file.commit();
+  return 0;
+}
+
+}  // namespace
+
+Command summary_command() {
+  Command command;
+  command.name = "summary";
+  command.summary = "show a model: layers, parameters, FLOPs, memory";
+  command.usage = "[options]";
+  command.description =
+      "Lists a model's layers with the shapes of their outputs, their parameters and the FLOPs of one image, forward "
+      "and "
+      "in training. The memory for training a batch is what a run would plan, untuned.";
+  command.groups = {
+      {"Model",
+       {{.name = "model", .argument = "NAME", .help = "the model", .fallback = "reference"},
+        {.name = "heads",
+         .argument = "NAME=CLASSES,...",
+         .help = "heads and their numbers of classes",
+         .fallback = "age=9,gender=2,race=7"},
+        {.name = "size",
+         .argument = "PIXELS",
+         .help = "height and width of the input; a multiple of 16",
+         .fallback = "224"}}},
+      {"Memory",
+       {{.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
+        {.name = "precision", .argument = "f32|bf16", .help = "type of activations and products", .fallback = "f32"}}},
+      {"Results",
+       {{.name = "json",
+         .argument = "FILE",
+         .help =
+             "write JSON: to FILE beside the table (also `--json FILE` where FILE ends in .json), or without FILE to "
+             "standard output instead of it",
+         .value = Option::Value::optional}}}};
+  command.examples = {{"", "facet summary"},
+                      {"", "facet summary --heads mood=5,glasses=2 --size 128 --batch 32 --json"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

@@ -1,0 +1,248 @@
+#include "facet/train.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+
+#include "base/machine.h"
+#include "command.h"
+#include "facet/error.h"
+#include "figures.h"
+#include "manifests.h"
+#include "output_file.h"
+#include "run_folder.h"
+#include "shared_options.h"
+#include "stop_signal.h"
+#include "train/run_options.h"
+#include "train_manual.h"
+#include "training_report.h"
+
+namespace facet::app {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr int stopped = 130;
+
+/// What the options say, read in full before the work begins.
+struct Settings {
+  std::string train_csv, validation_csv;
+  ManifestOptions manifest;
+  bool skip = false;
+  ModelInfo info;
+  TrainOptions training;
+};
+
+std::array<float, 3> read_channels(const Options& options, const std::string& name, bool above_zero) {
+  const std::vector<std::string> words = options.words(name);
+  std::array<float, 3> values{};
+  bool good = words.size() == values.size();
+  for (std::size_t i = 0; good && i < values.size(); ++i) {
+    const char* const end = words[i].data() + words[i].size();
+    const auto [stop, error] = std::from_chars(words[i].data(), end, values[i]);
+    good = error == std::errc() && stop == end && std::isfinite(values[i]) && (!above_zero || values[i] > 0);
+  }
+  if (good) return values;
+  throw UsageError(fmt::format("{} is '{}'; three numbers{} are needed, of red, green and blue: {}",
+                               options.origin(name), options.text(name), above_zero ? " above 0" : "",
+                               "0.485,0.456,0.406"));
+}
+
+TrainOptions read_training(const Options& options) {
+  TrainOptions training;
+  training.epochs = options.integer("epochs", 1, 1'000'000);
+  training.batch = options.integer("batch", 1, 65536);
+  training.learning_rate = options.above("lr", 0);
+  training.precision = read_precision(options);
+  training.threads = read_threads(options, "threads");
+  training.loader_threads = read_threads(options, "loader-threads");
+  training.seed = static_cast<std::uint64_t>(options.integer("seed", 0));
+  training.flip = !options.on("no-flip");
+  training.drop_last = options.on("drop-last");
+  training.tune = !options.on("no-tune");
+  training.choices = options.text("choices");
+  training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
+  training.checkpoint_minutes = options.at_least("checkpoint-minutes", 0);
+  training.resume = options.on("resume");
+  training.out = options.text("out").empty() ? new_run_folder() : fs::path(options.text("out"));
+  // A run's own choices are in its folder anyway; of a run that has just begun they may not be there yet.
+  if (!training.choices.empty() &&
+      fs::weakly_canonical(training.choices) == fs::weakly_canonical(training.out / "choices.json")) {
+    training.choices.clear();
+  }
+  return training;
+}
+
+Settings read_settings(const Options& options) {
+  Settings settings;
+  settings.train_csv = options.required("train");
+  settings.validation_csv = options.text("validation");
+  settings.manifest = read_manifest_options(options);
+  settings.skip = skips_bad_images(options);
+  settings.info.model = options.text("model");
+  settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
+  settings.info.normalization = {read_channels(options, "mean", false), read_channels(options, "std", true)};
+  settings.training = read_training(options);
+  build_asked_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size});
+  return settings;
+}
+
+/// The options of a run to be resumed are those of its folder, where no other config file is given.
+void read_run_config(Options& options) {
+  if (!options.on("resume")) return;
+  if (options.text("out").empty()) throw UsageError("--resume needs --out, the folder of the run to go on with");
+  const fs::path config = fs::path(options.text("out")) / "run.cfg";
+  if (options.given("config") || !fs::exists(config)) return;
+  options.read_config(config);
+  fmt::print("settings    {}\n", config.string());
+}
+
+void refuse_old_run(const TrainOptions& training) {
+  if (!training.resume && holds_run(training.out)) {
+    throw Error(fmt::format("{} holds a run already: --resume goes on with it, --out takes another folder",
+                            training.out.string()));
+  }
+}
+
+void make_run_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(fmt::format("the run's folder {} can't be made: {}", folder.string(), error.message()));
+}
+
+/// Writes the options as they came to be, absolute paths included, so that they give the same run from any folder.
+void write_run_config(Options& options, const Settings& settings, Precision precision,
+                      const train::ThreadPlan& threads) {
+  const auto absolute = [](const fs::path& path) {
+    return path.empty() ? "" : fs::absolute(path).lexically_normal().string();
+  };
+  const fs::path& out = settings.training.out;
+  for (const char* name : {"train", "validation", "root"}) {
+    if (options.given(name)) options.set(name, absolute(options.text(name)));
+  }
+  options.set("out", absolute(out));
+  options.set("choices", absolute(out / "choices.json"));
+  options.set("precision", to_string(precision));
+  options.set("threads", std::to_string(threads.compute));
+  options.set("loader-threads", std::to_string(threads.loader));
+  write_file(out / "run.cfg",
+             fmt::format("# The options of this run. To repeat it: facet train --config {} --out NEW\n{}",
+                         shell_word((out / "run.cfg").string()), options.config_text({"resume", "config", "help"})));
+}
+
+/// The images of a run, as far as they can be read.
+struct RunData {
+  std::optional<ManifestDataset> train, validation;
+  std::vector<SkippedImages> skipped;
+};
+
+RunData open_data(const Settings& settings) {
+  RunData data;
+  data.train.emplace(settings.train_csv, settings.manifest);
+  fmt::print("training    {}: {}\n", settings.train_csv, counted(data.train->size(), "image"));
+  print_notes(settings.train_csv, *data.train);
+  if (!settings.validation_csv.empty()) {
+    ManifestOptions manifest = settings.manifest;
+    manifest.expected = data.train->heads();
+    data.validation.emplace(settings.validation_csv, manifest);
+    fmt::print("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
+    print_notes(settings.validation_csv, *data.validation);
+  }
+  fmt::print("heads\n{}", describe_heads(data.train->heads(), 2));
+  return data;
+}
+
+void leave_out_bad_images(RunData& data, const Settings& settings) {
+  const int threads = settings.training.threads;
+  data.skipped.push_back(skip_bad_images(settings.train_csv, *data.train, threads));
+  if (data.validation) data.skipped.push_back(skip_bad_images(settings.validation_csv, *data.validation, threads));
+}
+
+void print_machine(const train::ThreadPlan& threads) {
+  const int cores = base::usable_cores();
+  const std::string cpu = base::cpu_model();
+  fmt::print("machine     {}, {} usable{}; computing on {}, decoding on {}\n", base::cpu_instructions(),
+             counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
+             counted(threads.loader, "thread"));
+  if (threads.compute > cores) {
+    fmt::print("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
+  }
+}
+
+/// Trains until the last epoch or the user stops it; returns the exit status.
+int train_and_report(Trainer& trainer, const Settings& settings, std::vector<std::string> heads) {
+  TrainingReport report(std::move(heads), settings.training.epochs);
+  const StopSignal signal;
+  TrainObserver observer;
+  observer.step = [&](const StepResult& result) { report.step(result); };
+  observer.epoch = [&](const EpochResult& result) { report.epoch(result); };
+  observer.note = [&](const std::string& text) { report.note(text); };
+  observer.stop = [&] { return signal.came(); };
+  const bool finished = trainer.run(observer);
+  report.clear();
+
+  const std::string out = shell_word(settings.training.out.string());
+  if (!finished) {
+    const StepResult& last = report.last_step();
+    const std::string place =
+        last.epoch == 0 ? "" : fmt::format(" in epoch {} after batch {} of {}", last.epoch, last.batch, last.batches);
+    fmt::print("stopped{}; everything is saved\ngo on with: facet train --resume --out {}\n", place, out);
+    return stopped;
+  }
+  if (report.epochs_done() == 0) {
+    fmt::print("nothing was left to do: the run has its {} already\n", counted(settings.training.epochs, "epoch"));
+  }
+  const std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
+  fmt::print("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(),
+             out, data);
+  return 0;
+}
+
+int run(Options& options) {
+  require_no_arguments(options);
+  read_run_config(options);
+  Settings settings = read_settings(options);
+  const TrainOptions& training = settings.training;
+  refuse_old_run(training);
+
+  RunData data = open_data(settings);
+  make_run_folder(training.out);
+  if (settings.skip) leave_out_bad_images(data, settings);
+  settings.info.heads = data.train->heads();
+  Graph graph = build_model(settings.info.model, {.heads = settings.info.heads, .size = settings.info.size});
+  const train::ThreadPlan threads = train::plan_threads(training);
+  print_machine(threads);
+  fmt::print("model       {} at {}x{}: {} parameters\n", settings.info.model, settings.info.size, settings.info.size,
+             grouped(graph.trainable_count()));
+  if (training.tune && training.choices.empty() && !fs::exists(training.out / "choices.json")) {
+    fmt::print("tuning      timing primitives on this machine first; --no-tune leaves that out\n");
+  }
+  std::fflush(stdout);
+
+  Trainer trainer(std::move(graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
+                  training);
+  fmt::print("precision   {}\n", to_string(trainer.precision()));
+  fmt::print("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
+             bytes_text(static_cast<double>(base::available_memory())));
+  if (settings.skip) write_file(training.out / "skipped.csv", skipped_csv(data.skipped));
+  write_run_config(options, settings, trainer.precision(), threads);
+  fmt::print("run         {}\n", training.out.string());
+  std::fflush(stdout);
+
+  std::vector<std::string> heads;
+  for (const Head& head : settings.info.heads) heads.push_back(head.name);
+  return train_and_report(trainer, settings, std::move(heads));
+}
+
+}  // namespace
+
+Command train_command() {
+  Command command = train_manual();
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

@@ -1,0 +1,116 @@
+#include "train_manual.h"
+
+#include "manifests.h"
+#include "shared_options.h"
+
+namespace facet::app {
+namespace {
+
+OptionGroup data_options() {
+  OptionGroup group{
+      "Data",
+      {{.name = "train",
+        .argument = "CSV",
+        .help = "manifest to learn from: a `file` column and one column a head (FairFace's files work as they are)"},
+       {.name = "validation", .argument = "CSV", .help = "manifest to validate with after each epoch"}}};
+  for (Option& option : manifest_options()) group.options.push_back(std::move(option));
+  group.options.push_back(bad_images_option("skip them, listed in the run's skipped.csv"));
+  group.options.push_back({.name = "drop-last",
+                           .argument = "",
+                           .help = "leave out the last, smaller batch of each epoch",
+                           .value = Option::Value::none});
+  group.options.push_back(
+      {.name = "no-flip", .argument = "", .help = "don't mirror images at random", .value = Option::Value::none});
+  group.options.push_back(
+      {.name = "mean", .argument = "R,G,B", .help = "subtracted from pixels / 255", .fallback = "0.485,0.456,0.406"});
+  group.options.push_back(
+      {.name = "std", .argument = "R,G,B", .help = "what that is divided by", .fallback = "0.229,0.224,0.225"});
+  return group;
+}
+
+OptionGroup learning_options() {
+  return {
+      "Model and learning",
+      {{.name = "model", .argument = "NAME", .help = "the model", .fallback = "reference"},
+       {.name = "size",
+        .argument = "PIXELS",
+        .help = "height and width of the model's input; a multiple of 16",
+        .fallback = "224"},
+       {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
+       {.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
+       {.name = "lr", .argument = "RATE", .help = "learning rate of Adam", .fallback = "1e-4"},
+       {.name = "seed",
+        .argument = "N",
+        .help = "seed of every random draw; the same seed, threads and choices give the same bits",
+        .fallback = "0"}}};
+}
+
+OptionGroup computing_options() {
+  return {
+      "Computing",
+      {precision_option("auto"),
+       {.name = "threads",
+        .argument = "N",
+        .help = "compute threads; 0: all cores that the process may use (of 16 and more, less the decoding threads)",
+        .fallback = "0"},
+       {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+       {.name = "no-tune",
+        .argument = "",
+        .help = "don't time candidate primitives before the first step; take oneDNN's own choice",
+        .value = Option::Value::none},
+       {.name = "choices",
+        .argument = "FILE",
+        .help = "choices.json of an earlier run: take its primitives and precision instead of timing"}}};
+}
+
+OptionGroup run_options() {
+  return {
+      "Run",
+      {{.name = "out",
+        .argument = "DIR",
+        .help = "the run's folder; without it, runs/ and the date and time: runs/2026-01-31_09-30-00"},
+       {.name = "keep",
+        .argument = "N",
+        .help = "older checkpoints to keep, one an epoch, beside best and last",
+        .fallback = "0"},
+       {.name = "checkpoint-minutes",
+        .argument = "MINUTES",
+        .help = "save within an epoch too, this often; 0: at its end only",
+        .fallback = "0"},
+       {.name = "resume",
+        .argument = "",
+        .help = "go on with the run in --out from its last checkpoint, within an epoch too, with the options of its "
+                "run.cfg (unless --config names another); where there is none yet, start",
+        .value = Option::Value::none}}};
+}
+
+}  // namespace
+
+Command train_manual() {
+  Command command;
+  command.name = "train";
+  command.summary = "train a model on labelled images";
+  command.usage = "--train CSV [--validation CSV] [--out DIR] [options]";
+  command.description =
+      "Trains a model on the images of a manifest, all heads at once, and validates it after each epoch. The defaults "
+      "are "
+      "the paper's: Adam with a learning rate of 1e-4, batches of 64, 100 epochs.\n\n"
+      "The run's folder holds checkpoints/best.safetensors (the highest mean validation accuracy) and "
+      "checkpoints/last.safetensors, metrics.csv and metrics.jsonl (a line an epoch), choices.json (what tuning chose) "
+      "and "
+      "run.cfg (the options, with which the run can be repeated). Ctrl-C finishes the step, saves and says how to go "
+      "on; a "
+      "second one ends it at once.";
+  command.groups = {data_options(), learning_options(), computing_options(), run_options()};
+  command.examples = {
+      {"train on faces, ten epochs", "facet train --train train.csv --validation val.csv --epochs 10 --out runs/faces"},
+      {"go on after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},
+      {"the same run again, bit for bit on the same kind of machine",
+       "facet train --config runs/faces/run.cfg --out runs/again"},
+      {"two questions only, one with classes in an order of one's own",
+       "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
+  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT) or SIGTERM; everything is saved"}};
+  return command;
+}
+
+}  // namespace facet::app

@@ -1,0 +1,400 @@
+"""The program facet as a user meets it: manuals, errors, and what its commands do.
+
+Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_app.py [class]
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import termios
+import unittest
+
+import program
+from program import AppTest, QUICK, facet, read_until, rows, start, tensors
+
+COMMANDS = ["synth", "inspect", "summary", "train", "evaluate", "predict"]
+
+
+class Manual(unittest.TestCase):
+    def test_pages(self):
+        for words in [["--help"], *[[name, "--help"] for name in COMMANDS]]:
+            status, page, error = facet(*words)
+            self.assertEqual((status, error), (0, ""), words)
+            for part in ["Usage: facet ", "Examples:\n", "Exit status:\n"]:
+                self.assertIn(part, page, words)
+            self.assertLessEqual(max(map(len, page.splitlines())), 100, words)
+
+    def test_all_commands_are_listed(self):
+        page = facet("--help")[1]
+        for name in COMMANDS:
+            self.assertRegex(page, rf"(?m)^  {name}\b")
+
+    def test_defaults_and_ways_to_ask(self):
+        page = facet("train", "--help")[1]
+        self.assertRegex(page, r"--batch N .*\(default: 64\)")
+        self.assertIn("--drop-last", page)
+        self.assertEqual(page, facet("help", "train")[1])
+        self.assertEqual(page, facet("train", "--train", "x", "-h")[1])
+        self.assertRegex(facet("--version")[1], r"^facet \d+\.\d+\.\d+\n$")
+
+
+class Misuse(AppTest):
+    """Every line that can't be taken: exit 2, one line, the nearest name."""
+
+    def test_command_lines(self):
+        cases = [
+            (["trian"], "unknown command 'trian'; did you mean 'train'?"),
+            (["xyzzy"], "facet --help lists them"),
+            (["--vesion"], "did you mean '--version'?"),
+            (["train"], "--train CSV is needed"),
+            (["train", "--epoch", "3"], "facet train: unknown option '--epoch'; did you mean '--epochs'?"),
+            (["train", "--epochs"], "--epochs needs a value"),
+            (["train", "--train", "--epochs", "3"], "--train needs a value"),
+            (["train", "--train", "a", "--train", "b"], "--train is given twice"),
+            (["train", "--drop-last=yes"], "takes no value"),
+            (["train", "a.csv"], "'a.csv' is no option"),
+            (["train", "-x"], "unknown option '-x'"),
+            (["train", "--resume"], "--out"),
+            (["train", "--config", "nowhere.cfg"], "nowhere.cfg"),
+            (["evaluate"], "RUN_OR_MODEL is needed"),
+            (["evaluate", "a"], "--data CSV is needed"),
+            (["evaluate", "a", "b"], "'b'"),
+            (["predict", "a"], "at least one"),
+            (["synth"], "DIR is needed"),
+            (["synth", "x", "--size", "1"], "from 32 to 2048"),
+            (["summary", "--heads", "age"], "NAME=CLASSES"),
+            (["summary", "--heads", "age=1"], "at least|from 2"),
+            (["summary", "--size", "100"], "16"),
+            (["inspect"], "needed"),
+        ]
+        for words, message in cases:
+            with self.subTest(words):
+                self.assertRegex(self.fails(2, *words), re.escape(message) if "|" not in message else message)
+
+    def test_bad_values_of_train(self):
+        cases = [
+            ("--epochs", "0"), ("--epochs", "3x"), ("--batch", "-1"), ("--lr", "0"), ("--lr", "nan"),
+            ("--precision", "f16"), ("--threads", "-1"), ("--seed", "1.5"), ("--size", "100"), ("--model", "refernce"),
+            ("--mean", "1,2"), ("--std", "1,0,1"), ("--bad-images", "skp"), ("--classes", "race"),
+            ("--classes", "race=a,,b"), ("--heads", "age,,race"), ("--keep", "-1"), ("--checkpoint-minutes", "-1"),
+        ]
+        for option, value in cases:
+            with self.subTest([option, value]):
+                self.fails(2, "train", "--train", self.train_csv, f"{option}={value}", folder=self.folder)
+        self.assertIn("did you mean 'reference'?", self.fails(2, "train", "--train", "x", "--model", "refernce"))
+        self.assertFalse((self.folder / "runs").exists())
+
+    def test_config_files(self):
+        cases = [
+            ("epoch = 3", ":1: unknown option 'epoch'; did you mean 'epochs'?"),
+            ("# fine\n\nepochs 3", ":3: 'epochs 3' isn't of the form"),
+            ("epochs = x", ":1: epochs is 'x'"),
+            ("epochs =", ":1: epochs has no value"),
+            ("epochs = 1\nepochs = 2", ":2: epochs is given twice"),
+            ("drop-last = perhaps", "yes and no are allowed"),
+            ('out = "a', "aren't closed"),
+            ("config = other.cfg", "for the command line only"),
+        ]
+        config = self.folder / "bad.cfg"
+        for text, message in cases:
+            with self.subTest(text):
+                config.write_text(text + "\n")
+                self.assertIn(message, self.fails(2, "train", "--train", "x.csv", "--config", config))
+
+
+class Failure(AppTest):
+    """What can't be done: exit 1, one line."""
+
+    def train(self, csv, *more):
+        return self.fails(1, "train", "--train", csv, *QUICK, "--out", self.folder / "failed", *more)
+
+    def write(self, name, text):
+        file = self.folder / "sample" / name
+        file.write_text(text)
+        return file
+
+    def test_bad_manifests(self):
+        self.assertIn("nowhere.csv", self.train("nowhere.csv"))
+        self.assertIn("file", self.train(self.write("no_file.csv", "picture,age\na.jpg,0-2\n")))
+        first = self.train_csv.read_text().splitlines()[1].split(",")[0]
+        unknown = self.write("unknown.csv", f"file,age,gender,race\n\n{first},0-2,Male,Martian\n")
+        message = self.train(self.train_csv, "--validation", unknown)
+        for part in ["unknown.csv", "3", "Martian", "Middle Eastern"]:
+            self.assertIn(part, message)
+        self.assertIn("mood", self.train(self.train_csv, "--heads", "age,mood"))
+        self.assertFalse((self.folder / "failed").exists())
+
+    def test_places_that_cannot_be_written(self):
+        self.write("plain", "")
+        blocked = self.folder / "sample/plain/run"
+        self.assertIn(str(blocked), self.fails(1, "train", *self.data, *QUICK, "--out", blocked))
+        self.assertIn(str(blocked), self.fails(1, "synth", blocked))
+
+    def test_models_that_are_none(self):
+        self.assertIn("doesn't exist", self.fails(1, "evaluate", "nowhere", "--data", self.train_csv))
+        self.assertIn("isn't a run's folder", self.fails(1, "predict", self.folder / "sample", self.folder))
+        fake = self.write("fake.safetensors", "no model")
+        self.assertIn("fake.safetensors", self.fails(1, "inspect", fake))
+
+    def test_full_standard_output(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([program.PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stderr.startswith("facet: "), done.stderr)
+
+
+class Looking(AppTest):
+    """summary and inspect."""
+
+    def test_summary(self):
+        self.assertIn("35,264,338", self.succeeds("summary", "--batch", 2))
+        summary = json.loads(self.succeeds("summary", "--batch", 2, "--json"))
+        self.assertEqual(summary["parameters"], 35264338)
+        self.assertEqual(sum(layer["parameters"] for layer in summary["layers"]), 35264338)
+        self.assertEqual(sum(layer["forward_flops"] for layer in summary["layers"]), summary["forward_flops"])
+        self.assertGreater(summary["training_flops"], 2.5 * summary["forward_flops"])
+        self.assertGreater(summary["planned_bytes"], 12 * 35264338)
+        bigger = json.loads(self.succeeds("summary", "--batch", 4, "--json"))
+        self.assertGreater(bigger["planned_bytes"], summary["planned_bytes"])
+        self.succeeds("summary", "--heads", "mood=5", "--size", 32, "--json", self.folder / "summary.json")
+        mood = json.loads((self.folder / "summary.json").read_text())
+        self.assertEqual([layer["output"] for layer in mood["layers"] if layer["name"] == "heads.mood.logits"], [[5]])
+
+    def test_manifest(self):
+        page = self.succeeds("inspect", self.train_csv)
+        for part in ["48 images", "all there", "width 32 to 32", "more than 70", "Middle Eastern"]:
+            self.assertIn(part, page)
+        lines = self.train_csv.read_text().splitlines()
+        gone = self.folder / "sample/gone.csv"
+        gone.write_text("\n".join(["file,age", f"{lines[1].split(',')[0]},9-Mar", "gone.jpg,"]) + "\n")
+        page = self.succeeds("inspect", gone)
+        for part in ["1 of 2 missing", "line 3", "gone.jpg", "(no label)", "note "]:
+            self.assertIn(part, page)
+
+
+class Run(AppTest):
+    """One run, from training to predictions."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.run_folder = cls.folder / "runs #1"  # a name that a config file must put into quotes
+        status, cls.output, error = facet("train", *cls.data, *QUICK, "--epochs", 2, "--out", cls.run_folder)
+        assert status == 0, error
+
+    def test_what_training_says(self):
+        for part in ["48 images", "16 images", "age (9): 0-2", "precision   f32", "memory", "best.safetensors"]:
+            self.assertIn(part, self.output)
+        for epoch in [1, 2]:
+            self.assertRegex(self.output,
+                             rf"(?m)^epoch {epoch}/2  training loss .* validation loss .* age .*%.*images/s")
+        self.assertNotIn("\r", self.output)
+
+    def test_run_folder(self):
+        for name in ["checkpoints/best.safetensors", "checkpoints/last.safetensors", "choices.json", "run.cfg"]:
+            self.assertTrue((self.run_folder / name).is_file(), name)
+        self.assertEqual([row["epoch"] for row in rows(self.run_folder / "metrics.csv")], ["1", "2"])
+
+    def test_repeated_from_its_config(self):
+        config = self.run_folder / "run.cfg"
+        self.assertIn("holds a run", self.fails(1, "train", "--config", config))
+        again = self.folder / "again"
+        self.succeeds("train", "--config", config, "--out", again, folder="/")
+        for name in ["checkpoints/last.safetensors", "checkpoints/best.safetensors"]:
+            self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
+        self.succeeds("train", "--config", config, "--out", self.folder / "other", "--seed", 1)
+        self.assertIn("seed = 1\n", (self.folder / "other/run.cfg").read_text())
+        self.assertNotEqual(tensors(again / name), tensors(self.folder / "other" / name))
+
+    def test_evaluation(self):
+        predictions = self.folder / "answers.csv"
+        tables = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv,
+                               "--predictions", predictions, "--json", self.folder / "evaluation.json")
+        for part in ["accuracy", "precision", "recall", "F1", "support", "Southeast Asian"]:
+            self.assertIn(part, tables)
+        result = json.loads((self.folder / "evaluation.json").read_text())
+        bare = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv, "--json")
+        self.assertEqual(json.loads(bare), result)
+        answers = rows(predictions)
+        self.assertEqual(len(answers), 16)
+        for name, classes in [("age", 9), ("gender", 2), ("race", 7)]:
+            head = result["heads"][name]
+            self.assertEqual((len(head["classes"]), len(head["confusion"])), (classes, classes))
+            self.assertEqual(sum(map(sum, head["confusion"])), 16)
+            right = sum(row[name] == row[name + "_label"] for row in answers)
+            self.assertEqual(head["accuracy"], right / 16)
+            self.assertEqual(right, sum(head["confusion"][i][i] for i in range(classes)))
+        row = answers[0]
+        shares = {c: float(row["gender_probability_" + c]) for c in ["Male", "Female"]}
+        self.assertAlmostEqual(sum(shares.values()), 1, places=5)
+        self.assertEqual(row["gender"], max(shares, key=shares.get))
+        self.assertIn("race_logit_Middle Eastern", row)
+        last = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv, "--checkpoint", "last")
+        self.assertIn("last.safetensors", last)
+
+    def test_predictions(self):
+        photos = self.folder / "photos"
+        (photos / "deeper").mkdir(parents=True)
+        sources = sorted((self.folder / "sample").rglob("*.jpg"))[:3]
+        for source, name in zip(sources, ["b.jpg", "a.JPEG", "deeper/c.Jpg"]):
+            shutil.copy(source, photos / name)
+        (photos / "notes.txt").write_text("no photograph")
+        table = self.succeeds("predict", self.run_folder, photos, sources[0]).splitlines()
+        self.assertRegex(table[0], r"^file +age +gender +race$")
+        self.assertEqual([line.split(".")[0].split("/")[-1] for line in table[1:4]], ["a", "b", "c"])
+        self.assertEqual(len(table), 5)
+        self.succeeds("predict", self.run_folder / "checkpoints/best.safetensors", photos,
+                      "--csv", self.folder / "p.csv", "--jsonl", self.folder / "p.jsonl")
+        answers = rows(self.folder / "p.csv")
+        self.assertEqual(list(answers[0])[:7], ["file", "age", "age_probability", "gender", "gender_probability",
+                                                "race", "race_probability"])
+        objects = [json.loads(line) for line in (self.folder / "p.jsonl").read_text().splitlines()]
+        self.assertEqual([row["file"] for row in answers], [one["file"] for one in objects])
+        for row, one in zip(answers, objects):
+            self.assertEqual(row["race"], one["heads"]["race"]["class"])
+            self.assertEqual(len(one["heads"]["age"]["probabilities"]), 9)
+
+    def test_bad_photographs(self):
+        photos = self.folder / "bad"
+        photos.mkdir()
+        good = next((self.folder / "sample").rglob("*.jpg"))
+        shutil.copy(good, photos / "good.jpg")
+        (photos / "empty.jpg").write_bytes(b"")
+        output = self.folder / "bad.csv"
+        self.assertIn("empty.jpg", self.fails(1, "predict", self.run_folder, photos, "--csv", output))
+        self.assertFalse(output.exists())
+        self.assertEqual([p for p in self.folder.iterdir() if p.name.startswith("bad.csv")], [])
+        status, _, error = facet("predict", self.run_folder, photos, "nowhere.jpg", "--csv", output,
+                                 "--bad-images", "skip")
+        self.assertEqual(status, 0, error)
+        self.assertIn("empty.jpg", error)
+        self.assertIn("nowhere.jpg", error)
+        self.assertEqual([pathlib.Path(row["file"]).name for row in rows(output)], ["good.jpg"])
+        self.fails_to_read_any(photos / "empty.jpg")
+
+    def fails_to_read_any(self, photo):
+        status, _, error = facet("predict", self.run_folder, photo, "--bad-images", "skip")
+        self.assertEqual(status, 1)
+        self.assertIn("none of the images", error)
+
+    def test_inspection(self):
+        page = self.succeeds("inspect", self.run_folder)
+        for part in ["reference at 16x16", "Latino_Hispanic", "format: facet"]:
+            self.assertIn(part, page)
+
+
+class BadImages(AppTest):
+    def test_fail_and_skip(self):
+        (self.folder / "sample/torn.jpg").write_bytes(next((self.folder / "sample").rglob("*.jpg")).read_bytes()[:400])
+        manifest = self.folder / "sample/torn.csv"
+        bad = [f"{name}.jpg,0-2,Male,White,True\n" for name in ["torn", "gone"]]
+        manifest.write_text(self.train_csv.read_text() + "".join(bad))
+        words = ["train", "--train", manifest, *QUICK, "--epochs", 1]
+        error = self.fails(1, *words, "--out", self.folder / "fail")
+        self.assertRegex(error, r"(torn|gone)\.jpg")
+        self.assertRegex(error, r"\b(50|51)\b")
+        output = self.succeeds(*words, "--out", self.folder / "skip", "--bad-images", "skip")
+        self.assertIn("2 of 50 images", output)
+        skipped = rows(self.folder / "skip/skipped.csv")
+        self.assertEqual([(row["file"], row["line"]) for row in skipped], [("torn.jpg", "50"), ("gone.jpg", "51")])
+        self.assertTrue(all(row["reason"] for row in skipped))
+        error = self.fails(1, "evaluate", self.folder / "skip", "--data", manifest)
+        self.assertRegex(error, r"(torn|gone)\.jpg")
+        tables = self.succeeds("evaluate", self.folder / "skip", "--data", manifest, "--bad-images", "skip")
+        self.assertIn("on 48 images", tables)
+
+
+class Interruption(AppTest):
+    """Stopped or killed, and gone on with: the same bits as never stopped."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        status, _, error = facet("train", *cls.data, *QUICK, "--epochs", 4, "--out", cls.folder / "whole")
+        assert status == 0, error
+
+    def assert_same_as_whole(self, run):
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 4)
+        self.assertEqual(tensors(self.folder / "whole/checkpoints/last.safetensors"),
+                         tensors(run / "checkpoints/last.safetensors"))
+        [whole] = (self.folder / "whole/checkpoints").glob("last.optimizer-*")
+        [gone_on] = (run / "checkpoints").glob("last.optimizer-*")
+        self.assertEqual(tensors(whole), tensors(gone_on))
+        self.assertEqual([row["train_loss"] for row in rows(self.folder / "whole/metrics.csv")],
+                         [row["train_loss"] for row in rows(run / "metrics.csv")])
+
+    def start_and_see_epoch(self, epoch, *words):
+        process = start("train", *self.data, *QUICK, "--epochs", 1000, *words)
+        self.addCleanup(process.kill)
+        read_until(process.stdout, f"epoch {epoch}/1000  training")
+        return process
+
+    def test_interrupted(self):
+        for number in [signal.SIGINT, signal.SIGTERM]:
+            run = self.folder / f"run-{number}"
+            process = self.start_and_see_epoch(2, "--out", run)
+            process.send_signal(number)
+            output, error = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, 130, error)
+            self.assertIn(f"facet train --resume --out {run}", output)
+            self.assertIn("finishing this step", error)
+            self.assert_same_as_whole(run)
+
+    def test_interrupted_twice(self):
+        process = start("train", *self.data, "--size", 128, "--batch", 48, "--precision", "f32", "--no-tune",
+                        "--epochs", 1000, "--out", self.folder / "twice")
+        self.addCleanup(process.kill)
+        read_until(process.stdout, "epoch 1/1000  training")
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, "facet: finishing this step")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+        self.assertEqual(process.returncode, -signal.SIGINT)
+
+    def test_killed(self):
+        run = self.folder / "killed"
+        process = self.start_and_see_epoch(2, "--out", run, "--checkpoint-minutes", "0.00001")
+        process.kill()
+        process.communicate()
+        self.assert_same_as_whole(run)
+
+    def test_nothing_left(self):
+        self.assertIn("nothing was left", self.succeeds("train", "--resume", "--out", self.folder / "whole"))
+
+    def test_resume_starts_where_there_is_no_run(self):
+        self.fails(2, "train", "--resume", "--out", self.folder / "new")
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--resume", "--out", self.folder / "new")
+
+
+class Terminal(AppTest):
+    def test_progress_bar(self):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        process = subprocess.Popen([program.PROGRAM, "train", *map(str, self.data), *QUICK, "--epochs", "2", "--out",
+                                    str(self.folder / "run")], stdout=theirs, stderr=theirs,
+                                   env={**os.environ, "TERM": "xterm"})
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(ours)
+        self.assertEqual(process.wait(), 0, shown)
+        self.assertRegex(shown, rb"\repoch 1/2 \[#*\.*\] [\d.]+ images/s  \d:\d\d left  loss [\d.]+  age \d+%  gender")
+        self.assertRegex(shown, rb"\x1b\[Kepoch 2/2  training loss")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
