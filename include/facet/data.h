@@ -77,7 +77,8 @@ struct ManifestOptions {
 /// Classes of a head: those of `expected`; else the declared ones; else, where every value of the column belongs to
 /// FairFace's set for age, gender or race, all of that set in its canonical order; else the column's values, sorted.
 /// FairFace's aliases (70+ for "more than 70"; 9-Mar and 19-Oct, as a spreadsheet mangles 3-9 and 10-19) count as the
-/// class they stand for. Empty fields are no label.
+/// class they stand for. Empty fields are no label. Labels are taken without spaces around them; columns without a name
+/// (a data frame's index) are passed over.
 class FACET_EXPORT ManifestDataset final : public Dataset {
  public:
   /// @throws Error naming the file, its line, the value found and those allowed.
@@ -151,10 +152,12 @@ class FACET_EXPORT Loader {
   Loader& operator=(const Loader&) = delete;
 
   std::int64_t batches_per_epoch() const;
-  /// Starts an epoch at batch `first`, giving up what was decoded ahead.
+  /// Starts an epoch at batch `first`, giving up what was decoded ahead. Starting at its end is allowed: it is then over.
+  /// @throws Error when the epoch has no such batch.
   void start_epoch(std::int64_t epoch, std::int64_t first = 0);
   /// The next batch of the epoch, valid until the next call; null at its end.
-  /// @throws Error of the first image, in the order of the epoch, that can't be read.
+  /// @throws Error of the first image, in the order of the epoch, that can't be read, at its batch; again on each further
+  ///   call, until an epoch is started.
   const Batch* next();
 
  private:

@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "data/mirror.h"
+#include "data/task_handoff.h"
 #include "data/worker_limit.h"
 #include "facet/data.h"
 #include "facet/error.h"
@@ -53,6 +54,12 @@ struct Loader::State {
   void start_workers();
   void work();
   void load_image(Batch& batch, std::int64_t position) const;
+
+  /// What is enqueued; it is read before take_over can be called.
+  struct Work {
+    State* state;
+    __attribute__((no_sanitize("thread"))) void operator()() const { state->work(); }
+  };
 
   const Dataset& dataset;
   const LoaderOptions options;
@@ -180,10 +187,14 @@ void Loader::State::start_workers() {
     missing = std::max(0, static_cast<int>(wanted) - workers);
     workers += missing;
   }
-  for (; missing > 0; --missing) arena.enqueue([this] { work(); });
+  for (; missing > 0; --missing) {
+    data::hand_over(this);
+    arena.enqueue(Work{this});
+  }
 }
 
 void Loader::State::work() {
+  data::take_over(this);
   std::unique_lock lock(mutex);
   while (next_image < end_image) {
     const std::int64_t image = next_image++;
