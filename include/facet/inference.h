@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "facet/data.h"
+#include "facet/error.h"
 #include "facet/export.h"
 #include "facet/graph.h"
 #include "facet/metrics.h"
