@@ -185,13 +185,13 @@ Tensor Compiler::convert_order(const Tensor& tensor, const Layout& wanted) {
 
 Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   const int index = current().parameters.at(parameter);
-  for (const PreparedParameter& other : prepared_) {
+  for (const PreparedParameter& other : out_.prepared) {
     if (other.parameter == index && other.tensor.layout == wanted) return other.tensor;
   }
   const bool once = !training();
   const Tensor tensor = once ? make_held(wanted) : make(wanted);
   std::vector<Step>& steps = once ? out_.prologue : out_.steps;
-  prepared_.push_back({index, tensor, steps.size()});
+  out_.prepared.push_back({index, tensor, steps.size()});
   Step placeholder;
   placeholder.name = parameters_.list[index].name + ".reorder";
   placeholder.kind = lowering::StepKind::reorder;
@@ -211,7 +211,7 @@ Tensor Compiler::statistic(int parameter) {
 }
 
 void Compiler::place_prepared_parameters() {
-  for (const PreparedParameter& prepared : prepared_) {
+  for (const PreparedParameter& prepared : out_.prepared) {
     const StoredParameter& stored = parameters_.stored[prepared.parameter];
     Step& step = (training() ? out_.steps : out_.prologue)[prepared.step];
     Buffer& target = out_.buffers[prepared.tensor.buffer];

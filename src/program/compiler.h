@@ -26,6 +26,13 @@ struct Buffer {
   bool kept = false;             ///< to the end of the run
 };
 
+/// A parameter in an order that a step asked for: a reorder, or the master itself, when its layout is known at last.
+struct PreparedParameter {
+  int parameter;
+  lowering::Tensor tensor;
+  std::size_t step;  ///< where in the steps (or the prologue) its reorder went, before empty ones were taken out
+};
+
 /// What compiling gives: steps whose operands name buffers.
 struct Compiled {
   std::vector<lowering::Step> prologue;  ///< run again only when the parameters have changed
@@ -34,6 +41,7 @@ struct Compiled {
   std::vector<base::PageBuffer> held;
   std::vector<lowering::Tensor> logits, probabilities;  ///< by head
   std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (Mode::gradients)
+  std::vector<PreparedParameter> prepared;
 };
 
 /// Walks the nodes forward, then back, and lets each op write its steps.
@@ -79,13 +87,6 @@ class Compiler final : public lowering::Lowering {
   void set_head_tensors(const lowering::Tensor& logits, const lowering::Tensor& probabilities) override;
 
  private:
-  /// A parameter in an order that a step asked for: a reorder, or the master itself, when its layout is known at last.
-  struct PreparedParameter {
-    int parameter;
-    lowering::Tensor tensor;
-    std::size_t step;  ///< where in the steps (or the prologue) its reorder goes
-  };
-
   const Node& current() const { return nodes_.nodes[node_]; }
   onednn::Dims dims_of_value(int value) const;
   void lower_forward();
@@ -115,7 +116,6 @@ class Compiler final : public lowering::Lowering {
   std::vector<std::vector<lowering::Tensor>> gradients_;   // by value: what its readers gave
   std::map<int, std::vector<lowering::Tensor>> converted_; // by buffer: the same in other orders
   std::vector<lowering::Backward> backward_;               // by node
-  std::vector<PreparedParameter> prepared_;
 };
 
 }  // namespace facet::program

@@ -23,6 +23,7 @@ struct Parameters::State {
   std::vector<StoredParameter> stored;
   std::vector<std::string> slot_names;  ///< empty until an optimiser asks for its slots
   std::uint64_t version = 1;            ///< grows whenever values change
+  std::uint64_t layout_version = 1;     ///< grows whenever a layout changes, and with it where the values are
   bool layout_fixed = false;            ///< set by the first training program
 
   /// Makes the slots of an optimiser, zero, where there are none of those names.

@@ -89,6 +89,7 @@ void Parameters::State::set_layout(int index, const Layout& layout) {
   for (base::PageBuffer& slot : parameter.slots) relayout(slot, from, layout);
   parameter.layout = layout;
   ++version;
+  ++layout_version;
 }
 
 std::vector<float> Parameters::State::get_slot(int index, int slot) const {

@@ -7,6 +7,7 @@
 
 #include "facet/error.h"
 #include "program/compiler.h"
+#include "program/follow_layouts.h"
 #include "program/memory_plan.h"
 
 namespace facet::program {
@@ -55,6 +56,8 @@ struct Program::State {
   std::vector<HeadView> heads;
   std::vector<double> seconds;
   std::uint64_t prepared_version = 0;  // of the parameters that the prologue saw
+  std::uint64_t layout_version = 0;    // of the parameters that the steps were made for
+  base::Arena* bound_arena = nullptr;
   bool profile = false;
 
   std::byte* address(const Tensor& tensor, const base::Arena& arena) const {
@@ -95,6 +98,7 @@ Program::Program(const Graph& graph, Parameters& parameters, const ProgramOption
   s.options = options;
   s.parameters = &parameters.state();
   s.compiled = Compiler(graph, parameters.state(), s.options, choices).compile();
+  s.layout_version = s.parameters->layout_version;
   s.memory = plan(s.compiled);
   s.run.losses.resize(graph.heads().size());
   s.no_labels.assign(graph.heads().size() * options.batch, -1);
@@ -120,6 +124,7 @@ void Program::bind(base::Arena& arena) {
   if (arena.size() < s.memory.bytes) {
     throw Error(fmt::format("an arena of {} bytes found; {} needed", arena.size(), s.memory.bytes));
   }
+  s.bound_arena = &arena;
   s.prologue.clear();
   s.steps.clear();
   for (const Step& step : s.compiled.prologue) s.prologue.push_back(s.bind(step, arena));
@@ -137,6 +142,11 @@ void Program::bind(base::Arena& arena) {
 void Program::run(const RunInput& input) {
   State& s = *state_;
   if (s.steps.size() != s.compiled.steps.size()) throw Error("the program has no arena: bind it first");
+  if (s.layout_version != s.parameters->layout_version) {
+    follow_layouts(s.compiled, *s.parameters);
+    s.layout_version = s.parameters->layout_version;
+    bind(*s.bound_arena);
+  }
   s.run.pixels = input.pixels;
   s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
   s.run.step = input.step;

@@ -1,0 +1,11 @@
+#pragma once
+
+#include "program/compiler.h"
+
+namespace facet::program {
+
+/// After the first training program has put parameters into other layouts: lets a program that was compiled before read
+/// them from where they lie now. Its buffers must be bound again.
+void follow_layouts(Compiled& compiled, const Parameters::State& parameters);
+
+}  // namespace facet::program

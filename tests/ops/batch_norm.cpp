@@ -1,0 +1,89 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "ops/finite_differences.h"
+
+namespace facet::testing {
+namespace {
+
+Problem batch_norm_problem(std::int64_t channels, const BatchNormOptions& options = {},
+                           const ProblemOptions& sizes = {}) {
+  return make_problem([&](Value x) { return batch_norm(front(x, channels), options); }, sizes);
+}
+
+constexpr std::int64_t side = 4;  ///< of the image whose statistics are worked out here
+
+}  // namespace
+
+TEST_CASE("batch_norm: gradients against finite differences") {
+  SUBCASE("16 channels") { check_gradients(batch_norm_problem(16)); }
+  SUBCASE("odd channels") { check_gradients(batch_norm_problem(3)); }
+  SUBCASE("large eps") { check_gradients(batch_norm_problem(8, {.eps = 0.5F})); }
+  SUBCASE("one image") { check_gradients(batch_norm_problem(8, {}, {.batch = 1})); }
+  SUBCASE("with ReLU") {
+    const auto body = [](Value x) { return relu(batch_norm(front(x, 4, 1))); };
+    check_gradients(make_problem(body, {.colours = 5, .seed = 3}), {.step = 0.005});
+  }
+  SUBCASE("with add and ReLU") {
+    const auto body = [](Value x) {
+      x = front(x, 4, 1);
+      return relu(add(batch_norm(x), x));
+    };
+    check_gradients(make_problem(body, {.colours = 5, .seed = 4}), {.step = 0.005});
+  }
+}
+
+TEST_CASE("batch_norm: running statistics follow momentum, the variance unbiased") {
+  const std::int64_t batch = 2, pixels = batch * side * side;
+  const Problem problem = make_problem([](Value x) { return batch_norm(x, {.momentum = 0.25F}); },
+                                       {.height = side, .width = side, .batch = batch});
+  Parameters parameters(problem.graph, 1);
+  const auto optimizer = optim::adam();
+  Session session(problem.graph, parameters,
+                  {.batch = batch, .mode = program::Mode::training, .optimizer = optimizer.get()});
+  const int mean = parameters.find("bn.running_mean"), variance = parameters.find("bn.running_var");
+  const int tracked = parameters.find("bn.num_batches_tracked");
+
+  std::vector<double> expected_mean(3, 0), expected_variance(3, 1);
+  for (int step = 1; step <= 3; ++step) {
+    session.run(problem, step, 0);
+    CHECK(parameters.get_counter(tracked) == step);
+    for (std::size_t c = 0; c < 3; ++c) {
+      double sum = 0, squares = 0;
+      for (std::size_t i = c; i < problem.pixels.size(); i += 3) {
+        const double value = problem.pixels[i] / 255.0;
+        sum += value;
+        squares += value * value;
+      }
+      const double average = sum / static_cast<double>(pixels);
+      const double unbiased =
+          (squares - static_cast<double>(pixels) * average * average) / static_cast<double>(pixels - 1);
+      expected_mean[c] += 0.25 * (average - expected_mean[c]);
+      expected_variance[c] += 0.25 * (unbiased - expected_variance[c]);
+      CHECK(parameters.get(mean)[c] == doctest::Approx(expected_mean[c]).epsilon(1e-5));
+      CHECK(parameters.get(variance)[c] == doctest::Approx(expected_variance[c]).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("batch_norm: inference uses and keeps the running statistics") {
+  const Problem problem = batch_norm_problem(8);
+  Parameters parameters = random_parameters(problem.graph);
+  Session session = inference_session(problem, parameters);
+  session.run(problem);
+  const std::vector<float> before = session.logits();
+  const auto kept = snapshot(parameters);
+  const int variance = parameters.find("bn.running_var");
+  std::vector<float> values = parameters.get(variance);
+  for (float& value : values) value *= 4;
+  parameters.set(variance, values);
+  session.run(problem);
+  CHECK(max_difference(before, session.logits()) > 1e-3);
+  parameters.set(variance, kept[static_cast<std::size_t>(variance)]);
+  session.run(problem);
+  CHECK(max_difference(before, session.logits()) == 0);
+  CHECK(snapshot(parameters) == kept);
+}
+
+}  // namespace facet::testing

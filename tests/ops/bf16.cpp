@@ -1,0 +1,65 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "facet/precision.h"
+#include "ops/cases.h"
+
+namespace facet::testing {
+namespace {
+
+/// bf16 keeps 8 bits: one rounding errs by up to 2^-9. Bounds as shares of the f32 tensor's rms, over a few layers: a
+/// case's own `bf16` where rounding moves values over a kink, which takes or gives whole gradients.
+constexpr double logits_bound = 0.015, gradient_bound = 0.015;
+
+Problem make_problem_of(const Case& c) {
+  Problem problem{c.build(), c.batch(), {}, {}};
+  const Shape& input = problem.graph.input_shape();
+  problem.pixels = random_pixels(c.batch() * input[1] * input[2], 11);
+  problem.labels = random_labels(problem.graph, c.batch(), 11);
+  return problem;
+}
+
+void compare(const Case& c, const Problem& problem, Parameters& parameters) {
+  Session exact = gradient_session(problem, parameters, Precision::f32, 1);
+  Session rounded = gradient_session(problem, parameters, Precision::bf16, 1);
+  const double bound = std::max(gradient_bound, c.table.value("bf16", 0.0));
+  const double loss = exact.run(problem);
+  CHECK(rounded.run(problem) == doctest::Approx(loss).epsilon(0.02));
+  for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
+    const std::vector<float> logits = exact.logits(static_cast<int>(head));
+    const double error = rms_difference(logits, rounded.logits(static_cast<int>(head)));
+    CHECK_MESSAGE(error <= logits_bound * rms(logits), "logits of head ", head, ": ", error / rms(logits));
+  }
+  double largest = 0;
+  for (const Parameter& parameter : parameters.list())
+    if (parameter.trainable) largest = std::max(largest, rms(exact.gradient(parameter.name)));
+  for (const Parameter& parameter : parameters.list()) {
+    if (!parameter.trainable) continue;
+    const std::vector<float> gradient = exact.gradient(parameter.name);
+    // A bias before batch_norm has none but for rounding: it is compared with the network's largest.
+    const double scale = std::max(rms(gradient), 0.1 * largest);
+    const double error = rms_difference(gradient, rounded.gradient(parameter.name));
+    CHECK_MESSAGE(error <= bound * scale, "gradient of ", parameter.name, ": ", error / scale);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("bf16 against f32, within bounds") {
+  if (!has_native_bf16()) {
+    std::puts("SKIPPED: this CPU, or this oneDNN, computes no bf16");
+    return;
+  }
+  for (const Case& c : read_cases()) {
+    CAPTURE(c.name);
+    const Problem problem = make_problem_of(c);
+    Parameters parameters = random_parameters(problem.graph);
+    c.scale_front(parameters);
+    compare(c, problem, parameters);
+  }
+}
+
+}  // namespace facet::testing

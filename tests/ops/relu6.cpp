@@ -1,0 +1,48 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "ops/finite_differences.h"
+
+namespace facet::testing {
+namespace {
+
+/// Logits that are the pixels of one image, stretched to [-8, 8] and passed through relu6.
+std::vector<float> clipped(const std::vector<std::uint8_t>& pixels) {
+  Problem problem;
+  Value x = flatten(relu6(problem.graph.input({3, 1, static_cast<std::int64_t>(pixels.size() / 3)})));
+  add_linear_head(x, x.channels(), "head");
+  problem.batch = 1;
+  problem.pixels = pixels;
+  Parameters parameters(problem.graph, 1);
+  make_identity(parameters, "head");
+  Session session(problem.graph, parameters,
+                  {.batch = 1, .mean = {0.5F, 0.5F, 0.5F}, .std = {0.0625F, 0.0625F, 0.0625F}});
+  session.run(problem);
+  return session.logits();
+}
+
+}  // namespace
+
+TEST_CASE("relu6: clips below 0 and above 6") {
+  std::vector<std::uint8_t> pixels;
+  for (int value = 0; value < 255; value += 17) pixels.push_back(static_cast<std::uint8_t>(value));
+  const std::vector<float> values = clipped(pixels);
+  const std::size_t width = pixels.size() / 3;
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    const double stretched = (pixels[i] / 255.0 - 0.5) * 16;
+    CHECK(values[(i % 3) * width + i / 3] == doctest::Approx(std::clamp(stretched, 0.0, 6.0)).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("relu6: gradients against finite differences, some values below 0, some above 6") {
+  const Problem problem = make_problem([](Value x) { return relu6(front(x, 6, 1)); }, {.colours = 5, .seed = 6});
+  Parameters parameters = random_parameters(problem.graph);
+  const int weight = parameters.find("front.weight");
+  std::vector<float> values = parameters.get(weight);
+  for (float& value : values) value *= 10;
+  parameters.set(weight, values);
+  check_gradients(problem, parameters, {.step = 0.005});
+}
+
+}  // namespace facet::testing

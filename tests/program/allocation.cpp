@@ -1,0 +1,143 @@
+#include <dlfcn.h>
+#include <doctest/doctest.h>
+#include <execinfo.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <string>
+
+#include "base/parallel.h"
+#include "facet/precision.h"
+#include "program/small_model.h"
+
+// What a step in steady state takes from the heap. operator new is replaced for this executable; oneDNN's calls come
+// here too and are told apart by the code that called.
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<int> count{0};
+std::array<std::array<void*, 12>, 8192> stacks{};
+std::array<int, 8192> depths{};
+
+void* take(std::size_t bytes, std::size_t alignment) noexcept {
+  if (counting.load(std::memory_order_relaxed)) {
+    const int index = count.fetch_add(1);
+    counting = false;  // backtrace may allocate
+    if (index < static_cast<int>(stacks.size())) {
+      depths[static_cast<std::size_t>(index)] = backtrace(stacks[static_cast<std::size_t>(index)].data(), 12);
+    }
+    counting = true;
+  }
+  bytes = std::max<std::size_t>(bytes, 1);
+  if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes);
+  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+void* take_or_throw(std::size_t bytes, std::size_t alignment = 1) {
+  if (void* memory = take(bytes, alignment)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) { return take_or_throw(bytes); }
+void* operator new[](std::size_t bytes) { return take_or_throw(bytes); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return take_or_throw(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new[](std::size_t bytes, std::align_val_t alignment) {
+  return take_or_throw(bytes, static_cast<std::size_t>(alignment));
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 1); }
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 1); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace facet::testing {
+namespace {
+
+/// The library, or this executable, whose code asked for the memory: the innermost frame outside operator new and
+/// libstdc++.
+std::string caller(std::size_t index) {
+  for (int frame = 2; frame < depths[index]; ++frame) {
+    Dl_info info{};
+    if (dladdr(stacks[index][static_cast<std::size_t>(frame)], &info) == 0) continue;
+    const std::string file = info.dli_fname;
+    if (file.find("libstdc++") == std::string::npos) return file;
+  }
+  return "unknown";
+}
+
+struct Allocations {
+  int ours = 0, libraries = 0;
+  std::string where;
+};
+
+template <class Function>
+Allocations allocations_in(const Function& function) {
+  count = 0;
+  counting = true;
+  function();
+  counting = false;
+  Allocations result;
+  const int recorded = std::min<int>(count, static_cast<int>(stacks.size()));
+  for (int i = 0; i < recorded; ++i) {
+    const std::string file = caller(static_cast<std::size_t>(i));
+    const bool library = file.find("libdnnl") != std::string::npos || file.find("libgomp") != std::string::npos ||
+                         file.find("libtbb") != std::string::npos;
+    ++(library ? result.libraries : result.ours);
+    if (!library) result.where += file + " ";
+  }
+  return result;
+}
+
+void check_steady_state(Precision precision) {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph);
+  TrainingSession training(problem, parameters, precision);
+  Session evaluation = inference_session(problem, parameters, precision);
+  program::Program& trained = training.session().program();
+  program::Program& evaluated = evaluation.program();
+  const base::ComputeScope scope(test_threads);
+  program::RunInput input{
+      .pixels = problem.pixels.data(), .labels = problem.labels.data(), .step = 1, .learning_rate = 1e-3F};
+  const auto step = [&] {
+    trained.run(input);
+    evaluated.run(input);
+    ++input.step;
+  };
+  step();
+  step();
+  const Allocations allocations = allocations_in(step);
+  CHECK_MESSAGE(allocations.ours == 0, allocations.where);
+  MESSAGE("oneDNN and its runtime take ", allocations.libraries, " pieces of memory a step");
+}
+
+}  // namespace
+
+TEST_CASE("program: the counter sees what is allocated") {
+  const Allocations allocations = allocations_in([] {
+    std::vector<int> values(100);
+    volatile int* kept = values.data();
+    kept[0] = 1;
+  });
+  CHECK(allocations.ours == 1);
+  CHECK(allocations.libraries == 0);
+}
+
+TEST_CASE("program: a step in steady state allocates nothing of ours") {
+  check_steady_state(Precision::f32);
+  if (has_native_bf16()) check_steady_state(Precision::bf16);
+}
+
+}  // namespace facet::testing

@@ -1,0 +1,104 @@
+#include "program/choices.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "facet/error.h"
+#include "program/small_model.h"
+
+namespace facet::testing {
+namespace {
+
+using program::Choices;
+
+/// A folder that goes with the test.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() : path_(std::filesystem::temp_directory_path() / ("facet-choices-" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  std::filesystem::path file(const char* name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace
+
+TEST_CASE("choices: what was saved is loaded") {
+  const TemporaryFolder folder;
+  Choices choices(true);
+  CHECK(choices.find("a") == "");
+  choices.record("a", "jit:avx512");
+  choices.record("key with \"quotes\" and \xc3\xa4", "wino");
+  choices.record("a", "brgemm");
+  choices.save(folder.file("choices.json"));
+  const Choices loaded = Choices::load(folder.file("choices.json"), false);
+  CHECK(loaded.all() == choices.all());
+  CHECK(loaded.find("a") == "brgemm");
+  CHECK(!loaded.tune());
+  CHECK(Choices::load(folder.file("choices.json"), true).tune());
+}
+
+TEST_CASE("choices: files that aren't ours are refused by name") {
+  const TemporaryFolder folder;
+  const auto refuses = [&](const std::string& text) {
+    const std::filesystem::path file = folder.file("other.json");
+    std::ofstream(file) << text;
+    CHECK_THROWS_WITH_AS(Choices::load(file, false), doctest::Contains("other.json"), Error);
+  };
+  refuses("");
+  refuses("not JSON");
+  refuses("{\"choices\": {\"a\": \"b\"");
+  refuses("[]");
+  refuses("{}");
+  refuses("{\"choices\": 3}");
+  refuses("{\"choices\": {\"a\": 3}}");
+  refuses("{\"choices\": [\"a\"]}");
+  CHECK_THROWS_WITH_AS(Choices::load(folder.file("missing.json"), false), doctest::Contains("missing.json"), Error);
+}
+
+TEST_CASE("choices: a program records every choice; with them recorded, tuning changes nothing") {
+  const Problem problem = small_model(4);
+  const auto choices_of = [&](Choices& choices) {
+    Parameters parameters = random_parameters(problem.graph);
+    const program::Program compiled(problem.graph, parameters, {.batch = 4, .mode = program::Mode::gradients}, choices);
+    std::vector<std::string> implementations;
+    for (const program::StepInfo& step : compiled.steps()) implementations.push_back(step.implementation);
+    return implementations;
+  };
+  Choices untuned(false);
+  const auto implementations = choices_of(untuned);
+  CHECK(!untuned.all().empty());
+  const TemporaryFolder folder;
+  untuned.save(folder.file("choices.json"));
+  Choices recorded = Choices::load(folder.file("choices.json"), true);
+  CHECK(choices_of(recorded) == implementations);
+  CHECK(recorded.all() == untuned.all());
+}
+
+TEST_CASE("choices: a tuned program computes what an untuned one does") {
+  const Problem problem = small_model(4, false);
+  Parameters parameters = random_parameters(problem.graph);
+  Session untuned = gradient_session(problem, parameters);
+  const double loss = untuned.run(problem);
+  Session tuned(
+      problem.graph, parameters,
+      {.batch = problem.batch, .mode = program::Mode::gradients, .mean = {0.5F, 0.5F, 0.5F}, .std = {0.3F, 0.3F, 0.3F}},
+      program::Choices(true));
+  CHECK(tuned.run(problem) == doctest::Approx(loss).epsilon(1e-5));
+  for (const Parameter& parameter : parameters.list()) {
+    if (!parameter.trainable) continue;
+    CAPTURE(parameter.name);
+    const std::vector<float> expected = untuned.gradient(parameter.name);
+    CHECK(rms_difference(tuned.gradient(parameter.name), expected) <= 1e-4 * rms(expected) + 1e-7);
+  }
+}
+
+}  // namespace facet::testing

@@ -1,0 +1,49 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "program/small_model.h"
+
+namespace facet::testing {
+namespace {
+
+const program::NodeCost& find(const std::vector<program::NodeCost>& costs, const std::string& name) {
+  const auto found = std::find_if(costs.begin(), costs.end(), [&](const auto& cost) { return cost.name == name; });
+  REQUIRE_MESSAGE(found != costs.end(), name);
+  return *found;
+}
+
+}  // namespace
+
+TEST_CASE("costs: FLOPs of convolutions and linear layers, by hand") {
+  Graph graph;
+  Value x = convolution(graph.input({3, 20, 30}), {.channels = 8, .kernel = 5, .stride = 2, .name = "a"});
+  x = convolution(x, {.channels = 16, .name = "b"});
+  x = convolution(x, {.channels = 16, .groups = 16, .name = "c"});
+  add_linear_head(x, 7, "head");
+  const std::vector<program::NodeCost> costs = program::costs(graph);
+  REQUIRE(costs.size() == graph.nodes().size());
+
+  const double a = 2.0 * 3 * 25 * 8 * 10 * 15, b = 2.0 * 8 * 9 * 16 * 10 * 15, c = 2.0 * 9 * 16 * 10 * 15;
+  CHECK(find(costs, "a").forward_flops == a);
+  CHECK(find(costs, "a").training_flops == 2 * a);  // the image's gradient isn't wanted
+  CHECK(find(costs, "b").forward_flops == b);
+  CHECK(find(costs, "b").training_flops == 3 * b);
+  CHECK(find(costs, "c").forward_flops == c);
+  CHECK(find(costs, "c").training_flops == 3 * c);
+  CHECK(find(costs, "b").op == "convolution");
+  CHECK(find(costs, "b").shape == Shape{16, 10, 15});
+  CHECK(find(costs, "b").parameters == 8 * 9 * 16);
+  const program::NodeCost& head = find(costs, "head");
+  CHECK(head.parameters == 2400 * 7 + 7);
+  CHECK(head.forward_flops == doctest::Approx(2.0 * 2400 * 7).epsilon(0.001));
+}
+
+TEST_CASE("costs: parameters add up to the trainable ones") {
+  const Problem problem = small_model(1);
+  std::int64_t sum = 0;
+  for (const program::NodeCost& cost : program::costs(problem.graph)) sum += cost.parameters;
+  CHECK(sum == problem.graph.trainable_count());
+}
+
+}  // namespace facet::testing

@@ -1,0 +1,69 @@
+#include <doctest/doctest.h>
+
+#include <cstring>
+
+#include "program/small_model.h"
+
+namespace facet::testing {
+namespace {
+
+std::vector<std::vector<float>> train(const Problem& problem, std::uint64_t seed, std::byte fill) {
+  Parameters parameters(problem.graph, seed);
+  TrainingSession training(problem, parameters);
+  std::memset(training.session().arena().data(), static_cast<int>(fill), training.session().program().arena_bytes());
+  for (int step = 1; step <= 3; ++step) training.step(problem, step);
+  return snapshot(parameters);
+}
+
+}  // namespace
+
+TEST_CASE("program: the same seed gives the same bits, whatever the arena held before") {
+  const Problem problem = small_model(6);
+  const auto first = train(problem, 1, std::byte{0});
+  CHECK(first == train(problem, 1, std::byte{0}));
+  CHECK(first == train(problem, 1, std::byte{0xFF}));  // NaN wherever a step would read what none has written
+  CHECK(first != train(problem, 2, std::byte{0}));
+}
+
+TEST_CASE("program: gradients and logits come out the same run after run") {
+  const Problem problem = small_model(5);
+  Parameters parameters = random_parameters(problem.graph);
+  Session session = gradient_session(problem, parameters);
+  const double loss = session.run(problem);
+  const std::vector<float> logits = session.logits(), gradient = session.gradient("stem.conv.weight");
+  CHECK(session.run(problem, 2) != loss);  // another step, another mask
+  CHECK(session.run(problem, 1) == loss);
+  CHECK(session.logits() == logits);
+  CHECK(session.gradient("stem.conv.weight") == gradient);
+}
+
+TEST_CASE("program: a program may share its arena with another of another size") {
+  const Problem problem = small_model(6);
+  const Problem small = first_images(problem, small_model(2).graph, 2);
+  Parameters parameters = random_parameters(problem.graph);
+  Session large = inference_session(problem, parameters), alone = inference_session(small, parameters);
+  large.run(problem);
+  const std::vector<float> expected = large.logits();
+  alone.run(small);
+  const std::vector<float> expected_alone = alone.logits();
+  alone.program().bind(large.arena());
+  for (int i = 0; i < 2; ++i) {
+    alone.run(small);
+    CHECK(alone.logits() == expected_alone);
+    large.run(problem);
+    CHECK(large.logits() == expected);
+  }
+}
+
+TEST_CASE("program: inference of an image doesn't depend on the others of its batch") {
+  const Problem problem = small_model(6);
+  const Problem small = first_images(problem, small_model(1).graph, 1);
+  Parameters parameters = random_parameters(problem.graph);
+  Session all = inference_session(problem, parameters), one = inference_session(small, parameters);
+  all.run(problem);
+  one.run(small);
+  const std::vector<float> logits = all.logits();
+  CHECK(max_difference({logits.begin(), logits.begin() + 5}, one.logits()) < 1e-5 * rms(logits));
+}
+
+}  // namespace facet::testing

@@ -1,0 +1,137 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "facet/error.h"
+#include "program/small_model.h"
+
+namespace facet::testing {
+namespace {
+
+/// A plain Adam step in double, for every trainable parameter.
+std::vector<std::vector<float>> first_adam_step(const Parameters& parameters, const Session& gradients, double rate) {
+  std::vector<std::vector<float>> values = snapshot(parameters);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const Parameter& parameter = parameters.list()[i];
+    if (!parameter.trainable) continue;
+    const std::vector<float> gradient = gradients.gradient(parameter.name);
+    for (std::size_t j = 0; j < gradient.size(); ++j) {
+      const double g = gradient[j];
+      values[i][j] = static_cast<float>(values[i][j] - rate * g / (std::abs(g) + 1e-8));
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("program: a training step is Adam on the gradients, for every parameter") {
+  const Problem problem = small_model(6, false);
+  Parameters parameters = random_parameters(problem.graph);
+  Session gradients = gradient_session(problem, parameters);
+  gradients.run(problem);
+  const auto expected = first_adam_step(parameters, gradients, 1e-3);
+  TrainingSession training(problem, parameters);
+  training.step(problem, 1, 1e-3F);
+  const auto after = snapshot(parameters);
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    if (!parameters.list()[i].trainable) continue;
+    CAPTURE(parameters.list()[i].name);
+    // An element whose gradient is rounding alone may move either way: by the learning rate at most.
+    CHECK(rms_difference(after[i], expected[i]) < 0.05 * 1e-3);
+  }
+}
+
+TEST_CASE("program: full and smaller batch train one set of parameters") {
+  const Problem problem = small_model(6, false);
+  const Problem small = first_images(problem, small_model(2).graph, 2);
+  Parameters shared = random_parameters(problem.graph);
+  TrainingSession full(problem, shared), rest(small, shared);
+  full.step(problem, 1);
+  const auto between = snapshot(shared);
+  rest.step(small, 2);
+  CHECK(snapshot(shared) != between);
+
+  // The same two steps with a program alone at a time, the parameters carried over in PyTorch's order.
+  Parameters first = random_parameters(problem.graph);
+  TrainingSession(problem, first).step(problem, 1);
+  CHECK(snapshot(first) == between);
+}
+
+TEST_CASE("program: evaluation follows the parameters that training moves, whichever was compiled first") {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph);
+  Session before = inference_session(problem, parameters);
+  before.run(problem);
+  const std::vector<float> untrained = before.logits();
+  TrainingSession training(problem, parameters);
+  before.run(problem);
+  CHECK(before.logits() == untrained);
+  Session after = inference_session(problem, parameters);
+  after.run(problem);
+  CHECK(max_difference(after.logits(), untrained) < 1e-5);
+  for (int step = 1; step <= 2; ++step) {
+    training.step(problem, step);
+    before.run(problem);
+    after.run(problem);
+    CHECK(max_difference(before.logits(), untrained) > 1e-3);
+    CHECK(max_difference(before.logits(), after.logits()) < 1e-5);
+  }
+}
+
+TEST_CASE("program: parameters come out as they went in, in whatever layout training keeps them") {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph);
+  const auto before = snapshot(parameters);
+  TrainingSession training(problem, parameters);
+  CHECK(snapshot(parameters) == before);
+  Parameters other = random_parameters(problem.graph, 2);
+  const auto values = snapshot(other);
+  for (std::size_t i = 0; i < values.size(); ++i) parameters.set(static_cast<int>(i), values[i]);
+  CHECK(snapshot(parameters) == values);
+
+  // And they are what the next step starts from.
+  TrainingSession fresh(problem, other);
+  training.step(problem, 1);
+  fresh.step(problem, 1);
+  CHECK(snapshot(parameters) == snapshot(other));
+}
+
+TEST_CASE("program: a step at learning rate 0 moves nothing but statistics") {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph);
+  TrainingSession training(problem, parameters);
+  const auto before = snapshot(parameters);
+  training.step(problem, 1, 0);
+  const auto after = snapshot(parameters);
+  for (std::size_t i = 0; i < after.size(); ++i) {
+    CAPTURE(parameters.list()[i].name);
+    CHECK((before[i] == after[i]) == parameters.list()[i].trainable);
+  }
+}
+
+TEST_CASE("program: counts and names that don't fit are refused") {
+  const Problem problem = small_model(2);
+  Parameters parameters(problem.graph, 1);
+  CHECK_THROWS_WITH_AS(parameters.find("stem.conv.wait"), doctest::Contains("stem.conv.wait"), Error);
+  CHECK_THROWS_WITH_AS(parameters.set(parameters.find("stem.conv.weight"), {1, 2}),
+                       doctest::Contains("stem.conv.weight"), Error);
+}
+
+TEST_CASE("parameters: initial values are a function of seed and name") {
+  const Problem problem = small_model(2);
+  const Parameters first(problem.graph, 1), again(problem.graph, 1), other(problem.graph, 2);
+  CHECK(snapshot(first) == snapshot(again));
+  const int conv = first.find("residual.conv1.weight");
+  CHECK(first.get(conv) != other.get(conv));
+  CHECK(first.get(conv) != first.get(first.find("residual.conv2.weight")));
+  float largest = 0;
+  for (const float value : first.get(conv)) largest = std::max(largest, std::abs(value));
+  const float bound = 1 / std::sqrt(16.0F * 9);
+  CHECK(largest <= bound);
+  CHECK(largest > 0.98F * bound);
+  CHECK(rms(first.get(conv)) == doctest::Approx(bound / std::sqrt(3.0)).epsilon(0.05));
+}
+
+}  // namespace facet::testing

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "ops/network.h"
+
+namespace facet::testing {
+
+/// A network with every kind of step that a training step of the reference model has: stem, pooling, a residual block,
+/// a hidden layer with dropout and one with alpha dropout, two heads (`first` of 5 classes, `second` of 2).
+Problem small_model(std::int64_t batch, bool dropouts = true, std::uint64_t seed = 1);
+
+/// The first `batch` images of a problem, with their labels, under the same graph.
+Problem first_images(const Problem& problem, Graph graph, std::int64_t batch);
+
+/// Adam, in a program of `problem`'s batch.
+class TrainingSession {
+ public:
+  TrainingSession(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32);
+  double step(const Problem& problem, std::int64_t step, float learning_rate = 1e-2F) {
+    return session_.run(problem, step, learning_rate);
+  }
+  Session& session() { return session_; }
+
+ private:
+  std::unique_ptr<optim::Optimizer> optimizer_;
+  Session session_;
+};
+
+}  // namespace facet::testing

@@ -1,0 +1,72 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <string>
+
+#include "reference/reference_file.h"
+#include "reference/reference_model.h"
+
+namespace facet::testing {
+namespace {
+
+/// How far f32 may be from float64, as shares of the tensor's rms. Weights and images are such that no value is near a
+/// kink, where rounding would decide whether a gradient passes.
+struct Bounds {
+  double rms = 1e-5, largest = 2e-4;
+};
+
+/// Of convolutions by Winograd's algorithm: measured 6e-6 and 6e-5 at most.
+constexpr Bounds winograd_bounds{.rms = 2e-5, .largest = 4e-4};
+
+program::Choices choices_for(const std::string& candidate, const Graph& graph, Parameters& parameters,
+                             const program::ProgramOptions& options) {
+  if (candidate.empty()) return program::Choices(false);
+  if (candidate == "tuned") return program::Choices(true);
+  return prefer(candidate, graph, parameters, options);
+}
+
+/// The reference model's first step against float64: loss, logits, every gradient.
+/// @param candidate what to take for each convolution that has it; "tuned": what is fastest; empty: the defaults.
+void check_first_step(int size, const std::string& candidate = {}, const Bounds& bounds = {}) {
+  const ReferenceFile reference("model" + std::to_string(size));
+  Problem problem{reference_without_dropout(size), reference.shape("pixels").at(0), reference.pixels(),
+                  reference.labels()};
+  Parameters parameters(problem.graph, 1);
+  reference.load_weights(parameters);
+  const program::ProgramOptions options = model_options(problem.batch, program::Mode::gradients);
+  Session session(problem.graph, parameters, options, choices_for(candidate, problem.graph, parameters, options));
+  const double expected_loss = reference.read("loss").at(0);
+  CHECK(std::abs(session.run(problem) - expected_loss) <= 1e-6 * expected_loss);
+  for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
+    const std::string& name = problem.graph.heads()[head].name;
+    CHECK(difference(session.logits(static_cast<int>(head)), reference.read("logits." + name)).rms <= bounds.rms);
+  }
+  for (const Parameter& parameter : parameters.list()) {
+    if (!parameter.trainable) continue;
+    const Difference apart = difference(session.gradient(parameter.name), reference.read("gradient." + parameter.name));
+    const std::vector<float> torch = reference.read("float32_error." + parameter.name);
+    CHECK_MESSAGE(apart.rms <= bounds.rms, parameter.name, ": rms error ", apart.rms, ", PyTorch's f32 ", torch[0]);
+    CHECK_MESSAGE(apart.largest <= bounds.largest, parameter.name, ": largest error ", apart.largest,
+                  ", PyTorch's f32 ", torch[1]);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("reference model at 64x64: the first step against float64 PyTorch") {
+  if (have_references()) check_first_step(64);
+}
+
+TEST_CASE("reference model at 64x64: the first step of a tuned program") {
+  if (have_references()) check_first_step(64, "tuned", winograd_bounds);
+}
+
+TEST_CASE("reference model at 64x64: the first step with Winograd's algorithm wherever there is one") {
+  if (have_references()) check_first_step(64, "winograd", winograd_bounds);
+}
+
+TEST_CASE("reference model at 224x224: the first step against float64 PyTorch") {
+  if (have_references()) check_first_step(224);
+}
+
+}  // namespace facet::testing

@@ -1,0 +1,123 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "onednn/onednn.h"
+#include "ops/cases.h"
+#include "reference/reference_file.h"
+
+namespace facet::testing {
+namespace {
+
+/// How far f32 may be from float64, as shares of the tensor's rms.
+struct Bounds {
+  double rms = 1e-5, largest = 2e-4;
+};
+
+void check_tensor(const std::string& name, const std::vector<float>& values, const std::vector<float>& expected,
+                  const Bounds& bounds = {}, double floor = 0) {
+  const Difference apart = difference(values, expected, floor);
+  CHECK_MESSAGE(apart.rms <= bounds.rms, name, ": rms error ", apart.rms);
+  CHECK_MESSAGE(apart.largest <= bounds.largest, name, ": largest error ", apart.largest);
+}
+
+program::ProgramOptions options_of(const Case& c, program::Mode mode) {
+  return {.batch = c.batch(), .mode = mode, .mean = {0.5F, 0.5F, 0.5F}, .std = {0.25F, 0.25F, 0.25F}};
+}
+
+void check_gradients(Session& session, const ReferenceFile& reference, const Problem& problem,
+                     const Parameters& parameters, const Bounds& bounds = {}) {
+  const double expected_loss = reference.read("loss").at(0);
+  CHECK(std::abs(session.run(problem) - expected_loss) <= 1e-5 * std::abs(expected_loss));
+  for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
+    const std::string& name = problem.graph.heads()[head].name;
+    check_tensor("logits of " + name, session.logits(static_cast<int>(head)), reference.read("logits." + name), bounds);
+  }
+  // A gradient that is zero but for rounding (of a bias before batch_norm, say) is compared with the case's largest.
+  double largest = 0;
+  for (const Parameter& parameter : parameters.list())
+    if (parameter.trainable) largest = std::max(largest, rms(reference.read("gradient." + parameter.name)));
+  for (const Parameter& parameter : parameters.list()) {
+    if (!parameter.trainable) continue;
+    const std::vector<float> expected = reference.read("gradient." + parameter.name);
+    check_tensor("gradient of " + parameter.name, session.gradient(parameter.name), expected, bounds, 0.02 * largest);
+  }
+}
+
+void check_evaluation(const Case& c, const ReferenceFile& reference, const Problem& problem, Parameters& parameters) {
+  Session session(problem.graph, parameters, options_of(c, program::Mode::inference));
+  session.run(problem);
+  for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
+    const std::string& name = problem.graph.heads()[head].name;
+    check_tensor("evaluated logits of " + name, session.logits(static_cast<int>(head)),
+                 reference.read("evaluated." + name));
+  }
+}
+
+/// Running statistics after a training step.
+void check_statistics(const Case& c, const ReferenceFile& reference, const Problem& problem, Parameters& parameters) {
+  const auto optimizer = optim::adam();
+  program::ProgramOptions options = options_of(c, program::Mode::training);
+  options.optimizer = optimizer.get();
+  Session session(problem.graph, parameters, options);
+  session.run(problem);
+  for (std::size_t i = 0; i < parameters.list().size(); ++i) {
+    const Parameter& parameter = parameters.list()[i];
+    if (!reference.has("after." + parameter.name)) continue;
+    check_tensor(parameter.name, parameters.get(static_cast<int>(i)), reference.read("after." + parameter.name));
+  }
+}
+
+void check_op(const std::string& op) {
+  if (!have_references()) return;
+  for (const Case& c : read_cases(op)) {
+    CAPTURE(c.name);
+    const ReferenceFile reference(c.name);
+    const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
+    Parameters parameters(problem.graph, 1);
+    reference.load_weights(parameters);
+    check_evaluation(c, reference, problem, parameters);
+    if (!c.random()) {
+      Session session(problem.graph, parameters, options_of(c, program::Mode::gradients));
+      check_gradients(session, reference, problem, parameters);
+    }
+    reference.load_weights(parameters);  // the gradients' forward pass has moved the running statistics
+    check_statistics(c, reference, problem, parameters);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("convolution against PyTorch") { check_op("convolution"); }
+TEST_CASE("convolution by Winograd's algorithm against PyTorch") {
+  if (!have_references() || !onednn::has_winograd()) return;
+  int by_winograd = 0;
+  for (const Case& c : read_cases("convolution")) {
+    CAPTURE(c.name);
+    const ReferenceFile reference(c.name);
+    const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
+    Parameters parameters(problem.graph, 1);
+    reference.load_weights(parameters);
+    const program::ProgramOptions options = options_of(c, program::Mode::gradients);
+    Session session(problem.graph, parameters, options, prefer("winograd", problem.graph, parameters, options));
+    for (const program::StepInfo& step : session.program().steps())
+      by_winograd += step.implementation.find("wino") != std::string::npos ? 1 : 0;
+    check_gradients(session, reference, problem, parameters, {.rms = 2e-5, .largest = 4e-4});
+  }
+  CHECK(by_winograd > 0);
+}
+TEST_CASE("batch_norm against PyTorch") { check_op("batch_norm"); }
+TEST_CASE("relu against PyTorch") { check_op("relu"); }
+TEST_CASE("relu6 against PyTorch") { check_op("relu6"); }
+TEST_CASE("add against PyTorch") { check_op("add"); }
+TEST_CASE("concat against PyTorch") { check_op("concat"); }
+TEST_CASE("max_pool against PyTorch") { check_op("max_pool"); }
+TEST_CASE("average_pool against PyTorch") { check_op("average_pool"); }
+TEST_CASE("global_average_pool against PyTorch") { check_op("global_average_pool"); }
+TEST_CASE("flatten against PyTorch") { check_op("flatten"); }
+TEST_CASE("linear against PyTorch") { check_op("linear"); }
+TEST_CASE("dropout and alpha_dropout, switched off, against PyTorch") { check_op("dropout"); }
+TEST_CASE("softmax_cross_entropy against PyTorch") { check_op("softmax_cross_entropy"); }
+
+}  // namespace facet::testing

@@ -1,0 +1,70 @@
+#include "reference/reference_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "facet/error.h"
+#include "ops/network.h"
+
+namespace facet::testing {
+namespace {
+
+const std::filesystem::path folder = FACET_TEST_REFERENCES;
+
+template <class Integer>
+std::vector<Integer> integers(const std::vector<float>& values) {
+  std::vector<Integer> result(values.size());
+  std::transform(values.begin(), values.end(), result.begin(), [](float value) { return static_cast<Integer>(value); });
+  return result;
+}
+
+}  // namespace
+
+bool have_references() {
+  if (std::filesystem::exists(folder / "references.json")) return true;
+  std::puts("SKIPPED: PyTorch's results aren't there: python3-torch isn't installed, or make_references.py hasn't run");
+  return false;
+}
+
+ReferenceFile::ReferenceFile(const std::string& name) : reader_(folder / (name + ".safetensors")) {}
+
+std::vector<float> ReferenceFile::read(const std::string& tensor) const {
+  const interchange::TensorEntry* entry = reader_.find(tensor);
+  if (entry == nullptr) throw Error(fmt::format("{}: no tensor {}", reader_.name(), tensor));
+  return reader_.read_f32(*entry);
+}
+
+Shape ReferenceFile::shape(const std::string& tensor) const {
+  const interchange::TensorEntry* entry = reader_.find(tensor);
+  if (entry == nullptr) throw Error(fmt::format("{}: no tensor {}", reader_.name(), tensor));
+  return entry->shape;
+}
+
+std::vector<std::uint8_t> ReferenceFile::pixels() const { return integers<std::uint8_t>(read("pixels")); }
+std::vector<std::int32_t> ReferenceFile::labels() const { return integers<std::int32_t>(read("labels")); }
+
+void ReferenceFile::load_weights(Parameters& parameters) const {
+  std::size_t loaded = 0;
+  for (std::size_t i = 0; i < parameters.list().size(); ++i) {
+    const Parameter& parameter = parameters.list()[i];
+    if (parameter.type != DataType::f32) continue;
+    parameters.set(static_cast<int>(i), reader_.read_f32(reader_.require("weight." + parameter.name, parameter.shape)));
+    ++loaded;
+  }
+  const auto stored = std::count_if(reader_.tensors().begin(), reader_.tensors().end(),
+                                    [](const auto& tensor) { return tensor.name.rfind("weight.", 0) == 0; });
+  if (static_cast<std::size_t>(stored) != loaded) {
+    throw Error(fmt::format("{}: {} weights found; the graph has {}", reader_.name(), stored, loaded));
+  }
+}
+
+Difference difference(const std::vector<float>& values, const std::vector<float>& expected, double floor) {
+  const double scale = std::max(rms(expected), floor), apart = rms_difference(values, expected);
+  if (apart == 0) return {};
+  return {apart / scale, max_difference(values, expected) / scale};
+}
+
+}  // namespace facet::testing
