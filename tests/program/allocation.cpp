@@ -20,15 +20,20 @@ namespace {
 
 std::atomic<bool> counting{false};
 std::atomic<int> count{0};
-std::array<std::array<void*, 12>, 8192> stacks{};
+std::array<std::array<void*, 24>, 8192> stacks{};
 std::array<int, 8192> depths{};
 
-void* take(std::size_t bytes, std::size_t alignment) noexcept {
+/// @param from where operator new was called: frames of this file are above it.
+void* take(std::size_t bytes, std::size_t alignment, void* from) noexcept {
   if (counting.load(std::memory_order_relaxed)) {
     const int index = count.fetch_add(1);
     counting = false;  // backtrace may allocate
     if (index < static_cast<int>(stacks.size())) {
-      depths[static_cast<std::size_t>(index)] = backtrace(stacks[static_cast<std::size_t>(index)].data(), 12);
+      auto& stack = stacks[static_cast<std::size_t>(index)];
+      const int depth = backtrace(stack.data(), static_cast<int>(stack.size()));
+      const auto first = std::find(stack.begin(), stack.begin() + depth, from);
+      depths[static_cast<std::size_t>(index)] =
+          static_cast<int>(std::copy(first, stack.begin() + depth, stack.begin()) - stack.begin());
     }
     counting = true;
   }
@@ -37,23 +42,27 @@ void* take(std::size_t bytes, std::size_t alignment) noexcept {
   return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
 }
 
-void* take_or_throw(std::size_t bytes, std::size_t alignment = 1) {
-  if (void* memory = take(bytes, alignment)) return memory;
+void* take_or_throw(std::size_t bytes, std::size_t alignment, void* from) {
+  if (void* memory = take(bytes, alignment, from)) return memory;
   throw std::bad_alloc();
 }
 
 }  // namespace
 
-void* operator new(std::size_t bytes) { return take_or_throw(bytes); }
-void* operator new[](std::size_t bytes) { return take_or_throw(bytes); }
+void* operator new(std::size_t bytes) { return take_or_throw(bytes, 1, __builtin_return_address(0)); }
+void* operator new[](std::size_t bytes) { return take_or_throw(bytes, 1, __builtin_return_address(0)); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return take_or_throw(bytes, static_cast<std::size_t>(alignment));
+  return take_or_throw(bytes, static_cast<std::size_t>(alignment), __builtin_return_address(0));
 }
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
-  return take_or_throw(bytes, static_cast<std::size_t>(alignment));
+  return take_or_throw(bytes, static_cast<std::size_t>(alignment), __builtin_return_address(0));
 }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 1); }
-void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept { return take(bytes, 1); }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  return take(bytes, 1, __builtin_return_address(0));
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+  return take(bytes, 1, __builtin_return_address(0));
+}
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
@@ -69,7 +78,7 @@ namespace {
 /// The library, or this executable, whose code asked for the memory: the innermost frame outside operator new and
 /// libstdc++.
 std::string caller(std::size_t index) {
-  for (int frame = 2; frame < depths[index]; ++frame) {
+  for (int frame = 0; frame < depths[index]; ++frame) {
     Dl_info info{};
     if (dladdr(stacks[index][static_cast<std::size_t>(frame)], &info) == 0) continue;
     const std::string file = info.dli_fname;

@@ -3,8 +3,8 @@
 
 For each case of a table (tests/ops/cases.json) and for the reference model: images, labels and weights are drawn, loss,
 logits, every parameter's gradient and the running statistics are computed in float64 and written as safetensors. For 20
-Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written. Elements are stored
-as F32.
+Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written. Elements are
+stored as F32.
 
     make_references.py --cases cases.json --out FOLDER
 
@@ -122,7 +122,7 @@ class Network:
         self.draw_normalisation(bn, channels)
 
     def settle(self, name, outputs, pool):
-        """Redraws those rows of a weight that give a value in outputs(rows), {batch, rows, height, width}, near a kink."""
+        """Redraws rows of a weight that give a value in outputs(rows), {batch, rows, height, width}, near a kink."""
         weight = self.parameters[name]
         deviation = 1 / math.sqrt(weight[0].numel())
         rows = torch.arange(weight.shape[0])
@@ -353,7 +353,7 @@ class NoMargins(Margins):
 
 
 def float32_errors(net, pixels, labels, gradients):
-    """PyTorch's own float32 error of each gradient against float64: {rms, largest}, as a share of the gradient's rms."""
+    """PyTorch's own float32 error of each gradient: {rms, largest}, as a share of the gradient's rms."""
     small = in_float32(net)
     _, loss = model_loss(small, pixels, labels)
     errors = {}
