@@ -16,7 +16,7 @@ namespace {
 
 TensorSource source_of(const Parameters& parameters, int index) {
   const Parameter& parameter = parameters.list()[static_cast<std::size_t>(index)];
-  TensorSource source{.name = parameter.name, .shape = parameter.shape, .values = {}};
+  TensorSource source{.name = parameter.name, .shape = parameter.shape, .values = {}, .type = parameter.type};
   if (parameter.type == DataType::s64) {
     source.values = [&parameters, index] { return std::vector<std::int64_t>{parameters.get_counter(index)}; };
   } else {

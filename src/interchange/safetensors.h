@@ -69,11 +69,14 @@ class SafetensorsReader {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
+using TensorValues = std::variant<std::vector<float>, std::vector<std::int64_t>>;
+
 /// A tensor to be written. Its values are asked for when its turn comes, so that one tensor at a time is in memory.
 struct TensorSource {
   std::string name;
   Shape shape;
-  std::variant<std::function<std::vector<float>()>, std::function<std::vector<std::int64_t>()>> values;
+  std::function<TensorValues()> values;
+  DataType type = DataType::f32;  ///< f32 or s64: what `values` gives
 };
 
 /// Writes a safetensors file, whole or not at all. I64 tensors come first and the others in the order given: PyTorch

@@ -13,7 +13,7 @@ namespace facet::interchange {
 namespace {
 
 ElementType type_of(const TensorSource& tensor) {
-  return tensor.values.index() == 0 ? ElementType::f32 : ElementType::s64;
+  return tensor.type == DataType::s64 ? ElementType::s64 : ElementType::f32;
 }
 
 /// The largest elements first, otherwise in the order given.
@@ -73,15 +73,15 @@ void write_safetensors(const std::filesystem::path& file, const Metadata& metada
   output.write(std::as_bytes(std::span(&length, 1)));
   output.write(std::string_view(header));
   for (const TensorSource* tensor : order) {
-    const auto write = [&](const auto& source) {
-      const auto values = source();
-      if (static_cast<std::int64_t>(values.size()) != element_count(tensor->shape)) {
-        throw Error(fmt::format("{}: tensor {} of shape {} was given {} values", file.string(), in_quotes(tensor->name),
-                                facet::to_string(tensor->shape), values.size()));
+    const auto write = [&](const auto& values) {
+      if (sizeof values[0] != size_of(type_of(*tensor)) ||
+          static_cast<std::int64_t>(values.size()) != element_count(tensor->shape)) {
+        throw Error(fmt::format("{}: tensor {} of shape {} was given {} values of {} bytes", file.string(), in_quotes(tensor->name),
+                                facet::to_string(tensor->shape), values.size(), sizeof values[0]));
       }
       output.write(std::as_bytes(std::span(values)));
     };
-    std::visit(write, tensor->values);
+    std::visit(write, tensor->values());
   }
   output.commit();
 }

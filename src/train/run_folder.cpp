@@ -74,7 +74,7 @@ void save_slots(const std::filesystem::path& file, const Parameters::State& stat
   std::vector<interchange::TensorSource> tensors;
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     tensors.push_back({name, state.list[static_cast<std::size_t>(index)].shape,
-                       [&state, index, slot] { return state.get_slot(index, slot); }});
+                       [&state, index, slot] { return state.get_slot(index, slot); }, DataType::f32});
   });
   interchange::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
 }

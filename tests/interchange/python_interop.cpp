@@ -73,8 +73,9 @@ TEST_CASE("Python reads what was written") {
                       {1, 3},
                       [] {
                         return std::vector<float>{1, -2.5F, 0.125F};
-                      }},
-                     {"bn.num_batches_tracked", {}, [] { return std::vector<std::int64_t>{1LL << 40}; }},
+                      },
+                      DataType::f32},
+                     {"bn.num_batches_tracked", {}, [] { return std::vector<std::int64_t>{1LL << 40}; }, DataType::s64},
                      {"none", {2, 0}, [] { return std::vector<float>(); }}});
   CHECK(run_python(folder, reader_script, file) ==
         "[('a', '1'), ('b', '\u00fc \"x\"')]\n"

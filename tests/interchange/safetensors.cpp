@@ -18,11 +18,11 @@ using namespace facet::interchange;
 namespace {
 
 TensorSource floats(const std::string& name, Shape shape, std::vector<float> values) {
-  return {name, std::move(shape), [values = std::move(values)] { return values; }};
+  return {name, std::move(shape), [values = std::move(values)] { return values; }, DataType::f32};
 }
 
 TensorSource counters(const std::string& name, Shape shape, std::vector<std::int64_t> values) {
-  return {name, std::move(shape), [values = std::move(values)] { return values; }};
+  return {name, std::move(shape), [values = std::move(values)] { return values; }, DataType::s64};
 }
 
 std::string bytes_of(const std::filesystem::path& file) {
@@ -142,14 +142,14 @@ TEST_CASE("a write that fails leaves the old file and nothing else") {
   const std::string before = bytes_of(file);
 
   CHECK_THROWS_WITH_AS(write_safetensors(file, {}, {floats("v", {1}, {1}), floats("w", {2}, {1})}),
-                       (file.string() + ": tensor \"w\" of shape 2 was given 1 values").c_str(), Error);
+                       (file.string() + ": tensor \"w\" of shape 2 was given 1 values of 4 bytes").c_str(), Error);
   CHECK_THROWS_AS(write_safetensors(file, {}, {floats("w", {1}, {1}), floats("v", {}, {1}), floats("w", {1}, {1})}),
                   Error);
   CHECK_THROWS_AS(write_safetensors(file, {}, {floats("__metadata__", {1}, {1})}), Error);
   CHECK_THROWS_AS(write_safetensors(file, {{"k", "\xff"}}, {}), Error);
   CHECK_THROWS_AS(write_safetensors(file, {}, {floats("\xff", {1}, {1})}), Error);
   const auto source = []() -> std::vector<float> { throw Error("no values"); };
-  CHECK_THROWS_WITH_AS(write_safetensors(file, {}, {floats("v", {1}, {1}), {"w", {1}, source}}), "no values", Error);
+  CHECK_THROWS_WITH_AS(write_safetensors(file, {}, {floats("v", {1}, {1}), {"w", {1}, source, DataType::f32}}), "no values", Error);
 
   CHECK(bytes_of(file) == before);
   int files = 0;

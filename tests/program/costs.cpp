@@ -34,7 +34,7 @@ TEST_CASE("costs: FLOPs of convolutions and linear layers, by hand") {
   CHECK(find(costs, "b").op == "convolution");
   CHECK(find(costs, "b").shape == Shape{16, 10, 15});
   CHECK(find(costs, "b").parameters == 8 * 9 * 16);
-  const program::NodeCost& head = find(costs, "head");
+  const program::NodeCost head = find(costs, "head");
   CHECK(head.parameters == 2400 * 7 + 7);
   CHECK(head.forward_flops == doctest::Approx(2.0 * 2400 * 7).epsilon(0.001));
 }
