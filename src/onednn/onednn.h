@@ -102,6 +102,9 @@ dnnl::algorithm winograd();
 
 dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
                                                                      bool fuse_relu);
+/// 2.6 refuses to run a backward batch normalisation without the shift, 3.7 with it.
+inline constexpr bool batch_norm_backward_reads_shift = DNNL_VERSION_MAJOR < 3;
+
 dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
     const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
     const dnnl::batch_normalization_forward::primitive_desc& forward);

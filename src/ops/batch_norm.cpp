@@ -94,10 +94,10 @@ class BatchNorm final : public lowering::LowerableOp {
                                                   {DNNL_ARG_MEAN, mean},
                                                   {DNNL_ARG_VARIANCE, variance},
                                                   {DNNL_ARG_SCALE, l.parameter(weight, channel)},
-                                                  {DNNL_ARG_SHIFT, l.parameter(bias, channel)},
                                                   {DNNL_ARG_DIFF_SRC, diff_src},
                                                   {DNNL_ARG_DIFF_SCALE, diff_scale},
                                                   {DNNL_ARG_DIFF_SHIFT, diff_shift}};
+    if (onednn::batch_norm_backward_reads_shift) arguments.emplace_back(DNNL_ARG_SHIFT, l.parameter(bias, channel));
     if (workspace) arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
     l.emit("backward", StepKind::normalization, descriptor, dnnl::batch_normalization_backward(descriptor),
            std::move(arguments));
