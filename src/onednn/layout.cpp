@@ -63,10 +63,12 @@ std::optional<Dims> strides_of(const Layout& layout) {
 }
 #endif
 
-std::optional<Layout> reshaped(const Layout& layout, const Dims& dims) {
-  const Layout result = layout.reshape(dims, true);
-  if (result.get_size() == 0) return std::nullopt;
-  return result;
+std::optional<Layout> slice(const Layout& layout, const Dims& dims, const Dims& offset) {
+  try {
+    return layout.submemory_desc(dims, offset);
+  } catch (const dnnl::error&) {
+    return std::nullopt;
+  }
 }
 
 std::string name_of(const Layout& layout) {

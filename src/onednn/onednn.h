@@ -47,8 +47,8 @@ Layout tagged(const Dims& dims, Type type, Tag tag);
 
 Dims dims_of(const Layout& layout);
 Type type_of(const Layout& layout);
-/// The same bytes under other extents; nothing where the order doesn't allow it.
-std::optional<Layout> reshaped(const Layout& layout, const Dims& dims);
+/// The part of `dims` that begins at `offset`; nothing where the order doesn't allow such a cut.
+std::optional<Layout> slice(const Layout& layout, const Dims& dims, const Dims& offset);
 /// Whether elements lie in an order that only the primitive knows (Winograd's weights).
 bool is_opaque(const Layout& layout);
 /// Elements' distances per dimension for a layout without blocks; nothing for a blocked or opaque one.

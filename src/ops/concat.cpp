@@ -61,16 +61,16 @@ class Concat final : public lowering::LowerableOp {
       const Dims offset{0, channel, 0, 0};
       channel += dims[1];
       if (!l.wants_gradient(i)) continue;
-      Layout slice = diff_dst.layout.submemory_desc(dims, offset, true);
-      if (slice.get_size() == 0) {
-        // The slice begins within a block of channels: only an order without blocks can be cut there.
+      std::optional<Layout> slice = onednn::slice(diff_dst.layout, dims, offset);
+      if (!slice) {
+        // It begins within a block of channels: only an order without blocks can be cut there.
         diff_dst = l.output_gradient(onednn::plain(onednn::dims_of(whole), onednn::type_of(whole)));
         slice = diff_dst.layout.submemory_desc(dims, offset);
       }
-      const auto descriptor = onednn::reorder(slice, parts[i]);
+      const auto descriptor = onednn::reorder(*slice, parts[i]);
       const Tensor diff_src = l.make(parts[i]);
       l.emit("backward", StepKind::elementwise, descriptor, dnnl::reorder(descriptor),
-             {{DNNL_ARG_FROM, Tensor{diff_dst.buffer, slice}}, {DNNL_ARG_TO, diff_src}});
+             {{DNNL_ARG_FROM, Tensor{diff_dst.buffer, *slice}}, {DNNL_ARG_TO, diff_src}});
       l.add_input_gradient(i, diff_src);
     }
   }
