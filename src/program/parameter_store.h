@@ -30,6 +30,8 @@ struct Parameters::State {
   void require_slots(const std::vector<std::string>& names);
   /// Puts master and slots of a parameter into another layout of the same shape.
   void set_layout(int index, const onednn::Layout& layout);
+  /// The first parameter with an element that is infinite or no number; -1: none.
+  int find_not_finite() const;
   /// A slot in PyTorch's order.
   std::vector<float> get_slot(int index, int slot) const;
   void set_slot(int index, int slot, const std::vector<float>& values);

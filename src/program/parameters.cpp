@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
+#include <limits>
 
 #include "base/random.h"
 #include "facet/error.h"
@@ -65,7 +66,22 @@ void require_count(const Parameter& parameter, const std::vector<float>& values)
   }
 }
 
+bool all_finite(const StoredParameter& stored) {
+  const float* values = floats(stored.master);
+  const std::size_t count = stored.layout.get_size() / sizeof(float);
+  bool finite = true;  // no early end: the loop is then vectors
+  for (std::size_t i = 0; i < count; ++i) finite &= std::abs(values[i]) <= std::numeric_limits<float>::max();
+  return finite;
+}
+
 }  // namespace
+
+int Parameters::State::find_not_finite() const {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (list[i].type == DataType::f32 && !all_finite(stored[i])) return static_cast<int>(i);
+  }
+  return -1;
+}
 
 void Parameters::State::require_slots(const std::vector<std::string>& names) {
   if (names == slot_names) return;

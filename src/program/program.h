@@ -20,7 +20,7 @@ namespace facet::program {
 
 enum class Mode : std::uint8_t {
   training,   ///< forward, backward and update
-  gradients,  ///< forward and backward; the gradients are kept to be looked at
+  gradients,  ///< forward (running statistics move) and backward; the gradients are kept to be looked at
   inference,  ///< forward with running statistics, without dropout
 };
 

@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "inference/evaluation.h"
+#include "program/parameter_store.h"
 #include "train/trainer_state.h"
 
 namespace facet {
@@ -158,6 +159,7 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   }
   result.validation = std::move(validation);
 
+  require_finite_parameters();
   state_.start_epoch(state_.epoch + 1, info_.heads.size());
   if (folder_) {
     if (result.best) folder_->save_best(info_, *parameters);
@@ -169,9 +171,17 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
 }
 
 void Trainer::State::save_within_epoch() {
+  require_finite_parameters();
   state_.sums.seconds = epoch_seconds();
   epoch_began_ = Clock::now();
   save_last();
+}
+
+void Trainer::State::require_finite_parameters() const {
+  const int found = parameters->state().find_not_finite();
+  if (found < 0) return;
+  throw Error(fmt::format("after step {} (epoch {}): parameter '{}' isn't finite; {}", state_.step, state_.epoch,
+                          parameters->list()[static_cast<std::size_t>(found)].name, last_good()));
 }
 
 void Trainer::State::save_last() {

@@ -64,6 +64,8 @@ struct Trainer::State {
   /// Saves with the time that the epoch took so far.
   void save_within_epoch();
   void save_last();
+  /// Held before anything is saved: a ReLU takes a weight that is no number for 0, and the loss stays finite.
+  void require_finite_parameters() const;
   bool checkpoint_due() const;
   /// The choices may have grown by a program that was compiled.
   void save_choices();

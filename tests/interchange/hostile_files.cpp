@@ -6,9 +6,10 @@
 #include "facet/error.h"
 #include "interchange/raw_safetensors.h"
 #include "interchange/safetensors.h"
-#include "interchange/temporary_folder.h"
+#include "temporary_folder.h"
 
 using facet::Error;
+using facet::TemporaryFolder;
 using facet::interchange::SafetensorsReader;
 
 namespace {

@@ -6,7 +6,7 @@
 #include "facet/graph.h"
 #include "interchange/model_file_with_state.h"
 #include "interchange/raw_safetensors.h"
-#include "interchange/temporary_folder.h"
+#include "temporary_folder.h"
 
 using namespace facet;
 using namespace facet::interchange;

@@ -7,7 +7,7 @@
 
 #include "facet/error.h"
 #include "interchange/safetensors.h"
-#include "interchange/temporary_folder.h"
+#include "temporary_folder.h"
 
 using namespace facet;
 using namespace facet::interchange;

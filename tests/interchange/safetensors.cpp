@@ -10,7 +10,7 @@
 
 #include "facet/error.h"
 #include "interchange/raw_safetensors.h"
-#include "interchange/temporary_folder.h"
+#include "temporary_folder.h"
 
 using namespace facet;
 using namespace facet::interchange;

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "program/parameter_store.h"
 #include "temporary_folder.h"
 #include "train/run_folder.h"
 #include "train/small_run.h"
@@ -53,6 +54,24 @@ TEST_CASE("so does a learning rate that is far too high") {
   CAPTURE(error);
   CHECK(contains(error, "(epoch 1, batch"));
   CHECK(contains(error, "no checkpoint"));
+}
+
+TEST_CASE("a weight that is no number is not saved, though ReLU hides it from the loss") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  small::Run run(options);
+  const std::string weight = run.trainer.parameters().list()[0].name;
+  const std::string error = error_of([&] {
+    run.trainer.run({.step = [&](const StepResult& step) {
+      if (step.epoch == 2) poison(run.trainer.parameters(), weight.c_str());
+    }});
+  });
+  CAPTURE(error);
+  CHECK(contains(error, "parameter '" + weight + "' isn't finite"));
+  CHECK(contains(error, (options.out / "checkpoints" / "last.safetensors").string()));
+  Parameters last(small::model(), 0);
+  load_weights(options.out / "checkpoints" / "last.safetensors", last);
+  CHECK(last.state().find_not_finite() == -1);
 }
 
 TEST_CASE("so does a validation loss") {
