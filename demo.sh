@@ -5,8 +5,8 @@ cd "$(dirname "$0")"
 source cmake/packages.sh
 
 demo=runs/demo
-size=64
-epochs=8
+size=48
+epochs=10
 
 say() { printf '\n== %s\n' "$*"; }
 run() {
@@ -28,7 +28,7 @@ run facet synth "$demo/sample" --train 4000 --validation 800 --size "$size"
 
 say "Training the reference model at ${size}x${size}"
 run facet train --train "$demo/sample/train.csv" --validation "$demo/sample/validation.csv" \
-  --size "$size" --epochs "$epochs" --out "$demo/run"
+  --size "$size" --epochs "$epochs" --lr 2e-4 --out "$demo/run"
 
 say "Evaluating the best checkpoint"
 run facet evaluate "$demo/run" --data "$demo/sample/validation.csv"
