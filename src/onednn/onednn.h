@@ -116,6 +116,8 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
                                                         const dnnl::eltwise_forward::primitive_desc& forward);
 dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources);
 dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to);
+/// Not from every order to every other: 2.6 puts weights into Winograd's from few.
+bool can_reorder(const Layout& from, const Layout& to);
 
 /// Puts a tensor into another order or type of the same extents, now.
 void copy(const Layout& from, const void* source, const Layout& to, void* destination);

@@ -104,7 +104,23 @@ dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to) {
   return {engine(), from, engine(), to, attributes()};
 }
 
+bool can_reorder(const Layout& from, const Layout& to) {
+  try {
+    reorder(from, to);
+    return true;
+  } catch (const dnnl::error&) {
+    return false;
+  }
+}
+
 void copy(const Layout& from, const void* source, const Layout& to, void* destination) {
+  if (!can_reorder(from, to)) {
+    const Layout between = plain(dims_of(from), type_of(from));
+    std::vector<std::byte> values(between.get_size());
+    copy(from, source, between, values.data());
+    copy(between, values.data(), to, destination);
+    return;
+  }
   // A library's scratchpad: this isn't the steady state.
   dnnl::memory input(from, engine(), const_cast<void*>(source));
   dnnl::memory output(to, engine(), destination);

@@ -192,10 +192,7 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   const Tensor tensor = once ? make_held(wanted) : make(wanted);
   std::vector<Step>& steps = once ? out_.prologue : out_.steps;
   out_.prepared.push_back({index, tensor, steps.size()});
-  Step placeholder;
-  placeholder.name = parameters_.list[index].name + ".reorder";
-  placeholder.kind = lowering::StepKind::reorder;
-  steps.push_back(std::move(placeholder));
+  steps.resize(steps.size() + 2);  // a detour through the plain order takes both
   return tensor;
 }
 
@@ -213,7 +210,7 @@ Tensor Compiler::statistic(int parameter) {
 void Compiler::place_prepared_parameters() {
   for (const PreparedParameter& prepared : out_.prepared) {
     const StoredParameter& stored = parameters_.stored[prepared.parameter];
-    Step& step = (training() ? out_.steps : out_.prologue)[prepared.step];
+    Step* steps = &(training() ? out_.steps : out_.prologue)[prepared.step];
     Buffer& target = out_.buffers[prepared.tensor.buffer];
     if (stored.layout == prepared.tensor.layout) {
       target.place = Buffer::Place::fixed;
@@ -227,7 +224,14 @@ void Compiler::place_prepared_parameters() {
     source.place = Buffer::Place::fixed;
     source.address = stored.master.data();
     out_.buffers.push_back(source);
-    step = reorder_step(std::move(step.name), {static_cast<int>(out_.buffers.size()) - 1, from}, prepared.tensor);
+    Tensor master{static_cast<int>(out_.buffers.size()) - 1, from};
+    const std::string name = parameters_.list[prepared.parameter].name + ".reorder";
+    if (!onednn::can_reorder(from, prepared.tensor.layout)) {
+      const Tensor plain = make(onednn::plain(dims, Type::f32));
+      *steps++ = reorder_step(name, master, plain);
+      master = plain;
+    }
+    *steps = reorder_step(name, master, prepared.tensor);
   }
   const auto is_placeholder = [](const Step& step) { return !step.kernel && !step.primitive; };
   std::erase_if(out_.prologue, is_placeholder);

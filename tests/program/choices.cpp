@@ -101,4 +101,44 @@ TEST_CASE("choices: a tuned program computes what an untuned one does") {
   }
 }
 
+TEST_CASE("choices: whatever training and inference choose, they share parameters") {
+  const Problem problem = small_model(4, false);
+  const std::vector<std::string> candidates{"direct", "direct channels_last", "direct blocked", "winograd"};
+  // Every convolution takes the candidate, where it has one of that name.
+  const auto forced = [&](program::Mode mode, const std::string& candidate) {
+    Choices choices(false);
+    Parameters parameters(problem.graph, 0);
+    const auto optimizer = optim::adam();
+    program::ProgramOptions options{.batch = problem.batch, .precision = Precision::f32, .mode = mode};
+    options.optimizer = optimizer.get();
+    program::Program(problem.graph, parameters, options, choices);
+    for (const auto& [key, chosen] : choices.all()) choices.record(key, candidate);
+    return choices;
+  };
+  std::vector<float> expected;
+  for (const std::string& train : candidates) {
+    for (const std::string& infer : candidates) {
+      CAPTURE(train);
+      CAPTURE(infer);
+      Parameters parameters(problem.graph, 0);
+      const auto optimizer = optim::adam();
+      const auto compile = [&](program::Mode mode, const std::string& candidate) {
+        program::ProgramOptions options{.batch = problem.batch, .precision = Precision::f32, .mode = mode};
+        options.optimizer = optimizer.get();
+        Choices choices = forced(mode, candidate);
+        return program::Program(problem.graph, parameters, options, choices);
+      };
+      const program::Program training = compile(program::Mode::training, train);
+      program::Program inference = compile(program::Mode::inference, infer);
+      base::Arena arena;
+      arena.grow(inference.arena_bytes());
+      inference.bind(arena);
+      inference.run({.pixels = problem.pixels.data()});
+      const auto logits = inference.heads()[0].logits;
+      if (expected.empty()) expected.assign(logits.begin(), logits.end());
+      for (std::size_t i = 0; i < expected.size(); ++i) CHECK(logits[i] == doctest::Approx(expected[i]).epsilon(1e-3));
+    }
+  }
+}
+
 }  // namespace facet::testing
