@@ -65,7 +65,7 @@ PlannedMemory plan_memory(const Graph& graph, const Question& question) {
 
   PlannedMemory memory{program.arena_bytes(), program.held_bytes(), 0};
   for (const StoredParameter& stored : parameters.state().stored) {
-    memory.parameters += stored.master.size() + stored.bf16.size();
+    memory.parameters += stored.master.size();
     for (const base::PageBuffer& slot : stored.slots) memory.parameters += slot.size();
   }
   return memory;

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include "facet/error.h"
 #include "onednn/onednn.h"
 
 namespace facet::onednn {
@@ -48,22 +47,6 @@ std::string instructions() {
     if (includes(effective, known.isa)) best = known.name;
   }
   return best;
-}
-
-void limit_instructions(const std::string& name) {
-  dnnl_cpu_isa_t isa{};
-  if (name == "avx2") {
-    isa = dnnl_cpu_isa_avx2;
-  } else if (name == "avx512") {
-    isa = dnnl_cpu_isa_avx512_core;
-  } else if (name == "avx512_bf16") {
-    isa = dnnl_cpu_isa_avx512_core_bf16;
-  } else {
-    throw Error(fmt::format("instruction set '{}' found; allowed: avx2, avx512, avx512_bf16", name));
-  }
-  if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
-    throw Error(fmt::format("oneDNN can't be limited to {} any more: it has been used already", name));
-  }
 }
 
 }  // namespace facet::onednn

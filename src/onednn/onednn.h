@@ -29,9 +29,6 @@ std::string version();
 
 /// Whether the CPU, within the limit that was set, multiplies bf16 natively.
 bool has_native_bf16();
-/// Limits the instructions that oneDNN uses: "avx2", "avx512" or "avx512_bf16". To be called before the first primitive.
-/// @throws Error when oneDNN refuses.
-void limit_instructions(const std::string& name);
 /// What oneDNN may use: "avx2", "avx512_core", ... in oneDNN's words.
 std::string instructions();
 
@@ -55,9 +52,7 @@ bool is_opaque(const Layout& layout);
 std::optional<Dims> strides_of(const Layout& layout);
 /// "nchw", "nhwc", "nChw16c", ..., else "other".
 std::string name_of(const Layout& layout);
-/// The same order for another element type, of the orders that name_of knows; else plain.
-Layout with_type(const Layout& layout, Type type);
-/// The same order for other extents likewise.
+/// The same order for other extents, of the orders that name_of knows; else plain.
 Layout with_dims(const Layout& layout, const Dims& dims);
 
 // --- primitive descriptors -------------------------------------------------------------------------------------------

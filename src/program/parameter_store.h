@@ -15,7 +15,6 @@ struct StoredParameter {
   onednn::Layout layout;               ///< of the master and of the slots; plain until a training program chooses
   base::PageBuffer master;             ///< f32, layout.get_size() bytes (s64: 8 bytes)
   std::vector<base::PageBuffer> slots;
-  base::PageBuffer bf16;               ///< the master rounded to bf16 in the same layout, kept by the update; empty: not asked for
 };
 
 struct Parameters::State {

@@ -1,33 +1,18 @@
 #include "program/choices.h"
 
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
 #include "facet/error.h"
 #include "program/small_model.h"
+#include "temporary_folder.h"
 
 namespace facet::testing {
 namespace {
 
 using program::Choices;
-
-/// A folder that goes with the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_(std::filesystem::temp_directory_path() / ("facet-choices-" + std::to_string(::getpid()))) {
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  std::filesystem::path file(const char* name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace
 
@@ -38,18 +23,18 @@ TEST_CASE("choices: what was saved is loaded") {
   choices.record("a", "jit:avx512");
   choices.record("key with \"quotes\" and \xc3\xa4", "wino");
   choices.record("a", "brgemm");
-  choices.save(folder.file("choices.json"));
-  const Choices loaded = Choices::load(folder.file("choices.json"), false);
+  choices.save(folder / "choices.json");
+  const Choices loaded = Choices::load(folder / "choices.json", false);
   CHECK(loaded.all() == choices.all());
   CHECK(loaded.find("a") == "brgemm");
   CHECK(!loaded.tune());
-  CHECK(Choices::load(folder.file("choices.json"), true).tune());
+  CHECK(Choices::load(folder / "choices.json", true).tune());
 }
 
 TEST_CASE("choices: files that aren't ours are refused by name") {
   const TemporaryFolder folder;
   const auto refuses = [&](const std::string& text) {
-    const std::filesystem::path file = folder.file("other.json");
+    const std::filesystem::path file = folder / "other.json";
     std::ofstream(file) << text;
     CHECK_THROWS_WITH_AS(Choices::load(file, false), doctest::Contains("other.json"), Error);
   };
@@ -61,7 +46,7 @@ TEST_CASE("choices: files that aren't ours are refused by name") {
   refuses("{\"choices\": 3}");
   refuses("{\"choices\": {\"a\": 3}}");
   refuses("{\"choices\": [\"a\"]}");
-  CHECK_THROWS_WITH_AS(Choices::load(folder.file("missing.json"), false), doctest::Contains("missing.json"), Error);
+  CHECK_THROWS_WITH_AS(Choices::load(folder / "missing.json", false), doctest::Contains("missing.json"), Error);
 }
 
 TEST_CASE("choices: a program records every choice; with them recorded, tuning changes nothing") {
@@ -77,8 +62,8 @@ TEST_CASE("choices: a program records every choice; with them recorded, tuning c
   const auto implementations = choices_of(untuned);
   CHECK(!untuned.all().empty());
   const TemporaryFolder folder;
-  untuned.save(folder.file("choices.json"));
-  Choices recorded = Choices::load(folder.file("choices.json"), true);
+  untuned.save(folder / "choices.json");
+  Choices recorded = Choices::load(folder / "choices.json", true);
   CHECK(choices_of(recorded) == implementations);
   CHECK(recorded.all() == untuned.all());
 }
