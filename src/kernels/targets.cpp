@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <hwy/targets.h>
 
+#include <atomic>
 #include <cstdint>
 
 #include "facet/error.h"
@@ -10,6 +11,9 @@
 namespace facet::kernels {
 
 namespace {
+
+/// Highway's own limit is as global, and knows no bf16.
+std::atomic<bool> bf16_allowed = true;
 
 /// Highway's targets better than `limit`: the lower the bit, the better.
 std::int64_t targets_above(std::string_view limit) {
@@ -21,6 +25,17 @@ std::int64_t targets_above(std::string_view limit) {
 
 }  // namespace
 
-void limit_instructions(std::string_view limit) { hwy::DisableTargets(targets_above(limit)); }
+void limit_instructions(std::string_view limit) {
+  hwy::DisableTargets(targets_above(limit));
+  bf16_allowed = limit.empty() || limit == "avx512_bf16";
+}
+
+bool has_bf16_dot_product() {
+#if HWY_ARCH_X86_64
+  return bf16_allowed && (hwy::SupportedTargets() & HWY_AVX3) != 0 && __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
 
 }  // namespace facet::kernels

@@ -9,4 +9,7 @@ namespace facet::kernels {
 /// @throws Error naming the value and those allowed.
 void limit_instructions(std::string_view limit);
 
+/// Whether the CPU, within the limit, sums products of bf16 pairs in one instruction (AVX-512 with bf16).
+bool has_bf16_dot_product();
+
 }  // namespace facet::kernels

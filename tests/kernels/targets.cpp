@@ -23,6 +23,17 @@ TEST_CASE("limit_instructions limits what kernels are dispatched to, and lifts t
   CHECK(hwy::SupportedTargets() == all);
 }
 
+TEST_CASE("bf16 dot products are off below avx512_bf16") {
+  const bool there = kernels::has_bf16_dot_product();
+  for (const char* limit : {"avx2", "avx512"}) {
+    kernels::limit_instructions(limit);
+    CHECK_FALSE(kernels::has_bf16_dot_product());
+  }
+  kernels::limit_instructions("avx512_bf16");
+  CHECK(kernels::has_bf16_dot_product() == there);
+  kernels::limit_instructions("");
+}
+
 TEST_CASE("a limit takes effect after kernels have run") {
   const float one = 1;
   std::uint16_t rounded = 0;

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+
+/// 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4,3x3) (Lavin and Gray, 2016): of each 6x6 tile of
+/// the input 36 numbers are made, whose products with 36 of the weights, summed over channels, give 4x4 outputs: 36
+/// multiplications for the direct sum's 144. The points are 0, ±2/3, ±3/2 and infinity, which round less than the usual
+/// 0, ±1, ±2.
+///
+/// Activations are channels-last, f32 or bf16 (as std::uint16_t); weights are f32 {out_channels, in_channels, 3, 3};
+/// transforms and sums are in f32. Everything runs on base::parallel_for; the same threads give the same bits.
+namespace facet::kernels {
+
+struct WinogradShape {
+  std::int64_t images;
+  std::int64_t in_channels, in_height, in_width;
+  std::int64_t out_channels, out_height, out_width;
+  std::int64_t padding;  ///< zeros before the first row and column; those after the last follow from the extents
+
+  /// The convolution that gives the input's gradient from the output's: with the weights turned by 180 degrees and
+  /// their channels exchanged.
+  WinogradShape backward_data() const {
+    return {images, out_channels, out_height, out_width, in_channels, in_height, in_width, 2 - padding};
+  }
+};
+
+enum class WinogradWeights : std::uint8_t { forward, backward_data };
+
+/// The kernels for one kind of products. Sizes are in floats, for the present number of compute threads.
+struct Winograd {
+  /// Of the transformed weights.
+  std::int64_t (*weights_size)(std::int64_t in_channels, std::int64_t out_channels);
+  /// Transforms weights {out_channels, in_channels, 3, 3} for a convolution from in_channels to out_channels or, for
+  /// backward_data, weights {in_channels, out_channels, 3, 3} for the convolution back.
+  void (*transform_weights)(const float* weights, std::int64_t in_channels, std::int64_t out_channels,
+                            WinogradWeights direction, float* transformed);
+
+  std::int64_t (*forward_scratch)(const WinogradShape& shape);
+  /// dst = src convolved with the weights that were transformed.
+  void (*forward)(const WinogradShape& shape, const float* src, const float* transformed, float* dst, float* scratch);
+  void (*forward_bf16)(const WinogradShape& shape, const std::uint16_t* src, const float* transformed,
+                       std::uint16_t* dst, float* scratch);
+
+  std::int64_t (*backward_weights_scratch)(const WinogradShape& shape);
+  /// diff_weights {out_channels, in_channels, 3, 3} from the forward's src and the gradient by its dst.
+  void (*backward_weights)(const WinogradShape& shape, const float* src, const float* diff_dst, float* diff_weights,
+                           float* scratch);
+  void (*backward_weights_bf16)(const WinogradShape& shape, const std::uint16_t* src, const std::uint16_t* diff_dst,
+                                float* diff_weights, float* scratch);
+};
+
+enum class WinogradProducts : std::uint8_t {
+  f32,
+  bf16  ///< of numbers rounded to bf16, summed in f32: where the CPU has bf16 dot products
+};
+
+bool has_winograd(WinogradProducts products);
+/// Of those that has_winograd.
+const Winograd& winograd_kernels(WinogradProducts products);
+
+}  // namespace facet::kernels

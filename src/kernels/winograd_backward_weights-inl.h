@@ -1,0 +1,228 @@
+// Winograd's backward by the weights, for products of any kind; compiled once per target by the sources that include
+// it.
+#if defined(FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_
+#undef FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_
+#else
+#define FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_
+#endif
+
+#include <functional>
+
+#include "base/parallel.h"
+#include "kernels/winograd_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace facet::kernels::HWY_NAMESPACE {
+
+namespace winograd {
+namespace {
+
+/// How the sum over tiles is shared: each part of the tiles has sums of its own, {36, in_channels, out_channels}, added
+/// up at the end in the parts' order.
+struct BackwardBlocks {
+  std::int64_t tiles;               // a block's
+  std::int64_t words;               // that hold a channel of a block's tiles
+  std::int64_t row, plane;          // words between words of a channel and between points, of the transformed input
+  std::int64_t out_row, out_plane;  // of the transformed gradient
+  std::int64_t parts;               // of the tiles
+  std::int64_t groups;              // of the output channels' blocks, where the sums of more parts would be too large
+
+  std::int64_t sums(const WinogradShape& shape) const { return points * shape.in_channels * out_row; }
+  std::int64_t task_scratch() const { return points * (plane + out_plane); }
+};
+
+template <class P>
+BackwardBlocks plan_backward(const WinogradShape& shape, std::int64_t threads) {
+  const Tiles tiles(shape);
+  BackwardBlocks blocks{};
+  blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes()));
+  blocks.out_row = round_up(shape.out_channels, block_width());
+  constexpr std::int64_t sums_limit = 1 << 26;  // floats
+  const std::int64_t most_parts = std::max<std::int64_t>(1, sums_limit / blocks.sums(shape));
+  blocks.parts = std::min({threads, most_parts, tiles.count});
+  blocks.groups = std::min(threads / blocks.parts, blocks.out_row / block_width());
+  constexpr std::int64_t most_tiles = 48;
+  blocks.tiles = std::min(most_tiles, (tiles.count + blocks.parts - 1) / blocks.parts);
+  blocks.words = (blocks.tiles + P::numbers - 1) / P::numbers;
+  // One cache line more than a power of two: else all points of a tile fall into one set of the cache.
+  blocks.plane = blocks.words * blocks.row + 16;
+  blocks.out_plane = blocks.words * blocks.out_row + 16;
+  return blocks;
+}
+
+/// sums[r][.] (+)= sum over tiles of v[t][r] * y[t][.], for Rows input channels and one block of output channels.
+template <class P, int Rows>
+HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT y,
+                        std::int64_t out_row, std::int64_t words, bool first, float* HWY_RESTRICT to) {
+  const FloatTag tag;
+  Floats sums[Rows][columns];
+  for (int r = 0; r < Rows; ++r) {
+    for (int j = 0; j < columns; ++j) {
+      sums[r][j] = first ? hn::Zero(tag) : hn::LoadU(tag, to + r * out_row + j * lanes());
+    }
+  }
+  for (std::int64_t t = 0; t < words; ++t) {
+    Floats gradients[columns];
+    for (int j = 0; j < columns; ++j) gradients[j] = hn::LoadU(tag, y + t * out_row + j * lanes());
+    for (int r = 0; r < Rows; ++r) {
+      const Floats value = hn::Set(tag, v[t * row + r]);
+      for (int j = 0; j < columns; ++j) sums[r][j] = P::multiply_add(value, gradients[j], sums[r][j]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    for (int j = 0; j < columns; ++j) hn::StoreU(sums[r][j], tag, to + r * out_row + j * lanes());
+  }
+}
+
+/// One point and one block of output channels, all input channels.
+template <class P>
+HWY_NOINLINE void products(const float* v, std::int64_t row, const float* y, std::int64_t out_row, std::int64_t words,
+                           std::int64_t in_channels, bool first, float* to) {
+  std::int64_t c = 0;
+  for (; c + rows <= in_channels; c += rows) product<P, rows>(v + c, row, y, out_row, words, first, to + c * out_row);
+  v += c;
+  to += c * out_row;
+  switch (in_channels - c) {
+    case 1:
+      return product<P, 1>(v, row, y, out_row, words, first, to);
+    case 2:
+      return product<P, 2>(v, row, y, out_row, words, first, to);
+    case 3:
+      return product<P, 3>(v, row, y, out_row, words, first, to);
+    case 4:
+      return product<P, 4>(v, row, y, out_row, words, first, to);
+    case 5:
+      return product<P, 5>(v, row, y, out_row, words, first, to);
+    default:
+      return;
+  }
+}
+
+/// A block's transformed input: word w of channel c at v[p * plane + w * row + c].
+template <class P, class T>
+HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tiles, const T* src,
+                                   const BackwardBlocks& blocks, std::int64_t first, std::int64_t last, float* v) {
+  for (std::int64_t t = first; t < last; t += P::numbers, v += blocks.row) {
+    for_each_vector(shape.in_channels, [&](std::int64_t channel, std::size_t n) FACET_VECTOR_BODY {
+      Floats word[P::numbers][points];
+      for (int i = 0; i < P::numbers; ++i) {
+        // Beyond the last tile the gradients are zero: anything finite will do.
+        transformed_input(shape, position(tiles, std::min(t + i, last - 1)), src, channel, n, word[i]);
+      }
+      P::store_words(word, v + channel, blocks.plane);
+    });
+  }
+}
+
+/// The gradient of a tile by the output, transformed, `n` channels from `channel`.
+template <class T>
+HWY_INLINE void transformed_gradient(const WinogradShape& shape, const TilePosition& at, const T* diff_dst,
+                                     std::int64_t channel, std::size_t n, Floats* tile) {
+  const Picture<T> picture{diff_dst + at.image * shape.out_height * shape.out_width * shape.out_channels,
+                           shape.out_height, shape.out_width, shape.out_channels};
+  load_tile<tile_out>(picture, at.y, at.x, channel, n, tile);
+  transform_tile<tile_out, tile_in>(tile, transform_output_gradient<tile_in>, transform_output_gradient<1>);
+}
+
+/// The same of a block's gradients, channels [begin, end); those beyond the last, up to a whole block, are zero.
+template <class P, class T>
+HWY_NOINLINE void transform_gradients(const WinogradShape& shape, const Tiles& tiles, const T* diff_dst,
+                                      const BackwardBlocks& blocks, std::int64_t first, std::int64_t last,
+                                      std::int64_t begin, std::int64_t end, float* y) {
+  for (std::int64_t t = first; t < last; t += P::numbers, y += blocks.out_row) {
+    for (std::int64_t channel = begin; channel < end; channel += static_cast<std::int64_t>(lanes())) {
+      const auto n = std::clamp<std::int64_t>(shape.out_channels - channel, 0, lanes());
+      Floats word[P::numbers][points];
+      for (int i = 0; i < P::numbers; ++i) {
+        const bool there = t + i < last;
+        transformed_gradient(shape, position(tiles, there ? t + i : t), diff_dst, channel, there ? n : 0, word[i]);
+      }
+      P::store_words(word, y + channel, blocks.out_plane);
+    }
+  }
+}
+
+template <class P, class T>
+void sum_tiles(const WinogradShape& shape, const BackwardBlocks& blocks, const T* src, const T* diff_dst,
+               std::int64_t task, float* scratch, float* sums) {
+  const Tiles tiles(shape);
+  const std::int64_t part = task / blocks.groups;
+  const std::int64_t group = task % blocks.groups;
+  const std::int64_t channel_blocks = blocks.out_row / block_width();
+  const std::int64_t begin = group * channel_blocks / blocks.groups * block_width();
+  const std::int64_t end = (group + 1) * channel_blocks / blocks.groups * block_width();
+  const std::int64_t part_begin = part * tiles.count / blocks.parts;
+  const std::int64_t part_end = (part + 1) * tiles.count / blocks.parts;
+  float* v = scratch;
+  float* y = scratch + points * blocks.plane;
+  sums += part * blocks.sums(shape);
+  for (std::int64_t first = part_begin; first < part_end; first += blocks.tiles) {
+    const std::int64_t last = std::min(first + blocks.tiles, part_end);
+    transform_inputs<P>(shape, tiles, src, blocks, first, last, v);
+    transform_gradients<P>(shape, tiles, diff_dst, blocks, first, last, begin, end, y);
+    for (int point = 0; point < points; ++point) {
+      for (std::int64_t channel = begin; channel < end; channel += block_width()) {
+        products<P>(v + point * blocks.plane, blocks.row, y + point * blocks.out_plane + channel, blocks.out_row,
+                    (last - first + P::numbers - 1) / P::numbers, shape.in_channels, first == part_begin,
+                    sums + point * shape.in_channels * blocks.out_row + channel);
+      }
+    }
+  }
+}
+
+/// Adds up the parts' sums and transforms them into the gradients by the weights.
+HWY_NOINLINE void finish(const WinogradShape& shape, const BackwardBlocks& blocks, const float* sums,
+                         std::int64_t channel, float* diff_weights) {
+  const std::int64_t plane = shape.in_channels * blocks.out_row;
+  for_each_vector(shape.out_channels, [&](std::int64_t out, std::size_t n) FACET_VECTOR_BODY {
+    Floats tile[points];
+    for (int point = 0; point < points; ++point) {
+      const float* from = sums + point * plane + channel * blocks.out_row + out;
+      tile[point] = load(from);
+      for (std::int64_t part = 1; part < blocks.parts; ++part) {
+        tile[point] = hn::Add(tile[point], load(from + part * points * plane));
+      }
+    }
+    transform_tile<tile_in, 3>(tile, transform_weights_gradient<tile_in>, transform_weights_gradient<1>);
+    HWY_ALIGN float lane[hn::MaxLanes(FloatTag())];
+    for (int tap = 0; tap < 9; ++tap) {
+      store(tile[tap / 3 * tile_in + tap % 3], lane);
+      for (std::size_t i = 0; i < n; ++i) {
+        diff_weights[((out + static_cast<std::int64_t>(i)) * shape.in_channels + channel) * 9 + tap] = lane[i];
+      }
+    }
+  });
+}
+
+template <class P, class T>
+void backward_weights(const WinogradShape& shape, const T* src, const T* diff_dst, float* diff_weights,
+                      float* scratch) {
+  const BackwardBlocks blocks = plan_backward<P>(shape, base::compute_threads());
+  const std::int64_t tasks = blocks.parts * blocks.groups;
+  float* sums = scratch + tasks * blocks.task_scratch();
+  const auto sum = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      sum_tiles<P>(shape, blocks, src, diff_dst, task, scratch + task * blocks.task_scratch(), sums);
+    }
+  };
+  base::parallel_for(tasks, 1, std::ref(sum));
+  const auto write = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t channel = begin; channel < end; ++channel) finish(shape, blocks, sums, channel, diff_weights);
+  };
+  base::parallel_for(shape.in_channels, 1, std::ref(write));
+}
+
+template <class P>
+std::int64_t backward_weights_scratch(const WinogradShape& shape) {
+  const BackwardBlocks blocks = plan_backward<P>(shape, base::compute_threads());
+  return blocks.parts * (blocks.groups * blocks.task_scratch() + blocks.sums(shape));
+}
+
+}  // namespace
+}  // namespace winograd
+
+}  // namespace facet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

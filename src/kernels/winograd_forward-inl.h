@@ -1,0 +1,190 @@
+// Winograd's forward, for products of any kind; compiled once per target by the sources that include it.
+#if defined(FACET_KERNELS_WINOGRAD_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FACET_KERNELS_WINOGRAD_FORWARD_INL_H_
+#undef FACET_KERNELS_WINOGRAD_FORWARD_INL_H_
+#else
+#define FACET_KERNELS_WINOGRAD_FORWARD_INL_H_
+#endif
+
+#include <functional>
+
+#include "base/parallel.h"
+#include "kernels/winograd_tiles-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace facet::kernels::HWY_NAMESPACE {
+
+namespace winograd {
+namespace {
+
+/// How a thread walks over the tiles: a block's transformed input and the products of one block of output channels stay
+/// in the second-level cache, and the transformed weights are read once a block.
+struct ForwardBlocks {
+  std::int64_t tiles;       // a block's
+  std::int64_t row, plane;  // words between tiles and between points of the transformed input
+  std::int64_t depth;       // words of a tile that take part in the products
+  std::int64_t product_plane;
+  std::int64_t parts;  // of the output channels' blocks, where there are fewer tiles than threads
+
+  std::int64_t scratch() const { return points * (plane + product_plane); }
+};
+
+template <class P>
+ForwardBlocks plan_forward(const WinogradShape& shape, std::int64_t threads) {
+  const Tiles tiles(shape);
+  ForwardBlocks blocks{};
+  blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) / P::numbers;
+  blocks.depth = (shape.in_channels + P::numbers - 1) / P::numbers;
+  constexpr std::int64_t cache = 1 << 19;
+  const std::int64_t fitting =
+      cache / (points * static_cast<std::int64_t>(sizeof(float)) * (blocks.row + block_width()));
+  const std::int64_t shared = (tiles.count + threads - 1) / threads;
+  blocks.tiles = std::max<std::int64_t>(rows, std::min(round_up(fitting, rows), round_up(shared, rows)));
+  // One cache line more than a power of two: else all points of a tile fall into one set of the cache.
+  blocks.plane = blocks.tiles * blocks.row + 16;
+  blocks.product_plane = blocks.tiles * block_width() + 16;
+  const std::int64_t count = (tiles.count + blocks.tiles - 1) / blocks.tiles;
+  const std::int64_t channel_blocks = round_up(shape.out_channels, block_width()) / block_width();
+  blocks.parts = count >= threads ? 1 : std::min(channel_blocks, (threads + count - 1) / count);
+  return blocks;
+}
+
+/// m[r][.] = sum over k of v[r][k] * u[k][.], for Rows tiles and one block of output channels.
+template <class P, int Rows>
+HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT u, std::int64_t depth,
+                        float* HWY_RESTRICT m) {
+  const FloatTag tag;
+  const std::int64_t width = block_width();
+  Floats sums[Rows][columns];
+  for (auto& of_row : sums) {
+    for (Floats& sum : of_row) sum = hn::Zero(tag);
+  }
+  for (std::int64_t k = 0; k < depth; ++k) {
+    Floats weights[columns];
+    for (int j = 0; j < columns; ++j) weights[j] = hn::LoadU(tag, u + k * width + j * lanes());
+    for (int r = 0; r < Rows; ++r) {
+      const Floats value = hn::Set(tag, v[r * row + k]);
+      for (int j = 0; j < columns; ++j) sums[r][j] = P::multiply_add(value, weights[j], sums[r][j]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    for (int j = 0; j < columns; ++j) hn::StoreU(sums[r][j], tag, m + r * width + j * lanes());
+  }
+}
+
+template <class P>
+HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std::int64_t depth, std::int64_t tiles,
+                           float* m) {
+  std::int64_t t = 0;
+  for (; t + rows <= tiles; t += rows) product<P, rows>(v + t * row, row, u, depth, m + t * block_width());
+  v += t * row;
+  m += t * block_width();
+  switch (tiles - t) {
+    case 1:
+      return product<P, 1>(v, row, u, depth, m);
+    case 2:
+      return product<P, 2>(v, row, u, depth, m);
+    case 3:
+      return product<P, 3>(v, row, u, depth, m);
+    case 4:
+      return product<P, 4>(v, row, u, depth, m);
+    case 5:
+      return product<P, 5>(v, row, u, depth, m);
+    default:
+      return;
+  }
+}
+
+/// Outputs of the tiles [first, last), `channels` of them from `channel` on.
+template <class T>
+HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& tiles, const float* m, std::int64_t plane,
+                                    std::int64_t first, std::int64_t last, std::int64_t channel, std::int64_t channels,
+                                    T* dst) {
+  for (std::int64_t t = first; t < last; ++t) {
+    const TilePosition at = position(tiles, t);
+    const std::int64_t height = std::min<std::int64_t>(tile_out, shape.out_height - at.y);
+    const std::int64_t width = std::min<std::int64_t>(tile_out, shape.out_width - at.x);
+    T* to = dst + ((at.image * shape.out_height + at.y) * shape.out_width + at.x) * shape.out_channels + channel;
+    const float* from = m + (t - first) * block_width();
+    for_each_vector(channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      Floats tile[points];
+      for (int point = 0; point < points; ++point) tile[point] = load(from + point * plane + c);
+      transform_tile<tile_in, tile_out>(tile, transform_output<tile_in>, transform_output<1>);
+      for (std::int64_t i = 0; i < height; ++i) {
+        for (std::int64_t j = 0; j < width; ++j) {
+          store(tile[i * tile_in + j], to + (i * shape.out_width + j) * shape.out_channels + c, n);
+        }
+      }
+    });
+  }
+}
+
+/// The input's tiles [first, last): point p of tile t at v[p * plane + (t - first) * row].
+template <class P, class T>
+HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tiles, const T* src, std::int64_t first,
+                                   std::int64_t last, const ForwardBlocks& blocks, float* v) {
+  for (std::int64_t t = first; t < last; ++t) {
+    const TilePosition at = position(tiles, t);
+    float* to = v + (t - first) * blocks.row;
+    for_each_vector(shape.in_channels, [&](std::int64_t channel, std::size_t n) FACET_VECTOR_BODY {
+      Floats tile[points];
+      transformed_input(shape, at, src, channel, n, tile);
+      P::store_lanes(tile, to + channel / P::numbers, blocks.plane);
+    });
+  }
+}
+
+template <class P, class T>
+void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, const T* src, const float* u, T* dst,
+                   float* scratch, std::int64_t first_task, std::int64_t last_task) {
+  const Tiles tiles(shape);
+  const std::int64_t width = block_width();
+  const std::int64_t channel_blocks = round_up(shape.out_channels, width) / width;
+  float* v = scratch;
+  float* m = scratch + points * blocks.plane;
+  for (std::int64_t task = first_task; task < last_task; ++task) {
+    const std::int64_t first = task / blocks.parts * blocks.tiles;
+    const std::int64_t last = std::min(first + blocks.tiles, tiles.count);
+    const std::int64_t part = task % blocks.parts;
+    transform_inputs<P>(shape, tiles, src, first, last, blocks, v);
+    for (std::int64_t block = part * channel_blocks / blocks.parts; block < (part + 1) * channel_blocks / blocks.parts;
+         ++block) {
+      for (int point = 0; point < points; ++point) {
+        products<P>(v + point * blocks.plane, blocks.row, u + (block * points + point) * blocks.depth * width,
+                    blocks.depth, last - first, m + point * blocks.product_plane);
+      }
+      const std::int64_t channel = block * width;
+      transform_outputs(shape, tiles, m, blocks.product_plane, first, last, channel,
+                        std::min(width, shape.out_channels - channel), dst);
+    }
+  }
+}
+
+template <class P, class T>
+void forward(const WinogradShape& shape, const T* src, const float* u, T* dst, float* scratch) {
+  const std::int64_t threads = base::compute_threads();
+  const ForwardBlocks blocks = plan_forward<P>(shape, threads);
+  const Tiles tiles(shape);
+  const std::int64_t tasks = (tiles.count + blocks.tiles - 1) / blocks.tiles * blocks.parts;
+  const auto body = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      forward_piece<P>(shape, blocks, src, u, dst, scratch + piece * blocks.scratch(), piece * tasks / threads,
+                       (piece + 1) * tasks / threads);
+    }
+  };
+  base::parallel_for(threads, 1, std::ref(body));
+}
+
+template <class P>
+std::int64_t forward_scratch(const WinogradShape& shape) {
+  const std::int64_t threads = base::compute_threads();
+  return threads * plan_forward<P>(shape, threads).scratch();
+}
+
+}  // namespace
+}  // namespace winograd
+
+}  // namespace facet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
