@@ -2,20 +2,65 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <string_view>
+
 #include "data/read_file.h"
 #include "facet/error.h"
 
 namespace facet::data {
+namespace {
+
+/// Of a manifest; a hundred million rows have room in it.
+constexpr std::uint64_t most_bytes = std::uint64_t{1} << 33;
+
+/// Bytes of the UTF-8 character that the text begins with; 0 where there is none (Unicode 15, table 3-7).
+std::size_t character_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  const auto within = [&](std::size_t i, unsigned low, unsigned high) { return byte(i) >= low && byte(i) <= high; };
+  const auto follows = [&](std::size_t i) { return within(i, 0x80, 0xBF); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  if (within(0, 0xC2, 0xDF)) return follows(1) ? 2 : 0;
+  if (within(0, 0xE0, 0xEF)) {
+    // Neither longer than needed nor half of a UTF-16 pair.
+    return within(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
+  }
+  if (!within(0, 0xF0, 0xF4)) return 0;
+  return within(1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF) && follows(2) && follows(3) ? 4 : 0;
+}
+
+/// @throws Error naming file, line and byte at the first thing that isn't UTF-8.
+void require_utf8(const std::string& name, std::string_view text) {
+  std::int64_t line = 1;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t length = character_length(text.substr(at));
+    if (length == 0) {
+      throw Error(fmt::format("{}:{}: not UTF-8: a byte 0x{:02X}; save the file in UTF-8", name, line,
+                              static_cast<unsigned char>(text[at])));
+    }
+    if (text[at] == '\n' || (text[at] == '\r' && !text.substr(at + 1).starts_with('\n'))) ++line;
+    at += length;
+  }
+}
+
+std::vector<std::uint8_t> read(const std::filesystem::path& file) {
+  try {
+    return read_file(file, most_bytes);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+  }
+}
+
+}  // namespace
 
 CsvReader::CsvReader(const std::filesystem::path& file) : name_(file.string()) {
-  std::vector<std::uint8_t> bytes;
-  if (const std::string reason = read_file(file, bytes); !reason.empty()) {
-    throw Error(fmt::format("{}: {}", name_, reason));
-  }
+  const std::vector<std::uint8_t> bytes = read(file);
   text_.assign(bytes.begin(), bytes.end());
   if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF") || text_.find('\0') != std::string::npos) {
     throw Error(fmt::format("{}: not a CSV in UTF-8 (UTF-16, or a binary file)", name_));
   }
+  require_utf8(name_, text_);
   if (text_.starts_with("\xEF\xBB\xBF")) position_ = 3;
 }
 

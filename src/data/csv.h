@@ -15,7 +15,8 @@ struct CsvRow {
 /// Reads a CSV (RFC 4180) row by row: quoted fields, LF, CRLF or CR, a UTF-8 byte-order mark; blank lines are skipped.
 class CsvReader {
  public:
-  /// @throws Error naming the file when it can't be read or isn't text in UTF-8.
+  /// @throws Error naming the file when it can't be read, and the line that isn't text in UTF-8: such a name could be
+  ///   in no model file.
   explicit CsvReader(const std::filesystem::path& file);
 
   /// The next row into `row`; false at the end.

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <turbojpeg.h>
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "data/jpeg_header.h"
@@ -14,8 +16,9 @@ namespace facet {
 namespace data {
 namespace {
 
-// Larger ones are taken for an attack or an accident: 805 MB of pixels, and one such image a loader thread.
-constexpr std::int64_t most_pixels = std::int64_t{1} << 28;
+// Larger ones are taken for an attack or an accident. Each loader thread decodes an image of its own.
+constexpr std::uint64_t most_file_bytes = std::uint64_t{1} << 30;
+constexpr std::int64_t most_memory = std::int64_t{1} << 31;
 
 struct HandleDeleter {
   void operator()(void* handle) const { tjDestroy(handle); }
@@ -30,6 +33,16 @@ int reduction(const JpegHeader& header, int size) {
     if (ratio >= by) return by;
   }
   return 1;
+}
+
+/// Bytes that decoding takes beside the file's own, at its peak.
+/// @param pixels of the decoded image, which may be reduced.
+std::int64_t memory_needed(const JpegHeader& header, std::int64_t pixels) {
+  const std::int64_t full = std::int64_t{header.width} * header.height;
+  const std::int64_t coefficients = header.many_scans ? full * header.components * 2 : 0;
+  const std::int64_t cmyk = header.components == 4 ? pixels * 4 : 0;
+  const std::int64_t upright_copy = header.orientation > 1 ? pixels * 3 : 0;
+  return pixels * 3 + std::max(coefficients + cmyk, upright_copy);
 }
 
 std::string explain(std::string_view message) {
@@ -64,12 +77,14 @@ void cmyk_to_rgb(std::span<const std::uint8_t> cmyk, bool inverted, std::span<st
 
 Image decode_jpeg(std::span<std::uint8_t> bytes, int size) {
   const JpegHeader header = read_jpeg_header(bytes);
-  if (std::int64_t{header.width} * header.height > most_pixels) {
-    throw Error(fmt::format("{}x{} pixels; at most {} are decoded", header.width, header.height, most_pixels));
-  }
   const int by = reduction(header, size);
   Image image{.width = (header.width + by - 1) / by, .height = (header.height + by - 1) / by, .pixels = {}};
   const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
+  const std::int64_t memory = memory_needed(header, static_cast<std::int64_t>(count));
+  if (memory > most_memory) {
+    throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", header.width,
+                            header.height, memory, most_memory));
+  }
   image.pixels.resize(count * 3);
   if (header.components == 4) {
     std::vector<std::uint8_t> cmyk(count * 4);
@@ -82,8 +97,7 @@ Image decode_jpeg(std::span<std::uint8_t> bytes, int size) {
 }
 
 Image decode_jpeg_file(const std::filesystem::path& file, int size) {
-  std::vector<std::uint8_t> bytes;
-  if (const std::string reason = read_file(file, bytes); !reason.empty()) throw Error(reason);
+  std::vector<std::uint8_t> bytes = read_file(file, most_file_bytes, jpeg_start);
   return decode_jpeg(bytes, size);
 }
 

@@ -11,7 +11,6 @@ namespace facet::data {
 namespace {
 
 // Markers of ITU-T T.81, table B.1.
-constexpr int start_of_image = 0xD8;
 constexpr int end_of_image = 0xD9;
 constexpr int start_of_scan = 0xDA;
 constexpr int app1 = 0xE1;
@@ -71,7 +70,7 @@ class Tiff {
 
 JpegHeader read_jpeg_header(std::span<std::uint8_t> bytes) {
   if (bytes.empty()) throw Error("is empty");
-  if (bytes.size() < 3 || bytes[0] != 0xFF || bytes[1] != start_of_image || bytes[2] != 0xFF) {
+  if (bytes.size() < jpeg_start.size() || !std::equal(jpeg_start.begin(), jpeg_start.end(), bytes.begin())) {
     throw Error("not a JPEG");
   }
   JpegHeader header;
@@ -103,6 +102,7 @@ JpegHeader read_jpeg_header(std::span<std::uint8_t> bytes) {
       oriented = true;
     } else if (marker == start_of_scan) {
       if (frame == 0) throw Error("corrupt JPEG: a scan without a frame");
+      header.many_scans = !is_sequential(frame) || payload.empty() || payload[0] < header.components;
       if (is_sequential(frame)) mend_scan(payload);
       return header;
     }

@@ -1,56 +1,75 @@
 #include "data/read_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <string>
 #include <system_error>
+
+#include "facet/error.h"
 
 namespace facet::data {
 namespace {
 
-class Descriptor {
+[[noreturn]] void fail(int error) {
+  if (error == ENOENT || error == ENOTDIR) throw Error("no such file");
+  throw Error("can't be read: " + std::generic_category().message(error));
+}
+
+class RegularFile {
  public:
-  explicit Descriptor(const std::filesystem::path& file) : number_(::open(file.c_str(), O_RDONLY | O_CLOEXEC)) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
+  // Without O_NONBLOCK a FIFO of that name would wait for a writer.
+  explicit RegularFile(const std::filesystem::path& file)
+      : descriptor_(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    if (descriptor_ < 0) fail(errno);
   }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int number() const { return number_; }
+  ~RegularFile() { ::close(descriptor_); }
+  RegularFile(const RegularFile&) = delete;
+  RegularFile& operator=(const RegularFile&) = delete;
+
+  /// @throws Error when it is none.
+  std::uint64_t size() const {
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0) fail(errno);
+    if (S_ISDIR(status.st_mode)) throw Error("is a folder, not a file");
+    if (!S_ISREG(status.st_mode)) throw Error("is not a regular file");
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
+  /// Appends up to `count` bytes from where it stands; fewer at its end.
+  void append(std::size_t count, std::vector<std::uint8_t>& bytes) const {
+    std::size_t filled = bytes.size();
+    bytes.resize(filled + count);
+    while (filled < bytes.size()) {
+      const ssize_t got = ::read(descriptor_, bytes.data() + filled, bytes.size() - filled);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail(errno);
+      if (got == 0) break;
+      filled += static_cast<std::size_t>(got);
+    }
+    bytes.resize(filled);
+  }
 
  private:
-  int number_;
+  int descriptor_;
 };
-
-std::string reason_of(int error) {
-  if (error == ENOENT || error == ENOTDIR) return "no such file";
-  return "can't be read: " + std::generic_category().message(error);
-}
 
 }  // namespace
 
-std::string read_file(const std::filesystem::path& file, std::vector<std::uint8_t>& bytes) {
-  const Descriptor descriptor(file);
-  if (descriptor.number() < 0) return reason_of(errno);
-  struct stat status {};
-  if (::fstat(descriptor.number(), &status) != 0) return reason_of(errno);
-  if (S_ISDIR(status.st_mode)) return "is a folder, not a file";
-
-  // One byte more than the size, so that the read that fills it also sees the end; pipes have no size and grow.
-  bytes.resize(static_cast<std::size_t>(status.st_size) + 1);
-  std::size_t count = 0;
-  for (;;) {
-    const ssize_t got = ::read(descriptor.number(), bytes.data() + count, bytes.size() - count);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return reason_of(errno);
-    if (got == 0) break;
-    count += static_cast<std::size_t>(got);
-    if (count == bytes.size()) bytes.resize(bytes.size() * 2);
-  }
-  bytes.resize(count);
-  return {};
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
+                                    std::span<const std::uint8_t> start) {
+  const RegularFile opened(file);
+  const std::uint64_t size = opened.size();
+  if (size > most_bytes) throw Error(fmt::format("is {} bytes long; at most {} are read", size, most_bytes));
+  std::vector<std::uint8_t> bytes;
+  opened.append(std::min<std::size_t>(size, start.size()), bytes);
+  if (!std::equal(bytes.begin(), bytes.end(), start.begin(), start.end())) return bytes;
+  opened.append(size - bytes.size(), bytes);
+  return bytes;
 }
 
 }  // namespace facet::data

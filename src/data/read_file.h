@@ -2,13 +2,16 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <string>
+#include <span>
 #include <vector>
 
 namespace facet::data {
 
-/// Reads a whole file into `bytes`, whose capacity is used again.
-/// @return why it can't be read ("no such file"); empty on success.
-std::string read_file(const std::filesystem::path& file, std::vector<std::uint8_t>& bytes);
+/// A whole regular file; of one that doesn't begin with `start`, the beginning alone.
+/// @throws Error that says why it can't be read ("no such file", "is not a regular file", more bytes than
+/// `most_bytes`),
+///   without the file's name.
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
+                                    std::span<const std::uint8_t> start = {});
 
 }  // namespace facet::data

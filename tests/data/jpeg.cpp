@@ -1,6 +1,9 @@
 #include "data/jpeg.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <chrono>
 
 #include "data/make_jpeg.h"
 #include "temporary_folder.h"
@@ -206,7 +209,35 @@ TEST_CASE("a frame too large to be a photograph is refused before it is allocate
   Bytes jpeg = compress(facet::waves(16, 16));
   const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
   for (std::size_t i = 5; i < 9; ++i) jpeg[frame + i] = 0xFE;
-  CHECK(has(reason(jpeg), "65278x65278 pixels"));
+  CHECK(has(reason(jpeg), "65278x65278 pixels take 12783651852 bytes of memory to decode; at most 2147483648"));
+  CHECK(!has(reason(jpeg, 100), "bytes of memory"));  // at 1/8, a line at a time
+}
+
+TEST_CASE("coefficients count where they are all held: in progressive JPEGs, and in those of a scan a component") {
+  Bytes progressive = compress(facet::waves(16, 16), {.flags = TJFLAG_PROGRESSIVE});
+  const std::size_t frame = facet::find(progressive, {0xFF, 0xC2});
+  for (std::size_t i = 5; i < 9; ++i) progressive[frame + i] = 0x60;
+  // 3 components of 24672x24672 at 2 bytes, and the pixels at 1/8.
+  CHECK(has(reason(progressive, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
+
+  Bytes one_each = compress(facet::waves(16, 16));
+  const std::size_t sequential = facet::find(one_each, {0xFF, 0xC0});
+  for (std::size_t i = 5; i < 9; ++i) one_each[sequential + i] = 0x60;
+  one_each[facet::find(one_each, {0xFF, 0xDA}) + 4] = 1;
+  CHECK(has(reason(one_each, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
+}
+
+TEST_CASE("the pixels of CMYK and of what must be turned count twice") {
+  const auto large = [](Bytes jpeg) {
+    const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
+    for (std::size_t i = 5; i < 9; ++i) jpeg[frame + i] = 0x60;
+    return reason(jpeg);
+  };
+  const Bytes upright = compress(facet::waves(16, 16));
+  CHECK(!has(large(upright), "bytes of memory"));
+  CHECK(has(large(facet::with_orientation(upright, 3)), "24672x24672 pixels take 3652245504 bytes"));
+  const Bytes cmyk = compress(Bytes(16 * 16 * 4), 16, 16, {.format = TJPF_CMYK, .subsampling = TJSAMP_444});
+  CHECK(has(large(cmyk), "24672x24672 pixels take 4260953088 bytes"));
 }
 
 TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
@@ -216,6 +247,24 @@ TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
   odd[scan - 2] = 0;
   REQUIRE(odd != jpeg);
   CHECK(decode(odd).pixels == decode(jpeg).pixels);
+}
+
+TEST_CASE("what is no regular file, or no photograph, is told apart without reading it") {
+  const facet::TemporaryFolder folder;
+  const auto error = [&](const char* name) { return error_of([&] { facet::read_jpeg(folder / name); }); };
+  REQUIRE(::mkfifo((folder / "fifo.jpg").c_str(), 0600) == 0);
+  CHECK(error("fifo.jpg") == (folder / "fifo.jpg").string() + ": is not a regular file");
+  CHECK(error_of([] { facet::read_jpeg("/dev/zero"); }) == "/dev/zero: is not a regular file");
+
+  constexpr std::uintmax_t most = std::uintmax_t{1} << 30;
+  facet::save(folder / "hole.jpg", {});
+  std::filesystem::resize_file(folder / "hole.jpg", most);
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(has(error("hole.jpg"), ": not a JPEG"));
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(100));
+  facet::save(folder / "large.jpg", {0xFF, 0xD8, 0xFF});
+  std::filesystem::resize_file(folder / "large.jpg", 200 * most);
+  CHECK(has(error("large.jpg"), "is 214748364800 bytes long; at most 1073741824 are read"));
 }
 
 TEST_CASE("read_jpeg names the file") {

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include "data/make_jpeg.h"
 #include "facet/data.h"
@@ -187,18 +188,21 @@ TEST_CASE("bad images are dropped and listed; the others keep their labels and l
               facet::Bytes(jpeg.begin(), jpeg.begin() + static_cast<std::ptrdiff_t>(jpeg.size() / 2)));
   facet::save(folder / "4.jpg", jpeg);
   facet::save(folder / "5.jpg", {});
-  facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n2.jpg,b\n3.jpg,b\n4.jpg,c\n5.jpg,a\n");
+  REQUIRE(::mkfifo((folder / "6.jpg").c_str(), 0600) == 0);
+  facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n2.jpg,b\n3.jpg,b\n4.jpg,c\n5.jpg,a\n6.jpg,a\n/dev/zero,b\n");
   for (const int threads : {0, 1, 4}) {
     ManifestDataset data(folder / "m.csv");
     std::int64_t done = 0;
     const auto bad = data.drop_bad_images(threads, [&](std::int64_t count) { done = count; });
-    CHECK(done == 5);
-    REQUIRE(bad.size() == 3);
+    CHECK(done == 7);
+    REQUIRE(bad.size() == 5);
     CHECK(bad[0].file == "2.jpg");
     CHECK(bad[0].line == 3);
     CHECK(bad[0].reason == "no such file");
     CHECK(facet::has(bad[1].reason, "truncated"));
     CHECK(bad[2].reason == "is empty");
+    CHECK(bad[3].reason == "is not a regular file");
+    CHECK(bad[4].reason == "is not a regular file");
     REQUIRE(data.size() == 2);
     CHECK(data.name(1) == "4.jpg");
     CHECK(data.line(1) == 5);
