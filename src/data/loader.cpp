@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/random.h"
+#include "data/labels.h"
 #include "data/mirror.h"
 #include "data/task_handoff.h"
 #include "data/worker_limit.h"
@@ -219,6 +220,8 @@ void Loader::State::work() {
 
 void Loader::State::load_image(Batch& batch, std::int64_t position) const {
   const std::int64_t index = batch.indices[static_cast<std::size_t>(position)];
+  const auto labels = dataset.labels(index);
+  data::require_labels(dataset.name(index), labels, dataset.heads());
   const auto bytes = static_cast<std::size_t>(options.size) * static_cast<std::size_t>(options.size) * 3;
   const auto pixels = std::span(batch.pixels).subspan(static_cast<std::size_t>(position) * bytes, bytes);
   dataset.load(index, options.size, pixels);
@@ -227,7 +230,6 @@ void Loader::State::load_image(Batch& batch, std::int64_t position) const {
                               static_cast<std::uint64_t>(index));
     if (random.uniform() < 0.5F) data::mirror(pixels, options.size);
   }
-  const auto labels = dataset.labels(index);
   for (std::size_t h = 0; h < labels.size(); ++h) {
     batch.labels[h * static_cast<std::size_t>(batch.size) + static_cast<std::size_t>(position)] = labels[h];
   }

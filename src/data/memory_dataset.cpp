@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "data/labels.h"
 #include "facet/data.h"
 #include "facet/error.h"
 
@@ -14,16 +15,7 @@ void MemoryDataset::add(Image image, std::vector<std::int32_t> labels) {
     throw Error(fmt::format("{}: {} bytes of pixels for {}x{}; width x height x 3 are needed", name,
                             image.pixels.size(), image.width, image.height));
   }
-  if (labels.size() != heads_.size()) {
-    throw Error(fmt::format("{}: {} labels for {} heads", name, labels.size(), heads_.size()));
-  }
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    const auto classes = static_cast<std::int32_t>(heads_[i].classes.size());
-    if (labels[i] != no_label && (labels[i] < 0 || labels[i] >= classes)) {
-      throw Error(fmt::format("{}: head '{}': label {}; 0 to {} are allowed, and {} for none", name, heads_[i].name,
-                              labels[i], classes - 1, no_label));
-    }
-  }
+  data::require_labels(name, labels, heads_);
   images_.push_back(std::move(image));
   labels_.insert(labels_.end(), labels.begin(), labels.end());
 }

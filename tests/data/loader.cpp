@@ -29,6 +29,9 @@ class Numbered final : public facet::Dataset {
   std::span<const std::int32_t> labels(std::int64_t index) const override {
     return std::span(labels_).subspan(static_cast<std::size_t>(index) * 2, 2);
   }
+  void set_label(std::int64_t index, std::size_t head, std::int32_t label) {
+    labels_[static_cast<std::size_t>(index) * 2 + head] = label;
+  }
   void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override {
     ++loads;
     const int now = ++running;
@@ -166,6 +169,37 @@ TEST_CASE("the error is that of the first bad image in the epoch's order, at its
     loader.start_epoch(0, 3);
     CHECK(loader.next()->indices[0] == 15);
   }
+}
+
+TEST_CASE("a data set's labels aren't trusted") {
+  const auto error = [](const facet::Dataset& data) {
+    return facet::error_of([&] {
+      Loader loader(data, {.batch = 5, .size = 3, .shuffle = false});
+      read_epoch(loader, 0);
+    });
+  };
+  for (const std::int32_t label : {2, -2, 1000}) {
+    Numbered data(10);
+    data.set_label(7, 1, label);
+    CHECK(error(data) == "7: head 'b': label " + std::to_string(label) + "; 0 to 1 are allowed, and -1 for none");
+  }
+  /// One label too few or too many.
+  class Other final : public facet::Dataset {
+   public:
+    explicit Other(std::size_t labels) : labels_(labels, 0) {}
+    std::int64_t size() const override { return 3; }
+    const std::vector<facet::Head>& heads() const override { return heads_; }
+    std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
+    void load(std::int64_t, int, std::span<std::uint8_t>) const override {}
+    std::string name(std::int64_t index) const override { return "other " + std::to_string(index); }
+
+   private:
+    std::vector<facet::Head> heads_{{"a", {"0", "1"}}, {"b", {"x", "y"}}};
+    std::vector<std::int32_t> labels_;
+  };
+  CHECK(error(Other(2)).empty());
+  CHECK(error(Other(1)) == "other 0: 1 labels for 2 heads");
+  CHECK(error(Other(3)) == "other 0: 3 labels for 2 heads");
 }
 
 TEST_CASE("no more is decoded ahead than prefetch allows, in buffers that stay") {
