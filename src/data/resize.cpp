@@ -10,15 +10,61 @@
 namespace facet {
 namespace data {
 
+namespace {
+
+/// The weights of outputs, each as many as it has.
+class Weights {
+ public:
+  /// Adds an output. Inputs at its ends whose weight rounds to nothing are left out: where the triangle's foot meets a
+  /// pixel's centre, rounding decides whether that one belongs to it.
+  void add(int begin, const std::vector<double>& weights, double total) {
+    Output output{begin, 0, fixed_.size()};
+    for (const double weight : weights) {
+      const auto fixed = static_cast<std::int32_t>(0.5 + weight * (1.0 / total) * (1 << weight_bits));
+      if (fixed == 0 && output.count == 0) {
+        ++output.first;
+      } else {
+        fixed_.push_back(fixed);
+        ++output.count;
+      }
+    }
+    for (; fixed_.back() == 0; fixed_.pop_back()) --output.count;
+    outputs_.push_back(output);
+  }
+
+  /// With zeros, so that each output has as many as the one that has most.
+  Taps taps(int inputs) const {
+    Taps taps;
+    for (const Output& output : outputs_) taps.count = std::max(taps.count, output.count);
+    const auto count = static_cast<std::size_t>(taps.count);
+    taps.weights.resize(outputs_.size() * count);
+    for (std::size_t o = 0; o < outputs_.size(); ++o) {
+      const Output& output = outputs_[o];
+      taps.first.push_back(std::min(output.first, inputs - taps.count));
+      std::copy_n(fixed_.begin() + static_cast<std::ptrdiff_t>(output.at), output.count,
+                  taps.weights.begin() + static_cast<std::ptrdiff_t>(o * count) + output.first - taps.first[o]);
+    }
+    return taps;
+  }
+
+ private:
+  struct Output {
+    int first;       // input
+    int count;       // of its weights
+    std::size_t at;  // in fixed_
+  };
+  std::vector<Output> outputs_;
+  std::vector<std::int32_t> fixed_;
+};
+
+}  // namespace
+
 Taps triangle_taps(int inputs, int outputs) {
   // The arithmetic of Pillow's Resample.c, in its order, so that the weights are the same to the last bit.
   const double scale = static_cast<double>(inputs) / outputs;
   const double support = std::max(scale, 1.0);
   const double shrink = 1.0 / support;
-  Taps taps;
-  taps.count = std::min(static_cast<int>(std::ceil(2 * support)), inputs);
-  taps.first.reserve(static_cast<std::size_t>(outputs));
-  taps.weights.resize(static_cast<std::size_t>(outputs) * static_cast<std::size_t>(taps.count));
+  Weights all;
   std::vector<double> weights;
   for (int o = 0; o < outputs; ++o) {
     const double center = (o + 0.5) * scale;
@@ -31,14 +77,9 @@ Taps triangle_taps(int inputs, int outputs) {
       weights.push_back(std::max(1.0 - distance, 0.0));
       total += weights.back();
     }
-    taps.first.push_back(std::min(begin, inputs - taps.count));
-    std::int32_t* fixed = &taps.weights[static_cast<std::size_t>(o) * static_cast<std::size_t>(taps.count)];
-    fixed += begin - taps.first.back();
-    for (const double weight : weights) {
-      *fixed++ = static_cast<std::int32_t>(0.5 + weight * (1.0 / total) * (1 << weight_bits));
-    }
+    all.add(begin, weights, total);
   }
-  return taps;
+  return all.taps(inputs);
 }
 
 namespace {

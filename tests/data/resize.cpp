@@ -38,6 +38,47 @@ TEST_CASE("the taps of an enlargement are the two nearest pixels, of a reduction
   }
 }
 
+TEST_CASE("the taps are the triangle's own, whatever rounding makes of its ends") {
+  const double one = 1 << facet::data::weight_bits;
+  const auto check = [&](int inputs, int outputs) {
+    CAPTURE(inputs);
+    CAPTURE(outputs);
+    const auto taps = facet::data::triangle_taps(inputs, outputs);
+    REQUIRE(taps.first.size() == static_cast<std::size_t>(outputs));
+    REQUIRE(taps.weights.size() == static_cast<std::size_t>(outputs) * static_cast<std::size_t>(taps.count));
+    double worst = 0;
+    for (int o = 0; o < outputs; ++o) {
+      // In units of half an input pixel over `outputs`: exact.
+      const std::int64_t center = (2 * std::int64_t{o} + 1) * inputs,
+                         support = 2 * std::int64_t{std::max(inputs, outputs)};
+      const auto weight = [&](std::int64_t i) {
+        return static_cast<double>(std::max<std::int64_t>(support - std::abs((2 * i + 1) * outputs - center), 0));
+      };
+      double total = 0;
+      for (int i = 0; i < inputs; ++i) total += weight(i);
+      const int first = taps.first[static_cast<std::size_t>(o)];
+      REQUIRE(first >= 0);
+      REQUIRE(first + taps.count <= inputs);
+      for (int i = 0; i < inputs; ++i) {
+        const bool is_tap = i >= first && i < first + taps.count;
+        const std::int32_t found = is_tap ? taps.weights[static_cast<std::size_t>(o * taps.count + i - first)] : 0;
+        worst = std::max(worst, std::abs(found - one * weight(i) / total));
+      }
+    }
+    CHECK(worst <= 0.5 + 1e-6);
+    return taps.count;
+  };
+  // Output 34's centre is a pixel's, and both neighbours lie at the triangle's feet.
+  CHECK(check(273, 299) == 2);
+  CHECK(check(299, 273) == 3);
+  for (int inputs = 1; inputs < 40; ++inputs) {
+    for (int outputs = 1; outputs < 40; ++outputs) {
+      const int count = check(inputs, outputs);
+      if (outputs >= inputs) CHECK(count <= 2);
+    }
+  }
+}
+
 TEST_CASE("an image of the size is copied, one colour stays one colour") {
   const Image image = facet::noise(9, 9);
   CHECK(resized(image, 9) == image.pixels);
