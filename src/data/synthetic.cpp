@@ -1,12 +1,13 @@
 #include <fmt/format.h>
-#include <tbb/blocked_range.h>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
+#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
 #include <turbojpeg.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <mutex>
@@ -54,10 +55,13 @@ std::string file_name(const Set& set, std::int64_t index) {
 }
 
 void write_file(const fs::path& file, const unsigned char* bytes, unsigned long count) {
-  std::ofstream stream(file, std::ios::binary | std::ios::trunc);
-  stream.write(reinterpret_cast<const char*>(bytes), static_cast<std::streamsize>(count));
-  stream.close();
-  if (!stream) throw Error(fmt::format("cannot write {}: {}", file.string(), std::generic_category().message(errno)));
+  const auto fail = [&] {
+    throw Error(fmt::format("cannot write {}: {}", file.string(), std::generic_category().message(errno)));
+  };
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "wbe"), std::fclose);
+  if (!stream) fail();
+  if (std::fwrite(bytes, 1, count, stream.get()) != count) fail();
+  if (std::fclose(stream.release()) != 0) fail();
 }
 
 void write_jpeg(const fs::path& file, int size, const std::vector<std::uint8_t>& pixels) {
