@@ -17,7 +17,7 @@ run() {
 say "Installing and building"
 install_packages "${facet_packages[@]}"
 configure_options
-cmake --preset release "${configure[@]}" >/dev/null
+cmake --preset release -DBUILD_TESTING=OFF "${configure[@]}" >/dev/null
 cmake --build --preset release --target facet_app
 export PATH="$PWD/build/release/apps/facet:$PATH"
 rm -rf "$demo"
