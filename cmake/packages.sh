@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034 # the lists are used by those
 
 facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libturbojpeg0-dev libboost-program-options-dev
-  nlohmann-json3-dev libfmt-dev libhwy-dev libbenchmark-dev)
+  nlohmann-json3-dev libfmt-dev libhwy-dev)
 facet_test_packages=(doctest-dev python3)
 facet_peer_packages=(python3-torch python3-torchvision) # PyTorch, which the ops and the whole model are held against
 
@@ -22,11 +22,25 @@ install_packages() {
       echo "facet: missing, and neither root nor sudo to install them: ${missing[*]}"
       return
     fi
+    if ! sudo -v; then
+      echo "facet: missing, and sudo isn't allowed to install them: ${missing[*]}"
+      return
+    fi
     sudo=(sudo)
   fi
   echo "facet: installing ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  "${sudo[@]}" apt-get update -qq || echo "facet: apt-get update failed; trying with the lists that are there"
+  install_with_apt "${missing[@]}" && return
+  local failed=() # one that can't be had keeps apt from installing any: each on its own then
+  for package in "${missing[@]}"; do
+    install_with_apt "$package" 2>/dev/null || failed+=("$package")
+  done
+  [ ${#failed[@]} -eq 0 ] || echo "facet: could not be installed: ${failed[*]}"
+}
+
+# install_with_apt PACKAGE...: as root, or by the words in install_packages' `sudo`.
+install_with_apt() {
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # configure_options: sets `configure` to the options of cmake that depend on the machine and the environment.
