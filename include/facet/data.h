@@ -110,17 +110,19 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
 
  private:
-  struct State;
+  struct FACET_NO_EXPORT State;
   std::unique_ptr<State> state_;
 };
 
 /// Reads a JPEG file (baseline or progressive; grey, RGB, CMYK or YCCK; EXIF orientation honoured) as RGB.
 /// @param size the photograph is only needed at about size x size: one that is much larger is decoded at 1/2, 1/4 or 1/8
 ///   (scaled DCT), never below `size`; 0: in full.
-/// @throws Error naming the file when it is missing, empty, truncated or not a JPEG.
+/// @throws Error naming the file when it is missing, no regular file, empty, truncated or not a JPEG, over 1 GiB long or
+///   so large that decoding it would take over 2 GiB of memory.
 FACET_EXPORT Image read_jpeg(const std::filesystem::path& file, int size = 0);
 
 /// Resizes to {height, width, 3} = {size, size, 3} with PIL's antialiased bilinear filter.
+/// @throws Error when the image's or `pixels`' bytes aren't those of its size, or a size is below 1.
 FACET_EXPORT void resize(const Image& image, int size, std::span<std::uint8_t> pixels);
 
 /// Images and labels of one step. Buffers are reused from batch to batch.
@@ -146,6 +148,7 @@ struct LoaderOptions {
 /// the members; the data set must outlive the loader.
 class FACET_EXPORT Loader {
  public:
+  /// @throws Error naming the first option whose value can't be meant.
   Loader(const Dataset& dataset, const LoaderOptions& options);
   ~Loader();
   Loader(const Loader&) = delete;
@@ -156,16 +159,17 @@ class FACET_EXPORT Loader {
   /// @throws Error when the epoch has no such batch.
   void start_epoch(std::int64_t epoch, std::int64_t first = 0);
   /// The next batch of the epoch, valid until the next call; null at its end.
-  /// @throws Error of the first image, in the order of the epoch, that can't be read, at its batch; again on each further
-  ///   call, until an epoch is started.
+  /// @throws Error of the first image, in the order of the epoch, that can't be read or whose labels aren't those of the
+  ///   heads, at its batch; again on each further call, until an epoch is started. Error when none was started.
   const Batch* next();
 
  private:
-  struct State;
+  struct FACET_NO_EXPORT State;
   std::unique_ptr<State> state_;
 };
 
 /// The order of an epoch: a permutation of [0, count) that is a function of (seed, epoch) alone.
+/// @throws Error when count is negative, or more than 32 bits can number.
 FACET_EXPORT std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch);
 
 struct SyntheticOptions {
