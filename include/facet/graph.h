@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,8 +13,10 @@ namespace facet {
 
 class Graph;
 class Op;
+struct GraphState;
 
-/// An activation of a graph: a light handle, valid as long as its graph. Values are made by the op functions of ops.h.
+/// An activation of a graph: a light handle, valid as long as its graph, which may be moved. Values are made by the op
+/// functions of ops.h; a default one belongs to no graph, and what asks it for one throws Error.
 class FACET_EXPORT Value {
  public:
   Value() = default;
@@ -22,14 +25,15 @@ class FACET_EXPORT Value {
   const Shape& shape() const;
   /// The first extent: channels of an image, features of a vector.
   std::int64_t channels() const;
-  Graph& graph() const { return *graph_; }
+  Graph& graph() const;
   int id() const { return id_; }
 
  private:
   friend class Graph;
-  Value(Graph* graph, int id) : graph_(graph), id_(id) {}
+  Value(GraphState* graph, int id) : graph_(graph), id_(id) {}
+  const GraphState& state() const;
 
-  Graph* graph_ = nullptr;
+  GraphState* graph_ = nullptr;
   int id_ = -1;
 };
 
@@ -84,10 +88,12 @@ class FACET_EXPORT Graph {
   /// @param shape {channels, height, width}; channels is 3 (RGB).
   Value input(const Shape& shape);
 
-  /// Adds a node. For the op functions of ops.h; a model calls those.
-  /// @throws Error naming the op when the op's shape rule refuses the inputs' shapes.
+  /// Adds a node and the parameters that it owns, their names ("conv.weight") prefixed by the open scopes. For the op
+  /// functions of ops.h; a model calls those. A name that the scope has already gets a number (relu, relu_1).
+  /// @throws Error naming the op when its shape rule refuses the inputs' shapes, when an input is of another graph or
+  /// when a parameter's name exists already; the graph is then as it was.
   Value apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
-              std::vector<int> parameters = {});
+              std::vector<Parameter> parameters = {});
 
   /// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.
   /// @throws Error when the name exists already.
@@ -95,11 +101,14 @@ class FACET_EXPORT Graph {
                     DataType type = DataType::f32);
 
   /// Declares `loss` (a scalar value computed from `logits`) as the loss of a head. The training loss is their sum.
+  /// @throws Error naming the head when there is one of its name, when the loss is no scalar or the logits no vector, or
+  /// when either is of another graph.
   void add_head(std::string_view name, Value logits, Value loss);
 
   const std::vector<Node>& nodes() const;
   const std::vector<Parameter>& parameters() const;
   const std::vector<HeadOutput>& heads() const;
+  bool has_head(std::string_view name) const;
   /// The input's shape: {channels, height, width}.
   const Shape& input_shape() const;
   /// Elements of all trainable parameters.
@@ -107,12 +116,13 @@ class FACET_EXPORT Graph {
 
  private:
   friend class Scope;
-  friend class Value;
-  struct State;
-  std::unique_ptr<State> state_;
+  void require_own(std::string_view what, Value value) const;
+
+  std::unique_ptr<GraphState> state_;
 };
 
-/// While it lives, names of its graph's nodes and parameters are prefixed by `name` and a dot.
+/// While it lives, names of its graph's nodes and parameters are prefixed by `name` and a dot. The graph may be moved
+/// meanwhile (returned from the function that opened the scope), not destroyed.
 class FACET_EXPORT Scope {
  public:
   Scope(Graph& graph, std::string_view name);
@@ -122,7 +132,7 @@ class FACET_EXPORT Scope {
   Scope& operator=(const Scope&) = delete;
 
  private:
-  Graph& graph_;
+  GraphState& graph_;
   std::size_t length_;
 };
 

@@ -2,15 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "facet/error.h"
 #include "graph/op.h"
 
 namespace facet {
 
-struct Graph::State {
+/// What values and scopes point at: it stays where it is when its graph is moved.
+struct GraphState {
+  Graph* owner;
   std::vector<Node> nodes;
   std::vector<Parameter> parameters;
   std::vector<HeadOutput> heads;
@@ -18,15 +22,52 @@ struct Graph::State {
   std::map<std::string, int> node_names;  // how often each was used
   std::string scope;                      // "block1.residual.0."
   int input = -1;
+
+  std::string unused_node_name(const std::string& name) {
+    int uses = node_names[name]++;
+    if (uses == 0) return name;
+    std::string numbered;
+    do {
+      numbered = fmt::format("{}_{}", name, uses++);
+    } while (node_names.count(numbered) > 0);
+    node_names[name] = uses;
+    node_names[numbered] = 1;
+    return numbered;
+  }
+
+  void require_unused_parameter_name(const std::string& name) const {
+    if (parameter_names.count(scope + name) == 0) return;
+    throw Error(fmt::format("parameter '{}' exists already: give the op another name, or open a scope", scope + name));
+  }
+
+  int add_parameter(Parameter parameter) {
+    require_unused_parameter_name(parameter.name);
+    parameter.name = scope + parameter.name;
+    parameter_names.insert(parameter.name);
+    parameters.push_back(std::move(parameter));
+    return static_cast<int>(parameters.size()) - 1;
+  }
 };
 
-const Shape& Value::shape() const { return graph_->state_->nodes[id_].shape; }
+const GraphState& Value::state() const {
+  if (graph_ == nullptr)
+    throw Error("a value found that belongs to no graph; one made by Graph::input or an op needed");
+  return *graph_;
+}
+const Shape& Value::shape() const { return state().nodes[id_].shape; }
 std::int64_t Value::channels() const { return shape().empty() ? 1 : shape().front(); }
+Graph& Value::graph() const { return *state().owner; }
 
-Graph::Graph() : state_(std::make_unique<State>()) {}
+Graph::Graph() : state_(std::make_unique<GraphState>()) { state_->owner = this; }
 Graph::~Graph() = default;
-Graph::Graph(Graph&&) noexcept = default;
-Graph& Graph::operator=(Graph&&) noexcept = default;
+Graph::Graph(Graph&& other) noexcept : state_(std::move(other.state_)) {
+  if (state_) state_->owner = this;
+}
+Graph& Graph::operator=(Graph&& other) noexcept {
+  state_ = std::move(other.state_);
+  if (state_) state_->owner = this;
+  return *this;
+}
 
 Value Graph::input(const Shape& shape) {
   if (state_->input >= 0) throw Error("a graph has one input, and this one has it already");
@@ -34,20 +75,22 @@ Value Graph::input(const Shape& shape) {
     throw Error(fmt::format("input: shape {} found; allowed: 3 channels, then height and width", to_string(shape)));
   }
   state_->input = static_cast<int>(state_->nodes.size());
-  state_->nodes.push_back({.op = nullptr, .name = "input", .inputs = {}, .parameters = {}, .shape = shape});
-  return {this, state_->input};
+  state_->nodes.push_back(
+      {.op = nullptr, .name = state_->unused_node_name("input"), .inputs = {}, .parameters = {}, .shape = shape});
+  return {state_.get(), state_->input};
+}
+
+void Graph::require_own(std::string_view what, Value value) const {
+  if (value.graph_ != state_.get()) throw Error(fmt::format("{} belongs to another graph, or to none", what));
 }
 
 Value Graph::apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
-                   std::vector<int> parameters) {
-  Node node{.op = std::move(op),
-            .name = state_->scope + std::string(name),
-            .inputs = {},
-            .parameters = std::move(parameters),
-            .shape = {}};
+                   std::vector<Parameter> parameters) {
+  Node node{
+      .op = std::move(op), .name = state_->scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
   std::vector<Shape> shapes;
   for (const Value& input : inputs) {
-    if (&input.graph() != this) throw Error(fmt::format("{}: an input belongs to another graph", node.name));
+    require_own(fmt::format("{}: an input", node.name), input);
     node.inputs.push_back(input.id());
     shapes.push_back(input.shape());
   }
@@ -56,23 +99,24 @@ Value Graph::apply(std::shared_ptr<const Op> op, std::string_view name, const st
   } catch (const Error& error) {
     throw Error(fmt::format("{} ({}): {}", node.name, node.op->kind(), error.what()));
   }
-  if (const int uses = state_->node_names[node.name]++; uses > 0) node.name += fmt::format("_{}", uses);
+  for (const Parameter& parameter : parameters) state_->require_unused_parameter_name(parameter.name);
+  for (Parameter& parameter : parameters) node.parameters.push_back(state_->add_parameter(std::move(parameter)));
+  node.name = state_->unused_node_name(node.name);
   state_->nodes.push_back(std::move(node));
-  return {this, static_cast<int>(state_->nodes.size()) - 1};
+  return {state_.get(), static_cast<int>(state_->nodes.size()) - 1};
 }
 
 int Graph::add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable, DataType type) {
-  std::string full = state_->scope + std::string(name);
-  if (!state_->parameter_names.insert(full).second) {
-    throw Error(fmt::format("parameter '{}' exists already: give the op another name, or open a scope", full));
-  }
-  state_->parameters.push_back({std::move(full), std::move(shape), initializer, trainable, type});
-  return static_cast<int>(state_->parameters.size()) - 1;
+  return state_->add_parameter({std::string(name), std::move(shape), initializer, trainable, type});
 }
 
 void Graph::add_head(std::string_view name, Value logits, Value loss) {
-  for (const HeadOutput& head : state_->heads) {
-    if (head.name == name) throw Error(fmt::format("head '{}' exists already", name));
+  if (has_head(name)) throw Error(fmt::format("head '{}' exists already", name));
+  require_own(fmt::format("head '{}': its value of logits", name), logits);
+  require_own(fmt::format("head '{}': its loss", name), loss);
+  if (logits.shape().size() != 1 || !loss.shape().empty()) {
+    throw Error(fmt::format("head '{}': logits {} and a loss {} found; a vector and a scalar needed", name,
+                            to_string(logits.shape()), to_string(loss.shape())));
   }
   state_->heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels())});
 }
@@ -80,6 +124,10 @@ void Graph::add_head(std::string_view name, Value logits, Value loss) {
 const std::vector<Node>& Graph::nodes() const { return state_->nodes; }
 const std::vector<Parameter>& Graph::parameters() const { return state_->parameters; }
 const std::vector<HeadOutput>& Graph::heads() const { return state_->heads; }
+
+bool Graph::has_head(std::string_view name) const {
+  return std::any_of(state_->heads.begin(), state_->heads.end(), [&](const HeadOutput& h) { return h.name == name; });
+}
 
 const Shape& Graph::input_shape() const {
   if (state_->input < 0) throw Error("the graph has no input");
@@ -94,10 +142,10 @@ std::int64_t Graph::trainable_count() const {
   return count;
 }
 
-Scope::Scope(Graph& graph, std::string_view name) : graph_(graph), length_(graph.state_->scope.size()) {
-  graph_.state_->scope += std::string(name) + ".";
+Scope::Scope(Graph& graph, std::string_view name) : graph_(*graph.state_), length_(graph_.scope.size()) {
+  graph_.scope += std::string(name) + ".";
 }
 Scope::Scope(Graph& graph, int index) : Scope(graph, std::to_string(index)) {}
-Scope::~Scope() { graph_.state_->scope.resize(length_); }
+Scope::~Scope() { graph_.scope.resize(length_); }
 
 }  // namespace facet

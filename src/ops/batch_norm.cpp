@@ -114,17 +114,16 @@ class BatchNorm final : public lowering::LowerableOp {
 }  // namespace
 
 Value batch_norm(Value x, const BatchNormOptions& options) {
-  Graph& graph = x.graph();
   const Shape channel{x.channels()};
   const std::string& name = options.name;
-  std::vector<int> parameters{
-      graph.add_parameter(name + ".weight", channel, Initializer::ones()),
-      graph.add_parameter(name + ".bias", channel, Initializer::zeros()),
-      graph.add_parameter(name + ".running_mean", channel, Initializer::zeros(), false),
-      graph.add_parameter(name + ".running_var", channel, Initializer::ones(), false),
-      graph.add_parameter(name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64)};
-  return graph.apply(std::make_shared<const BatchNorm>(options.eps, options.momentum, false), name, {x},
-                     std::move(parameters));
+  std::vector<Parameter> parameters{
+      {name + ".weight", channel, Initializer::ones()},
+      {name + ".bias", channel, Initializer::zeros()},
+      {name + ".running_mean", channel, Initializer::zeros(), false},
+      {name + ".running_var", channel, Initializer::ones(), false},
+      {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
+  return x.graph().apply(std::make_shared<const BatchNorm>(options.eps, options.momentum, false), name, {x},
+                         std::move(parameters));
 }
 
 std::shared_ptr<const Op> with_relu_after_batch_norm(const Op& op) {

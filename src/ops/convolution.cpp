@@ -93,9 +93,14 @@ class Convolution final : public lowering::LowerableOp {
       }
       l.emit("backward_weights", StepKind::convolution_backward_weights, descriptor, BackwardWeights(descriptor),
              std::move(arguments));
-      l.set_parameter_gradient(0, diff_weights);
-      if (o_.bias) l.set_parameter_gradient(1, diff_bias);
+      if (l.wants_parameter_gradient(0)) l.set_parameter_gradient(0, diff_weights);
+      if (o_.bias && l.wants_parameter_gradient(1)) l.set_parameter_gradient(1, diff_bias);
     }
+  }
+
+  /// One primitive computes both.
+  bool wants_parameter_gradients(const Lowering& l) const {
+    return l.wants_parameter_gradient(0) || (o_.bias && l.wants_parameter_gradient(1));
   }
 
   Dims weight_dims(const Lowering& l) const {
@@ -128,7 +133,7 @@ class Convolution final : public lowering::LowerableOp {
                                                                   wanted_weights, c.forward.dst_desc(), strides, padding,
                                                                   padding);
       }
-      if (l.wants_parameter_gradient(0)) {
+      if (wants_parameter_gradients(l)) {
         const Layout gradient = onednn::any(weights, Type::f32);
         c.backward_weights =
             o_.bias ? onednn::describe_backward<BackwardWeights>(attr, c.forward, algorithm, c.forward.src_desc(),
@@ -243,15 +248,13 @@ class Convolution final : public lowering::LowerableOp {
 
 Value convolution(Value x, const ConvolutionOptions& options) {
   ConvolutionOptions o = options;
-  if (o.padding < 0) o.padding = o.kernel / 2;
-  Graph& graph = x.graph();
-  const auto op = std::make_shared<const Convolution>(o);
+  if (o.padding == -1) o.padding = o.kernel / 2;
   const std::int64_t inputs = o.groups > 0 ? x.channels() / o.groups : x.channels();
   const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs * o.kernel * o.kernel)));
-  std::vector<int> parameters{graph.add_parameter(
-      o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, Initializer::uniform(bound))};
-  if (o.bias) parameters.push_back(graph.add_parameter(o.name + ".bias", {o.channels}, Initializer::uniform(bound)));
-  return graph.apply(op, o.name, {x}, std::move(parameters));
+  std::vector<Parameter> parameters{
+      {o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, Initializer::uniform(bound)}};
+  if (o.bias) parameters.push_back({o.name + ".bias", {o.channels}, Initializer::uniform(bound)});
+  return x.graph().apply(std::make_shared<const Convolution>(o), o.name, {x}, std::move(parameters));
 }
 
 }  // namespace facet

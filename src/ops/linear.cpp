@@ -76,7 +76,9 @@ class Linear final : public lowering::LowerableOp {
               {DNNL_ARG_DIFF_SRC, diff_src}});
       l.add_input_gradient(0, diff_src);
     }
-    if (!l.wants_parameter_gradient(0)) return;
+    const bool wants_weights = l.wants_parameter_gradient(0);
+    const bool wants_bias = o_.bias && l.wants_parameter_gradient(1);
+    if (!wants_weights && !wants_bias) return;
     const Layout gradient = onednn::any(onednn::dims_of(weights), Type::f32);
     const Layout bias = onednn::plain({o_.features}, Type::f32);
     const auto descriptor =
@@ -91,8 +93,8 @@ class Linear final : public lowering::LowerableOp {
       arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
     }
     l.emit("backward_weights", StepKind::linear, descriptor, BackwardWeights(descriptor), std::move(arguments));
-    l.set_parameter_gradient(0, diff_weights);
-    if (o_.bias) l.set_parameter_gradient(1, diff_bias);
+    if (wants_weights) l.set_parameter_gradient(0, diff_weights);
+    if (wants_bias) l.set_parameter_gradient(1, diff_bias);
   }
 
   LinearOptions o_;
@@ -101,16 +103,12 @@ class Linear final : public lowering::LowerableOp {
 }  // namespace
 
 Value linear(Value x, const LinearOptions& options) {
-  Graph& graph = x.graph();
   const std::int64_t inputs = x.channels();
   const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs)));
   const std::string& name = options.name;
-  std::vector<int> parameters{
-      graph.add_parameter(name + ".weight", {options.features, inputs}, Initializer::uniform(bound))};
-  if (options.bias) {
-    parameters.push_back(graph.add_parameter(name + ".bias", {options.features}, Initializer::uniform(bound)));
-  }
-  return graph.apply(std::make_shared<const Linear>(options), name, {x}, std::move(parameters));
+  std::vector<Parameter> parameters{{name + ".weight", {options.features, inputs}, Initializer::uniform(bound)}};
+  if (options.bias) parameters.push_back({name + ".bias", {options.features}, Initializer::uniform(bound)});
+  return x.graph().apply(std::make_shared<const Linear>(options), name, {x}, std::move(parameters));
 }
 
 }  // namespace facet

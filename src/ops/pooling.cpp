@@ -86,7 +86,7 @@ class Pool final : public lowering::LowerableOp {
 };
 
 PoolWindow window_of(const PoolOptions& o) {
-  return {o.kernel, o.kernel, o.stride > 0 ? o.stride : o.kernel, o.padding};
+  return {o.kernel, o.kernel, o.stride == 0 ? o.kernel : o.stride, o.padding};
 }
 
 Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, const PoolWindow& window) {

@@ -72,6 +72,7 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
 
 void softmax_cross_entropy(Value logits, std::string_view head) {
   Graph& graph = logits.graph();
+  if (graph.has_head(head)) throw Error(fmt::format("softmax_cross_entropy: head '{}' exists already", head));
   const Value loss = graph.apply(std::make_shared<const SoftmaxCrossEntropy>(head), fmt::format("loss_{}", head), {logits});
   graph.add_head(head, logits, loss);
 }

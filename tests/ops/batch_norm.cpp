@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "facet/error.h"
 #include "ops/finite_differences.h"
 
 namespace facet::testing {
@@ -84,6 +85,14 @@ TEST_CASE("batch_norm: inference uses and keeps the running statistics") {
   session.run(problem);
   CHECK(max_difference(before, session.logits()) == 0);
   CHECK(snapshot(parameters) == kept);
+}
+
+TEST_CASE("batch_norm: what was refused leaves nothing, and the corrected call works") {
+  Graph graph;
+  const Value x = graph.input({3, 4, 4});
+  CHECK_THROWS_WITH_AS(batch_norm(flatten(x)), doctest::Contains("bn"), Error);
+  CHECK(graph.parameters().empty());
+  CHECK(batch_norm(x).shape() == Shape{3, 4, 4});
 }
 
 }  // namespace facet::testing

@@ -2,6 +2,7 @@
 
 #include "facet/error.h"
 #include "ops/finite_differences.h"
+#include "ops/frozen.h"
 
 namespace facet::testing {
 namespace {
@@ -61,6 +62,27 @@ TEST_CASE("convolution: what doesn't fit is refused by name") {
   CHECK(refusal({3, 2, 8}, {.channels = 8, .kernel = 3, .padding = 0}) != "");
   CHECK(refusal({3, 8, 8}, {.channels = 8, .stride = 0}) != "");
   CHECK(refusal({3, 8, 8}, {.channels = 8, .groups = 0}) != "");
+  CHECK(refusal({3, 8, 8}, {.channels = 8, .padding = -5}).find("-5") != std::string::npos);
+}
+
+TEST_CASE("convolution: what was refused leaves nothing, and the corrected call works") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  CHECK_THROWS_AS(convolution(x, {.channels = 8, .kernel = 0, .bias = true}), Error);
+  CHECK(graph.nodes().size() == 1);
+  CHECK(graph.parameters().empty());
+  convolution(x, {.channels = 8, .bias = true});
+  CHECK(graph.nodes().back().name == "conv");
+  CHECK_THROWS_WITH_AS(convolution(x, {.channels = 8}), doctest::Contains("conv.weight"), Error);
+  CHECK(graph.nodes().size() == 2);
+  CHECK(graph.parameters().size() == 2);
+}
+
+TEST_CASE("convolution: weight and bias are trained each by itself") {
+  const Problem problem =
+      make_problem([](Value x) { return convolution(front(x, 8), {.channels = 8, .bias = true, .name = "layer"}); });
+  check_frozen(problem, "layer.weight", "layer.bias");
+  check_frozen(problem, "layer.bias", "layer.weight");
 }
 
 }  // namespace facet::testing

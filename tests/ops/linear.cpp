@@ -2,6 +2,7 @@
 
 #include "facet/error.h"
 #include "ops/finite_differences.h"
+#include "ops/frozen.h"
 
 namespace facet::testing {
 
@@ -44,7 +45,26 @@ TEST_CASE("linear: shapes and names") {
   CHECK(graph.parameters().at(0).name == "linear.weight");
   CHECK(graph.parameters().at(0).shape == Shape{7, 48});
   CHECK(graph.parameters().at(1).name == "linear.bias");
-  CHECK_THROWS_AS(linear(x, {.features = 0, .name = "none"}), Error);
+}
+
+TEST_CASE("linear: what was refused leaves nothing, and the corrected call works") {
+  Graph graph;
+  const Value x = graph.input({3, 4, 4});
+  CHECK_THROWS_WITH_AS(linear(x, {.features = 7}), doctest::Contains("linear"), Error);
+  const Value vector = flatten(x);
+  CHECK_THROWS_WITH_AS(linear(vector, {.features = 0}), doctest::Contains("linear"), Error);
+  CHECK(graph.nodes().size() == 2);
+  CHECK(graph.parameters().empty());
+  linear(vector, {.features = 7});
+  CHECK_THROWS_WITH_AS(linear(vector, {.features = 7}), doctest::Contains("linear.weight"), Error);
+  CHECK(graph.nodes().size() == 3);
+}
+
+TEST_CASE("linear: weight and bias are trained each by itself") {
+  const Problem problem =
+      make_problem([](Value x) { return linear(flatten(front(x, 4)), {.features = 8, .name = "layer"}); });
+  check_frozen(problem, "layer.weight", "layer.bias");
+  check_frozen(problem, "layer.bias", "layer.weight");
 }
 
 }  // namespace facet::testing

@@ -36,6 +36,8 @@ TEST_CASE("max_pool: shapes are rounded down") {
   CHECK(max_pool(x, {.kernel = 2}).shape() == Shape{3, 56, 3});
   CHECK(max_pool(x, {.kernel = 3, .stride = 2, .padding = 1}).shape() == Shape{3, 56, 4});
   CHECK_THROWS_AS(max_pool(x, {.kernel = 8}), Error);
+  CHECK_THROWS_WITH_AS(max_pool(x, {.kernel = 2, .stride = -2}), doctest::Contains("-2"), Error);
+  CHECK_THROWS_WITH_AS(max_pool(x, {.kernel = 2, .padding = -1}), doctest::Contains("-1"), Error);
   CHECK_THROWS_AS(max_pool(flatten(x), {.kernel = 2}), Error);
 }
 

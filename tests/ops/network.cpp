@@ -56,6 +56,30 @@ Problem make_problem(const Body& body, const ProblemOptions& options) {
   return problem;
 }
 
+Problem with_frozen(const Problem& problem, const std::string& parameter) {
+  Problem frozen{{}, problem.batch, problem.pixels, problem.labels};
+  std::vector<Value> values;
+  for (const Node& node : problem.graph.nodes()) {
+    if (node.op == nullptr) {
+      values.push_back(frozen.graph.input(node.shape));
+      continue;
+    }
+    std::vector<Value> inputs;
+    for (const int input : node.inputs) inputs.push_back(values[static_cast<std::size_t>(input)]);
+    std::vector<Parameter> own;
+    for (const int index : node.parameters) {
+      own.push_back(problem.graph.parameters()[static_cast<std::size_t>(index)]);
+      own.back().trainable = own.back().trainable && own.back().name != parameter;
+    }
+    values.push_back(frozen.graph.apply(node.op, node.name, inputs, std::move(own)));
+  }
+  for (const HeadOutput& head : problem.graph.heads()) {
+    frozen.graph.add_head(head.name, values[static_cast<std::size_t>(head.logits)],
+                          values[static_cast<std::size_t>(head.loss)]);
+  }
+  return frozen;
+}
+
 Parameters random_parameters(const Graph& graph, std::uint64_t seed) {
   Parameters parameters(graph, seed);
   for (std::size_t i = 0; i < parameters.list().size(); ++i) {

@@ -123,7 +123,12 @@ TEST_CASE("softmax_cross_entropy: logits must be a vector, heads have one name e
   softmax_cross_entropy(flatten(x), "head");
   CHECK(graph.heads().size() == 1);
   CHECK(graph.heads()[0].classes == 48);
-  CHECK_THROWS_AS(softmax_cross_entropy(flatten(x), "head"), Error);
+  const Value again = flatten(x);
+  const std::size_t nodes = graph.nodes().size();
+  CHECK_THROWS_WITH_AS(softmax_cross_entropy(again, "head"), doctest::Contains("head"), Error);
+  CHECK(graph.nodes().size() == nodes);
+  softmax_cross_entropy(again, "other");
+  CHECK(graph.heads().size() == 2);
 }
 
 }  // namespace facet::testing

@@ -1,0 +1,112 @@
+#include <doctest/doctest.h>
+
+#include "facet/error.h"
+#include "graph/some_op.h"
+
+namespace facet::testing {
+namespace {
+
+/// Refuses whatever it is given.
+class NoOp final : public Op {
+ public:
+  std::string_view kind() const override { return "none"; }
+  Shape infer_shape(const std::vector<Shape>&) const override { throw Error("nothing fits"); }
+};
+
+std::vector<Parameter> weight(std::string name) { return {{std::move(name), {2}, Initializer::ones()}}; }
+
+}  // namespace
+
+TEST_CASE("graph: one input, of three channels") {
+  for (const Shape& shape : {Shape{1, 8, 8}, Shape{4, 8, 8}, Shape{3, 8}, Shape{3, 0, 8}, Shape{3, 8, -1}, Shape{}}) {
+    Graph graph;
+    CHECK_THROWS_WITH_AS(graph.input(shape), doctest::Contains("input"), Error);
+    CHECK_THROWS_AS(graph.input_shape(), Error);
+    graph.input({3, 8, 9});
+    CHECK(graph.input_shape() == Shape{3, 8, 9});
+  }
+  Graph graph;
+  CHECK(graph.input({3, 8, 8}).channels() == 3);
+  CHECK_THROWS_WITH_AS(graph.input({3, 8, 8}), doctest::Contains("one input"), Error);
+  CHECK(graph.nodes().size() == 1);
+}
+
+TEST_CASE("graph: values of other graphs, and of none, are refused") {
+  Graph graph, other;
+  const Value x = graph.input({3, 8, 8}), foreign = other.input({3, 8, 8});
+  const auto op = std::make_shared<const SomeOp>(Shape{2});
+  CHECK_THROWS_WITH_AS(graph.apply(op, "sum", {x, foreign}), doctest::Contains("sum"), Error);
+  CHECK_THROWS_AS(graph.apply(op, "sum", {Value()}), Error);
+  CHECK_THROWS_AS(Value().graph(), Error);
+  CHECK_THROWS_AS(Value().shape(), Error);
+  CHECK(graph.nodes().size() == 1);
+}
+
+TEST_CASE("graph: nodes of one name get numbers, each its own") {
+  Graph graph;
+  Value x = graph.input({3, 8, 8});
+  for (const char* name : {"relu", "relu", "pool_1", "pool", "pool", "pool", "input"}) x = apply_some(x, name);
+  std::vector<std::string> names;
+  for (const Node& node : graph.nodes()) names.push_back(node.name);
+  CHECK(names == std::vector<std::string>{"input", "relu", "relu_1", "pool_1", "pool", "pool_2", "pool_3", "input_1"});
+}
+
+TEST_CASE("graph: scopes nest, and end where they end") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  {
+    const Scope block(graph, "block1");
+    {
+      const Scope residual(graph, "residual"), first(graph, 0);
+      graph.apply(std::make_shared<const SomeOp>(Shape{2}), "conv", {x}, weight("conv.weight"));
+    }
+    apply_some(x, "conv");
+  }
+  apply_some(x, "conv");
+  CHECK(graph.nodes()[1].name == "block1.residual.0.conv");
+  CHECK(graph.nodes()[2].name == "block1.conv");
+  CHECK(graph.nodes()[3].name == "conv");
+  CHECK(graph.parameters().at(0).name == "block1.residual.0.conv.weight");
+  CHECK(graph.nodes()[1].parameters == std::vector<int>{0});
+}
+
+TEST_CASE("graph: what was refused leaves nothing behind") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  const auto op = std::make_shared<const SomeOp>(Shape{2});
+  CHECK_THROWS_WITH_AS(graph.apply(std::make_shared<const NoOp>(), "layer", {x}, weight("layer.weight")),
+                       "layer (none): nothing fits", Error);
+  CHECK(graph.parameters().empty());
+  graph.apply(op, "layer", {x}, weight("layer.weight"));
+  std::vector<Parameter> second = weight("layer.bias");
+  second.push_back(weight("layer.weight").front());
+  CHECK_THROWS_WITH_AS(graph.apply(op, "layer", {x}, second), doctest::Contains("layer.weight"), Error);
+  CHECK(graph.parameters().size() == 1);
+  CHECK(graph.nodes().size() == 2);
+  CHECK_THROWS_WITH_AS(graph.add_parameter("layer.weight", {2}, Initializer::ones()), doctest::Contains("layer.weight"),
+                       Error);
+  CHECK(graph.trainable_count() == 2);
+}
+
+TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar loss, all of one graph") {
+  Graph graph, other;
+  const Value image = graph.input({3, 8, 8}), logits = apply_some(image, "logits");
+  const Value loss = apply_some(logits, "loss", {}), foreign = apply_some(other.input({3, 8, 8}), "loss", {});
+  const auto refused = [&](std::string_view name, Value l, Value s) {
+    CHECK_THROWS_WITH_AS(graph.add_head(name, l, s), doctest::Contains(std::string(name).c_str()), Error);
+  };
+  refused("age", logits, logits);
+  refused("age", image, loss);
+  refused("age", logits, foreign);
+  refused("age", foreign, loss);
+  refused("age", logits, Value());
+  CHECK(graph.heads().empty());
+  graph.add_head("age", logits, loss);
+  refused("age", logits, loss);
+  REQUIRE(graph.heads().size() == 1);
+  CHECK(graph.heads()[0].classes == 8);
+  CHECK(graph.has_head("age"));
+  CHECK(!graph.has_head("race"));
+}
+
+}  // namespace facet::testing

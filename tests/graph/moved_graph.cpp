@@ -1,0 +1,51 @@
+#include <doctest/doctest.h>
+
+#include <optional>
+
+#include "facet/error.h"
+#include "graph/some_op.h"
+
+// A graph is moved where it is returned; values and scopes made before must follow it.
+
+namespace facet::testing {
+namespace {
+
+/// Two results to choose from: the one that is returned is moved.
+Graph returned_in_a_scope(bool first) {
+  Graph one, other;
+  const Scope in_one(one, "one"), in_other(other, "other");
+  apply_some(one.input({3, 8, 8}), "layer");
+  apply_some(other.input({3, 8, 8}), "layer");
+  if (first) return one;
+  return other;
+}
+
+}  // namespace
+
+TEST_CASE("a graph that is returned from within a scope: the scope ends in the one that was moved") {
+  for (const bool first : {true, false}) {
+    Graph graph = returned_in_a_scope(first);
+    CHECK(graph.nodes().at(1).name == (first ? "one.layer" : "other.layer"));
+    graph.add_parameter("weight", {1}, Initializer::ones());
+    CHECK(graph.parameters().at(0).name == "weight");
+  }
+}
+
+TEST_CASE("values of a graph that was moved belong to it where it is now") {
+  std::optional<Graph> first(std::in_place);
+  Value x = apply_some(first->input({3, 8, 8}), "before");
+  Graph second = std::move(*first);
+  first.reset();
+  CHECK(&x.graph() == &second);
+  CHECK(x.shape() == Shape{8});
+  x = apply_some(x, "between");
+  Graph third;
+  const Value of_third = third.input({3, 4, 4});
+  CHECK_THROWS_AS(second.apply(std::make_shared<const SomeOp>(Shape{1}), "sum", {x, of_third}), Error);
+  third = std::move(second);
+  CHECK(&x.graph() == &third);
+  CHECK(apply_some(x, "after").id() == 3);
+  CHECK(third.nodes().size() == 4);
+}
+
+}  // namespace facet::testing
