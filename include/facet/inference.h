@@ -56,7 +56,7 @@ class FACET_EXPORT Predictor {
   const std::vector<HeadPrediction>& predict(const Image& image);
 
  private:
-  struct State;
+  struct FACET_NO_EXPORT State;
   std::unique_ptr<State> state_;
 };
 

@@ -32,7 +32,7 @@ class FACET_EXPORT Parameters {
   std::int64_t get_counter(int index) const;
   void set_counter(int index, std::int64_t value);
 
-  struct State;
+  struct FACET_NO_EXPORT State;
   State& state() { return *state_; }
   const State& state() const { return *state_; }
 

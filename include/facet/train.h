@@ -113,7 +113,7 @@ class FACET_EXPORT Trainer {
   bool run(const TrainObserver& observer = {});
 
  private:
-  struct State;
+  struct FACET_NO_EXPORT State;
   std::unique_ptr<State> state_;
 };
 
