@@ -67,7 +67,7 @@ void append_relu(dnnl::post_ops& operations) {
   operations.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
 }
 
-bool has_winograd() { return true; }
+bool has_winograd() { return instructions().starts_with("avx512"); }
 dnnl::algorithm winograd() { return dnnl::algorithm::convolution_winograd; }
 
 dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,

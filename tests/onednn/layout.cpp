@@ -1,0 +1,50 @@
+#include <doctest/doctest.h>
+
+#include "onednn/onednn.h"
+
+namespace facet::onednn {
+
+TEST_CASE("layouts: extents, types, names") {
+  const Dims dims{2, 32, 5, 7};
+  CHECK(dims_of(plain(dims, Type::bf16)) == dims);
+  CHECK(type_of(plain(dims, Type::bf16)) == Type::bf16);
+  CHECK(plain(dims, Type::f32).get_size() == 2 * 32 * 5 * 7 * 4);
+  CHECK(name_of(plain(dims, Type::f32)) == "nchw");
+  CHECK(name_of(channels_last(dims, Type::bf16)) == "nhwc");
+  CHECK(name_of(tagged(dims, Type::f32, Tag::nChw16c)) == "nChw16c");
+  CHECK(name_of(tagged(dims, Type::f32, Tag::nChw8c)) == "nChw8c");
+  CHECK(name_of(plain({2, 3}, Type::f32)) == "other");
+  CHECK(name_of(tagged(dims, Type::f32, Tag::chwn)) == "other");
+}
+
+TEST_CASE("strides_of: of orders without blocks") {
+  const Dims dims{2, 32, 5, 7};
+  CHECK(strides_of(plain(dims, Type::f32)) == Dims{1120, 35, 7, 1});
+  CHECK(strides_of(channels_last(dims, Type::f32)) == Dims{1120, 1, 224, 32});
+  CHECK(strides_of(plain({4, 6}, Type::bf16)) == Dims{6, 1});
+  CHECK(!strides_of(tagged(dims, Type::f32, Tag::nChw16c)));
+  CHECK(!strides_of(tagged(dims, Type::f32, Tag::nChw8c)));
+}
+
+TEST_CASE("with_dims: the same order of other extents, where it has a name") {
+  const Dims from{2, 32, 5, 7}, to{3, 16, 4, 4};
+  for (const Tag tag : {Tag::nchw, Tag::nhwc, Tag::nChw16c, Tag::nChw8c, Tag::nChw4c}) {
+    CHECK(with_dims(tagged(from, Type::bf16, tag), to) == tagged(to, Type::bf16, tag));
+  }
+  CHECK(with_dims(tagged(from, Type::f32, Tag::chwn), to) == plain(to, Type::f32));
+  CHECK(with_dims(channels_last(from, Type::f32), {3, 16}) == plain({3, 16}, Type::f32));
+  CHECK(with_dims(plain({3, 16}, Type::f32), to) == plain(to, Type::f32));
+}
+
+TEST_CASE("slice: a part of the channels, in blocks only whole ones") {
+  const Dims dims{2, 32, 5, 7}, part{2, 16, 5, 7};
+  const auto last = slice(channels_last(dims, Type::f32), part, {0, 16, 0, 0});
+  REQUIRE(last);
+  CHECK(dims_of(*last) == part);
+  CHECK(strides_of(*last) == strides_of(channels_last(dims, Type::f32)));
+  CHECK(slice(tagged(dims, Type::f32, Tag::nChw16c), part, {0, 16, 0, 0}));
+  CHECK(!slice(tagged(dims, Type::f32, Tag::nChw16c), part, {0, 8, 0, 0}));
+  CHECK(slice(plain(dims, Type::f32), {2, 3, 5, 7}, {0, 5, 0, 0}));
+}
+
+}  // namespace facet::onednn
