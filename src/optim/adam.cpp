@@ -13,8 +13,7 @@ class Adam final : public Optimizer {
 
   void update(const UpdateOperands& p, const UpdateFactors& factors) const override {
     kernels::adam(p.weight, p.gradient, p.slots[0], p.slots[1], p.weight_bf16, p.count,
-                  {factors.learning_rate, static_cast<float>(o_.beta1), static_cast<float>(o_.beta2),
-                   static_cast<float>(o_.eps), factors.step});
+                  {factors.learning_rate, o_.beta1, o_.beta2, o_.eps, factors.step});
   }
 
  private:
