@@ -7,8 +7,15 @@
 
 namespace facet::base {
 
+/// The absolute path to which the links of a file's name lead, whether anything is there or not; up to the system's own
+/// links (/dev/stdout leads to a name below /proc).
+std::filesystem::path where_links_lead(std::filesystem::path file);
+
 /// A file that is written whole or not at all: to a temporary beside it, synced, renamed over it, its folder synced. A
 /// kill at any moment leaves the old file or the new one.
+///
+/// A link stays: what it leads to is replaced. What can't be replaced (a pipe, a device, whatever is below /proc or
+/// /dev, /dev/shm aside) is written to as it is, at once.
 class AtomicFile {
  public:
   /// @throws Error naming the file when it can't be made.
@@ -18,6 +25,8 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  /// Whether it is written to as it is.
+  bool at_once() const { return at_once_; }
   /// @throws Error naming the file and the system's reason (a full disk, say).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
@@ -25,8 +34,13 @@ class AtomicFile {
   void commit();
 
  private:
-  std::filesystem::path file_;
-  std::filesystem::path temporary_;
+  void make_temporary();
+  void close();
+
+  std::filesystem::path file_;       ///< as it was asked for
+  std::filesystem::path target_;     ///< where links lead
+  std::filesystem::path temporary_;  ///< empty where there is none, or no more
+  bool at_once_ = false;
   int descriptor_ = -1;
 };
 
