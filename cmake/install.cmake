@@ -13,17 +13,25 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/facetConfigVersion.cmake 
 install(FILES ${PROJECT_BINARY_DIR}/facetConfig.cmake ${PROJECT_BINARY_DIR}/facetConfigVersion.cmake
               ${PROJECT_SOURCE_DIR}/cmake/dependencies.cmake DESTINATION ${package_folder})
 
+# What was linked from folders of its own (oneDNN, oneTBB) is found there after installation too, or beside libfacet.
+set_target_properties(facet PROPERTIES INSTALL_RPATH "$ORIGIN" INSTALL_RPATH_USE_LINK_PATH ON)
+if(TARGET facet_app)
+  file(RELATIVE_PATH library_folder /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+  set_target_properties(facet_app PROPERTIES INSTALL_RPATH "$ORIGIN/${library_folder}" INSTALL_RPATH_USE_LINK_PATH ON)
+endif()
+
 # A shared libfacet knows what it needs; a static one must tell.
 set(pc_requires "")
 set(pc_libraries "")
 if(NOT BUILD_SHARED_LIBS)
   set(pc_requires "tbb fmt libhwy libturbojpeg")
-  set(pc_libraries "-ldnnl -lstdc++ -lm -pthread")
+  set(pc_libraries "-L\"$<TARGET_LINKER_FILE_DIR:DNNL::dnnl>\" -ldnnl -lstdc++ -lm -pthread")
   if(DNNL_CPU_RUNTIME STREQUAL "OMP")
     string(PREPEND pc_libraries "${OpenMP_CXX_FLAGS} ")
   endif()
 endif()
 # The prefix is found from the file's own place, so that an installed tree may be moved.
 file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
-configure_file(${PROJECT_SOURCE_DIR}/cmake/facet.pc.in ${PROJECT_BINARY_DIR}/facet.pc @ONLY)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/facet.pc.in ${PROJECT_BINARY_DIR}/facet.pc.in @ONLY)
+file(GENERATE OUTPUT ${PROJECT_BINARY_DIR}/facet.pc INPUT ${PROJECT_BINARY_DIR}/facet.pc.in)
 install(FILES ${PROJECT_BINARY_DIR}/facet.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

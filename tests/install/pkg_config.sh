@@ -4,6 +4,6 @@
 #   pkg_config.sh COMPILER PKG-CONFIG LIBRARY-FOLDER MAIN.cpp PROGRAM
 set -euo pipefail
 export PKG_CONFIG_PATH="$3/pkgconfig"
-read -ra flags <<<"$("$2" --cflags --libs facet)"
+eval "flags=($("$2" --cflags --libs facet))" # its output is quoted for a shell
 "$1" -std=c++20 "$4" "${flags[@]}" -Wl,-rpath,"$3" -o "$5"
 "$5"
