@@ -1,22 +1,35 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
+#include <exception>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/atomic_file.h"
 #include "base/machine.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
+#include "facet/data.h"
 #include "facet/error.h"
+#include "facet/graph.h"
 #include "facet/models.h"
+#include "facet/parameters.h"
 #include "facet/precision.h"
 #include "onednn/onednn.h"
+#include "optim/optimizer.h"
 #include "program/program.h"
 
 /// Throughput of a step on synthetic pixels: training (forward, backward, update) or inference.
@@ -61,12 +74,54 @@ Synthetic synthetic(const Options& o, const std::vector<Head>& heads) {
   return data;
 }
 
+/// @throws Error naming the option when its value isn't one of those allowed.
+void require_one_of(const std::string& option, const std::string& value, const std::vector<std::string>& allowed) {
+  if (std::find(allowed.begin(), allowed.end(), value) == allowed.end()) {
+    throw Error(fmt::format("--{} is '{}'; allowed: {}", option, value, fmt::join(allowed, ", ")));
+  }
+}
+
+/// @throws Error naming the option when its value is below `low` or above `high`.
+void require_within(const std::string& option, std::int64_t value, std::int64_t low, std::int64_t high) {
+  if (value < low || value > high) {
+    throw Error(fmt::format("--{} is {}; a whole number from {} to {} is needed", option, value, low, high));
+  }
+}
+
+void require_good(const Options& o) {
+  require_one_of("model", o.model, model_names());
+  require_one_of("precision", o.precision, {"f32", "bf16"});
+  require_one_of("mode", o.mode, {"training", "inference"});
+  require_within("batch", o.batch, 1, 65536);
+  require_within("size", o.size, 1, 16384);
+  require_within("threads", o.threads, 0, 4096);
+  require_within("warmup", o.warmup, 0, 1'000'000);
+  require_within("iterations", o.iterations, 1, 1'000'000);
+}
+
+/// Options spelt in full, and nothing else.
+po::variables_map read_words(int argc, char** argv, const po::options_description& description) {
+  namespace style = po::command_line_style;
+  auto parser = po::command_line_parser(argc, argv).options(description);
+  const po::parsed_options parsed =
+      parser.style(style::allow_long | style::long_allow_adjacent | style::long_allow_next).run();
+  for (const po::option& option : parsed.options) {
+    if (option.string_key.empty()) {
+      throw Error(fmt::format("'{}' is no option; --help lists them", option.original_tokens.front()));
+    }
+  }
+  po::variables_map map;
+  po::store(parsed, map);
+  return map;
+}
+
+/// @throws Error, or an exception of Boost's, for what can't be taken.
 Options parse(int argc, char** argv) {
   Options o;
   bool no_tune = false;
   po::options_description description("bench_training: images/s of a step on synthetic pixels\n\nOptions");
   auto add = description.add_options();
-  add("help,h", "print this and exit");
+  add("help", "print this and exit");
   add("model", po::value(&o.model)->default_value(o.model), "model");
   add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
   add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
@@ -78,8 +133,7 @@ Options parse(int argc, char** argv) {
   add("no-tune", po::bool_switch(&no_tune), "take oneDNN's default primitives instead of timing candidates");
   add("profile", po::bool_switch(&o.profile), "also print time by kind and by step, of one more step");
   add("json", po::value(&o.json), "write the result to this file");
-  po::variables_map map;
-  po::store(po::parse_command_line(argc, argv, description), map);
+  po::variables_map map = read_words(argc, argv, description);
   if (map.count("help") > 0) {
     std::ostringstream text;
     text << description;
@@ -88,10 +142,7 @@ Options parse(int argc, char** argv) {
   }
   po::notify(map);
   o.tune = !no_tune;
-  if (o.mode != "training" && o.mode != "inference") {
-    throw Error(fmt::format("mode '{}' found; allowed: training, inference", o.mode));
-  }
-  if (o.batch < 1 || o.iterations < 1) throw Error("batch and iterations must be at least 1");
+  require_good(o);
   return o;
 }
 
@@ -123,16 +174,16 @@ nlohmann::json spread(std::vector<double> values) {
   return {{"median", values[values.size() / 2]}, {"min", values.front()}, {"max", values.back()}};
 }
 
-void run(const Options& o) {
-  const Precision precision = parse_precision(o.precision) == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
+void run(const Options& o, const Graph& graph) {
+  const Precision precision = o.precision == "bf16" ? Precision::bf16 : Precision::f32;
   require_precision(precision);
   const bool training = o.mode == "training";
   const int threads = o.threads > 0 ? o.threads : base::usable_cores();
   const base::ComputeScope compute(threads);
+  std::optional<base::AtomicFile> json;
+  if (!o.json.empty()) json.emplace(o.json);
 
-  const std::vector<Head> heads = fairface_heads();
-  const Graph graph = build_model(o.model, {.heads = heads, .size = o.size});
-  const Synthetic data = synthetic(o, heads);
+  const Synthetic data = synthetic(o, fairface_heads());
   Parameters parameters(graph, 0);
   const auto optimizer = optim::adam();
   program::Choices choices(o.tune);
@@ -182,10 +233,9 @@ void run(const Options& o) {
              rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
              base::peak_resident_memory() >> 20);
   if (o.profile) print_profile(program, input);
-  if (!o.json.empty()) {
-    base::AtomicFile file(o.json);
-    file.write(result.dump(1) + "\n");
-    file.commit();
+  if (json) {
+    json->write(result.dump(1) + "\n");
+    json->commit();
   }
 }
 
@@ -193,14 +243,16 @@ void run(const Options& o) {
 
 int main(int argc, char** argv) {
   Options options;
+  Graph graph;
   try {
     options = parse(argc, argv);
+    graph = build_model(options.model, {.heads = fairface_heads(), .size = options.size});
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_training: {}\n", error.what());
     return 2;
   }
   try {
-    run(options);
+    run(options, graph);
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_training: {}\n", error.what());
     return 1;
