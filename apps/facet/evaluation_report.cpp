@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "columns.h"
 #include "facet/data.h"
@@ -13,10 +14,37 @@ namespace {
 
 constexpr std::size_t most_classes_shown = 24;
 
+/// Shares of a class; none where there is nothing that it would be a share of.
+struct ClassShares {
+  std::optional<double> precision, recall, f1;
+};
+
+ClassShares shares_of(const HeadResult& result, std::size_t index, const ClassResult& one) {
+  std::int64_t answers = 0;
+  for (const auto& row : result.confusion) answers += row[index];
+  ClassShares shares;
+  if (answers > 0) shares.precision = one.precision;
+  if (one.support > 0) shares.recall = one.recall;
+  if (answers + one.support > 0) shares.f1 = one.f1;
+  return shares;
+}
+
+/// A head's figure, which needs a label.
+std::optional<double> if_labelled(const HeadResult& result, double value) {
+  return result.labelled > 0 ? std::optional(value) : std::nullopt;
+}
+
+std::string percent_or_dash(const std::optional<double>& share) { return share ? percent(*share) : "-"; }
+
+nlohmann::ordered_json number_or_null(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+}
+
 std::string head_table(const std::vector<HeadResult>& results) {
   Table table({{"head"}, {"accuracy", true}, {"loss", true}, {"images", true}, {"classes", true}});
   for (const HeadResult& result : results) {
-    table.add({result.head, percent(result.accuracy), fmt::format("{:.4f}", result.loss), grouped(result.labelled),
+    table.add({result.head, percent_or_dash(if_labelled(result, result.accuracy)),
+               result.labelled > 0 ? fmt::format("{:.4f}", result.loss) : "-", grouped(result.labelled),
                std::to_string(result.classes.size())});
   }
   return table.text();
@@ -26,8 +54,9 @@ std::string class_table(const HeadResult& result) {
   Table table({{result.head}, {"precision", true}, {"recall", true}, {"F1", true}, {"support", true}});
   const std::vector<ClassResult> classes = per_class(result);
   for (std::size_t i = 0; i < classes.size(); ++i) {
-    table.add({result.classes[i], percent(classes[i].precision), percent(classes[i].recall), percent(classes[i].f1),
-               grouped(classes[i].support)});
+    const ClassShares shares = shares_of(result, i, classes[i]);
+    table.add({result.classes[i], percent_or_dash(shares.precision), percent_or_dash(shares.recall),
+               percent_or_dash(shares.f1), grouped(classes[i].support)});
   }
   return table.text();
 }
@@ -67,14 +96,18 @@ std::string evaluation_json(const std::string& model, const std::string& data, s
   json["images"] = images;
   for (const HeadResult& result : results) {
     nlohmann::ordered_json& head = json["heads"][result.head];
-    head["accuracy"] = result.accuracy;
-    head["loss"] = result.loss;
+    head["accuracy"] = number_or_null(if_labelled(result, result.accuracy));
+    head["loss"] = number_or_null(if_labelled(result, result.loss));
     head["labelled"] = result.labelled;
     head["classes"] = result.classes;
     head["confusion"] = result.confusion;
-    for (const ClassResult& one : per_class(result)) {
-      head["per_class"].push_back(
-          {{"support", one.support}, {"precision", one.precision}, {"recall", one.recall}, {"f1", one.f1}});
+    const std::vector<ClassResult> classes = per_class(result);
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      const ClassShares shares = shares_of(result, i, classes[i]);
+      head["per_class"].push_back({{"support", classes[i].support},
+                                   {"precision", number_or_null(shares.precision)},
+                                   {"recall", number_or_null(shares.recall)},
+                                   {"f1", number_or_null(shares.f1)}});
     }
   }
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';

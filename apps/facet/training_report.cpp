@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <cstdio>
+#include <limits>
 
 #include "figures.h"
 
@@ -25,7 +27,8 @@ TrainingReport::TrainingReport(std::vector<std::string> heads, std::int64_t epoc
 std::string TrainingReport::accuracies(const std::vector<double>& values, int decimals) const {
   std::string text;
   for (std::size_t i = 0; i < heads_.size(); ++i) {
-    text += fmt::format("{}{} {:.{}f}%", i == 0 ? "" : "  ", heads_[i], 100 * values[i], decimals);
+    text += fmt::format("{}{} ", i == 0 ? "" : "  ", heads_[i]);
+    text += std::isnan(values[i]) ? "-" : fmt::format("{:.{}f}%", 100 * values[i], decimals);
   }
   return text;
 }
@@ -66,7 +69,9 @@ void TrainingReport::epoch(const EpochResult& result) {
     line += "  " + accuracies(result.train_accuracy, 1);
   } else {
     std::vector<double> accuracy;
-    for (const HeadResult& head : result.validation) accuracy.push_back(head.accuracy);
+    for (const HeadResult& head : result.validation) {
+      accuracy.push_back(head.labelled > 0 ? head.accuracy : std::numeric_limits<double>::quiet_NaN());
+    }
     line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
   }
   fmt::print("{}  {:.1f} images/s  {}{}\n", line, result.images_per_s, duration_text(result.seconds),

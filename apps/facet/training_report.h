@@ -27,6 +27,7 @@ class TrainingReport {
   std::int64_t epochs_done() const { return epochs_done_; }
 
  private:
+  /// "age 81.2%  gender -": a head whose value is NaN has no labels.
   std::string accuracies(const std::vector<double>& values, int decimals) const;
   /// "  run 1:02:03": of this epoch and all that follow; empty in the last.
   std::string run_time_left(const StepResult& result) const;
