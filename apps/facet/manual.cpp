@@ -99,7 +99,7 @@ std::string manual(const std::vector<Command>& commands) {
                           "\\\n      --epochs 10 --out runs/sample"},
                          {"", "facet evaluate runs/sample --data sample/validation.csv"},
                          {"what the model says of photographs", "facet predict runs/sample photo.jpg folder/"}});
-  text += status_lines({{"130", "train: stopped by Ctrl-C (SIGINT) or SIGTERM, everything saved"}});
+  text += status_lines({{"130", "train: stopped by Ctrl-C (SIGINT) or SIGTERM, whatever was learnt saved"}});
   return text;
 }
 

@@ -10,14 +10,22 @@ namespace {
 
 // A signal handler can reach nothing else.
 volatile std::sig_atomic_t signalled = 0;
+volatile std::sig_atomic_t stepping = 0;
+
+void say(std::string_view line) {
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
+}
 
 void note_signal(int /*signal*/) {
   const int error_before = errno;
+  if (stepping == 0) {
+    say("\nfacet: stopped; nothing to save yet\n");
+    _exit(StopSignal::exit_status);
+  }
   signalled = 1;
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
-  constexpr std::string_view line = "\nfacet: finishing this step, then saving; once more stops at once\n";
-  [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
+  say("\nfacet: finishing this step, then saving; once more stops at once\n");
   errno = error_before;
 }
 
@@ -25,6 +33,7 @@ void note_signal(int /*signal*/) {
 
 StopSignal::StopSignal() {
   signalled = 0;
+  stepping = 0;
   struct sigaction action {};
   action.sa_handler = note_signal;
   action.sa_flags = SA_RESTART;
@@ -37,6 +46,8 @@ StopSignal::~StopSignal() {
   sigaction(SIGINT, &interrupt_before_, nullptr);
   sigaction(SIGTERM, &terminate_before_, nullptr);
 }
+
+void StopSignal::begin_steps() { stepping = 1; }
 
 bool StopSignal::came() const { return signalled != 0; }
 

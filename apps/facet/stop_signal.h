@@ -4,16 +4,20 @@
 
 namespace facet::app {
 
-/// While it lives, the first SIGINT or SIGTERM is noted and answered by a line on standard error; the next one ends the
-/// process at once. One at a time.
+/// While it lives, SIGINT and SIGTERM are answered by a line on standard error. Until steps begin there is nothing to
+/// save: the process ends at once. From then on the first signal is noted and the next one ends the process. One at a
+/// time.
 class StopSignal {
  public:
+  static constexpr int exit_status = 130;  ///< of a program that was stopped
+
   StopSignal();
   /// Puts the former handlers back.
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
 
+  void begin_steps();
   bool came() const;
 
  private:

@@ -25,8 +25,6 @@ namespace facet::app {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int stopped = 130;
-
 /// What the options say, read in full before the work begins.
 struct Settings {
   std::string train_csv, validation_csv;
@@ -173,9 +171,9 @@ void print_machine(const train::ThreadPlan& threads) {
 }
 
 /// Trains until the last epoch or the user stops it; returns the exit status.
-int train_and_report(Trainer& trainer, const Settings& settings, std::vector<std::string> heads) {
+int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, std::vector<std::string> heads) {
   TrainingReport report(std::move(heads), settings.training.epochs);
-  const StopSignal signal;
+  signal.begin_steps();
   TrainObserver observer;
   observer.step = [&](const StepResult& result) { report.step(result); };
   observer.epoch = [&](const EpochResult& result) { report.epoch(result); };
@@ -190,7 +188,7 @@ int train_and_report(Trainer& trainer, const Settings& settings, std::vector<std
     const std::string place =
         last.epoch == 0 ? "" : fmt::format(" in epoch {} after batch {} of {}", last.epoch, last.batch, last.batches);
     fmt::print("stopped{}; everything is saved\ngo on with: facet train --resume --out {}\n", place, out);
-    return stopped;
+    return StopSignal::exit_status;
   }
   if (report.epochs_done() == 0) {
     fmt::print("nothing was left to do: the run has its {} already\n", counted(settings.training.epochs, "epoch"));
@@ -208,6 +206,7 @@ int run(Options& options) {
   const TrainOptions& training = settings.training;
   refuse_old_run(training);
 
+  StopSignal signal;
   RunData data = open_data(settings);
   make_run_folder(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
@@ -234,7 +233,7 @@ int run(Options& options) {
 
   std::vector<std::string> heads;
   for (const Head& head : settings.info.heads) heads.push_back(head.name);
-  return train_and_report(trainer, settings, std::move(heads));
+  return train_and_report(trainer, signal, settings, std::move(heads));
 }
 
 }  // namespace

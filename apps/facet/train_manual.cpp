@@ -109,7 +109,7 @@ Command train_manual() {
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"two questions only, one with classes in an order of one's own",
        "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
-  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT) or SIGTERM; everything is saved"}};
+  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT) or SIGTERM; whatever was learnt is saved"}};
   return command;
 }
 
