@@ -12,7 +12,7 @@ OptionGroup general_options() {
       {{.name = "config",
         .argument = "FILE",
         .help = "take options from a file of lines 'name = value' (names without the dashes, # begins a comment); the "
-                "command line wins"},
+                "command line wins (--NAME=no undoes a switch)"},
        {.name = "help", .argument = "", .help = "show this page", .value = Option::Value::none}}};
 }
 

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <optional>
 
 #include "options.h"
 
@@ -21,8 +20,8 @@ std::string trimmed(const std::string& text) {
 
 std::string without_comment(const std::string& text) { return trimmed(text.substr(0, text.find('#'))); }
 
-/// The inside of a quoted value; empty where the quotes aren't closed or something follows them.
-std::optional<std::string> unquoted(const std::string& text) {
+/// The inside of a value that begins with a quote. @throws UsageError beginning with `where`.
+std::string unquoted(const std::string& text, const std::string& where) {
   std::string value;
   for (std::size_t i = 1; i < text.size(); ++i) {
     if (text[i] != '"') {
@@ -32,26 +31,22 @@ std::optional<std::string> unquoted(const std::string& text) {
     } else if (without_comment(text.substr(i + 1)).empty()) {
       return value;
     } else {
-      return std::nullopt;
+      throw UsageError(fmt::format("{}: '{}' follows the closing quote; a quote within quotes is doubled", where,
+                                   without_comment(text.substr(i + 1))));
     }
   }
-  return std::nullopt;
+  throw UsageError(fmt::format("{}: the quotes of {} aren't closed", where, text));
 }
 
-ConfigEntry parse_line(const std::string& text, const std::string& where, int line) {
+ConfigEntry parse_line(const std::string& text, const std::string& file, int line) {
+  const std::string where = fmt::format("{}:{}", file, line);
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals > text.find('#')) {
-    throw UsageError(fmt::format("{}:{}: '{}' isn't of the form 'name = value'", where, line, text));
+    throw UsageError(fmt::format("{}: '{}' isn't of the form 'name = value'", where, text));
   }
   ConfigEntry entry{trimmed(text.substr(0, equals)), "", line};
   const std::string value = trimmed(text.substr(equals + 1));
-  if (!value.starts_with('"')) {
-    entry.value = without_comment(value);
-    return entry;
-  }
-  const auto inside = unquoted(value);
-  if (!inside) throw UsageError(fmt::format("{}:{}: the quotes of {} aren't closed", where, line, value));
-  entry.value = *inside;
+  entry.value = value.starts_with('"') ? unquoted(value, where) : without_comment(value);
   return entry;
 }
 

@@ -13,8 +13,8 @@ struct ConfigEntry {
   int line;
 };
 
-/// Reads a config file in Boost's ini style: `name = value`, comments from # to the end of the line. Beyond Boost's, a
-/// value in double quotes is taken as it stands (a double quote within it is doubled), so that any path can be written.
+/// Reads a config file of lines `name = value`, without sections; # begins a comment, to the end of the line. A value
+/// in double quotes is taken as it stands (a double quote within it is doubled), so that any path can be written.
 /// @throws UsageError naming the file and line of what can't be read.
 std::vector<ConfigEntry> read_config_file(const std::filesystem::path& file);
 

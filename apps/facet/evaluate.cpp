@@ -42,6 +42,7 @@ int run(Options& options) {
   const bool json_only = options.given("json") && options.text("json").empty();
 
   const std::filesystem::path model = find_model(asked, options.text("checkpoint"));
+  require_different_files(options, {"data", "json", "predictions"});
   OutputFile json(options.text("json")), predictions(options.text("predictions"));
   ManifestOptions manifest;
   manifest.root = options.text("root");
@@ -61,8 +62,8 @@ int run(Options& options) {
     return 0;
   }
   fmt::print("{} on {} of {}\n\n{}", model.string(), counted(data.size(), "image"), csv, evaluation_tables(results));
-  if (json.wanted()) fmt::print("\nJSON: {}\n", json.name());
-  if (predictions.wanted()) fmt::print("\npredictions: {}\n", predictions.name());
+  if (json.is_kept()) fmt::print("\nJSON: {}\n", json.name());
+  if (predictions.is_kept()) fmt::print("\npredictions: {}\n", predictions.name());
   return 0;
 }
 

@@ -63,9 +63,10 @@ SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int
   bar.clear();
   if (skipped.images.empty()) return skipped;
   const ManifestDataset::BadImage& first = skipped.images.front();
-  const std::string found = fmt::format("{}:{}: {}", csv, first.line, first.reason);
-  if (data.size() == 0)
+  const std::string found = fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason);
+  if (data.size() == 0) {
     throw Error(fmt::format("{}: none of its {} can be read; {}", csv, counted(all, "image"), found));
+  }
   fmt::print(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
              counted(all, "image"), csv, found);
   return skipped;

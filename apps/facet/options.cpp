@@ -22,29 +22,33 @@ namespace {
 
 constexpr const char* positional = "a word";  // a name that no option can have on the command line
 
-const po::value_semantic* semantic_of(const Option& option) {
-  auto* value = po::value<std::string>();
-  if (option.value == Option::Value::none) value->zero_tokens();
-  if (option.value == Option::Value::optional) value->implicit_value("");
-  return value;
-}
+constexpr const char* standard_output = "-";  // what an optional value is where it is left out
 
-/// `--json FILE` as `--json=FILE`, where FILE can't be meant for anything else.
-std::vector<std::string> with_joined_json(std::vector<std::string> words, const std::vector<OptionGroup>& groups) {
+/// Gives each option that may stand alone its value: "yes" to a switch, to `--json` the next word where that ends in
+/// .json and can't be meant for anything else, else "-". No word after it is taken for its value then.
+std::vector<std::string> with_values(const std::vector<std::string>& words, const std::vector<OptionGroup>& groups) {
+  std::map<std::string, Option::Value> alone;
   for (const OptionGroup& group : groups) {
-    for (const Option& option : group.options) {
-      if (option.value != Option::Value::optional) continue;
-      const auto word = std::find(words.begin(), words.end(), "--" + option.name);
-      if (word == words.end() || word + 1 == words.end() || !(word + 1)->ends_with(".json")) continue;
-      *word += '=' + *(word + 1);
-      words.erase(word + 1);
-    }
+    for (const Option& option : group.options) alone.emplace("--" + option.name, option.value);
   }
-  return words;
+  std::vector<std::string> all;
+  const auto end = std::find(words.begin(), words.end(), "--");
+  for (auto word = words.begin(); word != end; ++word) {
+    all.push_back(*word);
+    const auto option = alone.find(*word);
+    if (option == alone.end()) continue;
+    if (option->second == Option::Value::none) all.back() += "=yes";
+    if (option->second != Option::Value::optional) continue;
+    const bool joined = word + 1 != end && (word + 1)->ends_with(".json");
+    all.back() += '=' + (joined ? *++word : standard_output);
+  }
+  all.insert(all.end(), end, words.end());
+  return all;
 }
 
 UsageError missing_value(const Option& option) {
-  return UsageError(fmt::format("--{} needs a value ({})", option.name, option.argument));
+  return UsageError(fmt::format("--{} needs a value ({})", option.name,
+                                option.value == Option::Value::none ? "yes or no" : option.argument));
 }
 
 std::string without_dashes(const std::string& name) {
@@ -55,7 +59,7 @@ std::string without_dashes(const std::string& name) {
 }  // namespace
 
 Options::Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words) : groups_(groups) {
-  parse(with_joined_json(words, groups_));
+  parse(with_values(words, groups_));
   if (given("config")) read_config(text("config"));
 }
 
@@ -63,7 +67,7 @@ void Options::parse(const std::vector<std::string>& words) {
   po::options_description description;
   for (const OptionGroup& group : groups_) {
     for (const Option& option : group.options) {
-      description.add_options()(option.name.c_str(), semantic_of(option), "");
+      description.add_options()(option.name.c_str(), po::value<std::string>(), "");
     }
   }
   description.add_options()(positional, po::value<std::string>(), "");
@@ -82,10 +86,13 @@ void Options::parse(const std::vector<std::string>& words) {
     for (const po::option& found : parsed.options) {
       const std::string value = found.value.empty() ? "" : found.value.front();
       if (found.position_key < 0) {
-        if (found.original_tokens.size() > 1 && value.starts_with("--")) throw missing_value(option(found.string_key));
+        const bool is_option = found.original_tokens.size() > 1 && value.starts_with("--");
+        if (is_option || value.empty()) throw missing_value(option(found.string_key));
         take(found.string_key, value, "--" + found.string_key);
       } else if (value.size() > 1 && value[0] == '-' && !terminated) {
         throw UsageError(fmt::format("unknown option '{}'", value));
+      } else if (value.empty()) {
+        throw UsageError("an empty word ('') names nothing");
       } else {
         arguments_.push_back(value);
       }
@@ -94,11 +101,7 @@ void Options::parse(const std::vector<std::string>& words) {
     const std::string name = without_dashes(error.get_option_name());
     throw UsageError(fmt::format("unknown option '--{}'{}", name, did_you_mean(name, names(), "--")));
   } catch (const po::invalid_command_line_syntax& error) {
-    const std::string name = without_dashes(error.get_option_name());
-    if (error.kind() == po::invalid_syntax::extra_parameter) {
-      throw UsageError(fmt::format("--{} is a switch: it takes no value", name));
-    }
-    throw missing_value(option(name));
+    throw missing_value(option(without_dashes(error.get_option_name())));
   }
 }
 
@@ -106,7 +109,7 @@ void Options::take(const std::string& name, const std::string& value, const std:
   const bool many = option(name).value == Option::Value::many;
   Given& entry = given_[name];
   if (!many && !entry.values.empty()) throw UsageError(fmt::format("{} is given twice", origin));
-  entry.values.push_back(option(name).value == Option::Value::none && value.empty() ? "yes" : value);
+  entry.values.push_back(option(name).value == Option::Value::optional && value == standard_output ? "" : value);
   entry.origin = origin;
 }
 

@@ -23,7 +23,7 @@ struct Option {
     one,       ///< --name VALUE
     many,      ///< may be given several times
     optional,  ///< --name or --name=VALUE
-    none,      ///< a switch
+    none,      ///< a switch: --name, undone by --name=no
   };
 
   std::string name;           ///< without the dashes
@@ -43,7 +43,8 @@ struct OptionGroup {
 class Options {
  public:
   /// Reads a command line. An option that takes a JSON file as an optional value takes the next word too, if that ends
-  /// in .json. @throws UsageError naming what is wrong, with the nearest valid name.
+  /// in .json; without a value, or as --name=-, its text is empty. @throws UsageError naming what is wrong, with the
+  /// nearest valid name.
   Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words);
 
   /// Takes from a config file what hasn't been given yet. @throws UsageError naming its line.

@@ -2,16 +2,16 @@
 
 #include <fmt/format.h>
 
-#include "options.h"
+#include <map>
+#include <system_error>
 
 namespace facet::app {
+namespace fs = std::filesystem;
 
 OutputFile::OutputFile(const std::string& name) : name_(name) {
   if (name.empty()) return;
-  std::error_code error;
-  if (std::filesystem::exists(name, error) && !std::filesystem::is_regular_file(name, error)) {
-    throw UsageError(fmt::format("{} is there and isn't a plain file: it won't be replaced", name));
-  }
+  std::error_code ignored;
+  if (fs::is_directory(name, ignored)) throw UsageError(name + " is a folder; a file is needed");
   file_.emplace(name);
 }
 
@@ -23,7 +23,21 @@ void OutputFile::commit() {
   if (file_) file_->commit();
 }
 
-void write_file(const std::filesystem::path& file, const std::string& text) {
+void require_different_files(const Options& options, const std::vector<std::string>& names) {
+  std::map<fs::path, std::string> taken;
+  for (const std::string& name : names) {
+    const std::string value = options.text(name);
+    if (value.empty()) continue;
+    const fs::path file = base::where_links_lead(value);
+    std::error_code ignored;
+    if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored)) continue;
+    const auto [other, is_new] = taken.emplace(file, options.origin(name));
+    if (is_new) continue;
+    throw UsageError(fmt::format("{} and {} are the same file, {}", other->second, options.origin(name), value));
+  }
+}
+
+void write_file(const fs::path& file, const std::string& text) {
   base::AtomicFile output(file);
   output.write(text);
   output.commit();

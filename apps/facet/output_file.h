@@ -6,19 +6,22 @@
 #include <vector>
 
 #include "base/atomic_file.h"
+#include "options.h"
 
 namespace facet::app {
 
 /// A file that the user asked for, or none. It is made before the work begins, so that a place that can't be written is
-/// known at once; the file appears whole, at commit(), or not at all.
+/// known at once; the file appears whole, at commit(), or not at all. A pipe or a device is written to as it is.
 class OutputFile {
  public:
   /// @param name empty: no file; every call then does nothing.
-  /// @throws UsageError when it is there and isn't a plain file, Error when it can't be made.
+  /// @throws UsageError when it is a folder, Error when it can't be made.
   explicit OutputFile(const std::string& name);
 
   bool wanted() const { return file_.has_value(); }
   const std::string& name() const { return name_; }
+  /// Whether it is wanted and lies there afterwards, unlike what goes through a pipe or to standard output.
+  bool is_kept() const { return file_ && !file_->at_once(); }
   void write(const std::string& text);
   void commit();
 
@@ -26,6 +29,10 @@ class OutputFile {
   std::string name_;
   std::optional<base::AtomicFile> file_;
 };
+
+/// @param names options that name files to write, or files that are read and must not be written over.
+/// @throws UsageError when two of them name the same file.
+void require_different_files(const Options& options, const std::vector<std::string>& names);
 
 /// Writes a file whole or not at all. @throws Error.
 void write_file(const std::filesystem::path& file, const std::string& text);

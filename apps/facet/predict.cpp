@@ -1,6 +1,8 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "columns.h"
 #include "command.h"
@@ -67,7 +69,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
   const auto progress = count_progress(bar, "predicting", images.size());
   const std::vector<Head>& heads = predictor.info().heads;
   const AnswerTable table(heads, images);
-  if (outputs.table()) fmt::print("{}", table.header());
+  std::string header = outputs.table() ? table.header() : "";
   outputs.csv.write(prediction_header(heads, Detail::answers));
   std::int64_t done = 0, skipped = 0;
   evaluate(predictor, images, inference, [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
@@ -88,7 +90,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
     outputs.csv.write(csv);
     outputs.jsonl.write(jsonl);
     bar.clear();
-    fmt::print("{}", rows);
+    if (!rows.empty()) fmt::print("{}{}", std::exchange(header, ""), rows);
     progress(done += batch.size);
   });
   return skipped;
@@ -101,6 +103,7 @@ int run(Options& options) {
   const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
   const ImageFiles images(find_images(words), read_model_info(model).heads, skip);
+  require_different_files(options, {"csv", "jsonl"});
   Outputs outputs{OutputFile(options.text("csv")), OutputFile(options.text("jsonl"))};
 
   inference.batch = std::min(inference.batch, images.size());
@@ -110,7 +113,7 @@ int run(Options& options) {
   outputs.csv.commit();
   outputs.jsonl.commit();
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
-    if (file->wanted()) fmt::print("{}: {}\n", file->name(), counted(images.size() - skipped, "image"));
+    if (file->is_kept()) fmt::print("{}: {}\n", file->name(), counted(images.size() - skipped, "image"));
   }
   if (skipped > 0) fmt::print(stderr, "facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;

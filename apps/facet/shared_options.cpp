@@ -69,7 +69,7 @@ Graph build_asked_model(const Options& options, const ModelOptions& model) {
   try {
     return build_model(name, model);
   } catch (const Error& error) {
-    throw UsageError(error.what());
+    throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), model.size, error.what()));
   }
 }
 

@@ -26,7 +26,7 @@ bool skips_bad_images(const Options& options);
 /// Compute and loader threads: 0 or more.
 int read_threads(const Options& options, const std::string& name);
 
-/// A model by --model, at --size; what it can't be built with is a UsageError.
+/// A model by --model, at --size, whose heads are known to be good; a size that it can't have is a UsageError.
 Graph build_asked_model(const Options& options, const ModelOptions& model);
 
 /// `value` parsed by the library, whose Error becomes a UsageError that names the option.

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -46,6 +47,10 @@ std::vector<Head> read_heads(const Options& options) {
     Head head{word.substr(0, equals), {}};
     for (std::int64_t i = 0; i < parse_integer(word.substr(equals + 1), where, 2, 100'000); ++i) {
       head.classes.push_back(std::to_string(i));
+    }
+    if (std::any_of(heads.begin(), heads.end(), [&](const Head& other) { return other.name == head.name; })) {
+      throw UsageError(
+          fmt::format("{} is '{}', which has {} twice", options.origin("heads"), options.text("heads"), head.name));
     }
     heads.push_back(std::move(head));
   }

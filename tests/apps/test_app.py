@@ -58,7 +58,11 @@ class Misuse(AppTest):
             (["train", "--epochs"], "--epochs needs a value"),
             (["train", "--train", "--epochs", "3"], "--train needs a value"),
             (["train", "--train", "a", "--train", "b"], "--train is given twice"),
-            (["train", "--drop-last=yes"], "takes no value"),
+            (["train", "--train", "x", "--drop-last=perhaps"], "--drop-last is 'perhaps'; yes and no are allowed"),
+            (["train", "--drop-last="], "--drop-last needs a value (yes or no)"),
+            (["train", "--drop-last", "no"], "'no' is no option"),
+            (["train", "--train", "x", "--validation", ""], "--validation needs a value"),
+            (["train", "--train", "x", "--validation="], "--validation needs a value"),
             (["train", "a.csv"], "'a.csv' is no option"),
             (["train", "-x"], "unknown option '-x'"),
             (["train", "--resume"], "--out"),
@@ -66,12 +70,18 @@ class Misuse(AppTest):
             (["evaluate"], "RUN_OR_MODEL is needed"),
             (["evaluate", "a"], "--data CSV is needed"),
             (["evaluate", "a", "b"], "'b'"),
+            (["evaluate", "a", "--json"], "--data CSV is needed"),
+            (["evaluate", "a", "--data", "d", "--json", "--json"], "--json is given twice"),
+            (["evaluate", "a", "--data", "--json"], "--data needs a value"),
             (["predict", "a"], "at least one"),
+            (["predict", "a", ""], "('') names nothing"),
             (["synth"], "DIR is needed"),
+            (["synth", ""], "('') names nothing"),
             (["synth", "x", "--size", "1"], "from 32 to 2048"),
             (["summary", "--heads", "age"], "NAME=CLASSES"),
             (["summary", "--heads", "age=1"], "at least|from 2"),
-            (["summary", "--size", "100"], "16"),
+            (["summary", "--heads", "age=2,age=3"], "--heads is 'age=2,age=3', which has age twice"),
+            (["summary", "--size", "100"], "--size is 100: the reference model: size 100 found; a multiple of 16"),
             (["inspect"], "needed"),
         ]
         for words, message in cases:
@@ -100,6 +110,8 @@ class Misuse(AppTest):
             ("epochs = 1\nepochs = 2", ":2: epochs is given twice"),
             ("drop-last = perhaps", "yes and no are allowed"),
             ('out = "a', "aren't closed"),
+            ('out = "a" b # c', ":1: 'b' follows the closing quote"),
+            ("size = 17", ":1: size is 17"),
             ("config = other.cfg", "for the command line only"),
         ]
         config = self.folder / "bad.cfg"
@@ -142,6 +154,17 @@ class Failure(AppTest):
         self.assertIn("isn't a run's folder", self.fails(1, "predict", self.folder / "sample", self.folder))
         fake = self.write("fake.safetensors", "no model")
         self.assertIn("fake.safetensors", self.fails(1, "inspect", fake))
+
+    def test_one_file_for_two_outputs(self):
+        output, link = self.folder / "p.csv", self.folder / "link"
+        link.symlink_to("p.csv")
+        fake = self.write("fake.safetensors", "no model")
+        words = ["evaluate", fake, "--data", self.validation_csv]
+        for more in [[f"--json={output}", "--predictions", output],
+                     [f"--json={output}", "--predictions", link],
+                     ["--predictions", self.validation_csv]]:
+            with self.subTest(more):
+                self.assertIn("are the same file", self.fails(2, *words, *more))
 
     def test_full_standard_output(self):
         with open("/dev/full", "w") as full:
@@ -186,7 +209,8 @@ class Run(AppTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.run_folder = cls.folder / "runs #1"  # a name that a config file must put into quotes
-        status, cls.output, error = facet("train", *cls.data, *QUICK, "--epochs", 2, "--out", cls.run_folder)
+        status, cls.output, error = facet("train", *cls.data, *QUICK, "--drop-last", "--epochs", 2, "--out",
+                                          cls.run_folder)
         assert status == 0, error
 
     def test_what_training_says(self):
@@ -209,7 +233,9 @@ class Run(AppTest):
         self.succeeds("train", "--config", config, "--out", again, folder="/")
         for name in ["checkpoints/last.safetensors", "checkpoints/best.safetensors"]:
             self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
-        self.succeeds("train", "--config", config, "--out", self.folder / "other", "--seed", 1)
+        self.succeeds("train", "--config", config, "--out", self.folder / "other", "--seed", 1,
+                      "--drop-last=no")
+        self.assertIn("drop-last = no\n", (self.folder / "other/run.cfg").read_text())
         self.assertIn("seed = 1\n", (self.folder / "other/run.cfg").read_text())
         self.assertNotEqual(tensors(again / name), tensors(self.folder / "other" / name))
 
@@ -220,8 +246,10 @@ class Run(AppTest):
         for part in ["accuracy", "precision", "recall", "F1", "support", "Southeast Asian"]:
             self.assertIn(part, tables)
         result = json.loads((self.folder / "evaluation.json").read_text())
-        bare = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv, "--json")
-        self.assertEqual(json.loads(bare), result)
+        for words in [[self.run_folder, "--data", self.validation_csv, "--json"],
+                      ["--json", self.run_folder, "--data", self.validation_csv],
+                      ["--data", self.validation_csv, "--json=-", self.run_folder]]:
+            self.assertEqual(json.loads(self.succeeds("evaluate", *words)), result)
         answers = rows(predictions)
         self.assertEqual(len(answers), 16)
         for name, classes in [("age", 9), ("gender", 2), ("race", 7)]:
@@ -238,6 +266,42 @@ class Run(AppTest):
         self.assertIn("race_logit_Middle Eastern", row)
         last = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv, "--checkpoint", "last")
         self.assertIn("last.safetensors", last)
+
+    def test_no_labels(self):
+        bare = self.folder / "sample/no_labels.csv"
+        lines = [row["file"] + ",,," for row in rows(self.validation_csv)]
+        bare.write_text("\n".join(["file,age,gender,race", *[line + "White" for line in lines]]) + "\n")
+        tables = self.succeeds("evaluate", self.run_folder, "--data", bare, "--json", self.folder / "no_labels.json")
+        self.assertRegex(tables, r"(?m)^age +- +- +0 +9$")
+        self.assertRegex(tables, r"(?m)^0-2 +\S+( %)? +- +\S+( %)? +0$")
+        heads = json.loads((self.folder / "no_labels.json").read_text())["heads"]
+        self.assertIsNone(heads["age"]["accuracy"])
+        self.assertIsNone(heads["age"]["loss"])
+        self.assertTrue(all(one["recall"] is None for one in heads["age"]["per_class"]))
+        self.assertIsNotNone(heads["race"]["loss"])
+        self.assertEqual([one["recall"] is None for one in heads["race"]["per_class"]],
+                         [name != "White" for name in heads["race"]["classes"]])
+
+    def test_outputs_that_are_no_plain_files(self):
+        photo = next((self.folder / "sample").rglob("*.jpg"))
+        (self.folder / "kept").mkdir()
+        link = self.folder / "link.csv"
+        link.symlink_to("kept/answers.csv")
+        self.succeeds("predict", self.run_folder, photo, "--csv", link)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(len(rows(self.folder / "kept/answers.csv")), 1)
+        self.assertEqual(os.listdir(self.folder / "kept"), ["answers.csv"])
+        link.unlink()
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.succeeds("predict", self.run_folder, photo, "--csv", pipe)
+        self.assertTrue(os.read(reader, 65536).startswith(b"file,age,"))
+        os.close(reader)
+        self.assertTrue(pipe.is_fifo())
+        output = self.succeeds("predict", self.run_folder, photo, "--jsonl", "/proc/self/fd/1")
+        self.assertEqual(json.loads(output)["file"], str(photo))
+        self.assertIn("is a folder", self.fails(2, "predict", self.run_folder, photo, "--csv", self.folder / "kept"))
 
     def test_predictions(self):
         photos = self.folder / "photos"
@@ -278,6 +342,8 @@ class Run(AppTest):
         self.assertIn("nowhere.jpg", error)
         self.assertEqual([pathlib.Path(row["file"]).name for row in rows(output)], ["good.jpg"])
         self.fails_to_read_any(photos / "empty.jpg")
+        status, table, _ = facet("predict", self.run_folder, photos / "empty.jpg")
+        self.assertEqual((status, table), (1, ""))
 
     def fails_to_read_any(self, photo):
         status, _, error = facet("predict", self.run_folder, photo, "--bad-images", "skip")
@@ -301,7 +367,7 @@ class BadImages(AppTest):
         self.assertRegex(error, r"(torn|gone)\.jpg")
         self.assertRegex(error, r"\b(50|51)\b")
         output = self.succeeds(*words, "--out", self.folder / "skip", "--bad-images", "skip")
-        self.assertIn("2 of 50 images", output)
+        self.assertRegex(output, r"2 of 50 images .* the first: .*torn\.csv:50: torn\.jpg: ")
         skipped = rows(self.folder / "skip/skipped.csv")
         self.assertEqual([(row["file"], row["line"]) for row in skipped], [("torn.jpg", "50"), ("gone.jpg", "51")])
         self.assertTrue(all(row["reason"] for row in skipped))
@@ -346,6 +412,17 @@ class Interruption(AppTest):
             self.assertIn(f"facet train --resume --out {run}", output)
             self.assertIn("finishing this step", error)
             self.assert_same_as_whole(run)
+
+    def test_interrupted_before_the_first_step(self):
+        for number in [signal.SIGINT, signal.SIGTERM]:
+            run = self.folder / f"early-{number}"
+            process = start("train", *self.data, "--size", 64, "--threads", 1, "--out", run)
+            self.addCleanup(process.kill)
+            read_until(process.stdout, "tuning ")
+            process.send_signal(number)
+            _, error = process.communicate(timeout=120)
+            self.assertEqual((process.returncode, error), (130, "\nfacet: stopped; nothing to save yet\n"))
+            self.assertFalse((run / "run.cfg").exists())
 
     def test_interrupted_twice(self):
         process = start("train", *self.data, "--size", 128, "--batch", 48, "--precision", "f32", "--no-tune",
