@@ -1,0 +1,73 @@
+#include <doctest/doctest.h>
+
+#include "facet/error.h"
+#include "facet/models.h"
+
+namespace facet {
+namespace {
+
+Head head(std::string name, int classes) {
+  Head made;
+  made.name = std::move(name);
+  for (int i = 0; i < classes; ++i) made.classes.push_back(std::to_string(i));
+  return made;
+}
+
+const std::vector<Head> fairface{head("age", 9), head("gender", 2), head("race", 7)};
+
+int count(const Graph& graph, std::string_view kind) {
+  int found = 0;
+  for (const Node& node : graph.nodes()) found += node.name.find(kind) != std::string::npos ? 1 : 0;
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("reference: 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes") {
+  const Graph graph = build_model("reference", {.heads = fairface});
+  CHECK(graph.trainable_count() == 35'264'338);
+  CHECK(graph.input_shape() == Shape{3, 224, 224});
+  REQUIRE(graph.heads().size() == 3);
+  CHECK(graph.heads()[0].name == "age");
+  CHECK(graph.heads()[0].classes == 9);
+  CHECK(graph.heads()[1].classes == 2);
+  CHECK(graph.heads()[2].classes == 7);
+}
+
+TEST_CASE("reference: hidden layers, dropout and names by head") {
+  const Graph graph = reference({.heads = fairface, .size = 32});
+  const auto shape_of = [&](const std::string& name) {
+    for (const Parameter& parameter : graph.parameters())
+      if (parameter.name == name) return parameter.shape;
+    return Shape{};
+  };
+  CHECK(shape_of("stem.conv.weight") == Shape{64, 3, 7, 7});
+  CHECK(shape_of("block3.residual.1.conv2.weight") == Shape{256, 256, 3, 3});
+  CHECK(shape_of("block1.residual.0.bn1.running_var") == Shape{64});
+  CHECK(shape_of("heads.age.hidden.weight") == Shape{256, 4 * 256});
+  CHECK(shape_of("heads.gender.hidden.weight") == Shape{128, 4 * 256});
+  CHECK(shape_of("heads.race.logits.bias") == Shape{7});
+  CHECK(count(graph, "heads.race.alpha_dropout") == 1);
+  CHECK(count(graph, "dropout") == 3);
+  CHECK(count(reference({.heads = fairface, .size = 32, .dropout = false}), "dropout") == 0);
+}
+
+TEST_CASE("reference: sizes that it can't halve four times, and no heads, are refused") {
+  for (const int size : {-16, 0, 8, 15, 17, 100, 225}) {
+    CAPTURE(size);
+    CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = size}), doctest::Contains(std::to_string(size).c_str()),
+                         Error);
+  }
+  CHECK_NOTHROW(reference({.heads = fairface, .size = 16}));
+  CHECK_THROWS_WITH_AS(reference({.heads = {}}), doctest::Contains("head"), Error);
+  CHECK_THROWS_WITH_AS(reference({.heads = {head("age", 1)}}), doctest::Contains("age"), Error);
+  CHECK_THROWS_WITH_AS(reference({.heads = {head("age", 2), head("age", 2)}}), doctest::Contains("age"), Error);
+}
+
+TEST_CASE("models: one that isn't there is refused, and those that are, named") {
+  CHECK(model_names() == std::vector<std::string>{"reference"});
+  CHECK_THROWS_WITH_AS(build_model("resnet34", {.heads = fairface}), "model 'resnet34' found; allowed: reference",
+                       Error);
+}
+
+}  // namespace facet
