@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,10 +17,8 @@ FACET_EXPORT std::int64_t element_count(const Shape& shape);
 /// "64x3x7x7"; "scalar" for an empty shape.
 FACET_EXPORT std::string to_string(const Shape& shape);
 
-enum class DataType : std::uint8_t { f32, bf16, s64 };
-
-/// Bytes of one element.
-FACET_EXPORT std::size_t size_of(DataType type);
+/// Of a parameter as it is stored.
+enum class DataType : std::uint8_t { f32, s64 };
 
 /// The type in which activations are kept and convolutions and linear layers are computed. Parameters, batch
 /// statistics, the loss and the optimiser's state are f32 in either.

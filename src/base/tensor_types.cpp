@@ -16,18 +16,6 @@ std::string to_string(const Shape& shape) {
   return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, "x"));
 }
 
-std::size_t size_of(DataType type) {
-  switch (type) {
-    case DataType::bf16:
-      return 2;
-    case DataType::s64:
-      return 8;
-    case DataType::f32:
-      break;
-  }
-  return 4;
-}
-
 std::string to_string(Precision precision) { return precision == Precision::bf16 ? "bf16" : "f32"; }
 
 }  // namespace facet
