@@ -17,8 +17,10 @@ Choices Choices::load(const std::filesystem::path& file, bool tune) {
   try {
     const auto json = nlohmann::json::parse(in);
     choices.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(fmt::format("{}: not a file of choices: {}", file.string(), error.what()));
+  } catch (const nlohmann::json::exception&) {
+    throw Error(
+        fmt::format("{}: no file of choices found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed",
+                    file.string()));
   }
   return choices;
 }

@@ -36,7 +36,8 @@ TEST_CASE("choices: files that aren't ours are refused by name") {
   const auto refuses = [&](const std::string& text) {
     const std::filesystem::path file = folder / "other.json";
     std::ofstream(file) << text;
-    CHECK_THROWS_WITH_AS(Choices::load(file, false), doctest::Contains("other.json"), Error);
+    CHECK_THROWS_WITH_AS(Choices::load(file, false),
+                         doctest::Contains("other.json: no file of choices found; JSON as {\"choices\": {"), Error);
   };
   refuses("");
   refuses("not JSON");
@@ -89,17 +90,6 @@ TEST_CASE("choices: a tuned program computes what an untuned one does") {
 TEST_CASE("choices: whatever training and inference choose, they share parameters") {
   const Problem problem = small_model(4, false);
   const std::vector<std::string> candidates{"direct", "direct channels_last", "direct blocked", "winograd"};
-  // Every convolution takes the candidate, where it has one of that name.
-  const auto forced = [&](program::Mode mode, const std::string& candidate) {
-    Choices choices(false);
-    Parameters parameters(problem.graph, 0);
-    const auto optimizer = optim::adam();
-    program::ProgramOptions options{.batch = problem.batch, .precision = Precision::f32, .mode = mode};
-    options.optimizer = optimizer.get();
-    program::Program(problem.graph, parameters, options, choices);
-    for (const auto& [key, chosen] : choices.all()) choices.record(key, candidate);
-    return choices;
-  };
   std::vector<float> expected;
   for (const std::string& train : candidates) {
     for (const std::string& infer : candidates) {
@@ -110,7 +100,8 @@ TEST_CASE("choices: whatever training and inference choose, they share parameter
       const auto compile = [&](program::Mode mode, const std::string& candidate) {
         program::ProgramOptions options{.batch = problem.batch, .precision = Precision::f32, .mode = mode};
         options.optimizer = optimizer.get();
-        Choices choices = forced(mode, candidate);
+        Parameters tried(problem.graph, 0);
+        Choices choices = prefer(candidate, problem.graph, tried, options);
         return program::Program(problem.graph, parameters, options, choices);
       };
       const program::Program training = compile(program::Mode::training, train);
