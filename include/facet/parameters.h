@@ -11,8 +11,10 @@
 
 namespace facet {
 
-/// The values of a graph's parameters: f32 masters that training, evaluation and prediction share. How they lie in memory
-/// is the programs' business; here they go in and out in PyTorch's order. Not thread-safe.
+/// The values of a graph's parameters: f32 masters that training, evaluation and prediction share. How they lie in
+/// memory is the programs' business; here they go in and out in PyTorch's order. They must outlive the programs that
+/// were compiled with them (and may be moved meanwhile). Not thread-safe. Functions that take an index into list()
+/// throw Error when there is none of that index.
 class FACET_EXPORT Parameters {
  public:
   /// Initialised as the graph says; a function of the seed and the names alone.
@@ -29,6 +31,7 @@ class FACET_EXPORT Parameters {
   std::vector<float> get(int index) const;
   /// @throws Error naming the parameter when the count is not its shape's.
   void set(int index, const std::vector<float>& values);
+  /// Of an s64 parameter (num_batches_tracked). @throws Error naming the parameter when it is none.
   std::int64_t get_counter(int index) const;
   void set_counter(int index, std::int64_t value);
 

@@ -25,15 +25,21 @@ Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const Prog
   gradients_.resize(count);
   backward_.resize(count);
   needs_gradient_.resize(count, false);
-  for (std::size_t i = 0; i < count && training(); ++i) {
-    const Node& node = nodes_.nodes[i];
-    const bool by_input = std::any_of(node.inputs.begin(), node.inputs.end(), [&](int v) { return needs_gradient_[v]; });
-    const bool by_parameter = std::any_of(node.parameters.begin(), node.parameters.end(),
-                                          [&](int p) { return parameters_.list[p].trainable; });
-    needs_gradient_[i] = by_input || by_parameter;
-  }
+  if (training()) needs_gradient_ = find_needed_gradients(nodes_.nodes, parameters_.list);
   out_.logits.resize(graph.heads().size());
   out_.probabilities.resize(graph.heads().size());
+}
+
+template <class Function>
+void Compiler::naming(std::string_view what, const Function& function) const {
+  try {
+    function();
+  } catch (const dnnl::error& error) {
+    throw Error(fmt::format("{}: {} can't do this in {}: {}", what, onednn::version(), to_string(options_.precision),
+                            error.what()));
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}, in {}: {}", what, to_string(options_.precision), error.what()));
+  }
 }
 
 Compiled Compiler::compile() {
@@ -51,12 +57,7 @@ void Compiler::lower_forward() {
     if (node.op == nullptr || nodes_.gone[node_]) continue;
     const auto* op = dynamic_cast<const LowerableOp*>(node.op.get());
     if (op == nullptr) throw Error(fmt::format("{} ({}): no op that can be computed", node.name, node.op->kind()));
-    try {
-      backward_[node_] = op->lower(*this);
-    } catch (const dnnl::error& error) {
-      throw Error(fmt::format("{} ({}): {} can't do this in {}: {}", node.name, node.op->kind(), onednn::version(),
-                              to_string(options_.precision), error.what()));
-    }
+    naming(fmt::format("{} ({})", node.name, node.op->kind()), [&] { backward_[node_] = op->lower(*this); });
   }
 }
 
@@ -64,12 +65,7 @@ void Compiler::lower_backward() {
   for (node_ = static_cast<int>(nodes_.nodes.size()) - 1; node_ >= 0; --node_) {
     const bool is_loss = head() >= 0;
     if (!backward_[node_] || !needs_gradient_[node_] || (!is_loss && gradients_[node_].empty())) continue;
-    try {
-      backward_[node_](*this);
-    } catch (const dnnl::error& error) {
-      throw Error(fmt::format("{} ({}), backward: {} can't do this in {}: {}", current().name, current().op->kind(),
-                              onednn::version(), to_string(options_.precision), error.what()));
-    }
+    naming(fmt::format("{} ({}), backward", current().name, current().op->kind()), [&] { backward_[node_](*this); });
   }
 }
 
@@ -207,31 +203,35 @@ Tensor Compiler::statistic(int parameter) {
   return {static_cast<int>(out_.buffers.size()) - 1, stored.layout};
 }
 
+void Compiler::place(const PreparedParameter& prepared) {
+  const StoredParameter& stored = parameters_.stored[prepared.parameter];
+  Step* steps = &(training() ? out_.steps : out_.prologue)[prepared.step];
+  Buffer& target = out_.buffers[prepared.tensor.buffer];
+  if (stored.layout == prepared.tensor.layout) {
+    target.place = Buffer::Place::fixed;
+    target.address = stored.master.data();
+    return;
+  }
+  const Dims dims = onednn::dims_of(prepared.tensor.layout);
+  const Layout from = onednn::dims_of(stored.layout) == dims ? stored.layout : onednn::plain(dims, Type::f32);
+  Buffer source;
+  source.bytes = stored.master.size();
+  source.place = Buffer::Place::fixed;
+  source.address = stored.master.data();
+  out_.buffers.push_back(source);
+  Tensor master{static_cast<int>(out_.buffers.size()) - 1, from};
+  const std::string name = parameters_.list[prepared.parameter].name + ".reorder";
+  if (!onednn::can_reorder(from, prepared.tensor.layout)) {
+    const Tensor plain = make(onednn::plain(dims, Type::f32));
+    *steps++ = reorder_step(name, master, plain);
+    master = plain;
+  }
+  *steps = reorder_step(name, master, prepared.tensor);
+}
+
 void Compiler::place_prepared_parameters() {
   for (const PreparedParameter& prepared : out_.prepared) {
-    const StoredParameter& stored = parameters_.stored[prepared.parameter];
-    Step* steps = &(training() ? out_.steps : out_.prologue)[prepared.step];
-    Buffer& target = out_.buffers[prepared.tensor.buffer];
-    if (stored.layout == prepared.tensor.layout) {
-      target.place = Buffer::Place::fixed;
-      target.address = stored.master.data();
-      continue;
-    }
-    const Dims dims = onednn::dims_of(prepared.tensor.layout);
-    const Layout from = onednn::dims_of(stored.layout) == dims ? stored.layout : onednn::plain(dims, Type::f32);
-    Buffer source;
-    source.bytes = stored.master.size();
-    source.place = Buffer::Place::fixed;
-    source.address = stored.master.data();
-    out_.buffers.push_back(source);
-    Tensor master{static_cast<int>(out_.buffers.size()) - 1, from};
-    const std::string name = parameters_.list[prepared.parameter].name + ".reorder";
-    if (!onednn::can_reorder(from, prepared.tensor.layout)) {
-      const Tensor plain = make(onednn::plain(dims, Type::f32));
-      *steps++ = reorder_step(name, master, plain);
-      master = plain;
-    }
-    *steps = reorder_step(name, master, prepared.tensor);
+    naming(fmt::format("parameter '{}'", parameters_.list[prepared.parameter].name), [&] { place(prepared); });
   }
   const auto is_placeholder = [](const Step& step) { return !step.kernel && !step.primitive; };
   std::erase_if(out_.prologue, is_placeholder);

@@ -3,53 +3,23 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "base/memory.h"
 #include "lowering/lowering.h"
+#include "program/compiled.h"
 #include "program/parameter_store.h"
 #include "program/passes.h"
 #include "program/program.h"
 
 namespace facet::program {
 
-/// Where a tensor's bytes are.
-struct Buffer {
-  enum class Place : std::uint8_t {
-    arena,  ///< planned: shared with others that live at other times
-    held,   ///< the program's own, from run to run
-    fixed   ///< a parameter's
-  };
-  std::size_t bytes = 0;
-  Place place = Place::arena;
-  std::byte* address = nullptr;  ///< of held and fixed ones
-  bool kept = false;             ///< to the end of the run
-};
-
-/// A parameter in an order that a step asked for: a reorder, or the master itself, when its layout is known at last.
-struct PreparedParameter {
-  int parameter;
-  lowering::Tensor tensor;
-  std::size_t step;  ///< where in the steps (or the prologue) its reorders went (room for two), before empty ones were taken out
-};
-
-/// What compiling gives: steps whose operands name buffers.
-struct Compiled {
-  std::vector<lowering::Step> prologue;  ///< run again only when the parameters have changed
-  std::vector<lowering::Step> steps;
-  std::vector<Buffer> buffers;
-  std::vector<base::PageBuffer> held;
-  std::vector<lowering::Tensor> logits, probabilities;  ///< by head
-  std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (Mode::gradients)
-  std::vector<PreparedParameter> prepared;
-};
-
 /// Walks the nodes forward, then back, and lets each op write its steps.
 class Compiler final : public lowering::Lowering {
  public:
   Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices);
 
-  /// @throws Error naming the node that can't be had.
+  /// @throws Error naming the node or parameter, and the precision, that can't be had.
   Compiled compile();
 
   std::int64_t batch() const override { return options_.batch; }
@@ -89,6 +59,9 @@ class Compiler final : public lowering::Lowering {
  private:
   const Node& current() const { return nodes_.nodes[node_]; }
   onednn::Dims dims_of_value(int value) const;
+  /// Runs `function`; what it throws becomes an Error that names `what` and the precision.
+  template <class Function>
+  void naming(std::string_view what, const Function& function) const;
   void lower_forward();
   void lower_backward();
   lowering::Tensor value(int value);
@@ -101,6 +74,7 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor make_held(const onednn::Layout& layout);
   lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
   void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Step& step);
+  void place(const PreparedParameter& prepared);
   void place_prepared_parameters();
 
   const Graph& graph_;

@@ -11,13 +11,23 @@ using onednn::Layout;
 
 namespace {
 
-/// The step that makes a parameter's prepared copy; null where the master itself is read.
-Step* find_step(std::vector<Step>& steps, const Tensor& target) {
-  const auto found = std::find_if(steps.begin(), steps.end(), [&](const Step& step) {
+/// The step that puts a tensor into this one's order; the end where none does.
+std::vector<Step>::iterator find_reorder(std::vector<Step>& steps, const Tensor& target) {
+  return std::find_if(steps.begin(), steps.end(), [&](const Step& step) {
     return step.kind == lowering::StepKind::reorder && step.operands.size() > 1 &&
            step.operands[1].buffer == target.buffer;
   });
-  return found == steps.end() ? nullptr : &*found;
+}
+
+/// Puts `copy` in the place of the step that makes a parameter's prepared copy, or of both with a detour through the
+/// plain order. False where there is none: the master itself is read.
+bool replace_steps(std::vector<Step>& steps, const Tensor& target, Step& copy) {
+  const auto last = find_reorder(steps, target);
+  if (last == steps.end()) return false;
+  const Tensor source = last->operands[0];
+  *last = std::move(copy);
+  if (const auto detour = find_reorder(steps, source); detour != steps.end()) steps.erase(detour);
+  return true;
 }
 
 Step copy_step(const std::string& name, const StoredParameter& stored, const Tensor& target) {
@@ -40,17 +50,15 @@ void follow_layouts(Compiled& compiled, const Parameters::State& parameters) {
   for (const PreparedParameter& prepared : compiled.prepared) {
     Step copy =
         copy_step(parameters.list[prepared.parameter].name, parameters.stored[prepared.parameter], prepared.tensor);
-    if (Step* step = find_step(compiled.prologue, prepared.tensor)) {
-      *step = std::move(copy);
-    } else if (Step* each_run = find_step(compiled.steps, prepared.tensor)) {
-      *each_run = std::move(copy);
-    } else {
-      compiled.held.emplace_back(prepared.tensor.layout.get_size());
-      Buffer& buffer = compiled.buffers[prepared.tensor.buffer];
-      buffer.place = Buffer::Place::held;
-      buffer.address = compiled.held.back().data();
-      compiled.prologue.push_back(std::move(copy));
+    if (replace_steps(compiled.prologue, prepared.tensor, copy) ||
+        replace_steps(compiled.steps, prepared.tensor, copy)) {
+      continue;
     }
+    compiled.held.emplace_back(prepared.tensor.layout.get_size());
+    Buffer& buffer = compiled.buffers[prepared.tensor.buffer];
+    buffer.place = Buffer::Place::held;
+    buffer.address = compiled.held.back().data();
+    compiled.prologue.push_back(std::move(copy));
   }
   compiled.prepared.clear();  // layouts change once
 }

@@ -1,6 +1,7 @@
 #pragma once
 
-#include "program/compiler.h"
+#include "program/compiled.h"
+#include "program/parameter_store.h"
 
 namespace facet::program {
 

@@ -25,6 +25,8 @@ struct Parameters::State {
   std::uint64_t layout_version = 1;     ///< grows whenever a layout changes, and with it where the values are
   bool layout_fixed = false;            ///< set by the first training program
 
+  /// @throws Error when there is none of that index.
+  const Parameter& at(int index) const;
   /// Makes the slots of an optimiser, zero, where there are none of those names.
   void require_slots(const std::vector<std::string>& names);
   /// Puts master and slots of a parameter into another layout of the same shape.

@@ -66,6 +66,10 @@ void require_count(const Parameter& parameter, const std::vector<float>& values)
   }
 }
 
+void require_counter(const Parameter& parameter) {
+  if (parameter.type != DataType::s64) throw Error(fmt::format("parameter '{}' is no counter", parameter.name));
+}
+
 bool all_finite(const StoredParameter& stored) {
   const float* values = floats(stored.master);
   const std::size_t count = stored.layout.get_size() / sizeof(float);
@@ -127,6 +131,13 @@ Parameters& Parameters::operator=(Parameters&&) noexcept = default;
 
 const std::vector<Parameter>& Parameters::list() const { return state_->list; }
 
+const Parameter& Parameters::State::at(int index) const {
+  if (index < 0 || index >= static_cast<int>(list.size())) {
+    throw Error(fmt::format("parameter {} found; there are {}, counted from 0", index, list.size()));
+  }
+  return list[index];
+}
+
 int Parameters::find(std::string_view name) const {
   const auto& list = state_->list;
   const auto found = std::find_if(list.begin(), list.end(), [&](const Parameter& p) { return p.name == name; });
@@ -135,13 +146,13 @@ int Parameters::find(std::string_view name) const {
 }
 
 std::vector<float> Parameters::get(int index) const {
-  const Parameter& parameter = state_->list.at(index);
+  const Parameter& parameter = state_->at(index);
   if (parameter.type == DataType::s64) return {static_cast<float>(get_counter(index))};
   return read_plain(state_->stored[index], state_->stored[index].master, element_count(parameter.shape));
 }
 
 void Parameters::set(int index, const std::vector<float>& values) {
-  const Parameter& parameter = state_->list.at(index);
+  const Parameter& parameter = state_->at(index);
   require_count(parameter, values);
   if (parameter.type == DataType::s64) {
     set_counter(index, static_cast<std::int64_t>(values[0]));
@@ -151,10 +162,14 @@ void Parameters::set(int index, const std::vector<float>& values) {
   ++state_->version;
 }
 
-std::int64_t Parameters::get_counter(int index) const { return *counter(state_->stored.at(index).master); }
+std::int64_t Parameters::get_counter(int index) const {
+  require_counter(state_->at(index));
+  return *counter(state_->stored[index].master);
+}
 
 void Parameters::set_counter(int index, std::int64_t value) {
-  *counter(state_->stored.at(index).master) = value;
+  require_counter(state_->at(index));
+  *counter(state_->stored[index].master) = value;
   ++state_->version;
 }
 

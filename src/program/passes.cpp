@@ -1,5 +1,6 @@
 #include "program/passes.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "ops/add.h"
@@ -45,6 +46,17 @@ FusedNodes fuse(const Graph& graph) {
     }
   }
   return result;
+}
+
+std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const std::vector<Parameter>& parameters) {
+  std::vector<bool> needed(nodes.size(), false);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const std::vector<int>& inputs = nodes[i].inputs;
+    const std::vector<int>& own = nodes[i].parameters;
+    needed[i] = std::any_of(inputs.begin(), inputs.end(), [&](int v) { return needed[v]; }) ||
+                std::any_of(own.begin(), own.end(), [&](int p) { return parameters[p].trainable; });
+  }
+  return needed;
 }
 
 }  // namespace facet::program

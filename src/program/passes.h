@@ -16,4 +16,7 @@ struct FusedNodes {
 /// batch_norm + relu and add + relu become one node each, where nothing else reads what is between them.
 FusedNodes fuse(const Graph& graph);
 
+/// By node: whether its value depends on a trainable parameter, so that its gradient is needed.
+std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const std::vector<Parameter>& parameters);
+
 }  // namespace facet::program

@@ -145,6 +145,7 @@ void Program::run(const RunInput& input) {
   if (s.layout_version != s.parameters->layout_version) {
     follow_layouts(s.compiled, *s.parameters);
     s.layout_version = s.parameters->layout_version;
+    s.seconds.resize(s.compiled.steps.size());
     bind(*s.bound_arena);
   }
   s.run.pixels = input.pixels;
@@ -175,7 +176,7 @@ std::vector<float> Program::gradient(int parameter) const {
   const auto& gradients = state_->compiled.gradients;
   const auto found = gradients.find(parameter);
   if (found == gradients.end()) {
-    throw Error(fmt::format("parameter '{}' has no gradient here", state_->parameters->list.at(parameter).name));
+    throw Error(fmt::format("parameter '{}' has no gradient here", state_->parameters->at(parameter).name));
   }
   const Buffer& buffer = state_->compiled.buffers[found->second.buffer];
   const auto* values = reinterpret_cast<const float*>(buffer.address);

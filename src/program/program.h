@@ -56,9 +56,11 @@ struct StepInfo {
   std::string implementation;  ///< as oneDNN's verbose mode names it; "facet" for our own kernels
 };
 
-/// A graph compiled for a batch size, a precision and a mode: a flat list of steps over one arena. Programs of one graph
-/// share its parameters. Running allocates nothing. Compile and run on one thread at a time, inside a base::ComputeScope
-/// with the same number of threads.
+/// A graph compiled for a batch size, a precision and a mode: a flat list of steps over one arena. Programs of one
+/// graph share its parameters, which must outlive them. Running allocates nothing, but for this: a program that was
+/// compiled before the first training program, which puts parameters into another layout, makes the reorders that copy
+/// them anew: for inference whenever they have changed, in Mode::gradients at every run. Compile and run on one thread
+/// at a time, inside a base::ComputeScope with the same number of threads.
 class Program {
  public:
   /// Compiles. Parameters may be put into another layout, which the programs compiled before follow.
@@ -75,7 +77,8 @@ class Program {
   /// Takes the arena to run on; it must have arena_bytes() and outlive the program.
   void bind(base::Arena& arena);
 
-  /// Runs all steps. @throws Error naming the head when its loss isn't finite; no parameter has moved by then.
+  /// Runs all steps. @throws Error naming the head when its loss isn't finite; running statistics have moved by then,
+  /// no trained parameter has.
   void run(const RunInput& input);
   std::span<const HeadView> heads() const;
 
@@ -92,8 +95,9 @@ class Program {
   std::unique_ptr<State> state_;
 };
 
-/// FLOPs (two a multiply-add) of one image. Training: forward, both gradients of each convolution and linear layer but for
-/// the first layer's input's.
+/// FLOPs (two a multiply-add) of one image. Training: forward, and the gradients that a program computes: of a
+/// convolution or linear layer by its parameters where one is trained, and by its input where that depends on a trained
+/// one.
 struct NodeCost {
   std::string name;
   std::string op;

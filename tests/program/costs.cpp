@@ -39,6 +39,26 @@ TEST_CASE("costs: FLOPs of convolutions and linear layers, by hand") {
   CHECK(head.forward_flops == doctest::Approx(2.0 * 2400 * 7).epsilon(0.001));
 }
 
+TEST_CASE("costs: backward only where a gradient is wanted, as a program has it") {
+  Problem problem = make_problem([](Value x) {
+    x = relu(convolution(max_pool(x, {.kernel = 2}), {.channels = 8, .name = "a"}));
+    return convolution(x, {.channels = 8, .name = "b"});
+  });
+  const auto passes = [](const Problem& p, const std::string& node) {
+    const program::NodeCost cost = find(program::costs(p.graph), node);
+    return cost.training_flops / cost.forward_flops;
+  };
+  CHECK(passes(problem, "max_pool") == 1);  // of the image
+  CHECK(passes(problem, "a") == 2);         // no parameter before it
+  CHECK(passes(problem, "relu") == 2);
+  CHECK(passes(problem, "b") == 3);
+  const Problem frozen = with_frozen(problem, "a.weight");
+  CHECK(passes(frozen, "a") == 1);
+  CHECK(passes(frozen, "relu") == 1);
+  CHECK(passes(frozen, "b") == 2);
+  CHECK(passes(with_frozen(problem, "b.weight"), "b") == 2);
+}
+
 TEST_CASE("costs: parameters add up to the trainable ones") {
   const Problem problem = small_model(1);
   std::int64_t sum = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "facet/error.h"
+#include "program/parameter_store.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
@@ -22,6 +23,18 @@ std::vector<std::vector<float>> first_adam_step(const Parameters& parameters, co
     }
   }
   return values;
+}
+
+/// Weights, statistics and the optimiser's state.
+void copy(const Parameters& from, Parameters& to) {
+  for (std::size_t i = 0; i < from.list().size(); ++i) {
+    const auto index = static_cast<int>(i);
+    to.set(index, from.get(index));
+    if (!from.list()[i].trainable) continue;
+    for (int slot = 0; slot < static_cast<int>(from.state().slot_names.size()); ++slot) {
+      to.state().set_slot(index, slot, from.state().get_slot(index, slot));
+    }
+  }
 }
 
 }  // namespace
@@ -45,7 +58,7 @@ TEST_CASE("program: a training step is Adam on the gradients, for every paramete
 
 TEST_CASE("program: full and smaller batch train one set of parameters") {
   const Problem problem = small_model(6, false);
-  const Problem small = first_images(problem, small_model(2).graph, 2);
+  const Problem small = first_images(problem, small_model(2, false).graph, 2);
   Parameters shared = random_parameters(problem.graph);
   TrainingSession full(problem, shared), rest(small, shared);
   full.step(problem, 1);
@@ -57,6 +70,17 @@ TEST_CASE("program: full and smaller batch train one set of parameters") {
   Parameters first = random_parameters(problem.graph);
   TrainingSession(problem, first).step(problem, 1);
   CHECK(snapshot(first) == between);
+  Parameters second(problem.graph, 7);
+  TrainingSession alone(small, second);
+  copy(first, second);
+  alone.step(small, 2);
+  for (std::size_t i = 0; i < second.list().size(); ++i) {
+    const auto index = static_cast<int>(i);
+    CAPTURE(second.list()[i].name);
+    // Not bit for bit: alone, the smaller batch may keep parameters in another layout and sum in another order.
+    CHECK(rms_difference(shared.get(index), second.get(index)) <= 1e-4);
+    if (second.list()[i].trainable) CHECK(rms_difference(shared.get(index), between[i]) > 1e-3);
+  }
 }
 
 TEST_CASE("program: evaluation follows the parameters that training moves, whichever was compiled first") {
@@ -117,6 +141,15 @@ TEST_CASE("program: counts and names that don't fit are refused") {
   CHECK_THROWS_WITH_AS(parameters.find("stem.conv.wait"), doctest::Contains("stem.conv.wait"), Error);
   CHECK_THROWS_WITH_AS(parameters.set(parameters.find("stem.conv.weight"), {1, 2}),
                        doctest::Contains("stem.conv.weight"), Error);
+  const auto count = static_cast<int>(parameters.list().size());
+  for (const int index : {-1, count}) {
+    CAPTURE(index);
+    CHECK_THROWS_AS(parameters.get(index), Error);
+    CHECK_THROWS_AS(parameters.set(index, {1}), Error);
+    CHECK_THROWS_AS(parameters.get_counter(index), Error);
+    CHECK_THROWS_AS(parameters.set_counter(index, 1), Error);
+  }
+  CHECK_THROWS_WITH_AS(parameters.get_counter(0), doctest::Contains("stem.conv.weight"), Error);
 }
 
 TEST_CASE("parameters: initial values are a function of seed and name") {
