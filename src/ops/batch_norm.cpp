@@ -35,6 +35,10 @@ class BatchNorm final : public lowering::LowerableOp {
   }
 
   Backward lower(Lowering& l) const override {
+    if (l.training() && values_per_channel(l) < 2) {
+      throw Error(
+          "1 value per channel found; training needs more than 1 (a larger batch or image): one has no variance");
+    }
     const Tensor src = l.input(0);
     const auto descriptor = onednn::batch_norm_forward(l.training(), src.layout, eps_, relu_);
     const Layout channel = onednn::plain({l.input_dims(0)[1]}, Type::f32);
@@ -60,11 +64,15 @@ class BatchNorm final : public lowering::LowerableOp {
   }
 
  private:
-  void track_statistics(Lowering& l, const Tensor& mean, const Tensor& variance) const {
+  static std::int64_t values_per_channel(const Lowering& l) {
     const onednn::Dims x = l.input_dims(0);
-    const std::int64_t channels = x[1];
-    const auto count = static_cast<float>(l.batch() * x[2] * x[3]);
-    const float unbiased = count > 1 ? count / (count - 1) : 1.0F;
+    return x[0] * x[2] * x[3];
+  }
+
+  void track_statistics(Lowering& l, const Tensor& mean, const Tensor& variance) const {
+    const std::int64_t channels = l.input_dims(0)[1];
+    const auto count = static_cast<float>(values_per_channel(l));
+    const float unbiased = count / (count - 1);
     const float momentum = momentum_;
     l.emit("running_statistics", StepKind::normalization,
            {mean, variance, l.statistic(running_mean), l.statistic(running_var), l.statistic(num_batches_tracked)},

@@ -19,7 +19,8 @@ using onednn::Type;
 
 class Dropout final : public lowering::LowerableOp {
  public:
-  Dropout(std::string_view kind, float rate, const kernels::DropoutRule& rule) : kind_(kind), rate_(rate), rule_(rule) {}
+  using Rule = kernels::DropoutRule (*)(float rate);
+  Dropout(std::string_view kind, float rate, Rule rule) : kind_(kind), rate_(rate), rule_(rule) {}
 
   std::string_view kind() const override { return kind_; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
@@ -62,7 +63,7 @@ class Dropout final : public lowering::LowerableOp {
     std::int64_t count = 1;
     for (const std::int64_t extent : l.output_dims()) count *= extent;
     const bool bf16 = l.activation_type() == Type::bf16;
-    return [rule = rule_, seed = l.seed(), op = static_cast<std::uint32_t>(l.node()), count, bf16, pass](
+    return [rule = rule_(rate_), seed = l.seed(), op = static_cast<std::uint32_t>(l.node()), count, bf16, pass](
                std::span<void* const> operands, RunState& state) {
       const kernels::DropoutKey key{seed, static_cast<std::uint64_t>(state.step), op};
       const auto run = [&](auto* type) {
@@ -79,17 +80,17 @@ class Dropout final : public lowering::LowerableOp {
 
   std::string_view kind_;
   float rate_;
-  kernels::DropoutRule rule_;
+  Rule rule_;
 };
 
 }  // namespace
 
 Value dropout(Value x, float rate) {
-  return x.graph().apply(std::make_shared<const Dropout>("dropout", rate, kernels::dropout_rule(rate)), "dropout", {x});
+  return x.graph().apply(std::make_shared<const Dropout>("dropout", rate, &kernels::dropout_rule), "dropout", {x});
 }
 
 Value alpha_dropout(Value x, float rate) {
-  return x.graph().apply(std::make_shared<const Dropout>("alpha_dropout", rate, kernels::alpha_dropout_rule(rate)),
+  return x.graph().apply(std::make_shared<const Dropout>("alpha_dropout", rate, &kernels::alpha_dropout_rule),
                          "alpha_dropout", {x});
 }
 

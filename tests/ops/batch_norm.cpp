@@ -87,6 +87,20 @@ TEST_CASE("batch_norm: inference uses and keeps the running statistics") {
   CHECK(snapshot(parameters) == kept);
 }
 
+TEST_CASE("batch_norm: training on one value per channel is refused, inference is not") {
+  const auto one_by_one = [](std::int64_t batch) {
+    const auto body = [](Value x) { return batch_norm(global_average_pool(front(x, 4)), {.name = "last"}); };
+    return make_problem(body, {.batch = batch});
+  };
+  const Problem one = one_by_one(1);
+  Parameters parameters(one.graph, 1);
+  CHECK_THROWS_WITH_AS(gradient_session(one, parameters),
+                       doctest::Contains("last (batch_norm), in f32: 1 value per channel"), Error);
+  CHECK_NOTHROW(inference_session(one, parameters).run(one));
+  const Problem two = one_by_one(2);
+  CHECK_NOTHROW(gradient_session(two, parameters).run(two));
+}
+
 TEST_CASE("batch_norm: what was refused leaves nothing, and the corrected call works") {
   Graph graph;
   const Value x = graph.input({3, 4, 4});

@@ -104,7 +104,8 @@ TEST_CASE("dropout: gradients against finite differences, of a vector and of an 
 TEST_CASE("dropout: rates outside [0, 1) are refused") {
   Graph graph;
   const Value x = graph.input({3, 4, 4});
-  CHECK_THROWS_AS(dropout(x, 1.0F), Error);
+  CHECK_THROWS_WITH_AS(dropout(x, 1.0F), "dropout (dropout): rate 1 found; at least 0 and below 1 needed", Error);
+  CHECK_THROWS_WITH_AS(alpha_dropout(x, 2.0F), doctest::Contains("alpha_dropout"), Error);
   CHECK_THROWS_AS(dropout(x, -0.1F), Error);
   CHECK_THROWS_AS(dropout(x, std::nanf("")), Error);
 }
