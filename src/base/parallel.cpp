@@ -132,7 +132,8 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
 
 int compute_threads() { return omp_get_max_threads(); }
 
-ComputeScope::ComputeScope(int threads) : threads_before_(omp_get_max_threads()), control_before_(control()) {
+ComputeScope::ComputeScope(int threads, int /*others*/)
+    : threads_before_(omp_get_max_threads()), control_before_(control()) {
   omp_set_num_threads(std::max(threads, 1));
 #pragma omp parallel
   flush_denormals();
@@ -146,23 +147,39 @@ ComputeScope::~ComputeScope() {
 #else
 
 struct ComputeScope::Limit : tbb::global_control {
-  explicit Limit(int threads)
-      : global_control(max_allowed_parallelism, static_cast<std::size_t>(std::max(threads, 1))) {}
+  explicit Limit(int threads) : global_control(max_allowed_parallelism, static_cast<std::size_t>(threads)) {}
 };
+
+namespace {
+
+/// What the scopes that are open on a thread asked for; 0: none is.
+struct Asked {
+  int threads = 0;
+  int others = 0;
+};
+thread_local Asked asked;
+
+}  // namespace
 
 int compute_threads() {
   const auto allowed = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
-  return std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
+  const int most = std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
+  return asked.threads > 0 ? std::min(most, asked.threads) : most;
 }
 
 // oneDNN's own tasks flush denormals where the scope is opened before this thread's first TBB task: an arena keeps the
 // floating-point control of its birth.
-ComputeScope::ComputeScope(int threads) : threads_before_(0), control_before_(control()) {
+ComputeScope::ComputeScope(int threads, int others)
+    : threads_before_(asked.threads), others_before_(asked.others), control_before_(control()) {
   flush_denormals();
-  limit_ = std::make_shared<Limit>(threads);
+  asked = {std::max(threads, 1), std::max(others, asked.others)};
+  limit_ = std::make_shared<Limit>(asked.threads + asked.others);
 }
 
-ComputeScope::~ComputeScope() { set_control(control_before_); }
+ComputeScope::~ComputeScope() {
+  asked = {threads_before_, others_before_};
+  set_control(control_before_);
+}
 
 #endif
 

@@ -19,7 +19,9 @@ int compute_threads();
 /// at its end both are as before on the calling thread.
 class ComputeScope {
  public:
-  explicit ComputeScope(int threads);
+  /// @param others threads of other oneTBB arenas that work meanwhile (a loader's). Where oneTBB is also the runtime of
+  ///   compute, its workers are limited, over all arenas, to both together; of scopes within each other the most count.
+  explicit ComputeScope(int threads, int others = 0);
   ~ComputeScope();
   ComputeScope(const ComputeScope&) = delete;
   ComputeScope& operator=(const ComputeScope&) = delete;
@@ -28,6 +30,7 @@ class ComputeScope {
   struct Limit;  // of oneTBB's threads, where that is the runtime
 
   int threads_before_;
+  int others_before_ = 0;
   unsigned control_before_;
   std::shared_ptr<Limit> limit_;
 };

@@ -71,6 +71,17 @@ TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
   }
 }
 
+TEST_CASE("threads of other arenas aren't threads of compute, in scopes within each other neither") {
+  const ComputeScope outer(2, 6);
+  CHECK(has_threads(2));
+  CHECK(pieces_of(100, 1).size() <= 2);
+  {
+    const ComputeScope inner(1);
+    CHECK(compute_threads() == 1);
+  }
+  CHECK(has_threads(2));
+}
+
 TEST_CASE("the split is even: no piece has more than one grain over another") {
   const ComputeScope scope(4);
   if (compute_threads() < 4) {
