@@ -16,7 +16,7 @@ struct HeadResult {
   std::vector<std::string> classes;
   std::int64_t labelled = 0;
   double loss = 0;      ///< mean cross-entropy in nats
-  double accuracy = 0;  ///< share of the labelled images, 0 to 1
+  double accuracy = 0;  ///< share of the labelled images, 0 to 1; means nothing where `labelled` is 0
   std::vector<std::vector<std::int64_t>> confusion;  ///< [label][predicted], in images
 };
 
@@ -25,6 +25,7 @@ class FACET_EXPORT HeadMeter {
  public:
   explicit HeadMeter(Head head);
   /// @param labels class indices or no_label. @param predicted class indices. @param loss sum over the labelled images.
+  /// @throws Error naming the head when there are more of one than of the other, or one of a labelled image is no class.
   void add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss);
   HeadResult result() const;
 

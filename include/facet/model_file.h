@@ -28,7 +28,8 @@ struct ModelInfo {
 
 /// Writes a model file: safetensors with the weights under PyTorch's names in PyTorch's layouts and `info` in its metadata.
 /// Written whole or not at all.
-/// @throws Error naming the file and the system's reason.
+/// @throws Error naming the file and the system's reason, or what `info` has that no file can hold: no name, no head, a
+///   head or class twice or not in UTF-8, a size or normalisation that can't be meant.
 FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters);
 
 /// Reads what a model file says of itself. @throws Error naming the file and what is wrong with it.

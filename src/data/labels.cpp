@@ -6,6 +6,12 @@
 
 namespace facet::data {
 
+std::vector<std::string> names_of(const std::vector<Head>& heads) {
+  std::vector<std::string> names;
+  for (const Head& head : heads) names.push_back(head.name);
+  return names;
+}
+
 void require_labels(const std::string& image, std::span<const std::int32_t> labels, const std::vector<Head>& heads) {
   if (labels.size() != heads.size()) {
     throw Error(fmt::format("{}: {} labels for {} heads", image, labels.size(), heads.size()));

@@ -9,6 +9,9 @@
 
 namespace facet::data {
 
+/// The heads' names, in their order.
+std::vector<std::string> names_of(const std::vector<Head>& heads);
+
 /// @param image what messages call the image.
 /// @throws Error naming image, head, label and those allowed unless there is one label a head, each a class or
 /// no_label.

@@ -7,6 +7,7 @@
 #include "data/csv.h"
 #include "data/jpeg.h"
 #include "data/label_column.h"
+#include "data/labels.h"
 #include "facet/data.h"
 #include "facet/error.h"
 
@@ -26,12 +27,6 @@ void require_distinct(const std::string& where, const std::string& what, Names n
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' stands there twice", where, what, *twice));
-}
-
-Names names_of(const std::vector<Head>& heads) {
-  Names names;
-  for (const Head& head : heads) names.push_back(head.name);
-  return names;
 }
 
 /// The header's names; columns without one (a data frame's index) are kept, as empty, and never read.
@@ -56,7 +51,7 @@ Names read_header(data::CsvReader& reader, const std::string& csv) {
 Names choose_heads(const std::string& csv, const Names& columns, const ManifestOptions& options) {
   Names heads = options.heads;
   if (!options.expected.empty()) {
-    const Names expected = names_of(options.expected);
+    const Names expected = data::names_of(options.expected);
     if (!heads.empty() && heads != expected) {
       throw Error(fmt::format("{}: heads {} asked for; the model has {}", csv, fmt::join(heads, ", "),
                               fmt::join(expected, ", ")));

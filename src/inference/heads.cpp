@@ -5,21 +5,13 @@
 
 #include <string>
 
+#include "data/labels.h"
 #include "facet/error.h"
 
 namespace facet::inference {
-namespace {
-
-std::vector<std::string> names_of(const std::vector<Head>& heads) {
-  std::vector<std::string> names;
-  for (const Head& head : heads) names.push_back(head.name);
-  return names;
-}
-
-}  // namespace
 
 void require_heads(const std::vector<Head>& expected, const std::vector<Head>& found, std::string_view whose) {
-  const std::vector<std::string> expected_names = names_of(expected), found_names = names_of(found);
+  const std::vector<std::string> expected_names = data::names_of(expected), found_names = data::names_of(found);
   if (expected_names != found_names) {
     throw Error(fmt::format("{} has the heads {}, the model has {}", whose, fmt::join(found_names, ", "),
                             fmt::join(expected_names, ", ")));

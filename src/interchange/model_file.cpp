@@ -64,12 +64,6 @@ void write_model_file(const std::filesystem::path& file, const ModelInfo& info, 
   write_safetensors(file, metadata, tensors);
 }
 
-Metadata state_of(const SafetensorsReader& reader) {
-  Metadata state = reader.metadata();
-  for (const char* key : {"format", "version", "model", "size", "heads", "mean", "std"}) state.erase(key);
-  return state;
-}
-
 ModelInfo model_info_of(const SafetensorsReader& reader) { return to_model_info(reader.name(), reader.metadata()); }
 
 void load_weights(const SafetensorsReader& reader, Parameters& parameters) {

@@ -16,9 +16,6 @@ namespace facet::interchange {
 void write_model_file(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters,
                       const Metadata& state);
 
-/// The state's strings: the metadata without the model's own keys.
-Metadata state_of(const SafetensorsReader& reader);
-
 /// ModelInfo of a file that is open. @throws Error as read_model_info does.
 ModelInfo model_info_of(const SafetensorsReader& reader);
 

@@ -59,14 +59,19 @@ const std::string& value_of(const std::string& file, const Metadata& metadata, c
   return found->second;
 }
 
+/// @throws Error that says what isn't UTF-8.
+std::string utf8_dump(const std::string& file, const nlohmann::ordered_json& json, const char* what) {
+  try {
+    return json.dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(file, fmt::format("can't be written: {} is not UTF-8", what));
+  }
+}
+
 std::string heads_text(const std::string& file, const std::vector<Head>& heads) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const Head& head : heads) list.push_back({{"name", head.name}, {"classes", head.classes}});
-  try {
-    return list.dump();
-  } catch (const nlohmann::json::exception&) {
-    fail(file, "can't be written: the name of a head or class is not UTF-8");
-  }
+  return utf8_dump(file, list, "the name of a head or class");
 }
 
 std::vector<Head> parse_heads(const std::string& file, const std::string& text) {
@@ -106,6 +111,7 @@ int parse_size(const std::string& file, const std::string& text) {
 
 Metadata to_metadata(const std::string& file, const ModelInfo& info) {
   check(file, info);
+  utf8_dump(file, info.model, "the model's name");
   return {{"format", std::string(format)},
           {"version", std::string(version)},
           {"model", info.model},

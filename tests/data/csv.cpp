@@ -65,25 +65,25 @@ TEST_CASE("an empty file has no rows") {
 TEST_CASE("what isn't UTF-8 is refused with its line and byte") {
   CHECK(rows_of("file,\u00e9t\u00e9\n\u20ac,\U0001F600\xF4\x8F\xBF\xBF\xED\x9F\xBF\xEF\xBF\xBF\n").size() == 2);
   const std::string latin1 = csv_error("file,age\r\na,\"two\nlines\"\r\nb,caf\xE9\n");
-  CHECK(facet::has(latin1, "a.csv:4: not UTF-8: a byte 0xE9"));
-  CHECK(facet::has(csv_error("a\rb\r\xFF"), "a.csv:3: not UTF-8: a byte 0xFF"));
+  CHECK(facet::contains(latin1, "a.csv:4: not UTF-8: a byte 0xE9"));
+  CHECK(facet::contains(csv_error("a\rb\r\xFF"), "a.csv:3: not UTF-8: a byte 0xFF"));
   // Cut off, continued by nothing, longer than needed, half a UTF-16 pair, beyond Unicode.
   for (const std::string bad :
        {"\xC3", "\xC3(", "\x80", "\xC0\xAF", "\xC1\x81", "\xE0\x80\xAF", "\xE2\x82", "\xE2(\xAC", "\xED\xA0\x80",
         "\xF0\x8F\xBF\xBF", "\xF0\x9F\x98", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80"}) {
     CAPTURE(bad.size());
-    CHECK(facet::has(csv_error("a,b\n1," + bad), "a.csv:2: not UTF-8"));
-    CHECK(facet::has(csv_error("a,b\n1," + bad + "\n"), "a.csv:2: not UTF-8"));
+    CHECK(facet::contains(csv_error("a,b\n1," + bad), "a.csv:2: not UTF-8"));
+    CHECK(facet::contains(csv_error("a,b\n1," + bad + "\n"), "a.csv:2: not UTF-8"));
   }
 }
 
 TEST_CASE("what is no CSV is refused with its line") {
-  CHECK(facet::has(csv_error("a,b\n1,\"2\n3\n"), "a.csv:2: a quoted field isn't closed"));
-  CHECK(facet::has(csv_error("a,b\n1,\"2\"x\n"), "a.csv:2: 'x' after a closing quote"));
-  CHECK(facet::has(csv_error(std::string("\xFF\xFE"
+  CHECK(facet::contains(csv_error("a,b\n1,\"2\n3\n"), "a.csv:2: a quoted field isn't closed"));
+  CHECK(facet::contains(csv_error("a,b\n1,\"2\"x\n"), "a.csv:2: 'x' after a closing quote"));
+  CHECK(facet::contains(csv_error(std::string("\xFF\xFE"
                                          "a\0,\0",
                                          6)),
                    "not a CSV in UTF-8"));
-  CHECK(facet::has(facet::error_of([] { CsvReader("/nowhere/a.csv"); }), "/nowhere/a.csv: no such file"));
-  CHECK(facet::has(facet::error_of([] { CsvReader("/tmp"); }), "/tmp: is a folder"));
+  CHECK(facet::contains(facet::error_of([] { CsvReader("/nowhere/a.csv"); }), "/nowhere/a.csv: no such file"));
+  CHECK(facet::contains(facet::error_of([] { CsvReader("/tmp"); }), "/tmp: is a folder"));
 }

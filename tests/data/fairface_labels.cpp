@@ -32,7 +32,7 @@ TEST_CASE("FairFace's label files are read as they circulate") {
   CHECK(counts(train, 1) == std::vector<int>{45986, 40758});
   CHECK(counts(train, 2) == std::vector<int>{16527, 12233, 13367, 12287, 10795, 12319, 9216});
   REQUIRE(train.notes().size() == 1);
-  CHECK(facet::has(train.notes()[0], "19-Oct as 10-19 (9103 rows), 9-Mar as 3-9 (10408 rows)"));
+  CHECK(facet::contains(train.notes()[0], "19-Oct as 10-19 (9103 rows), 9-Mar as 3-9 (10408 rows)"));
   CHECK(train.name(86743) == "train/86744.jpg");
   CHECK(train.line(86743) == 86745);
 

@@ -249,8 +249,8 @@ TEST_CASE("an empty set has no batches, options that make no sense are errors") 
   CHECK(loader.batches_per_epoch() == 0);
   CHECK(!facet::error_of([&] { loader.next(); }).empty());
   CHECK(read_epoch(loader, 0).empty());
-  CHECK(facet::has(facet::error_of([&] { Loader(none, {.batch = 0}); }), "batch is 0; at least 1"));
-  CHECK(facet::has(facet::error_of([&] { Loader(none, {.size = 0}); }), "size is 0"));
-  CHECK(facet::has(facet::error_of([&] { Loader(none, {.threads = -1}); }), "threads is -1"));
-  CHECK(facet::has(facet::error_of([&] { Loader(none, {.prefetch = 0}); }), "prefetch is 0"));
+  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.batch = 0}); }), "batch is 0; at least 1"));
+  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.size = 0}); }), "size is 0"));
+  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.threads = -1}); }), "threads is -1"));
+  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.prefetch = 0}); }), "prefetch is 0"));
 }

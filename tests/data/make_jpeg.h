@@ -7,13 +7,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "error_of.h"
 #include "facet/data.h"
-#include "facet/error.h"
 
 namespace facet {
 
@@ -106,17 +105,5 @@ inline double mean_difference(const Bytes& a, const Bytes& b) {
   for (std::size_t i = 0; i < a.size(); ++i) sum += std::abs(int{a[i]} - int{b[i]});
   return sum / static_cast<double>(a.size());
 }
-
-/// The message of the Error that `action` throws; empty when it throws none.
-inline std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return {};
-}
-
-inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace facet

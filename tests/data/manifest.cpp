@@ -62,9 +62,9 @@ TEST_CASE("age bins that a spreadsheet mangled are read as what they were, with 
   const auto data = Manifest("file,age\na,9-Mar\nb,19-Oct\nc,3-9\nd,9-Mar\n").open();
   CHECK(labels_of(data, 0) == std::vector<int>{1, 2, 1, 1});
   REQUIRE(data.notes().size() == 1);
-  CHECK(facet::has(data.notes()[0], "9-Mar as 3-9 (2 rows)"));
-  CHECK(facet::has(data.notes()[0], "19-Oct as 10-19 (1 rows)"));
-  CHECK(!facet::has(data.notes()[0], "\n"));
+  CHECK(facet::contains(data.notes()[0], "9-Mar as 3-9 (2 rows)"));
+  CHECK(facet::contains(data.notes()[0], "19-Oct as 10-19 (1 rows)"));
+  CHECK(!facet::contains(data.notes()[0], "\n"));
 }
 
 TEST_CASE("dates in a column that isn't FairFace's stay dates") {
@@ -138,46 +138,46 @@ TEST_CASE("the heads of a model decide; what doesn't fit them is an error with i
 
   const std::string unknown =
       Manifest("file,gender,race\na,Female,Asian\n\nb,Male,Indian\nc,Male,Indian\n").error(options);
-  CHECK(facet::has(unknown, "m.csv:4: race 'Indian' is none of its classes: White, Black, Asian"));
-  CHECK(facet::has(Manifest("file,race\na,Asian\n").error(options), "no column for head 'gender'"));
+  CHECK(facet::contains(unknown, "m.csv:4: race 'Indian' is none of its classes: White, Black, Asian"));
+  CHECK(facet::contains(Manifest("file,race\na,Asian\n").error(options), "no column for head 'gender'"));
   options.heads = {"race"};
-  CHECK(facet::has(Manifest("file,gender,race\na,Male,Asian\n").error(options),
+  CHECK(facet::contains(Manifest("file,gender,race\na,Male,Asian\n").error(options),
                    "heads race asked for; the model has race, gender"));
 }
 
 TEST_CASE("what can't be a manifest is refused in one clear line") {
   const auto error = [](const std::string& text, const ManifestOptions& options = {}) {
     const std::string message = Manifest(text).error(options);
-    CHECK(!facet::has(message, "\n"));
+    CHECK(!facet::contains(message, "\n"));
     return message;
   };
-  CHECK(facet::has(error(""), "m.csv: is empty"));
-  CHECK(facet::has(error("file,x\n"), "m.csv: a header, but no rows"));
-  CHECK(facet::has(error("path,x\na,1\n"), "m.csv:1: no column 'file'; the columns are: path, x"));
-  CHECK(facet::has(error("file,x,x\na,1,2\n"), "m.csv:1: column 'x' stands there twice"));
-  CHECK(facet::has(error("file,x\na,1\nb,2,3\n"), "m.csv:3: 3 fields; the header has 2"));
-  CHECK(facet::has(error("file,x\na,1\nb\n"), "m.csv:3: 1 fields; the header has 2"));
-  CHECK(facet::has(error("file,x\na,1\n,2\n"), "m.csv:3: no file is named"));
-  CHECK(facet::has(error("file\na\n"), "m.csv: no column but 'file'"));
-  CHECK(facet::has(error("file,x\na,1\nb,1\n"), "column 'x' has one class only, '1'"));
-  CHECK(facet::has(error("file,x\na,\nb,\n"), "column 'x' has no label in any row"));
+  CHECK(facet::contains(error(""), "m.csv: is empty"));
+  CHECK(facet::contains(error("file,x\n"), "m.csv: a header, but no rows"));
+  CHECK(facet::contains(error("path,x\na,1\n"), "m.csv:1: no column 'file'; the columns are: path, x"));
+  CHECK(facet::contains(error("file,x,x\na,1,2\n"), "m.csv:1: column 'x' stands there twice"));
+  CHECK(facet::contains(error("file,x\na,1\nb,2,3\n"), "m.csv:3: 3 fields; the header has 2"));
+  CHECK(facet::contains(error("file,x\na,1\nb\n"), "m.csv:3: 1 fields; the header has 2"));
+  CHECK(facet::contains(error("file,x\na,1\n,2\n"), "m.csv:3: no file is named"));
+  CHECK(facet::contains(error("file\na\n"), "m.csv: no column but 'file'"));
+  CHECK(facet::contains(error("file,x\na,1\nb,1\n"), "column 'x' has one class only, '1'"));
+  CHECK(facet::contains(error("file,x\na,\nb,\n"), "column 'x' has no label in any row"));
 
   ManifestOptions options;
   options.heads = {"y"};
-  CHECK(facet::has(error("file,x,z\na,1,2\n", options), "m.csv: no column for head 'y'; those that there are: x, z"));
+  CHECK(facet::contains(error("file,x,z\na,1,2\n", options), "m.csv: no column for head 'y'; those that there are: x, z"));
   options.heads = {"file"};
-  CHECK(facet::has(error("file,x\na,1\n", options), "no column for head 'file'"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "no column for head 'file'"));
   options.heads = {"x", "x"};
-  CHECK(facet::has(error("file,x\na,1\n", options), "head 'x' stands there twice"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "head 'x' stands there twice"));
   options.heads = {};
   options.classes["x"] = {"1", "2"};
-  CHECK(facet::has(error("file,x\na,1\nb,3\n", options), "m.csv:3: x '3' is none of its classes: 1, 2"));
+  CHECK(facet::contains(error("file,x\na,1\nb,3\n", options), "m.csv:3: x '3' is none of its classes: 1, 2"));
   options.classes["x"] = {"1", "1"};
-  CHECK(facet::has(error("file,x\na,1\n", options), "class of head 'x' '1' stands there twice"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "class of head 'x' '1' stands there twice"));
   options.classes["x"] = {"1"};
-  CHECK(facet::has(error("file,x\na,1\n", options), "1 class declared for head 'x'"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "1 class declared for head 'x'"));
   options.classes = {{"y", {"1", "2"}}};
-  CHECK(facet::has(error("file,x\na,1\n", options), "classes declared for 'y', which is none of the heads: x"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "classes declared for 'y', which is none of the heads: x"));
 }
 
 TEST_CASE("bad images are dropped and listed; the others keep their labels and lines") {
@@ -199,7 +199,7 @@ TEST_CASE("bad images are dropped and listed; the others keep their labels and l
     CHECK(bad[0].file == "2.jpg");
     CHECK(bad[0].line == 3);
     CHECK(bad[0].reason == "no such file");
-    CHECK(facet::has(bad[1].reason, "truncated"));
+    CHECK(facet::contains(bad[1].reason, "truncated"));
     CHECK(bad[2].reason == "is empty");
     CHECK(bad[3].reason == "is not a regular file");
     CHECK(bad[4].reason == "is not a regular file");
@@ -217,7 +217,7 @@ TEST_CASE("loading names the CSV's line and the file") {
   facet::write_file(folder / "2.jpg", "GIF89a no JPEG");
   const ManifestDataset data(folder / "m.csv");
   facet::Bytes pixels(8 * 8 * 3);
-  CHECK(facet::has(error_of([&] { data.load(0, 8, pixels); }), "m.csv:2: "));
-  CHECK(facet::has(error_of([&] { data.load(0, 8, pixels); }), "1.jpg: no such file"));
-  CHECK(facet::has(error_of([&] { data.load(1, 8, pixels); }), "2.jpg: not a JPEG"));
+  CHECK(facet::contains(error_of([&] { data.load(0, 8, pixels); }), "m.csv:2: "));
+  CHECK(facet::contains(error_of([&] { data.load(0, 8, pixels); }), "1.jpg: no such file"));
+  CHECK(facet::contains(error_of([&] { data.load(1, 8, pixels); }), "2.jpg: not a JPEG"));
 }

@@ -14,7 +14,7 @@
 #include "temporary_folder.h"
 
 using facet::error_of;
-using facet::has;
+using facet::contains;
 using facet::ManifestDataset;
 using facet::SyntheticOptions;
 using facet::write_synthetic_sample;
@@ -146,7 +146,7 @@ TEST_CASE("a folder that holds anything else is refused and left as it is") {
     write(folder.path() / file, text);
     const auto before = contents(folder.path());
     const std::string message = error_of([&] { write_synthetic_sample(folder.path(), small); });
-    return has(message, "is in the way") && has(message, folder.path().string()) && contents(folder.path()) == before;
+    return contains(message, "is in the way") && contains(message, folder.path().string()) && contents(folder.path()) == before;
   };
   CHECK(refused("notes.txt", "mine"));
   CHECK(refused("train/1.jpg", "a photograph"));
@@ -168,7 +168,7 @@ TEST_CASE("what can't be drawn or written is a clear error") {
 
   write(folder.path() / "file", "");
   const std::string error = error_of([&] { write_synthetic_sample(folder.path() / "file", small); });
-  CHECK(has(error, (folder.path() / "file").string()));
+  CHECK(contains(error, (folder.path() / "file").string()));
 }
 
 TEST_CASE("each label shows in the picture") {

@@ -5,7 +5,6 @@
 #include "inference/small_model.h"
 
 using namespace facet;
-using small::error_of;
 
 TEST_CASE("heads must be the model's: names, order, classes") {
   const std::vector<Head> model{{"age", {"young", "old"}}, {"gender", {"Male", "Female"}}};

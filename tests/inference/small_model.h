@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "base/random.h"
+#include "error_of.h"
 #include "facet/data.h"
-#include "facet/error.h"
 #include "facet/graph.h"
 #include "facet/model_file.h"
 #include "facet/ops.h"
@@ -76,18 +76,5 @@ inline facet::MemoryDataset images(int count, std::uint64_t seed = 1) {
   }
   return data;
 }
-
-/// What an exception of facet says; empty when none is thrown.
-template <class Call>
-std::string error_of(const Call& call) {
-  try {
-    call();
-  } catch (const facet::Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
-inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace small

@@ -49,6 +49,7 @@ TEST_CASE("what can't be is not written") {
     CHECK_THROWS_AS(to_metadata("f", info), Error);
   };
   refused([](ModelInfo& info) { info.model.clear(); });
+  refused([](ModelInfo& info) { info.model = "caf\xe9"; });
   refused([](ModelInfo& info) { info.size = 0; });
   refused([](ModelInfo& info) { info.heads.clear(); });
   refused([](ModelInfo& info) { info.heads[0].classes.clear(); });

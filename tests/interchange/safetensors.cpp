@@ -4,8 +4,6 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <limits>
 
 #include "facet/error.h"
@@ -23,11 +21,6 @@ TensorSource floats(const std::string& name, Shape shape, std::vector<float> val
 
 TensorSource counters(const std::string& name, Shape shape, std::vector<std::int64_t> values) {
   return {name, std::move(shape), [values = std::move(values)] { return values; }, DataType::s64};
-}
-
-std::string bytes_of(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
 }
 
 }  // namespace
@@ -62,7 +55,7 @@ TEST_CASE("every tensor is aligned to its elements, which PyTorch wants") {
   const auto file = folder / "a.safetensors";
   write_safetensors(file, {}, {floats("odd", {3}, {1, 2, 3}), counters("late", {}, {5}), floats("last", {1}, {4})});
   std::uint64_t header = 0;
-  std::memcpy(&header, bytes_of(file).data(), sizeof(header));
+  std::memcpy(&header, read_file(file).data(), sizeof(header));
   CHECK(header % 8 == 0);
   const SafetensorsReader reader(file);
   CHECK(reader.tensors()[0].name == "late");
@@ -139,7 +132,7 @@ TEST_CASE("a write that fails leaves the old file and nothing else") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
   write_safetensors(file, {}, {floats("w", {2}, {1, 2})});
-  const std::string before = bytes_of(file);
+  const std::string before = read_file(file);
 
   CHECK_THROWS_WITH_AS(write_safetensors(file, {}, {floats("v", {1}, {1}), floats("w", {2}, {1})}),
                        (file.string() + ": tensor \"w\" of shape 2 was given 1 values of 4 bytes").c_str(), Error);
@@ -151,7 +144,7 @@ TEST_CASE("a write that fails leaves the old file and nothing else") {
   const auto source = []() -> std::vector<float> { throw Error("no values"); };
   CHECK_THROWS_WITH_AS(write_safetensors(file, {}, {floats("v", {1}, {1}), {"w", {1}, source, DataType::f32}}), "no values", Error);
 
-  CHECK(bytes_of(file) == before);
+  CHECK(read_file(file) == before);
   int files = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(file.parent_path())) ++files;
   CHECK(files == 1);

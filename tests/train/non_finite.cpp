@@ -8,8 +8,6 @@
 #include "train/small_run.h"
 
 using namespace facet;
-using small::contains;
-using small::error_of;
 
 namespace {
 
