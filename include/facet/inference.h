@@ -39,6 +39,7 @@ class FACET_EXPORT Predictor {
   /// @throws Error naming the file and what is wrong with it.
   explicit Predictor(const std::filesystem::path& model_file, const InferenceOptions& options = {});
   /// Of a model of the caller's own, by its graph, whose input and heads must be the file's.
+  /// @throws Error naming the file and what doesn't fit; when an option can't be meant, or bf16 can't be had.
   Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options = {});
   ~Predictor();
   Predictor(Predictor&&) noexcept;
@@ -50,9 +51,11 @@ class FACET_EXPORT Predictor {
 
   /// @param pixels 8-bit RGB {images, size, size, 3}; images is at most options.batch.
   /// @return one entry a head, valid until the next call.
+  /// @throws Error when the pixels are none, no whole images or too many; naming head and image (from 1, of the batch)
+  ///   when a logit isn't finite; when memory doesn't suffice.
   const std::vector<HeadPrediction>& predict(std::span<const std::uint8_t> pixels);
 
-  /// Resizes the image and answers for it alone.
+  /// Resizes the image and answers for it alone. @throws Error likewise, and as resize does.
   const std::vector<HeadPrediction>& predict(const Image& image);
 
  private:
@@ -63,7 +66,8 @@ class FACET_EXPORT Predictor {
 /// Looks at every image of a data set, in its order. Of `options`, the batch (no more than the predictor's) and the
 /// loader's threads are taken.
 /// @param each called after every batch with it and its predictions; may be empty.
-/// @throws Error when the data set's heads are not the model's.
+/// @throws Error when the data set's heads are not the model's, when it holds no image, when one can't be read, or naming
+///   image and head when a logit isn't finite.
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
     const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {});

@@ -86,15 +86,17 @@ struct TrainObserver {
 /// - choices.json: the precision and the primitives that were chosen; a repeated or resumed run takes them.
 ///
 /// The last batch of an epoch, which may be smaller, is trained as it is, on its own number of images, even if that is
-/// one: batch statistics are then those of the one image's pixels.
+/// one: batch statistics are then those of the one image's pixels. Where that is a single pixel, which has no variance,
+/// the trainer's constructor refuses it: another batch or drop_last avoids it.
 class FACET_EXPORT Trainer {
  public:
   /// @param info names the model and its heads for the checkpoints; info.heads must be the graph's and the data's.
   /// @param validation may be null. The data sets must outlive the trainer.
   /// @throws Error when an option's value is out of range, heads don't match, bf16 is asked for and can't be had,
   /// memory
-  ///   doesn't suffice, `out` holds a run and resume isn't set, or a run to be resumed was started with another model
-  ///   or other options (epochs, threads, tune, keep and checkpoint_minutes may change).
+  ///   doesn't suffice, `info` is what no model file can hold, `out` can't be written, or holds a run and resume isn't
+  ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
+  ///   order) or other options (epochs, threads, tune, keep and checkpoint_minutes may change).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   ~Trainer();
   Trainer(const Trainer&) = delete;
@@ -109,7 +111,7 @@ class FACET_EXPORT Trainer {
   /// Trains to the last epoch. Returns false when observer.stop ended it early (everything is saved by then); another
   /// call goes on from there.
   /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be
-  /// read.
+  /// read. Nothing of the epoch in progress is lost where a checkpoint can't be written: another call goes on.
   bool run(const TrainObserver& observer = {});
 
  private:

@@ -1,4 +1,7 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <span>
 
 #include "base/parallel.h"
 #include "facet/inference.h"
@@ -7,11 +10,26 @@
 #include "inference/threads.h"
 
 namespace facet {
+namespace {
+
+/// @throws Error naming the image where an answer isn't finite.
+const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const Dataset& data, const Batch& batch,
+                                                     std::span<const std::uint8_t> pixels) {
+  try {
+    return predictor.predict(pixels);
+  } catch (const inference::NotFinite& error) {
+    const std::int64_t image = batch.indices[static_cast<std::size_t>(error.image())];
+    throw Error(fmt::format("{}: head {}: its logits aren't finite", data.name(image), error.head()));
+  }
+}
+
+}  // namespace
 
 std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, const InferenceOptions& options,
                                  const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each) {
   const ModelInfo& info = predictor.info();
   inference::require_heads(info.heads, data.heads(), "the data set");
+  if (data.size() == 0) throw Error("the data set holds no image");
 
   LoaderOptions loading;
   loading.batch = std::min(options.batch, predictor.options().batch);
@@ -22,12 +40,13 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  const base::ComputeScope scope(inference::compute_threads(predictor.options().threads));
+  const base::ComputeScope scope(inference::compute_threads(predictor.options().threads),
+                                 std::max(options.loader_threads, 1));
   inference::Evaluation evaluation(info.heads);
   loader.start_epoch(0);
   while (const Batch* batch = loader.next()) {
-    const std::span<const std::uint8_t> pixels(batch->pixels);
-    const auto& predictions = predictor.predict(pixels.first(static_cast<std::size_t>(batch->size) * image_bytes));
+    const auto pixels = std::span(batch->pixels).first(static_cast<std::size_t>(batch->size) * image_bytes);
+    const std::vector<HeadPrediction>& predictions = named_predictions(predictor, data, *batch, pixels);
     evaluation.add(*batch, predictions);
     if (each) each(*batch, predictions);
   }

@@ -6,17 +6,22 @@
 #include <cmath>
 #include <span>
 
-#include "facet/error.h"
 #include "kernels/kernels.h"
 
 namespace facet::inference {
 
-void read_predictions(const program::Program& program, std::vector<HeadPrediction>& predictions) {
-  const std::span<const program::HeadView> heads = program.heads();
-  predictions.resize(heads.size());
+NotFinite::NotFinite(const std::string& head, std::int64_t image, std::int64_t images)
+    : Error(fmt::format("head {}: the logits of image {} of {} aren't finite", head, image + 1, images)),
+      head_(head),
+      image_(image) {}
+
+void read_predictions(const program::Program& program, const std::vector<Head>& heads,
+                      std::vector<HeadPrediction>& predictions) {
+  const std::span<const program::HeadView> views = program.heads();
+  predictions.resize(views.size());
   const auto images = static_cast<std::size_t>(program.options().batch);
-  for (std::size_t head = 0; head < heads.size(); ++head) {
-    const program::HeadView& view = heads[head];
+  for (std::size_t head = 0; head < views.size(); ++head) {
+    const program::HeadView& view = views[head];
     HeadPrediction& prediction = predictions[head];
     prediction.logits.assign(view.logits.begin(), view.logits.end());
     prediction.probabilities.assign(view.probabilities.begin(), view.probabilities.end());
@@ -24,6 +29,9 @@ void read_predictions(const program::Program& program, std::vector<HeadPredictio
     const std::size_t classes = view.logits.size() / images;
     for (std::size_t image = 0; image < images; ++image) {
       const std::span<const float> logits = view.logits.subspan(image * classes, classes);
+      if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) {
+        throw NotFinite(heads[head].name, static_cast<std::int64_t>(image), program.options().batch);
+      }
       prediction.predicted[image] =
           static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
     }
@@ -42,9 +50,6 @@ void Evaluation::add(const Batch& batch, const std::vector<HeadPrediction>& pred
     const auto classes = static_cast<std::int64_t>(heads_[head].classes.size());
     const kernels::LossSums sums =
         kernels::softmax_cross_entropy(prediction.logits.data(), labels.data(), batch.size, classes, nullptr);
-    if (!std::isfinite(sums.loss)) {
-      throw Error(fmt::format("head {}: its loss isn't finite ({})", heads_[head].name, sums.loss));
-    }
     meters_[head].add(labels, prediction.predicted, sums.loss);
   }
 }

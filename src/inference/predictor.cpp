@@ -80,7 +80,7 @@ struct Predictor::State {
     program::RunInput input;
     input.pixels = pixels;
     program.run(input);
-    inference::read_predictions(program, predictions);
+    inference::read_predictions(program, info.heads, predictions);
     return predictions;
   }
 

@@ -5,9 +5,12 @@
 #include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 
 #include "base/atomic_file.h"
+#include "facet/error.h"
+#include "train/file_system.h"
 
 namespace facet::train {
 namespace {
@@ -29,12 +32,14 @@ std::optional<std::int64_t> epoch_of_json(const std::string& line) {
 }
 
 std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
+  if (!is_there(file)) return {};
   std::ifstream stream(file);
   std::string kept, line;
   while (std::getline(stream, line)) {
     const std::optional<std::int64_t> found = epoch_of(line);
     if (found && *found < epoch) kept += line + "\n";
   }
+  if (!stream.is_open() || stream.bad()) throw Error(fmt::format("{}: can't be read", file.string()));
   return kept;
 }
 
@@ -62,11 +67,11 @@ std::string header_of(const std::vector<Head>& heads) {
 MetricsFiles::MetricsFiles(const std::filesystem::path& folder, const std::vector<Head>& heads)
     : csv_(folder / "metrics.csv"), jsonl_(folder / "metrics.jsonl"), csv_header_(header_of(heads)) {}
 
-bool MetricsFiles::exist() const { return std::filesystem::exists(csv_) || std::filesystem::exists(jsonl_); }
+bool MetricsFiles::exist() const { return is_there(csv_) || is_there(jsonl_); }
 
 void MetricsFiles::cut(std::int64_t epoch) const {
-  if (std::filesystem::exists(csv_)) replace(csv_, csv_header_ + lines_before(csv_, epoch, epoch_of_csv));
-  if (std::filesystem::exists(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
+  if (is_there(csv_)) replace(csv_, csv_header_ + lines_before(csv_, epoch, epoch_of_csv));
+  if (is_there(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
 }
 
 void MetricsFiles::add(const EpochResult& result) const {
@@ -81,7 +86,9 @@ std::string csv_line(const EpochResult& result, std::size_t heads) {
     line.append(heads, ',');
   } else {
     line += fmt::format("{}", result.validation_loss);
-    for (const HeadResult& head : result.validation) line += fmt::format(",{}", head.accuracy);
+    for (const HeadResult& head : result.validation) {
+      line += head.labelled > 0 ? fmt::format(",{}", head.accuracy) : ",";
+    }
   }
   return line + fmt::format(",{},{:.6g},{:.6g}", result.learning_rate, result.images_per_s, result.seconds);
 }
@@ -91,7 +98,10 @@ std::string json_line(const EpochResult& result) {
   if (!result.validation.empty()) {
     json["validation_loss"] = result.validation_loss;
     json["validation_accuracy"] = nlohmann::ordered_json::object();
-    for (const HeadResult& head : result.validation) json["validation_accuracy"][head.head] = head.accuracy;
+    for (const HeadResult& head : result.validation) {
+      nlohmann::ordered_json& accuracy = json["validation_accuracy"][head.head];
+      if (head.labelled > 0) accuracy = head.accuracy;
+    }
   }
   json["learning_rate"] = result.learning_rate;
   json["images_per_s"] = result.images_per_s;

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +16,9 @@ class MetricsFiles {
 
   bool exist() const;
   /// Leaves the lines of the epochs before `epoch`, so that a resumed run writes none twice.
+  /// @throws Error naming the file that can't be read or written.
   void cut(std::int64_t epoch) const;
-  /// Adds an epoch, in place of lines of its own and later epochs. @throws Error when the folder can't be written.
+  /// Adds an epoch, in place of lines of its own and later epochs. @throws Error likewise.
   void add(const EpochResult& result) const;
 
  private:
@@ -28,9 +27,11 @@ class MetricsFiles {
   std::string csv_header_;
 };
 
-/// One line of metrics.csv; cells of validation are empty without a validation set.
+/// One line of metrics.csv; cells of validation are empty without a validation set, a head's also without a label in
+/// it.
 std::string csv_line(const EpochResult& result, std::size_t heads);
-/// One line of metrics.jsonl; the keys of validation are absent without a validation set.
+/// One line of metrics.jsonl; the keys of validation are absent without a validation set, and a head
+/// without a label in it has null.
 std::string json_line(const EpochResult& result);
 
 }  // namespace facet::train

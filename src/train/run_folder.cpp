@@ -3,13 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <string>
 #include <system_error>
 #include <vector>
 
+#include "base/atomic_file.h"
 #include "facet/error.h"
+#include "facet/precision.h"
 #include "interchange/model_file_with_state.h"
 #include "interchange/safetensors.h"
+#include "interchange/safetensors_header.h"
 #include "program/parameter_store.h"
+#include "train/file_system.h"
+#include "train/record_fields.h"
 
 namespace facet::train {
 namespace {
@@ -27,23 +34,21 @@ void make_folder(const std::filesystem::path& folder) {
 /// Files of a folder whose names begin with `prefix` and end as a checkpoint's do.
 std::vector<std::filesystem::path> files_named(const std::filesystem::path& folder, std::string_view prefix) {
   std::vector<std::filesystem::path> files;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(prefix) && name.ends_with(".safetensors")) files.push_back(entry.path());
+  for (const std::filesystem::path& file : entries_of(folder)) {
+    const std::string name = file.filename().string();
+    if (name.starts_with(prefix) && name.ends_with(".safetensors")) files.push_back(file);
   }
   return files;
 }
 
 /// What base::AtomicFile leaves beside our files when the process is killed.
 void remove_temporaries(const std::filesystem::path& folder) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::filesystem::path& file : entries_of(folder)) {
+    const std::string name = file.filename().string();
     for (const std::string_view ours :
          {".safetensors.tmp-", "metrics.csv.tmp-", "metrics.jsonl.tmp-", "choices.json.tmp-"}) {
       std::error_code ignored;
-      if (name.find(ours) != std::string::npos) std::filesystem::remove(entry.path(), ignored);
+      if (name.find(ours) != std::string::npos) std::filesystem::remove(file, ignored);
     }
   }
 }
@@ -57,6 +62,21 @@ nlohmann::ordered_json training_of(const interchange::SafetensorsReader& reader)
   if (!json.is_object())
     throw Error(fmt::format("{}: `{}` in its metadata is no JSON object", reader.name(), training_key));
   return json;
+}
+
+/// Options of a record, each of which can be compared and shown.
+nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
+  const nlohmann::ordered_json& options = field(training, "options");
+  if (!options.is_object()) throw Error("`options` is no JSON object");
+  for (const auto& [option, value] : options.items()) {
+    if (!value.is_primitive()) throw Error(fmt::format("option {} is no single value", interchange::in_quotes(option)));
+  }
+  parse_precision(text_field(options, "precision"));
+  return options;
+}
+
+[[noreturn]] void refuse_record(const interchange::SafetensorsReader& reader, const Error& error) {
+  throw Error(fmt::format("{}: the run's record in it can't be used: {}", reader.name(), error.what()));
 }
 
 /// Calls `each` with every slot of every trainable parameter and the name of its tensor.
@@ -103,12 +123,14 @@ void RunFolder::prepare() const {
   make_folder(checkpoints_);
   remove_temporaries(checkpoints_);
   remove_temporaries(folder_);
+  // Whether they can be written shows now, and not after an epoch.
+  const base::AtomicFile checkpoint(last()), chosen(choices());
 }
 
 void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, const RunRecord& record) const {
   const std::filesystem::path optimizer_file = optimizer(record.state.step);
   save_slots(optimizer_file, parameters.state(), record.state.step);
-  nlohmann::ordered_json training = nlohmann::json(record.state);
+  nlohmann::ordered_json training = to_record(record.state);
   training["options"] = record.options;
   training["threads"] = record.threads;
   training["optimizer_file"] = optimizer_file.filename().string();
@@ -140,10 +162,12 @@ void RunFolder::remove_old_optimizers(const std::filesystem::path& kept) const {
 RunRecord RunFolder::read_record() const {
   const interchange::SafetensorsReader reader(last());
   const nlohmann::ordered_json training = training_of(reader);
+  const std::size_t heads = interchange::model_info_of(reader).heads.size();
   try {
-    return {nlohmann::json(training).get<TrainingState>(), training.at("options"), training.at("threads").get<int>()};
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(fmt::format("{}: the run's state in it can't be read: {}", reader.name(), error.what()));
+    return {from_record(training, heads), options_of(training),
+            static_cast<int>(whole_field(training, "threads", 1, std::numeric_limits<int>::max()))};
+  } catch (const Error& error) {
+    refuse_record(reader, error);
   }
 }
 
@@ -152,7 +176,12 @@ ModelInfo RunFolder::read_info() const { return read_model_info(last()); }
 void RunFolder::load_last(Parameters& parameters) const {
   const interchange::SafetensorsReader reader(last());
   const nlohmann::ordered_json training = training_of(reader);
-  const std::filesystem::path name = training.value("optimizer_file", "");
+  std::filesystem::path name;
+  try {
+    name = text_field(training, "optimizer_file");
+  } catch (const Error& error) {
+    refuse_record(reader, error);
+  }
   if (name.empty() || name != name.filename()) {
     throw Error(fmt::format("{}: it names no file with the optimiser's state", reader.name()));
   }

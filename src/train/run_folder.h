@@ -2,8 +2,6 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
 
 #include "facet/model_file.h"
 #include "facet/parameters.h"
@@ -14,8 +12,8 @@ namespace facet::train {
 /// What last.safetensors says of the run that wrote it.
 struct RunRecord {
   TrainingState state;
-  nlohmann::ordered_json options;  ///< of fixed_options()
-  int threads = 0;                 ///< compute threads
+  nlohmann::ordered_json options;  ///< of fixed_options(): an object of strings, numbers and booleans
+  int threads = 1;                 ///< compute threads
 };
 
 /// A run's folder and its checkpoints. checkpoints/last.safetensors is a model file whose metadata holds, as JSON under
@@ -26,7 +24,6 @@ class RunFolder {
  public:
   explicit RunFolder(const std::filesystem::path& folder);
 
-  const std::filesystem::path& path() const { return folder_; }
   std::filesystem::path choices() const { return folder_ / "choices.json"; }
   std::filesystem::path last() const { return checkpoints_ / "last.safetensors"; }
   std::filesystem::path best() const { return checkpoints_ / "best.safetensors"; }
@@ -34,18 +31,25 @@ class RunFolder {
   std::filesystem::path epoch(std::int64_t number) const;
 
   /// Makes the folders and removes what a killed run left half written.
+  /// @throws Error naming what can't be made, read or written.
   void prepare() const;
 
   /// Saves the pair. @throws Error naming the file and the reason; the pair before then stays.
   void save_last(const ModelInfo& info, const Parameters& parameters, const RunRecord& record) const;
+  /// @throws Error likewise.
   void save_best(const ModelInfo& info, const Parameters& parameters) const;
   /// Saves an epoch's weights and removes those of all epochs but the `keep` newest.
+  /// @throws Error likewise, and naming the folder when it can't be read.
   void save_epoch(std::int64_t number, int keep, const ModelInfo& info, const Parameters& parameters) const;
 
-  /// @throws Error naming the file when it holds no run.
+  /// @throws Error naming the file when it holds no run, or one whose record can't be: whatever the file holds, sums
+  /// are
+  ///   the heads' and numbers are in range.
   RunRecord read_record() const;
+  /// @throws Error as read_model_info does.
   ModelInfo read_info() const;
   /// Weights and the optimiser's state of the pair. The slots must be there.
+  /// @throws Error naming the file and what of it doesn't fit.
   void load_last(Parameters& parameters) const;
 
  private:

@@ -37,7 +37,7 @@ bool Trainer::State::run(const TrainObserver& observer) {
     for (const std::string& note : notes_) observer.note(note);
   }
   notes_.clear();
-  const base::ComputeScope scope(threads_.compute);
+  const base::ComputeScope scope(threads_.compute, threads_.loader);
   saved_at_ = Clock::now();
   while (state_.epoch <= options_.epochs) {
     if (!run_epoch(observer)) return false;
@@ -131,7 +131,7 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
     input.pixels = batch->pixels.data();
     try {
       program.run(input);
-      inference::read_predictions(program, predictions_);
+      inference::read_predictions(program, info_.heads, predictions_);
       evaluation.add(*batch, predictions_);
     } catch (const Error& error) {
       throw Error(fmt::format("validation after epoch {} (step {}): {}; {}", state_.epoch, state_.step, error.what(),
@@ -152,21 +152,25 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   result.learning_rate = options_.learning_rate;
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.seconds = epoch_seconds();
+  train::TrainingState next = state_;
   if (!validation.empty()) {
     const double accuracy = mean_accuracy(validation);
     result.best = accuracy > state_.best;
-    state_.best = std::max(state_.best, accuracy);
+    next.best = std::max(state_.best, accuracy);
   }
   result.validation = std::move(validation);
+  next.start_epoch(state_.epoch + 1, info_.heads.size());
 
   require_finite_parameters();
-  state_.start_epoch(state_.epoch + 1, info_.heads.size());
+  // The run stands at the next epoch once all is saved: a caller may run on after an error, and the epoch is then
+  // finished again.
   if (folder_) {
     if (result.best) folder_->save_best(info_, *parameters);
     if (options_.keep > 0) folder_->save_epoch(result.epoch, options_.keep, info_, *parameters);
     metrics_->add(result);
-    save_last();
   }
+  save_last(next);
+  state_ = std::move(next);
   if (observer.epoch) observer.epoch(result);
 }
 
@@ -174,7 +178,7 @@ void Trainer::State::save_within_epoch() {
   require_finite_parameters();
   state_.sums.seconds = epoch_seconds();
   epoch_began_ = Clock::now();
-  save_last();
+  save_last(state_);
 }
 
 void Trainer::State::require_finite_parameters() const {
@@ -184,12 +188,11 @@ void Trainer::State::require_finite_parameters() const {
                           parameters->list()[static_cast<std::size_t>(found)].name, last_good()));
 }
 
-void Trainer::State::save_last() {
+void Trainer::State::save_last(const train::TrainingState& state) {
   saved_at_ = Clock::now();
   if (!folder_) return;
-  train::RunRecord record{state_, train::fixed_options(options_, precision, train_), threads_.compute};
-  folder_->save_last(info_, *parameters, record);
-  saved_step_ = state_.step;
+  folder_->save_last(info_, *parameters, {state, fixed_options_, threads_.compute});
+  saved_step_ = state.step;
 }
 
 bool Trainer::State::checkpoint_due() const {

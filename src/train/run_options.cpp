@@ -1,11 +1,13 @@
 #include "train/run_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/machine.h"
+#include "base/random.h"
 #include "facet/error.h"
 #include "inference/heads.h"
 
@@ -13,6 +15,7 @@ namespace facet::train {
 namespace {
 
 constexpr int cores_that_spare_one = 16;
+constexpr const char* data_key = "training data";
 
 void require(bool allowed, std::string_view option, double value, std::string_view allowed_values) {
   if (!allowed) throw Error(fmt::format("{} is {}; {} is allowed", option, value, allowed_values));
@@ -22,6 +25,24 @@ void require(bool allowed, std::string_view option, double value, std::string_vi
                          const std::string& asked) {
   throw Error(fmt::format("{}: the run was started with {} {}, asked for is {}; a run to be resumed can't change it",
                           file, option, recorded, asked));
+}
+
+/// The same for equal heads, classes, names and labels in the same order, on any machine. Images aren't read.
+std::string fingerprint(const Dataset& data) {
+  // Each text's length and hash go before what follows: no two lists of texts run into the same bytes.
+  std::uint64_t sum = 0;
+  const auto add = [&sum](std::string_view text) {
+    sum = base::hash(fmt::format("{:016x} {} {:016x}", sum, text.size(), base::hash(text)));
+  };
+  for (const Head& head : data.heads()) {
+    add(head.name);
+    for (const std::string& name : head.classes) add(name);
+    add("");
+  }
+  for (std::int64_t image = 0; image < data.size(); ++image) {
+    add(fmt::format("{}\n{}", fmt::join(data.labels(image), ","), data.name(image)));
+  }
+  return fmt::format("{:016x}", sum);
 }
 
 }  // namespace
@@ -61,7 +82,8 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
           {"seed", options.seed},
           {"flip", options.flip},
           {"drop_last", options.drop_last},
-          {"training images", train.size()}};
+          {"training images", train.size()},
+          {data_key, fingerprint(train)}};
 }
 
 void require_same_options(const std::string& file, const nlohmann::ordered_json& recorded,
@@ -69,6 +91,12 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
   for (const auto& [option, value] : asked.items()) {
     const auto found = recorded.find(option);
     const bool missing = found == recorded.end();
+    if (option == data_key && !missing && *found != value) {
+      throw Error(
+          fmt::format("{}: the training data have changed since the run was started (images' names or labels, "
+                      "their order, or the classes); a run to be resumed can't change them",
+                      file));
+    }
     if (missing || *found != value) refuse(file, option, missing ? "unknown" : found->dump(), value.dump());
   }
 }

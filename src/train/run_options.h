@@ -21,8 +21,9 @@ struct ThreadPlan {
 /// against a step. From 16 cores on the loader gets a core of its own, since a step waits for its slowest thread.
 ThreadPlan plan_threads(const TrainOptions& options);
 
-/// The options that decide a run's bits, by the names that a user knows, which a resumed run can't change. Threads do
-/// so too, but a run may move to another machine; they aren't among them.
+/// The options that decide a run's bits, by the names that a user knows, which a resumed run can't change; with a
+/// number for the training set's heads, classes, names and labels in their order. Threads do so too, but a run may move
+/// to another machine; they aren't among them.
 nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train);
 
 /// Holds what is asked for against what a run was started with.

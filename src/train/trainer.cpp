@@ -10,7 +10,9 @@
 #include "facet/error.h"
 #include "inference/choose_precision.h"
 #include "inference/heads.h"
+#include "interchange/model_metadata.h"
 #include "program/parameter_store.h"
+#include "train/file_system.h"
 #include "train/step_time.h"
 #include "train/trainer_state.h"
 
@@ -52,19 +54,19 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
     folder_.emplace(options_.out);
     metrics_.emplace(options_.out, info_.heads);
   }
+  // What no checkpoint can hold is refused before the first epoch, not after it.
+  interchange::to_metadata(folder_ ? folder_->last().string() : "the model", info_);
   const std::optional<train::RunRecord> record = open_folder();
+  if (folder_) folder_->prepare();
   load_choices(record.has_value());
 
-  const base::ComputeScope scope(threads_.compute);
+  const base::ComputeScope scope(threads_.compute, threads_.loader);
   choose_precision(record);
-  if (record) {
-    train::require_same_options(folder_->last().string(), record->options,
-                                train::fixed_options(options_, precision, train_));
-  }
+  fixed_options_ = train::fixed_options(options_, precision, train_);
+  if (record) train::require_same_options(folder_->last().string(), record->options, fixed_options_);
   compile();
   make_loaders();
   state_.start_epoch(1, info_.heads.size());
-  if (folder_) folder_->prepare();
   if (record) resume(*record);
   if (metrics_) metrics_->cut(state_.epoch);
   save_choices();
@@ -85,7 +87,7 @@ void Trainer::State::check_data() const {
 
 std::optional<train::RunRecord> Trainer::State::open_folder() const {
   if (!folder_) return std::nullopt;
-  const bool saved = std::filesystem::exists(folder_->last());
+  const bool saved = train::is_there(folder_->last());
   if (!options_.resume && (saved || metrics_->exist())) {
     throw Error(fmt::format("{} holds a run already: resume it, or take another folder", options_.out.string()));
   }
@@ -95,17 +97,24 @@ std::optional<train::RunRecord> Trainer::State::open_folder() const {
 }
 
 void Trainer::State::load_choices(bool resumed) {
-  if (!resumed && !options_.choices.empty()) {
+  const bool recorded = folder_ && train::is_there(folder_->choices());
+  if (!options_.choices.empty() && !(resumed && recorded)) {
     choices_ = program::Choices::load(options_.choices, options_.tune);
-  } else if (folder_ && std::filesystem::exists(folder_->choices())) {
+  } else if (recorded) {
     choices_ = program::Choices::load(folder_->choices(), options_.tune);
+  }
+  if (resumed && !recorded) {
+    notes_.push_back(fmt::format("{} is missing: primitives are chosen {}, and sums may round otherwise than before",
+                                 folder_->choices().string(),
+                                 options_.choices.empty() ? "anew" : "as " + options_.choices.string() + " has them"));
   }
 }
 
 void Trainer::State::choose_precision(const std::optional<train::RunRecord>& record) {
   PrecisionChoice choice = options_.precision;
   if (choice == PrecisionChoice::automatic) {
-    const std::string recorded = record ? record->options.value(precision_key, "") : choices_.find(precision_key);
+    const std::string recorded =
+        record ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
     if (!recorded.empty()) choice = parse_precision(recorded);
   }
   std::map<Precision, program::Choices> tried;
@@ -144,6 +153,11 @@ void Trainer::State::compile() {
   evaluation_programs_.emplace(graph_, *parameters, program_options(program::Mode::inference), choices_, arena_,
                                kept_programs);
   arena_bytes_ = training_programs_->plan(std::min(options_.batch, train_.size())).arena_bytes();
+  const std::int64_t last = train_.size() % options_.batch;
+  if (last > 0 && train_.size() > options_.batch && !options_.drop_last) {
+    // A batch norm may refuse a single image, which must not show at the end of an epoch.
+    arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(last).arena_bytes());
+  }
   if (validation_ != nullptr) {
     const std::int64_t batch = std::min(options_.batch, validation_->size());
     arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(batch).arena_bytes());
@@ -183,6 +197,10 @@ void Trainer::State::make_loaders() {
 }
 
 void Trainer::State::resume(const train::RunRecord& record) {
+  if (record.state.batch > loader_->batches_per_epoch()) {
+    throw Error(fmt::format("{}: it stands after batch {} of an epoch that has {}", folder_->last().string(),
+                            record.state.batch, loader_->batches_per_epoch()));
+  }
   folder_->load_last(*parameters);
   state_ = record.state;
   saved_step_ = state_.step;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -63,7 +64,8 @@ struct Trainer::State {
   void finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer);
   /// Saves with the time that the epoch took so far.
   void save_within_epoch();
-  void save_last();
+  /// A checkpoint that stands at `state`.
+  void save_last(const train::TrainingState& state);
   /// Held before anything is saved: a ReLU takes a weight that is no number for 0, and the loss stays finite.
   void require_finite_parameters() const;
   bool checkpoint_due() const;
@@ -83,6 +85,7 @@ struct Trainer::State {
   std::optional<train::RunFolder> folder_;
   std::optional<train::MetricsFiles> metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  nlohmann::ordered_json fixed_options_;  ///< with the precision that was chosen
   program::Choices choices_;
   std::size_t saved_choices_ = 0;
   std::int64_t available_;  ///< bytes, before anything was allocated

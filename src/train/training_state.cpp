@@ -1,6 +1,12 @@
 #include "train/training_state.h"
 
+#include <fmt/format.h>
+
+#include <limits>
 #include <nlohmann/json.hpp>
+
+#include "facet/error.h"
+#include "train/record_fields.h"
 
 namespace facet::train {
 
@@ -16,9 +22,9 @@ void TrainingState::start_epoch(std::int64_t next, std::size_t heads) {
   sums.labelled.assign(heads, 0);
 }
 
-void to_json(nlohmann::json& json, const TrainingState& state) {
+nlohmann::ordered_json to_record(const TrainingState& state) {
   const EpochSums& sums = state.sums;
-  json = {{"epoch", state.epoch},
+  return {{"epoch", state.epoch},
           {"batch", state.batch},
           {"step", state.step},
           {"best", state.best},
@@ -32,19 +38,28 @@ void to_json(nlohmann::json& json, const TrainingState& state) {
             {"seconds", sums.seconds}}}};
 }
 
-void from_json(const nlohmann::json& json, TrainingState& state) {
-  json.at("epoch").get_to(state.epoch);
-  json.at("batch").get_to(state.batch);
-  json.at("step").get_to(state.step);
-  json.at("best").get_to(state.best);
-  const nlohmann::json& sums = json.at("sums");
-  sums.at("steps").get_to(state.sums.steps);
-  sums.at("images").get_to(state.sums.images);
-  sums.at("loss").get_to(state.sums.loss);
-  sums.at("correct").get_to(state.sums.correct);
-  sums.at("labelled").get_to(state.sums.labelled);
-  sums.at("training_seconds").get_to(state.sums.training_seconds);
-  sums.at("seconds").get_to(state.sums.seconds);
+TrainingState from_record(const nlohmann::ordered_json& record, std::size_t heads) {
+  constexpr double any = std::numeric_limits<double>::max();
+  TrainingState state;
+  state.epoch = whole_field(record, "epoch", 1);
+  state.batch = whole_field(record, "batch", 0);
+  state.step = whole_field(record, "step", 0);
+  state.best = number_field(record, "best", -1, 1);
+  const nlohmann::ordered_json& fields = field(record, "sums");
+  EpochSums& sums = state.sums;
+  sums.steps = whole_field(fields, "steps", 0);
+  sums.images = whole_field(fields, "images", 0);
+  sums.loss = number_field(fields, "loss", 0, any);
+  sums.correct = whole_fields(fields, "correct", heads);
+  sums.labelled = whole_fields(fields, "labelled", heads);
+  for (std::size_t head = 0; head < heads; ++head) {
+    if (sums.correct[head] <= sums.labelled[head] && sums.labelled[head] <= sums.images) continue;
+    throw Error(fmt::format("{} images, {} of them labelled and {} right for a head", sums.images, sums.labelled[head],
+                            sums.correct[head]));
+  }
+  sums.training_seconds = number_field(fields, "training_seconds", 0, any);
+  sums.seconds = number_field(fields, "seconds", 0, any);
+  return state;
 }
 
 }  // namespace facet::train

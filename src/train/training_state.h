@@ -4,9 +4,6 @@
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
-#include "facet/data.h"
-#include "kernels/kernels.h"
-
 namespace facet::train {
 
 /// What the steps of an epoch came to so far.
@@ -21,7 +18,6 @@ struct EpochSums {
 
   /// Of a head's labelled images; 0 when there are none.
   double accuracy(std::size_t head) const;
-  bool operator==(const EpochSums&) const = default;
 };
 
 /// Where a run stands: between two steps.
@@ -34,10 +30,10 @@ struct TrainingState {
 
   /// Puts the state at the start of an epoch.
   void start_epoch(std::int64_t next, std::size_t heads);
-  bool operator==(const TrainingState&) const = default;
 };
 
-void to_json(nlohmann::json& json, const TrainingState& state);
-void from_json(const nlohmann::json& json, TrainingState& state);
+nlohmann::ordered_json to_record(const TrainingState& state);
+/// @throws Error naming the first member that is missing, of another type or out of range, without the file's name.
+TrainingState from_record(const nlohmann::ordered_json& record, std::size_t heads);
 
 }  // namespace facet::train

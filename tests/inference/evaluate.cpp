@@ -8,8 +8,6 @@
 #include "temporary_folder.h"
 
 using namespace facet;
-using small::contains;
-using small::error_of;
 
 namespace {
 
@@ -84,5 +82,16 @@ TEST_CASE("weights that aren't finite are an error that names the head") {
   const int bias = parameters.find("side.logits.bias");
   parameters.set(bias, {std::numeric_limits<float>::quiet_NaN(), 0});
   Predictor predictor(save(folder, parameters), small::model());
-  CHECK(contains(error_of([&] { evaluate(predictor, small::images(4)); }), "side"));
+  CHECK(error_of([&] { evaluate(predictor, small::images(4)); }) == "image 0: head side: its logits aren't finite");
+
+  // Without labels there is no loss that would tell.
+  MemoryDataset unlabelled(small::heads());
+  unlabelled.add({1, 1, {1, 2, 3}}, {no_label, no_label, no_label});
+  CHECK(error_of([&] { evaluate(predictor, unlabelled); }) == "image 0: head side: its logits aren't finite");
+}
+
+TEST_CASE("a data set without an image is an error") {
+  const TemporaryFolder folder;
+  Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model());
+  CHECK(error_of([&] { evaluate(predictor, MemoryDataset(small::heads())); }) == "the data set holds no image");
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "error_of.h"
 #include "temporary_folder.h"
 
 using namespace facet;
@@ -21,8 +22,10 @@ EpochResult epoch(std::int64_t number) {
   result.validation_loss = 0.1;
   result.validation.resize(2);
   result.validation[0].head = heads[0].name;
+  result.validation[0].labelled = 4;
   result.validation[0].accuracy = 0.75;
   result.validation[1].head = heads[1].name;
+  result.validation[1].labelled = 3;
   result.validation[1].accuracy = 1.0 / 3;
   result.learning_rate = 1e-4;
   result.images_per_s = 12.5;
@@ -57,6 +60,25 @@ TEST_CASE("without a validation set its cells are empty and its keys absent") {
   CHECK(train::csv_line(result, 2) == "2,1.5,,,,0.0001,12.5,60");
   CHECK(train::json_line(result) ==
         R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0})");
+}
+
+TEST_CASE("a head without a label has no accuracy") {
+  EpochResult result = epoch(2);
+  result.validation[0].labelled = 0;
+  result.validation[0].accuracy = 0;
+  CHECK(train::csv_line(result, 2) == "2,1.5,0.1,,0.3333333333333333,0.0001,12.5,60");
+  CHECK(contains(train::json_line(result), R"({"age":null,"the)"));
+}
+
+TEST_CASE("a file that can't be read or looked at is an error, not an empty one") {
+  const TemporaryFolder folder;
+  const MetricsFiles files(folder.path(), heads);
+  std::filesystem::create_directory(folder / "metrics.csv");
+  CHECK(error_of([&] { files.add(epoch(1)); }) == (folder / "metrics.csv").string() + ": can't be read");
+  CHECK(error_of([&] { files.cut(1); }) == (folder / "metrics.csv").string() + ": can't be read");
+
+  const MetricsFiles nowhere(folder / std::string(300, 'x'), heads);
+  CHECK(contains(error_of([&] { nowhere.exist(); }), "can't be looked at: File name too long"));
 }
 
 TEST_CASE("cutting leaves the epochs before, and no torn line") {

@@ -7,8 +7,6 @@
 #include "train/small_run.h"
 
 using namespace facet;
-using small::contains;
-using small::error_of;
 
 namespace {
 
@@ -45,6 +43,28 @@ TEST_CASE("data that isn't the model's is refused") {
   CHECK(error(small::train_set(), &none) == "the validation set holds no image");
 }
 
+TEST_CASE("what no checkpoint can hold is refused at once, with a folder and without") {
+  std::vector<Head> twice = small::heads();
+  twice[0].classes[2] = "red";
+  std::vector<Head> latin1 = small::heads();
+  latin1[1].classes[0] = "gauch\xE9";
+  ModelInfo nameless = small::info();
+  nameless.model.clear();
+  const TemporaryFolder folder;
+  const auto error = [](const std::vector<Head>& heads, ModelInfo info, const TrainOptions& options) {
+    info.heads = heads;
+    MemoryDataset data(heads);
+    data.add({1, 1, {1, 2, 3}}, {0, 0, 0});
+    return error_of([&] { Trainer trainer(small::model(heads), info, data, nullptr, options); });
+  };
+  CHECK(error(twice, small::info(), small::options()) == "the model: its head \"colour\" has the class \"red\" twice");
+  CHECK(contains(error(twice, small::info(), small::options(folder / "run")), "last.safetensors: its head \"colour\""));
+  CHECK(error(latin1, small::info(), small::options()) ==
+        "the model: can't be written: the name of a head or class is not UTF-8");
+  CHECK(error(small::heads(), nameless, small::options()) == "the model: its model has no name");
+  CHECK(!std::filesystem::exists(folder / "run"));
+}
+
 TEST_CASE("a model that memory can't hold is refused before it is allocated") {
   Graph graph;
   Value x = flatten(graph.input({3, small::size, small::size}));
@@ -75,6 +95,14 @@ TEST_CASE("a folder that can't be made is refused by name") {
   const TemporaryFolder folder;
   write_file(folder / "file", "");
   CHECK(contains(error_with([](TrainOptions&) {}, small::options(folder / "file" / "run")), "file/run"));
+  CHECK(
+      contains(error_with([](TrainOptions&) {}, small::options(folder / std::string(300, 'x'))), "File name too long"));
+}
+
+TEST_CASE("a folder that can't be written is refused before anything is compiled") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "run" / "choices.json");
+  CHECK(contains(error_with([](TrainOptions&) {}, small::options(folder / "run")), "choices.json"));
 }
 
 TEST_CASE("a run can't be resumed with other options: the option and both values are named") {
@@ -109,6 +137,48 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
   CHECK(contains(error_as([](ModelInfo& info) { info.normalization.mean[0] = 0.5F; }, small::train_set()),
                  "mean 0.485,0.456,0.406, asked for is 0.5,0.456,0.406"));
   CHECK(contains(error_as([](ModelInfo&) {}, small::validation_set()), "training images 45, asked for is 21"));
+}
+
+TEST_CASE("a run can't be resumed on data that have changed: a name, a label, their order") {
+  /// Other names and labels for the small training set.
+  class Changed final : public Dataset {
+   public:
+    std::int64_t size() const override { return small::train_set().size(); }
+    const std::vector<Head>& heads() const override { return small::train_set().heads(); }
+    std::span<const std::int32_t> labels(std::int64_t index) const override {
+      if (index == label_of) return other_labels;
+      return small::train_set().labels(swapped(index));
+    }
+    void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override {
+      small::train_set().load(swapped(index), size, pixels);
+    }
+    std::string name(std::int64_t index) const override {
+      return index == name_of ? "another" : small::train_set().name(swapped(index));
+    }
+    std::int64_t swapped(std::int64_t index) const { return swap && index < 2 ? 1 - index : index; }
+
+    std::int64_t name_of = -1, label_of = -1;
+    bool swap = false;
+    std::vector<std::int32_t> other_labels{no_label, no_label, no_label};
+  };
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.epochs = 1;
+  small::Run(options).trainer.run();
+  options.resume = true;
+  const auto error = [&](const Changed& data) {
+    return error_of([&] { Trainer trainer(small::model(), small::info(), data, &small::validation_set(), options); });
+  };
+  Changed data;
+  CHECK(error(data).empty());
+  data.name_of = 3;
+  CHECK(contains(error(data), "last.safetensors: the training data have changed"));
+  data.name_of = -1;
+  data.label_of = 3;
+  CHECK(contains(error(data), "the training data have changed"));
+  data.label_of = -1;
+  data.swap = true;
+  CHECK(contains(error(data), "the training data have changed"));
 }
 
 TEST_CASE("weights alone are no run to go on with") {

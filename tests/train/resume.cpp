@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 
+#include "program/choices.h"
 #include "temporary_folder.h"
 #include "train/small_run.h"
 
@@ -72,7 +74,10 @@ TEST_CASE("a resumed run has the bits of one that was never stopped") {
 }
 
 TEST_CASE("so it is in bf16") {
-  if (!has_native_bf16()) return;
+  if (!has_native_bf16()) {
+    MESSAGE("left out: this CPU, or this oneDNN, computes no bf16");
+    return;
+  }
   TrainOptions options = small::options();
   options.precision = PrecisionChoice::bf16;
   check_resume(options, small::batches + 2);
@@ -89,6 +94,62 @@ TEST_CASE("so it is with tuned primitives, which are taken from the run's choice
   train(stopped, small::batches + 2);
   stopped.choices.clear();
   CHECK(train(resumed(stopped)).learnt == whole.learnt);
+}
+
+TEST_CASE("a resumed run takes what is recorded, and says so where that is missing") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  train(options, small::batches + 2);
+  const std::filesystem::path file = options.out / "choices.json";
+  const auto notes = [&] {
+    std::string all;
+    TrainOptions again = resumed(options);
+    small::Run run(again);
+    run.trainer.run({.note = [&](const std::string& note) { all += note + "\n"; }, .stop = [] { return true; }});
+    return all;
+  };
+
+  // Another candidate than an untuned run takes of itself: it stays only where it was taken from the file.
+  const program::Choices recorded = program::Choices::load(file, false);
+  program::Choices choices = recorded;
+  int altered = 0;
+  for (const auto& [key, candidate] : recorded.all()) {
+    if (candidate != "direct") continue;
+    choices.record(key, "direct channels_last");
+    ++altered;
+  }
+  REQUIRE(altered > 0);
+  choices.save(file);
+  CHECK(!contains(notes(), "choices.json"));
+  const program::Choices taken = program::Choices::load(file, false);
+  CHECK(std::any_of(choices.all().begin(), choices.all().end(), [&](const auto& choice) {
+    return choice.second != recorded.find(choice.first) && choice.second == taken.find(choice.first);
+  }));
+  std::filesystem::remove(file);
+  CHECK(contains(notes(), file.string() + " is missing: primitives are chosen anew"));
+  CHECK(std::filesystem::exists(file));
+}
+
+TEST_CASE("an epoch that can't be saved is finished by the next call") {
+  const TemporaryFolder folder;
+  const Outcome whole = train(small::options(folder / "whole"));
+  for (const char* blocked : {"checkpoints/best.safetensors", "metrics.csv", "checkpoints/last.safetensors"}) {
+    CAPTURE(blocked);
+    TrainOptions options = small::options(folder / "run");
+    small::Run run(options);
+    std::filesystem::create_directory(options.out / blocked);
+    std::vector<std::int64_t> epochs;
+    const TrainObserver observer{.epoch = [&](const EpochResult& result) { epochs.push_back(result.epoch); }};
+    CHECK(contains(error_of([&] { run.trainer.run(observer); }), blocked));
+    CHECK(epochs.empty());
+    std::filesystem::remove(options.out / blocked);
+    CHECK(run.trainer.run(observer));
+    CHECK(epochs == std::vector<std::int64_t>{1, 2, 3});
+    CHECK(small::learnt(run.trainer.parameters()) == whole.learnt);
+    CHECK(read_file(options.out / "checkpoints" / "best.safetensors") == whole.best);
+    CHECK(metrics(options.out) == metrics(folder / "whole"));
+    std::filesystem::remove_all(options.out);
+  }
 }
 
 TEST_CASE("a run that died is resumed from the checkpoint within its epoch") {
@@ -156,6 +217,6 @@ TEST_CASE("a run says from where it goes on, and on how many threads") {
   std::string notes;
   small::Run run(options);
   run.trainer.run({.note = [&](const std::string& note) { notes += note + "\n"; }});
-  CHECK(small::contains(notes, "at epoch 2, batch 2 (step 8)"));
-  CHECK(small::contains(notes, "saved with 2 compute threads and goes on with 1"));
+  CHECK(contains(notes, "at epoch 2, batch 2 (step 8)"));
+  CHECK(contains(notes, "saved with 2 compute threads and goes on with 1"));
 }

@@ -81,6 +81,28 @@ TEST_CASE("drop_last leaves the small batch out; a set smaller than a batch is o
   CHECK(images_seen(17, false) == 17);
 }
 
+TEST_CASE("a last batch of one image is refused at once where a batch norm would see one pixel") {
+  const auto make_graph = [] {
+    Graph graph;
+    Value x = graph.input({3, small::size, small::size});
+    x = batch_norm(convolution(x, {.channels = 4, .kernel = small::size, .padding = 0}));
+    softmax_cross_entropy(linear(flatten(x), {.features = 2, .name = "logits"}), "side");
+    return graph;
+  };
+  ModelInfo info = small::info();
+  info.heads = {small::heads()[1]};
+  MemoryDataset data(info.heads);
+  for (int image = 0; image < 3; ++image) {
+    data.add({small::size, small::size, std::vector<std::uint8_t>(std::size_t{small::size} * small::size * 3, 90)},
+             {image % 2});
+  }
+  TrainOptions options = small::options();
+  options.batch = 2;
+  CHECK(contains(error_of([&] { Trainer trainer(make_graph(), info, data, nullptr, options); }), "batch_norm"));
+  options.drop_last = true;
+  CHECK(error_of([&] { Trainer(make_graph(), info, data, nullptr, options).run(); }).empty());
+}
+
 TEST_CASE("a run's folder holds what its description says") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");

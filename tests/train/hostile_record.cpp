@@ -1,0 +1,117 @@
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <functional>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "interchange/model_file_with_state.h"
+#include "temporary_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+using Json = nlohmann::json;
+
+namespace {
+
+/// A run that was stopped within its first epoch, and whose record can be altered.
+class StoppedRun {
+ public:
+  StoppedRun() {
+    options_.out = folder_ / "run";
+    small::Run run(options_);
+    int steps = 0;
+    run.trainer.run({.stop = [&] { return ++steps == 3; }});
+    record_ = Json::parse(interchange::SafetensorsReader(file()).metadata().at("training"));
+    options_.resume = true;
+  }
+
+  std::filesystem::path file() const { return options_.out / "checkpoints" / "last.safetensors"; }
+
+  /// What resuming says with that text for a record, after the file's name; empty where it goes on.
+  std::string refusal(const std::string& record) const {
+    interchange::write_model_file(file(), small::info(), Parameters(small::model(), 0), {{"training", record}});
+    const std::string error = error_of([&] { small::Run(options_).trainer.run(); });
+    if (error.empty()) return "";
+    CHECK_MESSAGE(error.starts_with(file().string() + ": "), error);
+    CHECK_MESSAGE(!contains(error, "\n"), error);
+    CHECK_MESSAGE(error.size() < 600, error);
+    return error.substr(file().string().size() + 2);
+  }
+  std::string refusal(const std::function<void(Json&)>& change) const {
+    Json record = record_;
+    change(record);
+    return refusal(record.dump());
+  }
+
+ private:
+  TemporaryFolder folder_;
+  TrainOptions options_ = small::options();
+  Json record_;
+};
+
+}  // namespace
+
+TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names the file") {
+  const StoppedRun run;
+  struct Case {
+    const char* where;  ///< a JSON pointer
+    Json value;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"/epoch", 0, "`epoch` is \"0\"; a whole number of 1 to"},
+      {"/epoch", -1, "`epoch` is"},
+      {"/epoch", 1.5, "`epoch` is"},
+      {"/epoch", "1", "`epoch` is"},
+      {"/epoch", true, "`epoch` is"},
+      {"/epoch", std::numeric_limits<std::uint64_t>::max(), "`epoch` is"},
+      {"/epoch", std::numeric_limits<std::int64_t>::max(), "`epoch` is"},
+      {"/batch", -1, "`batch` is"},
+      {"/batch", small::batches + 1, "it stands after batch 7 of an epoch that has 6"},
+      {"/step", -5, "`step` is"},
+      {"/step", Json::array({1}), "`step` is array"},
+      {"/best", 2, "`best` is"},
+      {"/best", nullptr, "`best` is"},
+      {"/sums", 7, "`steps` is missing"},
+      {"/sums/steps", -1, "`steps` is"},
+      {"/sums/images", -1, "`images` is"},
+      {"/sums/loss", "nan", "`loss` is"},
+      {"/sums/loss", -1, "`loss` is"},
+      {"/sums/seconds", -1, "`seconds` is"},
+      {"/sums/correct", Json::array(), "`correct` is a list of 0; one of 3 is allowed"},
+      {"/sums/correct", Json::array({1, 1}), "`correct` is a list of 2"},
+      {"/sums/labelled", Json::array({1, 1, 1, 1}), "`labelled` is a list of 4"},
+      {"/sums/labelled", 3, "`labelled` is"},
+      {"/sums/correct", Json::array({1, -1, 1}), "`correct` is"},
+      {"/sums/correct", Json::array({1, "1", 1}), "`correct` is"},
+      {"/sums/correct", Json::array({25, 0, 0}), "labelled and 25 right"},
+      {"/sums/labelled", Json::array({25, 24, 24}), "24 images, 25 of them labelled"},
+      {"/threads", 0, "`threads` is"},
+      {"/threads", std::int64_t{1} << 40, "`threads` is"},
+      {"/threads", "two", "`threads` is"},
+      {"/options", 1, "`options` is no JSON object"},
+      {"/options", Json::object(), "`precision` is missing"},
+      {"/options/precision", 32, "`precision` is"},
+      {"/options/precision", "f16", "f16"},
+      {"/options/seed", Json::array({Json::array({5})}), "option \"seed\" is no single value"},
+      {"/optimizer_file", 5, "`optimizer_file` is"},
+      {"/optimizer_file", "../other.safetensors", "it names no file with the optimiser's state"},
+      {"/optimizer_file", "", "it names no file with the optimiser's state"},
+  };
+  for (const Case& hostile : cases) {
+    CAPTURE(hostile.where);
+    CAPTURE(hostile.says);
+    const std::string said =
+        run.refusal([&](Json& record) { record[Json::json_pointer(hostile.where)] = hostile.value; });
+    CHECK_MESSAGE(contains(said, hostile.says), said);
+  }
+  for (const char* member : {"epoch", "batch", "step", "best", "sums", "options", "threads", "optimizer_file"}) {
+    CHECK(contains(run.refusal([&](Json& record) { record.erase(member); }), fmt::format("`{}` is missing", member)));
+  }
+  CHECK(contains(run.refusal("[]"), "is no JSON object"));
+  CHECK(contains(run.refusal("{"), "is no JSON object"));
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  CHECK(contains(run.refusal(fmt::format(R"({{"epoch":{}}})", deep)), "`epoch` is array"));
+  CHECK(run.refusal([](Json&) {}).empty());
+}
