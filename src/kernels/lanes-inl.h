@@ -61,6 +61,9 @@ HWY_INLINE void store(Floats values, std::uint16_t* to) {
   hn::StoreU(hn::TruncateTo(half_tag, result), half_tag, to);
 }
 
+/// max(value, 0), but NaN stays NaN: it must show in the loss.
+HWY_INLINE Floats relu(Floats value) { return hn::IfThenZeroElse(hn::Lt(value, hn::Zero(FloatTag())), value); }
+
 /// The first `count` lanes, the others zero; no memory beyond them is read.
 template <class T>
 HWY_INLINE Floats load(const T* from, std::size_t count) {

@@ -24,6 +24,15 @@ struct WinogradShape {
   }
 };
 
+/// What is done to an output before it is written: plus the channel's bias, plus a residual of the outputs' shape
+/// (either may be null), then max(y, 0).
+template <class T>
+struct WinogradTail {
+  const float* bias = nullptr;
+  const T* residual = nullptr;
+  bool relu = false;
+};
+
 enum class WinogradWeights : std::uint8_t { forward, backward_data };
 
 /// The kernels for one kind of products. Sizes are in floats, for the present number of compute threads.
@@ -37,9 +46,10 @@ struct Winograd {
 
   std::int64_t (*forward_scratch)(const WinogradShape& shape);
   /// dst = src convolved with the weights that were transformed.
-  void (*forward)(const WinogradShape& shape, const float* src, const float* transformed, float* dst, float* scratch);
+  void (*forward)(const WinogradShape& shape, const float* src, const float* transformed,
+                  const WinogradTail<float>& tail, float* dst, float* scratch);
   void (*forward_bf16)(const WinogradShape& shape, const std::uint16_t* src, const float* transformed,
-                       std::uint16_t* dst, float* scratch);
+                       const WinogradTail<std::uint16_t>& tail, std::uint16_t* dst, float* scratch);
 
   std::int64_t (*backward_weights_scratch)(const WinogradShape& shape);
   /// diff_weights {out_channels, in_channels, 3, 3} from the forward's src and the gradient by its dst.

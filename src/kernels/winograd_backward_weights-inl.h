@@ -25,10 +25,11 @@ struct BackwardBlocks {
   std::int64_t words;               // that hold a channel of a block's tiles
   std::int64_t row, plane;          // words between words of a channel and between points, of the transformed input
   std::int64_t out_row, out_plane;  // of the transformed gradient
+  std::int64_t sums_row;            // floats between input channels' sums
   std::int64_t parts;               // of the tiles
   std::int64_t groups;              // of the output channels' blocks, where the sums of more parts would be too large
 
-  std::int64_t sums(const WinogradShape& shape) const { return points * shape.in_channels * out_row; }
+  std::int64_t sums(const WinogradShape& shape) const { return points * shape.in_channels * sums_row; }
   std::int64_t task_scratch() const { return points * (plane + out_plane); }
 };
 
@@ -36,30 +37,34 @@ template <class P>
 BackwardBlocks plan_backward(const WinogradShape& shape, std::int64_t threads) {
   const Tiles tiles(shape);
   BackwardBlocks blocks{};
-  blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes()));
-  blocks.out_row = round_up(shape.out_channels, block_width());
+  blocks.sums_row = round_up(shape.out_channels, block_width());
+  // One cache line more than a power of two: else a column of words, or all points of a tile, fall into few sets of the
+  // cache.
+  constexpr std::int64_t line = 16;
+  blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) + line;
+  blocks.out_row = blocks.sums_row + line;
   constexpr std::int64_t sums_limit = 1 << 26;  // floats
   const std::int64_t most_parts = std::max<std::int64_t>(1, sums_limit / blocks.sums(shape));
   blocks.parts = std::min({threads, most_parts, tiles.count});
-  blocks.groups = std::min(threads / blocks.parts, blocks.out_row / block_width());
+  blocks.groups = std::min(threads / blocks.parts, blocks.sums_row / block_width());
   constexpr std::int64_t most_tiles = 48;
   blocks.tiles = std::min(most_tiles, (tiles.count + blocks.parts - 1) / blocks.parts);
   blocks.words = (blocks.tiles + P::numbers - 1) / P::numbers;
-  // One cache line more than a power of two: else all points of a tile fall into one set of the cache.
-  blocks.plane = blocks.words * blocks.row + 16;
-  blocks.out_plane = blocks.words * blocks.out_row + 16;
+  blocks.plane = blocks.words * blocks.row + line;
+  blocks.out_plane = blocks.words * blocks.out_row + line;
   return blocks;
 }
 
 /// sums[r][.] (+)= sum over tiles of v[t][r] * y[t][.], for Rows input channels and one block of output channels.
 template <class P, int Rows>
 HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT y,
-                        std::int64_t out_row, std::int64_t words, bool first, float* HWY_RESTRICT to) {
+                        std::int64_t out_row, std::int64_t words, bool first, float* HWY_RESTRICT to,
+                        std::int64_t sums_row) {
   const FloatTag tag;
   Floats sums[Rows][columns];
   for (int r = 0; r < Rows; ++r) {
     for (int j = 0; j < columns; ++j) {
-      sums[r][j] = first ? hn::Zero(tag) : hn::LoadU(tag, to + r * out_row + j * lanes());
+      sums[r][j] = first ? hn::Zero(tag) : hn::LoadU(tag, to + r * sums_row + j * lanes());
     }
   }
   for (std::int64_t t = 0; t < words; ++t) {
@@ -71,29 +76,30 @@ HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const flo
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    for (int j = 0; j < columns; ++j) hn::StoreU(sums[r][j], tag, to + r * out_row + j * lanes());
+    for (int j = 0; j < columns; ++j) hn::StoreU(sums[r][j], tag, to + r * sums_row + j * lanes());
   }
 }
 
 /// One point and one block of output channels, all input channels.
 template <class P>
 HWY_NOINLINE void products(const float* v, std::int64_t row, const float* y, std::int64_t out_row, std::int64_t words,
-                           std::int64_t in_channels, bool first, float* to) {
+                           std::int64_t in_channels, bool first, float* to, std::int64_t sums_row) {
   std::int64_t c = 0;
-  for (; c + rows <= in_channels; c += rows) product<P, rows>(v + c, row, y, out_row, words, first, to + c * out_row);
+  for (; c + rows <= in_channels; c += rows)
+    product<P, rows>(v + c, row, y, out_row, words, first, to + c * sums_row, sums_row);
   v += c;
-  to += c * out_row;
+  to += c * sums_row;
   switch (in_channels - c) {
     case 1:
-      return product<P, 1>(v, row, y, out_row, words, first, to);
+      return product<P, 1>(v, row, y, out_row, words, first, to, sums_row);
     case 2:
-      return product<P, 2>(v, row, y, out_row, words, first, to);
+      return product<P, 2>(v, row, y, out_row, words, first, to, sums_row);
     case 3:
-      return product<P, 3>(v, row, y, out_row, words, first, to);
+      return product<P, 3>(v, row, y, out_row, words, first, to, sums_row);
     case 4:
-      return product<P, 4>(v, row, y, out_row, words, first, to);
+      return product<P, 4>(v, row, y, out_row, words, first, to, sums_row);
     case 5:
-      return product<P, 5>(v, row, y, out_row, words, first, to);
+      return product<P, 5>(v, row, y, out_row, words, first, to, sums_row);
     default:
       return;
   }
@@ -149,7 +155,7 @@ void sum_tiles(const WinogradShape& shape, const BackwardBlocks& blocks, const T
   const Tiles tiles(shape);
   const std::int64_t part = task / blocks.groups;
   const std::int64_t group = task % blocks.groups;
-  const std::int64_t channel_blocks = blocks.out_row / block_width();
+  const std::int64_t channel_blocks = blocks.sums_row / block_width();
   const std::int64_t begin = group * channel_blocks / blocks.groups * block_width();
   const std::int64_t end = (group + 1) * channel_blocks / blocks.groups * block_width();
   const std::int64_t part_begin = part * tiles.count / blocks.parts;
@@ -165,7 +171,7 @@ void sum_tiles(const WinogradShape& shape, const BackwardBlocks& blocks, const T
       for (std::int64_t channel = begin; channel < end; channel += block_width()) {
         products<P>(v + point * blocks.plane, blocks.row, y + point * blocks.out_plane + channel, blocks.out_row,
                     (last - first + P::numbers - 1) / P::numbers, shape.in_channels, first == part_begin,
-                    sums + point * shape.in_channels * blocks.out_row + channel);
+                    sums + point * shape.in_channels * blocks.sums_row + channel, blocks.sums_row);
       }
     }
   }
@@ -174,11 +180,11 @@ void sum_tiles(const WinogradShape& shape, const BackwardBlocks& blocks, const T
 /// Adds up the parts' sums and transforms them into the gradients by the weights.
 HWY_NOINLINE void finish(const WinogradShape& shape, const BackwardBlocks& blocks, const float* sums,
                          std::int64_t channel, float* diff_weights) {
-  const std::int64_t plane = shape.in_channels * blocks.out_row;
+  const std::int64_t plane = shape.in_channels * blocks.sums_row;
   for_each_vector(shape.out_channels, [&](std::int64_t out, std::size_t n) FACET_VECTOR_BODY {
     Floats tile[points];
     for (int point = 0; point < points; ++point) {
-      const float* from = sums + point * plane + channel * blocks.out_row + out;
+      const float* from = sums + point * plane + channel * blocks.sums_row + out;
       tile[point] = load(from);
       for (std::int64_t part = 1; part < blocks.parts; ++part) {
         tile[point] = hn::Add(tile[point], load(from + part * points * plane));

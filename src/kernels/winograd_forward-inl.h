@@ -99,20 +99,26 @@ HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std
 template <class T>
 HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& tiles, const float* m, std::int64_t plane,
                                     std::int64_t first, std::int64_t last, std::int64_t channel, std::int64_t channels,
-                                    T* dst) {
+                                    const WinogradTail<T>& tail, T* dst) {
   for (std::int64_t t = first; t < last; ++t) {
     const TilePosition at = position(tiles, t);
     const std::int64_t height = std::min<std::int64_t>(tile_out, shape.out_height - at.y);
     const std::int64_t width = std::min<std::int64_t>(tile_out, shape.out_width - at.x);
-    T* to = dst + ((at.image * shape.out_height + at.y) * shape.out_width + at.x) * shape.out_channels + channel;
+    const std::int64_t corner =
+        ((at.image * shape.out_height + at.y) * shape.out_width + at.x) * shape.out_channels + channel;
     const float* from = m + (t - first) * block_width();
     for_each_vector(channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
       Floats tile[points];
       for (int point = 0; point < points; ++point) tile[point] = load(from + point * plane + c);
       transform_tile<tile_in, tile_out>(tile, transform_output<tile_in>, transform_output<1>);
+      const Floats bias = tail.bias != nullptr ? load(tail.bias + channel + c, n) : hn::Zero(FloatTag());
       for (std::int64_t i = 0; i < height; ++i) {
         for (std::int64_t j = 0; j < width; ++j) {
-          store(tile[i * tile_in + j], to + (i * shape.out_width + j) * shape.out_channels + c, n);
+          const std::int64_t at_pixel = corner + (i * shape.out_width + j) * shape.out_channels + c;
+          Floats value = hn::Add(tile[i * tile_in + j], bias);
+          if (tail.residual != nullptr) value = hn::Add(value, load(tail.residual + at_pixel, n));
+          if (tail.relu) value = relu(value);
+          store(value, dst + at_pixel, n);
         }
       }
     });
@@ -135,8 +141,9 @@ HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tile
 }
 
 template <class P, class T>
-void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, const T* src, const float* u, T* dst,
-                   float* scratch, std::int64_t first_task, std::int64_t last_task) {
+void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, const T* src, const float* u,
+                   const WinogradTail<T>& tail, T* dst, float* scratch, std::int64_t first_task,
+                   std::int64_t last_task) {
   const Tiles tiles(shape);
   const std::int64_t width = block_width();
   const std::int64_t channel_blocks = round_up(shape.out_channels, width) / width;
@@ -155,20 +162,21 @@ void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, cons
       }
       const std::int64_t channel = block * width;
       transform_outputs(shape, tiles, m, blocks.product_plane, first, last, channel,
-                        std::min(width, shape.out_channels - channel), dst);
+                        std::min(width, shape.out_channels - channel), tail, dst);
     }
   }
 }
 
 template <class P, class T>
-void forward(const WinogradShape& shape, const T* src, const float* u, T* dst, float* scratch) {
+void forward(const WinogradShape& shape, const T* src, const float* u, const WinogradTail<T>& tail, T* dst,
+             float* scratch) {
   const std::int64_t threads = base::compute_threads();
   const ForwardBlocks blocks = plan_forward<P>(shape, threads);
   const Tiles tiles(shape);
   const std::int64_t tasks = (tiles.count + blocks.tiles - 1) / blocks.tiles * blocks.parts;
   const auto body = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t piece = begin; piece < end; ++piece) {
-      forward_piece<P>(shape, blocks, src, u, dst, scratch + piece * blocks.scratch(), piece * tasks / threads,
+      forward_piece<P>(shape, blocks, src, u, tail, dst, scratch + piece * blocks.scratch(), piece * tasks / threads,
                        (piece + 1) * tasks / threads);
     }
   };

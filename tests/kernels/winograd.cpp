@@ -90,7 +90,7 @@ std::vector<float> forward(const Winograd& w, const WinogradShape& s, const std:
   w.transform_weights(weights.data(), s.in_channels, s.out_channels, direction, transformed.data());
   std::vector<float> scratch(w.forward_scratch(s), NAN);
   std::vector<float> dst(s.images * s.out_height * s.out_width * s.out_channels, NAN);
-  w.forward(s, src.data(), transformed.data(), dst.data(), scratch.data());
+  w.forward(s, src.data(), transformed.data(), {}, dst.data(), scratch.data());
   return dst;
 }
 
@@ -174,6 +174,27 @@ TEST_CASE("winograd: forward, backward data and backward weights agree with dire
   });
 }
 
+TEST_CASE("winograd: bias, residual and ReLU are what is done to the outputs") {
+  for_each_winograd([&](const Winograd& w, WinogradProducts) {
+    const base::ComputeScope scope(2);
+    for (const WinogradShape& s : shapes()) {
+      const Case c(s);
+      std::vector<float> expected = forward(w, s, c.src, c.weights, WinogradWeights::forward);
+      std::vector<float> transformed(w.weights_size(s.in_channels, s.out_channels));
+      w.transform_weights(c.weights.data(), s.in_channels, s.out_channels, WinogradWeights::forward,
+                          transformed.data());
+      std::vector<float> scratch(w.forward_scratch(s)), dst(expected.size(), NAN);
+      const std::vector<float> bias(c.weights.begin(), c.weights.begin() + s.out_channels);
+      w.forward(s, c.src.data(), transformed.data(), {bias.data(), c.diff_dst.data(), true}, dst.data(),
+                scratch.data());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        expected[i] = std::max(expected[i] + bias[i % bias.size()] + c.diff_dst[i], 0.0F);
+      }
+      CHECK(dst == expected);
+    }
+  });
+}
+
 TEST_CASE("winograd: activations in bf16 are rounded once, where they are written") {
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
     const base::ComputeScope scope(2);
@@ -186,7 +207,7 @@ TEST_CASE("winograd: activations in bf16 are rounded once, where they are writte
                           transformed.data());
       std::vector<float> scratch(w.forward_scratch(s), NAN);
       std::vector<std::uint16_t> dst(c.diff_dst.size(), 0x7fc0);
-      w.forward_bf16(s, src.data(), transformed.data(), dst.data(), scratch.data());
+      w.forward_bf16(s, src.data(), transformed.data(), {}, dst.data(), scratch.data());
       CHECK(dst == as_bf16(forward(w, s, c.src, c.weights, WinogradWeights::forward)));
 
       scratch.assign(w.backward_weights_scratch(s), NAN);

@@ -1,0 +1,298 @@
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/batch_norm.cpp"
+#include "kernels/batch_norm.h"
+
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <type_traits>
+
+#include "base/parallel.h"
+#include "kernels/lanes-inl.h"
+
+#ifndef FACET_KERNELS_BATCH_NORM_TYPES
+#define FACET_KERNELS_BATCH_NORM_TYPES
+namespace facet::kernels {
+
+struct Rows {
+  std::int64_t begin, end, channels;
+};
+
+/// Two sums a channel.
+struct ChannelSums {
+  float* first;
+  float* second;
+};
+
+/// A target's loops over some rows.
+template <class T>
+struct BatchNormLoops {
+  void (*statistics)(const T* x, const Rows& rows, const ChannelSums& sums);
+  void (*forward)(const BatchNormParameters& p, const float* scale, const T* x, const T* residual, bool relu, T* y,
+                  const Rows& rows);
+  void (*gradient_sums)(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
+                        const Rows& rows, const ChannelSums& sums);
+  void (*backward)(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
+                   const Rows& rows, const ChannelSums& sums);
+};
+
+/// A block of rows that stays in the first or second-level cache.
+inline std::int64_t block_rows(std::int64_t channels) { return std::clamp<std::int64_t>(8192 / channels, 8, 128); }
+
+}  // namespace facet::kernels
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace facet::kernels::HWY_NAMESPACE {
+
+/// Means and sums of squared distances from them, of some rows.
+template <class T>
+void statistics_of_rows(const T* x, const Rows& rows, const ChannelSums& sums) {
+  const FloatTag tag;
+  const std::int64_t block = block_rows(rows.channels);
+  for (std::int64_t begin = rows.begin; begin < rows.end; begin += block) {
+    const std::int64_t end = std::min(begin + block, rows.end);
+    const auto count = static_cast<float>(end - begin);
+    const auto before = static_cast<float>(begin - rows.begin);
+    const Floats share = hn::Set(tag, count / (before + count));
+    const Floats between = hn::Set(tag, before * (count / (before + count)));
+    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      Floats sum = hn::Zero(tag);
+      for (std::int64_t row = begin; row < end; ++row) sum = hn::Add(sum, load(x + row * rows.channels + c, n));
+      const Floats mean = hn::Mul(sum, hn::Set(tag, 1 / count));
+      Floats squares = hn::Zero(tag);
+      for (std::int64_t row = begin; row < end; ++row) {
+        const Floats distance = hn::Sub(load(x + row * rows.channels + c, n), mean);
+        squares = hn::MulAdd(distance, distance, squares);
+      }
+      if (begin > rows.begin) {
+        const Floats mean_before = load(sums.first + c, n);
+        const Floats apart = hn::Sub(mean, mean_before);
+        store(hn::MulAdd(apart, share, mean_before), sums.first + c, n);
+        squares = hn::Add(squares, load(sums.second + c, n));
+        store(hn::MulAdd(hn::Mul(apart, apart), between, squares), sums.second + c, n);
+      } else {
+        store(mean, sums.first + c, n);
+        store(squares, sums.second + c, n);
+      }
+    });
+  }
+}
+
+/// What stands before a residual and ReLU.
+template <class T>
+HWY_INLINE Floats normalise(const BatchNormParameters& p, const float* scale, const T* x, std::int64_t c,
+                            std::size_t n) {
+  return hn::MulAdd(hn::Sub(load(x, n), load(p.mean + c, n)), load(scale + c, n), load(p.bias + c, n));
+}
+
+template <class T>
+void forward_of_rows(const BatchNormParameters& p, const float* scale, const T* x, const T* residual, bool with_relu,
+                     T* y, const Rows& rows) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      const std::int64_t i = row * rows.channels + c;
+      Floats value = normalise(p, scale, x + i, c, n);
+      if (residual != nullptr) value = hn::Add(value, load(residual + i, n));
+      if (with_relu) value = relu(value);
+      store(value, y + i, n);
+    });
+  }
+}
+
+/// The gradient before ReLU.
+template <class T>
+HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* scale, bool relu,
+                                  const BatchNormBackward<T>& t, std::int64_t i, std::int64_t c, std::size_t n) {
+  const Floats gradient = load(t.diff_y + i, n);
+  if (!relu) return gradient;
+  const Floats value = t.y != nullptr ? load(t.y + i, n) : normalise(p, scale, t.x + i, c, n);
+  return hn::IfThenElseZero(hn::Gt(value, hn::Zero(FloatTag())), gradient);
+}
+
+/// sum(g) and sum(g * (x - mean)).
+template <class T>
+void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
+                           const Rows& rows, const ChannelSums& sums) {
+  const FloatTag tag;
+  const std::int64_t block = block_rows(rows.channels);
+  for (std::int64_t begin = rows.begin; begin < rows.end; begin += block) {
+    const std::int64_t end = std::min(begin + block, rows.end);
+    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      const Floats mean = load(p.mean + c, n);
+      Floats sum = hn::Zero(tag);
+      Floats products = hn::Zero(tag);
+      for (std::int64_t row = begin; row < end; ++row) {
+        const std::int64_t i = row * rows.channels + c;
+        const Floats gradient = masked_gradient(p, scale, relu, t, i, c, n);
+        if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
+        sum = hn::Add(sum, gradient);
+        products = hn::MulAdd(gradient, hn::Sub(load(t.x + i, n), mean), products);
+      }
+      const bool first = begin == rows.begin;
+      store(first ? sum : hn::Add(sum, load(sums.first + c, n)), sums.first + c, n);
+      store(first ? products : hn::Add(products, load(sums.second + c, n)), sums.second + c, n);
+    });
+  }
+}
+
+/// @param sums mean(g), and mean(g * (x - mean)) / (variance + eps).
+template <class T>
+void backward_of_rows(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
+                      const Rows& rows, const ChannelSums& sums) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      const std::int64_t i = row * rows.channels + c;
+      const Floats gradient = masked_gradient(p, scale, relu, t, i, c, n);
+      const Floats distance = hn::Sub(load(t.x + i, n), load(p.mean + c, n));
+      const Floats centred = hn::Sub(gradient, load(sums.first + c, n));
+      const Floats rest = hn::NegMulAdd(distance, load(sums.second + c, n), centred);
+      store(hn::Mul(load(scale + c, n), rest), t.diff_x + i, n);
+    });
+  }
+}
+
+template <class T>
+constexpr BatchNormLoops<T> loops{statistics_of_rows<T>, forward_of_rows<T>, gradient_sums_of_rows<T>,
+                                  backward_of_rows<T>};
+
+const BatchNormLoops<float>& loops_f32() { return loops<float>; }
+const BatchNormLoops<std::uint16_t>& loops_bf16() { return loops<std::uint16_t>; }
+
+}  // namespace facet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace facet::kernels {
+
+HWY_EXPORT(loops_f32);
+HWY_EXPORT(loops_bf16);
+
+namespace {
+
+template <class T>
+const BatchNormLoops<T>& loops_of() {
+  if constexpr (std::is_same_v<T, float>) {
+    return HWY_DYNAMIC_DISPATCH(loops_f32)();
+  } else {
+    return HWY_DYNAMIC_DISPATCH(loops_bf16)();
+  }
+}
+
+/// Threads' sums stand on cache lines of their own.
+std::int64_t padded(std::int64_t channels) { return (channels + 15) / 16 * 16; }
+
+/// The scratch memory: a row of `channels` for the scales, then two a piece of the rows for its sums.
+struct Scratch {
+  float* scale;
+  float* sums;
+  std::int64_t row;
+
+  Scratch(float* memory, std::int64_t channels)
+      : scale(memory), sums(memory + padded(channels)), row(padded(channels)) {}
+  ChannelSums of(std::int64_t piece) const { return {sums + 2 * piece * row, sums + (2 * piece + 1) * row}; }
+};
+
+/// Calls body(piece, rows) for each thread's share of the rows; returns how many there were.
+template <class Body>
+std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
+  const std::int64_t pieces = std::min<std::int64_t>(base::compute_threads(), shape.rows);
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      body(piece, Rows{piece * shape.rows / pieces, (piece + 1) * shape.rows / pieces, shape.channels});
+    }
+  };
+  base::parallel_for(pieces, 1, std::ref(run));
+  return pieces;
+}
+
+void compute_scales(const BatchNormParameters& p, std::int64_t channels, float* scale) {
+  for (std::int64_t c = 0; c < channels; ++c) scale[c] = p.weight[c] / std::sqrt(p.variance[c] + p.eps);
+}
+
+}  // namespace
+
+std::int64_t batch_norm_scratch(const BatchNormShape& shape) {
+  return (1 + 2 * static_cast<std::int64_t>(base::compute_threads())) * padded(shape.channels);
+}
+
+template <class T>
+void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean, float* variance, float* scratch) {
+  const Scratch memory(scratch, shape.channels);
+  const auto statistics = loops_of<T>().statistics;
+  const std::int64_t pieces =
+      for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) { statistics(x, rows, memory.of(piece)); });
+  for (std::int64_t c = 0; c < shape.channels; ++c) {
+    double total_mean = 0;
+    double squares = 0;
+    double count = 0;
+    for (std::int64_t piece = 0; piece < pieces; ++piece) {
+      const auto rows = static_cast<double>((piece + 1) * shape.rows / pieces - piece * shape.rows / pieces);
+      const double apart = memory.of(piece).first[c] - total_mean;
+      total_mean += apart * rows / (count + rows);
+      squares += memory.of(piece).second[c] + apart * apart * count * rows / (count + rows);
+      count += rows;
+    }
+    mean[c] = static_cast<float>(total_mean);
+    variance[c] = static_cast<float>(squares / count);
+  }
+}
+
+template <class T>
+void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
+                        const T* residual, bool relu, T* y, float* scratch) {
+  const Scratch memory(scratch, shape.channels);
+  compute_scales(parameters, shape.channels, memory.scale);
+  const auto forward = loops_of<T>().forward;
+  for_each_piece(
+      shape, [&](std::int64_t, const Rows& rows) { forward(parameters, memory.scale, x, residual, relu, y, rows); });
+}
+
+template <class T>
+void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, bool relu,
+                         const BatchNormBackward<T>& tensors, float* scratch) {
+  const Scratch memory(scratch, shape.channels);
+  compute_scales(parameters, shape.channels, memory.scale);
+  const auto gradient_sums = loops_of<T>().gradient_sums;
+  const std::int64_t pieces = for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) {
+    gradient_sums(parameters, memory.scale, relu, tensors, rows, memory.of(piece));
+  });
+  const ChannelSums total = memory.of(0);
+  for (std::int64_t c = 0; c < shape.channels; ++c) {
+    double sum = 0;
+    double products = 0;
+    for (std::int64_t piece = 0; piece < pieces; ++piece) {
+      sum += memory.of(piece).first[c];
+      products += memory.of(piece).second[c];
+    }
+    const double variance = static_cast<double>(parameters.variance[c]) + parameters.eps;
+    const auto rows = static_cast<double>(shape.rows);
+    tensors.diff_bias[c] = static_cast<float>(sum);
+    tensors.diff_weight[c] = static_cast<float>(products / std::sqrt(variance));
+    total.first[c] = static_cast<float>(sum / rows);
+    total.second[c] = static_cast<float>(products / rows / variance);
+  }
+  // The gradient before ReLU has been written where there is a residual: it isn't masked again.
+  BatchNormBackward<T> masked = tensors;
+  if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
+  const bool still = relu && tensors.diff_residual == nullptr;
+  const auto backward = loops_of<T>().backward;
+  for_each_piece(
+      shape, [&](std::int64_t, const Rows& rows) { backward(parameters, memory.scale, still, masked, rows, total); });
+}
+
+#define FACET_INSTANTIATE(T)                                                                                           \
+  template void batch_norm_statistics<T>(const BatchNormShape&, const T*, float*, float*, float*);                     \
+  template void batch_norm_forward<T>(const BatchNormShape&, const BatchNormParameters&, const T*, const T*, bool, T*, \
+                                      float*);                                                                         \
+  template void batch_norm_backward<T>(const BatchNormShape&, const BatchNormParameters&, bool,                        \
+                                       const BatchNormBackward<T>&, float*)
+FACET_INSTANTIATE(float);
+FACET_INSTANTIATE(std::uint16_t);
+#undef FACET_INSTANTIATE
+
+}  // namespace facet::kernels
+#endif

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+
+/// Batch normalisation (Ioffe and Szegedy, 2015) of channels-last activations {rows, channels}: a row is a pixel of an
+/// image. T is float or, for bf16, std::uint16_t. Sums are in f32, by blocks of rows; the same threads give the same
+/// bits.
+namespace facet::kernels {
+
+struct BatchNormShape {
+  std::int64_t rows, channels;
+};
+
+/// y = (x - mean) * weight / sqrt(variance + eps) + bias, by channel.
+struct BatchNormParameters {
+  const float* mean;
+  const float* variance;
+  const float* weight;
+  const float* bias;
+  float eps;
+};
+
+/// Floats of scratch memory that any of the three needs with the present number of compute threads.
+std::int64_t batch_norm_scratch(const BatchNormShape& shape);
+
+/// Mean and biased variance of each channel, in one pass (Chan, Golub and LeVeque, 1979).
+template <class T>
+void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean, float* variance, float* scratch);
+
+/// y, plus the residual unless that is null, then max(y, 0) with `relu`.
+template <class T>
+void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
+                        const T* residual, bool relu, T* y, float* scratch);
+
+/// What backward reads and writes. With g = diff_y where y > 0, or everywhere without ReLU:
+/// diff_bias = sum(g), diff_weight = sum(g * (x - mean)) / sqrt(variance + eps),
+/// diff_x = weight / sqrt(variance + eps) * (g - mean(g) - (x - mean) / (variance + eps) * mean(g * (x - mean))).
+template <class T>
+struct BatchNormBackward {
+  const T* x;
+  const T* y;  ///< null: the sign before ReLU is computed anew from x, as it may be where there was no residual
+  const T* diff_y;
+  T* diff_residual;  ///< takes g; null where there is no residual
+  T* diff_x;
+  float* diff_weight;
+  float* diff_bias;
+};
+template <class T>
+void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, bool relu,
+                         const BatchNormBackward<T>& tensors, float* scratch);
+
+}  // namespace facet::kernels

@@ -1,0 +1,197 @@
+#include "kernels/batch_norm.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/parallel.h"
+#include "base/random.h"
+#include "instructions.h"
+
+using namespace facet;
+using kernels::BatchNormShape;
+
+namespace {
+
+constexpr float eps = 1e-5F;
+
+struct Case {
+  BatchNormShape shape;
+  bool relu, residual;
+  std::vector<float> x, added, diff_y, weight, bias;
+
+  Case(std::int64_t rows, std::int64_t channels, bool with_relu, bool with_residual)
+      : shape{rows, channels},
+        relu(with_relu),
+        residual(with_residual),
+        x(rows * channels),
+        added(x.size()),
+        diff_y(x.size()),
+        weight(channels),
+        bias(channels) {
+    base::RandomStream random(11, base::Purpose::synthesis);
+    const auto draw = [&] { return float_of_bf16(nearest_bf16(random.normal())); };  // exact in both types
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x[i] = float_of_bf16(nearest_bf16(3 + random.normal()));
+      added[i] = draw();
+      diff_y[i] = draw();
+    }
+    for (auto& value : weight) value = draw();
+    for (auto& value : bias) value = draw();
+  }
+};
+
+struct Result {
+  std::vector<double> mean, variance, y, diff_x, diff_residual, diff_weight, diff_bias;
+};
+
+/// The definition, in double.
+Result defined(const Case& c) {
+  const auto [rows, channels] = c.shape;
+  Result r{std::vector<double>(channels),   std::vector<double>(channels),   std::vector<double>(c.x.size()),
+           std::vector<double>(c.x.size()), std::vector<double>(c.x.size()), std::vector<double>(channels),
+           std::vector<double>(channels)};
+  for (std::int64_t channel = 0; channel < channels; ++channel) {
+    const auto each = [&](const auto& body) {
+      for (std::int64_t row = 0; row < rows; ++row) body(static_cast<std::size_t>(row * channels + channel));
+    };
+    const auto n = static_cast<double>(rows);
+    each([&](std::size_t i) { r.mean[channel] += c.x[i] / n; });
+    each([&](std::size_t i) { r.variance[channel] += std::pow(c.x[i] - r.mean[channel], 2) / n; });
+    const double root = std::sqrt(r.variance[channel] + eps);
+    double sum = 0;
+    double products = 0;
+    each([&](std::size_t i) {
+      const double distance = c.x[i] - r.mean[channel];
+      const double value =
+          distance / root * c.weight[channel] + c.bias[channel] + (c.residual ? static_cast<double>(c.added[i]) : 0);
+      r.y[i] = c.relu && value < 0 ? 0 : value;
+      r.diff_residual[i] = c.relu && value <= 0 ? 0 : c.diff_y[i];
+      sum += r.diff_residual[i];
+      products += r.diff_residual[i] * distance;
+    });
+    r.diff_bias[channel] = sum;
+    r.diff_weight[channel] = products / root;
+    each([&](std::size_t i) {
+      r.diff_x[i] = c.weight[channel] / root *
+                    (r.diff_residual[i] - sum / n - (c.x[i] - r.mean[channel]) / (root * root) * products / n);
+    });
+  }
+  return r;
+}
+
+template <class T>
+T to(float value) {
+  if constexpr (std::is_same_v<T, float>) {
+    return value;
+  } else {
+    return nearest_bf16(value);
+  }
+}
+float from(float value) { return value; }
+float from(std::uint16_t value) { return float_of_bf16(value); }
+
+template <class T>
+std::vector<T> as(const std::vector<float>& values) {
+  std::vector<T> result;
+  for (const float value : values) result.push_back(to<T>(value));
+  return result;
+}
+
+template <class T>
+std::vector<double> back(const std::vector<T>& values) {
+  std::vector<double> result;
+  for (const T value : values) result.push_back(from(value));
+  return result;
+}
+
+template <class T>
+Result computed(const Case& c) {
+  const std::size_t channels = c.weight.size();
+  std::vector<float> scratch(kernels::batch_norm_scratch(c.shape), NAN);
+  std::vector<float> mean(channels), variance(channels), diff_weight(channels), diff_bias(channels);
+  const std::vector<T> x = as<T>(c.x);
+  const std::vector<T> added = as<T>(c.added);
+  const std::vector<T> diff_y = as<T>(c.diff_y);
+  std::vector<T> y(x.size()), diff_x(x.size()), diff_residual(x.size());
+  kernels::batch_norm_statistics(c.shape, x.data(), mean.data(), variance.data(), scratch.data());
+  const kernels::BatchNormParameters parameters{mean.data(), variance.data(), c.weight.data(), c.bias.data(), eps};
+  kernels::batch_norm_forward(c.shape, parameters, x.data(), c.residual ? added.data() : nullptr, c.relu, y.data(),
+                              scratch.data());
+  kernels::batch_norm_backward<T>(c.shape, parameters, c.relu,
+                                  {.x = x.data(),
+                                   .y = c.residual ? y.data() : nullptr,
+                                   .diff_y = diff_y.data(),
+                                   .diff_residual = c.residual ? diff_residual.data() : nullptr,
+                                   .diff_x = diff_x.data(),
+                                   .diff_weight = diff_weight.data(),
+                                   .diff_bias = diff_bias.data()},
+                                  scratch.data());
+  return {back(mean), back(variance), back(y), back(diff_x), back(diff_residual), back(diff_weight), back(diff_bias)};
+}
+
+double error(const std::vector<double>& found, const std::vector<double>& right) {
+  double difference = 0;
+  double total = 1e-12;
+  for (std::size_t i = 0; i < right.size(); ++i) {
+    difference += std::pow(found[i] - right[i], 2);
+    total += right[i] * right[i];
+  }
+  return std::isfinite(difference) ? std::sqrt(difference / total) : INFINITY;
+}
+
+template <class T>
+void check(const Case& c, double bound) {
+  const Result right = defined(c);
+  const Result found = computed<T>(c);
+  CHECK(error(found.mean, right.mean) < 1e-6);
+  CHECK(error(found.variance, right.variance) < 2e-6);
+  CHECK(error(found.y, right.y) < bound);
+  CHECK(error(found.diff_x, right.diff_x) < bound);
+  CHECK(error(found.diff_weight, right.diff_weight) < bound);
+  CHECK(error(found.diff_bias, right.diff_bias) < bound);
+  if (c.residual) CHECK(error(found.diff_residual, right.diff_residual) < bound);
+}
+
+}  // namespace
+
+TEST_CASE("batch norm agrees with its definition in double: any extents, ReLU, residual, threads") {
+  for_each_instruction_set([&] {
+    for (const int threads : {1, 2, 5}) {
+      const base::ComputeScope scope(threads);
+      for (const auto& [rows, channels] : {std::pair{9, 1}, {12, 5}, {40, 16}, {1000, 33}, {700, 300}, {20'000, 8}}) {
+        for (const bool relu : {false, true}) {
+          for (const bool residual : {false, true}) {
+            CAPTURE(threads);
+            CAPTURE(rows);
+            CAPTURE(channels);
+            CAPTURE(relu);
+            CAPTURE(residual);
+            const Case c(rows, channels, relu, residual);
+            check<float>(c, 1e-5);
+            check<std::uint16_t>(c, 6e-3);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("batch norm: a mean far from zero costs the variance no precision") {
+  for_each_instruction_set([&] {
+    Case c(5000, 20, false, false);
+    for (float& value : c.x) value += 1000;
+    const Result right = defined(c);
+    CHECK(error(computed<float>(c).variance, right.variance) < 1e-5);
+  });
+}
+
+TEST_CASE("batch norm lets a number that is none through ReLU") {
+  for_each_instruction_set([&] {
+    Case c(4, 16, true, false);
+    c.x[16] = NAN;
+    CHECK(std::isnan(computed<float>(c).y[0]));
+    CHECK(std::isnan(computed<std::uint16_t>(c).y[16]));
+  });
+}
