@@ -38,4 +38,9 @@ std::string Choices::find(const std::string& key) const {
 
 void Choices::record(const std::string& key, const std::string& candidate) { chosen_[key] = candidate; }
 
+void Choices::record_measured(const std::string& key, const std::string& candidate) {
+  record(key, candidate);
+  measured_.insert(key);
+}
+
 }  // namespace facet::program

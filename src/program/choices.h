@@ -2,12 +2,13 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
 namespace facet::program {
 
-/// Which candidate primitives run an op: by a key that names op, shapes and types, the candidate's name. What is not yet
-/// chosen is measured and recorded, or, untuned, left to oneDNN's default (and recorded likewise).
+/// Which candidate primitives run an op: by a key that names op, shapes and types, the candidate's name. What is not
+/// yet chosen is measured and recorded, or, untuned, left to oneDNN's default (and recorded likewise).
 class Choices {
  public:
   explicit Choices(bool tune) : tune_(tune) {}
@@ -20,11 +21,16 @@ class Choices {
   /// Empty when nothing was chosen for the key.
   std::string find(const std::string& key) const;
   void record(const std::string& key, const std::string& candidate);
+  /// Records what was found fastest by measuring it, now.
+  void record_measured(const std::string& key, const std::string& candidate);
+  /// The keys of those.
+  const std::set<std::string>& measured() const { return measured_; }
   const std::map<std::string, std::string>& all() const { return chosen_; }
 
  private:
   bool tune_;
   std::map<std::string, std::string> chosen_;
+  std::set<std::string> measured_;
 };
 
 }  // namespace facet::program

@@ -1,0 +1,126 @@
+#include "program/choice_cache.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "temporary_folder.h"
+
+namespace facet::testing {
+namespace {
+
+using program::ChoiceCache;
+using program::Choices;
+
+Choices measured(const std::map<std::string, std::string>& entries) {
+  Choices choices(true);
+  for (const auto& [key, candidate] : entries) choices.record_measured(key, candidate);
+  return choices;
+}
+
+/// Sets a variable of the environment, and puts back what was there.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    set(value);
+  }
+  ~Variable() { set(before_.empty() ? nullptr : before_.c_str()); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  void set(const char* value) {
+    if (value == nullptr) {
+      ::unsetenv(name_);
+    } else {
+      ::setenv(name_, value, 1);
+    }
+  }
+  const char* name_;
+  std::string before_;
+};
+
+}  // namespace
+
+TEST_CASE("choice cache: what was measured is found again, by another process too; what was recorded stays") {
+  const TemporaryFolder folder;
+  const std::filesystem::path inside = folder / "a/b";
+  CHECK(ChoiceCache(inside).add(measured({{"x", "direct"}, {"y", "winograd f32"}})) == "");
+  CHECK(ChoiceCache(inside).add(measured({{"z", "direct"}})) == "");
+  Choices choices(true);
+  choices.record("x", "as recorded");
+  CHECK(ChoiceCache(inside).read_into(choices) == "");
+  CHECK(choices.all() ==
+        std::map<std::string, std::string>{{"x", "as recorded"}, {"y", "winograd f32"}, {"z", "direct"}});
+}
+
+TEST_CASE("choice cache: only what was measured here is added") {
+  const TemporaryFolder folder;
+  const ChoiceCache cache(folder.path());
+  Choices choices = measured({{"x", "direct"}});
+  choices.record("y", "a default");
+  CHECK(cache.add(choices) == "");
+  Choices found(true);
+  cache.read_into(found);
+  CHECK(found.all() == std::map<std::string, std::string>{{"x", "direct"}});
+  Choices nothing(false);
+  nothing.record("y", "a default");
+  const TemporaryFolder other;
+  CHECK(ChoiceCache(other.path()).add(nothing) == "");
+  CHECK(!std::filesystem::exists(ChoiceCache(other.path()).file()));
+}
+
+TEST_CASE("choice cache: a damaged or foreign file is ignored with one line, and replaced") {
+  const TemporaryFolder folder;
+  const ChoiceCache cache(folder.path());
+  for (const std::string text :
+       {"", "{", "[]", "{\"machine\": 3}", "{\"machine\": \"another\", \"choices\": {\"x\": \"y\"}}"}) {
+    CAPTURE(text);
+    write_file(cache.file(), text);
+    Choices choices(true);
+    const std::string note = cache.read_into(choices);
+    CHECK(note.find(cache.file().string()) == 0);
+    CHECK(note.find('\n') == std::string::npos);
+    CHECK(choices.all().empty());
+  }
+  CHECK(cache.add(measured({{"x", "direct"}})) == "");
+  Choices choices(true);
+  CHECK(cache.read_into(choices) == "");
+  CHECK(choices.find("x") == "direct");
+}
+
+TEST_CASE("choice cache: where nothing can be written, one line says so") {
+  const TemporaryFolder folder;
+  write_file(folder / "file", "");
+  CHECK(ChoiceCache(folder / "file").add(measured({{"x", "direct"}})).find("could not be kept") != std::string::npos);
+}
+
+TEST_CASE("choice cache: no folder, no memory") {
+  const ChoiceCache cache({});
+  CHECK(cache.file().empty());
+  CHECK(cache.add(measured({{"x", "direct"}})) == "");
+  Choices choices(true);
+  CHECK(cache.read_into(choices) == "");
+  CHECK(choices.all().empty());
+}
+
+TEST_CASE("choice cache: the user's folder is the standard's") {
+  const Variable home("HOME", "/home/someone");
+  {
+    const Variable cache("XDG_CACHE_HOME", "/cache");
+    CHECK(ChoiceCache::user_folder() == "/cache/facet");
+  }
+  {
+    const Variable cache("XDG_CACHE_HOME", "relative");
+    CHECK(ChoiceCache::user_folder() == "/home/someone/.cache/facet");
+  }
+  const Variable cache("XDG_CACHE_HOME", nullptr);
+  CHECK(ChoiceCache::user_folder() == "/home/someone/.cache/facet");
+  const Variable none("HOME", nullptr);
+  CHECK(ChoiceCache::user_folder().empty());
+}
+
+}  // namespace facet::testing
