@@ -19,8 +19,8 @@ OptionGroup general_options() {
 }  // namespace
 
 std::vector<Command> commands() {
-  std::vector<Command> all{synth_command(), inspect_command(),  summary_command(),
-                           train_command(), evaluate_command(), predict_command()};
+  std::vector<Command> all{synth_command(),    inspect_command(), summary_command(), train_command(),
+                           evaluate_command(), predict_command(), compare_command()};
   for (Command& command : all) command.groups.push_back(general_options());
   return all;
 }

@@ -377,6 +377,41 @@ class BadImages(AppTest):
         self.assertIn("on 48 images", tables)
 
 
+class Comparing(AppTest):
+    def setUp(self):
+        self.ours = self.folder / "ours.json"
+        self.ours.write_text(json.dumps({
+            "framework": "facet", "model": "reference", "mode": "training", "precision": "bf16", "batch": 64, "threads": 2,
+            "images_per_s": {"median": 60.0, "min": 59.0, "max": 61.5}, "peak_resident_bytes": 1200 << 20,
+            "machine": {"cpu": "A CPU"}}, indent=1))
+        self.theirs = self.folder / "theirs.json"
+        self.theirs.write_text("\n".join(json.dumps({"framework": "PyTorch", "dtype": dtype, "images_per_s": rate,
+                                                      "peak_rss_mib": 2044}) for dtype, rate in (("bf16", 30.0), ("f32", 15))))
+
+    def test_results_stand_side_by_side(self):
+        lines = self.succeeds("compare", self.ours, self.theirs, "--price", "ours=2/h", "--price", "theirs#2=0.5/h").splitlines()
+        self.assertEqual(len(lines), 4)
+        for line, cells in zip(lines[1:], (["ours", "facet", "A CPU", "60.00", "59.0 - 61.5", "1.000", "1200", "108000"],
+                                           ["theirs", "PyTorch", "bf16", "30.00", "0.500", "2044"],
+                                           ["theirs#2", "f32", "15.00", "0.250", "108000"])):
+            for cell in cells:
+                self.assertIn(cell, line)
+
+    def test_what_is_no_result_is_named_with_its_line(self):
+        bad = self.folder / "bad.json"
+        for text, words in (("", "no result"), ("{}", "images_per_s"), ('{"images_per_s": 1}\n{"images_per_s": 0}', ":2: "),
+                            ('{"images_per_s": 1}\nnonsense', ":2: no JSON"), ("[]", "object"),
+                            ('{"images_per_s": 1, "batch": "many"}', "batch")):
+            bad.write_text(text)
+            self.assertIn(words, self.fails(1, "compare", self.ours, bad))
+        self.assertIn("missing.json", self.fails(1, "compare", self.folder / "missing.json"))
+
+    def test_prices_that_mean_nothing_are_refused(self):
+        for price in ("ours", "ours=2", "ours=x/h", "ours=-1/h", "=2/h", "others=2/h"):
+            self.assertIn("--price", self.fails(2, "compare", self.ours, "--price", price))
+        self.fails(2, "compare")
+
+
 class Interruption(AppTest):
     """Stopped or killed, and gone on with: the same bits as never stopped."""
 
