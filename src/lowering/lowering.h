@@ -49,6 +49,12 @@ class Lowering {
   virtual Tensor input(int input, const onednn::Layout& wanted) = 0;
   /// A parameter for reading, in this order and type.
   virtual Tensor parameter(int parameter, const onednn::Layout& wanted) = 0;
+  /// What a kernel makes of parameters (operands: them, in order, and the result): in training in each run, in
+  /// inference once, until they change.
+  virtual Tensor make_from_parameters(std::string_view part, StepKind kind, std::vector<Tensor> parameters,
+                                      const onednn::Layout& layout, Kernel kernel) = 0;
+  /// What make_from_parameters gave, in another order or type, as often as that.
+  virtual Tensor reorder_from_parameters(const Tensor& made, const onednn::Layout& wanted) = 0;
   /// A parameter that isn't trained, as it is stored (plain): a step may write it.
   virtual Tensor statistic(int parameter) = 0;
   virtual Tensor make_output(const onednn::Layout& layout) = 0;
@@ -64,7 +70,8 @@ class Lowering {
   virtual Tensor output_gradient(const onednn::Layout& wanted) = 0;
   /// Adds a tensor, written by steps emitted before, to the gradient of an input. Not to be written after.
   virtual void add_input_gradient(int input, const Tensor& gradient) = 0;
-  /// Gives a parameter's gradient. Steps that read the parameter must have been emitted: in training its update follows.
+  /// Gives a parameter's gradient. Steps that read the parameter must have been emitted: in training its update
+  /// follows.
   virtual void set_parameter_gradient(int parameter, const Tensor& gradient) = 0;
 
   // --- memory and steps ----------------------------------------------------------------------------------------------

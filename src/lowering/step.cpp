@@ -30,4 +30,10 @@ std::string_view to_string(StepKind kind) {
   return "other";
 }
 
+double measure(const Kernel& kernel, const std::vector<onednn::Layout>& operands, double best) {
+  RunState state;
+  return onednn::measure(
+      operands, [&](std::span<void* const> addresses) { kernel(addresses, state); }, best);
+}
+
 }  // namespace facet::lowering

@@ -50,6 +50,9 @@ struct RunState {
 /// A kernel of ours: `operands` are the addresses of the step's tensors, in its order.
 using Kernel = std::function<void(std::span<void* const> operands, RunState& state)>;
 
+/// Seconds that a kernel takes: see onednn::measure.
+double measure(const Kernel& kernel, const std::vector<onednn::Layout>& operands, double best);
+
 /// One entry of a program: a oneDNN primitive and its arguments, or a kernel of ours and its operands.
 struct Step {
   std::string name;

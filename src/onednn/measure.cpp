@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <limits>
+#include <span>
 #include <unordered_map>
 
 #include "base/memory.h"
@@ -23,39 +25,55 @@ void fill(const base::PageBuffer& buffer, Type type) {
   });
 }
 
-double seconds_of(const dnnl::primitive& primitive, dnnl::stream& stream,
-                  const std::unordered_map<int, dnnl::memory>& arguments) {
+double seconds_of(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
-  primitive.execute(stream, arguments);
-  stream.wait();
+  work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace
 
-double measure(const dnnl::primitive& primitive, const std::vector<Argument>& arguments, double best) {
+double measure(const std::vector<Layout>& operands, const std::function<void(std::span<void* const>)>& work,
+               double best) {
   std::vector<base::PageBuffer> buffers;
-  std::unordered_map<int, dnnl::memory> memories;
-  for (const auto& [argument, layout] : arguments) {
-    if (layout.get_size() == 0) continue;
+  std::vector<void*> addresses;
+  for (const Layout& layout : operands) {
     buffers.emplace_back(layout.get_size());
-    const bool values = argument != DNNL_ARG_SCRATCHPAD && argument != DNNL_ARG_WORKSPACE && !is_opaque(layout);
-    if (values) fill(buffers.back(), type_of(layout));
-    memories.emplace(argument, dnnl::memory(layout, engine(), buffers.back().data()));
+    fill(buffers.back(), type_of(layout));
+    addresses.push_back(buffers.back().data());
   }
-  dnnl::stream stream(engine());
   // The first run pays for page faults and cold caches; it is only good to drop what is far behind.
-  const double first = seconds_of(primitive, stream, memories);
+  const double first = seconds_of([&] { work(addresses); });
   if (first > 4 * best) return first;
   double fastest = std::numeric_limits<double>::infinity();
   double total = 0;
   for (int run = 0; run < 20 && (run < 2 || total < 0.1); ++run) {
-    const double seconds = seconds_of(primitive, stream, memories);
+    const double seconds = seconds_of([&] { work(addresses); });
     fastest = std::min(fastest, seconds);
     total += seconds;
     if (fastest > 2 * best) break;
   }
   return fastest;
+}
+
+double measure(const dnnl::primitive& primitive, const std::vector<Argument>& arguments, double best) {
+  std::vector<Layout> operands;
+  std::vector<int> numbers;
+  for (const auto& [number, layout] : arguments) {
+    if (layout.get_size() == 0) continue;
+    operands.push_back(layout);
+    numbers.push_back(number);
+  }
+  dnnl::stream stream(engine());
+  std::unordered_map<int, dnnl::memory> memories;
+  const auto work = [&](std::span<void* const> addresses) {
+    for (std::size_t i = 0; memories.size() < operands.size(); ++i) {
+      memories.emplace(numbers[i], dnnl::memory(operands[i], engine(), addresses[i]));
+    }
+    primitive.execute(stream, memories);
+    stream.wait();
+  };
+  return measure(operands, work, best);
 }
 
 }  // namespace facet::onednn

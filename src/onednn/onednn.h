@@ -4,6 +4,7 @@
 #include <functional>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,7 +63,8 @@ dnnl::primitive_attr attributes();
 /// Adds max(x, 0) to what the primitive does last.
 void append_relu(dnnl::post_ops& operations);
 
-/// A descriptor of P from the arguments that both generations take in one order. Throws dnnl::error where it can't be had.
+/// A descriptor of P from the arguments that both generations take in one order. Throws dnnl::error where it can't be
+/// had.
 template <class P, class... Arguments>
 typename P::primitive_desc describe(const dnnl::primitive_attr& attr, const Arguments&... arguments) {
 #if DNNL_VERSION_MAJOR >= 3
@@ -95,14 +97,6 @@ using PoolingBackward = dnnl::pooling_v2_backward;
 bool has_winograd();
 dnnl::algorithm winograd();
 
-dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
-                                                                     bool fuse_relu);
-/// 2.6 refuses to run a backward batch normalisation without the shift, 3.7 with it.
-inline constexpr bool batch_norm_backward_reads_shift = DNNL_VERSION_MAJOR < 3;
-
-dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
-    const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
-    const dnnl::batch_normalization_forward::primitive_desc& forward);
 dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
                                                       float beta);
 /// @param data the forward's dst (algorithms .._use_dst_for_bwd) or src.
@@ -122,8 +116,10 @@ void copy(const Layout& from, const void* source, const Layout& to, void* destin
 /// An argument of a primitive: DNNL_ARG_... and how it lies.
 using Argument = std::pair<int, Layout>;
 
-/// Seconds that a primitive takes on memory of its own: the best of a few runs after a warm-up, given up early at twice
-/// `best`.
+/// Seconds that work takes on memory of its own, filled with small numbers: the best of a few runs after a warm-up,
+/// given up early at twice `best`. `work` gets the operands' addresses.
+double measure(const std::vector<Layout>& operands, const std::function<void(std::span<void* const>)>& work,
+               double best);
 double measure(const dnnl::primitive& primitive, const std::vector<Argument>& arguments, double best);
 
 }  // namespace facet::onednn

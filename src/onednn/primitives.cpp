@@ -2,23 +2,6 @@
 
 namespace facet::onednn {
 
-namespace {
-
-using dnnl::normalization_flags;
-
-normalization_flags batch_norm_flags(bool training, bool fuse_relu) {
-  normalization_flags flags = normalization_flags::use_scale | normalization_flags::use_shift;
-  if (!training) flags |= normalization_flags::use_global_stats;
-  if (fuse_relu) flags |= normalization_flags::fuse_norm_relu;
-  return flags;
-}
-
-dnnl::prop_kind forward_kind(bool training) {
-  return training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-}
-
-}  // namespace
-
 dnnl::primitive_attr attributes() {
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -31,19 +14,6 @@ void append_relu(dnnl::post_ops& operations) { operations.append_eltwise(dnnl::a
 
 bool has_winograd() { return false; }
 dnnl::algorithm winograd() { return dnnl::algorithm::convolution_direct; }
-
-dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
-                                                                     bool fuse_relu) {
-  return describe<dnnl::batch_normalization_forward>(attributes(), forward_kind(training), src, src, eps,
-                                                     batch_norm_flags(training, fuse_relu));
-}
-
-dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
-    const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
-    const dnnl::batch_normalization_forward::primitive_desc& forward) {
-  return describe_backward<dnnl::batch_normalization_backward>(attributes(), forward, dnnl::prop_kind::backward, diff_dst,
-                                                               diff_dst, src, eps, batch_norm_flags(true, fuse_relu));
-}
 
 dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
                                                       float beta) {
@@ -69,19 +39,6 @@ void append_relu(dnnl::post_ops& operations) {
 
 bool has_winograd() { return instructions().starts_with("avx512"); }
 dnnl::algorithm winograd() { return dnnl::algorithm::convolution_winograd; }
-
-dnnl::batch_normalization_forward::primitive_desc batch_norm_forward(bool training, const Layout& src, float eps,
-                                                                     bool fuse_relu) {
-  return describe<dnnl::batch_normalization_forward>(attributes(), forward_kind(training), src, eps,
-                                                     batch_norm_flags(training, fuse_relu));
-}
-
-dnnl::batch_normalization_backward::primitive_desc batch_norm_backward(
-    const Layout& diff_dst, const Layout& src, float eps, bool fuse_relu,
-    const dnnl::batch_normalization_forward::primitive_desc& forward) {
-  return describe_backward<dnnl::batch_normalization_backward>(attributes(), forward, dnnl::prop_kind::backward, diff_dst,
-                                                               src, eps, batch_norm_flags(true, fuse_relu));
-}
 
 dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
                                                       float beta) {

@@ -24,7 +24,8 @@ class Add final : public lowering::LowerableOp {
   std::string_view kind() const override { return relu_ ? "add+relu" : "add"; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     if (inputs.at(0) != inputs.at(1)) {
-      throw Error(fmt::format("shapes {} and {} found; equal shapes needed", to_string(inputs[0]), to_string(inputs[1])));
+      throw Error(
+          fmt::format("shapes {} and {} found; equal shapes needed", to_string(inputs[0]), to_string(inputs[1])));
     }
     return inputs[0];
   }
@@ -72,6 +73,8 @@ class Add final : public lowering::LowerableOp {
 }  // namespace
 
 Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const Add>(false), "add", {x, y}); }
+
+bool is_add(const Op& op) { return op.kind() == "add"; }
 
 std::shared_ptr<const Op> with_relu_after_add(const Op& op) {
   const auto* found = dynamic_cast<const Add*>(&op);

@@ -4,7 +4,9 @@
 
 #include "facet/error.h"
 #include "facet/ops.h"
+#include "kernels/batch_norm.h"
 #include "lowering/lowering.h"
+#include "ops/convolution_candidate.h"
 #include "ops/shape_rules.h"
 
 namespace facet {
@@ -21,49 +23,94 @@ using onednn::Type;
 
 enum ParameterIndex : std::uint8_t { weight, bias, running_mean, running_var, num_batches_tracked };
 
+/// What follows the normalisation in one pass over memory.
+struct Tail {
+  bool residual = false;  ///< plus a second input
+  bool relu = false;
+};
+
+kernels::BatchNormParameters by_channel(std::span<void* const> operands, float eps) {
+  const auto at = [&](int i) { return static_cast<const float*>(operands[i]); };
+  return {at(0), at(1), at(2), at(3), eps};
+}
+
 class BatchNorm final : public lowering::LowerableOp {
  public:
-  BatchNorm(float eps, float momentum, bool relu) : eps_(eps), momentum_(momentum), relu_(relu) {}
+  BatchNorm(float eps, float momentum, Tail tail) : eps_(eps), momentum_(momentum), tail_(tail) {}
 
-  std::string_view kind() const override { return relu_ ? "batch_norm+relu" : "batch_norm"; }
+  std::string_view kind() const override {
+    if (tail_.residual) return tail_.relu ? "batch_norm+add+relu" : "batch_norm+add";
+    return tail_.relu ? "batch_norm+relu" : "batch_norm";
+  }
   Shape infer_shape(const std::vector<Shape>& inputs) const override { return require_image(inputs.at(0)); }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
-    return 4.0 * static_cast<double>(element_count(output));
+    return (4.0 + (tail_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
   }
   std::shared_ptr<const Op> with_relu() const {
-    return relu_ ? nullptr : std::make_shared<const BatchNorm>(eps_, momentum_, true);
+    return tail_.relu ? nullptr : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{tail_.residual, true});
   }
+  std::shared_ptr<const Op> with_residual() const {
+    return tail_.relu || tail_.residual ? nullptr
+                                        : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{true, false});
+  }
+
+  ConvolutionTail as_convolution_tail() const { return {true, eps_, tail_.residual, tail_.relu}; }
 
   Backward lower(Lowering& l) const override {
     if (l.training() && values_per_channel(l) < 2) {
       throw Error(
           "1 value per channel found; training needs more than 1 (a larger batch or image): one has no variance");
     }
-    const Tensor src = l.input(0);
-    const auto descriptor = onednn::batch_norm_forward(l.training(), src.layout, eps_, relu_);
-    const Layout channel = onednn::plain({l.input_dims(0)[1]}, Type::f32);
-    const Tensor dst = l.make_output(descriptor.dst_desc());
-    const Tensor mean = l.training() ? l.make(channel) : l.parameter(running_mean, channel);
-    const Tensor variance = l.training() ? l.make(channel) : l.parameter(running_var, channel);
-    std::vector<std::pair<int, Tensor>> arguments{{DNNL_ARG_SRC, src},
-                                                  {DNNL_ARG_SCALE, l.parameter(weight, channel)},
-                                                  {DNNL_ARG_SHIFT, l.parameter(bias, channel)},
-                                                  {DNNL_ARG_MEAN, mean},
-                                                  {DNNL_ARG_VARIANCE, variance},
-                                                  {DNNL_ARG_DST, dst}};
-    Tensor workspace;
-    if (descriptor.workspace_desc().get_size() > 0) {
-      workspace = l.make(descriptor.workspace_desc());
-      arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
-    }
-    l.emit("forward", StepKind::normalization, descriptor, dnnl::batch_normalization_forward(descriptor),
-           std::move(arguments));
-    if (!l.training()) return {};
-    track_statistics(l, mean, variance);
-    return [=, this](Lowering& back) { emit_backward(back, descriptor, src, mean, variance, workspace); };
+    return l.activation_type() == Type::bf16 ? lower_as<std::uint16_t>(l) : lower_as<float>(l);
   }
 
  private:
+  /// What forward leaves to backward.
+  struct Saved {
+    Tensor src, dst, mean, variance;
+  };
+
+  template <class T>
+  Backward lower_as(Lowering& l) const {
+    const kernels::BatchNormShape shape = shape_of(l);
+    const Layout layout = onednn::channels_last(l.input_dims(0), l.activation_type());
+    const Layout channel = onednn::plain({shape.channels}, Type::f32);
+    const Layout scratch_layout = onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32);
+    Saved saved{.src = l.input(0, layout), .dst = {}, .mean = {}, .variance = {}};
+    if (l.training()) {
+      saved.mean = l.make(channel);
+      saved.variance = l.make(channel);
+      l.emit("statistics", StepKind::normalization, {saved.src, saved.mean, saved.variance, l.make(scratch_layout)},
+             [=](std::span<void* const> operands, RunState&) {
+               kernels::batch_norm_statistics(shape, static_cast<const T*>(operands[0]),
+                                              static_cast<float*>(operands[1]), static_cast<float*>(operands[2]),
+                                              static_cast<float*>(operands[3]));
+             });
+      track_statistics(l, saved.mean, saved.variance);
+    } else {
+      saved.mean = l.parameter(running_mean, channel);
+      saved.variance = l.parameter(running_var, channel);
+    }
+    std::vector<Tensor> operands{saved.mean,
+                                 saved.variance,
+                                 l.parameter(weight, channel),
+                                 l.parameter(bias, channel),
+                                 saved.src,
+                                 saved.dst = l.make_output(layout),
+                                 l.make(scratch_layout)};
+    if (tail_.residual) operands.push_back(l.input(1, layout));
+    l.emit("forward", StepKind::normalization, std::move(operands),
+           [=, eps = eps_, tail = tail_](std::span<void* const> at, RunState&) {
+             kernels::batch_norm_forward(shape, by_channel(at, eps), static_cast<const T*>(at[4]),
+                                         tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.relu,
+                                         static_cast<T*>(at[5]), static_cast<float*>(at[6]));
+           });
+    if (!l.training()) return {};
+    return [=, this](Lowering& back) { emit_backward<T>(back, saved); };
+  }
+
+  static kernels::BatchNormShape shape_of(const Lowering& l) { return {values_per_channel(l), l.input_dims(0)[1]}; }
+
   static std::int64_t values_per_channel(const Lowering& l) {
     const onednn::Dims x = l.input_dims(0);
     return x[0] * x[2] * x[3];
@@ -89,34 +136,52 @@ class BatchNorm final : public lowering::LowerableOp {
            });
   }
 
-  void emit_backward(Lowering& l, const dnnl::batch_normalization_forward::primitive_desc& forward, const Tensor& src,
-                     const Tensor& mean, const Tensor& variance, const Tensor& workspace) const {
-    const Tensor diff_dst = l.output_gradient(forward.dst_desc());
-    const auto descriptor = onednn::batch_norm_backward(diff_dst.layout, src.layout, eps_, relu_, forward);
-    const Layout channel = mean.layout;
-    const Tensor diff_src = l.make(descriptor.diff_src_desc());
-    const Tensor diff_scale = l.make(channel);
-    const Tensor diff_shift = l.make(channel);
-    std::vector<std::pair<int, Tensor>> arguments{{DNNL_ARG_SRC, src},
-                                                  {DNNL_ARG_DIFF_DST, diff_dst},
-                                                  {DNNL_ARG_MEAN, mean},
-                                                  {DNNL_ARG_VARIANCE, variance},
-                                                  {DNNL_ARG_SCALE, l.parameter(weight, channel)},
-                                                  {DNNL_ARG_DIFF_SRC, diff_src},
-                                                  {DNNL_ARG_DIFF_SCALE, diff_scale},
-                                                  {DNNL_ARG_DIFF_SHIFT, diff_shift}};
-    if (onednn::batch_norm_backward_reads_shift) arguments.emplace_back(DNNL_ARG_SHIFT, l.parameter(bias, channel));
-    if (workspace) arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
-    l.emit("backward", StepKind::normalization, descriptor, dnnl::batch_normalization_backward(descriptor),
-           std::move(arguments));
+  template <class T>
+  void emit_backward(Lowering& l, const Saved& saved) const {
+    const kernels::BatchNormShape shape = shape_of(l);
+    const Layout channel = saved.mean.layout;
+    const Tensor diff_src = l.make(saved.src.layout);
+    const Tensor diff_weight = l.make(channel);
+    const Tensor diff_bias = l.make(channel);
+    std::vector<Tensor> operands{saved.mean,
+                                 saved.variance,
+                                 l.parameter(weight, channel),
+                                 l.parameter(bias, channel),
+                                 saved.src,
+                                 l.output_gradient(saved.src.layout),
+                                 diff_src,
+                                 diff_weight,
+                                 diff_bias,
+                                 l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
+    // Without ReLU the residual's gradient is the output's, and with it alone the sign is computed anew from the input.
+    const bool masked_residual = tail_.residual && tail_.relu;
+    Tensor diff_residual = operands[5];
+    if (masked_residual) {
+      diff_residual = l.make(saved.src.layout);
+      operands.push_back(saved.dst);
+      operands.push_back(diff_residual);
+    }
+    l.emit("backward", StepKind::normalization, std::move(operands),
+           [=, eps = eps_, relu = tail_.relu](std::span<void* const> at, RunState&) {
+             kernels::batch_norm_backward<T>(shape, by_channel(at, eps), relu,
+                                             {.x = static_cast<const T*>(at[4]),
+                                              .y = masked_residual ? static_cast<const T*>(at[10]) : nullptr,
+                                              .diff_y = static_cast<const T*>(at[5]),
+                                              .diff_residual = masked_residual ? static_cast<T*>(at[11]) : nullptr,
+                                              .diff_x = static_cast<T*>(at[6]),
+                                              .diff_weight = static_cast<float*>(at[7]),
+                                              .diff_bias = static_cast<float*>(at[8])},
+                                             static_cast<float*>(at[9]));
+           });
     if (l.wants_gradient(0)) l.add_input_gradient(0, diff_src);
-    if (l.wants_parameter_gradient(weight)) l.set_parameter_gradient(weight, diff_scale);
-    if (l.wants_parameter_gradient(bias)) l.set_parameter_gradient(bias, diff_shift);
+    if (tail_.residual && l.wants_gradient(1)) l.add_input_gradient(1, diff_residual);
+    if (l.wants_parameter_gradient(weight)) l.set_parameter_gradient(weight, diff_weight);
+    if (l.wants_parameter_gradient(bias)) l.set_parameter_gradient(bias, diff_bias);
   }
 
   float eps_;
   float momentum_;
-  bool relu_;
+  Tail tail_;
 };
 
 }  // namespace
@@ -124,19 +189,28 @@ class BatchNorm final : public lowering::LowerableOp {
 Value batch_norm(Value x, const BatchNormOptions& options) {
   const Shape channel{x.channels()};
   const std::string& name = options.name;
-  std::vector<Parameter> parameters{
-      {name + ".weight", channel, Initializer::ones()},
-      {name + ".bias", channel, Initializer::zeros()},
-      {name + ".running_mean", channel, Initializer::zeros(), false},
-      {name + ".running_var", channel, Initializer::ones(), false},
-      {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
-  return x.graph().apply(std::make_shared<const BatchNorm>(options.eps, options.momentum, false), name, {x},
+  std::vector<Parameter> parameters{{name + ".weight", channel, Initializer::ones()},
+                                    {name + ".bias", channel, Initializer::zeros()},
+                                    {name + ".running_mean", channel, Initializer::zeros(), false},
+                                    {name + ".running_var", channel, Initializer::ones(), false},
+                                    {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
+  return x.graph().apply(std::make_shared<const BatchNorm>(options.eps, options.momentum, Tail{}), name, {x},
                          std::move(parameters));
+}
+
+std::shared_ptr<const Op> with_residual_after_batch_norm(const Op& op) {
+  const auto* found = dynamic_cast<const BatchNorm*>(&op);
+  return found != nullptr ? found->with_residual() : nullptr;
 }
 
 std::shared_ptr<const Op> with_relu_after_batch_norm(const Op& op) {
   const auto* found = dynamic_cast<const BatchNorm*>(&op);
   return found != nullptr ? found->with_relu() : nullptr;
+}
+
+std::shared_ptr<const Op> fold_batch_norm(const Op& convolution, const Op& batch_norm) {
+  const auto* found = dynamic_cast<const BatchNorm*>(&batch_norm);
+  return found != nullptr ? with_tail_after_convolution(convolution, found->as_convolution_tail()) : nullptr;
 }
 
 }  // namespace facet

@@ -19,7 +19,11 @@ using onednn::Layout;
 using onednn::Type;
 
 Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices)
-    : graph_(graph), parameters_(parameters), options_(options), choices_(choices), nodes_(fuse(graph)) {
+    : graph_(graph),
+      parameters_(parameters),
+      options_(options),
+      choices_(choices),
+      nodes_(fuse(graph, options.mode == Mode::inference)) {
   const std::size_t count = nodes_.nodes.size();
   values_.resize(count);
   gradients_.resize(count);
@@ -98,18 +102,20 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
   const std::string recorded = choices_.find(full);
   const auto found = std::find(candidates.begin(), candidates.end(), recorded);
   if (found != candidates.end()) return static_cast<int>(found - candidates.begin());
+  if (!choices_.tune() || candidates.size() == 1) {
+    choices_.record(full, candidates[0]);
+    return 0;
+  }
   int chosen = 0;
-  if (choices_.tune() && candidates.size() > 1) {
-    double best = std::numeric_limits<double>::infinity();
-    for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
-      const double measured = seconds(i, best);
-      if (measured < best) {
-        best = measured;
-        chosen = i;
-      }
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
+    const double measured = seconds(i, best);
+    if (measured < best) {
+      best = measured;
+      chosen = i;
     }
   }
-  choices_.record(full, candidates[chosen]);
+  choices_.record_measured(full, candidates[chosen]);
   return chosen;
 }
 
@@ -142,8 +148,12 @@ Tensor Compiler::emit_input(const Layout& wanted) {
   const Dims strides = *onednn::strides_of(wanted);
   const kernels::PixelStrides pixel_strides{strides[0], strides[1], strides[2], strides[3]};
   const bool bf16 = onednn::type_of(wanted) == Type::bf16;
-  Step step{.name = "input", .kind = lowering::StepKind::input, .implementation = "facet", .operands = {tensor},
-            .arguments = {}, .primitive = {},
+  Step step{.name = "input",
+            .kind = lowering::StepKind::input,
+            .implementation = "facet",
+            .operands = {tensor},
+            .arguments = {},
+            .primitive = {},
             .kernel = [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
               kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
                                        bf16 ? nullptr : static_cast<float*>(operands[0]),
@@ -190,6 +200,22 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   out_.prepared.push_back({index, tensor, steps.size()});
   steps.resize(steps.size() + 2);  // a detour through the plain order takes both
   return tensor;
+}
+
+Tensor Compiler::make_from_parameters(std::string_view part, lowering::StepKind kind, std::vector<Tensor> parameters,
+                                      const Layout& layout, lowering::Kernel kernel) {
+  const Tensor result = training() ? make(layout) : make_held(layout);
+  parameters.push_back(result);
+  std::vector<Step>& steps = training() ? out_.steps : out_.prologue;
+  steps.push_back(kernel_step(part, kind, std::move(parameters), std::move(kernel)));
+  return result;
+}
+
+Tensor Compiler::reorder_from_parameters(const Tensor& made, const Layout& wanted) {
+  if (made.layout == wanted) return made;
+  const Tensor result = training() ? make(wanted) : make_held(wanted);
+  (training() ? out_.steps : out_.prologue).push_back(reorder_step(current().name + ".reorder", made, result));
+  return result;
 }
 
 Tensor Compiler::statistic(int parameter) {
@@ -261,8 +287,8 @@ Tensor Compiler::gradient_of(int value) {
     Tensor total = convert(given[0], layout);
     for (std::size_t i = 1; i < given.size(); ++i) {
       const Tensor part = convert(given[i], layout);
-      const auto descriptor = onednn::describe<dnnl::binary>(onednn::attributes(), dnnl::algorithm::binary_add, layout,
-                                                             layout, layout);
+      const auto descriptor =
+          onednn::describe<dnnl::binary>(onednn::attributes(), dnnl::algorithm::binary_add, layout, layout, layout);
       const Tensor sum = make(layout);
       emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::binary(descriptor),
            {{DNNL_ARG_SRC_0, total}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, sum}});
@@ -366,13 +392,18 @@ void Compiler::emit(std::string_view part, lowering::StepKind kind, const dnnl::
 
 void Compiler::emit(std::string_view part, lowering::StepKind kind, std::vector<Tensor> operands,
                     lowering::Kernel kernel) {
+  out_.steps.push_back(kernel_step(part, kind, std::move(operands), std::move(kernel)));
+}
+
+Step Compiler::kernel_step(std::string_view part, lowering::StepKind kind, std::vector<Tensor> operands,
+                           lowering::Kernel kernel) const {
   Step step;
   step.name = fmt::format("{}.{}", current().name, part);
   step.kind = kind;
   step.implementation = "facet";
   step.operands = std::move(operands);
   step.kernel = std::move(kernel);
-  out_.steps.push_back(std::move(step));
+  return step;
 }
 
 void Compiler::set_head_tensors(const Tensor& logits, const Tensor& probabilities) {

@@ -37,6 +37,10 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor input(int input) override;
   lowering::Tensor input(int input, const onednn::Layout& wanted) override;
   lowering::Tensor parameter(int parameter, const onednn::Layout& wanted) override;
+  lowering::Tensor make_from_parameters(std::string_view part, lowering::StepKind kind,
+                                        std::vector<lowering::Tensor> parameters, const onednn::Layout& layout,
+                                        lowering::Kernel kernel) override;
+  lowering::Tensor reorder_from_parameters(const lowering::Tensor& made, const onednn::Layout& wanted) override;
   lowering::Tensor statistic(int parameter) override;
   lowering::Tensor make_output(const onednn::Layout& layout) override;
   void set_output(const lowering::Tensor& tensor) override;
@@ -72,6 +76,8 @@ class Compiler final : public lowering::Lowering {
   void emit_update(int parameter, const lowering::Tensor& gradient);
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
+  lowering::Step kernel_step(std::string_view part, lowering::StepKind kind, std::vector<lowering::Tensor> operands,
+                             lowering::Kernel kernel) const;
   lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
   void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Step& step);
   void place(const PreparedParameter& prepared);
@@ -85,11 +91,11 @@ class Compiler final : public lowering::Lowering {
   int node_ = 0;
   Compiled out_;
 
-  std::vector<bool> needs_gradient_;                       // by value
-  std::vector<lowering::Tensor> values_;                   // by value
-  std::vector<std::vector<lowering::Tensor>> gradients_;   // by value: what its readers gave
-  std::map<int, std::vector<lowering::Tensor>> converted_; // by buffer: the same in other orders
-  std::vector<lowering::Backward> backward_;               // by node
+  std::vector<bool> needs_gradient_;                        // by value
+  std::vector<lowering::Tensor> values_;                    // by value
+  std::vector<std::vector<lowering::Tensor>> gradients_;    // by value: what its readers gave
+  std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: the same in other orders
+  std::vector<lowering::Backward> backward_;                // by node
 };
 
 }  // namespace facet::program

@@ -58,7 +58,8 @@ void follow_layouts(Compiled& compiled, const Parameters::State& parameters) {
     Buffer& buffer = compiled.buffers[prepared.tensor.buffer];
     buffer.place = Buffer::Place::held;
     buffer.address = compiled.held.back().data();
-    compiled.prologue.push_back(std::move(copy));
+    // First: what is made of the parameter comes after.
+    compiled.prologue.insert(compiled.prologue.begin(), std::move(copy));
   }
   compiled.prepared.clear();  // layouts change once
 }

@@ -25,25 +25,63 @@ std::shared_ptr<const Op> with_relu(const Op& op) {
   return with_relu_after_add(op);
 }
 
+/// Lets an add that reads a batch normalisation nobody else reads be a part of it: the normalisation moves there.
+void take_batch_norm(FusedNodes& fused, Node& add) {
+  for (const int side : {0, 1}) {
+    const int before = add.inputs[side];
+    const Node& producer = fused.nodes[before];
+    if (producer.op == nullptr || fused.reads[before] != 1) continue;
+    if (auto op = with_residual_after_batch_norm(*producer.op)) {
+      fused.gone[before] = true;
+      add = {std::move(op), producer.name, {producer.inputs[0], add.inputs[1 - side]}, producer.parameters, add.shape};
+      return;
+    }
+  }
+}
+
+/// Lets what computes a ReLU's input compute the ReLU as well.
+bool join_producer(FusedNodes& fused, int relu) {
+  const int before = fused.nodes[relu].inputs[0];
+  Node& producer = fused.nodes[before];
+  if (producer.op == nullptr || fused.reads[before] != 1) return false;
+  auto op = with_relu(*producer.op);
+  if (op == nullptr) return false;
+  producer.op = std::move(op);
+  fused.reads[before] = fused.reads[relu];
+  fused.gone[relu] = true;
+  return true;
+}
+
+/// Lets a batch normalisation that reads a convolution nobody else reads be a part of it: the convolution moves there.
+void take_convolution(FusedNodes& fused, Node& batch_norm) {
+  const int before = batch_norm.inputs[0];
+  const Node& producer = fused.nodes[before];
+  if (producer.op == nullptr || fused.reads[before] != 1) return;
+  auto op = fold_batch_norm(*producer.op, *batch_norm.op);
+  if (op == nullptr) return;
+  fused.gone[before] = true;
+  batch_norm.op = std::move(op);
+  batch_norm.name = producer.name;
+  batch_norm.inputs[0] = producer.inputs[0];
+  batch_norm.parameters.insert(batch_norm.parameters.begin(), producer.parameters.begin(), producer.parameters.end());
+}
+
 }  // namespace
 
-FusedNodes fuse(const Graph& graph) {
+FusedNodes fuse(const Graph& graph, bool inference) {
   FusedNodes result{graph.nodes(), std::vector<bool>(graph.nodes().size(), false), count_reads(graph)};
   std::vector<int> computed_by(result.nodes.size());
   std::iota(computed_by.begin(), computed_by.end(), 0);
-  for (std::size_t i = 0; i < result.nodes.size(); ++i) {
+  for (int i = 0; i < static_cast<int>(result.nodes.size()); ++i) {
     Node& node = result.nodes[i];
     for (int& input : node.inputs) input = computed_by[input];
-    if (node.op == nullptr || !is_relu(*node.op)) continue;
-    const int before = node.inputs[0];
-    Node& producer = result.nodes[before];
-    if (producer.op == nullptr || result.reads[before] != 1) continue;
-    if (auto fused = with_relu(*producer.op)) {
-      producer.op = std::move(fused);
-      computed_by[i] = before;
-      result.reads[before] = result.reads[i];
-      result.gone[i] = true;
-    }
+    if (node.op == nullptr) continue;
+    if (is_add(*node.op)) take_batch_norm(result, node);
+    if (is_relu(*node.op) && join_producer(result, i)) computed_by[i] = node.inputs[0];
+  }
+  for (std::size_t i = 0; inference && i < result.nodes.size(); ++i) {
+    Node& node = result.nodes[i];
+    if (node.op != nullptr && !result.gone[i] && !node.inputs.empty()) take_convolution(result, node);
   }
   return result;
 }

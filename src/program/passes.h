@@ -9,12 +9,13 @@ namespace facet::program {
 /// A graph's nodes as a program computes them: some do what several did, and those stand empty.
 struct FusedNodes {
   std::vector<Node> nodes;
-  std::vector<bool> gone;   ///< by node: another computes its value
-  std::vector<int> reads;   ///< by node: how many readers its value has; a head's logits count one more
+  std::vector<bool> gone;  ///< by node: another computes its value
+  std::vector<int> reads;  ///< by node: how many readers its value has; a head's logits count one more
 };
 
-/// batch_norm + relu and add + relu become one node each, where nothing else reads what is between them.
-FusedNodes fuse(const Graph& graph);
+/// batch_norm + add, batch_norm (+ add) + relu and add + relu become one node each, where nothing else reads what is
+/// between them; in inference a convolution takes in the batch_norm after it.
+FusedNodes fuse(const Graph& graph, bool inference);
 
 /// By node: whether its value depends on a trainable parameter, so that its gradient is needed.
 std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const std::vector<Parameter>& parameters);

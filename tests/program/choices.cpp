@@ -89,7 +89,8 @@ TEST_CASE("choices: a tuned program computes what an untuned one does") {
 
 TEST_CASE("choices: whatever training and inference choose, they share parameters") {
   const Problem problem = small_model(4, false);
-  const std::vector<std::string> candidates{"direct", "direct channels_last", "direct blocked", "winograd"};
+  const std::vector<std::string> candidates{"direct", "direct channels_last", "direct blocked", "winograd onednn",
+                                            "winograd f32"};
   std::vector<float> expected;
   for (const std::string& train : candidates) {
     for (const std::string& infer : candidates) {

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -36,7 +37,7 @@ void check_first_step(int size, const std::string& candidate = {}, const Bounds&
   const program::ProgramOptions options = model_options(problem.batch, program::Mode::gradients);
   Session session(problem.graph, parameters, options, choices_for(candidate, problem.graph, parameters, options));
   const double expected_loss = reference.read("loss").at(0);
-  CHECK(std::abs(session.run(problem) - expected_loss) <= 1e-6 * expected_loss);
+  CHECK(std::abs(session.run(problem) - expected_loss) <= 3e-6 * expected_loss);
   for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
     const std::string& name = problem.graph.heads()[head].name;
     CHECK(difference(session.logits(static_cast<int>(head)), reference.read("logits." + name)).rms <= bounds.rms);
@@ -45,9 +46,11 @@ void check_first_step(int size, const std::string& candidate = {}, const Bounds&
     if (!parameter.trainable) continue;
     const Difference apart = difference(session.gradient(parameter.name), reference.read("gradient." + parameter.name));
     const std::vector<float> torch = reference.read("float32_error." + parameter.name);
-    CHECK_MESSAGE(apart.rms <= bounds.rms, parameter.name, ": rms error ", apart.rms, ", PyTorch's f32 ", torch[0]);
-    CHECK_MESSAGE(apart.largest <= bounds.largest, parameter.name, ": largest error ", apart.largest,
-                  ", PyTorch's f32 ", torch[1]);
+    // Where PyTorch's f32 is as far off, rounding has decided whether a gradient passes a kink.
+    CHECK_MESSAGE(apart.rms <= std::max<double>(bounds.rms, 1.1 * torch[0]), parameter.name, ": rms error ", apart.rms,
+                  ", PyTorch's f32 ", torch[0]);
+    CHECK_MESSAGE(apart.largest <= std::max<double>(bounds.largest, 1.1 * torch[1]), parameter.name, ": largest error ",
+                  apart.largest, ", PyTorch's f32 ", torch[1]);
   }
 }
 
@@ -62,7 +65,9 @@ TEST_CASE("reference model at 64x64: the first step of a tuned program") {
 }
 
 TEST_CASE("reference model at 64x64: the first step with Winograd's algorithm wherever there is one") {
-  if (have_references()) check_first_step(64, "winograd", winograd_bounds);
+  if (!have_references()) return;
+  SUBCASE("our own") { check_first_step(64, "winograd f32", winograd_bounds); }
+  SUBCASE("oneDNN's") { check_first_step(64, "winograd onednn", winograd_bounds); }
 }
 
 TEST_CASE("reference model at 224x224: the first step against float64 PyTorch") {

@@ -15,6 +15,8 @@ struct Bounds {
   double rms = 1e-5, largest = 2e-4;
 };
 
+constexpr Bounds winograd_bounds{.rms = 2e-5, .largest = 4e-4};
+
 void check_tensor(const std::string& name, const std::vector<float>& values, const std::vector<float>& expected,
                   const Bounds& bounds = {}, double floor = 0) {
   const Difference apart = difference(values, expected, floor);
@@ -45,13 +47,16 @@ void check_gradients(Session& session, const ReferenceFile& reference, const Pro
   }
 }
 
-void check_evaluation(const Case& c, const ReferenceFile& reference, const Problem& problem, Parameters& parameters) {
-  Session session(problem.graph, parameters, options_of(c, program::Mode::inference));
+void check_evaluation(const Case& c, const ReferenceFile& reference, const Problem& problem, Parameters& parameters,
+                      const std::string& candidate = {}, const Bounds& bounds = {}) {
+  const program::ProgramOptions options = options_of(c, program::Mode::inference);
+  Session session(problem.graph, parameters, options,
+                  candidate.empty() ? program::Choices(false) : prefer(candidate, problem.graph, parameters, options));
   session.run(problem);
   for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
     const std::string& name = problem.graph.heads()[head].name;
     check_tensor("evaluated logits of " + name, session.logits(static_cast<int>(head)),
-                 reference.read("evaluated." + name));
+                 reference.read("evaluated." + name), bounds);
   }
 }
 
@@ -90,27 +95,33 @@ void check_op(const std::string& op) {
 }  // namespace
 
 TEST_CASE("convolution against PyTorch") { check_op("convolution"); }
-TEST_CASE("convolution by Winograd's algorithm against PyTorch") {
+TEST_CASE("convolution by Winograd's algorithm against PyTorch: oneDNN's, where it has one, and our own") {
   if (!have_references()) return;
-  if (!onednn::has_winograd()) {
-    MESSAGE("skipped: ", onednn::version(), " on ", onednn::instructions(),
-            " has no convolution by Winograd's algorithm");
-    return;
+  for (const std::string candidate : {"winograd onednn", "winograd f32"}) {
+    if (candidate == "winograd onednn" && !onednn::has_winograd()) {
+      MESSAGE("skipped: ", onednn::version(), " on ", onednn::instructions(),
+              " has no convolution by Winograd's algorithm");
+      continue;
+    }
+    CAPTURE(candidate);
+    int by_winograd = 0;
+    for (const char* op : {"convolution", "batch_norm"}) {
+      for (const Case& c : read_cases(op)) {
+        CAPTURE(c.name);
+        const ReferenceFile reference(c.name);
+        const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
+        Parameters parameters(problem.graph, 1);
+        reference.load_weights(parameters);
+        check_evaluation(c, reference, problem, parameters, candidate, winograd_bounds);
+        const program::ProgramOptions options = options_of(c, program::Mode::gradients);
+        program::Choices choices = prefer(candidate, problem.graph, parameters, options);
+        for (const auto& [key, chosen] : choices.all()) by_winograd += chosen == candidate ? 1 : 0;
+        Session session(problem.graph, parameters, options, std::move(choices));
+        check_gradients(session, reference, problem, parameters, winograd_bounds);
+      }
+    }
+    CHECK(by_winograd > 10);
   }
-  int by_winograd = 0;
-  for (const Case& c : read_cases("convolution")) {
-    CAPTURE(c.name);
-    const ReferenceFile reference(c.name);
-    const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
-    Parameters parameters(problem.graph, 1);
-    reference.load_weights(parameters);
-    const program::ProgramOptions options = options_of(c, program::Mode::gradients);
-    Session session(problem.graph, parameters, options, prefer("winograd", problem.graph, parameters, options));
-    for (const program::StepInfo& step : session.program().steps())
-      by_winograd += step.implementation.find("wino") != std::string::npos ? 1 : 0;
-    check_gradients(session, reference, problem, parameters, {.rms = 2e-5, .largest = 4e-4});
-  }
-  CHECK(by_winograd > 0);
 }
 TEST_CASE("batch_norm against PyTorch") { check_op("batch_norm"); }
 TEST_CASE("relu against PyTorch") { check_op("relu"); }

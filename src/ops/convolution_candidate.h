@@ -1,0 +1,69 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+
+namespace facet {
+
+/// What an inference program computes along with a convolution: parameters 1 and on (2 and on after a bias) are the
+/// batch normalisation's, input 1 the residual.
+struct ConvolutionTail {
+  bool batch_norm = false;
+  float eps = 0;
+  bool residual = false;
+  bool relu = false;
+};
+
+/// The same convolution with what follows it; null when `op` is none, or has something after it already.
+std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const ConvolutionTail& tail);
+
+/// A convolution as one program has it.
+struct ConvolutionTask {
+  ConvolutionOptions options;
+  ConvolutionTail tail;
+  onednn::Dims src, dst;  ///< {batch, channels, height, width}
+  onednn::Type type;      ///< of activations
+  bool training;
+  bool src_gradient, weight_gradient, bias_gradient;  ///< what backward must give
+
+  bool adds_bias() const { return options.bias || tail.batch_norm; }
+  /// {out, in, height, width}; in groups {groups, out of one, in of one, height, width}.
+  onednn::Dims weights() const {
+    const auto& o = options;
+    if (o.groups == 1) return {o.channels, src[1], o.kernel, o.kernel};
+    return {o.groups, o.channels / o.groups, src[1] / o.groups, o.kernel, o.kernel};
+  }
+};
+
+/// One way to compute it: primitives or kernels, forward and backward, that share one pair of layouts.
+class ConvolutionCandidate {
+ public:
+  virtual ~ConvolutionCandidate() = default;
+
+  virtual std::string name() const = 0;
+  virtual onednn::Layout src() const = 0;
+  virtual onednn::Layout dst() const = 0;
+  /// Of all its parts; those left when it has taken twice `best` are not run.
+  virtual double seconds(double best) const = 0;
+  virtual lowering::Backward lower(lowering::Lowering& lowering) const = 0;
+};
+
+/// The weights, or what a batch normalisation makes of them: weight * its weight / sqrt(variance + eps).
+lowering::Tensor convolution_weights(lowering::Lowering& lowering, const ConvolutionTask& task,
+                                     const onednn::Layout& wanted);
+/// The bias, or what a batch normalisation makes of it: (bias - mean) * its weight / sqrt(variance + eps) + its bias.
+/// f32 {channels}. Only where the task adds one.
+lowering::Tensor convolution_bias(lowering::Lowering& lowering, const ConvolutionTask& task);
+
+using ConvolutionCandidates = std::vector<std::shared_ptr<const ConvolutionCandidate>>;
+
+/// oneDNN's: its direct convolution in channels-last order first.
+ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task);
+/// Our own Winograd kernels, where the task is one for them: 3x3, stride 1, one group, in training without bias.
+ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task);
+
+}  // namespace facet
