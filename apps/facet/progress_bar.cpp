@@ -34,7 +34,7 @@ std::size_t terminal_width() {
 std::string line_of(const std::string& label, double share, const std::string& text, std::size_t width) {
   const std::size_t taken = display_width(label) + display_width(text) + 4;
   const std::size_t bar = std::min(widest_bar, width - std::min(width, taken));
-  if (bar < narrowest_bar) return label + ' ' + text;
+  if (bar < narrowest_bar || share < 0) return label + ' ' + text;
   const auto filled = static_cast<std::size_t>(std::lround(std::clamp(share, 0.0, 1.0) * static_cast<double>(bar)));
   return fmt::format("{} [{}{}] {}", label, std::string(filled, '#'), std::string(bar - filled, '.'), text);
 }
@@ -69,6 +69,18 @@ void ProgressBar::clear() {
   std::fputs("\r\033[K", stderr);
   std::fflush(stderr);
   drawn_ = false;
+}
+
+std::function<void(int)> tuning_progress(ProgressBar& bar) {
+  return [&bar, said = false](int done) mutable {
+    if (!said) {
+      bar.clear();
+      fmt::print("tuning      timing primitives on this machine first; --no-tune leaves that out\n");
+      std::fflush(stdout);
+      said = true;
+    }
+    bar.draw("tuning", -1, fmt::format("{} choices made", done));
+  };
 }
 
 std::function<void(std::int64_t)> count_progress(ProgressBar& bar, std::string label, std::int64_t total) {

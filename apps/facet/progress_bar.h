@@ -19,7 +19,7 @@ class ProgressBar {
   /// Whether anything is drawn.
   bool shown() const { return shown_; }
   /// Draws "LABEL [####....] TEXT" within the terminal's width, at most ten times a second.
-  /// @param share done, 0 to 1.
+  /// @param share done, 0 to 1; below 0: not known, and no bar.
   void draw(const std::string& label, double share, const std::string& text);
   /// Wipes the line, so that others can be printed.
   void clear();
@@ -29,6 +29,10 @@ class ProgressBar {
   bool drawn_ = false;
   std::chrono::steady_clock::time_point last_{};
 };
+
+/// What to call before each thing that is timed, with the number of those before: says once that timing takes a while,
+/// and draws how far it is.
+std::function<void(int)> tuning_progress(ProgressBar& bar);
 
 /// What to call with the number of things done: draws "LABEL [####....] 120/4,995 images".
 /// @param bar must outlive it.

@@ -7,6 +7,7 @@
 
 #include "facet/error.h"
 #include "nearest.h"
+#include "program/choice_cache.h"
 
 namespace facet::app {
 
@@ -33,6 +34,20 @@ Option precision_option(const std::string& fallback) {
           .fallback = fallback};
 }
 
+Option choice_cache_option() {
+  return {.name = "choice-cache",
+          .argument = "DIR",
+          .help =
+              "folder where what was timed is kept for the next run on such a machine, or 'none' (default: "
+              "$XDG_CACHE_HOME/facet, else ~/.cache/facet)"};
+}
+
+std::filesystem::path read_choice_cache(const Options& options) {
+  if (!options.given("choice-cache")) return program::ChoiceCache::user_folder();
+  const std::string folder = options.text("choice-cache");
+  return folder == "none" ? std::filesystem::path() : std::filesystem::path(folder);
+}
+
 OptionGroup inference_options() {
   return {"Computing",
           {{.name = "checkpoint",
@@ -45,7 +60,8 @@ OptionGroup inference_options() {
            {.name = "tune",
             .argument = "",
             .help = "time candidate primitives first, which takes a while and pays off over many images",
-            .value = Option::Value::none}}};
+            .value = Option::Value::none},
+           choice_cache_option()}};
 }
 
 InferenceOptions read_inference_options(const Options& options) {
@@ -55,6 +71,7 @@ InferenceOptions read_inference_options(const Options& options) {
   inference.threads = read_threads(options, "threads");
   inference.loader_threads = read_threads(options, "loader-threads");
   inference.tune = options.on("tune");
+  inference.choice_cache = read_choice_cache(options);
   return inference;
 }
 

@@ -16,7 +16,11 @@ Option root_option();
 Option bad_images_option(const std::string& consequence);
 Option precision_option(const std::string& fallback);
 
-/// --checkpoint, --batch, --precision, --threads, --loader-threads, --tune.
+/// --choice-cache, and the folder that it names: empty for none.
+Option choice_cache_option();
+std::filesystem::path read_choice_cache(const Options& options);
+
+/// --checkpoint, --batch, --precision, --threads, --loader-threads, --tune, --choice-cache.
 OptionGroup inference_options();
 InferenceOptions read_inference_options(const Options& options);
 

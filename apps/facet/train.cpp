@@ -62,6 +62,7 @@ TrainOptions read_training(const Options& options) {
   training.drop_last = options.on("drop-last");
   training.tune = !options.on("no-tune");
   training.choices = options.text("choices");
+  training.choice_cache = read_choice_cache(options);
   training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
   training.checkpoint_minutes = options.at_least("checkpoint-minutes", 0);
   training.resume = options.on("resume");
@@ -216,13 +217,13 @@ int run(Options& options) {
   print_machine(threads);
   fmt::print("model       {} at {}x{}: {} parameters\n", settings.info.model, settings.info.size, settings.info.size,
              grouped(graph.trainable_count()));
-  if (training.tune && training.choices.empty() && !fs::exists(training.out / "choices.json")) {
-    fmt::print("tuning      timing primitives on this machine first; --no-tune leaves that out\n");
-  }
   std::fflush(stdout);
 
+  ProgressBar tuning;
+  settings.training.on_tuning = tuning_progress(tuning);
   Trainer trainer(std::move(graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
-                  training);
+                  settings.training);
+  tuning.clear();
   fmt::print("precision   {}\n", to_string(trainer.precision()));
   fmt::print("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
              bytes_text(static_cast<double>(base::available_memory())));

@@ -60,7 +60,8 @@ OptionGroup computing_options() {
         .value = Option::Value::none},
        {.name = "choices",
         .argument = "FILE",
-        .help = "choices.json of an earlier run: take its primitives and precision instead of timing"}}};
+        .help = "choices.json of an earlier run: take its primitives and precision instead of timing"},
+       choice_cache_option()}};
 }
 
 OptionGroup run_options() {

@@ -23,6 +23,8 @@ struct InferenceOptions {
   int threads = 0;         ///< compute threads; 0: all cores that the process may use
   int loader_threads = 0;  ///< decoding threads of evaluate(); 0: one
   bool tune = false;       ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
+  /// Folder where choices made by timing are kept between processes; empty: nowhere.
+  std::filesystem::path choice_cache = {};
 };
 
 /// Answers of one head for one batch.
@@ -66,7 +68,8 @@ class FACET_EXPORT Predictor {
 /// Looks at every image of a data set, in its order. Of `options`, the batch (no more than the predictor's) and the
 /// loader's threads are taken.
 /// @param each called after every batch with it and its predictions; may be empty.
-/// @throws Error when the data set's heads are not the model's, when it holds no image, when one can't be read, or naming
+/// @throws Error when the data set's heads are not the model's, when it holds no image, when one can't be read, or
+/// naming
 ///   image and head when a logit isn't finite.
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},

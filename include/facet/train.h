@@ -34,8 +34,12 @@ struct TrainOptions {
   bool tune = true;           ///< time candidate primitives before the first step; otherwise oneDNN's defaults
   std::filesystem::path out;  ///< the run's folder; empty: nothing is written
   std::filesystem::path
-      choices;   ///< the choices.json of a run to be repeated; empty: the folder's own, where it has one
-  int keep = 0;  ///< older checkpoints to keep, one an epoch, beside best and last
+      choices;  ///< the choices.json of a run to be repeated; empty: the folder's own, where it has one
+  std::filesystem::path choice_cache =
+      {};  ///< folder where choices made by timing are kept from run to run; empty: nowhere
+  /// Told before something is timed: how many such choices were made so far. From the constructor, on its thread.
+  std::function<void(int)> on_tuning;
+  int keep = 0;                   ///< older checkpoints to keep, one an epoch, beside best and last
   double checkpoint_minutes = 0;  ///< also save within an epoch, this often; 0: at its end only
   bool resume = false;            ///< go on from the folder's last checkpoint; where there is none yet, start
 };

@@ -14,6 +14,7 @@
 #include "inference/evaluation.h"
 #include "inference/heads.h"
 #include "inference/threads.h"
+#include "program/choice_cache.h"
 #include "program/choices.h"
 
 namespace facet {
@@ -40,7 +41,8 @@ struct Predictor::State {
         graph(std::move(model_graph)),
         parameters(graph, 0),
         threads(inference::compute_threads(asked.threads)),
-        choices(asked.tune) {
+        choices(asked.tune),
+        cache(asked.choice_cache) {
     if (options.batch < 1) throw Error(fmt::format("batch is {}; at least 1 is allowed", options.batch));
     try {
       inference::require_graph(info, graph);
@@ -48,6 +50,7 @@ struct Predictor::State {
       throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
     }
     load_weights(model_file, parameters);
+    if (options.tune) cache.read_into(choices);
     const base::ComputeScope scope(threads);
     const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
     precision = inference::choose_precision(options.precision, seconds).precision;
@@ -77,11 +80,19 @@ struct Predictor::State {
   const std::vector<HeadPrediction>& run(const std::uint8_t* pixels, std::int64_t images) {
     const base::ComputeScope scope(threads);
     program::Program& program = programs->get(images);
+    keep_choices();
     program::RunInput input;
     input.pixels = pixels;
     program.run(input);
     inference::read_predictions(program, info.heads, predictions);
     return predictions;
+  }
+
+  /// A program that was compiled anew may have timed something.
+  void keep_choices() {
+    if (choices.measured().size() == kept) return;
+    cache.add(choices);
+    kept = choices.measured().size();
   }
 
   InferenceOptions options;
@@ -90,6 +101,8 @@ struct Predictor::State {
   Parameters parameters;
   int threads;
   program::Choices choices;
+  program::ChoiceCache cache;
+  std::size_t kept = 0;  ///< measured choices that the cache has
   Precision precision = Precision::f32;
   base::Arena arena;
   std::optional<inference::BatchPrograms> programs;

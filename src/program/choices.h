@@ -1,9 +1,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 namespace facet::program {
 
@@ -21,6 +23,11 @@ class Choices {
   /// Empty when nothing was chosen for the key.
   std::string find(const std::string& key) const;
   void record(const std::string& key, const std::string& candidate);
+  /// Told before something is measured: how many times that was done so far.
+  void observe(std::function<void(int)> observer) { observer_ = std::move(observer); }
+  void tell_observer() const {
+    if (observer_) observer_(static_cast<int>(measured_.size()));
+  }
   /// Records what was found fastest by measuring it, now.
   void record_measured(const std::string& key, const std::string& candidate);
   /// The keys of those.
@@ -31,6 +38,7 @@ class Choices {
   bool tune_;
   std::map<std::string, std::string> chosen_;
   std::set<std::string> measured_;
+  std::function<void(int)> observer_;
 };
 
 }  // namespace facet::program

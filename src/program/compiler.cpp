@@ -106,6 +106,7 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
     choices_.record(full, candidates[0]);
     return 0;
   }
+  choices_.tell_observer();
   int chosen = 0;
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {

@@ -11,6 +11,7 @@
 #include "inference/choose_precision.h"
 #include "inference/heads.h"
 #include "interchange/model_metadata.h"
+#include "program/choice_cache.h"
 #include "program/parameter_store.h"
 #include "train/file_system.h"
 #include "train/step_time.h"
@@ -70,6 +71,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   if (record) resume(*record);
   if (metrics_) metrics_->cut(state_.epoch);
   save_choices();
+  note(program::ChoiceCache(options_.choice_cache).add(choices_));
 }
 
 void Trainer::State::check_data() const {
@@ -103,6 +105,8 @@ void Trainer::State::load_choices(bool resumed) {
   } else if (recorded) {
     choices_ = program::Choices::load(folder_->choices(), options_.tune);
   }
+  if (options_.tune) note(program::ChoiceCache(options_.choice_cache).read_into(choices_));
+  choices_.observe(options_.on_tuning);
   if (resumed && !recorded) {
     notes_.push_back(fmt::format("{} is missing: primitives are chosen {}, and sums may round otherwise than before",
                                  folder_->choices().string(),
@@ -113,8 +117,8 @@ void Trainer::State::load_choices(bool resumed) {
 void Trainer::State::choose_precision(const std::optional<train::RunRecord>& record) {
   PrecisionChoice choice = options_.precision;
   if (choice == PrecisionChoice::automatic) {
-    const std::string recorded =
-        record ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
+    std::string recorded = record ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
+    if (recorded.empty()) recorded = choices_.find(measured_precision_key());
     if (!recorded.empty()) choice = parse_precision(recorded);
   }
   std::map<Precision, program::Choices> tried;
@@ -129,7 +133,15 @@ void Trainer::State::choose_precision(const std::optional<train::RunRecord>& rec
   precision = chosen.precision;
   if (const auto found = tried.find(precision); found != tried.end()) choices_ = found->second;
   choices_.record(precision_key, to_string(precision));
-  if (!chosen.note.empty()) notes_.push_back(chosen.note);
+  if (!tried.empty()) choices_.record_measured(measured_precision_key(), to_string(precision));
+  note(chosen.note);
+}
+
+std::string Trainer::State::measured_precision_key() const {
+  std::string key = fmt::format("precision of {} {}x{}", info_.model, info_.size, info_.size);
+  for (const Head& head : info_.heads) key += fmt::format(" {}", head.classes.size());
+  return fmt::format("{} batch {} threads {}{}", key, std::min(options_.batch, train_.size()), threads_.compute,
+                     options_.tune ? "" : " untuned");
 }
 
 program::ProgramOptions Trainer::State::program_options(program::Mode mode) const {

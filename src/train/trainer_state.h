@@ -46,6 +46,12 @@ struct Trainer::State {
   void load_choices(bool resumed);
   /// For what a user asked; `automatic` takes what is recorded before it measures.
   void choose_precision(const std::optional<train::RunRecord>& record);
+  /// For the next run()'s observer; nothing when empty.
+  void note(std::string text) {
+    if (!text.empty()) notes_.push_back(std::move(text));
+  }
+  /// What the choice cache knows the faster precision by.
+  std::string measured_precision_key() const;
   program::ProgramOptions program_options(program::Mode mode) const;
   /// Compiles the programs that surely run, holds their memory against what there is, and makes the loaders.
   void compile();

@@ -412,6 +412,13 @@ class Comparing(AppTest):
         self.fails(2, "compare")
 
 
+class Tuning(AppTest):
+    def test_what_was_timed_is_kept_for_the_next_run(self):
+        quick = [word for word in QUICK if word != "--no-tune"] + ["--epochs", "1", "--choice-cache", self.folder / "cache"]
+        self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
+        self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
+
+
 class Interruption(AppTest):
     """Stopped or killed, and gone on with: the same bits as never stopped."""
 
