@@ -23,7 +23,8 @@ struct InferenceOptions {
   int threads = 0;         ///< compute threads; 0: all cores that the process may use
   int loader_threads = 0;  ///< decoding threads of evaluate(); 0: one
   bool tune = false;       ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
-  /// Folder where choices made by timing are kept between processes; empty: nowhere.
+  /// Folder where choices made by timing are kept between processes, and taken from also without `tune`; empty:
+  /// nowhere.
   std::filesystem::path choice_cache = {};
 };
 

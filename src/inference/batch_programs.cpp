@@ -22,6 +22,7 @@ BatchPrograms::Entry& BatchPrograms::compiled(std::int64_t batch) {
   }
   if (programs_.size() >= capacity_) programs_.pop_back();
   options_.batch = batch;
+  if (options_.as_for_batch == 0) options_.as_for_batch = batch;
   programs_.push_front({program::Program(graph_, parameters_, options_, choices_)});
   return programs_.front();
 }

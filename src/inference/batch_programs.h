@@ -11,9 +11,9 @@
 
 namespace facet::inference {
 
-/// Programs of a graph by batch size, compiled when they are first needed, over one arena. No more than `capacity` are
-/// kept, since each may hold prepared weights: the one that was used least recently goes. What it is given must outlive
-/// it.
+/// Programs of a graph by batch size, compiled when they are first needed, over one arena; primitives are chosen as for
+/// the first of them. No more than `capacity` are kept, since each may hold prepared weights: the one that was used
+/// least recently goes. What it is given must outlive it.
 class BatchPrograms {
  public:
   /// @param options of every program, but for the batch.

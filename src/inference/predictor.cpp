@@ -50,7 +50,7 @@ struct Predictor::State {
       throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
     }
     load_weights(model_file, parameters);
-    if (options.tune) cache.read_into(choices);
+    cache.read_into(choices);
     const base::ComputeScope scope(threads);
     const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
     precision = inference::choose_precision(options.precision, seconds).precision;

@@ -36,7 +36,8 @@ class Lowering {
   // --- choosing ------------------------------------------------------------------------------------------------------
 
   /// Which of `candidates` to use: the one that was recorded under `key`; else, tuning, the one for which
-  /// `seconds(index, best so far)` is least; else the first. `key` is completed by the activation type and the mode.
+  /// `seconds(index, best so far)` is least; else the first. `key` is completed by batch, activation type, mode and
+  /// threads.
   virtual int choose(const std::string& key, const std::vector<std::string>& candidates,
                      const std::function<double(int, double)>& seconds) = 0;
 

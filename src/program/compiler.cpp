@@ -97,14 +97,18 @@ int Compiler::head() const {
 
 int Compiler::choose(const std::string& key, const std::vector<std::string>& candidates,
                      const std::function<double(int, double)>& seconds) {
-  const std::string full = fmt::format("{} {} {} threads {}", key, to_string(options_.precision),
-                                       training() ? "training" : "inference", base::compute_threads());
-  const std::string recorded = choices_.find(full);
+  const auto full_key = [&](std::int64_t batch) {
+    return fmt::format("{} batch {} {} {} threads {}", key, batch, to_string(options_.precision),
+                       training() ? "training" : "inference", base::compute_threads());
+  };
+  const std::string own = full_key(options_.batch);
+  std::string recorded = choices_.find(own);
+  if (recorded.empty()) recorded = choices_.find(full_key(options_.as_for_batch));
   const auto found = std::find(candidates.begin(), candidates.end(), recorded);
-  if (found != candidates.end()) return static_cast<int>(found - candidates.begin());
-  if (!choices_.tune() || candidates.size() == 1) {
-    choices_.record(full, candidates[0]);
-    return 0;
+  if (found != candidates.end() || !choices_.tune() || candidates.size() == 1) {
+    const auto chosen = found != candidates.end() ? found - candidates.begin() : 0;
+    choices_.record(own, candidates[chosen]);
+    return static_cast<int>(chosen);
   }
   choices_.tell_observer();
   int chosen = 0;
@@ -116,7 +120,7 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
       chosen = i;
     }
   }
-  choices_.record_measured(full, candidates[chosen]);
+  choices_.record_measured(own, candidates[chosen]);
   return chosen;
 }
 

@@ -26,11 +26,12 @@ enum class Mode : std::uint8_t {
 
 struct ProgramOptions {
   std::int64_t batch = 1;
+  std::int64_t as_for_batch = 0;  ///< what isn't chosen for `batch` yet is taken as it is for this one
   Precision precision = Precision::f32;
   Mode mode = Mode::inference;
-  std::array<float, 3> mean{}, std{1, 1, 1};   ///< of pixels / 255, by channel
-  std::uint64_t seed = 0;                      ///< of dropout
-  const optim::Optimizer* optimizer = nullptr; ///< in training; must outlive the program
+  std::array<float, 3> mean{}, std{1, 1, 1};    ///< of pixels / 255, by channel
+  std::uint64_t seed = 0;                       ///< of dropout
+  const optim::Optimizer* optimizer = nullptr;  ///< in training; must outlive the program
 };
 
 /// What one run reads.
@@ -51,7 +52,7 @@ struct HeadView {
 using lowering::StepKind;
 
 struct StepInfo {
-  std::string name;            ///< block1.conv.forward
+  std::string name;  ///< block1.conv.forward
   StepKind kind;
   std::string implementation;  ///< as oneDNN's verbose mode names it; "facet" for our own kernels
 };
