@@ -46,7 +46,10 @@ class Linear final : public lowering::LowerableOp {
     Dims weight_dims = onednn::dims_of(src.layout);
     weight_dims[0] = o_.features;
     const Type type = l.activation_type();
-    const Layout weights = onednn::any(weight_dims, type);
+    // oneDNN 3.12 gives a single feature's weights another order than a channels-last image's, and multiplies as they
+    // lie.
+    const Layout weights =
+        o_.features == 1 ? onednn::with_dims(src.layout, weight_dims) : onednn::any(weight_dims, type);
     const Layout bias = onednn::plain({o_.features}, Type::f32);
     const Layout dst_layout = onednn::plain(l.output_dims(), type);
     const auto attr = onednn::attributes();
