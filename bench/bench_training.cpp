@@ -25,6 +25,7 @@
 #include "facet/data.h"
 #include "facet/error.h"
 #include "facet/graph.h"
+#include "facet/instructions.h"
 #include "facet/models.h"
 #include "facet/parameters.h"
 #include "facet/precision.h"
@@ -41,7 +42,7 @@ namespace po = boost::program_options;
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  std::string model = "reference", precision = "f32", mode = "training", json;
+  std::string model = "reference", precision = "f32", mode = "training", json, instructions;
   std::int64_t batch = 64;
   int size = 224, threads = 0, warmup = 2, iterations = 7;
   bool tune = true, profile = false;
@@ -96,6 +97,7 @@ void require_good(const Options& o) {
   require_within("size", o.size, 1, 16384);
   require_within("threads", o.threads, 0, 4096);
   require_within("warmup", o.warmup, 0, 1'000'000);
+  if (!o.instructions.empty()) require_one_of("instructions", o.instructions, {"avx2", "avx512", "avx512_bf16"});
   require_within("iterations", o.iterations, 1, 1'000'000);
 }
 
@@ -130,6 +132,7 @@ Options parse(int argc, char** argv) {
   add("threads", po::value(&o.threads)->default_value(o.threads), "compute threads; 0: all that may be used");
   add("warmup", po::value(&o.warmup)->default_value(o.warmup), "steps before the first that counts");
   add("iterations", po::value(&o.iterations)->default_value(o.iterations), "steps that count");
+  add("instructions", po::value(&o.instructions), "no better ones than these: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&no_tune), "take oneDNN's default primitives instead of timing candidates");
   add("profile", po::bool_switch(&o.profile), "also print time by kind and by step, of one more step");
   add("json", po::value(&o.json), "write the result to this file");
@@ -175,6 +178,7 @@ nlohmann::json spread(std::vector<double> values) {
 }
 
 void run(const Options& o, const Graph& graph) {
+  if (!o.instructions.empty()) limit_instructions(o.instructions);
   const Precision precision = o.precision == "bf16" ? Precision::bf16 : Precision::f32;
   require_precision(precision);
   const bool training = o.mode == "training";
@@ -209,24 +213,26 @@ void run(const Options& o, const Graph& graph) {
     if (i >= o.warmup) rates.push_back(static_cast<double>(o.batch) / seconds);
     ++input.step;
   }
-  const nlohmann::json result{
-      {"framework", "facet"},
-      {"model", o.model},
-      {"parameters", graph.trainable_count()},
-      {"mode", o.mode},
-      {"precision", o.precision},
-      {"batch", o.batch},
-      {"size", o.size},
-      {"threads", threads},
-      {"tuned", o.tune},
-      {"images_per_s", spread(rates)},
-      {"compile_seconds", compile_seconds},
-      {"arena_bytes", program.arena_bytes()},
-      {"peak_resident_bytes", base::peak_resident_memory()},
-      {"machine",
-       {{"cpu", base::cpu_model()}, {"instructions", base::cpu_instructions()}, {"cores", base::usable_cores()}}},
-      {"versions", {{"onednn", onednn::version()}}},
-      {"choices", choices.all()}};
+  const nlohmann::json result{{"framework", "facet"},
+                              {"model", o.model},
+                              {"parameters", graph.trainable_count()},
+                              {"mode", o.mode},
+                              {"precision", o.precision},
+                              {"batch", o.batch},
+                              {"size", o.size},
+                              {"threads", threads},
+                              {"tuned", o.tune},
+                              {"images_per_s", spread(rates)},
+                              {"compile_seconds", compile_seconds},
+                              {"arena_bytes", program.arena_bytes()},
+                              {"peak_resident_bytes", base::peak_resident_memory()},
+                              {"machine",
+                               {{"cpu", base::cpu_model()},
+                                {"instructions", base::cpu_instructions()},
+                                {"limit", o.instructions},
+                                {"cores", base::usable_cores()}}},
+                              {"versions", {{"onednn", onednn::version()}}},
+                              {"choices", choices.all()}};
   const auto& rate = result["images_per_s"];
   fmt::print("{} {} {} batch {} at {}x{}, {} threads, {} ({}): {:.2f} images/s (min {:.2f}, max {:.2f}); peak {} MiB\n",
              o.model, o.mode, o.precision, o.batch, o.size, o.size, threads, base::cpu_model(), onednn::version(),

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "facet/error.h"
 #include "onednn/onednn.h"
 
 namespace facet::onednn {
@@ -37,6 +38,22 @@ bool includes(dnnl_cpu_isa_t whole, dnnl_cpu_isa_t part) {
 }
 
 }  // namespace
+
+void limit_instructions(std::string_view limit) {
+  dnnl_cpu_isa_t isa{};
+  if (limit == "avx2") {
+    isa = dnnl_cpu_isa_avx2;
+  } else if (limit == "avx512") {
+    isa = dnnl_cpu_isa_avx512_core_vnni;
+  } else if (limit == "avx512_bf16") {
+    isa = dnnl_cpu_isa_avx512_core_bf16;
+  } else {
+    throw Error(fmt::format("instructions '{}': avx2, avx512 and avx512_bf16 are allowed", limit));
+  }
+  if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
+    throw Error(fmt::format("oneDNN can't be limited to {} any more: it has been used already", limit));
+  }
+}
 
 bool has_native_bf16() { return includes(dnnl_get_effective_cpu_isa(), dnnl_cpu_isa_avx512_core_bf16); }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,10 @@ std::string version();
 
 // --- instruction sets ------------------------------------------------------------------------------------------------
 
+/// Limits oneDNN in this process to instruction sets up to `limit`: "avx2", "avx512" or "avx512_bf16". A limit above
+/// what the CPU has changes nothing. @throws Error naming the value and those allowed, or when a primitive exists
+/// already.
+void limit_instructions(std::string_view limit);
 /// Whether the CPU, within the limit that was set, multiplies bf16 natively.
 bool has_native_bf16();
 /// What oneDNN may use: "avx2", "avx512_core", ... in oneDNN's words.

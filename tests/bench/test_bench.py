@@ -41,6 +41,15 @@ class Bench(unittest.TestCase):
                 self.assertGreaterEqual(result["machine"]["cores"], 1)
                 self.assertEqual(os.listdir(folder), ["result.json"])
 
+    def test_instructions_are_limited(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "result.json"
+            status, output, error = bench(*SMALL, "--instructions", "avx2", "--json", file, "--profile")
+            self.assertEqual((status, error), (0, ""))
+            self.assertNotIn("avx512", output)
+            self.assertEqual(json.loads(file.read_text())["machine"]["limit"], "avx2")
+            self.assertEqual(bench(*SMALL, "--instructions", "avx2", "--precision", "bf16")[0], 1)
+
     def test_misuse(self):
         cases = [
             (["--precision", "auto"], "allowed: f32, bf16"), (["--mode", "train"], "allowed: training, inference"),
@@ -48,6 +57,7 @@ class Bench(unittest.TestCase):
             (["--threads", "-3"], "--threads is -3"), (["--batch", "0"], "--batch is 0"),
             (["--iterations", "0"], "--iterations is 0"), (["--size", "17"], "17"), (["--batch", "x"], "--batch"),
             (["--batc", "2"], "--batc"), (["stray"], "'stray'"), (["--tune"], "--tune"),
+            (["--instructions", "sse9"], "avx2, avx512, avx512_bf16"),
         ]
         for words, message in cases:
             with self.subTest(words):
