@@ -31,6 +31,7 @@
 #include "facet/precision.h"
 #include "onednn/onednn.h"
 #include "optim/optimizer.h"
+#include "profile.h"
 #include "program/program.h"
 
 /// Throughput of a step on synthetic pixels: training (forward, backward, update) or inference.
@@ -42,7 +43,7 @@ namespace po = boost::program_options;
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  std::string model = "reference", precision = "f32", mode = "training", json, instructions;
+  std::string model = "reference", precision = "f32", mode = "training", json, trace, instructions;
   std::int64_t batch = 64;
   int size = 224, threads = 0, warmup = 2, iterations = 7;
   bool tune = true, profile = false;
@@ -136,6 +137,7 @@ Options parse(int argc, char** argv) {
   add("no-tune", po::bool_switch(&no_tune), "take oneDNN's default primitives instead of timing candidates");
   add("profile", po::bool_switch(&o.profile), "also print time by kind and by step, of one more step");
   add("json", po::value(&o.json), "write the result to this file");
+  add("trace", po::value(&o.trace), "write one more step to this file, for the trace viewers of Chrome and Perfetto");
   po::variables_map map = read_words(argc, argv, description);
   if (map.count("help") > 0) {
     std::ostringstream text;
@@ -149,28 +151,22 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-void print_profile(program::Program& program, const program::RunInput& input) {
-  program.profile(true);
-  program.run(input);
-  const auto steps = program.steps();
-  const auto seconds = program.step_seconds();
-  std::map<std::string, double> by_kind;
-  double total = 0;
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    by_kind[std::string(to_string(steps[i].kind))] += seconds[i];
-    total += seconds[i];
+/// A JSON file that is made now, so that a place that can't be written shows before anything is measured.
+class JsonFile {
+ public:
+  explicit JsonFile(const std::string& path) {
+    if (!path.empty()) file_.emplace(path);
   }
-  std::vector<std::size_t> order(steps.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return seconds[a] > seconds[b]; });
-  fmt::print("\n{:>9}  {:>5}  kind\n", "ms", "%");
-  for (const auto& [kind, s] : by_kind) fmt::print("{:9.2f}  {:5.1f}  {}\n", s * 1e3, 100 * s / total, kind);
-  fmt::print("{:9.2f}  100.0  sum\n\n{:>9}  step\n", total * 1e3, "ms");
-  for (const std::size_t i : order) {
-    if (seconds[i] < 1e-3 * total) break;
-    fmt::print("{:9.2f}  {}  ({})\n", seconds[i] * 1e3, steps[i].name, steps[i].implementation);
+  bool asked() const { return file_.has_value(); }
+  void write(const nlohmann::json& json) {
+    if (!file_) return;
+    file_->write(json.dump(1) + "\n");
+    file_->commit();
   }
-}
+
+ private:
+  std::optional<base::AtomicFile> file_;
+};
 
 nlohmann::json spread(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -184,8 +180,8 @@ void run(const Options& o, const Graph& graph) {
   const bool training = o.mode == "training";
   const int threads = o.threads > 0 ? o.threads : base::usable_cores();
   const base::ComputeScope compute(threads);
-  std::optional<base::AtomicFile> json;
-  if (!o.json.empty()) json.emplace(o.json);
+  JsonFile json(o.json);
+  JsonFile trace(o.trace);
 
   const Synthetic data = synthetic(o, fairface_heads());
   Parameters parameters(graph, 0);
@@ -213,36 +209,40 @@ void run(const Options& o, const Graph& graph) {
     if (i >= o.warmup) rates.push_back(static_cast<double>(o.batch) / seconds);
     ++input.step;
   }
-  const nlohmann::json result{{"framework", "facet"},
-                              {"model", o.model},
-                              {"parameters", graph.trainable_count()},
-                              {"mode", o.mode},
-                              {"precision", o.precision},
-                              {"batch", o.batch},
-                              {"size", o.size},
-                              {"threads", threads},
-                              {"tuned", o.tune},
-                              {"images_per_s", spread(rates)},
-                              {"compile_seconds", compile_seconds},
-                              {"arena_bytes", program.arena_bytes()},
-                              {"peak_resident_bytes", base::peak_resident_memory()},
-                              {"machine",
-                               {{"cpu", base::cpu_model()},
-                                {"instructions", base::cpu_instructions()},
-                                {"limit", o.instructions},
-                                {"cores", base::usable_cores()}}},
-                              {"versions", {{"onednn", onednn::version()}}},
-                              {"choices", choices.all()}};
+  nlohmann::json result{{"framework", "facet"},
+                        {"model", o.model},
+                        {"parameters", graph.trainable_count()},
+                        {"mode", o.mode},
+                        {"precision", o.precision},
+                        {"batch", o.batch},
+                        {"size", o.size},
+                        {"threads", threads},
+                        {"tuned", o.tune},
+                        {"images_per_s", spread(rates)},
+                        {"compile_seconds", compile_seconds},
+                        {"arena_bytes", program.arena_bytes()},
+                        {"peak_resident_bytes", base::peak_resident_memory()},
+                        {"machine",
+                         {{"cpu", base::cpu_model()},
+                          {"instructions", base::cpu_instructions()},
+                          {"limit", o.instructions},
+                          {"cores", base::usable_cores()}}},
+                        {"versions", {{"onednn", onednn::version()}}},
+                        {"choices", choices.all()}};
   const auto& rate = result["images_per_s"];
   fmt::print("{} {} {} batch {} at {}x{}, {} threads, {} ({}): {:.2f} images/s (min {:.2f}, max {:.2f}); peak {} MiB\n",
              o.model, o.mode, o.precision, o.batch, o.size, o.size, threads, base::cpu_model(), onednn::version(),
              rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
              base::peak_resident_memory() >> 20);
-  if (o.profile) print_profile(program, input);
-  if (json) {
-    json->write(result.dump(1) + "\n");
-    json->commit();
+  if (o.profile || trace.asked()) {
+    const bench::Profile measured = bench::profile(program, input);
+    if (o.profile) {
+      bench::print_profile(measured);
+      result["profile"] = bench::profile_json(measured);
+    }
+    trace.write(bench::trace_json(measured));
   }
+  json.write(result);
 }
 
 }  // namespace

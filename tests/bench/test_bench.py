@@ -41,6 +41,18 @@ class Bench(unittest.TestCase):
                 self.assertGreaterEqual(result["machine"]["cores"], 1)
                 self.assertEqual(os.listdir(folder), ["result.json"])
 
+    def test_trace_and_profile_hold_the_same_steps(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file, trace = pathlib.Path(folder) / "result.json", pathlib.Path(folder) / "trace.json"
+            self.assertEqual(bench(*SMALL, "--profile", "--json", file, "--trace", trace)[0], 0)
+            profile = json.loads(file.read_text())["profile"]
+            events = json.loads(trace.read_text())["traceEvents"]
+            self.assertEqual([step["name"] for step in profile["steps"]], [event["name"] for event in events])
+            self.assertAlmostEqual(sum(profile["by_kind"].values()), profile["seconds"])
+            for before, after in zip(events, events[1:]):
+                self.assertAlmostEqual(before["ts"] + before["dur"], after["ts"])
+            self.assertEqual({event["ph"] for event in events}, {"X"})
+
     def test_instructions_are_limited(self):
         with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
             file = pathlib.Path(folder) / "result.json"
