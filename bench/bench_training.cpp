@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
