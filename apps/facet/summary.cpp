@@ -11,6 +11,7 @@
 #include "figures.h"
 #include "optim/optimizer.h"
 #include "output_file.h"
+#include "program/choice_cache.h"
 #include "program/parameter_store.h"
 #include "program/program.h"
 #include "shared_options.h"
@@ -57,9 +58,24 @@ std::vector<Head> read_heads(const Options& options) {
   return heads;
 }
 
-PlannedMemory plan_memory(const Graph& graph, const Question& question) {
+std::string primitives_text(const std::vector<program::StepInfo>& steps) {
+  Table table({{"step"}, {"kind"}, {"primitive"}});
+  for (const program::StepInfo& step : steps) {
+    table.add({step.name, std::string(to_string(step.kind)), step.implementation});
+  }
+  return "\n" + table.text();
+}
+
+/// What training a batch would come to.
+struct Plan {
+  PlannedMemory memory;
+  std::vector<program::StepInfo> steps;
+};
+
+Plan plan_training(const Graph& graph, const Question& question, const program::ChoiceCache& cache) {
   Parameters parameters(graph, 0);
   program::Choices choices(false);
+  cache.read_into(choices);
   const auto adam = optim::adam();
   program::ProgramOptions options;
   options.batch = question.batch;
@@ -68,12 +84,12 @@ PlannedMemory plan_memory(const Graph& graph, const Question& question) {
   options.optimizer = adam.get();
   const program::Program program(graph, parameters, options, choices);
 
-  PlannedMemory memory{program.arena_bytes(), program.held_bytes(), 0};
+  Plan plan{{program.arena_bytes(), program.held_bytes(), 0}, program.steps()};
   for (const StoredParameter& stored : parameters.state().stored) {
-    memory.parameters += stored.master.size();
-    for (const base::PageBuffer& slot : stored.slots) memory.parameters += slot.size();
+    plan.memory.parameters += stored.master.size();
+    for (const base::PageBuffer& slot : stored.slots) plan.memory.parameters += slot.size();
   }
-  return memory;
+  return plan;
 }
 
 std::string summary_text(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
@@ -95,8 +111,8 @@ std::string summary_text(const Question& question, const Graph& graph, const std
   text += fmt::format("one image    {:.3f} GFLOP forward, {:.3f} GFLOP in training (a multiply-add is two)\n",
                       forward / 1e9, training / 1e9);
   const auto amount = [](std::size_t bytes) { return bytes_text(static_cast<double>(bytes)); };
-  text += fmt::format("memory       {} to train a batch of {} in {}, untuned:\n", amount(memory.total()),
-                      question.batch, to_string(question.precision));
+  text += fmt::format("memory       {} to train a batch of {} in {}:\n", amount(memory.total()), question.batch,
+                      to_string(question.precision));
   text += fmt::format("             {} for activations, gradients and scratch\n", amount(memory.activations));
   text += fmt::format("             {} for parameters and the optimiser's state\n", amount(memory.parameters));
   if (memory.prepared > 0) text += fmt::format("             {} for prepared weights\n", amount(memory.prepared));
@@ -104,7 +120,7 @@ std::string summary_text(const Question& question, const Graph& graph, const std
 }
 
 std::string summary_json(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
-                         const PlannedMemory& memory) {
+                         const PlannedMemory& memory, const std::vector<program::StepInfo>& steps) {
   nlohmann::ordered_json json;
   json["model"] = question.model;
   json["size"] = question.size;
@@ -129,6 +145,10 @@ std::string summary_json(const Question& question, const Graph& graph, const std
                               {"forward_flops", std::llround(layer.forward_flops)},
                               {"training_flops", std::llround(layer.training_flops)}});
   }
+  for (const program::StepInfo& step : steps) {
+    json["primitives"].push_back(
+        {{"step", step.name}, {"kind", to_string(step.kind)}, {"primitive", step.implementation}});
+  }
   return json.dump(2) + '\n';
 }
 
@@ -144,10 +164,14 @@ int run(Options& options) {
 
   require_precision(question.precision);
   const std::vector<program::NodeCost> layers = program::costs(graph);
-  const PlannedMemory memory = plan_memory(graph, question);
-  if (!options.given("json") || file.wanted()) fmt::print("{}", summary_text(question, graph, layers, memory));
+  const Plan plan = plan_training(graph, question, program::ChoiceCache(read_choice_cache(options)));
+  const std::vector<program::StepInfo> steps = options.on("primitives") ? plan.steps : std::vector<program::StepInfo>();
+  if (!options.given("json") || file.wanted()) {
+    fmt::print("{}", summary_text(question, graph, layers, plan.memory));
+    if (!steps.empty()) fmt::print("{}", primitives_text(steps));
+  }
   if (!options.given("json")) return 0;
-  const std::string json = summary_json(question, graph, layers, memory);
+  const std::string json = summary_json(question, graph, layers, plan.memory, steps);
   if (!file.wanted()) fmt::print("{}", json);
   file.write(json);
   file.commit();
@@ -164,7 +188,9 @@ Command summary_command() {
   command.description =
       "Lists a model's layers with the shapes of their outputs, their parameters and the FLOPs of one image, forward "
       "and "
-      "in training. The memory for training a batch is what a run would plan, untuned.";
+      "in training. The memory for training a batch, and the primitives that its steps are, are what a run would take "
+      "with what the "
+      "choice cache knows, and oneDNN's defaults elsewhere.";
   command.groups = {
       {"Model",
        {{.name = "model", .argument = "NAME", .help = "the model", .fallback = "reference"},
@@ -176,9 +202,16 @@ Command summary_command() {
          .argument = "PIXELS",
          .help = "height and width of the input; a multiple of 16",
          .fallback = "224"}}},
-      {"Memory",
+      {"Training",
        {{.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
-        {.name = "precision", .argument = "f32|bf16", .help = "type of activations and products", .fallback = "f32"}}},
+        {.name = "precision", .argument = "f32|bf16", .help = "type of activations and products", .fallback = "f32"},
+        {.name = "primitives",
+         .argument = "",
+         .help =
+             "also list the steps of training a batch, each with its primitive as ONEDNN_VERBOSE names it; facet's own "
+             "kernels are called facet:NAME",
+         .value = Option::Value::none},
+        choice_cache_option()}},
       {"Results",
        {{.name = "json",
          .argument = "FILE",

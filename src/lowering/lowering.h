@@ -52,8 +52,8 @@ class Lowering {
   virtual Tensor parameter(int parameter, const onednn::Layout& wanted) = 0;
   /// What a kernel makes of parameters (operands: them, in order, and the result): in training in each run, in
   /// inference once, until they change.
-  virtual Tensor make_from_parameters(std::string_view part, StepKind kind, std::vector<Tensor> parameters,
-                                      const onednn::Layout& layout, Kernel kernel) = 0;
+  virtual Tensor make_from_parameters(std::string_view part, StepKind kind, std::string_view name,
+                                      std::vector<Tensor> parameters, const onednn::Layout& layout, Kernel kernel) = 0;
   /// What make_from_parameters gave, in another order or type, as often as that.
   virtual Tensor reorder_from_parameters(const Tensor& made, const onednn::Layout& wanted) = 0;
   /// A parameter that isn't trained, as it is stored (plain): a step may write it.
@@ -81,7 +81,9 @@ class Lowering {
   /// Appends a primitive; `part` ("forward") is added to the node's name. Scratch memory is given to it.
   virtual void emit(std::string_view part, StepKind kind, const dnnl::primitive_desc_base& descriptor,
                     const dnnl::primitive& primitive, std::vector<std::pair<int, Tensor>> arguments) = 0;
-  virtual void emit(std::string_view part, StepKind kind, std::vector<Tensor> operands, Kernel kernel) = 0;
+  /// Appends a kernel of ours; profiles call it "facet:" and `name`.
+  virtual void emit(std::string_view part, StepKind kind, std::string_view name, std::vector<Tensor> operands,
+                    Kernel kernel) = 0;
   /// This head's index, for a loss: where its labels and sums are.
   virtual int head() const = 0;
   /// Logits and probabilities that a run leaves to be looked at, f32 {batch, classes}.

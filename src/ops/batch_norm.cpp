@@ -80,7 +80,8 @@ class BatchNorm final : public lowering::LowerableOp {
     if (l.training()) {
       saved.mean = l.make(channel);
       saved.variance = l.make(channel);
-      l.emit("statistics", StepKind::normalization, {saved.src, saved.mean, saved.variance, l.make(scratch_layout)},
+      l.emit("statistics", StepKind::normalization, "batch_norm",
+             {saved.src, saved.mean, saved.variance, l.make(scratch_layout)},
              [=](std::span<void* const> operands, RunState&) {
                kernels::batch_norm_statistics(shape, static_cast<const T*>(operands[0]),
                                               static_cast<float*>(operands[1]), static_cast<float*>(operands[2]),
@@ -99,7 +100,7 @@ class BatchNorm final : public lowering::LowerableOp {
                                  saved.dst = l.make_output(layout),
                                  l.make(scratch_layout)};
     if (tail_.residual) operands.push_back(l.input(1, layout));
-    l.emit("forward", StepKind::normalization, std::move(operands),
+    l.emit("forward", StepKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, tail = tail_](std::span<void* const> at, RunState&) {
              kernels::batch_norm_forward(shape, by_channel(at, eps), static_cast<const T*>(at[4]),
                                          tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.relu,
@@ -121,7 +122,7 @@ class BatchNorm final : public lowering::LowerableOp {
     const auto count = static_cast<float>(values_per_channel(l));
     const float unbiased = count / (count - 1);
     const float momentum = momentum_;
-    l.emit("running_statistics", StepKind::normalization,
+    l.emit("running_statistics", StepKind::normalization, "batch_norm",
            {mean, variance, l.statistic(running_mean), l.statistic(running_var), l.statistic(num_batches_tracked)},
            [=](std::span<void* const> operands, RunState&) {
              const auto* batch_mean = static_cast<const float*>(operands[0]);
@@ -161,7 +162,7 @@ class BatchNorm final : public lowering::LowerableOp {
       operands.push_back(saved.dst);
       operands.push_back(diff_residual);
     }
-    l.emit("backward", StepKind::normalization, std::move(operands),
+    l.emit("backward", StepKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, relu = tail_.relu](std::span<void* const> at, RunState&) {
              kernels::batch_norm_backward<T>(shape, by_channel(at, eps), relu,
                                              {.x = static_cast<const T*>(at[4]),

@@ -42,16 +42,14 @@ class Dropout final : public lowering::LowerableOp {
     const onednn::Layout layout = onednn::plain(l.output_dims(), l.activation_type());
     const Tensor src = l.input(0, layout);
     const Tensor dst = l.make_output(layout);
-    l.emit("forward", StepKind::elementwise, {src, dst}, kernel(l, [](auto... arguments) {
-             kernels::dropout_forward(arguments...);
-           }));
+    l.emit("forward", StepKind::elementwise, "dropout", {src, dst},
+           kernel(l, [](auto... arguments) { kernels::dropout_forward(arguments...); }));
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor diff_dst = back.output_gradient(layout);
       const Tensor diff_src = back.make(layout);
-      back.emit("backward", StepKind::elementwise, {diff_dst, diff_src}, kernel(back, [](auto... arguments) {
-                  kernels::dropout_backward(arguments...);
-                }));
+      back.emit("backward", StepKind::elementwise, "dropout", {diff_dst, diff_src},
+                kernel(back, [](auto... arguments) { kernels::dropout_backward(arguments...); }));
       back.add_input_gradient(0, diff_src);
     };
   }

@@ -58,8 +58,8 @@ Tensor convolution_weights(Lowering& l, const ConvolutionTask& task, const Layou
       for (std::int64_t i = channel * each; i < (channel + 1) * each; ++i) to[i] = from[i] * scale;
     }
   };
-  const Tensor folded =
-      l.make_from_parameters("fold_weights", StepKind::convolution_forward, std::move(operands), plain, fold);
+  const Tensor folded = l.make_from_parameters("fold_weights", StepKind::convolution_forward, "fold_batch_norm",
+                                               std::move(operands), plain, fold);
   return l.reorder_from_parameters(folded, wanted);
 }
 
@@ -77,7 +77,8 @@ Tensor convolution_bias(Lowering& l, const ConvolutionTask& task) {
       to[c] = ((before != nullptr ? before[c] : 0) - folded.mean[c]) * folded.scale(c) + folded.bias[c];
     }
   };
-  return l.make_from_parameters("fold_bias", StepKind::convolution_forward, std::move(operands), channel, fold);
+  return l.make_from_parameters("fold_bias", StepKind::convolution_forward, "fold_batch_norm", std::move(operands),
+                                channel, fold);
 }
 
 }  // namespace facet

@@ -42,7 +42,7 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
     const std::int64_t images = l.batch();
     const std::int64_t classes = l.input_dims(0)[1];
     const int head = l.head();
-    l.emit("forward", StepKind::loss, {logits, probabilities},
+    l.emit("forward", StepKind::loss, "softmax_cross_entropy", {logits, probabilities},
            [=, name = head_, training = l.training()](std::span<void* const> operands, RunState& state) {
              kernels::LossSums& sums = state.losses[head];
              sums = kernels::softmax_cross_entropy(static_cast<const float*>(operands[0]), state.labels + head * images,
@@ -54,7 +54,7 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
     return [=](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor gradient = back.make(layout);
-      back.emit("backward", StepKind::loss, {probabilities, gradient},
+      back.emit("backward", StepKind::loss, "softmax_cross_entropy", {probabilities, gradient},
                 [=](std::span<void* const> operands, RunState& state) {
                   kernels::softmax_cross_entropy_backward(
                       static_cast<const float*>(operands[0]), state.labels + head * images, images, classes,
@@ -73,7 +73,8 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
 void softmax_cross_entropy(Value logits, std::string_view head) {
   Graph& graph = logits.graph();
   if (graph.has_head(head)) throw Error(fmt::format("softmax_cross_entropy: head '{}' exists already", head));
-  const Value loss = graph.apply(std::make_shared<const SoftmaxCrossEntropy>(head), fmt::format("loss_{}", head), {logits});
+  const Value loss =
+      graph.apply(std::make_shared<const SoftmaxCrossEntropy>(head), fmt::format("loss_{}", head), {logits});
   graph.add_head(head, logits, loss);
 }
 

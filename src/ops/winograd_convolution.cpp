@@ -33,15 +33,16 @@ class WinogradConvolution final : public ConvolutionCandidate {
   Backward lower(Lowering& l) const override {
     const Tensor x = l.input(0, src());
     const Tensor weights = convolution_weights(l, task_, weight_layout());
-    const Tensor transformed = l.make_from_parameters("transform_weights", StepKind::convolution_forward, {weights},
-                                                      floats(kernels_->weights_size(task_.src[1], task_.dst[1])),
-                                                      transform(task_.src[1], task_.dst[1], WinogradWeights::forward));
+    const Tensor transformed =
+        l.make_from_parameters("transform_weights", StepKind::convolution_forward, implementation(), {weights},
+                               floats(kernels_->weights_size(task_.src[1], task_.dst[1])),
+                               transform(task_.src[1], task_.dst[1], WinogradWeights::forward));
     const Tensor y = l.make_output(dst());
     const Tensor scratch = l.make(floats(kernels_->forward_scratch(shape())));
     std::vector<Tensor> operands{x, transformed, y, scratch};
     if (task_.adds_bias()) operands.push_back(convolution_bias(l, task_));
     if (task_.tail.residual) operands.push_back(l.input(1, dst()));
-    l.emit("forward", StepKind::convolution_forward, std::move(operands),
+    l.emit("forward", StepKind::convolution_forward, implementation(), std::move(operands),
            forward(shape(), task_.adds_bias(), task_.tail));
     return [self = *this, x](Lowering& back) { self.lower_backward(back, x); };
   }
@@ -73,6 +74,9 @@ class WinogradConvolution final : public ConvolutionCandidate {
   }
 
  private:
+  std::string_view implementation() const {
+    return products_ == WinogradProducts::bf16 ? "winograd_bf16" : "winograd_f32";
+  }
   static Layout floats(std::int64_t count) { return onednn::plain({count}, Type::f32); }
   Layout weight_layout() const { return onednn::plain(task_.weights(), Type::f32); }
   bool bf16() const { return task_.type == Type::bf16; }
@@ -90,19 +94,19 @@ class WinogradConvolution final : public ConvolutionCandidate {
       const std::int64_t out = task_.dst[1];
       const WinogradShape back = shape().backward_data();
       const Tensor turned = l.make_from_parameters(
-          "turn_weights", StepKind::convolution_backward_data, {l.parameter(0, weight_layout())},
+          "turn_weights", StepKind::convolution_backward_data, implementation(), {l.parameter(0, weight_layout())},
           floats(kernels_->weights_size(out, in)), transform(out, in, WinogradWeights::backward_data));
       const Tensor diff_src = l.make(src());
       const Tensor scratch = l.make(floats(kernels_->forward_scratch(back)));
-      l.emit("backward_data", StepKind::convolution_backward_data, {diff_dst, turned, diff_src, scratch},
-             forward(back));
+      l.emit("backward_data", StepKind::convolution_backward_data, implementation(),
+             {diff_dst, turned, diff_src, scratch}, forward(back));
       l.add_input_gradient(0, diff_src);
     }
     if (task_.weight_gradient) {
       const Tensor diff_weights = l.make(weight_layout());
       const Tensor scratch = l.make(floats(kernels_->backward_weights_scratch(shape())));
-      l.emit("backward_weights", StepKind::convolution_backward_weights, {x, diff_dst, diff_weights, scratch},
-             backward_weights());
+      l.emit("backward_weights", StepKind::convolution_backward_weights, implementation(),
+             {x, diff_dst, diff_weights, scratch}, backward_weights());
       l.set_parameter_gradient(0, diff_weights);
     }
   }

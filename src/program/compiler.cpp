@@ -155,7 +155,7 @@ Tensor Compiler::emit_input(const Layout& wanted) {
   const bool bf16 = onednn::type_of(wanted) == Type::bf16;
   Step step{.name = "input",
             .kind = lowering::StepKind::input,
-            .implementation = "facet",
+            .implementation = "facet:pixels_to_input",
             .operands = {tensor},
             .arguments = {},
             .primitive = {},
@@ -207,12 +207,12 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   return tensor;
 }
 
-Tensor Compiler::make_from_parameters(std::string_view part, lowering::StepKind kind, std::vector<Tensor> parameters,
-                                      const Layout& layout, lowering::Kernel kernel) {
+Tensor Compiler::make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
+                                      std::vector<Tensor> parameters, const Layout& layout, lowering::Kernel kernel) {
   const Tensor result = training() ? make(layout) : make_held(layout);
   parameters.push_back(result);
   std::vector<Step>& steps = training() ? out_.steps : out_.prologue;
-  steps.push_back(kernel_step(part, kind, std::move(parameters), std::move(kernel)));
+  steps.push_back(kernel_step(part, kind, name, std::move(parameters), std::move(kernel)));
   return result;
 }
 
@@ -333,7 +333,7 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   Step step;
   step.name = parameters_.list[parameter].name + ".update";
   step.kind = lowering::StepKind::update;
-  step.implementation = "facet";
+  step.implementation = "facet:update";
   step.operands = {ordered};
   step.kernel = [operands, rule = options_.optimizer](std::span<void* const> addresses, RunState& state) mutable {
     operands.gradient = static_cast<const float*>(addresses[0]);
@@ -395,17 +395,17 @@ void Compiler::emit(std::string_view part, lowering::StepKind kind, const dnnl::
   out_.steps.push_back(std::move(step));
 }
 
-void Compiler::emit(std::string_view part, lowering::StepKind kind, std::vector<Tensor> operands,
+void Compiler::emit(std::string_view part, lowering::StepKind kind, std::string_view name, std::vector<Tensor> operands,
                     lowering::Kernel kernel) {
-  out_.steps.push_back(kernel_step(part, kind, std::move(operands), std::move(kernel)));
+  out_.steps.push_back(kernel_step(part, kind, name, std::move(operands), std::move(kernel)));
 }
 
-Step Compiler::kernel_step(std::string_view part, lowering::StepKind kind, std::vector<Tensor> operands,
-                           lowering::Kernel kernel) const {
+Step Compiler::kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
+                           std::vector<Tensor> operands, lowering::Kernel kernel) const {
   Step step;
   step.name = fmt::format("{}.{}", current().name, part);
   step.kind = kind;
-  step.implementation = "facet";
+  step.implementation = fmt::format("facet:{}", name);
   step.operands = std::move(operands);
   step.kernel = std::move(kernel);
   return step;

@@ -37,7 +37,7 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor input(int input) override;
   lowering::Tensor input(int input, const onednn::Layout& wanted) override;
   lowering::Tensor parameter(int parameter, const onednn::Layout& wanted) override;
-  lowering::Tensor make_from_parameters(std::string_view part, lowering::StepKind kind,
+  lowering::Tensor make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
                                         std::vector<lowering::Tensor> parameters, const onednn::Layout& layout,
                                         lowering::Kernel kernel) override;
   lowering::Tensor reorder_from_parameters(const lowering::Tensor& made, const onednn::Layout& wanted) override;
@@ -55,8 +55,8 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor make(const onednn::Layout& layout) override;
   void emit(std::string_view part, lowering::StepKind kind, const dnnl::primitive_desc_base& descriptor,
             const dnnl::primitive& primitive, std::vector<std::pair<int, lowering::Tensor>> arguments) override;
-  void emit(std::string_view part, lowering::StepKind kind, std::vector<lowering::Tensor> operands,
-            lowering::Kernel kernel) override;
+  void emit(std::string_view part, lowering::StepKind kind, std::string_view name,
+            std::vector<lowering::Tensor> operands, lowering::Kernel kernel) override;
   int head() const override;
   void set_head_tensors(const lowering::Tensor& logits, const lowering::Tensor& probabilities) override;
 
@@ -76,8 +76,8 @@ class Compiler final : public lowering::Lowering {
   void emit_update(int parameter, const lowering::Tensor& gradient);
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
-  lowering::Step kernel_step(std::string_view part, lowering::StepKind kind, std::vector<lowering::Tensor> operands,
-                             lowering::Kernel kernel) const;
+  lowering::Step kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
+                             std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
   lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
   void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Step& step);
   void place(const PreparedParameter& prepared);

@@ -34,7 +34,7 @@ Step copy_step(const std::string& name, const StoredParameter& stored, const Ten
   Step step;
   step.name = name + ".reorder";
   step.kind = lowering::StepKind::reorder;
-  step.implementation = "facet";
+  step.implementation = "facet:copy";
   step.operands = {target};
   step.kernel = [&stored, layout = target.layout](std::span<void* const> operands, RunState&) {
     const onednn::Dims dims = onednn::dims_of(layout);

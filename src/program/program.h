@@ -54,7 +54,7 @@ using lowering::StepKind;
 struct StepInfo {
   std::string name;  ///< block1.conv.forward
   StepKind kind;
-  std::string implementation;  ///< as oneDNN's verbose mode names it; "facet" for our own kernels
+  std::string implementation;  ///< as oneDNN's verbose mode names it; our own kernels "facet:" and a name
 };
 
 /// A graph compiled for a batch size, a precision and a mode: a flat list of steps over one arena. Programs of one

@@ -190,6 +190,16 @@ class Looking(AppTest):
         mood = json.loads((self.folder / "summary.json").read_text())
         self.assertEqual([layer["output"] for layer in mood["layers"] if layer["name"] == "heads.mood.logits"], [[5]])
 
+    def test_primitives(self):
+        small = ["summary", "--batch", 2, "--size", 32, "--choice-cache", "none", "--primitives"]
+        page = self.succeeds(*small)
+        for part in ["block1.conv.forward", "convolution backward weights", "facet:batch_norm"]:
+            self.assertIn(part, page)
+        primitives = json.loads(self.succeeds(*small, "--json"))["primitives"]
+        updates = [p["step"] for p in primitives if p["kind"] == "update"]
+        self.assertIn("block1.conv.weight.update", updates)
+        self.assertEqual(len(updates), len(set(updates)))
+
     def test_manifest(self):
         page = self.succeeds("inspect", self.train_csv)
         for part in ["48 images", "all there", "width 32 to 32", "more than 70", "Middle Eastern"]:
