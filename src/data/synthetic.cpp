@@ -22,6 +22,7 @@
 #include "base/random.h"
 #include "data/fairface.h"
 #include "data/synthetic_picture.h"
+#include "data/task_handoff.h"
 #include "facet/data.h"
 #include "facet/error.h"
 
@@ -152,13 +153,17 @@ class Progress {
 };
 
 void write_images(const fs::path& folder, const Set& set, const SyntheticOptions& options, Progress& progress) {
+  data::hand_over(&progress);
   tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, set.count, 32), [&](const auto& range) {
+    data::take_over(&progress);
     for (std::int64_t i = range.begin(); i < range.end(); ++i) {
       const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
       write_jpeg(folder / file_name(set, i), options.size, draw_synthetic(labels_of(i), options.size, random));
     }
     progress.add(range.end() - range.begin());
+    data::hand_over(&progress);
   });
+  data::take_over(&progress);
 }
 
 void write_csv(const fs::path& folder, const Set& set) {
