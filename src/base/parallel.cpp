@@ -162,9 +162,9 @@ thread_local Asked asked;
 }  // namespace
 
 int compute_threads() {
+  if (asked.threads > 0) return asked.threads;  // whatever the scopes of other threads limit the process to
   const auto allowed = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
-  const int most = std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
-  return asked.threads > 0 ? std::min(most, asked.threads) : most;
+  return std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
 }
 
 // oneDNN's own tasks flush denormals where the scope is opened before this thread's first TBB task: an arena keeps the

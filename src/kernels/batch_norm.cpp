@@ -110,7 +110,7 @@ HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* sca
   const Floats gradient = load(t.diff_y + i, n);
   if (!relu) return gradient;
   const Floats value = t.y != nullptr ? load(t.y + i, n) : normalise(p, scale, t.x + i, c, n);
-  return hn::IfThenElseZero(hn::Gt(value, hn::Zero(FloatTag())), gradient);
+  return hn::IfThenZeroElse(hn::Le(value, hn::Zero(FloatTag())), gradient);
 }
 
 /// sum(g) and sum(g * (x - mean)).
@@ -199,7 +199,7 @@ struct Scratch {
 /// Calls body(piece, rows) for each thread's share of the rows; returns how many there were.
 template <class Body>
 std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
-  const std::int64_t pieces = std::min<std::int64_t>(base::compute_threads(), shape.rows);
+  const std::int64_t pieces = std::min(shape.threads, shape.rows);
   const auto run = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t piece = begin; piece < end; ++piece) {
       body(piece, Rows{piece * shape.rows / pieces, (piece + 1) * shape.rows / pieces, shape.channels});
@@ -216,7 +216,7 @@ void compute_scales(const BatchNormParameters& p, std::int64_t channels, float* 
 }  // namespace
 
 std::int64_t batch_norm_scratch(const BatchNormShape& shape) {
-  return (1 + 2 * static_cast<std::int64_t>(base::compute_threads())) * padded(shape.channels);
+  return (1 + 2 * shape.threads) * padded(shape.channels);
 }
 
 template <class T>

@@ -3,12 +3,13 @@
 #include <cstdint>
 
 /// Batch normalisation (Ioffe and Szegedy, 2015) of channels-last activations {rows, channels}: a row is a pixel of an
-/// image. T is float or, for bf16, std::uint16_t. Sums are in f32, by blocks of rows; the same threads give the same
-/// bits.
+/// image. T is float or, for bf16, std::uint16_t. Sums are in f32, by blocks of rows; the same shape, its threads
+/// included, gives the same bits.
 namespace facet::kernels {
 
 struct BatchNormShape {
   std::int64_t rows, channels;
+  std::int64_t threads;  ///< that the work is cut for, whatever runs it: the scratch memory depends on it
 };
 
 /// y = (x - mean) * weight / sqrt(variance + eps) + bias, by channel.
@@ -20,7 +21,7 @@ struct BatchNormParameters {
   float eps;
 };
 
-/// Floats of scratch memory that any of the three needs with the present number of compute threads.
+/// Floats of scratch memory that any of the three needs.
 std::int64_t batch_norm_scratch(const BatchNormShape& shape);
 
 /// Mean and biased variance of each channel, in one pass (Chan, Golub and LeVeque, 1979).
@@ -32,7 +33,7 @@ template <class T>
 void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
                         const T* residual, bool relu, T* y, float* scratch);
 
-/// What backward reads and writes. With g = diff_y where y > 0, or everywhere without ReLU:
+/// What backward reads and writes. With g = diff_y, with ReLU 0 where y <= 0:
 /// diff_bias = sum(g), diff_weight = sum(g * (x - mean)) / sqrt(variance + eps),
 /// diff_x = weight / sqrt(variance + eps) * (g - mean(g) - (x - mean) / (variance + eps) * mean(g * (x - mean))).
 template <class T>
@@ -40,7 +41,7 @@ struct BatchNormBackward {
   const T* x;
   const T* y;  ///< null: the sign before ReLU is computed anew from x, as it may be where there was no residual
   const T* diff_y;
-  T* diff_residual;  ///< takes g; null where there is no residual
+  T* diff_residual;  ///< takes g, may be diff_y; null where diff_y is g already, or nobody wants it
   T* diff_x;
   float* diff_weight;
   float* diff_bias;

@@ -8,7 +8,9 @@
 /// 0, ±1, ±2.
 ///
 /// Activations are channels-last, f32 or bf16 (as std::uint16_t); weights are f32 {out_channels, in_channels, 3, 3};
-/// transforms and sums are in f32. Everything runs on base::parallel_for; the same threads give the same bits.
+/// transforms and sums are in f32. Everything runs on base::parallel_for; the same shape, its threads included, gives
+/// the same bits. What is written must not overlap what is read, but for dst and the residual, which may be the same.
+/// An infinite input makes all outputs of its tile NaN.
 namespace facet::kernels {
 
 struct WinogradShape {
@@ -16,11 +18,12 @@ struct WinogradShape {
   std::int64_t in_channels, in_height, in_width;
   std::int64_t out_channels, out_height, out_width;
   std::int64_t padding;  ///< zeros before the first row and column; those after the last follow from the extents
+  std::int64_t threads;  ///< that the work is cut for, whatever runs it: the scratch memory depends on it
 
   /// The convolution that gives the input's gradient from the output's: with the weights turned by 180 degrees and
   /// their channels exchanged.
   WinogradShape backward_data() const {
-    return {images, out_channels, out_height, out_width, in_channels, in_height, in_width, 2 - padding};
+    return {images, out_channels, out_height, out_width, in_channels, in_height, in_width, 2 - padding, threads};
   }
 };
 
@@ -35,7 +38,7 @@ struct WinogradTail {
 
 enum class WinogradWeights : std::uint8_t { forward, backward_data };
 
-/// The kernels for one kind of products. Sizes are in floats, for the present number of compute threads.
+/// The kernels for one kind of products. Sizes are in floats; there is at least one image.
 struct Winograd {
   /// Of the transformed weights.
   std::int64_t (*weights_size)(std::int64_t in_channels, std::int64_t out_channels);

@@ -34,7 +34,7 @@ struct BackwardBlocks {
 };
 
 template <class P>
-BackwardBlocks plan_backward(const WinogradShape& shape, std::int64_t threads) {
+BackwardBlocks plan_backward(const WinogradShape& shape) {
   const Tiles tiles(shape);
   BackwardBlocks blocks{};
   blocks.sums_row = round_up(shape.out_channels, block_width());
@@ -45,8 +45,8 @@ BackwardBlocks plan_backward(const WinogradShape& shape, std::int64_t threads) {
   blocks.out_row = blocks.sums_row + line;
   constexpr std::int64_t sums_limit = 1 << 26;  // floats
   const std::int64_t most_parts = std::max<std::int64_t>(1, sums_limit / blocks.sums(shape));
-  blocks.parts = std::min({threads, most_parts, tiles.count});
-  blocks.groups = std::min(threads / blocks.parts, blocks.sums_row / block_width());
+  blocks.parts = std::min({shape.threads, most_parts, tiles.count});
+  blocks.groups = std::min(shape.threads / blocks.parts, blocks.sums_row / block_width());
   constexpr std::int64_t most_tiles = 48;
   blocks.tiles = std::min(most_tiles, (tiles.count + blocks.parts - 1) / blocks.parts);
   blocks.words = (blocks.tiles + P::numbers - 1) / P::numbers;
@@ -204,7 +204,7 @@ HWY_NOINLINE void finish(const WinogradShape& shape, const BackwardBlocks& block
 template <class P, class T>
 void backward_weights(const WinogradShape& shape, const T* src, const T* diff_dst, float* diff_weights,
                       float* scratch) {
-  const BackwardBlocks blocks = plan_backward<P>(shape, base::compute_threads());
+  const BackwardBlocks blocks = plan_backward<P>(shape);
   const std::int64_t tasks = blocks.parts * blocks.groups;
   float* sums = scratch + tasks * blocks.task_scratch();
   const auto sum = [&](std::int64_t begin, std::int64_t end) {
@@ -221,7 +221,7 @@ void backward_weights(const WinogradShape& shape, const T* src, const T* diff_ds
 
 template <class P>
 std::int64_t backward_weights_scratch(const WinogradShape& shape) {
-  const BackwardBlocks blocks = plan_backward<P>(shape, base::compute_threads());
+  const BackwardBlocks blocks = plan_backward<P>(shape);
   return blocks.parts * (blocks.groups * blocks.task_scratch() + blocks.sums(shape));
 }
 

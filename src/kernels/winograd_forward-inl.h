@@ -30,7 +30,7 @@ struct ForwardBlocks {
 };
 
 template <class P>
-ForwardBlocks plan_forward(const WinogradShape& shape, std::int64_t threads) {
+ForwardBlocks plan_forward(const WinogradShape& shape) {
   const Tiles tiles(shape);
   ForwardBlocks blocks{};
   blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) / P::numbers;
@@ -38,14 +38,14 @@ ForwardBlocks plan_forward(const WinogradShape& shape, std::int64_t threads) {
   constexpr std::int64_t cache = 1 << 19;
   const std::int64_t fitting =
       cache / (points * static_cast<std::int64_t>(sizeof(float)) * (blocks.row + block_width()));
-  const std::int64_t shared = (tiles.count + threads - 1) / threads;
+  const std::int64_t shared = (tiles.count + shape.threads - 1) / shape.threads;
   blocks.tiles = std::max<std::int64_t>(rows, std::min(round_up(fitting, rows), round_up(shared, rows)));
   // One cache line more than a power of two: else all points of a tile fall into one set of the cache.
   blocks.plane = blocks.tiles * blocks.row + 16;
   blocks.product_plane = blocks.tiles * block_width() + 16;
   const std::int64_t count = (tiles.count + blocks.tiles - 1) / blocks.tiles;
   const std::int64_t channel_blocks = round_up(shape.out_channels, block_width()) / block_width();
-  blocks.parts = count >= threads ? 1 : std::min(channel_blocks, (threads + count - 1) / count);
+  blocks.parts = count >= shape.threads ? 1 : std::min(channel_blocks, (shape.threads + count - 1) / count);
   return blocks;
 }
 
@@ -170,8 +170,8 @@ void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, cons
 template <class P, class T>
 void forward(const WinogradShape& shape, const T* src, const float* u, const WinogradTail<T>& tail, T* dst,
              float* scratch) {
-  const std::int64_t threads = base::compute_threads();
-  const ForwardBlocks blocks = plan_forward<P>(shape, threads);
+  const std::int64_t threads = shape.threads;
+  const ForwardBlocks blocks = plan_forward<P>(shape);
   const Tiles tiles(shape);
   const std::int64_t tasks = (tiles.count + blocks.tiles - 1) / blocks.tiles * blocks.parts;
   const auto body = [&](std::int64_t begin, std::int64_t end) {
@@ -185,8 +185,7 @@ void forward(const WinogradShape& shape, const T* src, const float* u, const Win
 
 template <class P>
 std::int64_t forward_scratch(const WinogradShape& shape) {
-  const std::int64_t threads = base::compute_threads();
-  return threads * plan_forward<P>(shape, threads).scratch();
+  return shape.threads * plan_forward<P>(shape).scratch();
 }
 
 }  // namespace

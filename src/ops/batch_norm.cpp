@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/parallel.h"
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "kernels/batch_norm.h"
@@ -110,7 +111,9 @@ class BatchNorm final : public lowering::LowerableOp {
     return [=, this](Lowering& back) { emit_backward<T>(back, saved); };
   }
 
-  static kernels::BatchNormShape shape_of(const Lowering& l) { return {values_per_channel(l), l.input_dims(0)[1]}; }
+  static kernels::BatchNormShape shape_of(const Lowering& l) {
+    return {values_per_channel(l), l.input_dims(0)[1], base::compute_threads()};
+  }
 
   static std::int64_t values_per_channel(const Lowering& l) {
     const onednn::Dims x = l.input_dims(0);

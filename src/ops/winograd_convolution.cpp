@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/parallel.h"
 #include "kernels/targets.h"
 #include "kernels/winograd.h"
 #include "onednn/onednn.h"
@@ -84,7 +85,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
   WinogradShape shape() const {
     const auto& x = task_.src;
     const auto& y = task_.dst;
-    return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.padding};
+    return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.padding, base::compute_threads()};
   }
 
   void lower_backward(Lowering& l, const Tensor& x) const {

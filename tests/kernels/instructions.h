@@ -14,7 +14,7 @@
 /// Calls body once for each instruction set that our kernels are compiled for and this CPU has.
 template <class Body>
 void for_each_instruction_set(const Body& body) {
-  for (const std::string limit : {"fallback", "avx2", "avx512"}) {
+  for (const std::string limit : {"fallback", "avx2", "avx512", "avx512_bf16"}) {
     CAPTURE(limit);
     if (limit == "fallback") {
       hwy::DisableTargets(-1);
