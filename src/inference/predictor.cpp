@@ -16,6 +16,7 @@
 #include "inference/threads.h"
 #include "program/choice_cache.h"
 #include "program/choices.h"
+#include "program/parameter_store.h"
 
 namespace facet {
 namespace {
@@ -50,6 +51,11 @@ struct Predictor::State {
       throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
     }
     load_weights(model_file, parameters);
+    // ReLU may take a number that is none for zero: it would not be seen in the logits.
+    if (const int index = parameters.state().find_not_finite(); index >= 0) {
+      throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", model_file.string(),
+                              parameters.list()[static_cast<std::size_t>(index)].name));
+    }
     cache.read_into(choices);
     const base::ComputeScope scope(threads);
     const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
@@ -59,6 +65,7 @@ struct Predictor::State {
 
   program::ProgramOptions program_options(Precision computed) const {
     program::ProgramOptions made;
+    made.as_for_batch = options.batch;
     made.precision = computed;
     made.mean = info.normalization.mean;
     made.std = info.normalization.std;

@@ -86,10 +86,11 @@ class Convolution final : public lowering::LowerableOp {
     for (auto& candidate : winograd_convolutions(task)) found.push_back(std::move(candidate));
     if (found.empty()) throw Error("oneDNN has no convolution of these shapes and types");
     const auto given = l.input_layout(0);
-    const std::string key = fmt::format(
-        "convolution {}x{}x{} to {} kernel {} stride {} padding {} groups {}{}{}{} from {}", task.src[1], task.src[2],
-        task.src[3], o_.channels, o_.kernel, o_.stride, o_.padding, o_.groups, o_.bias ? " bias" : "", tail_text(),
-        task.training && !task.src_gradient ? " first" : "", given ? onednn::name_of(*given) : "image");
+    const std::string key =
+        fmt::format("convolution {}x{}x{} to {} kernel {} stride {} padding {} groups {}{}{}{}{} from {}", task.src[1],
+                    task.src[2], task.src[3], o_.channels, o_.kernel, o_.stride, o_.padding, o_.groups,
+                    o_.bias ? " bias" : "", tail_text(), task.training && !task.src_gradient ? " first" : "",
+                    task.training && !task.weight_gradient ? " frozen" : "", given ? onednn::name_of(*given) : "image");
     std::vector<std::string> names;
     for (const auto& candidate : found) names.push_back(candidate->name());
     return found[l.choose(key, names, [&](int i, double best) {

@@ -244,19 +244,21 @@ void Compiler::place(const PreparedParameter& prepared) {
     return;
   }
   const Dims dims = onednn::dims_of(prepared.tensor.layout);
-  const Layout from = onednn::dims_of(stored.layout) == dims ? stored.layout : onednn::plain(dims, Type::f32);
   Buffer source;
   source.bytes = stored.master.size();
   source.place = Buffer::Place::fixed;
   source.address = stored.master.data();
   out_.buffers.push_back(source);
-  Tensor master{static_cast<int>(out_.buffers.size()) - 1, from};
+  Tensor master{static_cast<int>(out_.buffers.size()) - 1, stored.layout};
   const std::string name = parameters_.list[prepared.parameter].name + ".reorder";
-  if (!onednn::can_reorder(from, prepared.tensor.layout)) {
-    const Tensor plain = make(onednn::plain(dims, Type::f32));
-    *steps++ = reorder_step(name, master, plain);
-    master = plain;
+  const Dims stored_dims = onednn::dims_of(stored.layout);
+  const Layout plain = onednn::plain(stored_dims, Type::f32);
+  if (stored.layout != plain && (stored_dims != dims || !onednn::can_reorder(stored.layout, prepared.tensor.layout))) {
+    const Tensor detour = make(plain);
+    *steps++ = reorder_step(name, master, detour);
+    master = detour;
   }
+  if (stored_dims != dims) master.layout = onednn::plain(dims, Type::f32);  // the same numbers in the same order
   *steps = reorder_step(name, master, prepared.tensor);
 }
 

@@ -38,8 +38,15 @@ Step copy_step(const std::string& name, const StoredParameter& stored, const Ten
   step.operands = {target};
   step.kernel = [&stored, layout = target.layout](std::span<void* const> operands, RunState&) {
     const onednn::Dims dims = onednn::dims_of(layout);
-    const Layout from = onednn::dims_of(stored.layout) == dims ? stored.layout : onednn::plain(dims, onednn::Type::f32);
-    onednn::copy(from, stored.master.data(), layout, operands[0]);
+    const onednn::Dims stored_dims = onednn::dims_of(stored.layout);
+    if (stored_dims == dims) {
+      onednn::copy(stored.layout, stored.master.data(), layout, operands[0]);
+    } else {  // the same numbers in the same order under the op's extents
+      const Layout plain = onednn::plain(stored_dims, onednn::Type::f32);
+      const base::PageBuffer ordered(plain.get_size());
+      onednn::copy(stored.layout, stored.master.data(), plain, ordered.data());
+      onednn::copy(onednn::plain(dims, onednn::Type::f32), ordered.data(), layout, operands[0]);
+    }
   };
   return step;
 }

@@ -101,7 +101,8 @@ void Parameters::State::set_layout(int index, const Layout& layout) {
   StoredParameter& parameter = stored[index];
   if (parameter.layout == layout) return;
   // The same numbers under the op's extents: grouped weights have one more than PyTorch's.
-  const Layout from = onednn::dims_of(parameter.layout) == onednn::dims_of(layout) ? parameter.layout : plain_like(layout);
+  const Layout from =
+      onednn::dims_of(parameter.layout) == onednn::dims_of(layout) ? parameter.layout : plain_like(layout);
   if (from != parameter.layout && parameter.layout != plain_like(parameter.layout)) {
     throw Error(fmt::format("parameter '{}' is laid out for an op of other extents", list[index].name));
   }

@@ -156,6 +156,8 @@ void Program::run(const RunInput& input) {
     for (std::size_t i = 0; i < s.prologue.size(); ++i) s.execute(s.compiled.prologue[i], s.prologue[i]);
     s.prepared_version = s.parameters->version;
   }
+  // Before the first step: one that throws leaves what those before it changed.
+  if (s.options.mode != Mode::inference) ++s.parameters->version;
   for (std::size_t i = 0; i < s.steps.size(); ++i) {
     if (!s.profile) {
       s.execute(s.compiled.steps[i], s.steps[i]);
@@ -166,7 +168,6 @@ void Program::run(const RunInput& input) {
     s.seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   s.stream.wait();
-  if (s.options.mode != Mode::inference) ++s.parameters->version;
   for (std::size_t head = 0; head < s.heads.size(); ++head) s.heads[head].sums = s.run.losses[head];
 }
 

@@ -118,7 +118,8 @@ void Trainer::State::choose_precision(const std::optional<train::RunRecord>& rec
   PrecisionChoice choice = options_.precision;
   if (choice == PrecisionChoice::automatic) {
     std::string recorded = record ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
-    if (recorded.empty()) recorded = choices_.find(measured_precision_key());
+    const std::string measured = choices_.find(measured_precision_key());  // from a file that anyone may have edited
+    if (recorded.empty() && (measured == "f32" || measured == "bf16")) recorded = measured;
     if (!recorded.empty()) choice = parse_precision(recorded);
   }
   std::map<Precision, program::Choices> tried;
@@ -138,7 +139,8 @@ void Trainer::State::choose_precision(const std::optional<train::RunRecord>& rec
 }
 
 std::string Trainer::State::measured_precision_key() const {
-  std::string key = fmt::format("precision of {} {}x{}", info_.model, info_.size, info_.size);
+  std::string key = fmt::format("precision of {} with {} parameters at {}x{}", info_.model, graph_.trainable_count(),
+                                info_.size, info_.size);
   for (const Head& head : info_.heads) key += fmt::format(" {}", head.classes.size());
   return fmt::format("{} batch {} threads {}{}", key, std::min(options_.batch, train_.size()), threads_.compute,
                      options_.tune ? "" : " untuned");

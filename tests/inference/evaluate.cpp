@@ -76,11 +76,26 @@ TEST_CASE("another data set's heads are an error") {
         "the data set has the heads age, the model has colour, side, stripes");
 }
 
-TEST_CASE("weights that aren't finite are an error that names the head") {
+TEST_CASE("weights that aren't finite are an error that names file and tensor") {
+  const TemporaryFolder folder;
+  Parameters parameters(small::model(), 3);
+  const int weight = parameters.find("side.logits.weight");
+  std::vector<float> values = parameters.get(weight);
+  values.back() = std::numeric_limits<float>::quiet_NaN();
+  parameters.set(weight, values);
+  const auto file = save(folder, parameters);
+  CHECK(error_of([&] { Predictor(file, small::model()); }) ==
+        file.string() + ": tensor 'side.logits.weight' holds a number that isn't finite");
+}
+
+TEST_CASE("logits that aren't finite are an error that names the head") {
   const TemporaryFolder folder;
   Parameters parameters(small::model(), 3);
   const int bias = parameters.find("side.logits.bias");
-  parameters.set(bias, {std::numeric_limits<float>::quiet_NaN(), 0});
+  const int weight = parameters.find("side.logits.weight");
+  constexpr float most = std::numeric_limits<float>::max();
+  parameters.set(bias, {most, most});
+  parameters.set(weight, std::vector<float>(parameters.get(weight).size(), most));
   Predictor predictor(save(folder, parameters), small::model());
   CHECK(error_of([&] { evaluate(predictor, small::images(4)); }) == "image 0: head side: its logits aren't finite");
 

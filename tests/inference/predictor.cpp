@@ -110,8 +110,10 @@ TEST_CASE("a single image is resized") {
 TEST_CASE("an answer that isn't finite is an error that names head and image") {
   const TemporaryFolder folder;
   Parameters parameters(small::model(), 7);
-  const int bias = parameters.find("side.logits.bias");
-  parameters.set(bias, {0, std::numeric_limits<float>::infinity()});
+  constexpr float most = std::numeric_limits<float>::max();
+  const int weight = parameters.find("side.logits.weight");
+  parameters.set(parameters.find("side.logits.bias"), {most, most});
+  parameters.set(weight, std::vector<float>(parameters.get(weight).size(), most));
   save_model(folder / "model.safetensors", small::info(), parameters);
   Predictor predictor(folder / "model.safetensors", small::model(), {.batch = 4});
   const MemoryDataset data = small::images(3);

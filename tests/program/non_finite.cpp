@@ -67,6 +67,22 @@ TEST_CASE("program: after such a step training goes on from good parameters") {
   CHECK(same_bits(snapshot(parameters), snapshot(untroubled)));
 }
 
+TEST_CASE("program: an inference program knows of the statistics that such a step moved") {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph);
+  TrainingSession training(problem, parameters);
+  const program::ProgramOptions inference{.batch = 4, .mode = program::Mode::inference};
+  Session old(problem.graph, parameters, inference);
+  old.run(problem);
+  set_first(parameters, "second.bias", std::numeric_limits<float>::quiet_NaN());
+  old.run(problem);
+  CHECK_THROWS_AS(training.step(problem, 1), Error);
+  old.run(problem);
+  Session fresh(problem.graph, parameters, inference);
+  fresh.run(problem);
+  CHECK(old.logits(0) == fresh.logits(0));
+}
+
 TEST_CASE("program: a head without labels is finite") {
   Problem problem = small_model(4);
   std::fill(problem.labels.begin(), problem.labels.begin() + 4, -1);

@@ -167,4 +167,28 @@ TEST_CASE("parameters: initial values are a function of seed and name") {
   CHECK(rms(first.get(conv)) == doctest::Approx(bound / std::sqrt(3.0)).epsilon(0.05));
 }
 
+TEST_CASE(
+    "program: weights that training laid out for a vector are read right for the image that it is flattened from") {
+  // In training dropout puts the pixels into PyTorch's order, a vector; in inference they are read as they lie.
+  const Problem problem = make_problem([](Value x) {
+    Value y = dropout(flatten(relu(front(x, 16))), 0.5F);
+    return linear(y, {.features = 16, .name = "hidden"});
+  });
+  const program::ProgramOptions inference{.batch = problem.batch, .mode = program::Mode::inference};
+  Parameters parameters = random_parameters(problem.graph);
+  Session before(problem.graph, parameters, inference);
+  before.run(problem);
+  const std::vector<float> right = before.logits();
+
+  const int weight = parameters.find("hidden.weight");
+  const onednn::Dims dims = onednn::dims_of(parameters.state().stored[weight].layout);
+  REQUIRE(dims.size() == 2);
+  parameters.state().set_layout(weight, onednn::tagged(dims, onednn::Type::f32, onednn::Tag::ba));
+  before.run(problem);
+  CHECK(before.logits() == right);
+  Session after(problem.graph, parameters, inference);
+  after.run(problem);
+  CHECK(after.logits() == right);
+}
+
 }  // namespace facet::testing
