@@ -48,35 +48,57 @@ inline std::int64_t block_rows(std::int64_t channels) { return std::clamp<std::i
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
+/// Calls body(group, c, n) for each `group` of 4 full vectors of channels from c: their sums don't wait for each
+/// other's additions, and rows are read in whole cache lines. Then for single ones, the last of which has n channels.
+template <class Body>
+HWY_INLINE void for_each_group(std::int64_t channels, const Body& body) {
+  constexpr int group = 4;
+  const auto step = static_cast<std::int64_t>(lanes());
+  std::int64_t c = 0;
+  for (; c + group * step <= channels; c += group * step) body(std::integral_constant<int, group>(), c, lanes());
+  for (; c < channels; c += step) {
+    body(std::integral_constant<int, 1>(), c, static_cast<std::size_t>(std::min(step, channels - c)));
+  }
+}
+
 /// Means and sums of squared distances from them, of some rows.
 template <class T>
 void statistics_of_rows(const T* x, const Rows& rows, const ChannelSums& sums) {
   const FloatTag tag;
   const std::int64_t block = block_rows(rows.channels);
+  const auto step = static_cast<std::int64_t>(lanes());
   for (std::int64_t begin = rows.begin; begin < rows.end; begin += block) {
     const std::int64_t end = std::min(begin + block, rows.end);
     const auto count = static_cast<float>(end - begin);
     const auto before = static_cast<float>(begin - rows.begin);
     const Floats share = hn::Set(tag, count / (before + count));
     const Floats between = hn::Set(tag, before * (count / (before + count)));
-    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
-      Floats sum = hn::Zero(tag);
-      for (std::int64_t row = begin; row < end; ++row) sum = hn::Add(sum, load(x + row * rows.channels + c, n));
-      const Floats mean = hn::Mul(sum, hn::Set(tag, 1 / count));
-      Floats squares = hn::Zero(tag);
+    for_each_group(rows.channels, [&](auto group, std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      Floats mean[group], squares[group];
+      for (int j = 0; j < group; ++j) mean[j] = squares[j] = hn::Zero(tag);
       for (std::int64_t row = begin; row < end; ++row) {
-        const Floats distance = hn::Sub(load(x + row * rows.channels + c, n), mean);
-        squares = hn::MulAdd(distance, distance, squares);
+        const T* at = x + row * rows.channels + c;
+        for (int j = 0; j < group; ++j) mean[j] = hn::Add(mean[j], load(at + j * step, n));
       }
-      if (begin > rows.begin) {
-        const Floats mean_before = load(sums.first + c, n);
-        const Floats apart = hn::Sub(mean, mean_before);
-        store(hn::MulAdd(apart, share, mean_before), sums.first + c, n);
-        squares = hn::Add(squares, load(sums.second + c, n));
-        store(hn::MulAdd(hn::Mul(apart, apart), between, squares), sums.second + c, n);
-      } else {
-        store(mean, sums.first + c, n);
-        store(squares, sums.second + c, n);
+      for (int j = 0; j < group; ++j) mean[j] = hn::Mul(mean[j], hn::Set(tag, 1 / count));
+      for (std::int64_t row = begin; row < end; ++row) {
+        const T* at = x + row * rows.channels + c;
+        for (int j = 0; j < group; ++j) {
+          const Floats distance = hn::Sub(load(at + j * step, n), mean[j]);
+          squares[j] = hn::MulAdd(distance, distance, squares[j]);
+        }
+      }
+      for (int j = 0; j < group; ++j) {
+        float* means = sums.first + c + j * step;
+        float* distances = sums.second + c + j * step;
+        if (begin > rows.begin) {
+          const Floats mean_before = load(means, n);
+          const Floats apart = hn::Sub(mean[j], mean_before);
+          mean[j] = hn::MulAdd(apart, share, mean_before);
+          squares[j] = hn::MulAdd(hn::Mul(apart, apart), between, hn::Add(squares[j], load(distances, n)));
+        }
+        store(mean[j], means, n);
+        store(squares[j], distances, n);
       }
     });
   }
@@ -119,22 +141,32 @@ void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, boo
                            const Rows& rows, const ChannelSums& sums) {
   const FloatTag tag;
   const std::int64_t block = block_rows(rows.channels);
+  const auto step = static_cast<std::int64_t>(lanes());
   for (std::int64_t begin = rows.begin; begin < rows.end; begin += block) {
     const std::int64_t end = std::min(begin + block, rows.end);
-    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
-      const Floats mean = load(p.mean + c, n);
-      Floats sum = hn::Zero(tag);
-      Floats products = hn::Zero(tag);
+    for_each_group(rows.channels, [&](auto group, std::int64_t first, std::size_t n) FACET_VECTOR_BODY {
+      Floats sum[group], products[group];
+      for (int j = 0; j < group; ++j) sum[j] = products[j] = hn::Zero(tag);
       for (std::int64_t row = begin; row < end; ++row) {
-        const std::int64_t i = row * rows.channels + c;
-        const Floats gradient = masked_gradient(p, scale, relu, t, i, c, n);
-        if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
-        sum = hn::Add(sum, gradient);
-        products = hn::MulAdd(gradient, hn::Sub(load(t.x + i, n), mean), products);
+        for (int j = 0; j < group; ++j) {
+          const std::int64_t c = first + j * step;
+          const std::int64_t i = row * rows.channels + c;
+          const Floats gradient = masked_gradient(p, scale, relu, t, i, c, n);
+          if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
+          sum[j] = hn::Add(sum[j], gradient);
+          products[j] = hn::MulAdd(gradient, hn::Sub(load(t.x + i, n), load(p.mean + c, n)), products[j]);
+        }
       }
-      const bool first = begin == rows.begin;
-      store(first ? sum : hn::Add(sum, load(sums.first + c, n)), sums.first + c, n);
-      store(first ? products : hn::Add(products, load(sums.second + c, n)), sums.second + c, n);
+      for (int j = 0; j < group; ++j) {
+        float* sum_so_far = sums.first + first + j * step;
+        float* products_so_far = sums.second + first + j * step;
+        if (begin > rows.begin) {
+          sum[j] = hn::Add(sum[j], load(sum_so_far, n));
+          products[j] = hn::Add(products[j], load(products_so_far, n));
+        }
+        store(sum[j], sum_so_far, n);
+        store(products[j], products_so_far, n);
+      }
     });
   }
 }
