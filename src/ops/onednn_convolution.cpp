@@ -149,6 +149,20 @@ class OneDnnConvolution final : public ConvolutionCandidate {
 
   void lower_backward(Lowering& l, const Tensor& x) const {
     const Tensor diff_dst = l.output_gradient(dst());
+    // Weights first: what is kept of the image can go before its gradient comes.
+    Tensor diff_weights;
+    Tensor diff_bias;
+    if (backward_weights_) {
+      diff_weights = l.make(backward_weights_->diff_weights_desc());
+      std::vector<std::pair<int, Tensor>> arguments{
+          {DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_WEIGHTS, diff_weights}};
+      if (task_.options.bias) {
+        diff_bias = l.make(backward_weights_->diff_bias_desc());
+        arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
+      }
+      l.emit("backward_weights", StepKind::convolution_backward_weights, *backward_weights_,
+             BackwardWeights(*backward_weights_), std::move(arguments));
+    }
     if (backward_data_) {
       const Tensor diff_src = l.make(backward_data_->diff_src_desc());
       l.emit("backward_data", StepKind::convolution_backward_data, *backward_data_, BackwardData(*backward_data_),
@@ -157,17 +171,6 @@ class OneDnnConvolution final : public ConvolutionCandidate {
               {DNNL_ARG_DIFF_SRC, diff_src}});
       l.add_input_gradient(0, diff_src);
     }
-    if (!backward_weights_) return;
-    const Tensor diff_weights = l.make(backward_weights_->diff_weights_desc());
-    std::vector<std::pair<int, Tensor>> arguments{
-        {DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_WEIGHTS, diff_weights}};
-    Tensor diff_bias;
-    if (task_.options.bias) {
-      diff_bias = l.make(backward_weights_->diff_bias_desc());
-      arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
-    }
-    l.emit("backward_weights", StepKind::convolution_backward_weights, *backward_weights_,
-           BackwardWeights(*backward_weights_), std::move(arguments));
     if (task_.weight_gradient) l.set_parameter_gradient(0, diff_weights);
     if (task_.bias_gradient) l.set_parameter_gradient(1, diff_bias);
   }

@@ -90,6 +90,14 @@ class WinogradConvolution final : public ConvolutionCandidate {
 
   void lower_backward(Lowering& l, const Tensor& x) const {
     const Tensor diff_dst = l.output_gradient(dst());
+    // Weights first: what is kept of the image can go before its gradient comes.
+    Tensor diff_weights;
+    if (task_.weight_gradient) {
+      diff_weights = l.make(weight_layout());
+      const Tensor scratch = l.make(floats(kernels_->backward_weights_scratch(shape())));
+      l.emit("backward_weights", StepKind::convolution_backward_weights, implementation(),
+             {x, diff_dst, diff_weights, scratch}, backward_weights());
+    }
     if (task_.src_gradient) {
       const std::int64_t in = task_.src[1];
       const std::int64_t out = task_.dst[1];
@@ -103,13 +111,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
              {diff_dst, turned, diff_src, scratch}, forward(back));
       l.add_input_gradient(0, diff_src);
     }
-    if (task_.weight_gradient) {
-      const Tensor diff_weights = l.make(weight_layout());
-      const Tensor scratch = l.make(floats(kernels_->backward_weights_scratch(shape())));
-      l.emit("backward_weights", StepKind::convolution_backward_weights, implementation(),
-             {x, diff_dst, diff_weights, scratch}, backward_weights());
-      l.set_parameter_gradient(0, diff_weights);
-    }
+    if (task_.weight_gradient) l.set_parameter_gradient(0, diff_weights);
   }
 
   // The kernels, with operands as the steps have them.

@@ -68,7 +68,7 @@ void Compiler::lower_forward() {
 void Compiler::lower_backward() {
   for (node_ = static_cast<int>(nodes_.nodes.size()) - 1; node_ >= 0; --node_) {
     const bool is_loss = head() >= 0;
-    if (!backward_[node_] || !needs_gradient_[node_] || (!is_loss && gradients_[node_].empty())) continue;
+    if (!backward_[node_] || !needs_gradient_[node_] || (!is_loss && !gradients_[node_])) continue;
     naming(fmt::format("{} ({}), backward", current().name, current().op->kind()), [&] { backward_[node_](*this); });
   }
 }
@@ -279,31 +279,26 @@ bool Compiler::wants_parameter_gradient(int parameter) const {
   return training() && parameters_.list[current().parameters.at(parameter)].trainable;
 }
 
-Tensor Compiler::output_gradient() { return gradient_of(node_); }
-Tensor Compiler::output_gradient(const Layout& wanted) { return convert(gradient_of(node_), wanted); }
+Tensor Compiler::output_gradient() { return gradients_.at(node_); }
+Tensor Compiler::output_gradient(const Layout& wanted) { return convert(output_gradient(), wanted); }
 
 void Compiler::add_input_gradient(int input, const Tensor& gradient) {
-  gradients_[current().inputs.at(input)].push_back(gradient);
-}
-
-Tensor Compiler::gradient_of(int value) {
-  std::vector<Tensor>& given = gradients_[value];
-  if (given.size() > 1) {
-    // Pairwise: oneDNN 2.6 sums f32 by its reference implementation, and adds by a fast one.
-    const Layout layout = values_[value].layout;
-    Tensor total = convert(given[0], layout);
-    for (std::size_t i = 1; i < given.size(); ++i) {
-      const Tensor part = convert(given[i], layout);
-      const auto descriptor =
-          onednn::describe<dnnl::binary>(onednn::attributes(), dnnl::algorithm::binary_add, layout, layout, layout);
-      const Tensor sum = make(layout);
-      emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::binary(descriptor),
-           {{DNNL_ARG_SRC_0, total}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, sum}});
-      total = sum;
-    }
-    given = {total};
+  const int value = current().inputs.at(input);
+  Tensor& total = gradients_[value];
+  if (!total) {
+    total = gradient;
+    return;
   }
-  return given.at(0);
+  // At once, so that the parts need not be kept until backward comes to the value. By two: oneDNN 2.6 sums f32 by its
+  // reference implementation, and adds by a fast one.
+  const Layout layout = values_[value].layout;
+  const Tensor before = convert(total, layout);
+  const Tensor part = convert(gradient, layout);
+  const auto descriptor =
+      onednn::describe<dnnl::binary>(onednn::attributes(), dnnl::algorithm::binary_add, layout, layout, layout);
+  total = make(layout);
+  emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::binary(descriptor),
+       {{DNNL_ARG_SRC_0, before}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, total}});
 }
 
 void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {

@@ -72,7 +72,6 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor emit_input(const onednn::Layout& wanted);
   lowering::Tensor convert(const lowering::Tensor& tensor, const onednn::Layout& wanted);
   lowering::Tensor convert_order(const lowering::Tensor& tensor, const onednn::Layout& wanted);
-  lowering::Tensor gradient_of(int value);
   void emit_update(int parameter, const lowering::Tensor& gradient);
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
@@ -93,7 +92,7 @@ class Compiler final : public lowering::Lowering {
 
   std::vector<bool> needs_gradient_;                        // by value
   std::vector<lowering::Tensor> values_;                    // by value
-  std::vector<std::vector<lowering::Tensor>> gradients_;    // by value: what its readers gave
+  std::vector<lowering::Tensor> gradients_;                 // by value: the sum of what its readers gave so far
   std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: the same in other orders
   std::vector<lowering::Backward> backward_;                // by node
 };
