@@ -45,7 +45,7 @@ struct Options {
   std::string model = "reference", precision = "f32", mode = "training", json, trace, instructions;
   std::int64_t batch = 64;
   int size = 224, threads = 0, warmup = 2, iterations = 7;
-  bool tune = true, profile = false;
+  bool tune = true, profile = false, save_memory = false;
 };
 
 std::vector<Head> fairface_heads() {
@@ -134,6 +134,8 @@ Options parse(int argc, char** argv) {
   add("iterations", po::value(&o.iterations)->default_value(o.iterations), "steps that count");
   add("instructions", po::value(&o.instructions), "no better ones than these: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&no_tune), "take oneDNN's default primitives instead of timing candidates");
+  add("save-memory", po::bool_switch(&o.save_memory),
+      "in training: compute what is cheap once more in backward instead of keeping it");
   add("profile", po::bool_switch(&o.profile), "also print time by kind and by step, of one more step");
   add("json", po::value(&o.json), "write the result to this file");
   add("trace", po::value(&o.trace), "write one more step to this file, for the trace viewers of Chrome and Perfetto");
@@ -192,6 +194,7 @@ void run(const Options& o, const Graph& graph) {
                                   .mode = training ? program::Mode::training : program::Mode::inference,
                                   .mean = {0.485F, 0.456F, 0.406F},
                                   .std = {0.229F, 0.224F, 0.225F}};
+  options.save_memory = o.save_memory;
   options.optimizer = optimizer.get();
   program::Program program(graph, parameters, options, choices);
   base::Arena arena;
@@ -217,6 +220,7 @@ void run(const Options& o, const Graph& graph) {
                         {"size", o.size},
                         {"threads", threads},
                         {"tuned", o.tune},
+                        {"save_memory", o.save_memory},
                         {"images_per_s", spread(rates)},
                         {"compile_seconds", compile_seconds},
                         {"arena_bytes", program.arena_bytes()},

@@ -34,6 +34,15 @@ Option precision_option(const std::string& fallback) {
           .fallback = fallback};
 }
 
+Option save_memory_option() {
+  return {.name = "save-memory",
+          .argument = "",
+          .help =
+              "in training, compute what is cheap once more in backward instead of keeping it: less memory, a little "
+              "slower, the same bits",
+          .value = Option::Value::none};
+}
+
 Option choice_cache_option() {
   return {.name = "choice-cache",
           .argument = "DIR",

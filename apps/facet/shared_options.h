@@ -16,6 +16,8 @@ Option root_option();
 Option bad_images_option(const std::string& consequence);
 Option precision_option(const std::string& fallback);
 
+Option save_memory_option();
+
 /// --choice-cache, and the folder that it names: empty for none.
 Option choice_cache_option();
 std::filesystem::path read_choice_cache(const Options& options);

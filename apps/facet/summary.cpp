@@ -25,6 +25,7 @@ struct Question {
   int size;
   std::int64_t batch;
   Precision precision;
+  bool save_memory;
 };
 
 /// Bytes that training a batch takes.
@@ -81,6 +82,7 @@ Plan plan_training(const Graph& graph, const Question& question, const program::
   options.batch = question.batch;
   options.precision = question.precision;
   options.mode = program::Mode::training;
+  options.save_memory = question.save_memory;
   options.optimizer = adam.get();
   const program::Program program(graph, parameters, options, choices);
 
@@ -126,6 +128,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   json["size"] = question.size;
   json["batch"] = question.batch;
   json["precision"] = to_string(question.precision);
+  json["save_memory"] = question.save_memory;
   json["parameters"] = graph.trainable_count();
   double forward = 0, training = 0;
   for (const program::NodeCost& layer : layers) {
@@ -158,6 +161,7 @@ int run(Options& options) {
   question.size = static_cast<int>(options.integer("size", 1, 16384));
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
+  question.save_memory = options.on("save-memory");
   const Graph graph = build_asked_model(options, {.heads = read_heads(options), .size = question.size});
   question.model = options.text("model");
   OutputFile file(options.text("json"));
@@ -211,6 +215,7 @@ Command summary_command() {
              "also list the steps of training a batch, each with its primitive as ONEDNN_VERBOSE names it; facet's own "
              "kernels are called facet:NAME",
          .value = Option::Value::none},
+        save_memory_option(),
         choice_cache_option()}},
       {"Results",
        {{.name = "json",

@@ -61,6 +61,7 @@ TrainOptions read_training(const Options& options) {
   training.flip = !options.on("no-flip");
   training.drop_last = options.on("drop-last");
   training.tune = !options.on("no-tune");
+  training.save_memory = options.on("save-memory");
   training.choices = options.text("choices");
   training.choice_cache = read_choice_cache(options);
   training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));

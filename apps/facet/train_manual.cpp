@@ -58,6 +58,7 @@ OptionGroup computing_options() {
         .argument = "",
         .help = "don't time candidate primitives before the first step; take oneDNN's own choice",
         .value = Option::Value::none},
+       save_memory_option(),
        {.name = "choices",
         .argument = "FILE",
         .help = "choices.json of an earlier run: take its primitives and precision instead of timing"},

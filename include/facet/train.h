@@ -32,6 +32,7 @@ struct TrainOptions {
   bool flip = true;
   bool drop_last = false;
   bool tune = true;           ///< time candidate primitives before the first step; otherwise oneDNN's defaults
+  bool save_memory = false;   ///< compute what is cheap once more in backward instead of keeping it: the same bits
   std::filesystem::path out;  ///< the run's folder; empty: nothing is written
   std::filesystem::path
       choices;  ///< the choices.json of a run to be repeated; empty: the folder's own, where it has one
@@ -100,7 +101,7 @@ class FACET_EXPORT Trainer {
   /// memory
   ///   doesn't suffice, `info` is what no model file can hold, `out` can't be written, or holds a run and resume isn't
   ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
-  ///   order) or other options (epochs, threads, tune, keep and checkpoint_minutes may change).
+  ///   order) or other options (epochs, threads, tune, save_memory, keep and checkpoint_minutes may change).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   ~Trainer();
   Trainer(const Trainer&) = delete;

@@ -84,6 +84,10 @@ class Lowering {
   /// Appends a kernel of ours; profiles call it "facet:" and `name`.
   virtual void emit(std::string_view part, StepKind kind, std::string_view name, std::vector<Tensor> operands,
                     Kernel kernel) = 0;
+  /// Lets the step emitted last be run once more in backward (ProgramOptions::save_memory) where that costs less than
+  /// to keep what it wrote. It must be cheap, write only tensors that it is the first to name, and read only tensors
+  /// written before, parameters and the run's state.
+  virtual void mark_recomputable() = 0;
   /// This head's index, for a loss: where its labels and sums are.
   virtual int head() const = 0;
   /// Logits and probabilities that a run leaves to be looked at, f32 {batch, classes}.

@@ -62,6 +62,7 @@ struct Step {
   std::vector<int> arguments;  ///< DNNL_ARG_... of each operand; empty for a kernel
   dnnl::primitive primitive;
   Kernel kernel;
+  bool recomputable = false;  ///< see Lowering::mark_recomputable
 };
 
 }  // namespace facet::lowering

@@ -31,6 +31,7 @@ class Activation final : public lowering::LowerableOp {
     const Tensor dst = l.make_output(src.layout);
     l.emit("forward", StepKind::elementwise, forward, dnnl::eltwise_forward(forward),
            {{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}});
+    l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor diff_dst = back.output_gradient(dst.layout);

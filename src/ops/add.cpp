@@ -48,6 +48,7 @@ class Add final : public lowering::LowerableOp {
     const Tensor dst = l.make_output(x.layout);
     l.emit("forward", StepKind::elementwise, forward, dnnl::binary(forward),
            {{DNNL_ARG_SRC_0, x}, {DNNL_ARG_SRC_1, y}, {DNNL_ARG_DST, dst}});
+    l.mark_recomputable();
     return [=, this](Lowering& back) {
       const Tensor diff_dst = back.output_gradient(dst.layout);
       const Tensor diff = relu_ ? emit_relu_backward(back, dst, diff_dst) : diff_dst;

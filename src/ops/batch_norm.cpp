@@ -107,6 +107,7 @@ class BatchNorm final : public lowering::LowerableOp {
                                          tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.relu,
                                          static_cast<T*>(at[5]), static_cast<float*>(at[6]));
            });
+    l.mark_recomputable();
     if (!l.training()) return {};
     return [=, this](Lowering& back) { emit_backward<T>(back, saved); };
   }

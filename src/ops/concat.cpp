@@ -49,6 +49,7 @@ class Concat final : public lowering::LowerableOp {
     const Tensor dst = l.make_output(forward.dst_desc());
     arguments.emplace_back(DNNL_ARG_DST, dst);
     l.emit("forward", StepKind::elementwise, forward, dnnl::concat(forward), std::move(arguments));
+    l.mark_recomputable();
     return [=](Lowering& back) { emit_backward(back, dst.layout, layouts); };
   }
 

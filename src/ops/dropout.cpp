@@ -44,6 +44,7 @@ class Dropout final : public lowering::LowerableOp {
     const Tensor dst = l.make_output(layout);
     l.emit("forward", StepKind::elementwise, "dropout", {src, dst},
            kernel(l, [](auto... arguments) { kernels::dropout_forward(arguments...); }));
+    l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor diff_dst = back.output_gradient(layout);

@@ -65,6 +65,7 @@ class Pool final : public lowering::LowerableOp {
       arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
     }
     l.emit("forward", StepKind::pooling, forward, PoolingForward(forward), std::move(arguments));
+    l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const auto backward = onednn::describe_backward<PoolingBackward>(onednn::attributes(), forward, algorithm_,

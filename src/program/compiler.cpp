@@ -7,6 +7,7 @@
 
 #include "base/parallel.h"
 #include "facet/error.h"
+#include "program/recompute.h"
 
 namespace facet::program {
 
@@ -49,9 +50,11 @@ void Compiler::naming(std::string_view what, const Function& function) const {
 Compiled Compiler::compile() {
   if (options_.mode == Mode::training) parameters_.require_slots(options_.optimizer->slot_names());
   lower_forward();
+  forward_steps_ = out_.steps.size();
   if (training()) lower_backward();
   if (options_.mode == Mode::training) parameters_.layout_fixed = true;
   place_prepared_parameters();
+  if (options_.save_memory && training()) recompute(out_, forward_steps_);
   return std::move(out_);
 }
 
@@ -165,6 +168,7 @@ Tensor Compiler::emit_input(const Layout& wanted) {
                                        bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
             }};
   out_.steps.push_back(std::move(step));
+  mark_recomputable();
   return tensor;
 }
 
@@ -188,6 +192,7 @@ Tensor Compiler::convert_order(const Tensor& tensor, const Layout& wanted) {
   }
   const Tensor result = make(wanted);
   out_.steps.push_back(reorder_step(current().name + ".reorder", tensor, result));
+  mark_recomputable();
   converted_[tensor.buffer].push_back(result);
   return result;
 }
@@ -225,13 +230,7 @@ Tensor Compiler::reorder_from_parameters(const Tensor& made, const Layout& wante
 
 Tensor Compiler::statistic(int parameter) {
   const int index = current().parameters.at(parameter);
-  const StoredParameter& stored = parameters_.stored[index];
-  Buffer buffer;
-  buffer.bytes = stored.master.size();
-  buffer.place = Buffer::Place::fixed;
-  buffer.address = stored.master.data();
-  out_.buffers.push_back(buffer);
-  return {static_cast<int>(out_.buffers.size()) - 1, stored.layout};
+  return make_fixed(parameters_.stored[index].master, parameters_.stored[index].layout);
 }
 
 void Compiler::place(const PreparedParameter& prepared) {
@@ -244,12 +243,7 @@ void Compiler::place(const PreparedParameter& prepared) {
     return;
   }
   const Dims dims = onednn::dims_of(prepared.tensor.layout);
-  Buffer source;
-  source.bytes = stored.master.size();
-  source.place = Buffer::Place::fixed;
-  source.address = stored.master.data();
-  out_.buffers.push_back(source);
-  Tensor master{static_cast<int>(out_.buffers.size()) - 1, stored.layout};
+  Tensor master = make_fixed(stored.master, stored.layout);
   const std::string name = parameters_.list[prepared.parameter].name + ".reorder";
   const Dims stored_dims = onednn::dims_of(stored.layout);
   const Layout plain = onednn::plain(stored_dims, Type::f32);
@@ -267,6 +261,8 @@ void Compiler::place_prepared_parameters() {
     naming(fmt::format("parameter '{}'", parameters_.list[prepared.parameter].name), [&] { place(prepared); });
   }
   const auto is_placeholder = [](const Step& step) { return !step.kernel && !step.primitive; };
+  const auto backward = out_.steps.begin() + static_cast<std::ptrdiff_t>(forward_steps_);
+  forward_steps_ -= static_cast<std::size_t>(std::count_if(out_.steps.begin(), backward, is_placeholder));
   std::erase_if(out_.prologue, is_placeholder);
   std::erase_if(out_.steps, is_placeholder);
 }
@@ -331,7 +327,7 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   step.name = parameters_.list[parameter].name + ".update";
   step.kind = lowering::StepKind::update;
   step.implementation = "facet:update";
-  step.operands = {ordered};
+  step.operands = {ordered, make_fixed(stored.master, stored.layout)};
   step.kernel = [operands, rule = options_.optimizer](std::span<void* const> addresses, RunState& state) mutable {
     operands.gradient = static_cast<const float*>(addresses[0]);
     rule->update(operands, {state.learning_rate, state.step});
@@ -354,6 +350,15 @@ Tensor Compiler::make_held(const Layout& layout) {
   Buffer& buffer = out_.buffers.back();
   buffer.place = Buffer::Place::held;
   buffer.address = out_.held.back().data();
+  return tensor;
+}
+
+Tensor Compiler::make_fixed(const base::PageBuffer& memory, const Layout& layout) {
+  const Tensor tensor = make(layout);
+  Buffer& buffer = out_.buffers.back();
+  buffer.bytes = memory.size();
+  buffer.place = Buffer::Place::fixed;
+  buffer.address = memory.data();
   return tensor;
 }
 
@@ -396,6 +401,8 @@ void Compiler::emit(std::string_view part, lowering::StepKind kind, std::string_
                     lowering::Kernel kernel) {
   out_.steps.push_back(kernel_step(part, kind, name, std::move(operands), std::move(kernel)));
 }
+
+void Compiler::mark_recomputable() { out_.steps.back().recomputable = true; }
 
 Step Compiler::kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
                            std::vector<Tensor> operands, lowering::Kernel kernel) const {

@@ -57,6 +57,7 @@ class Compiler final : public lowering::Lowering {
             const dnnl::primitive& primitive, std::vector<std::pair<int, lowering::Tensor>> arguments) override;
   void emit(std::string_view part, lowering::StepKind kind, std::string_view name,
             std::vector<lowering::Tensor> operands, lowering::Kernel kernel) override;
+  void mark_recomputable() override;
   int head() const override;
   void set_head_tensors(const lowering::Tensor& logits, const lowering::Tensor& probabilities) override;
 
@@ -75,6 +76,8 @@ class Compiler final : public lowering::Lowering {
   void emit_update(int parameter, const lowering::Tensor& gradient);
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
+  /// Memory of a parameter.
+  lowering::Tensor make_fixed(const base::PageBuffer& memory, const onednn::Layout& layout);
   lowering::Step kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
                              std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
   lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
@@ -89,6 +92,7 @@ class Compiler final : public lowering::Lowering {
   FusedNodes nodes_;
   int node_ = 0;
   Compiled out_;
+  std::size_t forward_steps_ = 0;
 
   std::vector<bool> needs_gradient_;                        // by value
   std::vector<lowering::Tensor> values_;                    // by value

@@ -40,4 +40,19 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
   return plan;
 }
 
+std::size_t peak_bytes(const std::vector<Lifetime>& lifetimes) {
+  int end = 0;
+  for (const Lifetime& piece : lifetimes) end = std::max(end, piece.last + 1);
+  std::vector<std::ptrdiff_t> changes(end + 1, 0);
+  for (const Lifetime& piece : lifetimes) {
+    if (piece.first < 0) continue;
+    changes[piece.first] += static_cast<std::ptrdiff_t>(piece.bytes);
+    changes[piece.last + 1] -= static_cast<std::ptrdiff_t>(piece.bytes);
+  }
+  std::ptrdiff_t live = 0;
+  std::ptrdiff_t peak = 0;
+  for (const std::ptrdiff_t change : changes) peak = std::max(peak, live += change);
+  return static_cast<std::size_t>(peak);
+}
+
 }  // namespace facet::program

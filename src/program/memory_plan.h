@@ -10,6 +10,12 @@ struct Lifetime {
   std::size_t bytes = 0;
   int first = -1;
   int last = -1;
+
+  /// It holds something at this step too, which comes after those already included.
+  void include(int step) {
+    if (first < 0) first = step;
+    last = step;
+  }
 };
 
 struct MemoryPlan {
@@ -20,5 +26,8 @@ struct MemoryPlan {
 /// Places every piece so that no two that live at one time overlap: largest first, each in the lowest gap that holds it.
 /// Offsets are multiples of 128 bytes.
 MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes);
+
+/// The most that lives at one time: no plan takes less.
+std::size_t peak_bytes(const std::vector<Lifetime>& lifetimes);
 
 }  // namespace facet::program

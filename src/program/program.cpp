@@ -35,8 +35,8 @@ MemoryPlan plan(const Compiled& compiled) {
       if (buffer.place != Buffer::Place::arena) continue;
       Lifetime& lifetime = lifetimes[operand.buffer];
       lifetime.bytes = buffer.bytes;
-      if (lifetime.first < 0) lifetime.first = i;
-      lifetime.last = buffer.kept ? count : i;
+      lifetime.include(i);
+      if (buffer.kept) lifetime.last = count;
     }
   }
   return plan_memory(lifetimes);

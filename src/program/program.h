@@ -31,6 +31,7 @@ struct ProgramOptions {
   Mode mode = Mode::inference;
   std::array<float, 3> mean{}, std{1, 1, 1};    ///< of pixels / 255, by channel
   std::uint64_t seed = 0;                       ///< of dropout
+  bool save_memory = false;                     ///< run cheap steps once more in backward where that lowers the peak
   const optim::Optimizer* optimizer = nullptr;  ///< in training; must outlive the program
 };
 

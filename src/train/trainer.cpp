@@ -153,6 +153,7 @@ program::ProgramOptions Trainer::State::program_options(program::Mode mode) cons
   options.mean = info_.normalization.mean;
   options.std = info_.normalization.std;
   options.seed = options_.seed;
+  options.save_memory = options_.save_memory;
   if (mode == program::Mode::training) options.optimizer = optimizer_.get();
   return options;
 }

@@ -186,6 +186,9 @@ class Looking(AppTest):
         self.assertGreater(summary["planned_bytes"], 12 * 35264338)
         bigger = json.loads(self.succeeds("summary", "--batch", 4, "--json"))
         self.assertGreater(bigger["planned_bytes"], summary["planned_bytes"])
+        saving = json.loads(self.succeeds("summary", "--batch", 4, "--save-memory", "--json"))
+        self.assertLess(saving["planned"]["activations"], 0.8 * bigger["planned"]["activations"])
+        self.assertEqual((saving["save_memory"], bigger["save_memory"]), (True, False))
         self.succeeds("summary", "--heads", "mood=5", "--size", 32, "--json", self.folder / "summary.json")
         mood = json.loads((self.folder / "summary.json").read_text())
         self.assertEqual([layer["output"] for layer in mood["layers"] if layer["name"] == "heads.mood.logits"], [[5]])
@@ -243,6 +246,9 @@ class Run(AppTest):
         self.succeeds("train", "--config", config, "--out", again, folder="/")
         for name in ["checkpoints/last.safetensors", "checkpoints/best.safetensors"]:
             self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
+        self.succeeds("train", "--config", config, "--out", self.folder / "saving", "--save-memory")
+        self.assertIn("save-memory = yes\n", (self.folder / "saving/run.cfg").read_text())
+        self.assertEqual(tensors(again / name), tensors(self.folder / "saving" / name))
         self.succeeds("train", "--config", config, "--out", self.folder / "other", "--seed", 1,
                       "--drop-last=no")
         self.assertIn("drop-last = no\n", (self.folder / "other/run.cfg").read_text())

@@ -53,6 +53,20 @@ class Bench(unittest.TestCase):
                 self.assertAlmostEqual(before["ts"] + before["dur"], after["ts"])
             self.assertEqual({event["ph"] for event in events}, {"X"})
 
+    def test_save_memory(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "result.json"
+            arena = {}
+            for words in [[], ["--save-memory"]]:
+                status, output, error = bench("--size", 64, *SMALL[2:], "--json", file, "--profile", *words)
+                self.assertEqual((status, error), (0, ""))
+                result = json.loads(file.read_text())
+                self.assertEqual(result["save_memory"], bool(words))
+                again = [step["name"] for step in result["profile"]["steps"] if step["name"].endswith(".recompute")]
+                self.assertEqual(bool(again), bool(words))
+                arena[bool(words)] = result["arena_bytes"]
+            self.assertLess(arena[True], arena[False])
+
     def test_instructions_are_limited(self):
         with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
             file = pathlib.Path(folder) / "result.json"

@@ -36,6 +36,7 @@ void check_plan(const std::vector<Lifetime>& lifetimes) {
   CHECK(apart);
   CHECK(inside);
   CHECK(aligned);
+  CHECK(peak_bytes(lifetimes) == needed);
   CHECK(plan.bytes >= needed);
   CHECK(plan.bytes <= sum);
 }

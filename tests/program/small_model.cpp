@@ -1,5 +1,7 @@
 #include "program/small_model.h"
 
+#include <cstring>
+
 namespace facet::testing {
 
 Problem small_model(std::int64_t batch, bool dropouts, std::uint64_t seed) {
@@ -40,7 +42,7 @@ Problem first_images(const Problem& problem, Graph graph, std::int64_t batch) {
   return part;
 }
 
-TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters, Precision precision)
+TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters, Precision precision, bool save_memory)
     : optimizer_(optim::adam()),
       session_(problem.graph, parameters,
                {.batch = problem.batch,
@@ -49,6 +51,18 @@ TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters,
                 .mean = {0.5F, 0.5F, 0.5F},
                 .std = {0.3F, 0.3F, 0.3F},
                 .seed = 3,
+                .save_memory = save_memory,
                 .optimizer = optimizer_.get()}) {}
+
+Trained train_on_poison(const Problem& problem, Precision precision, bool save_memory) {
+  Parameters parameters(problem.graph, 1);
+  TrainingSession training(problem, parameters, precision, save_memory);
+  Trained trained;
+  trained.arena_bytes = training.session().program().arena_bytes();
+  std::memset(training.session().arena().data(), 0xFF, trained.arena_bytes);
+  for (int step = 1; step <= 3; ++step) trained.losses.push_back(training.step(problem, step));
+  trained.parameters = snapshot(parameters);
+  return trained;
+}
 
 }  // namespace facet::testing

@@ -14,7 +14,8 @@ Problem first_images(const Problem& problem, Graph graph, std::int64_t batch);
 /// Adam, in a program of `problem`'s batch.
 class TrainingSession {
  public:
-  TrainingSession(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32);
+  TrainingSession(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32,
+                  bool save_memory = false);
   double step(const Problem& problem, std::int64_t step, float learning_rate = 1e-2F) {
     return session_.run(problem, step, learning_rate);
   }
@@ -24,5 +25,14 @@ class TrainingSession {
   std::unique_ptr<optim::Optimizer> optimizer_;
   Session session_;
 };
+
+/// What three steps came to.
+struct Trained {
+  std::vector<double> losses;
+  std::vector<std::vector<float>> parameters;
+  std::size_t arena_bytes = 0;
+};
+/// Trains three steps in an arena of NaN: a step that reads what none has written shows.
+Trained train_on_poison(const Problem& problem, Precision precision, bool save_memory);
 
 }  // namespace facet::testing

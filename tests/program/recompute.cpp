@@ -1,0 +1,300 @@
+#include "program/recompute.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "facet/precision.h"
+#include "program/small_model.h"
+
+namespace facet::testing {
+namespace {
+
+using program::Buffer;
+using program::Compiled;
+
+/// A list of steps written by hand.
+class Steps {
+ public:
+  int arena(std::size_t bytes) { return add({.bytes = bytes}); }
+  int parameter() { return add({.bytes = sizeof(weight_), .place = Buffer::Place::fixed, .address = &weight_}); }
+  void step(std::string name, const std::vector<int>& buffers, bool recomputable = false) {
+    lowering::Step step;
+    step.name = std::move(name);
+    step.recomputable = recomputable;
+    for (const int buffer : buffers) step.operands.push_back({buffer, {}});
+    compiled_.steps.push_back(std::move(step));
+  }
+  /// Forward ends with the steps so far.
+  void begin_backward() { forward_ = compiled_.steps.size(); }
+
+  std::vector<std::string> names_after_recompute() {
+    program::recompute(compiled_, forward_);
+    std::vector<std::string> names;
+    for (const lowering::Step& step : compiled_.steps) names.push_back(step.name);
+    return names;
+  }
+  const Compiled& compiled() const { return compiled_; }
+
+ private:
+  int add(const Buffer& buffer) {
+    compiled_.buffers.push_back(buffer);
+    return static_cast<int>(compiled_.buffers.size()) - 1;
+  }
+  Compiled compiled_;
+  std::size_t forward_ = 0;
+  std::byte weight_{};
+};
+
+bool runs_again(const Session& session, const std::string& part = "") {
+  const auto steps = session.program().steps();
+  return std::any_of(steps.begin(), steps.end(),
+                     [&](const program::StepInfo& step) { return step.name.ends_with(part + ".recompute"); });
+}
+
+Problem problem_of(Graph graph, std::int64_t batch) {
+  Problem problem{std::move(graph), batch, {}, {}};
+  const Shape& image = problem.graph.input_shape();
+  problem.pixels = random_pixels(batch * image[1] * image[2], 1);
+  problem.labels = random_labels(problem.graph, batch, 1);
+  return problem;
+}
+
+Value normalised(Value x) { return relu(batch_norm(x)); }
+
+/// Layers that read all before them, as DenseNet's, and between two blocks of them a transition that halves.
+Problem dense_model() {
+  Graph graph;
+  Value x = normalised(convolution(graph.input({3, 16, 16}), {.channels = 8}));
+  for (const int block : {0, 1}) {
+    std::vector<Value> features{x};
+    for (int layer = 0; layer < 4; ++layer) {
+      const Scope scope(graph, "layer" + std::to_string(4 * block + layer));
+      const Value narrow = convolution(normalised(concat(features)), {.channels = 16, .kernel = 1, .name = "conv1"});
+      features.push_back(convolution(relu(batch_norm(narrow, {.name = "bn2"})), {.channels = 8, .name = "conv2"}));
+    }
+    const Scope scope(graph, "transition" + std::to_string(block));
+    x = average_pool(convolution(normalised(concat(features)), {.channels = 16, .kernel = 1}), {});
+  }
+  add_linear_head(global_average_pool(x), 5, "head");
+  return problem_of(std::move(graph), 6);
+}
+
+/// Inverted residuals, as MobileNet-v2's: wide, depthwise, narrow.
+Problem inverted_residuals() {
+  Graph graph;
+  Value x = batch_norm(convolution(graph.input({3, 16, 16}), {.channels = 8}));
+  for (int block = 0; block < 4; ++block) {
+    const Scope scope(graph, "block" + std::to_string(block));
+    Value y = relu6(batch_norm(convolution(x, {.channels = 48, .kernel = 1, .name = "expand"}), {.name = "bn1"}));
+    y = relu6(batch_norm(convolution(y, {.channels = 48, .groups = 48, .name = "depthwise"}), {.name = "bn2"}));
+    x = add(x, batch_norm(convolution(y, {.channels = 8, .kernel = 1, .name = "project"}), {.name = "bn3"}));
+  }
+  add_linear_head(global_average_pool(x), 5, "head");
+  return problem_of(std::move(graph), 6);
+}
+
+/// An op whose input backward needs anyway, in front of a convolution that needs its output, below a part of the
+/// network that is wide.
+Problem below_a_peak(const std::function<Value(Value)>& op) {
+  Graph graph;
+  Value x = front(graph.input({3, 12, 12}), 8);
+  add_linear_head(convolution(x, {.channels = 4, .kernel = 1, .name = "side"}), 3, "side_head");
+  x = convolution(op(x), {.channels = 4, .kernel = 1, .name = "after"});
+  x = convolution(convolution(x, {.channels = 64, .kernel = 1, .name = "wide1"}),
+                  {.channels = 64, .kernel = 1, .name = "wide2"});
+  add_linear_head(x, 4, "head");
+  return problem_of(std::move(graph), 4);
+}
+
+void check_same_bits(const Problem& problem, Precision precision) {
+  const Trained kept = train_on_poison(problem, precision, false);
+  const Trained again = train_on_poison(problem, precision, true);
+  CHECK(again.losses == kept.losses);
+  CHECK(again.parameters == kept.parameters);
+  CHECK(again.arena_bytes <= kept.arena_bytes);
+}
+
+std::vector<Precision> precisions() {
+  return has_native_bf16() ? std::vector<Precision>{Precision::f32, Precision::bf16} : std::vector{Precision::f32};
+}
+
+}  // namespace
+
+TEST_CASE("recompute: what is large and cheap is computed again in front of its first reader in backward") {
+  Steps steps;
+  const int x = steps.arena(100), y = steps.arena(1000), scratch = steps.arena(50), wide = steps.arena(5000);
+  const int gradient = steps.arena(5000), result = steps.arena(100);
+  steps.step("x.forward", {x});
+  steps.step("y.forward", {x, y, scratch}, true);
+  steps.step("wide.forward", {y, wide});
+  steps.begin_backward();
+  steps.step("wide.backward", {wide, gradient});
+  steps.step("y.backward", {y, x, result});
+  CHECK(steps.names_after_recompute() == std::vector<std::string>{"x.forward", "y.forward", "wide.forward",
+                                                                  "wide.backward", "y.recompute", "y.backward"});
+  const auto& again = steps.compiled().steps[4].operands;
+  CHECK(again[0].buffer == x);
+  CHECK(again[1].buffer != y);
+  CHECK(again[2].buffer != scratch);
+  CHECK(steps.compiled().buffers[static_cast<std::size_t>(again[1].buffer)].bytes == 1000);
+  CHECK(steps.compiled().steps[5].operands[0].buffer == again[1].buffer);
+  CHECK(steps.compiled().steps[2].operands[0].buffer == y);
+}
+
+TEST_CASE("recompute: nothing is computed again that doesn't lower the peak, or can't be") {
+  Steps steps;
+  const int x = steps.arena(100), y = steps.arena(1000), wide = steps.arena(5000), weight = steps.parameter();
+  const int gradient = steps.arena(5000), result = steps.arena(100), same_weight = steps.parameter();
+  const auto unchanged = [&] {
+    const std::size_t count = steps.compiled().steps.size();
+    return steps.names_after_recompute().size() == count;
+  };
+  steps.step("x.forward", {x});
+  SUBCASE("of a step that isn't cheap") {
+    steps.step("y.forward", {x, y});
+    steps.step("wide.forward", {y, wide});
+    steps.begin_backward();
+    steps.step("wide.backward", {wide, gradient});
+    steps.step("y.backward", {y, x, result});
+    CHECK(unchanged());
+  }
+  SUBCASE("what the step at the peak reads") {
+    steps.step("y.forward", {x, y}, true);
+    steps.begin_backward();
+    steps.step("y.backward", {y, x, wide});
+    CHECK(unchanged());
+  }
+  SUBCASE("from an input as large that would have to be kept instead") {
+    const int as_large = steps.arena(1000);
+    steps.step("large.forward", {x, as_large});
+    steps.step("y.forward", {as_large, y}, true);
+    steps.step("wide.forward", {y, wide});
+    steps.begin_backward();
+    steps.step("wide.backward", {wide, gradient});
+    steps.step("y.backward", {y, x, result});
+    CHECK(unchanged());
+  }
+  SUBCASE("from a parameter that has been updated meanwhile") {
+    steps.step("y.forward", {x, weight, y}, true);
+    steps.step("wide.forward", {y, wide});
+    steps.begin_backward();
+    steps.step("wide.backward", {wide, gradient});
+    steps.step("weight.update", {gradient, same_weight});
+    steps.step("y.backward", {y, x, result});
+    CHECK(unchanged());
+  }
+  SUBCASE("but from a parameter that is updated later") {
+    steps.step("y.forward", {x, weight, y}, true);
+    steps.step("wide.forward", {y, wide});
+    steps.begin_backward();
+    steps.step("wide.backward", {wide, gradient});
+    steps.step("y.backward", {y, x, result});
+    steps.step("weight.update", {result, same_weight});
+    CHECK(!unchanged());
+  }
+}
+
+TEST_CASE("recompute: of a chain, each link is computed from the one computed again before it") {
+  Steps steps;
+  const int x = steps.arena(100), y = steps.arena(1000), z = steps.arena(1000), wide = steps.arena(5000);
+  const int gradient = steps.arena(5000), result = steps.arena(100);
+  steps.step("x.forward", {x});
+  steps.step("y.forward", {x, y}, true);
+  steps.step("z.forward", {y, z}, true);
+  steps.step("wide.forward", {z, wide});
+  steps.begin_backward();
+  steps.step("wide.backward", {wide, gradient});
+  steps.step("z.backward", {z, y, x, result});
+  const std::vector<std::string> names = steps.names_after_recompute();
+  REQUIRE(names.size() == 8);
+  CHECK(names[5] == "y.recompute");
+  CHECK(names[6] == "z.recompute");
+  const auto& all = steps.compiled().steps;
+  CHECK(all[6].operands[0].buffer == all[5].operands[1].buffer);
+  CHECK(all[7].operands[1].buffer == all[5].operands[1].buffer);
+}
+
+TEST_CASE("save_memory: training comes to the same bits") {
+  for (const Precision precision : precisions()) {
+    CAPTURE(to_string(precision));
+    check_same_bits(small_model(6), precision);
+    check_same_bits(dense_model(), precision);
+    check_same_bits(inverted_residuals(), precision);
+  }
+}
+
+TEST_CASE("save_memory: concatenations, and wide layers' normalisation, take less than 2/3 of the memory") {
+  for (const Precision precision : precisions()) {
+    CAPTURE(to_string(precision));
+    for (const Problem& problem : {dense_model(), inverted_residuals()}) {
+      Parameters parameters(problem.graph, 1);
+      TrainingSession kept(problem, parameters, precision), again(problem, parameters, precision, true);
+      CHECK(3 * again.session().program().arena_bytes() < 2 * kept.session().program().arena_bytes());
+      CHECK(runs_again(again.session()));
+      CHECK(!runs_again(kept.session()));
+    }
+  }
+}
+
+TEST_CASE("save_memory: each op that is cheap gives the same bits when it runs again") {
+  const std::vector<std::pair<std::string, std::function<Value(Value)>>> ops{
+      {"relu", [](Value x) { return relu(x); }},
+      {"relu6", [](Value x) { return relu6(x); }},
+      {"bn", [](Value x) { return batch_norm(x); }},
+      {"bn", [](Value x) { return relu(batch_norm(x)); }},
+      {"bn", [](Value x) { return relu(add(batch_norm(x), x)); }},
+      {"concat",
+       [](Value x) {
+         return concat({x, x});
+       }},
+      {"add", [](Value x) { return add(x, x); }},
+      {"max_pool", [](Value x) { return max_pool(x, {.kernel = 3, .stride = 1}); }},
+      {"average_pool", [](Value x) { return average_pool(x, {.kernel = 3, .stride = 1}); }},
+      {"dropout", [](Value x) { return dropout(x, 0.3F); }},
+      {"alpha_dropout", [](Value x) { return alpha_dropout(x, 0.3F); }},
+  };
+  for (const auto& [name, op] : ops) {
+    CAPTURE(name);
+    const Problem problem = below_a_peak(op);
+    for (const Precision precision : precisions()) {
+      CAPTURE(to_string(precision));
+      check_same_bits(problem, precision);
+      Parameters parameters(problem.graph, 1);
+      CHECK(runs_again(TrainingSession(problem, parameters, precision, true).session(), name));
+    }
+  }
+}
+
+TEST_CASE("save_memory: frozen parameters are legal, and inference is what it was") {
+  const Problem problem = with_frozen(with_frozen(dense_model(), "layer1.bn.weight"), "layer2.conv1.weight");
+  check_same_bits(problem, Precision::f32);
+  Parameters parameters = random_parameters(problem.graph);
+  const auto inference = [&](bool save_memory) {
+    return Session(problem.graph, parameters, {.batch = problem.batch, .save_memory = save_memory});
+  };
+  Session kept = inference(false), again = inference(true);
+  CHECK(again.program().steps().size() == kept.program().steps().size());
+  kept.run(problem);
+  again.run(problem);
+  CHECK(again.logits() == kept.logits());
+}
+
+TEST_CASE("save_memory: a program of gradients that is compiled before training follows the parameters' layouts") {
+  const Problem problem = small_model(6);
+  Parameters parameters = random_parameters(problem.graph);
+  const auto gradients = [&](bool save_memory) {
+    return Session(problem.graph, parameters,
+                   {.batch = problem.batch, .mode = program::Mode::gradients, .save_memory = save_memory});
+  };
+  Session kept = gradients(false), again = gradients(true);
+  TrainingSession(problem, parameters).step(problem, 1);
+  CHECK(kept.run(problem) == again.run(problem));
+  for (const Parameter& parameter : parameters.list()) {
+    if (!parameter.trainable) continue;
+    CAPTURE(parameter.name);
+    CHECK(kept.gradient(parameter.name) == again.gradient(parameter.name));
+  }
+}
+
+}  // namespace facet::testing
