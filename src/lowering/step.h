@@ -63,6 +63,9 @@ struct Step {
   dnnl::primitive primitive;
   Kernel kernel;
   bool recomputable = false;  ///< see Lowering::mark_recomputable
+  std::string work = {};       ///< what is computed, by whatever means: "convolution 64x56x56 by 64x64x3x3 to 64x56x56"
+  std::string candidate = {};  ///< of several ways to compute it, the one chosen; empty: there is no choice
+  double flops = 0;            ///< two a multiply-add, of a convolution or linear layer; counted as of the direct sum
 };
 
 }  // namespace facet::lowering

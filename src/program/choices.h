@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace facet::program {
 
@@ -23,6 +24,9 @@ class Choices {
   /// Empty when nothing was chosen for the key.
   std::string find(const std::string& key) const;
   void record(const std::string& key, const std::string& candidate);
+  /// Notes what there is to choose from: for this process alone, not saved.
+  void offer(const std::string& key, const std::vector<std::string>& candidates) { offered_[key] = candidates; }
+  const std::map<std::string, std::vector<std::string>>& offered() const { return offered_; }
   /// Told before something is measured: how many times that was done so far.
   void observe(std::function<void(int)> observer) { observer_ = std::move(observer); }
   void tell_observer() const {
@@ -37,6 +41,7 @@ class Choices {
  private:
   bool tune_;
   std::map<std::string, std::string> chosen_;
+  std::map<std::string, std::vector<std::string>> offered_;
   std::set<std::string> measured_;
   std::function<void(int)> observer_;
 };

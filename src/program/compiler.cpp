@@ -29,6 +29,7 @@ Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const Prog
   values_.resize(count);
   gradients_.resize(count);
   backward_.resize(count);
+  chosen_.resize(count);
   needs_gradient_.resize(count, false);
   if (training()) needs_gradient_ = find_needed_gradients(nodes_.nodes, parameters_.list);
   out_.logits.resize(graph.heads().size());
@@ -105,13 +106,18 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
                        training() ? "training" : "inference", base::compute_threads());
   };
   const std::string own = full_key(options_.batch);
+  choices_.offer(own, candidates);
+  const auto take = [&](std::ptrdiff_t index) {
+    chosen_[node_] = candidates[index];
+    return static_cast<int>(index);
+  };
   std::string recorded = choices_.find(own);
   if (recorded.empty()) recorded = choices_.find(full_key(options_.as_for_batch));
   const auto found = std::find(candidates.begin(), candidates.end(), recorded);
   if (found != candidates.end() || !choices_.tune() || candidates.size() == 1) {
     const auto chosen = found != candidates.end() ? found - candidates.begin() : 0;
     choices_.record(own, candidates[chosen]);
-    return static_cast<int>(chosen);
+    return take(chosen);
   }
   choices_.tell_observer();
   int chosen = 0;
@@ -124,7 +130,7 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
     }
   }
   choices_.record_measured(own, candidates[chosen]);
-  return chosen;
+  return take(chosen);
 }
 
 // --- values ----------------------------------------------------------------------------------------------------------
@@ -162,11 +168,13 @@ Tensor Compiler::emit_input(const Layout& wanted) {
             .operands = {tensor},
             .arguments = {},
             .primitive = {},
-            .kernel = [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
-              kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
-                                       bf16 ? nullptr : static_cast<float*>(operands[0]),
-                                       bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
-            }};
+            .kernel =
+                [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
+                  kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
+                                           bf16 ? nullptr : static_cast<float*>(operands[0]),
+                                           bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
+                },
+            .work = fmt::format("input {}", to_string(dims))};
   out_.steps.push_back(std::move(step));
   mark_recomputable();
   return tensor;
@@ -295,6 +303,7 @@ void Compiler::add_input_gradient(int input, const Tensor& gradient) {
   total = make(layout);
   emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::binary(descriptor),
        {{DNNL_ARG_SRC_0, before}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, total}});
+  out_.steps.back().candidate.clear();  // whichever the node's is
 }
 
 void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {
@@ -316,20 +325,23 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   // The first training program lays parameters out as their gradients come.
   if (!parameters_.layout_fixed) parameters_.set_layout(parameter, gradient.layout);
   const Tensor ordered = convert(gradient, parameters_.stored[parameter].layout);
-  StoredParameter& stored = parameters_.stored[parameter];
-  optim::UpdateOperands operands{.weight = reinterpret_cast<float*>(stored.master.data()),
-                                 .gradient = nullptr,
-                                 .slots = {},
-                                 .weight_bf16 = nullptr,
-                                 .count = static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float))};
-  for (const base::PageBuffer& slot : stored.slots) operands.slots.push_back(reinterpret_cast<float*>(slot.data()));
+  const StoredParameter& stored = parameters_.stored[parameter];
   Step step;
   step.name = parameters_.list[parameter].name + ".update";
   step.kind = lowering::StepKind::update;
   step.implementation = "facet:update";
+  step.work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
   step.operands = {ordered, make_fixed(stored.master, stored.layout)};
-  step.kernel = [operands, rule = options_.optimizer](std::span<void* const> addresses, RunState& state) mutable {
-    operands.gradient = static_cast<const float*>(addresses[0]);
+  for (const base::PageBuffer& slot : stored.slots) step.operands.push_back(make_fixed(slot, stored.layout));
+  optim::UpdateOperands operands{.weight = nullptr,
+                                 .gradient = nullptr,
+                                 .slots = std::vector<float*>(stored.slots.size()),
+                                 .weight_bf16 = nullptr,
+                                 .count = static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float))};
+  step.kernel = [operands, rule = options_.optimizer](std::span<void* const> at, RunState& state) mutable {
+    operands.gradient = static_cast<const float*>(at[0]);
+    operands.weight = static_cast<float*>(at[1]);
+    for (std::size_t i = 0; i < operands.slots.size(); ++i) operands.slots[i] = static_cast<float*>(at[2 + i]);
     rule->update(operands, {state.learning_rate, state.step});
   };
   out_.steps.push_back(std::move(step));
@@ -367,6 +379,7 @@ Step Compiler::reorder_step(std::string name, const Tensor& from, const Tensor& 
   Step step;
   step.name = std::move(name);
   step.kind = lowering::StepKind::reorder;
+  step.work = fmt::format("reorder {}", to_string(onednn::dims_of(from.layout)));
   step.implementation = descriptor.impl_info_str();
   step.primitive = dnnl::reorder(descriptor);
   step.operands = {from, to};
@@ -384,9 +397,8 @@ void Compiler::add_scratch(const dnnl::primitive_desc_base& descriptor, Step& st
 
 void Compiler::emit(std::string_view part, lowering::StepKind kind, const dnnl::primitive_desc_base& descriptor,
                     const dnnl::primitive& primitive, std::vector<std::pair<int, Tensor>> arguments) {
-  Step step;
-  step.name = fmt::format("{}.{}", current().name, part);
-  step.kind = kind;
+  Step step = node_step(part, kind);
+  step.flops = flops(kind);
   step.implementation = descriptor.impl_info_str();
   step.primitive = primitive;
   for (auto& [argument, tensor] : arguments) {
@@ -400,15 +412,44 @@ void Compiler::emit(std::string_view part, lowering::StepKind kind, const dnnl::
 void Compiler::emit(std::string_view part, lowering::StepKind kind, std::string_view name, std::vector<Tensor> operands,
                     lowering::Kernel kernel) {
   out_.steps.push_back(kernel_step(part, kind, name, std::move(operands), std::move(kernel)));
+  out_.steps.back().flops = flops(kind);
+}
+
+std::string Compiler::work() const {
+  const Node& node = current();
+  std::string from;
+  for (const int input : node.inputs) from += fmt::format(" {}", to_string(nodes_.nodes[input].shape));
+  const bool has_weights = dynamic_cast<const LowerableOp&>(*node.op).has_weights();
+  const std::string by =
+      has_weights ? fmt::format(" by {}", to_string(parameters_.list[node.parameters.at(0)].shape)) : std::string();
+  return fmt::format("{}{}{} to {}", node.op->kind(), from, by, to_string(node.shape));
+}
+
+Step Compiler::node_step(std::string_view part, lowering::StepKind kind) const {
+  Step step;
+  step.name = fmt::format("{}.{}", current().name, part);
+  step.kind = kind;
+  step.work = work();
+  step.candidate = chosen_[node_];
+  return step;
+}
+
+double Compiler::flops(lowering::StepKind kind) const {
+  using lowering::StepKind;
+  const auto& op = dynamic_cast<const LowerableOp&>(*current().op);
+  const bool multiplies = kind == StepKind::convolution_forward || kind == StepKind::convolution_backward_data ||
+                          kind == StepKind::convolution_backward_weights || kind == StepKind::linear;
+  if (!multiplies || !op.has_weights()) return 0;
+  std::vector<Shape> inputs;
+  for (const int input : current().inputs) inputs.push_back(nodes_.nodes[input].shape);
+  return op.flops(inputs, current().shape) * static_cast<double>(batch());
 }
 
 void Compiler::mark_recomputable() { out_.steps.back().recomputable = true; }
 
 Step Compiler::kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
                            std::vector<Tensor> operands, lowering::Kernel kernel) const {
-  Step step;
-  step.name = fmt::format("{}.{}", current().name, part);
-  step.kind = kind;
+  Step step = node_step(part, kind);
   step.implementation = fmt::format("facet:{}", name);
   step.operands = std::move(operands);
   step.kernel = std::move(kernel);

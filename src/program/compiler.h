@@ -78,6 +78,12 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor make_held(const onednn::Layout& layout);
   /// Memory of a parameter.
   lowering::Tensor make_fixed(const base::PageBuffer& memory, const onednn::Layout& layout);
+  /// What the current node computes, by whatever means.
+  std::string work() const;
+  /// A step of the current node.
+  lowering::Step node_step(std::string_view part, lowering::StepKind kind) const;
+  /// Of a step of this kind, where it is one of a convolution or linear layer.
+  double flops(lowering::StepKind kind) const;
   lowering::Step kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
                              std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
   lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
@@ -99,6 +105,7 @@ class Compiler final : public lowering::Lowering {
   std::vector<lowering::Tensor> gradients_;                 // by value: the sum of what its readers gave so far
   std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: the same in other orders
   std::vector<lowering::Backward> backward_;                // by node
+  std::vector<std::string> chosen_;                         // by node: the candidate, where there were several
 };
 
 }  // namespace facet::program

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <map>
+#include <utility>
 
 #include "facet/error.h"
 #include "program/compiler.h"
@@ -22,6 +23,7 @@ struct BoundStep {
   std::vector<dnnl::memory> memories;
   std::vector<dnnl_exec_arg_t> arguments;
   std::vector<void*> addresses;
+  std::vector<std::span<const std::byte>> memory;
 };
 
 MemoryPlan plan(const Compiled& compiled) {
@@ -42,6 +44,27 @@ MemoryPlan plan(const Compiled& compiled) {
   return plan_memory(lifetimes);
 }
 
+/// By buffer: how many steps name it.
+std::vector<int> count_steps(const Compiled& compiled) {
+  std::vector<int> counts(compiled.buffers.size());
+  for (const Step& step : compiled.steps) {
+    for (const Tensor& operand : step.operands) ++counts[operand.buffer];
+  }
+  return counts;
+}
+
+std::int64_t moved_bytes(const Step& step, const std::vector<Buffer>& buffers, const std::vector<int>& named_by) {
+  std::size_t bytes = 0;
+  for (const Tensor& operand : step.operands) {
+    const Buffer& buffer = buffers[operand.buffer];
+    const bool is_scratch = buffer.place == Buffer::Place::arena && !buffer.kept && named_by[operand.buffer] == 1;
+    if (is_scratch) continue;
+    const bool is_changed = step.kind == StepKind::update && buffer.place == Buffer::Place::fixed;
+    bytes += operand.layout.get_size() * (is_changed ? 2 : 1);
+  }
+  return static_cast<std::int64_t>(bytes);
+}
+
 }  // namespace
 
 struct Program::State {
@@ -59,6 +82,7 @@ struct Program::State {
   std::uint64_t layout_version = 0;    // of the parameters that the steps were made for
   base::Arena* bound_arena = nullptr;
   bool profile = false;
+  BeforeStep before_step;
 
   std::byte* address(const Tensor& tensor, const base::Arena& arena) const {
     const Buffer& buffer = compiled.buffers[tensor.buffer];
@@ -71,6 +95,7 @@ struct Program::State {
     for (std::size_t i = 0; i < step.operands.size(); ++i) {
       std::byte* pointer = address(step.operands[i], arena);
       bound.addresses.push_back(pointer);
+      bound.memory.emplace_back(pointer, step.operands[i].layout.get_size());
       if (step.arguments.empty()) continue;
       bound.memories.emplace_back(step.operands[i].layout, onednn::engine(), pointer);
       bound.arguments.push_back({step.arguments[i], bound.memories.back().get()});
@@ -163,6 +188,7 @@ void Program::run(const RunInput& input) {
       s.execute(s.compiled.steps[i], s.steps[i]);
       continue;
     }
+    if (s.before_step) s.before_step(i, s.steps[i].memory);
     const auto start = std::chrono::steady_clock::now();
     s.execute(s.compiled.steps[i], s.steps[i]);
     s.seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -185,12 +211,20 @@ std::vector<float> Program::gradient(int parameter) const {
 }
 
 std::vector<StepInfo> Program::steps() const {
+  const std::vector<int> named_by = count_steps(state_->compiled);
   std::vector<StepInfo> infos;
-  for (const Step& step : state_->compiled.steps) infos.push_back({step.name, step.kind, step.implementation});
+  for (const Step& step : state_->compiled.steps) {
+    infos.push_back({step.name, step.kind, step.implementation, step.work, step.candidate, step.flops,
+                     moved_bytes(step, state_->compiled.buffers, named_by)});
+  }
   return infos;
 }
 
 std::span<const double> Program::step_seconds() const { return state_->seconds; }
-void Program::profile(bool on) { state_->profile = on; }
+
+void Program::profile(bool on, BeforeStep before) {
+  state_->profile = on;
+  state_->before_step = std::move(before);
+}
 
 }  // namespace facet::program

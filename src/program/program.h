@@ -1,7 +1,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -56,7 +58,15 @@ struct StepInfo {
   std::string name;  ///< block1.conv.forward
   StepKind kind;
   std::string implementation;  ///< as oneDNN's verbose mode names it; our own kernels "facet:" and a name
+  std::string work;            ///< what is computed, the same for all ways to compute it
+  std::string candidate;       ///< the way that was chosen; empty: there is one only
+  double flops;                ///< two a multiply-add, of a convolution or linear layer; else 0
+  std::int64_t bytes;  ///< that must be moved: operands, each once (what an update changes twice), but no scratch
 };
+
+/// Told before a step of a profiled run, outside its time: which one, and all memory that it reads or writes but the
+/// run's input.
+using BeforeStep = std::function<void(std::size_t step, std::span<const std::span<const std::byte>> memory)>;
 
 /// A graph compiled for a batch size, a precision and a mode: a flat list of steps over one arena. Programs of one
 /// graph share its parameters, which must outlive them. Running allocates nothing, but for this: a program that was
@@ -90,7 +100,7 @@ class Program {
   std::vector<StepInfo> steps() const;
   /// Seconds of each step in the last run after profile(true).
   std::span<const double> step_seconds() const;
-  void profile(bool on);
+  void profile(bool on, BeforeStep before = {});
 
  private:
   struct State;
