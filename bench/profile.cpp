@@ -3,16 +3,24 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "result.h"
 
 namespace facet::bench {
 
-Profile profile(program::Program& program, const program::RunInput& input) {
-  program.profile(true);
-  program.run(input);
-  program.profile(false);
+Profile profile(CompiledStep& step, int runs) {
+  program::Program& program = step.program();
   Profile profile{program.steps(), {}, {}, 0};
-  profile.seconds.assign(program.step_seconds().begin(), program.step_seconds().end());
+  std::vector<std::vector<double>> seconds(profile.steps.size());
+  program.profile(true);
+  for (int run = 0; run < runs; ++run) {
+    step.run();
+    for (std::size_t i = 0; i < seconds.size(); ++i) seconds[i].push_back(program.step_seconds()[i]);
+  }
+  program.profile(false);
   for (std::size_t i = 0; i < profile.steps.size(); ++i) {
+    profile.seconds.push_back(median(std::move(seconds[i])));
     profile.by_kind[std::string(to_string(profile.steps[i].kind))] += profile.seconds[i];
     profile.total += profile.seconds[i];
   }

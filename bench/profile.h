@@ -6,11 +6,12 @@
 #include <vector>
 
 #include "program/program.h"
+#include "workload.h"
 
 /// Where a step's time goes.
 namespace facet::bench {
 
-/// A step of a program that was run once more, each of its parts timed.
+/// A step that was run some more times, each of its parts timed: medians.
 struct Profile {
   std::vector<program::StepInfo> steps;
   std::vector<double> seconds;  ///< by step
@@ -18,7 +19,7 @@ struct Profile {
   double total = 0;
 };
 
-Profile profile(program::Program& program, const program::RunInput& input);
+Profile profile(CompiledStep& step, int runs);
 
 /// Time by kind, and by step from the longest down.
 void print_profile(const Profile& profile);

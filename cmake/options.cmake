@@ -22,3 +22,7 @@ if(FACET_SANITIZE)
   target_compile_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE})
 endif()
+
+# AVX2, AVX-512 and Highway's portable fallback: further targets would compile every SIMD source again and gain nothing. (The
+# complement, because Highway's versions know different targets.)
+set(FACET_HIGHWAY_TARGETS "HWY_DISABLED_TARGETS=(~(HWY_AVX2|HWY_AVX3|HWY_EMU128|HWY_SCALAR))")

@@ -1,9 +1,10 @@
-"""bench_training: the JSON of a short run, and the command lines that it refuses.
+"""The bench executables: the JSON of short runs, and the command lines that they refuse.
 
-Run as: FACET_BENCH=path/to/bench_training python3 test_bench.py
+Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives python3 test_bench.py
 """
 
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -11,12 +12,28 @@ import tempfile
 import unittest
 
 BENCH = os.environ.get("FACET_BENCH", "bench_training")
-SMALL = ["--size", "16", "--batch", "2", "--threads", "1", "--warmup", "0", "--iterations", "1", "--no-tune"]
+PRIMITIVES = os.environ.get("FACET_BENCH_PRIMITIVES", "bench_primitives")
+SMALLEST = ["--size", "16", "--batch", "2", "--threads", "1", "--iterations", "1", "--no-tune"]
+SMALL = [*SMALLEST, "--warmup", "0"]
 
 
-def bench(*words):
-    done = subprocess.run([BENCH, *map(str, words)], capture_output=True, text=True, timeout=240)
+def bench(*words, program=BENCH):
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=240)
     return done.returncode, done.stdout, done.stderr
+
+
+def result_of(*words, program=BENCH):
+    with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+        file = pathlib.Path(folder) / "result.json"
+        status, _, error = bench(*words, "--json", file, program=program)
+        assert (status, error) == (0, ""), error
+        return json.loads(file.read_text())
+
+
+def convolution_flops(primitive):
+    """Of "convolution 64x8x8 by 64x64x3x3 to 64x8x8", two a multiply-add, for both images of SMALL's batch."""
+    weights, _, output = primitive["work"].split()[-3:]
+    return 2 * 2 * math.prod(map(int, output.split("x"))) * math.prod(list(map(int, weights.split("x")))[1:])
 
 
 class Bench(unittest.TestCase):
@@ -40,6 +57,81 @@ class Bench(unittest.TestCase):
                 self.assertTrue(result["versions"]["onednn"])
                 self.assertGreaterEqual(result["machine"]["cores"], 1)
                 self.assertEqual(os.listdir(folder), ["result.json"])
+
+    def test_machine_and_versions_are_told(self):
+        for program in [BENCH, PRIMITIVES]:
+            result = result_of(*SMALLEST, program=program)
+            self.assertEqual(result["bench"], "training" if program == BENCH else "primitives")
+            self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler"})
+            self.assertEqual(set(result["machine"]), {"cpu", "instructions", "limit", "cores", "frequency_mhz",
+                                                      "last_level_cache_bytes", "huge_pages"})
+
+    def test_primitives(self):
+        result = result_of(*SMALLEST, program=PRIMITIVES)
+        primitives = result["primitives"]
+        self.assertGreater(result["peak"]["f32_gflops"], 0)
+        self.assertGreater(result["peak"]["copy_gb_per_s"], 0)
+        for primitive in primitives:
+            chosen = [way for way in primitive["candidates"] if way["chosen"]]
+            self.assertGreaterEqual(len(chosen), 1, primitive)
+            for way in primitive["candidates"]:
+                self.assertGreater(way["ms"]["min"], 0)
+                self.assertLessEqual(way["ms"]["min"], way["ms"]["median"])
+                self.assertLessEqual(way["ms"]["median"], way["ms"]["max"])
+                self.assertEqual("gflops" in way, primitive["flops"] > 0)
+        count = {kind: sum(p["count"] for p in primitives if p["kind"] == kind) for kind in
+                 ["convolution forward", "convolution backward data", "convolution backward weights", "update"]}
+        self.assertEqual(list(count.values()), [12, 11, 12, 48])  # no gradient by the image
+        convolutions = [p for p in primitives if p["kind"].startswith("convolution")]
+        for primitive in convolutions:
+            self.assertEqual(primitive["flops"], convolution_flops(primitive))
+            self.assertEqual([way["candidate"] for way in primitive["candidates"] if way["chosen"]],
+                             [primitive["candidates"][0]["candidate"]])
+            if " by 64x3x7x7" not in primitive["work"]:  # Winograd's and a direct one
+                self.assertGreaterEqual(len(primitive["candidates"]), 2, primitive)
+        self.assertEqual(len({(p["kind"], p["work"], p["part"]) for p in primitives}), len(primitives))
+        # An update reads gradient, weight and two moments, and writes all but the gradient: 28 bytes a parameter.
+        updates = {p["work"]: p["candidates"][0]["bytes"] for p in primitives if p["kind"] == "update"}
+        self.assertEqual(updates["update 64x64x3x3"], 28 * 64 * 64 * 9)
+
+    def test_primitives_of_inference(self):
+        kinds = {p["kind"] for p in result_of(*SMALLEST, "--mode", "inference", program=PRIMITIVES)["primitives"]}
+        self.assertIn("convolution forward", kinds)
+        self.assertNotIn("convolution backward data", kinds)
+        self.assertNotIn("update", kinds)
+
+    def test_floor(self):
+        result = result_of(*SMALL, "--profile")
+        floor = result["floor"]
+        seconds = sum(p["count"] * p["seconds"] for p in floor["primitives"])
+        self.assertAlmostEqual(floor["seconds"], seconds)
+        self.assertAlmostEqual(floor["seconds"], sum(kind["seconds"] for kind in floor["by_kind"].values()))
+        self.assertAlmostEqual(floor["ratio"], floor["step_seconds"] / floor["seconds"])
+        self.assertAlmostEqual(floor["step_seconds"], 2 / result["images_per_s"]["median"])
+        self.assertNotIn("reorder", [p["kind"] for p in floor["primitives"]])
+        self.assertEqual(floor["over"], sorted(floor["over"], key=lambda one: -one["seconds"]))
+        self.assertGreater(result["share_of_peak"], 0)
+
+    def test_check_against_an_earlier_result(self):
+        earlier = result_of(*SMALL, "--profile")
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "earlier.json"
+
+            def check(ratio, share, **changes):
+                file.write_text(json.dumps({**earlier, "floor": {"ratio": ratio}, "share_of_peak": share, **changes}))
+                return bench(*SMALL, "--check", file)
+
+            status, output, error = check(1e6, 1e-9)
+            self.assertEqual((status, error), (0, ""))
+            self.assertIn("share of peak", output)
+            self.assertEqual(check(1e-6, 1e-9)[0], 1)
+            self.assertEqual(check(1e6, 1e3)[0], 1)
+            status, _, error = check(1e6, 1e-9, batch=3)
+            self.assertEqual((status, error.count("/batch is 3 there and 2 here")), (1, 1))
+            status, output, error = check("fast", 1)
+            self.assertEqual((status, output), (1, ""))
+            self.assertIn(f"{file}: no number above 0 at /floor/ratio", error)
+            self.assertIn("/nowhere.json: can't be read", bench(*SMALL, "--check", "/nowhere.json")[2])
 
     def test_trace_and_profile_hold_the_same_steps(self):
         with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
@@ -92,6 +184,9 @@ class Bench(unittest.TestCase):
                 self.assertTrue(error.startswith("bench_training: "), error)
                 self.assertEqual(error.count("\n"), 1, error)
                 self.assertIn(message, error)
+        status, output, error = bench("--iterations", "0", program=PRIMITIVES)
+        self.assertEqual((status, output), (2, ""))
+        self.assertTrue(error.startswith("bench_primitives: --iterations is 0"), error)
 
     def test_place_that_cannot_be_written(self):
         status, output, error = bench(*SMALL, "--json", "/nowhere/result.json")

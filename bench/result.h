@@ -1,0 +1,42 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/atomic_file.h"
+#include "program/choices.h"
+#include "workload.h"
+
+/// The JSON of the bench executables: README.md beside this file says what its members mean.
+namespace facet::bench {
+
+/// A JSON file that is made now, so that a place that can't be written shows before anything is measured.
+class JsonFile {
+ public:
+  explicit JsonFile(const std::string& path) {
+    if (!path.empty()) file_.emplace(path);
+  }
+  bool asked() const { return file_.has_value(); }
+  void write(const nlohmann::json& json) {
+    if (!file_) return;
+    file_->write(json.dump(1) + "\n");
+    file_->commit();
+  }
+
+ private:
+  std::optional<base::AtomicFile> file_;
+};
+
+/// The upper of the two middle ones where there are two.
+double median(std::vector<double> values);
+/// Median, min, max, and the spread: (max - min) / median.
+nlohmann::json spread(const std::vector<double>& values);
+
+/// What all results begin with: the workload, the machine, the versions, the choices that were made.
+nlohmann::json result_json(const std::string& bench, const Workload& workload, const program::Choices& choices);
+/// "reference training bf16 batch 64 at 224x224, 2 threads, CPU (oneDNN 2.6.3)"
+std::string title(const Workload& workload);
+
+}  // namespace facet::bench

@@ -1,0 +1,103 @@
+#include "workload.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+#include "base/machine.h"
+#include "base/random.h"
+#include "facet/data.h"
+#include "facet/instructions.h"
+#include "facet/models.h"
+
+namespace facet::bench {
+
+namespace {
+
+Precision prepare(const WorkloadOptions& options) {
+  if (!options.instructions.empty()) limit_instructions(options.instructions);
+  const Precision precision = options.precision == "bf16" ? Precision::bf16 : Precision::f32;
+  require_precision(precision);
+  return precision;
+}
+
+std::vector<Head> fairface_heads() {
+  const auto classes = [](int count) {
+    std::vector<std::string> names;
+    for (int i = 0; i < count; ++i) names.push_back(std::to_string(i));
+    return names;
+  };
+  return {{"age", classes(9)}, {"gender", classes(2)}, {"race", classes(7)}};
+}
+
+}  // namespace
+
+Workload::Workload(const WorkloadOptions& options, const Graph& graph)
+    : options_(options),
+      graph_(graph),
+      precision_(prepare(options)),
+      threads_(options.threads > 0 ? options.threads : base::usable_cores()),
+      compute_(threads_),
+      optimizer_(optim::adam()) {
+  base::RandomStream random(0, base::Purpose::synthesis);
+  pixels_.resize(static_cast<std::size_t>(options.batch) * options.size * options.size * 3);
+  std::generate(pixels_.begin(), pixels_.end(), [&] { return static_cast<std::uint8_t>(random.bits()); });
+  for (const Head& head : fairface_heads()) {
+    for (std::int64_t i = 0; i < options.batch; ++i) {
+      labels_.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(head.classes.size()))));
+    }
+  }
+}
+
+program::ProgramOptions Workload::program_options() const {
+  program::ProgramOptions options{
+      .batch = options_.batch,
+      .precision = precision_,
+      .mode = options_.mode == "training" ? program::Mode::training : program::Mode::inference,
+      .mean = {0.485F, 0.456F, 0.406F},
+      .std = {0.229F, 0.224F, 0.225F}};
+  options.save_memory = options_.save_memory;
+  options.optimizer = optimizer_.get();
+  return options;
+}
+
+program::RunInput Workload::input() const {
+  return {.pixels = pixels_.data(), .labels = labels_.data(), .learning_rate = 1e-4F};
+}
+
+CompiledStep::CompiledStep(Workload& workload, program::Choices& choices)
+    : parameters_(workload.graph(), 0),
+      program_(workload.graph(), parameters_, workload.program_options(), choices),
+      input_(workload.input()) {
+  workload.arena().grow(program_.arena_bytes());
+  program_.bind(workload.arena());
+}
+
+void CompiledStep::run() {
+  program_.run(input_);
+  ++input_.step;
+}
+
+int run_bench(const char* name, const std::function<WorkloadOptions()>& parse,
+              const std::function<int(Workload&)>& run) {
+  WorkloadOptions options;
+  Graph graph;
+  try {
+    options = parse();
+    graph = build_model(options.model, {.heads = fairface_heads(), .size = options.size});
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: {}\n", name, error.what());
+    return 2;
+  }
+  try {
+    Workload workload(options, graph);
+    return run(workload);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: {}\n", name, error.what());
+    return 1;
+  }
+}
+
+}  // namespace facet::bench
