@@ -12,8 +12,9 @@ namespace facet::kernels {
 
 namespace {
 
-/// Highway's own limit is as global, and knows no bf16.
+/// Highway's own limit is as global, and knows neither bf16 nor AMX.
 std::atomic<bool> bf16_allowed = true;
+std::atomic<bool> without_limit = true;
 
 /// Highway's targets better than `limit`: the lower the bit, the better.
 std::int64_t targets_above(std::string_view limit) {
@@ -28,7 +29,10 @@ std::int64_t targets_above(std::string_view limit) {
 void limit_instructions(std::string_view limit) {
   hwy::DisableTargets(targets_above(limit));
   bf16_allowed = limit.empty() || limit == "avx512_bf16";
+  without_limit = limit.empty();
 }
+
+bool amx_allowed() { return without_limit; }
 
 bool has_bf16_dot_product() {
 #if HWY_ARCH_X86_64

@@ -12,4 +12,7 @@ void limit_instructions(std::string_view limit);
 /// Whether the CPU, within the limit, sums products of bf16 pairs in one instruction (AVX-512 with bf16).
 bool has_bf16_dot_product();
 
+/// Whether the limit, if there is one, allows AMX.
+bool amx_allowed();
+
 }  // namespace facet::kernels

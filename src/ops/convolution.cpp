@@ -83,7 +83,9 @@ class Convolution final : public lowering::LowerableOp {
  private:
   std::shared_ptr<const ConvolutionCandidate> choose(Lowering& l, const ConvolutionTask& task) const {
     ConvolutionCandidates found = onednn_convolutions(task);
-    for (auto& candidate : winograd_convolutions(task)) found.push_back(std::move(candidate));
+    for (const auto& more : {winograd_convolutions, amx_convolutions}) {
+      for (auto& candidate : more(task)) found.push_back(std::move(candidate));
+    }
     if (found.empty()) throw Error("oneDNN has no convolution of these shapes and types");
     const auto given = l.input_layout(0);
     const std::string key =

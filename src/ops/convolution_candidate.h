@@ -65,5 +65,7 @@ using ConvolutionCandidates = std::vector<std::shared_ptr<const ConvolutionCandi
 ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task);
 /// Our own Winograd kernels, where the task is one for them: 3x3, stride 1, one group, in training without bias.
 ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task);
+/// oneDNN's with the weights' gradient by our own AMX kernel: in training, in bf16, stride 1, one group, no bias.
+ConvolutionCandidates amx_convolutions(const ConvolutionTask& task);
 
 }  // namespace facet

@@ -10,8 +10,8 @@ namespace {
 using lowering::Backward;
 using lowering::Lowering;
 
-/// Another shape of the same values. The tensor stays as it lies: a reader that wants vectors in order asks for them, and a
-/// linear layer needs none, for its weights follow the order of the image.
+/// Another shape of the same values. The tensor stays as it lies: a reader that wants vectors in order asks for them,
+/// and a linear layer needs none, for its weights follow the order of the image.
 class Flatten final : public lowering::LowerableOp {
  public:
   std::string_view kind() const override { return "flatten"; }

@@ -54,9 +54,9 @@ class Pool final : public lowering::LowerableOp {
     const Dims after{(y[2] - 1) * w_.stride + w_.height - x[2] - w_.padding,
                      (y[3] - 1) * w_.stride + w_.width - x[3] - w_.padding};
     const auto kind = l.training() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-    const auto forward = onednn::describe<PoolingForward>(onednn::attributes(), kind, algorithm_, src.layout,
-                                                          onednn::with_dims(src.layout, y), strides, kernel, dilation,
-                                                          before, after);
+    const auto forward =
+        onednn::describe<PoolingForward>(onednn::attributes(), kind, algorithm_, src.layout,
+                                         onednn::with_dims(src.layout, y), strides, kernel, dilation, before, after);
     const Tensor dst = l.make_output(forward.dst_desc());
     std::vector<std::pair<int, Tensor>> arguments{{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}};
     Tensor workspace;
@@ -68,9 +68,8 @@ class Pool final : public lowering::LowerableOp {
     l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
-      const auto backward = onednn::describe_backward<PoolingBackward>(onednn::attributes(), forward, algorithm_,
-                                                                       src.layout, dst.layout, strides, kernel,
-                                                                       dilation, before, after);
+      const auto backward = onednn::describe_backward<PoolingBackward>(
+          onednn::attributes(), forward, algorithm_, src.layout, dst.layout, strides, kernel, dilation, before, after);
       const Tensor diff_src = back.make(backward.diff_src_desc());
       std::vector<std::pair<int, Tensor>> back_arguments{{DNNL_ARG_DIFF_DST, back.output_gradient(dst.layout)},
                                                          {DNNL_ARG_DIFF_SRC, diff_src}};
@@ -108,8 +107,7 @@ Value average_pool(Value x, const PoolOptions& options) {
 
 Value global_average_pool(Value x) {
   const Shape& shape = require_image(x.shape());
-  return apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding,
-                    {shape[1], shape[2], 1, 0});
+  return apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding, {shape[1], shape[2], 1, 0});
 }
 
 }  // namespace facet

@@ -13,7 +13,8 @@ const Shape& require_image(const Shape& shape) {
 
 std::int64_t window_extent(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
   if (kernel < 1 || stride < 1 || padding < 0) {
-    throw Error(fmt::format("kernel {}, stride {}, padding {} found; at least 1, 1 and 0 needed", kernel, stride, padding));
+    throw Error(
+        fmt::format("kernel {}, stride {}, padding {} found; at least 1, 1 and 0 needed", kernel, stride, padding));
   }
   if (extent + 2 * padding < kernel) {
     throw Error(fmt::format("a kernel of {} doesn't fit an extent of {} with padding {}", kernel, extent, padding));

@@ -5,6 +5,8 @@
 #include <cstdio>
 
 #include "facet/precision.h"
+#include "kernels/amx_backward_weights.h"
+#include "kernels/winograd.h"
 #include "ops/cases.h"
 
 namespace facet::testing {
@@ -24,15 +26,16 @@ Problem make_problem_of(const Case& c) {
 
 /// @param candidate taken by every convolution that has it.
 /// @param slack of the bounds.
-void compare(const Case& c, const Problem& problem, Parameters& parameters, const std::string& candidate,
-             double slack) {
+/// @return how many steps are that candidate's.
+std::int64_t compare(const Case& c, const Problem& problem, Parameters& parameters, const std::string& candidate,
+                     double slack) {
   Session exact = gradient_session(problem, parameters, Precision::f32, 1);
   const program::ProgramOptions options{.batch = c.batch(),
                                         .precision = Precision::bf16,
                                         .mode = program::Mode::gradients,
                                         .mean = exact.program().options().mean,
                                         .std = exact.program().options().std};
-  Session rounded(problem.graph, parameters, options, prefer(candidate, problem.graph, parameters, options), 1);
+  Session rounded(problem.graph, parameters, options, prefer(candidate, problem.graph, parameters, options, 1), 1);
   const double bound = slack * std::max(gradient_bound, c.table.value("bf16", 0.0));
   const double loss = exact.run(problem);
   CHECK(rounded.run(problem) == doctest::Approx(loss).epsilon(0.02 * slack));
@@ -52,16 +55,20 @@ void compare(const Case& c, const Problem& problem, Parameters& parameters, cons
     const double error = rms_difference(gradient, rounded.gradient(parameter.name));
     CHECK_MESSAGE(error <= bound * scale, "gradient of ", parameter.name, ": ", error / scale);
   }
+  const std::vector<program::StepInfo> steps = rounded.program().steps();
+  return std::count_if(steps.begin(), steps.end(), [&](const auto& step) { return step.candidate == candidate; });
 }
 
 void compare_all(const std::string& candidate, double slack, const std::string& op = {}) {
+  std::int64_t taken = 0;
   for (const Case& c : read_cases(op)) {
     CAPTURE(c.name);
     const Problem problem = make_problem_of(c);
     Parameters parameters = random_parameters(problem.graph);
     c.scale_front(parameters);
-    compare(c, problem, parameters, candidate, slack);
+    taken += compare(c, problem, parameters, candidate, slack);
   }
+  CHECK(taken > 0);
 }
 
 bool have_bf16() {
@@ -109,7 +116,20 @@ TEST_CASE("bf16 against f32, within bounds, where convolutions are Winograd's wi
 
 // The transformed numbers are rounded to bf16 as well, which errs three times as much.
 TEST_CASE("bf16 against f32, within bounds, where convolutions are Winograd's with products in bf16") {
-  if (have_bf16()) compare_all("winograd bf16", 3, "convolution");
+  if (have_bf16() && kernels::has_winograd(kernels::WinogradProducts::bf16)) {
+    compare_all("winograd bf16", 3, "convolution");
+    compare_all("winograd bf16", 3, "batch_norm");
+  }
+}
+
+TEST_CASE("bf16 against f32, within bounds, where convolutions' weights have their gradient by AMX") {
+  if (!have_bf16()) return;
+  if (!kernels::has_amx_bf16()) {
+    MESSAGE("skipped: no AMX here");
+    return;
+  }
+  compare_all("direct channels_last, weights amx", 1, "convolution");
+  compare_all("direct channels_last, weights amx", 1, "batch_norm");
 }
 
 }  // namespace facet::testing

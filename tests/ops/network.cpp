@@ -139,8 +139,8 @@ std::vector<float> Session::gradient(const std::string& parameter) const {
 }
 
 program::Choices prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
-                        const program::ProgramOptions& options) {
-  const base::ComputeScope scope(test_threads);
+                        const program::ProgramOptions& options, int threads) {
+  const base::ComputeScope scope(threads);
   program::Choices preferred(false);
   for (int added = 1; added > 0;) {  // what one op takes may change how the next one's input lies, and so its key
     program::Choices tried = preferred;

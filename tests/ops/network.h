@@ -89,7 +89,7 @@ class Session {
 
 /// Choices that take this candidate (not empty) wherever an op of `options`' program has it, and the default elsewhere.
 program::Choices prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
-                        const program::ProgramOptions& options);
+                        const program::ProgramOptions& options, int threads = test_threads);
 
 /// A session of `problem`'s batch that keeps gradients.
 Session gradient_session(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32,

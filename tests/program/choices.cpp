@@ -2,9 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
+#include "base/parallel.h"
 #include "facet/error.h"
 #include "program/small_model.h"
 #include "temporary_folder.h"
@@ -88,6 +90,7 @@ TEST_CASE("choices: a tuned program computes what an untuned one does") {
 }
 
 TEST_CASE("choices: whatever training and inference choose, they share parameters") {
+  const base::ComputeScope scope(test_threads);
   const Problem problem = small_model(4, false);
   const std::vector<std::string> candidates{"direct", "direct channels_last", "direct blocked", "winograd onednn",
                                             "winograd f32"};
@@ -105,15 +108,27 @@ TEST_CASE("choices: whatever training and inference choose, they share parameter
         Choices choices = prefer(candidate, problem.graph, tried, options);
         return program::Program(problem.graph, parameters, options, choices);
       };
-      const program::Program training = compile(program::Mode::training, train);
+      program::Program training = compile(program::Mode::training, train);
       program::Program inference = compile(program::Mode::inference, infer);
       base::Arena arena;
-      arena.grow(inference.arena_bytes());
+      arena.grow(std::max(training.arena_bytes(), inference.arena_bytes()));
+      training.bind(arena);
       inference.bind(arena);
       inference.run({.pixels = problem.pixels.data()});
       const auto logits = inference.heads()[0].logits;
       if (expected.empty()) expected.assign(logits.begin(), logits.end());
       for (std::size_t i = 0; i < expected.size(); ++i) CHECK(logits[i] == doctest::Approx(expected[i]).epsilon(1e-3));
+      // What inference prepared is prepared again once training has moved the weights.
+      training.run({.pixels = problem.pixels.data(), .labels = problem.labels.data(), .learning_rate = 1e-3F});
+      inference.run({.pixels = problem.pixels.data()});
+      const std::vector<float> moved(logits.begin(), logits.end());
+      program::Program fresh = compile(program::Mode::inference, infer);
+      arena.grow(fresh.arena_bytes());
+      fresh.bind(arena);
+      fresh.run({.pixels = problem.pixels.data()});
+      const auto right = fresh.heads()[0].logits;
+      CHECK(std::equal(moved.begin(), moved.end(), right.begin(), right.end()));
+      CHECK(max_difference(moved, expected) > 1e-4);
     }
   }
 }

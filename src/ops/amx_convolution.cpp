@@ -1,0 +1,93 @@
+#include "base/parallel.h"
+#include "kernels/amx_backward_weights.h"
+#include "onednn/onednn.h"
+#include "ops/convolution_candidate.h"
+
+namespace facet {
+
+namespace {
+
+using lowering::Backward;
+using lowering::Lowering;
+using lowering::StepKind;
+using lowering::Tensor;
+using onednn::Layout;
+using onednn::Type;
+
+/// oneDNN's forward and backward data, and the gradient of the weights by our own products of AMX tiles.
+class AmxConvolution final : public ConvolutionCandidate {
+ public:
+  AmxConvolution(const ConvolutionTask& task, std::shared_ptr<const ConvolutionCandidate> rest)
+      : task_(task), rest_(std::move(rest)) {}
+
+  std::string name() const override { return rest_->name() + ", weights amx"; }
+  Layout src() const override { return rest_->src(); }
+  Layout dst() const override { return rest_->dst(); }
+
+  Backward lower(Lowering& l) const override {
+    const Tensor x = l.input(0, src());
+    return [self = *this, x, backward_data = rest_->lower(l)](Lowering& back) {
+      // Weights first: what is kept of the image can go before its gradient comes. Their update is last: it changes
+      // what the image's gradient is made with.
+      const Tensor diff_weights = self.emit_backward_weights(back, x);
+      backward_data(back);
+      back.set_parameter_gradient(0, diff_weights);
+    };
+  }
+
+  double seconds(double best) const override {
+    const double rest = rest_->seconds(best);
+    if (rest > 2 * best) return rest;
+    return rest + lowering::measure(kernel(), {src(), dst(), weight_layout(), scratch()}, best - rest / 2);
+  }
+
+ private:
+  Layout weight_layout() const { return onednn::plain(task_.weights(), Type::f32); }
+  Layout scratch() const { return onednn::plain({kernels::amx_backward_weights_scratch(shape())}, Type::f32); }
+
+  kernels::AmxConvolutionShape shape() const {
+    const auto& x = task_.src;
+    const auto& y = task_.dst;
+    return {
+        x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.kernel, task_.options.padding, base::compute_threads()};
+  }
+
+  Tensor emit_backward_weights(Lowering& l, const Tensor& x) const {
+    const Tensor diff_weights = l.make(weight_layout());
+    l.emit("backward_weights", StepKind::convolution_backward_weights, "amx_bf16",
+           {x, l.output_gradient(dst()), diff_weights, l.make(scratch())}, kernel());
+    return diff_weights;
+  }
+
+  lowering::Kernel kernel() const {
+    return [s = shape()](std::span<void* const> operands, lowering::RunState&) {
+      kernels::amx_backward_weights(s, static_cast<const std::uint16_t*>(operands[0]),
+                                    static_cast<const std::uint16_t*>(operands[1]), static_cast<float*>(operands[2]),
+                                    static_cast<float*>(operands[3]));
+    };
+  }
+
+  ConvolutionTask task_;
+  std::shared_ptr<const ConvolutionCandidate> rest_;
+};
+
+}  // namespace
+
+ConvolutionCandidates amx_convolutions(const ConvolutionTask& task) {
+  const auto& o = task.options;
+  if (!task.weight_gradient || o.bias || o.stride != 1 || o.groups != 1 || task.type != Type::bf16 ||
+      !kernels::has_amx_bf16()) {
+    return {};
+  }
+  ConvolutionTask rest = task;
+  rest.weight_gradient = false;
+  ConvolutionCandidates found;
+  for (auto& candidate : onednn_convolutions(rest)) {
+    if (candidate->name() == "direct channels_last") {
+      found.push_back(std::make_shared<const AmxConvolution>(task, std::move(candidate)));
+    }
+  }
+  return found;
+}
+
+}  // namespace facet
