@@ -7,7 +7,7 @@
 namespace facet::bench {
 
 /// An earlier result of bench_training --profile that later ones must not fall behind. What is compared are ratios
-/// within one run each, which another load or clock of the machine moves little: step to floor, and FLOP/s to peak.
+/// within one run each, which the clock of the machine moves little: step to floor, and FLOP/s to peak.
 class Check {
  public:
   /// @throws Error naming the file and what is missing in it.
