@@ -205,15 +205,7 @@ std::int64_t Options::integer(const std::string& name, std::int64_t low, std::in
   return parse_integer(text(name), origin(name), low, high);
 }
 
-double Options::number(const std::string& name) const {
-  const std::string value = text(name);
-  double number = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (error != std::errc() || end != value.data() + value.size() || !std::isfinite(number)) {
-    throw UsageError(fmt::format("{} is '{}'; a number is needed", origin(name), value));
-  }
-  return number;
-}
+double Options::number(const std::string& name) const { return parse_number(text(name), origin(name)); }
 
 double Options::above(const std::string& name, double low) const {
   const double value = number(name);
@@ -239,6 +231,12 @@ std::vector<std::string> Options::words(const std::string& name) const {
   return value.empty() ? std::vector<std::string>{} : split_at_commas(value, origin(name));
 }
 
+std::vector<double> Options::numbers(const std::string& name) const {
+  std::vector<double> values;
+  for (const std::string& word : words(name)) values.push_back(parse_number(word, origin(name)));
+  return values;
+}
+
 std::vector<std::string> split_at_commas(const std::string& text, const std::string& origin) {
   std::vector<std::string> words;
   for (std::size_t begin = 0; begin <= text.size();) {
@@ -248,6 +246,13 @@ std::vector<std::string> split_at_commas(const std::string& text, const std::str
     begin = end + 1;
   }
   return words;
+}
+
+double parse_number(const std::string& text, const std::string& origin) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(number)) return number;
+  throw UsageError(fmt::format("{} is '{}'; a number is needed", origin, text));
 }
 
 std::int64_t parse_integer(const std::string& text, const std::string& origin, std::int64_t low, std::int64_t high) {

@@ -70,6 +70,8 @@ class Options {
   std::string one_of(const std::string& name, const std::vector<std::string>& allowed) const;
   /// Words between commas; none may be empty.
   std::vector<std::string> words(const std::string& name) const;
+  /// Numbers between commas.
+  std::vector<double> numbers(const std::string& name) const;
 
   /// How messages call an option: "--epochs", or "epochs in run.cfg, line 3".
   std::string origin(const std::string& name) const;
@@ -93,6 +95,9 @@ class Options {
 
 /// Words between commas. @throws UsageError naming `origin` when one is empty.
 std::vector<std::string> split_at_commas(const std::string& text, const std::string& origin);
+
+/// A finite number, spelt in full. @throws UsageError naming `origin`.
+double parse_number(const std::string& text, const std::string& origin);
 
 /// A whole number of at least `low`, spelt in full. @throws UsageError naming `origin`.
 std::int64_t parse_integer(const std::string& text, const std::string& origin, std::int64_t low,

@@ -14,6 +14,7 @@
 #include "figures.h"
 #include "manifests.h"
 #include "output_file.h"
+#include "recipe_options.h"
 #include "run_folder.h"
 #include "shared_options.h"
 #include "stop_signal.h"
@@ -53,7 +54,7 @@ TrainOptions read_training(const Options& options) {
   TrainOptions training;
   training.epochs = options.integer("epochs", 1, 1'000'000);
   training.batch = options.integer("batch", 1, 65536);
-  training.learning_rate = options.above("lr", 0);
+  read_recipe(options, training);
   training.precision = read_precision(options);
   training.threads = read_threads(options, "threads");
   training.loader_threads = read_threads(options, "loader-threads");
@@ -72,6 +73,11 @@ TrainOptions read_training(const Options& options) {
   if (!training.choices.empty() &&
       fs::weakly_canonical(training.choices) == fs::weakly_canonical(training.out / "choices.json")) {
     training.choices.clear();
+  }
+  try {
+    train::check_options(training);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
   }
   return training;
 }

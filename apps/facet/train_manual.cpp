@@ -1,6 +1,7 @@
 #include "train_manual.h"
 
 #include "manifests.h"
+#include "recipe_options.h"
 #include "shared_options.h"
 
 namespace facet::app {
@@ -38,7 +39,6 @@ OptionGroup learning_options() {
         .fallback = "224"},
        {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
        {.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
-       {.name = "lr", .argument = "RATE", .help = "learning rate of Adam", .fallback = "1e-4"},
        {.name = "seed",
         .argument = "N",
         .help = "seed of every random draw; the same seed, threads and choices give the same bits",
@@ -103,7 +103,10 @@ Command train_manual() {
       "run.cfg (the options, with which the run can be repeated). Ctrl-C finishes the step, saves and says how to go "
       "on; a "
       "second one ends it at once.";
-  command.groups = {data_options(), learning_options(), computing_options(), run_options()};
+  command.groups = {data_options(), learning_options()};
+  for (OptionGroup& group : recipe_options()) command.groups.push_back(std::move(group));
+  command.groups.push_back(computing_options());
+  command.groups.push_back(run_options());
   command.examples = {
       {"train on faces, ten epochs", "facet train --train train.csv --validation val.csv --epochs 10 --out runs/faces"},
       {"go on after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},

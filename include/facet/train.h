@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "facet/data.h"
@@ -18,13 +19,25 @@
 
 namespace facet {
 
+/// Update rules, each as PyTorch's of that name.
+enum class OptimizerKind : std::uint8_t { adam, adamw, sgd };
+/// "adam", "adamw" or "sgd".
+FACET_EXPORT std::string_view to_string(OptimizerKind kind);
+/// @throws Error naming the value and those allowed.
+FACET_EXPORT OptimizerKind parse_optimizer(std::string_view text);
+
 struct TrainOptions {
   std::int64_t epochs = 100;
   std::int64_t batch = 64;
+  OptimizerKind optimizer = OptimizerKind::adam;
   double learning_rate = 1e-4;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
+  double beta1 = 0.9;       ///< of Adam and AdamW
+  double beta2 = 0.999;     ///< likewise
+  double eps = 1e-8;        ///< likewise
+  double momentum = 0.9;    ///< of SGD; 0: none
+  bool nesterov = false;    ///< of SGD: Nesterov's momentum
+  double weight_decay = 0;  ///< in SGD and Adam a part of the gradient, in AdamW apart from the moments
+  bool bias_decay = true;   ///< false: weight decay spares parameters of one dimension, biases and batch norms
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one

@@ -7,23 +7,17 @@
 #include <functional>
 
 #include "base/parallel.h"
-#include "kernels/kernels.h"
-#include "kernels/lanes-inl.h"
+#include "kernels/update-inl.h"
+#include "kernels/update.h"
 
 #ifndef FACET_KERNELS_ADAM_TYPES
 #define FACET_KERNELS_ADAM_TYPES
 namespace facet::kernels {
 
-struct AdamPointers {
-  float* weight;
-  const float* gradient;
-  float* m;
-  float* v;
-  std::uint16_t* weight_bf16;
-};
-
 struct AdamConstants {
   float beta1, one_minus_beta1, beta2, one_minus_beta2, step_size, root_correction, eps;
+  float gradient_decay;  // coupled
+  float weight_kept;     // decoupled: the share of the weight that stays
 };
 
 }  // namespace facet::kernels
@@ -32,7 +26,8 @@ struct AdamConstants {
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-void adam_range(const AdamPointers& p, std::int64_t begin, std::int64_t end, const AdamConstants& constants) {
+void adam_range(const UpdateTarget& target, float* m_state, float* v_state, std::int64_t begin, std::int64_t end,
+                const AdamConstants& constants) {
   const FloatTag tag;
   const auto beta1 = hn::Set(tag, constants.beta1);
   const auto one_minus_beta1 = hn::Set(tag, constants.one_minus_beta1);
@@ -41,17 +36,18 @@ void adam_range(const AdamPointers& p, std::int64_t begin, std::int64_t end, con
   const auto step_size = hn::Set(tag, constants.step_size);
   const auto root_correction = hn::Set(tag, constants.root_correction);
   const auto eps = hn::Set(tag, constants.eps);
+  const auto weight_kept = hn::Set(tag, constants.weight_kept);
   for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
     const std::int64_t i = begin + offset;
-    const Floats g = load(p.gradient + i, n);
-    const Floats m = hn::MulAdd(one_minus_beta1, g, hn::Mul(beta1, load(p.m + i, n)));
-    const Floats v = hn::MulAdd(hn::Mul(one_minus_beta2, g), g, hn::Mul(beta2, load(p.v + i, n)));
+    const Floats old_weight = load(target.weight + i, n);
+    const Floats g = decayed_gradient(target, i, n, old_weight, constants.gradient_decay);
+    const Floats m = hn::MulAdd(one_minus_beta1, g, hn::Mul(beta1, load(m_state + i, n)));
+    const Floats v = hn::MulAdd(hn::Mul(one_minus_beta2, g), g, hn::Mul(beta2, load(v_state + i, n)));
     const Floats denominator = hn::MulAdd(hn::Sqrt(v), root_correction, eps);
-    const Floats weight = hn::NegMulAdd(step_size, hn::Div(m, denominator), load(p.weight + i, n));
-    store(m, p.m + i, n);
-    store(v, p.v + i, n);
-    store(weight, p.weight + i, n);
-    if (p.weight_bf16 != nullptr) store(weight, p.weight_bf16 + i, n);
+    const Floats weight = hn::NegMulAdd(step_size, hn::Div(m, denominator), hn::Mul(old_weight, weight_kept));
+    store(m, m_state + i, n);
+    store(v, v_state + i, n);
+    store_weight(weight, target, i, n);
   });
 }
 
@@ -63,24 +59,26 @@ namespace facet::kernels {
 
 HWY_EXPORT(adam_range);
 
-void adam(float* weight, const float* gradient, float* m, float* v, std::uint16_t* weight_bf16, std::int64_t count,
-          const AdamFactors& factors) {
+void adam(const UpdateTarget& target, float* m, float* v, const AdamFactors& factors) {
   const auto step = static_cast<double>(factors.step);
   const double correction1 = 1 - std::pow(factors.beta1, step);
   const double correction2 = 1 - std::pow(factors.beta2, step);
+  const double coupled = factors.decoupled ? 0 : factors.weight_decay;
+  const double decoupled = factors.decoupled ? factors.weight_decay : 0;
   const AdamConstants constants{.beta1 = static_cast<float>(factors.beta1),
                                 .one_minus_beta1 = static_cast<float>(1 - factors.beta1),
                                 .beta2 = static_cast<float>(factors.beta2),
                                 .one_minus_beta2 = static_cast<float>(1 - factors.beta2),
                                 .step_size = static_cast<float>(factors.learning_rate / correction1),
                                 .root_correction = static_cast<float>(1 / std::sqrt(correction2)),
-                                .eps = static_cast<float>(factors.eps)};
-  const AdamPointers pointers{weight, gradient, m, v, weight_bf16};
+                                .eps = static_cast<float>(factors.eps),
+                                .gradient_decay = static_cast<float>(coupled),
+                                .weight_kept = static_cast<float>(1 - factors.learning_rate * decoupled)};
   const auto body = [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(adam_range)(pointers, begin, end, constants);
+    HWY_DYNAMIC_DISPATCH(adam_range)(target, m, v, begin, end, constants);
   };
   constexpr std::int64_t grain = 8192;
-  base::parallel_for(count, grain, std::ref(body));
+  base::parallel_for(target.count, grain, std::ref(body));
 }
 
 }  // namespace facet::kernels

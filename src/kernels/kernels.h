@@ -78,17 +78,4 @@ LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, 
 void softmax_cross_entropy_backward(const float* probabilities, const std::int32_t* labels, std::int64_t images,
                                     std::int64_t classes, std::int64_t labelled, float* gradient);
 
-// --- update ----------------------------------------------------------------------------------------------------------
-
-struct AdamFactors {
-  double learning_rate, beta1, beta2, eps;
-  std::int64_t step;  ///< from 1
-};
-/// One Adam step (Kingma and Ba 2015, with bias correction; PyTorch's Adam: eps is added after the corrected root), in
-/// one pass: m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; weight -= learning_rate / (1 - beta1^step) * m
-/// / (sqrt(v / (1 - beta2^step)) + eps).
-/// @param weight_bf16 takes the new weight rounded to bf16; may be null.
-void adam(float* weight, const float* gradient, float* m, float* v, std::uint16_t* weight_bf16, std::int64_t count,
-          const AdamFactors& factors);
-
 }  // namespace facet::kernels

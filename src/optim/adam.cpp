@@ -1,4 +1,3 @@
-#include "kernels/kernels.h"
 #include "optim/optimizer.h"
 
 namespace facet::optim {
@@ -7,21 +6,29 @@ namespace {
 
 class Adam final : public Optimizer {
  public:
-  explicit Adam(const AdamOptions& options) : o_(options) {}
+  Adam(const AdamOptions& options, bool decoupled) : o_(options), decoupled_(decoupled) {}
 
   std::vector<std::string> slot_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
   void update(const UpdateOperands& p, const UpdateFactors& factors) const override {
-    kernels::adam(p.weight, p.gradient, p.slots[0], p.slots[1], p.weight_bf16, p.count,
-                  {factors.learning_rate, o_.beta1, o_.beta2, o_.eps, factors.step});
+    kernels::adam(p.target, p.slots[0], p.slots[1],
+                  {.learning_rate = factors.learning_rate,
+                   .beta1 = o_.beta1,
+                   .beta2 = o_.beta2,
+                   .eps = o_.eps,
+                   .step = factors.step,
+                   .weight_decay = o_.weight_decay.of(p),
+                   .decoupled = decoupled_});
   }
 
  private:
   AdamOptions o_;
+  bool decoupled_;
 };
 
 }  // namespace
 
-std::unique_ptr<Optimizer> adam(const AdamOptions& options) { return std::make_unique<Adam>(options); }
+std::unique_ptr<Optimizer> adam(const AdamOptions& options) { return std::make_unique<Adam>(options, false); }
+std::unique_ptr<Optimizer> adamw(const AdamOptions& options) { return std::make_unique<Adam>(options, true); }
 
 }  // namespace facet::optim

@@ -5,15 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "kernels/update.h"
+
 namespace facet::optim {
 
-/// What an update rule writes, for `count` elements of one parameter. All lie in the same order.
+/// What an update rule writes of one parameter. All lie in the same order.
 struct UpdateOperands {
-  float* weight;
-  const float* gradient;
-  std::vector<float*> slots;   ///< the rule's state, in the order of slot_names()
-  std::uint16_t* weight_bf16;  ///< takes the new weight rounded to bf16; may be null
-  std::int64_t count;
+  kernels::UpdateTarget target;
+  std::vector<float*> slots;  ///< the rule's state, in the order of slot_names()
+  bool one_dimension;         ///< the parameter is a vector: a bias, or a batch norm's
 };
 
 /// What changes from step to step.
@@ -31,12 +31,31 @@ class Optimizer {
   virtual void update(const UpdateOperands& operands, const UpdateFactors& factors) const = 0;
 };
 
-/// Adam (Kingma and Ba 2015) with bias correction, as PyTorch's.
+/// PyTorch's weight_decay, and which parameters it shrinks.
+struct WeightDecay {
+  double rate = 0;
+  bool of_vectors = true;  ///< false: parameters of one dimension (biases and batch norms) are spared
+
+  double of(const UpdateOperands& operands) const { return operands.one_dimension && !of_vectors ? 0 : rate; }
+};
+
 struct AdamOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
+  WeightDecay weight_decay = {};
 };
+/// Adam (Kingma and Ba 2015) with bias correction, as PyTorch's: weight decay is a part of the gradient.
 std::unique_ptr<Optimizer> adam(const AdamOptions& options = {});
+/// AdamW (Loshchilov and Hutter 2019), as PyTorch's: Adam, with a weight decay that the moments don't see.
+std::unique_ptr<Optimizer> adamw(const AdamOptions& options = {});
+
+struct SgdOptions {
+  double momentum = 0;
+  bool nesterov = false;
+  WeightDecay weight_decay = {};
+};
+/// Stochastic gradient descent with momentum, as PyTorch's (Nesterov's too): weight decay is a part of the gradient.
+std::unique_ptr<Optimizer> sgd(const SgdOptions& options = {});
 
 }  // namespace facet::optim

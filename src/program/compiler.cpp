@@ -333,14 +333,16 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   step.work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
   step.operands = {ordered, make_fixed(stored.master, stored.layout)};
   for (const base::PageBuffer& slot : stored.slots) step.operands.push_back(make_fixed(slot, stored.layout));
-  optim::UpdateOperands operands{.weight = nullptr,
-                                 .gradient = nullptr,
-                                 .slots = std::vector<float*>(stored.slots.size()),
-                                 .weight_bf16 = nullptr,
-                                 .count = static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float))};
+  optim::UpdateOperands operands{
+      .target = {.weight = nullptr,
+                 .gradient = nullptr,
+                 .weight_bf16 = nullptr,
+                 .count = static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float))},
+      .slots = std::vector<float*>(stored.slots.size()),
+      .one_dimension = parameters_.list[parameter].shape.size() == 1};
   step.kernel = [operands, rule = options_.optimizer](std::span<void* const> at, RunState& state) mutable {
-    operands.gradient = static_cast<const float*>(at[0]);
-    operands.weight = static_cast<float*>(at[1]);
+    operands.target.gradient = static_cast<const float*>(at[0]);
+    operands.target.weight = static_cast<float*>(at[1]);
     for (std::size_t i = 0; i < operands.slots.size(); ++i) operands.slots[i] = static_cast<float*>(at[2 + i]);
     rule->update(operands, {state.learning_rate, state.step});
   };

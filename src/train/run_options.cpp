@@ -55,6 +55,12 @@ void check_options(const TrainOptions& options) {
   require(options.beta1 >= 0 && options.beta1 < 1, "beta1", options.beta1, "0 up to below 1");
   require(options.beta2 >= 0 && options.beta2 < 1, "beta2", options.beta2, "0 up to below 1");
   require(positive(options.eps), "eps", options.eps, "a number above 0");
+  require(options.momentum >= 0 && options.momentum < 1, "momentum", options.momentum, "0 up to below 1");
+  require(std::isfinite(options.weight_decay) && options.weight_decay >= 0, "weight_decay", options.weight_decay,
+          "0 or more");
+  if (options.nesterov && (options.optimizer != OptimizerKind::sgd || options.momentum == 0)) {
+    throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
+  }
   require(options.threads >= 0, "threads", options.threads, "0 or more");
   require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
@@ -73,11 +79,15 @@ ThreadPlan plan_threads(const TrainOptions& options) {
 
 nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
   return {{"batch", options.batch},
-          {"optimizer", "adam"},
+          {"optimizer", to_string(options.optimizer)},
           {"learning_rate", options.learning_rate},
           {"beta1", options.beta1},
           {"beta2", options.beta2},
           {"eps", options.eps},
+          {"momentum", options.momentum},
+          {"nesterov", options.nesterov},
+          {"weight_decay", options.weight_decay},
+          {"bias_decay", options.bias_decay},
           {"precision", to_string(precision)},
           {"seed", options.seed},
           {"flip", options.flip},

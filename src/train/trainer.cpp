@@ -14,6 +14,7 @@
 #include "program/choice_cache.h"
 #include "program/parameter_store.h"
 #include "train/file_system.h"
+#include "train/recipe.h"
 #include "train/step_time.h"
 #include "train/trainer_state.h"
 
@@ -46,7 +47,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
       train_(train_set),
       validation_(validation_set),
       threads_(train::plan_threads(asked)),
-      optimizer_(optim::adam({.beta1 = asked.beta1, .beta2 = asked.beta2, .eps = asked.eps})),
+      optimizer_(train::make_optimizer(asked)),
       choices_(asked.tune),
       available_(base::available_memory()) {
   train::check_options(options_);

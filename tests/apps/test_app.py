@@ -94,6 +94,8 @@ class Misuse(AppTest):
             ("--precision", "f16"), ("--threads", "-1"), ("--seed", "1.5"), ("--size", "100"), ("--model", "refernce"),
             ("--mean", "1,2"), ("--std", "1,0,1"), ("--bad-images", "skp"), ("--classes", "race"),
             ("--classes", "race=a,,b"), ("--heads", "age,,race"), ("--keep", "-1"), ("--checkpoint-minutes", "-1"),
+            ("--optimizer", "rmsprop"), ("--betas", "0.9"), ("--betas", "0.9,1"), ("--eps", "0"), ("--momentum", "1"),
+            ("--nesterov", "yes"), ("--weight-decay", "-1"),
         ]
         for option, value in cases:
             with self.subTest([option, value]):
@@ -370,6 +372,29 @@ class Run(AppTest):
         page = self.succeeds("inspect", self.run_folder)
         for part in ["reference at 16x16", "Latino_Hispanic", "format: facet"]:
             self.assertIn(part, page)
+
+
+class Recipe(AppTest):
+    """Options of a recipe: they are kept in run.cfg, which gives the same bits again, also after a stop."""
+
+    OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
+               "--no-bias-decay"]
+
+    def weights(self, run):
+        return tensors(run / "checkpoints/last.safetensors")
+
+    def test_repeated(self):
+        first, again, plain = (self.folder / name for name in ["first", "again", "plain"])
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 2, *self.OPTIONS, "--out", first)
+        config = (first / "run.cfg").read_text()
+        for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
+                     "no-bias-decay = yes"]:
+            self.assertIn(f"\n{line}\n", config)
+        self.succeeds("train", "--config", first / "run.cfg", "--out", again)
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--out", plain)
+        self.assertEqual(self.weights(first), self.weights(again))
+        self.assertNotEqual(self.weights(first), self.weights(plain))
+        self.assertIn("asked for is 0.5", self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5"))
 
 
 class BadImages(AppTest):

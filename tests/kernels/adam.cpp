@@ -7,7 +7,7 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "instructions.h"
-#include "kernels/kernels.h"
+#include "kernels/update.h"
 
 using namespace facet;
 
@@ -34,9 +34,11 @@ State random_state(std::int64_t count) {
 }
 
 void step(State& state, const kernels::AdamFactors& factors, bool with_bf16 = true) {
-  kernels::adam(state.weight.data(), state.gradient.data(), state.m.data(), state.v.data(),
-                with_bf16 ? state.weight_bf16.data() : nullptr, static_cast<std::int64_t>(state.weight.size()) - 1,
-                factors);
+  kernels::adam({.weight = state.weight.data(),
+                 .gradient = state.gradient.data(),
+                 .weight_bf16 = with_bf16 ? state.weight_bf16.data() : nullptr,
+                 .count = static_cast<std::int64_t>(state.weight.size()) - 1},
+                state.m.data(), state.v.data(), factors);
 }
 
 /// Largest error of weight, m and v against a step in double, as a share of what they are made of.

@@ -20,11 +20,12 @@ struct Trained {
 
   void step(const Optimizer& rule, const AdamOptions& o, const std::vector<float>& gradient, std::int64_t step) {
     constexpr float rate = 0.01F;
-    rule.update({.weight = weight.data(),
-                 .gradient = gradient.data(),
+    rule.update({.target = {.weight = weight.data(),
+                            .gradient = gradient.data(),
+                            .weight_bf16 = nullptr,
+                            .count = static_cast<std::int64_t>(count)},
                  .slots = {m.data(), v.data()},
-                 .weight_bf16 = nullptr,
-                 .count = static_cast<std::int64_t>(count)},
+                 .one_dimension = true},
                 {rate, step});
     for (std::size_t i = 0; i < count; ++i) {
       const double g = gradient[i];

@@ -3,8 +3,8 @@
 
 For each case of a table (tests/ops/cases.json) and for the reference model: images, labels and weights are drawn, loss,
 logits, every parameter's gradient and the running statistics are computed in float64 and written as safetensors. For 20
-Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written. Elements are
-stored as F32.
+Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written; for the recipes,
+what PyTorch's optimisers make of given gradients. Elements are stored as F32.
 
     make_references.py --cases cases.json --out FOLDER
 
@@ -410,6 +410,41 @@ def make_adam(folder, size=64, batch=4, steps=20, learning_rate=1e-4):
     write_safetensors(folder / "adam.safetensors", tensors, {})
 
 
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+UPDATES = {  # what tests/reference/updates.cpp has under the same names, for a matrix and a vector
+    "sgd": lambda m, v: torch.optim.SGD([m, v], lr=0.1),
+    "sgd.decay": lambda m, v: torch.optim.SGD([m, v], lr=0.1, weight_decay=0.05),
+    "sgd.momentum": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.9),
+    "sgd.nesterov": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.05),
+    "sgd.spared": lambda m, v: torch.optim.SGD([{"params": [m]}, {"params": [v], "weight_decay": 0}], lr=0.1, momentum=0.9,
+                                               weight_decay=0.05),
+    "adam": lambda m, v: torch.optim.Adam([m, v], lr=0.01),
+    "adam.decay": lambda m, v: torch.optim.Adam([m, v], lr=0.01, betas=(0.8, 0.99), eps=1e-4, weight_decay=0.05),
+    "adamw": lambda m, v: torch.optim.AdamW([m, v], lr=0.01, weight_decay=0.5),
+    "adamw.spared": lambda m, v: torch.optim.AdamW([{"params": [m]}, {"params": [v], "weight_decay": 0}], lr=0.01,
+                                                   weight_decay=0.5),
+}
+
+
+def make_updates(folder, steps=12):
+    generator = torch.Generator().manual_seed(11)
+    draw = lambda *shape: torch.randn(shape, generator=generator).double()  # float32's values: both sides start equal
+    shapes = {"matrix": (5, 9), "vector": (21,)}
+    start = {name: draw(*shape) for name, shape in shapes.items()}
+    gradients = {name: draw(steps, *shape) for name, shape in shapes.items()}
+    tensors = {**{f"start.{n}": t for n, t in start.items()}, **{f"gradients.{n}": t for n, t in gradients.items()}}
+    for rule, make in UPDATES.items():
+        weights = {name: value.clone().requires_grad_() for name, value in start.items()}
+        optimizer = make(*weights.values())
+        for step in range(steps):
+            for name, weight in weights.items():
+                weight.grad = gradients[name][step].clone()
+            optimizer.step()
+        tensors.update({f"{rule}.{name}": weight for name, weight in weights.items()})
+    write_safetensors(folder / "updates.safetensors", tensors, {})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=pathlib.Path, required=True)
@@ -434,6 +469,7 @@ def main():
     make_model(args.out, 64, 4)
     make_model(args.out, 224, 2)
     make_adam(args.out)
+    make_updates(args.out)
     mark.write_text(json.dumps({"made_of": made_of, "torch": torch.__version__}) + "\n")
     print(f"PyTorch {torch.__version__}: {args.out}")
 

@@ -23,6 +23,10 @@ TEST_CASE("values that can't be meant are refused by name") {
   CHECK(error_with([](TrainOptions& options) { options.learning_rate = -1; }) ==
         "learning_rate is -1; a number above 0 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.beta2 = 1; }) == "beta2 is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.momentum = 1; }) == "momentum is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.weight_decay = -1; }) ==
+        "weight_decay is -1; 0 or more is allowed");
+  CHECK(contains(error_with([](TrainOptions& options) { options.nesterov = true; }), "nesterov is on without"));
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {
                    options.batch = 64;
@@ -120,6 +124,9 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
   check([](TrainOptions& changed) { changed.batch = 4; }, "batch 8, asked for is 4");
   check([](TrainOptions& changed) { changed.seed = 1; }, "seed 5, asked for is 1");
   check([](TrainOptions& changed) { changed.learning_rate = 2e-4; }, "learning_rate 0.001, asked for is 0.0002");
+  check([](TrainOptions& changed) { changed.optimizer = OptimizerKind::sgd; },
+        "optimizer \"adam\", asked for is \"sgd\"");
+  check([](TrainOptions& changed) { changed.weight_decay = 0.1; }, "weight_decay 0.0, asked for is 0.1");
   check([](TrainOptions& changed) { changed.flip = false; }, "flip true, asked for is false");
   check([](TrainOptions& changed) { changed.drop_last = true; }, "drop_last false, asked for is true");
   if (has_native_bf16()) {

@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <functional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "program/choices.h"
 #include "temporary_folder.h"
@@ -49,7 +51,8 @@ TrainOptions resumed(TrainOptions options) {
   return options;
 }
 
-void check_resume(const TrainOptions& base, int stop_after) {
+/// What the run that was never stopped came to.
+Outcome check_resume(const TrainOptions& base, int stop_after) {
   CAPTURE(stop_after);
   const TemporaryFolder folder;
   TrainOptions straight = base, stopped = base;
@@ -63,6 +66,7 @@ void check_resume(const TrainOptions& base, int stop_after) {
   CHECK(first.history == whole.history);
   CHECK(second.best == whole.best);
   CHECK(metrics(stopped.out) == metrics(straight.out));
+  return whole;
 }
 
 }  // namespace
@@ -81,6 +85,25 @@ TEST_CASE("so it is in bf16") {
   TrainOptions options = small::options();
   options.precision = PrecisionChoice::bf16;
   check_resume(options, small::batches + 2);
+}
+
+TEST_CASE("so it is with every recipe") {
+  const std::pair<const char*, std::function<void(TrainOptions&)>> recipes[] = {
+      {"sgd without momentum", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.momentum = 0; }},
+      {"nesterov", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.nesterov = true, o.weight_decay = 0.01; }},
+      {"adamw",
+       [](TrainOptions& o) { o.optimizer = OptimizerKind::adamw, o.weight_decay = 0.1, o.bias_decay = false; }},
+  };
+  const Outcome plain = [] {
+    const TemporaryFolder folder;
+    return train(small::options(folder / "run"));
+  }();
+  for (const auto& [name, change] : recipes) {
+    CAPTURE(name);
+    TrainOptions options = small::options();
+    change(options);
+    CHECK(check_resume(options, small::batches + 2).history != plain.history);
+  }
 }
 
 TEST_CASE("so it is with tuned primitives, which are taken from the run's choices") {

@@ -1,0 +1,30 @@
+// What all update rules do with an element's gradient and weight; compiled once per target by the rules' sources.
+#if defined(FACET_KERNELS_UPDATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FACET_KERNELS_UPDATE_INL_H_
+#undef FACET_KERNELS_UPDATE_INL_H_
+#else
+#define FACET_KERNELS_UPDATE_INL_H_
+#endif
+
+#include "kernels/lanes-inl.h"
+#include "kernels/update.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace facet::kernels::HWY_NAMESPACE {
+
+/// gradient + decay * weight; without a decay the gradient to the bit.
+HWY_INLINE Floats decayed_gradient(const UpdateTarget& target, std::int64_t i, std::size_t n, Floats weight,
+                                   float decay) {
+  const Floats gradient = load(target.gradient + i, n);
+  return decay == 0 ? gradient : hn::MulAdd(hn::Set(FloatTag(), decay), weight, gradient);
+}
+
+HWY_INLINE void store_weight(Floats weight, const UpdateTarget& target, std::int64_t i, std::size_t n) {
+  store(weight, target.weight + i, n);
+  if (target.weight_bf16 != nullptr) store(weight, target.weight_bf16 + i, n);
+}
+
+}  // namespace facet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

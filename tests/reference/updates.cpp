@@ -1,0 +1,73 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/network.h"
+#include "optim/optimizer.h"
+#include "reference/reference_file.h"
+
+namespace facet::testing {
+namespace {
+
+struct Case {
+  const char* name;
+  float learning_rate;
+  std::unique_ptr<optim::Optimizer> rule;
+};
+
+/// As make_references.py has them.
+std::vector<Case> cases() {
+  const optim::WeightDecay decay{.rate = 0.05}, spares{.rate = 0.05, .of_vectors = false};
+  std::vector<Case> all;
+  all.push_back({"sgd", 0.1F, optim::sgd()});
+  all.push_back({"sgd.decay", 0.1F, optim::sgd({.weight_decay = decay})});
+  all.push_back({"sgd.momentum", 0.1F, optim::sgd({.momentum = 0.9})});
+  all.push_back({"sgd.nesterov", 0.1F, optim::sgd({.momentum = 0.8, .nesterov = true, .weight_decay = decay})});
+  all.push_back({"sgd.spared", 0.1F, optim::sgd({.momentum = 0.9, .weight_decay = spares})});
+  all.push_back({"adam", 0.01F, optim::adam()});
+  all.push_back({"adam.decay", 0.01F, optim::adam({.beta1 = 0.8, .beta2 = 0.99, .eps = 1e-4, .weight_decay = decay})});
+  all.push_back({"adamw", 0.01F, optim::adamw({.weight_decay = {.rate = 0.5}})});
+  all.push_back({"adamw.spared", 0.01F, optim::adamw({.weight_decay = {.rate = 0.5, .of_vectors = false}})});
+  return all;
+}
+
+std::vector<float> trained(const Case& rule, const ReferenceFile& reference, const std::string& parameter) {
+  std::vector<float> weight = reference.read("start." + parameter);
+  std::vector<float> gradients = reference.read("gradients." + parameter);
+  std::vector<std::vector<float>> state(rule.rule->slot_names().size(), std::vector<float>(weight.size()));
+  optim::UpdateOperands operands{.target = {.weight = weight.data(),
+                                            .gradient = nullptr,
+                                            .weight_bf16 = nullptr,
+                                            .count = static_cast<std::int64_t>(weight.size())},
+                                 .slots = {},
+                                 .one_dimension = reference.shape("start." + parameter).size() == 1};
+  for (std::vector<float>& slot : state) operands.slots.push_back(slot.data());
+  const std::size_t steps = gradients.size() / weight.size();
+  for (std::size_t step = 0; step < steps; ++step) {
+    operands.target.gradient = gradients.data() + step * weight.size();
+    rule.rule->update(operands, {rule.learning_rate, static_cast<std::int64_t>(step) + 1});
+  }
+  return weight;
+}
+
+}  // namespace
+
+TEST_CASE("update rules: a matrix and a vector become what PyTorch's optimisers make of them") {
+  if (!have_references()) return;
+  const ReferenceFile reference("updates");
+  for (const Case& rule : cases()) {
+    for (const std::string parameter : {"matrix", "vector"}) {
+      CAPTURE(rule.name);
+      CAPTURE(parameter);
+      const std::vector<float> expected = reference.read(rule.name + ("." + parameter));
+      const std::vector<float> found = trained(rule, reference, parameter);
+      CHECK(max_difference(found, expected) <= 2e-6);
+      CHECK(max_difference(found, reference.read("start." + parameter)) > 1e-2);
+    }
+  }
+}
+
+}  // namespace facet::testing
