@@ -7,7 +7,7 @@
 
 namespace facet::app {
 
-/// The options of a recipe: how weights are updated. Their fallbacks are those of TrainOptions.
+/// The options of a recipe: how weights are updated, and how fast. Their fallbacks are those of TrainOptions.
 std::vector<OptionGroup> recipe_options();
 
 /// Reads them into `training`. @throws UsageError naming the option whose value can't be meant.

@@ -26,18 +26,47 @@ FACET_EXPORT std::string_view to_string(OptimizerKind kind);
 /// @throws Error naming the value and those allowed.
 FACET_EXPORT OptimizerKind parse_optimizer(std::string_view text);
 
+/// How the learning rate goes over a run's steps.
+struct LearningRateSchedule {
+  enum class Kind : std::uint8_t {
+    constant,
+    step,      ///< falls by a factor every so many epochs (PyTorch: StepLR)
+    cosine,    ///< falls to eta_min along half a cosine, step by step (Loshchilov and Hutter 2017; CosineAnnealingLR)
+    one_cycle  ///< rises and falls along half cosines, step by step (Smith and Topin 2018; OneCycleLR)
+  };
+  Kind kind = Kind::constant;
+  /// Over so many epochs the rate first rises in equal steps from warmup_factor times the learning rate to it
+  /// (LinearLR); the schedule proper begins after them. Not with one_cycle.
+  double warmup_epochs = 0;
+  double warmup_factor = 0.01;
+  std::int64_t step_size = 30;    ///< step: epochs from fall to fall
+  double gamma = 0.1;             ///< step: the factor
+  double eta_min = 0;             ///< cosine: the rate that it falls to
+  double pct_start = 0.3;         ///< one_cycle: the share of the steps over which the rate rises
+  double div_factor = 25;         ///< one_cycle: it rises from learning_rate / div_factor
+  double final_div_factor = 1e4;  ///< one_cycle: it falls to learning_rate / div_factor / final_div_factor
+
+  /// Whether the rates depend on the number of epochs, which a resumed run then can't change.
+  bool follows_epochs() const { return kind == Kind::cosine || kind == Kind::one_cycle; }
+};
+/// "constant", "step", "cosine" or "one-cycle".
+FACET_EXPORT std::string_view to_string(LearningRateSchedule::Kind kind);
+/// @throws Error naming the value and those allowed.
+FACET_EXPORT LearningRateSchedule::Kind parse_schedule(std::string_view text);
+
 struct TrainOptions {
   std::int64_t epochs = 100;
   std::int64_t batch = 64;
   OptimizerKind optimizer = OptimizerKind::adam;
-  double learning_rate = 1e-4;
-  double beta1 = 0.9;       ///< of Adam and AdamW
-  double beta2 = 0.999;     ///< likewise
-  double eps = 1e-8;        ///< likewise
-  double momentum = 0.9;    ///< of SGD; 0: none
-  bool nesterov = false;    ///< of SGD: Nesterov's momentum
-  double weight_decay = 0;  ///< in SGD and Adam a part of the gradient, in AdamW apart from the moments
-  bool bias_decay = true;   ///< false: weight decay spares parameters of one dimension, biases and batch norms
+  double learning_rate = 1e-4;         ///< the highest of the schedule
+  LearningRateSchedule schedule = {};  ///< how it goes over the run
+  double beta1 = 0.9;                  ///< of Adam and AdamW
+  double beta2 = 0.999;                ///< likewise
+  double eps = 1e-8;                   ///< likewise
+  double momentum = 0.9;               ///< of SGD; 0: none
+  bool nesterov = false;               ///< of SGD: Nesterov's momentum
+  double weight_decay = 0;             ///< in SGD and Adam a part of the gradient, in AdamW apart from the moments
+  bool bias_decay = true;  ///< false: weight decay spares parameters of one dimension, biases and batch norms
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one
@@ -65,6 +94,7 @@ struct StepResult {
   std::int64_t batches = 0;
   std::int64_t images = 0;       ///< of the epoch so far
   double loss = 0;               ///< of this step: the sum of the heads' mean losses
+  double learning_rate = 0;      ///< of this step
   std::vector<double> accuracy;  ///< of this epoch's images so far, by head
   double images_per_s = 0;       ///< of the epoch so far, waiting for the loader included
   double seconds_left = 0;       ///< of the epoch's training
@@ -77,10 +107,10 @@ struct EpochResult {
   std::vector<double> train_accuracy;
   double validation_loss = 0;          ///< sum of the heads' mean losses; absent without a validation set
   std::vector<HeadResult> validation;  ///< by head; empty without a validation set
-  double learning_rate = 0;
-  double images_per_s = 0;  ///< of training
-  double seconds = 0;       ///< of the clock, training and validation
-  bool best = false;        ///< the highest mean validation accuracy so far, over the heads that have labels
+  double learning_rate = 0;            ///< of the epoch's last step
+  double images_per_s = 0;             ///< of training
+  double seconds = 0;                  ///< of the clock, training and validation
+  bool best = false;                   ///< the highest mean validation accuracy so far, over the heads that have labels
 };
 
 /// Called by Trainer::run, on the thread that called it.
@@ -114,7 +144,8 @@ class FACET_EXPORT Trainer {
   /// memory
   ///   doesn't suffice, `info` is what no model file can hold, `out` can't be written, or holds a run and resume isn't
   ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
-  ///   order) or other options (epochs, threads, tune, save_memory, keep and checkpoint_minutes may change).
+  ///   order) or other options (threads, tune, save_memory, keep and checkpoint_minutes may change, and epochs where the
+  ///   schedule doesn't follow them).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   ~Trainer();
   Trainer(const Trainer&) = delete;

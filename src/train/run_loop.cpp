@@ -80,7 +80,8 @@ bool Trainer::State::step(StepResult& result) {
   input.pixels = batch->pixels.data();
   input.labels = batch->labels.data();
   input.step = state_.step + 1;
-  input.learning_rate = static_cast<float>(options_.learning_rate);
+  result.learning_rate = schedule_->learning_rate(input.step);
+  input.learning_rate = static_cast<float>(result.learning_rate);
   const Clock::time_point began = Clock::now();
   try {
     program.run(input);
@@ -149,7 +150,7 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   result.train_loss = sums.loss / static_cast<double>(std::max<std::int64_t>(sums.steps, 1));
   for (std::size_t head = 0; head < info_.heads.size(); ++head) result.train_accuracy.push_back(sums.accuracy(head));
   for (const HeadResult& head : validation) result.validation_loss += head.loss;
-  result.learning_rate = options_.learning_rate;
+  result.learning_rate = schedule_->learning_rate(state_.step);
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.seconds = epoch_seconds();
   train::TrainingState next = state_;

@@ -45,22 +45,44 @@ std::string fingerprint(const Dataset& data) {
   return fmt::format("{:016x}", sum);
 }
 
+bool is_positive(double value) { return std::isfinite(value) && value > 0; }
+
+void check_schedule(const TrainOptions& options) {
+  const LearningRateSchedule& schedule = options.schedule;
+  const auto epochs = static_cast<double>(options.epochs);
+  require(schedule.warmup_epochs >= 0 && schedule.warmup_epochs < epochs, "warmup_epochs", schedule.warmup_epochs,
+          fmt::format("0 up to below the run's {} epochs", options.epochs));
+  if (schedule.warmup_epochs > 0 && schedule.kind == LearningRateSchedule::Kind::one_cycle) {
+    throw Error(fmt::format("warmup_epochs is {}; 0 is allowed with the schedule one-cycle, which warms up itself",
+                            schedule.warmup_epochs));
+  }
+  require(schedule.warmup_factor > 0 && schedule.warmup_factor <= 1, "warmup_factor", schedule.warmup_factor,
+          "above 0 up to 1");
+  require(schedule.step_size >= 1, "step_size", static_cast<double>(schedule.step_size), "1 or more");
+  require(is_positive(schedule.gamma), "gamma", schedule.gamma, "a number above 0");
+  require(schedule.eta_min >= 0 && schedule.eta_min <= options.learning_rate, "eta_min", schedule.eta_min,
+          fmt::format("0 up to the learning rate, {},", options.learning_rate));
+  require(schedule.pct_start >= 0 && schedule.pct_start <= 1, "pct_start", schedule.pct_start, "0 up to 1");
+  require(is_positive(schedule.div_factor), "div_factor", schedule.div_factor, "a number above 0");
+  require(is_positive(schedule.final_div_factor), "final_div_factor", schedule.final_div_factor, "a number above 0");
+}
+
 }  // namespace
 
 void check_options(const TrainOptions& options) {
-  const auto positive = [](double value) { return std::isfinite(value) && value > 0; };
   require(options.epochs >= 1, "epochs", static_cast<double>(options.epochs), "1 or more");
   require(options.batch >= 1, "batch", static_cast<double>(options.batch), "1 or more");
-  require(positive(options.learning_rate), "learning_rate", options.learning_rate, "a number above 0");
+  require(is_positive(options.learning_rate), "learning_rate", options.learning_rate, "a number above 0");
   require(options.beta1 >= 0 && options.beta1 < 1, "beta1", options.beta1, "0 up to below 1");
   require(options.beta2 >= 0 && options.beta2 < 1, "beta2", options.beta2, "0 up to below 1");
-  require(positive(options.eps), "eps", options.eps, "a number above 0");
+  require(is_positive(options.eps), "eps", options.eps, "a number above 0");
   require(options.momentum >= 0 && options.momentum < 1, "momentum", options.momentum, "0 up to below 1");
   require(std::isfinite(options.weight_decay) && options.weight_decay >= 0, "weight_decay", options.weight_decay,
           "0 or more");
   if (options.nesterov && (options.optimizer != OptimizerKind::sgd || options.momentum == 0)) {
     throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
   }
+  check_schedule(options);
   require(options.threads >= 0, "threads", options.threads, "0 or more");
   require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
@@ -81,6 +103,16 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
   return {{"batch", options.batch},
           {"optimizer", to_string(options.optimizer)},
           {"learning_rate", options.learning_rate},
+          {"schedule", to_string(options.schedule.kind)},
+          {"schedule's epochs", options.schedule.follows_epochs() ? options.epochs : 0},
+          {"warmup_epochs", options.schedule.warmup_epochs},
+          {"warmup_factor", options.schedule.warmup_factor},
+          {"step_size", options.schedule.step_size},
+          {"gamma", options.schedule.gamma},
+          {"eta_min", options.schedule.eta_min},
+          {"pct_start", options.schedule.pct_start},
+          {"div_factor", options.schedule.div_factor},
+          {"final_div_factor", options.schedule.final_div_factor},
           {"beta1", options.beta1},
           {"beta2", options.beta2},
           {"eps", options.eps},

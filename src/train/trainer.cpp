@@ -205,6 +205,7 @@ void Trainer::State::make_loaders() {
   loading.flip = options_.flip;
   loading.drop_last = options_.drop_last;
   loader_.emplace(train_, loading);
+  schedule_.emplace(options_, loader_->batches_per_epoch());
   if (validation_ == nullptr) return;
   loading.shuffle = false;
   loading.flip = false;

@@ -19,6 +19,7 @@
 #include "train/metrics_files.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
+#include "train/schedule.h"
 #include "train/training_state.h"
 
 namespace facet {
@@ -101,6 +102,7 @@ struct Trainer::State {
   std::optional<inference::BatchPrograms> evaluation_programs_;
   std::optional<Loader> loader_;
   std::optional<Loader> validation_loader_;
+  std::optional<train::Schedule> schedule_;
   std::vector<HeadPrediction> predictions_;
 
   train::TrainingState state_;

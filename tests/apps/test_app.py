@@ -95,7 +95,8 @@ class Misuse(AppTest):
             ("--mean", "1,2"), ("--std", "1,0,1"), ("--bad-images", "skp"), ("--classes", "race"),
             ("--classes", "race=a,,b"), ("--heads", "age,,race"), ("--keep", "-1"), ("--checkpoint-minutes", "-1"),
             ("--optimizer", "rmsprop"), ("--betas", "0.9"), ("--betas", "0.9,1"), ("--eps", "0"), ("--momentum", "1"),
-            ("--nesterov", "yes"), ("--weight-decay", "-1"),
+            ("--nesterov", "yes"), ("--weight-decay", "-1"), ("--schedule", "linear"), ("--warmup-epochs", "200"), ("--eta-min", "1"),
+            ("--pct-start", "2"),
         ]
         for option, value in cases:
             with self.subTest([option, value]):
@@ -378,7 +379,7 @@ class Recipe(AppTest):
     """Options of a recipe: they are kept in run.cfg, which gives the same bits again, also after a stop."""
 
     OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
-               "--no-bias-decay"]
+               "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5"]
 
     def weights(self, run):
         return tensors(run / "checkpoints/last.safetensors")
@@ -388,7 +389,7 @@ class Recipe(AppTest):
         self.succeeds("train", *self.data, *QUICK, "--epochs", 2, *self.OPTIONS, "--out", first)
         config = (first / "run.cfg").read_text()
         for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
-                     "no-bias-decay = yes"]:
+                     "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5"]:
             self.assertIn(f"\n{line}\n", config)
         self.succeeds("train", "--config", first / "run.cfg", "--out", again)
         self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--out", plain)

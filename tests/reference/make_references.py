@@ -4,7 +4,7 @@
 For each case of a table (tests/ops/cases.json) and for the reference model: images, labels and weights are drawn, loss,
 logits, every parameter's gradient and the running statistics are computed in float64 and written as safetensors. For 20
 Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written; for the recipes,
-what PyTorch's optimisers make of given gradients. Elements are stored as F32.
+what PyTorch's optimisers make of given gradients, and its schedulers' learning rates. Elements are stored as F32.
 
     make_references.py --cases cases.json --out FOLDER
 
@@ -445,6 +445,43 @@ def make_updates(folder, steps=12):
     write_safetensors(folder / "updates.safetensors", tensors, {})
 
 
+def make_schedules(folder, epochs=6, steps_per_epoch=7, peak=0.1):
+    """The learning rate of every step; names and options are tests/reference/schedules.cpp's."""
+    lr = torch.optim.lr_scheduler
+    total = epochs * steps_per_epoch
+    constant = lambda o: lr.LambdaLR(o, lambda _: 1.0)
+    step = lambda o: lr.StepLR(o, 2 * steps_per_epoch, gamma=0.3)
+
+    def after_warmup(main, steps, factor):
+        def make(o):
+            return lr.SequentialLR(o, [lr.LinearLR(o, factor, total_iters=steps), main(o)], milestones=[steps])
+        return make
+
+    warmup = round(1.4 * steps_per_epoch)
+    schedules = {
+        "constant": constant,
+        "constant.warmup": after_warmup(constant, 2 * steps_per_epoch, 0.1),
+        "step": step,
+        "step.warmup": after_warmup(step, steps_per_epoch, 0.01),
+        "cosine": lambda o: lr.CosineAnnealingLR(o, total, eta_min=0.01),
+        "cosine.warmup": after_warmup(lambda o: lr.CosineAnnealingLR(o, total - warmup), warmup, 0.01),
+        "one-cycle": lambda o: lr.OneCycleLR(o, peak, total_steps=total, cycle_momentum=False),
+        "one-cycle.late": lambda o: lr.OneCycleLR(o, peak, total_steps=total, pct_start=0.5, div_factor=10,
+                                                  final_div_factor=100, cycle_momentum=False),
+    }
+    tensors = {}
+    for name, make in schedules.items():
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak)
+        scheduler = make(optimizer)
+        rates = []
+        for _ in range(total):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        tensors[name] = torch.tensor(rates, dtype=torch.float64)
+    write_safetensors(folder / "schedules.safetensors", tensors, {})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=pathlib.Path, required=True)
@@ -470,6 +507,7 @@ def main():
     make_model(args.out, 224, 2)
     make_adam(args.out)
     make_updates(args.out)
+    make_schedules(args.out)
     mark.write_text(json.dumps({"made_of": made_of, "torch": torch.__version__}) + "\n")
     print(f"PyTorch {torch.__version__}: {args.out}")
 

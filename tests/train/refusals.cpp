@@ -27,6 +27,22 @@ TEST_CASE("values that can't be meant are refused by name") {
   CHECK(error_with([](TrainOptions& options) { options.weight_decay = -1; }) ==
         "weight_decay is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) { options.nesterov = true; }), "nesterov is on without"));
+  CHECK(error_with([](TrainOptions& options) { options.schedule.warmup_epochs = 3; }) ==
+        "warmup_epochs is 3; 0 up to below the run's 3 epochs is allowed");
+  CHECK(contains(error_with([](TrainOptions& options) {
+                   options.schedule = {.kind = LearningRateSchedule::Kind::one_cycle, .warmup_epochs = 1};
+                 }),
+                 "warmup_epochs is 1; 0 is allowed with the schedule one-cycle"));
+  CHECK(error_with([](TrainOptions& options) { options.schedule.warmup_factor = 0; }) ==
+        "warmup_factor is 0; above 0 up to 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.schedule.step_size = 0; }) ==
+        "step_size is 0; 1 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.schedule.gamma = 0; }) ==
+        "gamma is 0; a number above 0 is allowed");
+  CHECK(contains(error_with([](TrainOptions& options) { options.schedule.eta_min = 1; }),
+                 "eta_min is 1; 0 up to the learning rate, 0.001,"));
+  CHECK(error_with([](TrainOptions& options) { options.schedule.pct_start = 1.5; }) ==
+        "pct_start is 1.5; 0 up to 1 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {
                    options.batch = 64;
@@ -127,6 +143,9 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
   check([](TrainOptions& changed) { changed.optimizer = OptimizerKind::sgd; },
         "optimizer \"adam\", asked for is \"sgd\"");
   check([](TrainOptions& changed) { changed.weight_decay = 0.1; }, "weight_decay 0.0, asked for is 0.1");
+  check([](TrainOptions& changed) { changed.schedule.warmup_epochs = 0.5; }, "warmup_epochs 0.0, asked for is 0.5");
+  check([](TrainOptions& changed) { changed.schedule.kind = LearningRateSchedule::Kind::cosine; },
+        "schedule \"constant\", asked for is \"cosine\"");
   check([](TrainOptions& changed) { changed.flip = false; }, "flip true, asked for is false");
   check([](TrainOptions& changed) { changed.drop_last = true; }, "drop_last false, asked for is true");
   if (has_native_bf16()) {

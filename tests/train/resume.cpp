@@ -88,9 +88,12 @@ TEST_CASE("so it is in bf16") {
 }
 
 TEST_CASE("so it is with every recipe") {
+  using Kind = LearningRateSchedule::Kind;
   const std::pair<const char*, std::function<void(TrainOptions&)>> recipes[] = {
       {"sgd without momentum", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.momentum = 0; }},
       {"nesterov", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.nesterov = true, o.weight_decay = 0.01; }},
+      {"warm-up and cosine", [](TrainOptions& o) { o.schedule = {.kind = Kind::cosine, .warmup_epochs = 1.2}; }},
+      {"one cycle", [](TrainOptions& o) { o.schedule.kind = Kind::one_cycle; }},
       {"adamw",
        [](TrainOptions& o) { o.optimizer = OptimizerKind::adamw, o.weight_decay = 0.1, o.bias_decay = false; }},
   };
@@ -223,6 +226,15 @@ TEST_CASE("more epochs, and a stopped trainer that runs on, are fine") {
   CHECK(!run.trainer.run({.stop = [&] { return ++steps == 8; }}));
   CHECK(run.trainer.run());
   CHECK(small::learnt(run.trainer.parameters()) == whole.learnt);
+}
+
+TEST_CASE("a schedule that follows the epochs keeps their number") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.schedule.kind = LearningRateSchedule::Kind::cosine;
+  train(options, 3);
+  options.epochs = 4;
+  CHECK(contains(error_of([&] { small::Run run(resumed(options)); }), "schedule's epochs 3, asked for is 4"));
 }
 
 TEST_CASE("resuming where there is nothing starts") {

@@ -7,6 +7,7 @@
 #include "facet/inference.h"
 #include "interchange/safetensors.h"
 #include "temporary_folder.h"
+#include "train/schedule.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -60,6 +61,19 @@ TEST_CASE("every image of an epoch is trained on, the last small batch included"
   CHECK(epochs[1].seconds > 0);
   const int counter = run.trainer.parameters().find("stem.bn.num_batches_tracked");
   CHECK(run.trainer.parameters().get_counter(counter) == 3 * small::batches);
+}
+
+TEST_CASE("steps and epochs tell the schedule's learning rate") {
+  TrainOptions options = small::options();
+  options.schedule = {.kind = LearningRateSchedule::Kind::step, .warmup_epochs = 0.5, .step_size = 1, .gamma = 0.5};
+  const train::Schedule expected(options, small::batches);
+  Run run(options);
+  std::int64_t steps = 0;
+  CHECK(run.trainer.run(
+      {.step = [&](const StepResult& step) { CHECK(step.learning_rate == expected.learning_rate(++steps)); },
+       .epoch = [&](const EpochResult& epoch) { CHECK(epoch.learning_rate == expected.learning_rate(steps)); }}));
+  CHECK(expected.learning_rate(1) == doctest::Approx(1e-5).scale(0));
+  CHECK(expected.learning_rate(steps) == doctest::Approx(0.25e-3).scale(0));
 }
 
 TEST_CASE("drop_last leaves the small batch out; a set smaller than a batch is one batch; one image is a batch") {

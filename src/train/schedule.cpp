@@ -1,0 +1,77 @@
+#include "train/schedule.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "facet/error.h"
+
+namespace facet {
+
+using Kind = LearningRateSchedule::Kind;
+
+std::string_view to_string(Kind kind) {
+  switch (kind) {
+    case Kind::constant:
+      return "constant";
+    case Kind::step:
+      return "step";
+    case Kind::cosine:
+      return "cosine";
+    case Kind::one_cycle:
+      return "one-cycle";
+  }
+  return "unknown";
+}
+
+Kind parse_schedule(std::string_view text) {
+  for (const Kind kind : {Kind::constant, Kind::step, Kind::cosine, Kind::one_cycle}) {
+    if (text == to_string(kind)) return kind;
+  }
+  throw Error(fmt::format("schedule '{}' found; allowed: constant, step, cosine, one-cycle", text));
+}
+
+namespace train {
+namespace {
+
+/// Half a cosine from `first` to `last`; `share` is 0 at the first and 1 at the last.
+double annealed(double first, double last, double share) {
+  return last + (first - last) / 2 * (1 + std::cos(std::numbers::pi * share));
+}
+
+}  // namespace
+
+Schedule::Schedule(const TrainOptions& options, std::int64_t steps_per_epoch)
+    : o_(options.schedule),
+      peak_(options.learning_rate),
+      per_epoch_(static_cast<double>(steps_per_epoch)),
+      total_(per_epoch_ * static_cast<double>(options.epochs)),
+      warmup_(std::round(per_epoch_ * o_.warmup_epochs)) {}
+
+double Schedule::learning_rate(std::int64_t step) const {
+  const auto done = static_cast<double>(step - 1);
+  if (done < warmup_) return peak_ * (o_.warmup_factor + (1 - o_.warmup_factor) * done / warmup_);
+  const double since = done - warmup_;
+  switch (o_.kind) {
+    case Kind::constant:
+      break;
+    case Kind::step:
+      return peak_ * std::pow(o_.gamma, std::floor(since / (per_epoch_ * static_cast<double>(o_.step_size))));
+    case Kind::cosine:
+      return annealed(peak_, o_.eta_min, since / (total_ - warmup_));
+    case Kind::one_cycle:
+      return one_cycle(done);
+  }
+  return peak_;
+}
+
+double Schedule::one_cycle(double done) const {
+  const double top = o_.pct_start * total_ - 1, end = total_ - 1;
+  const double first = peak_ / o_.div_factor;
+  if (done < top) return annealed(first, peak_, done / top);
+  return end > top ? annealed(peak_, first / o_.final_div_factor, (done - top) / (end - top)) : peak_;
+}
+
+}  // namespace train
+}  // namespace facet
