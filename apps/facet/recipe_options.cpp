@@ -2,8 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 namespace facet::app {
 namespace {
+
+constexpr const char* balanced = "balanced";
 
 OptionGroup optimizer_options() {
   return {"Optimiser (PyTorch's of these names)",
@@ -54,6 +59,55 @@ OptionGroup schedule_options() {
             .fallback = "1e4"}}};
 }
 
+OptionGroup loss_options() {
+  return {"Loss",
+          {{.name = "label-smoothing",
+            .argument = "S",
+            .help = "the share of each label that goes to all classes alike, in training",
+            .fallback = "0"},
+           {.name = "class-weights",
+            .argument = "HEAD=W,W,...",
+            .help = "weights of a head's classes in its training loss, in the classes' order; HEAD=balanced gives each "
+                    "class the same weight over the training manifest's labels, and balanced alone does so for every "
+                    "head not named",
+            .value = Option::Value::many},
+           {.name = "head-weights",
+            .argument = "HEAD=W,...",
+            .help = "weights of the heads' losses in the sum that is trained on; 1 for a head not named"}}};
+}
+
+/// NAME=VALUE, cut at the sign. @throws UsageError naming the option and its form.
+std::pair<std::string, std::string> cut_at_equals(const Options& options, const std::string& name,
+                                                  const std::string& text, const std::string& form) {
+  const std::size_t equals = text.find('=');
+  if (equals != 0 && equals != std::string::npos) return {text.substr(0, equals), text.substr(equals + 1)};
+  throw UsageError(fmt::format("{} is '{}'; {} is needed", options.origin(name), text, form));
+}
+
+ClassWeights parse_class_weights(const Options& options, const std::string& text) {
+  if (text == balanced) return {.balanced = true};
+  ClassWeights weights;
+  const std::string origin = options.origin("class-weights");
+  for (const std::string& word : split_at_commas(text, origin)) weights.values.push_back(parse_number(word, origin));
+  return weights;
+}
+
+void read_loss(const Options& options, TrainOptions& training) {
+  training.label_smoothing = options.at_least("label-smoothing", 0);
+  for (const std::string& text : options.list("class-weights")) {
+    if (text == balanced) continue;
+    const auto [head, weights] =
+        cut_at_equals(options, "class-weights", text, "HEAD=W,W,..., HEAD=balanced or balanced");
+    if (training.class_weights.emplace(head, parse_class_weights(options, weights)).second) continue;
+    throw UsageError(fmt::format("{} weighs the classes of {} twice", options.origin("class-weights"), head));
+  }
+  for (const std::string& word : options.words("head-weights")) {
+    const auto [head, weight] = cut_at_equals(options, "head-weights", word, "HEAD=W,...");
+    if (training.head_weights.emplace(head, parse_number(weight, options.origin("head-weights"))).second) continue;
+    throw UsageError(fmt::format("{} weighs {} twice", options.origin("head-weights"), head));
+  }
+}
+
 void read_optimizer(const Options& options, TrainOptions& training) {
   training.optimizer = parse_optimizer(options.one_of("optimizer", {"adam", "adamw", "sgd"}));
   training.learning_rate = options.above("lr", 0);
@@ -85,11 +139,18 @@ void read_schedule(const Options& options, LearningRateSchedule& schedule) {
 
 }  // namespace
 
-std::vector<OptionGroup> recipe_options() { return {optimizer_options(), schedule_options()}; }
+std::vector<OptionGroup> recipe_options() { return {optimizer_options(), schedule_options(), loss_options()}; }
 
 void read_recipe(const Options& options, TrainOptions& training) {
   read_optimizer(options, training);
   read_schedule(options, training.schedule);
+  read_loss(options, training);
+}
+
+void balance_other_heads(const Options& options, const std::vector<Head>& heads, TrainOptions& training) {
+  const std::vector<std::string>& asked = options.list("class-weights");
+  if (std::find(asked.begin(), asked.end(), balanced) == asked.end()) return;
+  for (const Head& head : heads) training.class_weights.emplace(head.name, ClassWeights{.balanced = true});
 }
 
 }  // namespace facet::app

@@ -219,6 +219,7 @@ int run(Options& options) {
   make_run_folder(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
   settings.info.heads = data.train->heads();
+  balance_other_heads(options, settings.info.heads, settings.training);
   Graph graph = build_model(settings.info.model, {.heads = settings.info.heads, .size = settings.info.size});
   const train::ThreadPlan threads = train::plan_threads(training);
   print_machine(threads);

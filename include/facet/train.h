@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -54,6 +55,14 @@ FACET_EXPORT std::string_view to_string(LearningRateSchedule::Kind kind);
 /// @throws Error naming the value and those allowed.
 FACET_EXPORT LearningRateSchedule::Kind parse_schedule(std::string_view text);
 
+/// Weights of a head's classes in its loss, which is divided by the sum of its labels' (PyTorch: cross_entropy).
+struct ClassWeights {
+  /// Each class weighs as much as any other: images / (classes * images of the class), over the training set's labels
+  /// (scikit-learn: balanced). Classes without an image aren't counted and weigh 0.
+  bool balanced = false;
+  std::vector<double> values = {};  ///< otherwise: one a class, in the order of the head's, 0 or more
+};
+
 struct TrainOptions {
   std::int64_t epochs = 100;
   std::int64_t batch = 64;
@@ -66,7 +75,10 @@ struct TrainOptions {
   double momentum = 0.9;               ///< of SGD; 0: none
   bool nesterov = false;               ///< of SGD: Nesterov's momentum
   double weight_decay = 0;             ///< in SGD and Adam a part of the gradient, in AdamW apart from the moments
-  bool bias_decay = true;  ///< false: weight decay spares parameters of one dimension, biases and batch norms
+  bool bias_decay = true;      ///< false: weight decay spares parameters of one dimension, biases and batch norms
+  double label_smoothing = 0;  ///< the share of each label that goes to all classes alike, 0 up to below 1
+  std::map<std::string, ClassWeights> class_weights = {};  ///< by head; of others each class weighs 1
+  std::map<std::string, double> head_weights = {};         ///< by head: of its loss in the sum; of others 1
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one
@@ -92,9 +104,9 @@ struct StepResult {
   std::int64_t epoch = 0;  ///< from 1
   std::int64_t batch = 0;  ///< in the epoch, from 1
   std::int64_t batches = 0;
-  std::int64_t images = 0;       ///< of the epoch so far
-  double loss = 0;               ///< of this step: the sum of the heads' mean losses
-  double learning_rate = 0;      ///< of this step
+  std::int64_t images = 0;   ///< of the epoch so far
+  double loss = 0;           ///< of this step: the heads' mean losses, smoothed and weighed as the options say, in sum
+  double learning_rate = 0;  ///< of this step
   std::vector<double> accuracy;  ///< of this epoch's images so far, by head
   double images_per_s = 0;       ///< of the epoch so far, waiting for the loader included
   double seconds_left = 0;       ///< of the epoch's training
@@ -103,9 +115,9 @@ struct StepResult {
 /// What an epoch came to: one line of metrics.csv, one object of metrics.jsonl.
 struct EpochResult {
   std::int64_t epoch = 0;  ///< from 1
-  double train_loss = 0;   ///< mean over the epoch's steps of the heads' summed losses
+  double train_loss = 0;   ///< mean over the epoch's steps of StepResult::loss
   std::vector<double> train_accuracy;
-  double validation_loss = 0;          ///< sum of the heads' mean losses; absent without a validation set
+  double validation_loss = 0;  ///< sum of the heads' mean cross-entropies, plain ones; absent without a validation set
   std::vector<HeadResult> validation;  ///< by head; empty without a validation set
   double learning_rate = 0;            ///< of the epoch's last step
   double images_per_s = 0;             ///< of training

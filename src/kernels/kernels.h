@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 /// Our own SIMD kernels, written once on Highway and dispatched at run time to the best instruction set. Each runs on
 /// base::parallel_for and allocates nothing. bf16 is held as std::uint16_t, rounded to nearest even; NaN stays NaN.
@@ -63,19 +64,35 @@ void dropout_backward(const std::uint16_t* gradient_to, std::uint16_t* gradient_
 
 // --- loss ------------------------------------------------------------------------------------------------------------
 
+/// How a head's labels count in its loss, and its loss in the sum of the heads'.
+struct LossRule {
+  double smoothing = 0;  ///< this share of each label goes to all classes alike (Szegedy et al. 2016), 0 up to below 1
+  std::vector<double> class_weights = {};  ///< empty: 1 each
+  double weight = 1;                       ///< of the head
+};
+
 struct LossSums {
   double loss = 0;            ///< sum of cross-entropies over the labelled images, in nats
   std::int64_t labelled = 0;  ///< images with a label
   std::int64_t correct = 0;   ///< of those: images whose largest logit is the label's (the first of equals)
+  double weight = 0;          ///< of the labelled images' classes: what the loss's mean is taken over
+
+  /// 0 where no image weighs anything.
+  double mean() const { return weight > 0 ? loss / weight : 0; }
 };
 
 /// Softmax and cross-entropy of f32 logits {images, classes}; labels are class indices, -1 for none. The sums are taken
 /// in the order of the images. A labelled image with a logit that isn't finite makes the loss NaN.
+///
+/// With smoothing s and class weights w an image of label y loses, as by PyTorch's cross_entropy, sum over c of
+/// -target[c] * log(probability[c]), target[c] = (1 - s) w[y] [c == y] + s / classes * w[c].
 /// @param probabilities {images, classes}, may be null.
 LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t images,
-                               std::int64_t classes, float* probabilities);
-/// gradient[n, c] = (probabilities[n, c] - [c == label]) / labelled; 0 for images without a label.
+                               std::int64_t classes, float* probabilities, const LossRule& rule = {});
+/// gradient[n, c] = (probabilities[n, c] * sum(target) - target[c]) * rule.weight / label_weight; 0 for images without
+/// a label. @param label_weight LossSums::weight.
 void softmax_cross_entropy_backward(const float* probabilities, const std::int32_t* labels, std::int64_t images,
-                                    std::int64_t classes, std::int64_t labelled, float* gradient);
+                                    std::int64_t classes, double label_weight, float* gradient,
+                                    const LossRule& rule = {});
 
 }  // namespace facet::kernels

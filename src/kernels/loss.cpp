@@ -40,7 +40,30 @@ bool is_first_largest(const float* logits, std::int64_t classes, std::int32_t la
   return true;
 }
 
-ImageLoss image_loss(const float* logits, std::int64_t classes, std::int32_t label, float* probabilities) {
+double class_weight(const LossRule& rule, std::int64_t c) {
+  return rule.class_weights.empty() ? 1 : rule.class_weights[static_cast<std::size_t>(c)];
+}
+
+/// What a label asks of its own class, beside what smoothing asks of all.
+double label_target(const LossRule& rule, std::int32_t label) {
+  return (1 - rule.smoothing) * class_weight(rule, label);
+}
+
+/// What smoothing asks of a class, whatever the label.
+double smooth_target(const LossRule& rule, std::int64_t c, std::int64_t classes) {
+  return rule.smoothing / static_cast<double>(classes) * class_weight(rule, c);
+}
+
+double label_loss(const float* logits, std::int64_t classes, std::int32_t label, double denominator,
+                  const LossRule& rule) {
+  double loss = label_target(rule, label) * (denominator - logits[label]);
+  if (rule.smoothing == 0) return loss;
+  for (std::int64_t c = 0; c < classes; ++c) loss += smooth_target(rule, c, classes) * (denominator - logits[c]);
+  return loss;
+}
+
+ImageLoss image_loss(const float* logits, std::int64_t classes, std::int32_t label, float* probabilities,
+                     const LossRule& rule) {
   if (label < 0 && probabilities == nullptr) return {};
   const double denominator = log_denominator(logits, classes);
   if (probabilities != nullptr) {
@@ -49,13 +72,13 @@ ImageLoss image_loss(const float* logits, std::int64_t classes, std::int32_t lab
     }
   }
   if (label < 0) return {};
-  return {denominator - logits[label], is_first_largest(logits, classes, label)};
+  return {label_loss(logits, classes, label, denominator, rule), is_first_largest(logits, classes, label)};
 }
 
 }  // namespace
 
 LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t images,
-                               std::int64_t classes, float* probabilities) {
+                               std::int64_t classes, float* probabilities, const LossRule& rule) {
   // Images' losses are summed in their order, whatever the threads; in blocks, so that nothing is allocated.
   constexpr std::int64_t block = 512;
   std::array<ImageLoss, block> losses;
@@ -66,13 +89,16 @@ LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, 
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t n = first + i;
         float* const image_probabilities = probabilities == nullptr ? nullptr : probabilities + n * classes;
-        losses[static_cast<std::size_t>(i)] = image_loss(logits + n * classes, classes, labels[n], image_probabilities);
+        losses[static_cast<std::size_t>(i)] =
+            image_loss(logits + n * classes, classes, labels[n], image_probabilities, rule);
       }
     };
     base::parallel_for(count, grain(classes), std::ref(body));
     for (std::int64_t i = 0; i < count; ++i) {
       sums.loss += losses[static_cast<std::size_t>(i)].loss;
-      sums.labelled += labels[first + i] >= 0 ? 1 : 0;
+      if (labels[first + i] < 0) continue;
+      ++sums.labelled;
+      sums.weight += class_weight(rule, labels[first + i]);
       sums.correct += losses[static_cast<std::size_t>(i)].correct ? 1 : 0;
     }
   }
@@ -80,8 +106,10 @@ LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, 
 }
 
 void softmax_cross_entropy_backward(const float* probabilities, const std::int32_t* labels, std::int64_t images,
-                                    std::int64_t classes, std::int64_t labelled, float* gradient) {
-  const float scale = labelled > 0 ? 1.0F / static_cast<float>(labelled) : 0.0F;
+                                    std::int64_t classes, double label_weight, float* gradient, const LossRule& rule) {
+  const auto scale = static_cast<float>(label_weight > 0 ? rule.weight / label_weight : 0);
+  double smooth_targets = 0;
+  for (std::int64_t c = 0; c < classes; ++c) smooth_targets += smooth_target(rule, c, classes);
   const auto body = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       const float* const p = probabilities + n * classes;
@@ -90,7 +118,12 @@ void softmax_cross_entropy_backward(const float* probabilities, const std::int32
         std::fill_n(g, classes, 0.0F);
         continue;
       }
-      for (std::int64_t c = 0; c < classes; ++c) g[c] = (p[c] - (c == labels[n] ? 1.0F : 0.0F)) * scale;
+      const double own = label_target(rule, labels[n]);
+      const auto targets = static_cast<float>(own + smooth_targets);
+      for (std::int64_t c = 0; c < classes; ++c) {
+        const double target = (c == labels[n] ? own : 0) + smooth_target(rule, c, classes);
+        g[c] = (targets * p[c] - static_cast<float>(target)) * scale;
+      }
     }
   };
   base::parallel_for(images, grain(classes), std::ref(body));

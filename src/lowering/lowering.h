@@ -90,6 +90,7 @@ class Lowering {
   virtual void mark_recomputable() = 0;
   /// This head's index, for a loss: where its labels and sums are.
   virtual int head() const = 0;
+  virtual const kernels::LossRule& loss_rule() const = 0;
   /// Logits and probabilities that a run leaves to be looked at, f32 {batch, classes}.
   virtual void set_head_tensors(const Tensor& logits, const Tensor& probabilities) = 0;
 };

@@ -43,10 +43,11 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
     const std::int64_t classes = l.input_dims(0)[1];
     const int head = l.head();
     l.emit("forward", StepKind::loss, "softmax_cross_entropy", {logits, probabilities},
-           [=, name = head_, training = l.training()](std::span<void* const> operands, RunState& state) {
+           [=, name = head_, training = l.training(), rule = l.loss_rule()](std::span<void* const> operands,
+                                                                            RunState& state) {
              kernels::LossSums& sums = state.losses[head];
              sums = kernels::softmax_cross_entropy(static_cast<const float*>(operands[0]), state.labels + head * images,
-                                                   images, classes, static_cast<float*>(operands[1]));
+                                                   images, classes, static_cast<float*>(operands[1]), rule);
              if (training && !std::isfinite(sums.loss)) {
                throw Error(fmt::format("head '{}': the loss is {}, not finite", name, sums.loss));
              }
@@ -55,10 +56,10 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
       if (!back.wants_gradient(0)) return;
       const Tensor gradient = back.make(layout);
       back.emit("backward", StepKind::loss, "softmax_cross_entropy", {probabilities, gradient},
-                [=](std::span<void* const> operands, RunState& state) {
+                [=, rule = back.loss_rule()](std::span<void* const> operands, RunState& state) {
                   kernels::softmax_cross_entropy_backward(
                       static_cast<const float*>(operands[0]), state.labels + head * images, images, classes,
-                      state.losses[head].labelled, static_cast<float*>(operands[1]));
+                      state.losses[head].weight, static_cast<float*>(operands[1]), rule);
                 });
       back.add_input_gradient(0, gradient);
     };

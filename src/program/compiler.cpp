@@ -99,6 +99,11 @@ int Compiler::head() const {
   return found == heads.end() ? -1 : static_cast<int>(found - heads.begin());
 }
 
+const kernels::LossRule& Compiler::loss_rule() const {
+  static const kernels::LossRule plain;
+  return options_.losses.empty() ? plain : options_.losses.at(static_cast<std::size_t>(head()));
+}
+
 int Compiler::choose(const std::string& key, const std::vector<std::string>& candidates,
                      const std::function<double(int, double)>& seconds) {
   const auto full_key = [&](std::int64_t batch) {

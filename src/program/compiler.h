@@ -59,6 +59,7 @@ class Compiler final : public lowering::Lowering {
             std::vector<lowering::Tensor> operands, lowering::Kernel kernel) override;
   void mark_recomputable() override;
   int head() const override;
+  const kernels::LossRule& loss_rule() const override;
   void set_head_tensors(const lowering::Tensor& logits, const lowering::Tensor& probabilities) override;
 
  private:

@@ -35,6 +35,7 @@ struct ProgramOptions {
   std::uint64_t seed = 0;                       ///< of dropout
   bool save_memory = false;                     ///< run cheap steps once more in backward where that lowers the peak
   const optim::Optimizer* optimizer = nullptr;  ///< in training; must outlive the program
+  std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain cross-entropies
 };
 
 /// What one run reads.

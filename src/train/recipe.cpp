@@ -1,7 +1,12 @@
 #include "train/recipe.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <numeric>
+
+#include "data/labels.h"
 #include "facet/error.h"
 
 namespace facet {
@@ -26,6 +31,34 @@ OptimizerKind parse_optimizer(std::string_view text) {
 }
 
 namespace train {
+namespace {
+
+/// @throws Error unless every name is a head's.
+template <class ByHead>
+void require_heads_of(std::string_view option, const ByHead& by_head, const std::vector<Head>& heads) {
+  const std::vector<std::string> names = data::names_of(heads);
+  for (const auto& [name, value] : by_head) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, fmt::join(names, ", ")));
+  }
+}
+
+std::vector<double> balanced(const Dataset& train, std::size_t head) {
+  const Head& found = train.heads()[head];
+  std::vector<double> images(found.classes.size());
+  for (std::int64_t index = 0; index < train.size(); ++index) {
+    data::require_labels(train.name(index), train.labels(index), train.heads());
+    const std::int32_t label = train.labels(index)[head];
+    if (label != no_label) ++images[static_cast<std::size_t>(label)];
+  }
+  const double labelled = std::accumulate(images.begin(), images.end(), 0.0);
+  const auto seen = static_cast<double>(std::count_if(images.begin(), images.end(), [](double n) { return n > 0; }));
+  if (labelled == 0) throw Error(fmt::format("class_weights of {}: no image has a label to balance by", found.name));
+  for (double& count : images) count = count > 0 ? labelled / (seen * count) : 0;
+  return images;
+}
+
+}  // namespace
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
   const optim::WeightDecay decay{.rate = options.weight_decay, .of_vectors = options.bias_decay};
@@ -35,6 +68,29 @@ std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
   const optim::AdamOptions adam{
       .beta1 = options.beta1, .beta2 = options.beta2, .eps = options.eps, .weight_decay = decay};
   return options.optimizer == OptimizerKind::adamw ? optim::adamw(adam) : optim::adam(adam);
+}
+
+std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const Dataset& train) {
+  const std::vector<Head>& heads = train.heads();
+  require_heads_of("class_weights", options.class_weights, heads);
+  require_heads_of("head_weights", options.head_weights, heads);
+  std::vector<kernels::LossRule> rules(heads.size());
+  for (std::size_t head = 0; head < heads.size(); ++head) {
+    rules[head].smoothing = options.label_smoothing;
+    if (const auto found = options.head_weights.find(heads[head].name); found != options.head_weights.end()) {
+      rules[head].weight = found->second;
+    }
+    const auto found = options.class_weights.find(heads[head].name);
+    if (found == options.class_weights.end()) continue;
+    const ClassWeights& asked = found->second;
+    rules[head].class_weights = asked.balanced ? balanced(train, head) : asked.values;
+    if (rules[head].class_weights.size() != heads[head].classes.size()) {
+      throw Error(fmt::format("class_weights of {}: {} numbers found; its {} classes need one each: {}",
+                              heads[head].name, asked.values.size(), heads[head].classes.size(),
+                              fmt::join(heads[head].classes, ", ")));
+    }
+  }
+  return rules;
 }
 
 }  // namespace train

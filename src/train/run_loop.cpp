@@ -102,7 +102,7 @@ void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_
   result.accuracy.resize(heads.size());
   for (std::size_t head = 0; head < heads.size(); ++head) {
     const kernels::LossSums& step = heads[head].sums;
-    if (step.labelled > 0) result.loss += step.loss / static_cast<double>(step.labelled);
+    result.loss += losses_[head].weight * step.mean();
     sums.correct[head] += step.correct;
     sums.labelled[head] += step.labelled;
     result.accuracy[head] = sums.accuracy(head);

@@ -67,6 +67,38 @@ void check_schedule(const TrainOptions& options) {
   require(is_positive(schedule.final_div_factor), "final_div_factor", schedule.final_div_factor, "a number above 0");
 }
 
+void check_weights(const TrainOptions& options) {
+  for (const auto& [head, weight] : options.head_weights) {
+    require(is_positive(weight), fmt::format("head_weights of {}", head), weight, "a number above 0");
+  }
+  for (const auto& [head, weights] : options.class_weights) {
+    double sum = 0;
+    for (const double weight : weights.values) {
+      require(std::isfinite(weight) && weight >= 0, fmt::format("class_weights of {}", head), weight, "0 or more");
+      sum += weight;
+    }
+    if (weights.balanced != weights.values.empty() || (!weights.balanced && sum == 0)) {
+      throw Error(
+          fmt::format("class_weights of {}: either balanced or a number a class, not all of them 0, is allowed", head));
+    }
+  }
+}
+
+std::string text_of(const std::map<std::string, ClassWeights>& by_head) {
+  std::vector<std::string> texts;
+  for (const auto& [head, weights] : by_head) {
+    texts.push_back(
+        fmt::format("{}={}", head, weights.balanced ? "balanced" : fmt::format("{}", fmt::join(weights.values, ","))));
+  }
+  return fmt::format("{}", fmt::join(texts, " "));
+}
+
+std::string text_of(const std::map<std::string, double>& by_head) {
+  std::vector<std::string> texts;
+  for (const auto& [head, weight] : by_head) texts.push_back(fmt::format("{}={}", head, weight));
+  return fmt::format("{}", fmt::join(texts, " "));
+}
+
 }  // namespace
 
 void check_options(const TrainOptions& options) {
@@ -83,6 +115,9 @@ void check_options(const TrainOptions& options) {
     throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
   }
   check_schedule(options);
+  require(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing", options.label_smoothing,
+          "0 up to below 1");
+  check_weights(options);
   require(options.threads >= 0, "threads", options.threads, "0 or more");
   require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
@@ -120,6 +155,9 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
           {"nesterov", options.nesterov},
           {"weight_decay", options.weight_decay},
           {"bias_decay", options.bias_decay},
+          {"label_smoothing", options.label_smoothing},
+          {"class_weights", text_of(options.class_weights)},
+          {"head_weights", text_of(options.head_weights)},
           {"precision", to_string(precision)},
           {"seed", options.seed},
           {"flip", options.flip},

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -52,6 +53,8 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
       available_(base::available_memory()) {
   train::check_options(options_);
   check_data();
+  losses_ = train::make_loss_rules(options_, train_);
+  note_balanced_classes();
   if (!options_.out.empty()) {
     folder_.emplace(options_.out);
     metrics_.emplace(options_.out, info_.heads);
@@ -86,6 +89,19 @@ void Trainer::State::check_data() const {
   if (validation_ == nullptr) return;
   inference::require_heads(info_.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
+}
+
+void Trainer::State::note_balanced_classes() {
+  for (std::size_t head = 0; head < losses_.size(); ++head) {
+    const Head& found = info_.heads[head];
+    const auto asked = options_.class_weights.find(found.name);
+    if (asked == options_.class_weights.end() || !asked->second.balanced) continue;
+    std::vector<std::string> weights;
+    for (std::size_t c = 0; c < found.classes.size(); ++c) {
+      weights.push_back(fmt::format("{} {:.3g}", found.classes[c], losses_[head].class_weights[c]));
+    }
+    note(fmt::format("balanced weights of {}: {}", found.name, fmt::join(weights, ", ")));
+  }
 }
 
 std::optional<train::RunRecord> Trainer::State::open_folder() const {
@@ -155,7 +171,10 @@ program::ProgramOptions Trainer::State::program_options(program::Mode mode) cons
   options.std = info_.normalization.std;
   options.seed = options_.seed;
   options.save_memory = options_.save_memory;
-  if (mode == program::Mode::training) options.optimizer = optimizer_.get();
+  if (mode == program::Mode::training) {
+    options.optimizer = optimizer_.get();
+    options.losses = losses_;
+  }
   return options;
 }
 

@@ -41,6 +41,7 @@ struct Trainer::State {
 
   // Construction.
   void check_data() const;
+  void note_balanced_classes();
   /// The record of the run to go on with; none: a new one.
   std::optional<train::RunRecord> open_folder() const;
   /// Those of the run that goes on, else those asked for, else the folder's.
@@ -92,7 +93,8 @@ struct Trainer::State {
   std::optional<train::RunFolder> folder_;
   std::optional<train::MetricsFiles> metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  nlohmann::ordered_json fixed_options_;  ///< with the precision that was chosen
+  std::vector<kernels::LossRule> losses_;  ///< of training, by head
+  nlohmann::ordered_json fixed_options_;   ///< with the precision that was chosen
   program::Choices choices_;
   std::size_t saved_choices_ = 0;
   std::int64_t available_;  ///< bytes, before anything was allocated

@@ -96,7 +96,9 @@ class Misuse(AppTest):
             ("--classes", "race=a,,b"), ("--heads", "age,,race"), ("--keep", "-1"), ("--checkpoint-minutes", "-1"),
             ("--optimizer", "rmsprop"), ("--betas", "0.9"), ("--betas", "0.9,1"), ("--eps", "0"), ("--momentum", "1"),
             ("--nesterov", "yes"), ("--weight-decay", "-1"), ("--schedule", "linear"), ("--warmup-epochs", "200"), ("--eta-min", "1"),
-            ("--pct-start", "2"),
+            ("--pct-start", "2"), ("--label-smoothing", "1"), ("--class-weights", "race"),
+            ("--class-weights", "race=1,x"), ("--class-weights", "race=balancd"), ("--head-weights", "age"),
+            ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"),
         ]
         for option, value in cases:
             with self.subTest([option, value]):
@@ -379,22 +381,32 @@ class Recipe(AppTest):
     """Options of a recipe: they are kept in run.cfg, which gives the same bits again, also after a stop."""
 
     OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
-               "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5"]
+               "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5",
+               "--label-smoothing", "0.1", "--class-weights", "balanced", "--class-weights", "gender=1,2",
+               "--head-weights", "age=2,race=0.5"]
 
     def weights(self, run):
         return tensors(run / "checkpoints/last.safetensors")
 
     def test_repeated(self):
         first, again, plain = (self.folder / name for name in ["first", "again", "plain"])
-        self.succeeds("train", *self.data, *QUICK, "--epochs", 2, *self.OPTIONS, "--out", first)
+        output = self.succeeds("train", *self.data, *QUICK, "--epochs", 2, *self.OPTIONS, "--out", first)
+        self.assertRegex(output, r"(?m)^note +balanced weights of race: White [\d.]+, Black ")
+        self.assertNotIn("balanced weights of gender", output)
         config = (first / "run.cfg").read_text()
         for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
-                     "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5"]:
+                     "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5",
+                     "label-smoothing = 0.1", "class-weights = balanced", "class-weights = gender=1,2",
+                     "head-weights = age=2,race=0.5"]:
             self.assertIn(f"\n{line}\n", config)
         self.succeeds("train", "--config", first / "run.cfg", "--out", again)
         self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--out", plain)
         self.assertEqual(self.weights(first), self.weights(again))
         self.assertNotEqual(self.weights(first), self.weights(plain))
+        words = ["train", *self.data, *QUICK, "--out", self.folder / "none"]
+        self.assertIn("has a head mood", self.fails(1, *words, "--head-weights", "mood=1"))
+        self.assertIn("its 2 classes need one each: Male, Female",
+                      self.fails(1, *words, "--class-weights", "gender=1,2,3"))
         self.assertIn("asked for is 0.5", self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5"))
 
 

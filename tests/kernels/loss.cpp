@@ -63,8 +63,8 @@ TEST_CASE("softmax cross-entropy and its gradient agree with their definition") 
       const kernels::LossSums sums = kernels::softmax_cross_entropy(problem.logits.data(), problem.labels.data(),
                                                                     images, classes, probabilities.data());
       std::vector<float> gradient(size + 1, 7.0F);
-      kernels::softmax_cross_entropy_backward(probabilities.data(), problem.labels.data(), images, classes,
-                                              sums.labelled, gradient.data());
+      kernels::softmax_cross_entropy_backward(probabilities.data(), problem.labels.data(), images, classes, sums.weight,
+                                              gradient.data());
       long double loss = 0;
       std::int64_t labelled = 0;
       std::int64_t correct = 0;
@@ -91,6 +91,7 @@ TEST_CASE("softmax cross-entropy and its gradient agree with their definition") 
       }
       CHECK(sums.loss == doctest::Approx(static_cast<double>(loss)).epsilon(1e-12));
       CHECK(sums.labelled == labelled);
+      CHECK(sums.weight == labelled);
       CHECK(sums.correct == correct);
       CHECK(probability_error < 1e-7);
       CHECK(gradient_error < 3e-7);
@@ -102,6 +103,20 @@ TEST_CASE("softmax cross-entropy and its gradient agree with their definition") 
       CHECK(alone.correct == sums.correct);
     }
   }
+}
+
+TEST_CASE("labels that weigh nothing have no loss and no gradient") {
+  const std::vector<float> logits{1, 2, 3, 4};
+  const std::vector<std::int32_t> labels{1, -1};
+  const kernels::LossRule rule{.class_weights = {1, 0}};
+  std::vector<float> probabilities(4), gradient(4, quiet_nan);
+  const auto sums = kernels::softmax_cross_entropy(logits.data(), labels.data(), 2, 2, probabilities.data(), rule);
+  CHECK(sums.labelled == 1);
+  CHECK(sums.correct == 1);
+  CHECK(sums.mean() == 0);
+  kernels::softmax_cross_entropy_backward(probabilities.data(), labels.data(), 2, 2, sums.weight, gradient.data(),
+                                          rule);
+  CHECK(gradient == std::vector<float>(4, 0.0F));
 }
 
 TEST_CASE("the loss has the same bits for any number of threads") {

@@ -79,6 +79,28 @@ TEST_CASE("softmax_cross_entropy: sums and probabilities") {
   }
 }
 
+TEST_CASE("softmax_cross_entropy: each head's rule weighs its own gradient and loss") {
+  const Problem problem = two_heads();
+  Parameters parameters = random_parameters(problem.graph);
+  Session plain = gradient_session(problem, parameters);
+  plain.run(problem);
+  program::ProgramOptions options = plain.program().options();
+  options.losses = {{.weight = 4}, {.class_weights = {2, 2, 2, 2, 2}, .weight = 0.5}};
+  Session weighed(problem.graph, parameters, options);
+  weighed.run(problem);
+  const auto scaled = [&](const char* parameter, float factor) {
+    std::vector<float> gradient = plain.gradient(parameter);
+    for (float& value : gradient) value *= factor;
+    return gradient;
+  };
+  CHECK(max_difference(weighed.gradient("first.bias"), scaled("first.bias", 4)) <= 1e-6);
+  CHECK(max_difference(weighed.gradient("head.bias"), scaled("head.bias", 0.5F)) <= 1e-6);
+  const auto before = plain.program().heads(), after = weighed.program().heads();
+  CHECK(after[0].sums.mean() == before[0].sums.mean());
+  CHECK(after[1].sums.loss == doctest::Approx(2 * before[1].sums.loss));
+  CHECK(after[1].sums.mean() == doctest::Approx(before[1].sums.mean()));
+}
+
 TEST_CASE("softmax_cross_entropy: no labels at all: no loss, no gradient") {
   Problem problem = two_heads();
   Parameters parameters = random_parameters(problem.graph);

@@ -4,7 +4,8 @@
 For each case of a table (tests/ops/cases.json) and for the reference model: images, labels and weights are drawn, loss,
 logits, every parameter's gradient and the running statistics are computed in float64 and written as safetensors. For 20
 Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written; for the recipes,
-what PyTorch's optimisers make of given gradients, and its schedulers' learning rates. Elements are stored as F32.
+what PyTorch's optimisers make of given gradients, its schedulers' learning rates, and losses with smoothing and class
+weights. Elements are stored as F32.
 
     make_references.py --cases cases.json --out FOLDER
 
@@ -445,6 +446,21 @@ def make_updates(folder, steps=12):
     write_safetensors(folder / "updates.safetensors", tensors, {})
 
 
+def make_losses(folder, images=23, classes=5):
+    generator = torch.Generator().manual_seed(12)
+    logits = (3 * torch.randn(images, classes, generator=generator)).double()
+    labels = draw_labels(generator, classes, images, 0.2)
+    weights = torch.tensor([0.5, 1.0, 0.0, 2.25, 1.5], dtype=torch.float64)
+    tensors = {"logits": logits, "labels": labels, "weights": weights}
+    for name, options in {"plain": {}, "smoothed": {"label_smoothing": 0.1}, "weighed": {"weight": weights},
+                          "smoothed.weighed": {"label_smoothing": 0.1, "weight": weights}}.items():
+        x = logits.clone().requires_grad_()
+        loss = F.cross_entropy(x, labels, ignore_index=-1, **options)
+        tensors[name + ".loss"] = loss.reshape(1)
+        [tensors[name + ".gradient"]] = torch.autograd.grad(loss, [x])
+    write_safetensors(folder / "losses.safetensors", tensors, {})
+
+
 def make_schedules(folder, epochs=6, steps_per_epoch=7, peak=0.1):
     """The learning rate of every step; names and options are tests/reference/schedules.cpp's."""
     lr = torch.optim.lr_scheduler
@@ -507,6 +523,7 @@ def main():
     make_model(args.out, 224, 2)
     make_adam(args.out)
     make_updates(args.out)
+    make_losses(args.out)
     make_schedules(args.out)
     mark.write_text(json.dumps({"made_of": made_of, "torch": torch.__version__}) + "\n")
     print(f"PyTorch {torch.__version__}: {args.out}")

@@ -43,6 +43,26 @@ TEST_CASE("values that can't be meant are refused by name") {
                  "eta_min is 1; 0 up to the learning rate, 0.001,"));
   CHECK(error_with([](TrainOptions& options) { options.schedule.pct_start = 1.5; }) ==
         "pct_start is 1.5; 0 up to 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.label_smoothing = 1; }) ==
+        "label_smoothing is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.head_weights["side"] = 0; }) ==
+        "head_weights of side is 0; a number above 0 is allowed");
+  CHECK(contains(error_with([](TrainOptions& options) { options.head_weights["mood"] = 1; }),
+                 "head_weights has a head mood; the heads are colour, side, "));
+  CHECK(error_with([](TrainOptions& options) {
+          options.class_weights["side"].values = {1, -1};
+        }) == "class_weights of side is -1; 0 or more is allowed");
+  CHECK(contains(error_with([](TrainOptions& options) {
+                   options.class_weights["side"].values = {0, 0};
+                 }),
+                 "class_weights of side: either balanced or a number a class, not all of them 0,"));
+  CHECK(contains(error_with([](TrainOptions& options) { options.class_weights["side"]; }), "either balanced or"));
+  CHECK(contains(error_with([](TrainOptions& options) {
+                   options.class_weights["side"].values = {1, 1, 1};
+                 }),
+                 "class_weights of side: 3 numbers found; its 2 classes need one each: "));
+  CHECK(contains(error_with([](TrainOptions& options) { options.class_weights["mood"].balanced = true; }),
+                 "class_weights has a head mood"));
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {
                    options.batch = 64;
@@ -146,6 +166,9 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
   check([](TrainOptions& changed) { changed.schedule.warmup_epochs = 0.5; }, "warmup_epochs 0.0, asked for is 0.5");
   check([](TrainOptions& changed) { changed.schedule.kind = LearningRateSchedule::Kind::cosine; },
         "schedule \"constant\", asked for is \"cosine\"");
+  check([](TrainOptions& changed) { changed.class_weights["side"].balanced = true; },
+        "class_weights \"\", asked for is \"side=balanced\"");
+  check([](TrainOptions& changed) { changed.head_weights["side"] = 2; }, "asked for is \"side=2\"");
   check([](TrainOptions& changed) { changed.flip = false; }, "flip true, asked for is false");
   check([](TrainOptions& changed) { changed.drop_last = true; }, "drop_last false, asked for is true");
   if (has_native_bf16()) {

@@ -94,6 +94,12 @@ TEST_CASE("so it is with every recipe") {
       {"nesterov", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.nesterov = true, o.weight_decay = 0.01; }},
       {"warm-up and cosine", [](TrainOptions& o) { o.schedule = {.kind = Kind::cosine, .warmup_epochs = 1.2}; }},
       {"one cycle", [](TrainOptions& o) { o.schedule.kind = Kind::one_cycle; }},
+      {"smoothed and weighed losses",
+       [](TrainOptions& o) {
+         o.label_smoothing = 0.1;
+         o.class_weights["colour"].balanced = true;
+         o.head_weights["side"] = 2;
+       }},
       {"adamw",
        [](TrainOptions& o) { o.optimizer = OptimizerKind::adamw, o.weight_decay = 0.1, o.bias_decay = false; }},
   };
