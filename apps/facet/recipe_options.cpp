@@ -30,7 +30,15 @@ OptionGroup optimizer_options() {
             .argument = "",
             .help = "weight decay spares biases and batch norms (parameters of one dimension); as in PyTorch, it "
                     "doesn't without this",
-            .value = Option::Value::none}}};
+            .value = Option::Value::none},
+           {.name = "accumulate",
+            .argument = "N",
+            .help = "batches whose gradients' mean makes a step; the last step of an epoch takes what is left",
+            .fallback = "1"},
+           {.name = "clip-norm",
+            .argument = "NORM",
+            .help = "scale a step's gradients, all in one vector, down to this norm where theirs is greater; 0: never",
+            .fallback = "0"}}};
 }
 
 OptionGroup schedule_options() {
@@ -123,6 +131,8 @@ void read_optimizer(const Options& options, TrainOptions& training) {
   training.nesterov = options.on("nesterov");
   training.weight_decay = options.at_least("weight-decay", 0);
   training.bias_decay = !options.on("no-bias-decay");
+  training.accumulate = options.integer("accumulate", 1, 1'000'000);
+  training.clip_norm = options.at_least("clip-norm", 0);
 }
 
 void read_schedule(const Options& options, LearningRateSchedule& schedule) {

@@ -38,7 +38,7 @@ OptionGroup learning_options() {
         .help = "height and width of the model's input; a multiple of 16",
         .fallback = "224"},
        {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
-       {.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
+       {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
        {.name = "seed",
         .argument = "N",
         .help = "seed of every random draw; the same seed, threads and choices give the same bits",

@@ -65,7 +65,7 @@ struct ClassWeights {
 
 struct TrainOptions {
   std::int64_t epochs = 100;
-  std::int64_t batch = 64;
+  std::int64_t batch = 64;  ///< images
   OptimizerKind optimizer = OptimizerKind::adam;
   double learning_rate = 1e-4;         ///< the highest of the schedule
   LearningRateSchedule schedule = {};  ///< how it goes over the run
@@ -79,6 +79,10 @@ struct TrainOptions {
   double label_smoothing = 0;  ///< the share of each label that goes to all classes alike, 0 up to below 1
   std::map<std::string, ClassWeights> class_weights = {};  ///< by head; of others each class weighs 1
   std::map<std::string, double> head_weights = {};         ///< by head: of its loss in the sum; of others 1
+  std::int64_t accumulate = 1;  ///< batches whose gradients' mean makes a step (the last of an epoch may have fewer)
+  /// A step's gradients, all in one vector, are scaled down to this norm where theirs is greater (PyTorch:
+  /// clip_grad_norm_); 0: never.
+  double clip_norm = 0;
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one
@@ -99,10 +103,10 @@ struct TrainOptions {
   bool resume = false;            ///< go on from the folder's last checkpoint; where there is none yet, start
 };
 
-/// What a step came to.
+/// What a step came to, of one batch or of as many as accumulate.
 struct StepResult {
   std::int64_t epoch = 0;  ///< from 1
-  std::int64_t batch = 0;  ///< in the epoch, from 1
+  std::int64_t batch = 0;  ///< its last in the epoch, from 1
   std::int64_t batches = 0;
   std::int64_t images = 0;   ///< of the epoch so far
   double loss = 0;           ///< of this step: the heads' mean losses, smoothed and weighed as the options say, in sum

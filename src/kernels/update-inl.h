@@ -12,10 +12,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// gradient + decay * weight; without a decay the gradient to the bit.
+/// gradient_scale * gradient + decay * weight; with a scale of 1 and no decay the gradient to the bit.
 HWY_INLINE Floats decayed_gradient(const UpdateTarget& target, std::int64_t i, std::size_t n, Floats weight,
                                    float decay) {
-  const Floats gradient = load(target.gradient + i, n);
+  const Floats gradient = hn::Mul(hn::Set(FloatTag(), target.gradient_scale), load(target.gradient + i, n));
   return decay == 0 ? gradient : hn::MulAdd(hn::Set(FloatTag(), decay), weight, gradient);
 }
 

@@ -11,6 +11,7 @@ struct UpdateTarget {
   const float* gradient;
   std::uint16_t* weight_bf16;  ///< takes the new weight rounded to bf16; may be null
   std::int64_t count;
+  float gradient_scale = 1;  ///< what each gradient is multiplied by before all else
 };
 
 struct AdamFactors {

@@ -43,7 +43,12 @@ struct RunState {
   const std::uint8_t* pixels = nullptr;  ///< {batch, height, width, 3}
   const std::int32_t* labels = nullptr;  ///< {heads, batch}; null: none
   std::int64_t step = 1;
+  std::int64_t first_image = 0;  ///< of the batch, in its step
+  bool adds_gradients = false;   ///< to those of the step's batches before this one
+  bool updates = true;           ///< the step ends with this batch
   float learning_rate = 0;
+  double squared_norm = 0;  ///< of the gradients so far, where they are to be clipped
+  float gradient_scale = 1;
   std::vector<kernels::LossSums> losses;  ///< by head, filled by the loss steps
 };
 

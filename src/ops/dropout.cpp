@@ -62,12 +62,12 @@ class Dropout final : public lowering::LowerableOp {
     std::int64_t count = 1;
     for (const std::int64_t extent : l.output_dims()) count *= extent;
     const bool bf16 = l.activation_type() == Type::bf16;
-    return [rule = rule_(rate_), seed = l.seed(), op = static_cast<std::uint32_t>(l.node()), count, bf16, pass](
-               std::span<void* const> operands, RunState& state) {
+    return [rule = rule_(rate_), seed = l.seed(), op = static_cast<std::uint32_t>(l.node()), count,
+            of_image = count / l.batch(), bf16, pass](std::span<void* const> operands, RunState& state) {
       const kernels::DropoutKey key{seed, static_cast<std::uint64_t>(state.step), op};
       const auto run = [&](auto* type) {
         pass(static_cast<decltype(type)>(operands[0]), static_cast<decltype(type)>(operands[1]), count, rule, key,
-             std::uint64_t{0});
+             static_cast<std::uint64_t>(state.first_image * of_image));
       };
       if (bf16) {
         run(static_cast<std::uint16_t*>(nullptr));

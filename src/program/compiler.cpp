@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/parallel.h"
 #include "facet/error.h"
+#include "kernels/gradients.h"
 #include "program/recompute.h"
 
 namespace facet::program {
@@ -18,6 +20,23 @@ using lowering::Tensor;
 using onednn::Dims;
 using onednn::Layout;
 using onednn::Type;
+
+namespace {
+
+std::int64_t float_count(const Layout& layout) { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
+
+Step update_step(std::string name, std::string_view implementation, std::vector<Tensor> operands,
+                 lowering::Kernel kernel) {
+  Step step;
+  step.name = std::move(name);
+  step.kind = lowering::StepKind::update;
+  step.implementation = fmt::format("facet:{}", implementation);
+  step.operands = std::move(operands);
+  step.kernel = std::move(kernel);
+  return step;
+}
+
+}  // namespace
 
 Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices)
     : graph_(graph),
@@ -53,6 +72,7 @@ Compiled Compiler::compile() {
   lower_forward();
   forward_steps_ = out_.steps.size();
   if (training()) lower_backward();
+  emit_waiting_updates();
   if (options_.mode == Mode::training) parameters_.layout_fixed = true;
   place_prepared_parameters();
   if (options_.save_memory && training()) recompute(out_, forward_steps_);
@@ -316,7 +336,7 @@ void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {
   if (options_.mode == Mode::gradients) {
     keep_gradient(index, gradient);
   } else {
-    emit_update(index, gradient);
+    take_gradient(index, gradient);
   }
 }
 
@@ -326,32 +346,80 @@ void Compiler::keep_gradient(int parameter, const Tensor& gradient) {
   out_.gradients[parameter] = kept;
 }
 
-void Compiler::emit_update(int parameter, const Tensor& gradient) {
+void Compiler::take_gradient(int parameter, const Tensor& gradient) {
   // The first training program lays parameters out as their gradients come.
   if (!parameters_.layout_fixed) parameters_.set_layout(parameter, gradient.layout);
-  const Tensor ordered = convert(gradient, parameters_.stored[parameter].layout);
+  Tensor ordered = convert(gradient, parameters_.stored[parameter].layout);
+  if (options_.accumulate) {
+    ordered = emit_accumulation(parameter, ordered);
+  } else if (options_.clip_norm > 0) {
+    emit_norm(parameter, ordered);
+  } else {
+    emit_update(parameter, ordered);
+    return;
+  }
+  waiting_.emplace_back(parameter, ordered);
+}
+
+Tensor Compiler::emit_accumulation(int parameter, const Tensor& gradient) {
+  StoredParameter& stored = parameters_.stored[parameter];
+  if (stored.gradient.size() == 0) stored.gradient = base::PageBuffer(stored.layout.get_size());
+  const Tensor sum = make_fixed(stored.gradient, stored.layout);
+  out_.steps.push_back(update_step(
+      parameters_.list[parameter].name + ".gradient_sum", "accumulate", {gradient, sum},
+      [count = float_count(stored.layout)](std::span<void* const> addresses, RunState& state) {
+        state.squared_norm += kernels::accumulate(static_cast<const float*>(addresses[0]),
+                                                  static_cast<float*>(addresses[1]), count, state.adds_gradients);
+      }));
+  return sum;
+}
+
+void Compiler::emit_norm(int parameter, const Tensor& gradient) {
+  out_.steps.push_back(
+      update_step(parameters_.list[parameter].name + ".gradient_norm", "sum_of_squares", {gradient},
+                  [count = float_count(gradient.layout)](std::span<void* const> addresses, RunState& state) {
+                    state.squared_norm += kernels::sum_of_squares(static_cast<const float*>(addresses[0]), count);
+                  }));
+}
+
+void Compiler::emit_clipping() {
+  // As PyTorch's clip_grad_norm_, whose 1e-6 keeps a gradient of zero.
+  out_.steps.push_back(
+      update_step("gradients.clip", "clip", {}, [most = options_.clip_norm](std::span<void* const>, RunState& state) {
+        if (!state.updates) return;
+        const double norm = std::sqrt(state.squared_norm) * state.gradient_scale;
+        if (!std::isfinite(norm)) throw Error(fmt::format("the gradients' norm is {}, not finite", norm));
+        state.gradient_scale *= static_cast<float>(std::min(1.0, most / (norm + 1e-6)));
+      }));
+}
+
+void Compiler::emit_waiting_updates() {
+  if (waiting_.empty()) return;
+  if (options_.clip_norm > 0) emit_clipping();
+  for (const auto& [parameter, gradient] : waiting_) emit_update(parameter, gradient);
+}
+
+void Compiler::emit_update(int parameter, const Tensor& gradient) {
   const StoredParameter& stored = parameters_.stored[parameter];
-  Step step;
-  step.name = parameters_.list[parameter].name + ".update";
-  step.kind = lowering::StepKind::update;
-  step.implementation = "facet:update";
-  step.work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
-  step.operands = {ordered, make_fixed(stored.master, stored.layout)};
-  for (const base::PageBuffer& slot : stored.slots) step.operands.push_back(make_fixed(slot, stored.layout));
   optim::UpdateOperands operands{
-      .target = {.weight = nullptr,
-                 .gradient = nullptr,
-                 .weight_bf16 = nullptr,
-                 .count = static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float))},
+      .target = {.weight = nullptr, .gradient = nullptr, .weight_bf16 = nullptr, .count = float_count(stored.layout)},
       .slots = std::vector<float*>(stored.slots.size()),
       .one_dimension = parameters_.list[parameter].shape.size() == 1};
-  step.kernel = [operands, rule = options_.optimizer](std::span<void* const> at, RunState& state) mutable {
-    operands.target.gradient = static_cast<const float*>(at[0]);
-    operands.target.weight = static_cast<float*>(at[1]);
-    for (std::size_t i = 0; i < operands.slots.size(); ++i) operands.slots[i] = static_cast<float*>(at[2 + i]);
-    rule->update(operands, {state.learning_rate, state.step});
-  };
-  out_.steps.push_back(std::move(step));
+  std::vector<Tensor> tensors{gradient, make_fixed(stored.master, stored.layout)};
+  for (const base::PageBuffer& slot : stored.slots) tensors.push_back(make_fixed(slot, stored.layout));
+  out_.steps.push_back(
+      update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
+                  [operands, rule = options_.optimizer](std::span<void* const> at, RunState& state) mutable {
+                    if (!state.updates) return;
+                    operands.target.gradient = static_cast<const float*>(at[0]);
+                    operands.target.weight = static_cast<float*>(at[1]);
+                    for (std::size_t i = 0; i < operands.slots.size(); ++i) {
+                      operands.slots[i] = static_cast<float*>(at[2 + i]);
+                    }
+                    operands.target.gradient_scale = state.gradient_scale;
+                    rule->update(operands, {state.learning_rate, state.step});
+                  }));
+  out_.steps.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
 }
 
 // --- memory and steps ------------------------------------------------------------------------------------------------

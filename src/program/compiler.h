@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lowering/lowering.h"
@@ -74,6 +75,12 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor emit_input(const onednn::Layout& wanted);
   lowering::Tensor convert(const lowering::Tensor& tensor, const onednn::Layout& wanted);
   lowering::Tensor convert_order(const lowering::Tensor& tensor, const onednn::Layout& wanted);
+  /// Lets a parameter's update follow at once where nothing has to be known of other gradients or batches.
+  void take_gradient(int parameter, const lowering::Tensor& gradient);
+  lowering::Tensor emit_accumulation(int parameter, const lowering::Tensor& gradient);
+  void emit_norm(int parameter, const lowering::Tensor& gradient);
+  void emit_clipping();
+  void emit_waiting_updates();
   void emit_update(int parameter, const lowering::Tensor& gradient);
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
@@ -107,6 +114,7 @@ class Compiler final : public lowering::Lowering {
   std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: the same in other orders
   std::vector<lowering::Backward> backward_;                // by node
   std::vector<std::string> chosen_;                         // by node: the candidate, where there were several
+  std::vector<std::pair<int, lowering::Tensor>> waiting_;   // gradients, by parameter, of updates that come last
 };
 
 }  // namespace facet::program

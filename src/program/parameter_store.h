@@ -12,9 +12,10 @@ namespace facet {
 
 /// A parameter's values as the programs see them: the f32 master and the optimiser's slots in one layout.
 struct StoredParameter {
-  onednn::Layout layout;               ///< of the master and of the slots; plain until a training program chooses
-  base::PageBuffer master;             ///< f32, layout.get_size() bytes (s64: 8 bytes)
+  onednn::Layout layout;    ///< of the master and of the slots; plain until a training program chooses
+  base::PageBuffer master;  ///< f32, layout.get_size() bytes (s64: 8 bytes)
   std::vector<base::PageBuffer> slots;
+  base::PageBuffer gradient;  ///< of a step's batches so far, in sum; made by programs that accumulate
 };
 
 struct Parameters::State {

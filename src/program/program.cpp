@@ -177,6 +177,14 @@ void Program::run(const RunInput& input) {
   s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
   s.run.step = input.step;
   s.run.learning_rate = input.learning_rate;
+  if (!s.options.accumulate && (input.batches_before > 0 || !input.update)) {
+    throw Error("a step of several batches found; the program was compiled for steps of one");
+  }
+  s.run.first_image = input.first_image;
+  s.run.adds_gradients = input.batches_before > 0;
+  s.run.updates = input.update;
+  s.run.squared_norm = 0;
+  s.run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
   if (s.prepared_version != s.parameters->version) {
     for (std::size_t i = 0; i < s.prologue.size(); ++i) s.execute(s.compiled.prologue[i], s.prologue[i]);
     s.prepared_version = s.parameters->version;

@@ -36,6 +36,8 @@ struct ProgramOptions {
   bool save_memory = false;                     ///< run cheap steps once more in backward where that lowers the peak
   const optim::Optimizer* optimizer = nullptr;  ///< in training; must outlive the program
   std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain cross-entropies
+  bool accumulate = false;                      ///< several runs may make a step, of their gradients' mean
+  double clip_norm = 0;  ///< in training: gradients whose norm, all in one vector, is above it are scaled down; 0: none
 };
 
 /// What one run reads.
@@ -44,6 +46,9 @@ struct RunInput {
   const std::int32_t* labels = nullptr;  ///< {heads, batch}, -1 for none; null: none at all
   std::int64_t step = 1;                 ///< of the optimiser, from 1; dropout's masks follow it
   float learning_rate = 0;
+  std::int64_t first_image = 0;     ///< of the batch in its step's images; dropout's masks follow it
+  std::int64_t batches_before = 0;  ///< of the same step; their gradients wait. Above 0 with `accumulate` only
+  bool update = true;               ///< the step ends with this batch; always without `accumulate`
 };
 
 /// What one run leaves, by head; valid until the next run of any program on the same arena.
@@ -90,8 +95,8 @@ class Program {
   /// Takes the arena to run on; it must have arena_bytes() and outlive the program.
   void bind(base::Arena& arena);
 
-  /// Runs all steps. @throws Error naming the head when its loss isn't finite; running statistics have moved by then,
-  /// no trained parameter has.
+  /// Runs all steps. @throws Error naming the head when its loss isn't finite, or when the norm of gradients to be
+  /// clipped isn't; running statistics have moved by then, no trained parameter has.
   void run(const RunInput& input);
   std::span<const HeadView> heads() const;
 

@@ -69,6 +69,22 @@ bool Trainer::State::run_epoch(const TrainObserver& observer) {
 }
 
 bool Trainer::State::step(StepResult& result) {
+  result.loss = 0;
+  result.learning_rate = schedule_->learning_rate(state_.step + 1);
+  int batches = 0;
+  do {
+    if (!train_batch(result)) return false;
+    ++batches;
+  } while (!at_end_of_step());
+  result.loss /= batches;
+  ++state_.step;
+  ++state_.sums.steps;
+  state_.sums.loss += result.loss;
+  tell_progress(result);
+  return true;
+}
+
+bool Trainer::State::train_batch(StepResult& result) {
   const Clock::time_point asked = Clock::now();
   const Batch* batch = loader_->next();
   if (batch == nullptr) return false;
@@ -80,39 +96,44 @@ bool Trainer::State::step(StepResult& result) {
   input.pixels = batch->pixels.data();
   input.labels = batch->labels.data();
   input.step = state_.step + 1;
-  result.learning_rate = schedule_->learning_rate(input.step);
   input.learning_rate = static_cast<float>(result.learning_rate);
+  input.batches_before = state_.batch % options_.accumulate;
+  input.first_image = input.batches_before * options_.batch;
+  ++state_.batch;
+  input.update = at_end_of_step();
   const Clock::time_point began = Clock::now();
   try {
     program.run(input);
   } catch (const Error& error) {
+    --state_.batch;
     throw Error(fmt::format("{}: {}; {}", place(), error.what(), last_good()));
   }
   state_.sums.training_seconds += seconds_since(began);
-
-  ++state_.step;
-  ++state_.batch;
   count(program.heads(), batch->size, result);
   return true;
 }
 
+bool Trainer::State::at_end_of_step() const {
+  return state_.batch % options_.accumulate == 0 || state_.batch == loader_->batches_per_epoch();
+}
+
 void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result) {
   train::EpochSums& sums = state_.sums;
-  result.loss = 0;
-  result.accuracy.resize(heads.size());
   for (std::size_t head = 0; head < heads.size(); ++head) {
-    const kernels::LossSums& step = heads[head].sums;
-    result.loss += losses_[head].weight * step.mean();
-    sums.correct[head] += step.correct;
-    sums.labelled[head] += step.labelled;
-    result.accuracy[head] = sums.accuracy(head);
+    const kernels::LossSums& batch = heads[head].sums;
+    result.loss += losses_[head].weight * batch.mean();
+    sums.correct[head] += batch.correct;
+    sums.labelled[head] += batch.labelled;
   }
-  ++sums.steps;
   sums.images += images;
-  sums.loss += result.loss;
+}
 
+void Trainer::State::tell_progress(StepResult& result) const {
+  const train::EpochSums& sums = state_.sums;
   const std::int64_t batches = loader_->batches_per_epoch();
   const std::int64_t all = options_.drop_last ? batches * options_.batch : train_.size();
+  result.accuracy.resize(info_.heads.size());
+  for (std::size_t head = 0; head < result.accuracy.size(); ++head) result.accuracy[head] = sums.accuracy(head);
   result.epoch = state_.epoch;
   result.batch = state_.batch;
   result.batches = batches;

@@ -118,6 +118,8 @@ void check_options(const TrainOptions& options) {
   require(options.label_smoothing >= 0 && options.label_smoothing < 1, "label_smoothing", options.label_smoothing,
           "0 up to below 1");
   check_weights(options);
+  require(options.accumulate >= 1, "accumulate", static_cast<double>(options.accumulate), "1 or more");
+  require(std::isfinite(options.clip_norm) && options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
   require(options.threads >= 0, "threads", options.threads, "0 or more");
   require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
@@ -158,6 +160,8 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
           {"label_smoothing", options.label_smoothing},
           {"class_weights", text_of(options.class_weights)},
           {"head_weights", text_of(options.head_weights)},
+          {"accumulate", options.accumulate},
+          {"clip_norm", options.clip_norm},
           {"precision", to_string(precision)},
           {"seed", options.seed},
           {"flip", options.flip},

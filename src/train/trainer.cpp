@@ -33,6 +33,7 @@ std::int64_t bytes_of(const Parameters::State& state) {
   std::size_t bytes = 0;
   for (const StoredParameter& stored : state.stored) {
     bytes += stored.master.size();
+    bytes += stored.gradient.size();
     for (const base::PageBuffer& slot : stored.slots) bytes += slot.size();
   }
   return static_cast<std::int64_t>(bytes);
@@ -174,13 +175,15 @@ program::ProgramOptions Trainer::State::program_options(program::Mode mode) cons
   if (mode == program::Mode::training) {
     options.optimizer = optimizer_.get();
     options.losses = losses_;
+    options.accumulate = options_.accumulate > 1;
+    options.clip_norm = options_.clip_norm;
   }
   return options;
 }
 
 void Trainer::State::compile() {
-  const std::size_t slots = optimizer_->slot_names().size();
-  check_memory(graph_.trainable_count() * static_cast<std::int64_t>((1 + slots) * sizeof(float)));
+  const std::size_t copies = 1 + optimizer_->slot_names().size() + (options_.accumulate > 1 ? 1 : 0);
+  check_memory(graph_.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)));
   parameters.emplace(graph_, options_.seed);
   parameters->state().require_slots(optimizer_->slot_names());
   training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), choices_, arena_,
@@ -224,7 +227,7 @@ void Trainer::State::make_loaders() {
   loading.flip = options_.flip;
   loading.drop_last = options_.drop_last;
   loader_.emplace(train_, loading);
-  schedule_.emplace(options_, loader_->batches_per_epoch());
+  schedule_.emplace(options_, (loader_->batches_per_epoch() + options_.accumulate - 1) / options_.accumulate);
   if (validation_ == nullptr) return;
   loading.shuffle = false;
   loading.flip = false;
@@ -237,8 +240,12 @@ void Trainer::State::resume(const train::RunRecord& record) {
     throw Error(fmt::format("{}: it stands after batch {} of an epoch that has {}", folder_->last().string(),
                             record.state.batch, loader_->batches_per_epoch()));
   }
-  folder_->load_last(*parameters);
   state_ = record.state;
+  if (!at_end_of_step()) {
+    throw Error(fmt::format("{}: it stands within a step, after batch {} of an epoch, which no run is saved in",
+                            folder_->last().string(), state_.batch));
+  }
+  folder_->load_last(*parameters);
   saved_step_ = state_.step;
   notes_.push_back(fmt::format("goes on from {} at epoch {}, batch {} (step {})", folder_->last().string(),
                                state_.epoch, state_.batch, state_.step));

@@ -63,10 +63,16 @@ struct Trainer::State {
 
   // Running.
   bool run_epoch(const TrainObserver& observer);
-  /// Trains one batch. False: the epoch had no more.
+  /// Trains a step's batches. False: the epoch had no more.
   bool step(StepResult& result);
-  /// Adds a step's answers to the epoch's sums and tells what they came to.
+  /// Trains the step's next batch. False likewise.
+  bool train_batch(StepResult& result);
+  /// Whether the batch that was done last ended its step (none was: true).
+  bool at_end_of_step() const;
+  /// Adds a batch's answers to the epoch's sums and to the step's loss.
   void count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result);
+  /// Tells what the epoch's sums come to.
+  void tell_progress(StepResult& result) const;
   /// None when `stop` said so.
   std::optional<std::vector<HeadResult>> validate(const std::function<bool()>& stop);
   void finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer);

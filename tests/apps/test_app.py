@@ -98,7 +98,7 @@ class Misuse(AppTest):
             ("--nesterov", "yes"), ("--weight-decay", "-1"), ("--schedule", "linear"), ("--warmup-epochs", "200"), ("--eta-min", "1"),
             ("--pct-start", "2"), ("--label-smoothing", "1"), ("--class-weights", "race"),
             ("--class-weights", "race=1,x"), ("--class-weights", "race=balancd"), ("--head-weights", "age"),
-            ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"),
+            ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"), ("--accumulate", "0"), ("--clip-norm", "-1"),
         ]
         for option, value in cases:
             with self.subTest([option, value]):
@@ -383,7 +383,7 @@ class Recipe(AppTest):
     OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
                "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5",
                "--label-smoothing", "0.1", "--class-weights", "balanced", "--class-weights", "gender=1,2",
-               "--head-weights", "age=2,race=0.5"]
+               "--head-weights", "age=2,race=0.5", "--accumulate", "2", "--clip-norm", "0.5"]
 
     def weights(self, run):
         return tensors(run / "checkpoints/last.safetensors")
@@ -397,7 +397,7 @@ class Recipe(AppTest):
         for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
                      "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5",
                      "label-smoothing = 0.1", "class-weights = balanced", "class-weights = gender=1,2",
-                     "head-weights = age=2,race=0.5"]:
+                     "head-weights = age=2,race=0.5", "accumulate = 2", "clip-norm = 0.5"]:
             self.assertIn(f"\n{line}\n", config)
         self.succeeds("train", "--config", first / "run.cfg", "--out", again)
         self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--out", plain)

@@ -110,10 +110,10 @@ Allocations allocations_in(const Function& function) {
   return result;
 }
 
-void check_steady_state(Precision precision) {
+void check_steady_state(Precision precision, bool accumulate = false, double clip_norm = 0) {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
-  TrainingSession training(problem, parameters, precision);
+  TrainingSession training(problem, parameters, precision, accumulate, clip_norm);
   Session evaluation = inference_session(problem, parameters, precision);
   program::Program& trained = training.session().program();
   program::Program& evaluated = evaluation.program();
@@ -146,6 +146,8 @@ TEST_CASE("program: the counter sees what is allocated") {
 
 TEST_CASE("program: a step in steady state allocates nothing of ours") {
   check_steady_state(Precision::f32);
+  check_steady_state(Precision::f32, false, 1);
+  check_steady_state(Precision::f32, true, 1);
   if (has_native_bf16()) check_steady_state(Precision::bf16);
 }
 

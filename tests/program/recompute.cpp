@@ -229,7 +229,7 @@ TEST_CASE("save_memory: concatenations, and wide layers' normalisation, take les
     CAPTURE(to_string(precision));
     for (const Problem& problem : {dense_model(), inverted_residuals()}) {
       Parameters parameters(problem.graph, 1);
-      TrainingSession kept(problem, parameters, precision), again(problem, parameters, precision, true);
+      TrainingSession kept(problem, parameters, precision), again(problem, parameters, precision, false, 0, true);
       CHECK(3 * again.session().program().arena_bytes() < 2 * kept.session().program().arena_bytes());
       CHECK(runs_again(again.session()));
       CHECK(!runs_again(kept.session()));
@@ -261,7 +261,7 @@ TEST_CASE("save_memory: each op that is cheap gives the same bits when it runs a
       CAPTURE(to_string(precision));
       check_same_bits(problem, precision);
       Parameters parameters(problem.graph, 1);
-      CHECK(runs_again(TrainingSession(problem, parameters, precision, true).session(), name));
+      CHECK(runs_again(TrainingSession(problem, parameters, precision, false, 0, true).session(), name));
     }
   }
 }

@@ -42,7 +42,8 @@ Problem first_images(const Problem& problem, Graph graph, std::int64_t batch) {
   return part;
 }
 
-TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters, Precision precision, bool save_memory)
+TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters, Precision precision, bool accumulate,
+                                 double clip_norm, bool save_memory)
     : optimizer_(optim::adam()),
       session_(problem.graph, parameters,
                {.batch = problem.batch,
@@ -51,12 +52,14 @@ TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters,
                 .mean = {0.5F, 0.5F, 0.5F},
                 .std = {0.3F, 0.3F, 0.3F},
                 .seed = 3,
-                .save_memory = save_memory,
-                .optimizer = optimizer_.get()}) {}
+                 .save_memory = save_memory,
+                 .optimizer = optimizer_.get(),
+                 .accumulate = accumulate,
+                 .clip_norm = clip_norm}) {}
 
 Trained train_on_poison(const Problem& problem, Precision precision, bool save_memory) {
   Parameters parameters(problem.graph, 1);
-  TrainingSession training(problem, parameters, precision, save_memory);
+  TrainingSession training(problem, parameters, precision, false, 0, save_memory);
   Trained trained;
   trained.arena_bytes = training.session().program().arena_bytes();
   std::memset(training.session().arena().data(), 0xFF, trained.arena_bytes);

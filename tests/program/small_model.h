@@ -15,7 +15,7 @@ Problem first_images(const Problem& problem, Graph graph, std::int64_t batch);
 class TrainingSession {
  public:
   TrainingSession(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32,
-                  bool save_memory = false);
+                  bool accumulate = false, double clip_norm = 0, bool save_memory = false);
   double step(const Problem& problem, std::int64_t step, float learning_rate = 1e-2F) {
     return session_.run(problem, step, learning_rate);
   }

@@ -52,6 +52,20 @@ class StoppedRun {
 
 }  // namespace
 
+TEST_CASE("a record within a step is refused") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.accumulate = 2;
+  small::Run(options).trainer.run({.stop = [] { return true; }});
+  const std::filesystem::path file = options.out / "checkpoints" / "last.safetensors";
+  Json record = Json::parse(interchange::SafetensorsReader(file).metadata().at("training"));
+  CHECK(record["batch"] == 2);
+  record["batch"] = 3;
+  interchange::write_model_file(file, small::info(), Parameters(small::model(), 0), {{"training", record.dump()}});
+  options.resume = true;
+  CHECK(contains(error_of([&] { small::Run run(options); }), "it stands within a step, after batch 3"));
+}
+
 TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names the file") {
   const StoppedRun run;
   struct Case {

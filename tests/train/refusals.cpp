@@ -63,6 +63,8 @@ TEST_CASE("values that can't be meant are refused by name") {
                  "class_weights of side: 3 numbers found; its 2 classes need one each: "));
   CHECK(contains(error_with([](TrainOptions& options) { options.class_weights["mood"].balanced = true; }),
                  "class_weights has a head mood"));
+  CHECK(error_with([](TrainOptions& options) { options.accumulate = 0; }) == "accumulate is 0; 1 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.clip_norm = -1; }) == "clip_norm is -1; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {
                    options.batch = 64;

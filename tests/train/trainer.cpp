@@ -76,6 +76,24 @@ TEST_CASE("steps and epochs tell the schedule's learning rate") {
   CHECK(expected.learning_rate(steps) == doctest::Approx(0.25e-3).scale(0));
 }
 
+TEST_CASE("a step of several batches ends with the epoch at the latest, and trains on every image") {
+  TrainOptions options = small::options();
+  options.epochs = 2;
+  options.accumulate = 4;
+  Run run(options);
+  std::vector<StepResult> steps;
+  std::vector<EpochResult> epochs;
+  REQUIRE(run.trainer.run({.step = [&](const StepResult& step) { steps.push_back(step); },
+                           .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
+  REQUIRE(steps.size() == 4);
+  CHECK(steps[0].batch == 4);
+  CHECK(steps[0].images == 32);
+  CHECK(steps[1].batch == small::batches);
+  CHECK(steps[1].images == small::train_images);
+  CHECK(steps[1].seconds_left == 0);
+  CHECK(epochs[0].train_loss == doctest::Approx((steps[0].loss + steps[1].loss) / 2).epsilon(1e-12));
+}
+
 TEST_CASE("drop_last leaves the small batch out; a set smaller than a batch is one batch; one image is a batch") {
   const auto images_seen = [](int images, bool drop_last) {
     const MemoryDataset data = small::images(images);
