@@ -84,6 +84,19 @@ OptionGroup loss_options() {
             .help = "weights of the heads' losses in the sum that is trained on; 1 for a head not named"}}};
 }
 
+OptionGroup average_options() {
+  return {"Average and early stopping",
+          {{.name = "ema-decay",
+            .argument = "D",
+            .help = "keep an exponential moving average of the weights, of which each step leaves the share D (0.999, "
+                    "say): it is what is validated and saved as the best; 0: none",
+            .fallback = "0"},
+           {.name = "patience",
+            .argument = "EPOCHS",
+            .help = "stop after so many epochs without a higher mean validation accuracy; 0: never",
+            .fallback = "0"}}};
+}
+
 /// NAME=VALUE, cut at the sign. @throws UsageError naming the option and its form.
 std::pair<std::string, std::string> cut_at_equals(const Options& options, const std::string& name,
                                                   const std::string& text, const std::string& form) {
@@ -149,12 +162,16 @@ void read_schedule(const Options& options, LearningRateSchedule& schedule) {
 
 }  // namespace
 
-std::vector<OptionGroup> recipe_options() { return {optimizer_options(), schedule_options(), loss_options()}; }
+std::vector<OptionGroup> recipe_options() {
+  return {optimizer_options(), schedule_options(), loss_options(), average_options()};
+}
 
 void read_recipe(const Options& options, TrainOptions& training) {
   read_optimizer(options, training);
   read_schedule(options, training.schedule);
   read_loss(options, training);
+  training.ema_decay = options.at_least("ema-decay", 0);
+  training.patience = options.integer("patience", 0, 1'000'000);
 }
 
 void balance_other_heads(const Options& options, const std::vector<Head>& heads, TrainOptions& training) {

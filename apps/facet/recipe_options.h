@@ -7,8 +7,8 @@
 
 namespace facet::app {
 
-/// The options of a recipe: how weights are updated, how fast, and towards what. Their fallbacks are those of
-/// TrainOptions.
+/// The options of a recipe: how weights are updated, how fast, towards what, averaged, and how long. Their fallbacks
+/// are those of TrainOptions.
 std::vector<OptionGroup> recipe_options();
 
 /// Reads them into `training`. @throws UsageError naming the option whose value can't be meant.

@@ -199,7 +199,7 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
     return StopSignal::exit_status;
   }
   if (report.epochs_done() == 0) {
-    fmt::print("nothing was left to do: the run has its {} already\n", counted(settings.training.epochs, "epoch"));
+    fmt::print("nothing was left to do: the run has come to its end already\n");
   }
   const std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
   fmt::print("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(),

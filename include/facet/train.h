@@ -83,6 +83,11 @@ struct TrainOptions {
   /// A step's gradients, all in one vector, are scaled down to this norm where theirs is greater (PyTorch:
   /// clip_grad_norm_); 0: never.
   double clip_norm = 0;
+  /// An exponential moving average of the weights and of batch norms' statistics is kept: each step leaves this share
+  /// of it, but for the first, which copies (PyTorch: AveragedModel with use_buffers). It is what is validated, and
+  /// saved as best and epoch-NNN. 0: none.
+  double ema_decay = 0;
+  std::int64_t patience = 0;  ///< stop early after so many epochs without a better EpochResult; 0: never
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one
@@ -145,6 +150,7 @@ struct TrainObserver {
 /// it; after
 ///   every epoch, every checkpoint_minutes and when it is stopped. The run goes on from there, bit for bit.
 /// - checkpoints/best.safetensors: the weights of the highest EpochResult::best; none without a validation set.
+/// - checkpoints/last.average-STEP.safetensors: with ema_decay, the average that goes with last.safetensors.
 /// - checkpoints/epoch-NNN.safetensors: the weights of the last `keep` epochs.
 /// - metrics.csv and metrics.jsonl: a line an epoch.
 /// - choices.json: the precision and the primitives that were chosen; a repeated or resumed run takes them.
@@ -160,7 +166,8 @@ class FACET_EXPORT Trainer {
   /// memory
   ///   doesn't suffice, `info` is what no model file can hold, `out` can't be written, or holds a run and resume isn't
   ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
-  ///   order) or other options (threads, tune, save_memory, keep and checkpoint_minutes may change, and epochs where the
+  ///   order) or other options (threads, tune, save_memory, keep, patience and checkpoint_minutes may change, and epochs
+  ///   where the
   ///   schedule doesn't follow them).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   ~Trainer();
@@ -172,9 +179,11 @@ class FACET_EXPORT Trainer {
   /// Bytes planned for a step's activations, gradients and scratch; parameters and optimiser included.
   std::int64_t planned_bytes() const;
   Parameters& parameters();
+  /// What is validated: with ema_decay the average, otherwise parameters().
+  Parameters& evaluated_parameters();
 
-  /// Trains to the last epoch. Returns false when observer.stop ended it early (everything is saved by then); another
-  /// call goes on from there.
+  /// Trains to the last epoch, or to the end of patience. Returns false when observer.stop ended it before (everything
+  /// is saved by then); another call goes on from there.
   /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be
   /// read. Nothing of the epoch in progress is lost where a checkpoint can't be written: another call goes on.
   bool run(const TrainObserver& observer = {});

@@ -19,9 +19,19 @@ HWY_INLINE Floats decayed_gradient(const UpdateTarget& target, std::int64_t i, s
   return decay == 0 ? gradient : hn::MulAdd(hn::Set(FloatTag(), decay), weight, gradient);
 }
 
+/// What average() makes of its elements; `share` is 1 - decay.
+HWY_INLINE void store_average(Floats value, float* average, std::size_t n, float share) {
+  const Floats before = load(average, n);
+  const Floats moved = hn::MulAdd(hn::Set(FloatTag(), share), hn::Sub(value, before), before);
+  store(share == 1 ? value : moved, average, n);
+}
+
 HWY_INLINE void store_weight(Floats weight, const UpdateTarget& target, std::int64_t i, std::size_t n) {
   store(weight, target.weight + i, n);
   if (target.weight_bf16 != nullptr) store(weight, target.weight_bf16 + i, n);
+  if (target.average != nullptr) {
+    store_average(weight, target.average + i, n, static_cast<float>(1 - target.average_decay));
+  }
 }
 
 }  // namespace facet::kernels::HWY_NAMESPACE

@@ -12,7 +12,12 @@ struct UpdateTarget {
   std::uint16_t* weight_bf16;  ///< takes the new weight rounded to bf16; may be null
   std::int64_t count;
   float gradient_scale = 1;  ///< what each gradient is multiplied by before all else
+  float* average = nullptr;  ///< takes the new weight as average() below says; may be null
+  double average_decay = 0;
 };
+
+/// average += (1 - decay) * (values - average): an exponential moving average. A decay of 0 copies.
+void average(const float* values, float* average, std::int64_t count, double decay);
 
 struct AdamFactors {
   double learning_rate, beta1, beta2, eps;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <functional>
 #include <limits>
 
 #include "base/parallel.h"
@@ -24,6 +26,9 @@ using onednn::Type;
 namespace {
 
 std::int64_t float_count(const Layout& layout) { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
+
+/// Of the average: the first step copies.
+double decay_in(const RunState& state, double decay) { return state.step == 1 ? 0 : decay; }
 
 Step update_step(std::string name, std::string_view implementation, std::vector<Tensor> operands,
                  lowering::Kernel kernel) {
@@ -73,6 +78,7 @@ Compiled Compiler::compile() {
   forward_steps_ = out_.steps.size();
   if (training()) lower_backward();
   emit_waiting_updates();
+  if (options_.average != nullptr) emit_average_of_statistics();
   if (options_.mode == Mode::training) parameters_.layout_fixed = true;
   place_prepared_parameters();
   if (options_.save_memory && training()) recompute(out_, forward_steps_);
@@ -348,7 +354,10 @@ void Compiler::keep_gradient(int parameter, const Tensor& gradient) {
 
 void Compiler::take_gradient(int parameter, const Tensor& gradient) {
   // The first training program lays parameters out as their gradients come.
-  if (!parameters_.layout_fixed) parameters_.set_layout(parameter, gradient.layout);
+  if (!parameters_.layout_fixed) {
+    parameters_.set_layout(parameter, gradient.layout);
+    if (options_.average != nullptr) options_.average->state().set_layout(parameter, gradient.layout);
+  }
   Tensor ordered = convert(gradient, parameters_.stored[parameter].layout);
   if (options_.accumulate) {
     ordered = emit_accumulation(parameter, ordered);
@@ -405,21 +414,48 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
       .target = {.weight = nullptr, .gradient = nullptr, .weight_bf16 = nullptr, .count = float_count(stored.layout)},
       .slots = std::vector<float*>(stored.slots.size()),
       .one_dimension = parameters_.list[parameter].shape.size() == 1};
+  if (options_.average != nullptr) {
+    operands.target.average = reinterpret_cast<float*>(options_.average->state().stored[parameter].master.data());
+  }
   std::vector<Tensor> tensors{gradient, make_fixed(stored.master, stored.layout)};
   for (const base::PageBuffer& slot : stored.slots) tensors.push_back(make_fixed(slot, stored.layout));
-  out_.steps.push_back(
-      update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
-                  [operands, rule = options_.optimizer](std::span<void* const> at, RunState& state) mutable {
-                    if (!state.updates) return;
-                    operands.target.gradient = static_cast<const float*>(at[0]);
-                    operands.target.weight = static_cast<float*>(at[1]);
-                    for (std::size_t i = 0; i < operands.slots.size(); ++i) {
-                      operands.slots[i] = static_cast<float*>(at[2 + i]);
-                    }
-                    operands.target.gradient_scale = state.gradient_scale;
-                    rule->update(operands, {state.learning_rate, state.step});
-                  }));
+  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
+                                   [operands, rule = options_.optimizer, decay = options_.average_decay](
+                                       std::span<void* const> at, RunState& state) mutable {
+                                     if (!state.updates) return;
+                                     operands.target.gradient = static_cast<const float*>(at[0]);
+                                     operands.target.weight = static_cast<float*>(at[1]);
+                                     for (std::size_t i = 0; i < operands.slots.size(); ++i) {
+                                       operands.slots[i] = static_cast<float*>(at[2 + i]);
+                                     }
+                                     operands.target.gradient_scale = state.gradient_scale;
+                                     operands.target.average_decay = decay_in(state, decay);
+                                     rule->update(operands, {state.learning_rate, state.step});
+                                   }));
   out_.steps.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
+}
+
+void Compiler::emit_average_of_statistics() {
+  Parameters::State& average = options_.average->state();
+  std::vector<std::function<void(double decay)>> moves;
+  for (std::size_t i = 0; i < parameters_.list.size(); ++i) {
+    const Parameter& parameter = parameters_.list[i];
+    const std::byte* from = parameters_.stored[i].master.data();
+    std::byte* to = average.stored[i].master.data();
+    if (parameter.type == DataType::s64) {
+      moves.emplace_back([from, to](double) { std::memcpy(to, from, sizeof(std::int64_t)); });
+    } else if (!parameter.trainable) {
+      moves.emplace_back([from, to, count = element_count(parameter.shape)](double decay) {
+        kernels::average(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), count, decay);
+      });
+    }
+  }
+  out_.steps.push_back(
+      update_step("statistics.average", "average", {},
+                  [moves = std::move(moves), decay = options_.average_decay](std::span<void* const>, RunState& state) {
+                    if (!state.updates) return;
+                    for (const auto& move : moves) move(decay_in(state, decay));
+                  }));
 }
 
 // --- memory and steps ------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ class Compiler final : public lowering::Lowering {
   void emit_clipping();
   void emit_waiting_updates();
   void emit_update(int parameter, const lowering::Tensor& gradient);
+  /// Lets the average follow what updates don't write: running statistics.
+  void emit_average_of_statistics();
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
   /// Memory of a parameter.

@@ -191,6 +191,7 @@ void Program::run(const RunInput& input) {
   }
   // Before the first step: one that throws leaves what those before it changed.
   if (s.options.mode != Mode::inference) ++s.parameters->version;
+  if (s.options.average != nullptr) ++s.options.average->state().version;
   for (std::size_t i = 0; i < s.steps.size(); ++i) {
     if (!s.profile) {
       s.execute(s.compiled.steps[i], s.steps[i]);

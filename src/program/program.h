@@ -38,6 +38,8 @@ struct ProgramOptions {
   std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain cross-entropies
   bool accumulate = false;                      ///< several runs may make a step, of their gradients' mean
   double clip_norm = 0;  ///< in training: gradients whose norm, all in one vector, is above it are scaled down; 0: none
+  Parameters* average = nullptr;  ///< in training: takes all parameters' moving average; must outlive the program
+  double average_decay = 0;       ///< what a step leaves of it, but for the first step, which copies
 };
 
 /// What one run reads.

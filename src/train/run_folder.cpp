@@ -22,7 +22,10 @@ namespace facet::train {
 namespace {
 
 constexpr const char* training_key = "training";
+constexpr const char* optimizer_key = "optimizer_file";
+constexpr const char* average_key = "average_file";
 constexpr std::string_view optimizer_prefix = "last.optimizer-";
+constexpr std::string_view average_prefix = "last.average-";
 constexpr std::string_view epoch_prefix = "epoch-";
 
 void make_folder(const std::filesystem::path& folder) {
@@ -115,8 +118,8 @@ std::filesystem::path RunFolder::epoch(std::int64_t number) const {
   return checkpoints_ / fmt::format("{}{:03}.safetensors", epoch_prefix, number);
 }
 
-std::filesystem::path RunFolder::optimizer(std::int64_t step) const {
-  return checkpoints_ / fmt::format("{}{}.safetensors", optimizer_prefix, step);
+std::filesystem::path RunFolder::beside_last(std::string_view prefix, std::int64_t step) const {
+  return checkpoints_ / fmt::format("{}{}.safetensors", prefix, step);
 }
 
 void RunFolder::prepare() const {
@@ -127,15 +130,23 @@ void RunFolder::prepare() const {
   const base::AtomicFile checkpoint(last()), chosen(choices());
 }
 
-void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, const RunRecord& record) const {
-  const std::filesystem::path optimizer_file = optimizer(record.state.step);
+void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, const Parameters* average,
+                          const RunRecord& record) const {
+  const std::filesystem::path optimizer_file = beside_last(optimizer_prefix, record.state.step);
   save_slots(optimizer_file, parameters.state(), record.state.step);
   nlohmann::ordered_json training = to_record(record.state);
   training["options"] = record.options;
   training["threads"] = record.threads;
-  training["optimizer_file"] = optimizer_file.filename().string();
+  training[optimizer_key] = optimizer_file.filename().string();
+  std::filesystem::path average_file;
+  if (average != nullptr) {
+    average_file = beside_last(average_prefix, record.state.step);
+    save_model(average_file, info, *average);
+    training[average_key] = average_file.filename().string();
+  }
   interchange::write_model_file(last(), info, parameters, {{training_key, training.dump()}});
-  remove_old_optimizers(optimizer_file);
+  remove_others(optimizer_prefix, optimizer_file);
+  remove_others(average_prefix, average_file);
 }
 
 void RunFolder::save_best(const ModelInfo& info, const Parameters& parameters) const {
@@ -152,8 +163,8 @@ void RunFolder::save_epoch(std::int64_t number, int keep, const ModelInfo& info,
   }
 }
 
-void RunFolder::remove_old_optimizers(const std::filesystem::path& kept) const {
-  for (const std::filesystem::path& file : files_named(checkpoints_, optimizer_prefix)) {
+void RunFolder::remove_others(std::string_view prefix, const std::filesystem::path& kept) const {
+  for (const std::filesystem::path& file : files_named(checkpoints_, prefix)) {
     std::error_code ignored;
     if (file != kept) std::filesystem::remove(file, ignored);
   }
@@ -173,20 +184,26 @@ RunRecord RunFolder::read_record() const {
 
 ModelInfo RunFolder::read_info() const { return read_model_info(last()); }
 
-void RunFolder::load_last(Parameters& parameters) const {
-  const interchange::SafetensorsReader reader(last());
-  const nlohmann::ordered_json training = training_of(reader);
+std::filesystem::path RunFolder::named_file(const interchange::SafetensorsReader& reader, const char* key,
+                                            const std::string& what) const {
   std::filesystem::path name;
   try {
-    name = text_field(training, "optimizer_file");
+    name = text_field(training_of(reader), key);
   } catch (const Error& error) {
     refuse_record(reader, error);
   }
   if (name.empty() || name != name.filename()) {
-    throw Error(fmt::format("{}: it names no file with the optimiser's state", reader.name()));
+    throw Error(fmt::format("{}: it names no file with {}", reader.name(), what));
   }
+  return checkpoints_ / name;
+}
+
+void RunFolder::load_last(Parameters& parameters, Parameters* average) const {
+  const interchange::SafetensorsReader reader(last());
+  const std::filesystem::path optimizer_file = named_file(reader, optimizer_key, "the optimiser's state");
   interchange::load_weights(reader, parameters);
-  load_slots(checkpoints_ / name, parameters.state());
+  load_slots(optimizer_file, parameters.state());
+  if (average != nullptr) load_weights(named_file(reader, average_key, "the weights' average"), *average);
 }
 
 }  // namespace facet::train

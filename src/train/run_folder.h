@@ -2,9 +2,12 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 
 #include "facet/model_file.h"
 #include "facet/parameters.h"
+#include "interchange/safetensors.h"
 #include "train/training_state.h"
 
 namespace facet::train {
@@ -18,8 +21,9 @@ struct RunRecord {
 
 /// A run's folder and its checkpoints. checkpoints/last.safetensors is a model file whose metadata holds, as JSON under
 /// `training`, the run's record and the name of the file with the optimiser's state, last.optimizer-STEP.safetensors
-/// (tensors exp_avg.PARAMETER and so on, in PyTorch's order). The latter is written first and older ones are removed
-/// last, so that a kill at any moment leaves a pair that fits.
+/// (tensors exp_avg.PARAMETER and so on, in PyTorch's order); a run that averages weights has a model file of the
+/// average beside it, last.average-STEP.safetensors. These are written first and older ones are removed last, so that a
+/// kill at any moment leaves files that fit.
 class RunFolder {
  public:
   explicit RunFolder(const std::filesystem::path& folder);
@@ -34,8 +38,9 @@ class RunFolder {
   /// @throws Error naming what can't be made, read or written.
   void prepare() const;
 
-  /// Saves the pair. @throws Error naming the file and the reason; the pair before then stays.
-  void save_last(const ModelInfo& info, const Parameters& parameters, const RunRecord& record) const;
+  /// Saves them. @param average may be null. @throws Error naming the file and the reason; those before then stay.
+  void save_last(const ModelInfo& info, const Parameters& parameters, const Parameters* average,
+                 const RunRecord& record) const;
   /// @throws Error likewise.
   void save_best(const ModelInfo& info, const Parameters& parameters) const;
   /// Saves an epoch's weights and removes those of all epochs but the `keep` newest.
@@ -48,13 +53,17 @@ class RunFolder {
   RunRecord read_record() const;
   /// @throws Error as read_model_info does.
   ModelInfo read_info() const;
-  /// Weights and the optimiser's state of the pair. The slots must be there.
+  /// Weights, the optimiser's state and, unless that is null, the average. The slots must be there.
   /// @throws Error naming the file and what of it doesn't fit.
-  void load_last(Parameters& parameters) const;
+  void load_last(Parameters& parameters, Parameters* average) const;
 
  private:
-  std::filesystem::path optimizer(std::int64_t step) const;
-  void remove_old_optimizers(const std::filesystem::path& kept) const;
+  /// A file beside last.safetensors: last.optimizer-24.safetensors.
+  std::filesystem::path beside_last(std::string_view prefix, std::int64_t step) const;
+  /// That `key` of the record names.
+  std::filesystem::path named_file(const interchange::SafetensorsReader& reader, const char* key,
+                                   const std::string& what) const;
+  void remove_others(std::string_view prefix, const std::filesystem::path& kept) const;
 
   std::filesystem::path folder_;
   std::filesystem::path checkpoints_;

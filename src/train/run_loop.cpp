@@ -39,10 +39,18 @@ bool Trainer::State::run(const TrainObserver& observer) {
   notes_.clear();
   const base::ComputeScope scope(threads_.compute, threads_.loader);
   saved_at_ = Clock::now();
-  while (state_.epoch <= options_.epochs) {
+  while (state_.epoch <= options_.epochs && !out_of_patience()) {
     if (!run_epoch(observer)) return false;
   }
+  if (out_of_patience() && observer.note) {
+    observer.note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
+                              state_.best, state_.epoch - 1 - state_.epochs_since_best));
+  }
   return true;
+}
+
+bool Trainer::State::out_of_patience() const {
+  return options_.patience > 0 && state_.epochs_since_best >= options_.patience;
 }
 
 bool Trainer::State::run_epoch(const TrainObserver& observer) {
@@ -179,6 +187,7 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
     const double accuracy = mean_accuracy(validation);
     result.best = accuracy > state_.best;
     next.best = std::max(state_.best, accuracy);
+    next.epochs_since_best = result.best ? 0 : state_.epochs_since_best + 1;
   }
   result.validation = std::move(validation);
   next.start_epoch(state_.epoch + 1, info_.heads.size());
@@ -187,8 +196,8 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   // The run stands at the next epoch once all is saved: a caller may run on after an error, and the epoch is then
   // finished again.
   if (folder_) {
-    if (result.best) folder_->save_best(info_, *parameters);
-    if (options_.keep > 0) folder_->save_epoch(result.epoch, options_.keep, info_, *parameters);
+    if (result.best) folder_->save_best(info_, evaluated());
+    if (options_.keep > 0) folder_->save_epoch(result.epoch, options_.keep, info_, evaluated());
     metrics_->add(result);
   }
   save_last(next);
@@ -213,7 +222,7 @@ void Trainer::State::require_finite_parameters() const {
 void Trainer::State::save_last(const train::TrainingState& state) {
   saved_at_ = Clock::now();
   if (!folder_) return;
-  folder_->save_last(info_, *parameters, {state, fixed_options_, threads_.compute});
+  folder_->save_last(info_, *parameters, average ? &*average : nullptr, {state, fixed_options_, threads_.compute});
   saved_step_ = state.step;
 }
 

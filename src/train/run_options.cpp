@@ -120,6 +120,8 @@ void check_options(const TrainOptions& options) {
   check_weights(options);
   require(options.accumulate >= 1, "accumulate", static_cast<double>(options.accumulate), "1 or more");
   require(std::isfinite(options.clip_norm) && options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
+  require(options.ema_decay >= 0 && options.ema_decay < 1, "ema_decay", options.ema_decay, "0 up to below 1");
+  require(options.patience >= 0, "patience", static_cast<double>(options.patience), "0 or more");
   require(options.threads >= 0, "threads", options.threads, "0 or more");
   require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
@@ -162,6 +164,7 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
           {"head_weights", text_of(options.head_weights)},
           {"accumulate", options.accumulate},
           {"clip_norm", options.clip_norm},
+          {"ema_decay", options.ema_decay},
           {"precision", to_string(precision)},
           {"seed", options.seed},
           {"flip", options.flip},

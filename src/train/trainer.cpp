@@ -87,6 +87,10 @@ void Trainer::State::check_data() const {
     throw Error(fmt::format("drop_last leaves no batch: the training set holds {} images, a batch {}", train_.size(),
                             options_.batch));
   }
+  if (validation_ == nullptr && options_.patience > 0) {
+    throw Error(
+        fmt::format("patience is {} and there is no validation set; 0 is allowed without one", options_.patience));
+  }
   if (validation_ == nullptr) return;
   inference::require_heads(info_.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
@@ -164,7 +168,7 @@ std::string Trainer::State::measured_precision_key() const {
                      options_.tune ? "" : " untuned");
 }
 
-program::ProgramOptions Trainer::State::program_options(program::Mode mode) const {
+program::ProgramOptions Trainer::State::program_options(program::Mode mode) {
   program::ProgramOptions options;
   options.precision = precision;
   options.mode = mode;
@@ -177,18 +181,22 @@ program::ProgramOptions Trainer::State::program_options(program::Mode mode) cons
     options.losses = losses_;
     options.accumulate = options_.accumulate > 1;
     options.clip_norm = options_.clip_norm;
+    options.average = average ? &*average : nullptr;
+    options.average_decay = options_.ema_decay;
   }
   return options;
 }
 
 void Trainer::State::compile() {
-  const std::size_t copies = 1 + optimizer_->slot_names().size() + (options_.accumulate > 1 ? 1 : 0);
+  const std::size_t copies =
+      1 + optimizer_->slot_names().size() + (options_.accumulate > 1 ? 1 : 0) + (options_.ema_decay > 0 ? 1 : 0);
   check_memory(graph_.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)));
   parameters.emplace(graph_, options_.seed);
   parameters->state().require_slots(optimizer_->slot_names());
+  if (options_.ema_decay > 0) average.emplace(graph_, options_.seed);
   training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), choices_, arena_,
                              kept_programs);
-  evaluation_programs_.emplace(graph_, *parameters, program_options(program::Mode::inference), choices_, arena_,
+  evaluation_programs_.emplace(graph_, evaluated(), program_options(program::Mode::inference), choices_, arena_,
                                kept_programs);
   arena_bytes_ = training_programs_->plan(std::min(options_.batch, train_.size())).arena_bytes();
   const std::int64_t last = train_.size() % options_.batch;
@@ -207,7 +215,7 @@ void Trainer::State::compile() {
 std::int64_t Trainer::State::planned_bytes() const {
   return static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() +
                                    evaluation_programs_->held_bytes()) +
-         bytes_of(parameters->state());
+         bytes_of(parameters->state()) + (average ? bytes_of(average->state()) : 0);
 }
 
 void Trainer::State::check_memory(std::int64_t bytes) const {
@@ -245,7 +253,7 @@ void Trainer::State::resume(const train::RunRecord& record) {
     throw Error(fmt::format("{}: it stands within a step, after batch {} of an epoch, which no run is saved in",
                             folder_->last().string(), state_.batch));
   }
-  folder_->load_last(*parameters);
+  folder_->load_last(*parameters, average ? &*average : nullptr);
   saved_step_ = state_.step;
   notes_.push_back(fmt::format("goes on from {} at epoch {}, batch {} (step {})", folder_->last().string(),
                                state_.epoch, state_.batch, state_.step));
@@ -265,6 +273,7 @@ Trainer::~Trainer() = default;
 Precision Trainer::precision() const { return state_->precision; }
 std::int64_t Trainer::planned_bytes() const { return state_->planned_bytes(); }
 Parameters& Trainer::parameters() { return *state_->parameters; }
+Parameters& Trainer::evaluated_parameters() { return state_->evaluated(); }
 bool Trainer::run(const TrainObserver& observer) { return state_->run(observer); }
 
 }  // namespace facet

@@ -35,6 +35,10 @@ struct Trainer::State {
 
   Precision precision = Precision::f32;
   std::optional<Parameters> parameters;
+  std::optional<Parameters> average;  ///< of the parameters; none unless weights are averaged
+
+  /// What is validated, and saved as the best: the average, where there is one.
+  Parameters& evaluated() { return average ? *average : *parameters; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -54,7 +58,7 @@ struct Trainer::State {
   }
   /// What the choice cache knows the faster precision by.
   std::string measured_precision_key() const;
-  program::ProgramOptions program_options(program::Mode mode) const;
+  program::ProgramOptions program_options(program::Mode mode);
   /// Compiles the programs that surely run, holds their memory against what there is, and makes the loaders.
   void compile();
   void check_memory(std::int64_t bytes) const;
@@ -62,6 +66,7 @@ struct Trainer::State {
   void resume(const train::RunRecord& record);
 
   // Running.
+  bool out_of_patience() const;
   bool run_epoch(const TrainObserver& observer);
   /// Trains a step's batches. False: the epoch had no more.
   bool step(StepResult& result);

@@ -28,6 +28,7 @@ nlohmann::ordered_json to_record(const TrainingState& state) {
           {"batch", state.batch},
           {"step", state.step},
           {"best", state.best},
+          {"epochs_since_best", state.epochs_since_best},
           {"sums",
            {{"steps", sums.steps},
             {"images", sums.images},
@@ -45,6 +46,7 @@ TrainingState from_record(const nlohmann::ordered_json& record, std::size_t head
   state.batch = whole_field(record, "batch", 0);
   state.step = whole_field(record, "step", 0);
   state.best = number_field(record, "best", -1, 1);
+  state.epochs_since_best = whole_field(record, "epochs_since_best", 0);
   const nlohmann::ordered_json& fields = field(record, "sums");
   EpochSums& sums = state.sums;
   sums.steps = whole_field(fields, "steps", 0);

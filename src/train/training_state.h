@@ -26,6 +26,7 @@ struct TrainingState {
   std::int64_t batch = 0;  ///< batches of it that are done
   std::int64_t step = 0;   ///< of the optimiser, done
   double best = -1;        ///< highest mean validation accuracy over the heads; -1: none yet
+  std::int64_t epochs_since_best = 0;
   EpochSums sums;
 
   /// Puts the state at the start of an epoch.

@@ -99,6 +99,7 @@ class Misuse(AppTest):
             ("--pct-start", "2"), ("--label-smoothing", "1"), ("--class-weights", "race"),
             ("--class-weights", "race=1,x"), ("--class-weights", "race=balancd"), ("--head-weights", "age"),
             ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"), ("--accumulate", "0"), ("--clip-norm", "-1"),
+            ("--ema-decay", "1"), ("--patience", "-1"),
         ]
         for option, value in cases:
             with self.subTest([option, value]):
@@ -383,7 +384,8 @@ class Recipe(AppTest):
     OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
                "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5",
                "--label-smoothing", "0.1", "--class-weights", "balanced", "--class-weights", "gender=1,2",
-               "--head-weights", "age=2,race=0.5", "--accumulate", "2", "--clip-norm", "0.5"]
+               "--head-weights", "age=2,race=0.5", "--accumulate", "2", "--clip-norm", "0.5",
+               "--ema-decay", "0.9", "--patience", "5"]
 
     def weights(self, run):
         return tensors(run / "checkpoints/last.safetensors")
@@ -397,12 +399,17 @@ class Recipe(AppTest):
         for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
                      "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5",
                      "label-smoothing = 0.1", "class-weights = balanced", "class-weights = gender=1,2",
-                     "head-weights = age=2,race=0.5", "accumulate = 2", "clip-norm = 0.5"]:
+                     "head-weights = age=2,race=0.5", "accumulate = 2", "clip-norm = 0.5", "ema-decay = 0.9",
+                     "patience = 5"]:
             self.assertIn(f"\n{line}\n", config)
         self.succeeds("train", "--config", first / "run.cfg", "--out", again)
         self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--out", plain)
         self.assertEqual(self.weights(first), self.weights(again))
         self.assertNotEqual(self.weights(first), self.weights(plain))
+        self.assertIn("nothing was left", self.succeeds("train", "--resume", "--out", first))
+        self.succeeds("evaluate", first, "--data", self.validation_csv, "--checkpoint", "last.average-6")
+        stopped = self.succeeds("train", *self.data, *QUICK, "--lr", "1e-12", "--patience", 1, "--out", self.folder / "early")
+        self.assertRegex(stopped, r"(?m)^note +stopped early: mean validation accuracy hasn't risen above [\d.]+ since epoch \d+$")
         words = ["train", *self.data, *QUICK, "--out", self.folder / "none"]
         self.assertIn("has a head mood", self.fails(1, *words, "--head-weights", "mood=1"))
         self.assertIn("its 2 classes need one each: Male, Female",

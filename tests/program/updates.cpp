@@ -152,6 +152,30 @@ TEST_CASE("program: two halves of a batch, dropout included, are the batch") {
   check_equal(trained({&first, &second}, options), expected, 1e-5);
 }
 
+TEST_CASE("program: the average follows weights, statistics and counters, step by step") {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph), average(problem.graph, 9);
+  const auto rule = optim::sgd();
+  program::ProgramOptions options = training(4, rule.get());
+  options.average = &average;
+  options.average_decay = 0.75;
+  Session session(problem.graph, parameters, options);
+  std::vector<std::vector<float>> expected;
+  for (std::int64_t step = 1; step <= 3; ++step) {
+    session.run(problem, step, 0.1F);
+    const auto values = snapshot(parameters);
+    if (step == 1) expected = values;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const bool counter = parameters.list()[i].type == DataType::s64;
+      for (std::size_t j = 0; j < values[i].size(); ++j) {
+        expected[i][j] = counter ? values[i][j] : 0.75F * expected[i][j] + 0.25F * values[i][j];
+      }
+    }
+  }
+  check_equal(snapshot(average), expected, 1e-5);
+  CHECK(rms_difference(average.get(0), parameters.get(0)) > 1e-4);
+}
+
 TEST_CASE("program: gradients whose norm isn't finite stop a step before any update") {
   Problem problem = make_problem([](Value x) { return linear(flatten(x), {.features = 4, .name = "hidden"}); });
   Parameters parameters = random_parameters(problem.graph);

@@ -4,7 +4,7 @@
 For each case of a table (tests/ops/cases.json) and for the reference model: images, labels and weights are drawn, loss,
 logits, every parameter's gradient and the running statistics are computed in float64 and written as safetensors. For 20
 Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written; for the recipes,
-what PyTorch's optimisers make of given gradients, its schedulers' learning rates, and losses with smoothing and class
+what PyTorch's optimisers and AveragedModel make of given gradients, its schedulers' learning rates, and losses with smoothing and class
 weights. Elements are stored as F32.
 
     make_references.py --cases cases.json --out FOLDER
@@ -436,13 +436,17 @@ def make_updates(folder, steps=12):
     gradients = {name: draw(steps, *shape) for name, shape in shapes.items()}
     tensors = {**{f"start.{n}": t for n, t in start.items()}, **{f"gradients.{n}": t for n, t in gradients.items()}}
     for rule, make in UPDATES.items():
-        weights = {name: value.clone().requires_grad_() for name, value in start.items()}
+        model = torch.nn.ParameterDict({name: torch.nn.Parameter(value.clone()) for name, value in start.items()})
+        weights = dict(model.items())
         optimizer = make(*weights.values())
+        average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lambda mean, new, _: 0.9 * mean + 0.1 * new)
         for step in range(steps):
             for name, weight in weights.items():
                 weight.grad = gradients[name][step].clone()
             optimizer.step()
+            average.update_parameters(model)
         tensors.update({f"{rule}.{name}": weight for name, weight in weights.items()})
+        tensors.update({f"{rule}.average.{name}": mean for name, mean in average.module.items()})
     write_safetensors(folder / "updates.safetensors", tensors, {})
 
 

@@ -34,38 +34,45 @@ std::vector<Case> cases() {
   return all;
 }
 
-std::vector<float> trained(const Case& rule, const ReferenceFile& reference, const std::string& parameter) {
+struct Trained {
+  std::vector<float> weight, average;
+};
+
+Trained trained(const Case& rule, const ReferenceFile& reference, const std::string& parameter) {
   std::vector<float> weight = reference.read("start." + parameter);
   std::vector<float> gradients = reference.read("gradients." + parameter);
+  std::vector<float> average(weight.size());
   std::vector<std::vector<float>> state(rule.rule->slot_names().size(), std::vector<float>(weight.size()));
   optim::UpdateOperands operands{.target = {.weight = weight.data(),
                                             .gradient = nullptr,
                                             .weight_bf16 = nullptr,
-                                            .count = static_cast<std::int64_t>(weight.size())},
+                                            .count = static_cast<std::int64_t>(weight.size()),
+                                            .average = average.data()},
                                  .slots = {},
                                  .one_dimension = reference.shape("start." + parameter).size() == 1};
   for (std::vector<float>& slot : state) operands.slots.push_back(slot.data());
   const std::size_t steps = gradients.size() / weight.size();
   for (std::size_t step = 0; step < steps; ++step) {
+    operands.target.average_decay = step == 0 ? 0 : 0.9;
     operands.target.gradient = gradients.data() + step * weight.size();
     rule.rule->update(operands, {rule.learning_rate, static_cast<std::int64_t>(step) + 1});
   }
-  return weight;
+  return {weight, average};
 }
 
 }  // namespace
 
-TEST_CASE("update rules: a matrix and a vector become what PyTorch's optimisers make of them") {
+TEST_CASE("update rules: a matrix and a vector become what PyTorch's optimisers make of them, and so do averages") {
   if (!have_references()) return;
   const ReferenceFile reference("updates");
   for (const Case& rule : cases()) {
     for (const std::string parameter : {"matrix", "vector"}) {
       CAPTURE(rule.name);
       CAPTURE(parameter);
-      const std::vector<float> expected = reference.read(rule.name + ("." + parameter));
-      const std::vector<float> found = trained(rule, reference, parameter);
-      CHECK(max_difference(found, expected) <= 2e-6);
-      CHECK(max_difference(found, reference.read("start." + parameter)) > 1e-2);
+      const Trained found = trained(rule, reference, parameter);
+      CHECK(max_difference(found.weight, reference.read(rule.name + ("." + parameter))) <= 2e-6);
+      CHECK(max_difference(found.average, reference.read(rule.name + (".average." + parameter))) <= 2e-6);
+      CHECK(max_difference(found.weight, reference.read("start." + parameter)) > 1e-2);
     }
   }
 }

@@ -87,6 +87,7 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
       {"/step", Json::array({1}), "`step` is array"},
       {"/best", 2, "`best` is"},
       {"/best", nullptr, "`best` is"},
+      {"/epochs_since_best", -1, "`epochs_since_best` is"},
       {"/sums", 7, "`steps` is missing"},
       {"/sums/steps", -1, "`steps` is"},
       {"/sums/images", -1, "`images` is"},
@@ -120,7 +121,8 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
         run.refusal([&](Json& record) { record[Json::json_pointer(hostile.where)] = hostile.value; });
     CHECK_MESSAGE(contains(said, hostile.says), said);
   }
-  for (const char* member : {"epoch", "batch", "step", "best", "sums", "options", "threads", "optimizer_file"}) {
+  for (const char* member :
+       {"epoch", "batch", "step", "best", "epochs_since_best", "sums", "options", "threads", "optimizer_file"}) {
     CHECK(contains(run.refusal([&](Json& record) { record.erase(member); }), fmt::format("`{}` is missing", member)));
   }
   CHECK(contains(run.refusal("[]"), "is no JSON object"));

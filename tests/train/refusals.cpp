@@ -65,6 +65,9 @@ TEST_CASE("values that can't be meant are refused by name") {
                  "class_weights has a head mood"));
   CHECK(error_with([](TrainOptions& options) { options.accumulate = 0; }) == "accumulate is 0; 1 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.clip_norm = -1; }) == "clip_norm is -1; 0 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.ema_decay = 1; }) ==
+        "ema_decay is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.patience = -1; }) == "patience is -1; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {
                    options.batch = 64;
@@ -82,6 +85,10 @@ TEST_CASE("data that isn't the model's is refused") {
   CHECK(contains(error(other, nullptr), "the training set has the heads age"));
   CHECK(contains(error(small::train_set(), &other), "the validation set has the heads age"));
   CHECK(error(none, nullptr) == "the training set holds no image");
+  TrainOptions patient = small::options();
+  patient.patience = 2;
+  CHECK(contains(error_of([&] { Trainer(small::model(), small::info(), small::train_set(), nullptr, patient); }),
+                 "patience is 2 and there is no validation set"));
   CHECK(error(small::train_set(), &none) == "the validation set holds no image");
 }
 

@@ -31,8 +31,7 @@ Outcome train(const TrainOptions& options, int stop_after = 0) {
                                       .epoch = [&](const EpochResult& result) { history.add(result); },
                                       .stop = [&] { return stop_after > 0 && steps >= stop_after; }});
   CHECK(ended == (stop_after == 0));
-  return {small::learnt(run.trainer.parameters()), history.numbers,
-          read_file(options.out / "checkpoints" / "best.safetensors")};
+  return {small::learnt(run.trainer), history.numbers, read_file(options.out / "checkpoints" / "best.safetensors")};
 }
 
 /// Lines of a metrics file without the last two cells, which the clock decides.
@@ -102,6 +101,7 @@ TEST_CASE("so it is with every recipe") {
        }},
       {"steps of four batches", [](TrainOptions& o) { o.accumulate = 4; }},
       {"clipped gradients", [](TrainOptions& o) { o.clip_norm = 0.5; }},
+      {"averaged weights", [](TrainOptions& o) { o.ema_decay = 0.8; }},
       {"adamw",
        [](TrainOptions& o) { o.optimizer = OptimizerKind::adamw, o.weight_decay = 0.1, o.bias_decay = false; }},
   };
@@ -179,7 +179,7 @@ TEST_CASE("an epoch that can't be saved is finished by the next call") {
     std::filesystem::remove(options.out / blocked);
     CHECK(run.trainer.run(observer));
     CHECK(epochs == std::vector<std::int64_t>{1, 2, 3});
-    CHECK(small::learnt(run.trainer.parameters()) == whole.learnt);
+    CHECK(small::learnt(run.trainer) == whole.learnt);
     CHECK(read_file(options.out / "checkpoints" / "best.safetensors") == whole.best);
     CHECK(metrics(options.out) == metrics(folder / "whole"));
     std::filesystem::remove_all(options.out);
@@ -233,7 +233,39 @@ TEST_CASE("more epochs, and a stopped trainer that runs on, are fine") {
   int steps = 0;
   CHECK(!run.trainer.run({.stop = [&] { return ++steps == 8; }}));
   CHECK(run.trainer.run());
-  CHECK(small::learnt(run.trainer.parameters()) == whole.learnt);
+  CHECK(small::learnt(run.trainer) == whole.learnt);
+}
+
+TEST_CASE("a run that stopped early has come to its end, until it is given more patience") {
+  const TemporaryFolder folder;
+  const auto epochs_of = [](const TrainOptions& options, int stop_after = 0) {
+    small::Run run(options);
+    std::vector<bool> best;
+    int steps = 0;
+    run.trainer.run({.step = [&](const StepResult&) { ++steps; },
+                     .epoch = [&](const EpochResult& epoch) { best.push_back(epoch.best); },
+                     .stop = [&] { return stop_after > 0 && steps >= stop_after; }});
+    return best;
+  };
+  TrainOptions options = small::options(folder / "whole");
+  options.epochs = 40;
+  options.learning_rate = 1e-12;
+  options.patience = 2;
+  std::vector<bool> whole = epochs_of(options);
+  REQUIRE(whole.size() < 40);
+  REQUIRE(whole.size() > 2);
+  CHECK(whole[0]);
+  for (std::size_t epoch = 1; epoch + 2 < whole.size(); ++epoch) CHECK((whole[epoch] || whole[epoch + 1]));
+  CHECK(!whole[whole.size() - 1]);
+  CHECK(!whole[whole.size() - 2]);
+
+  options.out = folder / "stopped";
+  std::vector<bool> parts = epochs_of(options, static_cast<int>(whole.size() - 1) * small::batches + 2);
+  for (const bool best : epochs_of(resumed(options))) parts.push_back(best);
+  CHECK(parts == whole);
+  CHECK(epochs_of(resumed(options)).empty());
+  options.patience = 3;
+  CHECK(!epochs_of(resumed(options)).empty());
 }
 
 TEST_CASE("a schedule that follows the epochs keeps their number") {

@@ -62,6 +62,13 @@ inline Learnt learnt(const facet::Parameters& parameters) {
   return values;
 }
 
+/// Of the average too, where there is one.
+inline Learnt learnt(facet::Trainer& trainer) {
+  Learnt values = learnt(trainer.parameters());
+  for (const auto& [name, value] : learnt(trainer.evaluated_parameters())) values["evaluated." + name] = value;
+  return values;
+}
+
 /// What epochs came to, without what the clock says.
 struct History {
   std::vector<double> numbers;

@@ -199,6 +199,36 @@ TEST_CASE("best is the weights of the highest mean accuracy") {
   }
 }
 
+TEST_CASE("with ema_decay the average is what is validated and saved, beside the weights that training goes on from") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.ema_decay = 0.9;
+  options.keep = 1;
+  Run run(options);
+  EpochResult last;
+  REQUIRE(run.trainer.run({.epoch = [&](const EpochResult& epoch) { last = epoch; }}));
+  const auto weights_in = [&](const char* name) {
+    Parameters parameters(small::model(), 0);
+    load_weights(options.out / "checkpoints" / name, parameters);
+    return small::learnt(parameters);
+  };
+  Parameters& average = run.trainer.evaluated_parameters();
+  CHECK(weights_in("epoch-003.safetensors") == small::learnt(average));
+  CHECK(weights_in("last.average-18.safetensors") == small::learnt(average));
+  CHECK(weights_in("last.safetensors").at("stem.conv.weight") == run.trainer.parameters().get(0));
+  CHECK(average.get(0) != run.trainer.parameters().get(0));
+  Predictor predictor(options.out / "checkpoints" / "epoch-003.safetensors", small::model(),
+                      {.batch = 8, .threads = 2});
+  const std::vector<HeadResult> again = evaluate(predictor, small::validation_set(), {.batch = 8});
+  for (std::size_t head = 0; head < again.size(); ++head) {
+    CHECK(again[head].confusion == last.validation[head].confusion);
+    CHECK(again[head].loss == doctest::Approx(last.validation[head].loss).epsilon(1e-6));
+  }
+  options = small::options();
+  Run plain(options);
+  CHECK(&plain.trainer.evaluated_parameters() == &plain.trainer.parameters());
+}
+
 TEST_CASE("without a validation set there is no best") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
