@@ -87,10 +87,7 @@ Plan plan_training(const Graph& graph, const Question& question, const program::
   const program::Program program(graph, parameters, options, choices);
 
   Plan plan{{program.arena_bytes(), program.held_bytes(), 0}, program.steps()};
-  for (const StoredParameter& stored : parameters.state().stored) {
-    plan.memory.parameters += stored.master.size();
-    for (const base::PageBuffer& slot : stored.slots) plan.memory.parameters += slot.size();
-  }
+  for (const StoredParameter& stored : parameters.state().stored) plan.memory.parameters += stored.bytes();
   return plan;
 }
 

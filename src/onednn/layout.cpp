@@ -76,6 +76,8 @@ std::string name_of(const Layout& layout) {
   return found != nullptr ? found->name : "other";
 }
 
+Layout with_type(const Layout& layout, Type type) { return {dims_of(layout), type, strides_of(layout).value()}; }
+
 Layout with_dims(const Layout& layout, const Dims& dims) {
   const NamedTag* found = find_tag(layout);
   return found != nullptr && dims.size() == 4 ? Layout(dims, type_of(layout), found->tag)

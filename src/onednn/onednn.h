@@ -58,6 +58,8 @@ bool is_opaque(const Layout& layout);
 std::optional<Dims> strides_of(const Layout& layout);
 /// "nchw", "nhwc", "nChw16c", ..., else "other".
 std::string name_of(const Layout& layout);
+/// The same order in another type. The layout has no blocks.
+Layout with_type(const Layout& layout, Type type);
 /// The same order for other extents, of the orders that name_of knows; else plain.
 Layout with_dims(const Layout& layout, const Dims& dims);
 

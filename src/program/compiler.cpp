@@ -272,7 +272,26 @@ Tensor Compiler::statistic(int parameter) {
   return make_fixed(parameters_.stored[index].master, parameters_.stored[index].layout);
 }
 
+bool Compiler::place_rounded(const PreparedParameter& prepared) {
+  const Layout& wanted = prepared.tensor.layout;
+  StoredParameter& stored = parameters_.stored[prepared.parameter];
+  if (options_.mode != Mode::training || !parameters_.list[prepared.parameter].trainable ||
+      onednn::type_of(wanted) != Type::bf16 || !onednn::strides_of(stored.layout) ||
+      onednn::with_type(stored.layout, Type::bf16) != wanted) {
+    return false;
+  }
+  if (stored.rounded.size() == 0) {
+    stored.rounded = base::PageBuffer(wanted.get_size());
+    parameters_.rounded_version = 0;
+  }
+  Buffer& target = out_.buffers[prepared.tensor.buffer];
+  target.place = Buffer::Place::fixed;
+  target.address = stored.rounded.data();
+  return true;
+}
+
 void Compiler::place(const PreparedParameter& prepared) {
+  if (place_rounded(prepared)) return;
   const StoredParameter& stored = parameters_.stored[prepared.parameter];
   Step* steps = &(training() ? out_.steps : out_.prologue)[prepared.step];
   Buffer& target = out_.buffers[prepared.tensor.buffer];
@@ -420,9 +439,13 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   std::vector<Tensor> tensors{gradient, make_fixed(stored.master, stored.layout)};
   for (const base::PageBuffer& slot : stored.slots) tensors.push_back(make_fixed(slot, stored.layout));
   out_.steps.push_back(update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
-                                   [operands, rule = options_.optimizer, decay = options_.average_decay](
+                                   [operands, &stored, rule = options_.optimizer, decay = options_.average_decay](
                                        std::span<void* const> at, RunState& state) mutable {
                                      if (!state.updates) return;
+                                     if (stored.rounded.size() > 0) {
+                                       operands.target.weight_bf16 =
+                                           reinterpret_cast<std::uint16_t*>(stored.rounded.data());
+                                     }
                                      operands.target.gradient = static_cast<const float*>(at[0]);
                                      operands.target.weight = static_cast<float*>(at[1]);
                                      for (std::size_t i = 0; i < operands.slots.size(); ++i) {

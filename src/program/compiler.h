@@ -98,6 +98,8 @@ class Compiler final : public lowering::Lowering {
                              std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
   lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
   void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Step& step);
+  /// Lets a step read the bf16 that the update writes beside the master, where that is the order it asked for.
+  bool place_rounded(const PreparedParameter& prepared);
   void place(const PreparedParameter& prepared);
   void place_prepared_parameters();
 

@@ -97,6 +97,16 @@ void Parameters::State::require_slots(const std::vector<std::string>& names) {
   }
 }
 
+void Parameters::State::round_masters() {
+  if (rounded_version == version) return;
+  for (const StoredParameter& parameter : stored) {
+    if (parameter.rounded.size() == 0) continue;
+    const Layout rounded = onednn::with_type(parameter.layout, onednn::Type::bf16);
+    onednn::copy(parameter.layout, parameter.master.data(), rounded, parameter.rounded.data());
+  }
+  rounded_version = version;
+}
+
 void Parameters::State::set_layout(int index, const Layout& layout) {
   StoredParameter& parameter = stored[index];
   if (parameter.layout == layout) return;

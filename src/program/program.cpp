@@ -189,8 +189,10 @@ void Program::run(const RunInput& input) {
     for (std::size_t i = 0; i < s.prologue.size(); ++i) s.execute(s.compiled.prologue[i], s.prologue[i]);
     s.prepared_version = s.parameters->version;
   }
+  if (s.options.mode == Mode::training) s.parameters->round_masters();
   // Before the first step: one that throws leaves what those before it changed.
   if (s.options.mode != Mode::inference) ++s.parameters->version;
+  if (s.options.mode == Mode::training) s.parameters->rounded_version = s.parameters->version;
   if (s.options.average != nullptr) ++s.options.average->state().version;
   for (std::size_t i = 0; i < s.steps.size(); ++i) {
     if (!s.profile) {

@@ -31,11 +31,7 @@ double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-9;
 
 std::int64_t bytes_of(const Parameters::State& state) {
   std::size_t bytes = 0;
-  for (const StoredParameter& stored : state.stored) {
-    bytes += stored.master.size();
-    bytes += stored.gradient.size();
-    for (const base::PageBuffer& slot : stored.slots) bytes += slot.size();
-  }
+  for (const StoredParameter& stored : state.stored) bytes += stored.bytes();
   return static_cast<std::int64_t>(bytes);
 }
 

@@ -1,9 +1,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "facet/error.h"
+#include "facet/precision.h"
 #include "program/parameter_store.h"
 #include "program/small_model.h"
 
@@ -189,6 +191,45 @@ TEST_CASE(
   Session after(problem.graph, parameters, inference);
   after.run(problem);
   CHECK(after.logits() == right);
+}
+
+TEST_CASE("program: what training keeps of the weights in bf16 follows updates, and values that are set") {
+  if (!has_native_bf16()) {
+    MESSAGE("skipped: this CPU, or this oneDNN, computes no bf16");
+    return;
+  }
+  const Problem problem = small_model(6, false);
+  const Problem small = first_images(problem, small_model(4, false).graph, 4);
+  Parameters parameters = random_parameters(problem.graph);
+  TrainingSession training(problem, parameters, Precision::bf16), rest(small, parameters, Precision::bf16);
+  const auto check_rounded = [&] {
+    int kept = 0;
+    for (std::size_t i = 0; i < parameters.list().size(); ++i) {
+      const StoredParameter& stored = parameters.state().stored[i];
+      if (stored.rounded.size() == 0) continue;
+      ++kept;
+      const auto* master = reinterpret_cast<const float*>(stored.master.data());
+      const auto* rounded = reinterpret_cast<const std::uint16_t*>(stored.rounded.data());
+      std::size_t wrong = 0;
+      for (std::size_t j = 0; j < stored.rounded.size() / 2; ++j) {
+        const float back = std::bit_cast<float>(static_cast<std::uint32_t>(rounded[j]) << 16);
+        wrong += std::abs(back - master[j]) <= std::abs(master[j]) / 256 ? 0 : 1;
+      }
+      CHECK(wrong == 0);
+    }
+    return kept;
+  };
+  training.step(problem, 1);
+  rest.step(small, 2);
+  MESSAGE("kept in bf16: ", check_rounded());
+
+  const Parameters others = random_parameters(problem.graph, 5);
+  for (std::size_t i = 0; i < others.list().size(); ++i) {
+    parameters.set(static_cast<int>(i), others.get(static_cast<int>(i)));
+  }
+  Parameters fresh = random_parameters(problem.graph, 5);
+  CHECK(training.step(problem, 3) == TrainingSession(problem, fresh, Precision::bf16).step(problem, 3));
+  check_rounded();
 }
 
 }  // namespace facet::testing
