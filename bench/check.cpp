@@ -42,7 +42,7 @@ Check::Check(const std::filesystem::path& earlier) : file_(earlier.string()) {
 
 bool Check::passes(const json& result) const {
   for (const char* name : {"/model", "/mode", "/precision", "/batch", "/size", "/threads", "/machine/cpu",
-                           "/machine/instructions", "/machine/limit"}) {
+                           "/machine/instructions", "/machine/limit", "/tuned", "/save_memory"}) {
     const json::json_pointer member(name);
     const json before = earlier_.contains(member) ? earlier_.at(member) : json();
     if (before != result.at(member)) {

@@ -3,16 +3,13 @@
 #if defined(__x86_64__) && defined(__linux__)
 
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
-#include <string>
 
+#include "kernels/amx_backward_weights.h"
 #include "kernels/targets.h"
-#include "onednn/onednn.h"
 
 namespace facet::bench {
 
@@ -25,7 +22,8 @@ __attribute__((target("avx512f,avx512bf16"))) void dot_products(std::int64_t rou
   __m512 sums[dot_chains];
   for (__m512& sum : sums) sum = _mm512_setzero_ps();
   for (std::int64_t i = 0; i < rounds; ++i) {
-    for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, factor, factor);
+#pragma GCC unroll 12  // in registers whatever the build's optimisation
+    for (int j = 0; j < dot_chains; ++j) sums[j] = _mm512_dpbf16_ps(sums[j], factor, factor);
   }
   for (int i = 1; i < dot_chains; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
   _mm512_storeu_ps(sink, sums[0]);
@@ -68,16 +66,6 @@ __attribute__((target("amx-tile,amx-bf16"))) void tile_products(std::int64_t rou
   _tile_release();
 }
 
-/// Tiles are state that Linux saves for a process only once it has asked.
-bool tiles_are_permitted() {
-  constexpr int request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM
-  constexpr int tile_data = 18;               // XFEATURE_XTILEDATA
-  return ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-}
-
-/// Whether the CPU has them, within the limit that was set.
-bool has_tiles() { return onednn::instructions().find("amx") != std::string::npos; }
-
 }  // namespace
 
 PeakKernel bf16_dot_peak_kernel() {
@@ -86,7 +74,7 @@ PeakKernel bf16_dot_peak_kernel() {
 }
 
 PeakKernel bf16_amx_peak_kernel() {
-  if (!has_tiles() || !tiles_are_permitted()) return {};
+  if (!kernels::has_amx_bf16()) return {};
   return {&tile_products, 2.0 * tile_rows * 16 * 32 * tile_chains};
 }
 

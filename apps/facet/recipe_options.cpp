@@ -33,7 +33,8 @@ OptionGroup optimizer_options() {
             .value = Option::Value::none},
            {.name = "accumulate",
             .argument = "N",
-            .help = "batches whose gradients' mean makes a step; the last step of an epoch takes what is left",
+            .help = "batches whose gradients' mean makes a step; the last step of an epoch takes what is left; a stop "
+                    "waits for the step's end",
             .fallback = "1"},
            {.name = "clip-norm",
             .argument = "NORM",
@@ -46,7 +47,7 @@ OptionGroup schedule_options() {
           {{.name = "schedule",
             .argument = "NAME",
             .help = "constant, step, cosine or one-cycle (PyTorch's StepLR; CosineAnnealingLR and OneCycleLR, step by "
-                    "step; --lr is the highest rate)",
+                    "step, the latter without cycling momentum; --lr is the highest rate)",
             .fallback = "constant"},
            {.name = "warmup-epochs",
             .argument = "EPOCHS",

@@ -44,9 +44,14 @@ fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint)
     return run_or_model;
   }
   if (!checkpoint.empty()) return checkpoint_of_run(run_or_model, checkpoint);
-  for (const char* name : {"best.safetensors", "last.safetensors"}) {
-    fs::path file = run_or_model / "checkpoints" / name;
-    if (fs::is_regular_file(file)) return file;
+  const fs::path checkpoints = run_or_model / "checkpoints";
+  if (fs::path best = checkpoints / "best.safetensors"; fs::is_regular_file(best)) return best;
+  if (fs::path last = checkpoints / "last.safetensors"; fs::is_regular_file(last)) {
+    // Without a validation set none is best; a moving average of the weights is what was trained for.
+    for (const auto& entry : fs::directory_iterator(checkpoints)) {
+      if (entry.path().filename().string().starts_with("last.average-")) return entry.path();
+    }
+    return last;
   }
   throw Error(fmt::format("{} isn't a run's folder: neither checkpoints/best.safetensors nor last.safetensors is in it",
                           run_or_model.string()));

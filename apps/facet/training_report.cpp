@@ -14,9 +14,10 @@ namespace {
 /// Lines within an epoch come no closer than this.
 constexpr std::chrono::seconds least_pause{10};
 
-/// Whether this batch is the first of another tenth of the epoch.
-bool begins_tenth(const StepResult& result) {
-  return 10 * result.batch / result.batches > 10 * (result.batch - 1) / result.batches;
+/// Whether the epoch has come to another tenth since the step before, which may have been of several batches.
+bool begins_tenth(const StepResult& before, const StepResult& result) {
+  const std::int64_t batch = before.epoch == result.epoch ? before.batch : 0;
+  return 10 * result.batch / result.batches > 10 * batch / result.batches;
 }
 
 }  // namespace
@@ -43,6 +44,7 @@ std::string TrainingReport::run_time_left(const StepResult& result) const {
 }
 
 void TrainingReport::step(const StepResult& result) {
+  const bool another_tenth = begins_tenth(last_, result);
   last_ = result;
   const std::string label = fmt::format("epoch {}/{}", result.epoch, epochs_);
   const double share = static_cast<double>(result.batch) / static_cast<double>(result.batches);
@@ -56,7 +58,7 @@ void TrainingReport::step(const StepResult& result) {
     return;
   }
   const auto now = std::chrono::steady_clock::now();
-  if (result.batch == result.batches || !begins_tenth(result) || now - last_line_ < least_pause) return;
+  if (result.batch == result.batches || !another_tenth || now - last_line_ < least_pause) return;
   last_line_ = now;
   fmt::print("{}  {:.0f} %  {}  {}{}\n", label, 100 * share, learnt(1), time, run_time_left(result));
   std::fflush(stdout);

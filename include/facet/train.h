@@ -33,7 +33,8 @@ struct LearningRateSchedule {
     constant,
     step,      ///< falls by a factor every so many epochs (PyTorch: StepLR)
     cosine,    ///< falls to eta_min along half a cosine, step by step (Loshchilov and Hutter 2017; CosineAnnealingLR)
-    one_cycle  ///< rises and falls along half cosines, step by step (Smith and Topin 2018; OneCycleLR)
+    one_cycle  ///< rises and falls along half cosines, step by step (Smith and Topin 2018; OneCycleLR
+               ///< without cycling momentum)
   };
   Kind kind = Kind::constant;
   /// Over so many epochs the rate first rises in equal steps from warmup_factor times the learning rate to it

@@ -10,8 +10,11 @@
 
 #if HWY_ARCH_X86_64 && defined(__linux__)
 
+#if !defined(__clang__)
 // GCC 12 takes its own undefined vectors for a mistake (its bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -371,6 +374,18 @@ class Share {
   std::int64_t first_block_, end_block_, first_task_, end_task_;
 };
 
+/// __builtin_cpu_supports knows them by name in newer compilers only.
+bool cpu_has_tiles() {
+  unsigned int a = 0;
+  unsigned int b = 0;
+  unsigned int c = 0;
+  unsigned int d = 0;
+  constexpr unsigned int bf16 = 1U << 22;
+  constexpr unsigned int tiles = 1U << 24;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & bf16) != 0 && (d & tiles) != 0;
+}
+
+/// Tiles are state that Linux saves for a process only once it has asked.
 bool system_allows_tiles() {
   constexpr int request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr int tile_data = 18;
@@ -380,7 +395,8 @@ bool system_allows_tiles() {
 }  // namespace
 
 bool has_amx_bf16() {
-  static const bool found = __builtin_cpu_supports("amx-bf16") != 0 && system_allows_tiles();
+  static const bool found = cpu_has_tiles() && __builtin_cpu_supports("avx512bw") != 0 &&
+                            __builtin_cpu_supports("avx512vl") != 0 && system_allows_tiles();
   return found && amx_allowed();
 }
 

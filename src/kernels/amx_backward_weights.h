@@ -26,7 +26,8 @@ bool has_amx_bf16();
 std::int64_t amx_backward_weights_scratch(const AmxConvolutionShape& shape);
 
 /// diff_weights {out_channels, in_channels, kernel, kernel} in f32. The same shape, its threads included, gives the
-/// same bits. Only where has_amx_bf16.
+/// same bits. Zeros around the image are multiplied too: what isn't finite may show in more taps than it belongs to.
+/// Only where has_amx_bf16.
 void amx_backward_weights(const AmxConvolutionShape& shape, const std::uint16_t* src, const std::uint16_t* diff_dst,
                           float* diff_weights, float* scratch);
 

@@ -83,7 +83,8 @@ ConvolutionCandidates amx_convolutions(const ConvolutionTask& task) {
   rest.weight_gradient = false;
   ConvolutionCandidates found;
   for (auto& candidate : onednn_convolutions(rest)) {
-    if (candidate->name() == "direct channels_last") {
+    if (candidate->src() == onednn::channels_last(task.src, task.type) &&
+        candidate->dst() == onednn::channels_last(task.dst, task.type)) {
       found.push_back(std::make_shared<const AmxConvolution>(task, std::move(candidate)));
     }
   }

@@ -42,7 +42,7 @@ bool Trainer::State::run(const TrainObserver& observer) {
   while (state_.epoch <= options_.epochs && !out_of_patience()) {
     if (!run_epoch(observer)) return false;
   }
-  if (out_of_patience() && observer.note) {
+  if (state_.epoch <= options_.epochs && out_of_patience() && observer.note) {
     observer.note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
                               state_.best, state_.epoch - 1 - state_.epochs_since_best));
   }

@@ -26,7 +26,8 @@ const std::vector<Shape>& shapes() {
       shape(1, 70, 5, 13, 130, 3, 2), shape(2, 3, 11, 12, 5, 3, 0),    shape(5, 32, 28, 28, 64, 3, 1),
       shape(2, 12, 13, 14, 64, 4, 0), shape(1, 64, 60, 61, 32, 5, 2),  shape(2, 8, 6, 7, 8, 3, 3),
       shape(3, 24, 6, 6, 40, 1, 0),   shape(1, 6, 1, 40, 18, 3, 1),    shape(9, 40, 5, 5, 16, 3, 1),
-      shape(1, 64, 2, 300, 64, 3, 1), shape(1, 256, 70, 30, 48, 3, 1),
+      shape(1, 64, 2, 300, 64, 3, 1), shape(1, 256, 70, 30, 48, 3, 1), shape(1, 256, 2, 1000, 48, 3, 1),
+      shape(2, 8, 6, 7, 8, 3, 4),     shape(3, 17, 9, 9, 100, 3, 1),
   };
   return all;
 }
@@ -98,7 +99,7 @@ TEST_CASE("amx: backward weights agree with direct sums in double, and with them
     double total = 0;
     for (const double value : right) total += value * value;
     const double mean = std::sqrt(total / static_cast<double>(right.size()));
-    for (const int threads : {1, 2, 5}) {
+    for (const int threads : {1, 2, 5, 13}) {
       CAPTURE(threads);
       c.shape.threads = threads;
       const std::vector<float> found = c.computed();
