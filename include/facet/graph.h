@@ -37,16 +37,21 @@ class FACET_EXPORT Value {
   int id_ = -1;
 };
 
-/// How a parameter starts out. Uniform draws are a function of (seed, the parameter's name, element): the same for any
+/// How a parameter starts out. What is drawn is a function of (seed, the parameter's name, element): the same for any
 /// thread count and layout.
-struct Initializer {
-  enum class Kind : std::uint8_t { constant, uniform };
+struct FACET_EXPORT Initializer {
+  enum class Kind : std::uint8_t { constant, uniform, normal };
   Kind kind = Kind::constant;
-  float value = 0;  ///< constant: the value; uniform: the draws are from [-value, value)
+  float value = 0;  ///< constant: the value; uniform: the draws are from [-value, value); normal: standard deviation
 
   static Initializer zeros() { return {Kind::constant, 0.0F}; }
   static Initializer ones() { return {Kind::constant, 1.0F}; }
   static Initializer uniform(float bound) { return {Kind::uniform, bound}; }
+  /// Of mean 0.
+  static Initializer normal(float deviation) { return {Kind::normal, deviation}; }
+  /// For layers before a ReLU (He et al. 2015, "Delving Deep into Rectifiers"): normal, of variance 2 / fan.
+  /// @param fan products that an output sums (fan in), or that an input takes part in (fan out); at least 1.
+  static Initializer kaiming_normal(std::int64_t fan);
 };
 
 /// A named tensor that outlives a step: a weight, or a statistic that is kept but not trained (PyTorch: a buffer).
@@ -101,8 +106,8 @@ class FACET_EXPORT Graph {
                     DataType type = DataType::f32);
 
   /// Declares `loss` (a scalar value computed from `logits`) as the loss of a head. The training loss is their sum.
-  /// @throws Error naming the head when there is one of its name, when the loss is no scalar or the logits no vector, or
-  /// when either is of another graph.
+  /// @throws Error naming the head when there is one of its name, when the loss is no scalar or the logits no vector,
+  /// or when either is of another graph.
   void add_head(std::string_view name, Value logits, Value loss);
 
   const std::vector<Node>& nodes() const;

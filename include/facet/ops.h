@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,10 +21,11 @@ struct ConvolutionOptions {
   std::int64_t padding = -1;  ///< zeros on every side, at least 0; -1: kernel / 2
   std::int64_t groups = 1;    ///< a divisor of the input's channels: all of them for a depthwise convolution
   bool bias = false;
+  std::optional<Initializer> weight_initializer{}, bias_initializer{};  ///< nothing: as PyTorch does
   std::string name = "conv";
 };
-/// 2-D convolution (PyTorch: Conv2d). Weights {channels, input channels / groups, kernel, kernel}, initialised as PyTorch
-/// does: uniform in +-1/sqrt(fan in), weight and bias alike.
+/// 2-D convolution (PyTorch: Conv2d). Weights {channels, input channels / groups, kernel, kernel}, initialised, unless
+/// the options say otherwise, as PyTorch does: uniform in +-1/sqrt(fan in), weight and bias alike.
 FACET_EXPORT Value convolution(Value x, const ConvolutionOptions& options);
 
 struct BatchNormOptions {
@@ -63,9 +65,11 @@ FACET_EXPORT Value flatten(Value x);
 struct LinearOptions {
   std::int64_t features = 0;  ///< output features
   bool bias = true;
+  std::optional<Initializer> weight_initializer{}, bias_initializer{};  ///< nothing: as PyTorch does
   std::string name = "linear";
 };
-/// x W^T + b (PyTorch: Linear), initialised as PyTorch does: uniform in +-1/sqrt(input features).
+/// x W^T + b (PyTorch: Linear), initialised, unless the options say otherwise, as PyTorch does: uniform in
+/// +-1/sqrt(input features).
 FACET_EXPORT Value linear(Value x, const LinearOptions& options);
 
 /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate), in training only.

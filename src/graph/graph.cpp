@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <utility>
@@ -48,6 +49,11 @@ struct GraphState {
     return static_cast<int>(parameters.size()) - 1;
   }
 };
+
+Initializer Initializer::kaiming_normal(std::int64_t fan) {
+  if (fan < 1) throw Error(fmt::format("kaiming_normal: fan {} found; at least 1 needed", fan));
+  return normal(static_cast<float>(std::sqrt(2.0 / static_cast<double>(fan))));
+}
 
 const GraphState& Value::state() const {
   if (graph_ == nullptr)

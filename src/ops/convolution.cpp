@@ -117,9 +117,10 @@ Value convolution(Value x, const ConvolutionOptions& options) {
   if (o.padding == -1) o.padding = o.kernel / 2;
   const std::int64_t inputs = o.groups > 0 ? x.channels() / o.groups : x.channels();
   const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs * o.kernel * o.kernel)));
+  const Initializer drawn = Initializer::uniform(bound);
   std::vector<Parameter> parameters{
-      {o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, Initializer::uniform(bound)}};
-  if (o.bias) parameters.push_back({o.name + ".bias", {o.channels}, Initializer::uniform(bound)});
+      {o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, o.weight_initializer.value_or(drawn)}};
+  if (o.bias) parameters.push_back({o.name + ".bias", {o.channels}, o.bias_initializer.value_or(drawn)});
   return x.graph().apply(std::make_shared<const Convolution>(o), o.name, {x}, std::move(parameters));
 }
 

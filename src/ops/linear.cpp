@@ -109,8 +109,12 @@ Value linear(Value x, const LinearOptions& options) {
   const std::int64_t inputs = x.channels();
   const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs)));
   const std::string& name = options.name;
-  std::vector<Parameter> parameters{{name + ".weight", {options.features, inputs}, Initializer::uniform(bound)}};
-  if (options.bias) parameters.push_back({name + ".bias", {options.features}, Initializer::uniform(bound)});
+  const Initializer drawn = Initializer::uniform(bound);
+  std::vector<Parameter> parameters{
+      {name + ".weight", {options.features, inputs}, options.weight_initializer.value_or(drawn)}};
+  if (options.bias) {
+    parameters.push_back({name + ".bias", {options.features}, options.bias_initializer.value_or(drawn)});
+  }
   return x.graph().apply(std::make_shared<const Linear>(options), name, {x}, std::move(parameters));
 }
 

@@ -33,11 +33,17 @@ StoredParameter make_stored(const Parameter& parameter, std::uint64_t seed) {
   const std::int64_t count = element_count(parameter.shape);
   float* values = floats(stored.master);
   const float value = parameter.initializer.value;
-  if (parameter.initializer.kind == Initializer::Kind::constant) {
-    std::fill_n(values, count, value);
-  } else {
-    base::RandomStream random(seed, base::Purpose::initialization, base::hash(parameter.name));
-    std::generate_n(values, count, [&] { return random.uniform(-value, value); });
+  base::RandomStream random(seed, base::Purpose::initialization, base::hash(parameter.name));
+  switch (parameter.initializer.kind) {
+    case Initializer::Kind::constant:
+      std::fill_n(values, count, value);
+      break;
+    case Initializer::Kind::uniform:
+      std::generate_n(values, count, [&] { return random.uniform(-value, value); });
+      break;
+    case Initializer::Kind::normal:
+      std::generate_n(values, count, [&] { return value * random.normal(); });
+      break;
   }
   return stored;
 }
