@@ -59,6 +59,15 @@ FACET_EXPORT Value max_pool(Value x, const PoolOptions& options);
 FACET_EXPORT Value average_pool(Value x, const PoolOptions& options);
 /// Mean over height and width: {channels, height, width} to {channels, 1, 1}.
 FACET_EXPORT Value global_average_pool(Value x);
+
+struct AdaptivePoolOptions {
+  std::int64_t height = 1, width = 1;  ///< of the output; at least 1
+};
+/// Mean over windows such that the output has these extents, whatever the input's (PyTorch: AdaptiveAvgPool2d): row i
+/// of `height` over an input of `rows` averages rows floor(i * rows / height) up to, and without, ceil((i + 1) * rows /
+/// height); columns likewise. Windows may overlap; a smaller input's values are repeated, one of these extents is
+/// passed on as it is.
+FACET_EXPORT Value adaptive_average_pool(Value x, const AdaptivePoolOptions& options);
 /// {channels, height, width} to {channels * height * width}, in that order.
 FACET_EXPORT Value flatten(Value x);
 

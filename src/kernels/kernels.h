@@ -62,6 +62,28 @@ void dropout_backward(const float* gradient_to, float* gradient_from, std::int64
 void dropout_backward(const std::uint16_t* gradient_to, std::uint16_t* gradient_from, std::int64_t count,
                       const DropoutRule& rule, const DropoutKey& key, std::uint64_t first);
 
+// --- adaptive average pooling ----------------------------------------------------------------------------------------
+
+/// {images, height, width, channels} to {images, out_height, out_width, channels}, channels innermost.
+struct AdaptivePoolShape {
+  std::int64_t images, channels, height, width, out_height, out_width;
+};
+/// A range of rows or columns.
+struct AdaptiveWindow {
+  std::int64_t begin, end;
+  std::int64_t size() const { return end - begin; }
+};
+/// The inputs that output i of `count` averages, of `extent` ones; and, with the two changed for each other, the
+/// outputs that input i is a part of.
+inline AdaptiveWindow adaptive_window(std::int64_t i, std::int64_t count, std::int64_t extent) {
+  return {i * extent / count, ((i + 1) * extent + count - 1) / count};
+}
+/// Means over windows, in rows and in columns; f32 or bf16, with sums in f32.
+void adaptive_average_pool_forward(const AdaptivePoolShape& shape, const float* x, float* y);
+void adaptive_average_pool_forward(const AdaptivePoolShape& shape, const std::uint16_t* x, std::uint16_t* y);
+void adaptive_average_pool_backward(const AdaptivePoolShape& shape, const float* diff_y, float* diff_x);
+void adaptive_average_pool_backward(const AdaptivePoolShape& shape, const std::uint16_t* diff_y, std::uint16_t* diff_x);
+
 // --- loss ------------------------------------------------------------------------------------------------------------
 
 /// How a head's labels count in its loss, and its loss in the sum of the heads'.

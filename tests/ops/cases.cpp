@@ -50,6 +50,9 @@ Value apply_op(const json& op, const std::vector<Value>& inputs) {
   if (kind == "max_pool") return max_pool(x, pool_options(op));
   if (kind == "average_pool") return average_pool(x, pool_options(op));
   if (kind == "global_average_pool") return global_average_pool(x);
+  if (kind == "adaptive_average_pool") {
+    return adaptive_average_pool(x, {.height = op.at("height"), .width = op.at("width")});
+  }
   if (kind == "flatten") return flatten(x);
   if (kind == "dropout") return dropout(x, op.at("rate"));
   if (kind == "alpha_dropout") return alpha_dropout(x, op.at("rate"));

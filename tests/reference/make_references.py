@@ -209,6 +209,8 @@ def forward_case(net, case, x, statistics):
                              count_include_pad=op.get("count_include_pad", True))
         elif kind == "global_average_pool":
             x = F.adaptive_avg_pool2d(inputs[0], 1)
+        elif kind == "adaptive_average_pool":
+            x = F.adaptive_avg_pool2d(inputs[0], (op["height"], op["width"]))
         elif kind == "flatten":
             x = inputs[0].flatten(1)
         elif kind in ("dropout", "alpha_dropout"):

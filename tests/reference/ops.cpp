@@ -131,6 +131,7 @@ TEST_CASE("concat against PyTorch") { check_op("concat"); }
 TEST_CASE("max_pool against PyTorch") { check_op("max_pool"); }
 TEST_CASE("average_pool against PyTorch") { check_op("average_pool"); }
 TEST_CASE("global_average_pool against PyTorch") { check_op("global_average_pool"); }
+TEST_CASE("adaptive_average_pool against PyTorch") { check_op("adaptive_average_pool"); }
 TEST_CASE("flatten against PyTorch") { check_op("flatten"); }
 TEST_CASE("linear against PyTorch") { check_op("linear"); }
 TEST_CASE("dropout and alpha_dropout, switched off, against PyTorch") { check_op("dropout"); }

@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "facet/error.h"
+#include "facet/ops.h"
+#include "lowering/lowering.h"
+#include "ops/shape_rules.h"
+
+namespace facet {
+
+namespace {
+
+using lowering::Backward;
+using lowering::Lowering;
+using lowering::RunState;
+using lowering::StepKind;
+using lowering::Tensor;
+using onednn::Layout;
+using onednn::Type;
+
+/// Elements that all windows of `count` outputs over `extent` inputs have together.
+std::int64_t window_elements(std::int64_t count, std::int64_t extent) {
+  std::int64_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) sum += kernels::adaptive_window(i, count, extent).size();
+  return sum;
+}
+
+class AdaptiveAveragePool final : public lowering::LowerableOp {
+ public:
+  explicit AdaptiveAveragePool(const AdaptivePoolOptions& options) : o_(options) {}
+
+  std::string_view kind() const override { return "adaptive_average_pool"; }
+
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    const Shape& x = require_image(inputs.at(0));
+    if (o_.height < 1 || o_.width < 1) {
+      throw Error(fmt::format("output extents {}x{} found; at least 1 needed", o_.height, o_.width));
+    }
+    return {x[0], o_.height, o_.width};
+  }
+  double flops(const std::vector<Shape>& inputs, const Shape&) const override {
+    const Shape& x = inputs[0];
+    if (x[1] == o_.height && x[2] == o_.width) return 0;
+    return static_cast<double>(x[0] * window_elements(o_.height, x[1]) * window_elements(o_.width, x[2]));
+  }
+
+  Backward lower(Lowering& l) const override {
+    if (l.input_dims(0) == l.output_dims()) {
+      l.set_output(l.input(0));
+      return [](Lowering& back) {
+        if (back.wants_gradient(0)) back.add_input_gradient(0, back.output_gradient());
+      };
+    }
+    const Layout dst_layout = onednn::channels_last(l.output_dims(), l.activation_type());
+    const Tensor src = l.input(0, onednn::channels_last(l.input_dims(0), l.activation_type()));
+    const Tensor dst = l.make_output(dst_layout);
+    l.emit("forward", StepKind::pooling, "adaptive_average_pool", {src, dst},
+           kernel(l, [](auto... arguments) { kernels::adaptive_average_pool_forward(arguments...); }));
+    l.mark_recomputable();
+    return [=, this](Lowering& back) {
+      if (!back.wants_gradient(0)) return;
+      const Tensor diff_dst = back.output_gradient(dst_layout);
+      const Tensor diff_src = back.make(src.layout);
+      back.emit("backward", StepKind::pooling, "adaptive_average_pool", {diff_dst, diff_src},
+                kernel(back, [](auto... arguments) { kernels::adaptive_average_pool_backward(arguments...); }));
+      back.add_input_gradient(0, diff_src);
+    };
+  }
+
+ private:
+  /// Runs `pass` (forward or backward) from operand 0 to operand 1 in the activations' type.
+  template <class Pass>
+  lowering::Kernel kernel(const Lowering& l, Pass pass) const {
+    const onednn::Dims x = l.input_dims(0);
+    const kernels::AdaptivePoolShape shape{x[0], x[1], x[2], x[3], o_.height, o_.width};
+    const bool bf16 = l.activation_type() == Type::bf16;
+    return [=](std::span<void* const> at, RunState&) {
+      if (bf16) {
+        pass(shape, static_cast<const std::uint16_t*>(at[0]), static_cast<std::uint16_t*>(at[1]));
+      } else {
+        pass(shape, static_cast<const float*>(at[0]), static_cast<float*>(at[1]));
+      }
+    };
+  }
+
+  AdaptivePoolOptions o_;
+};
+
+}  // namespace
+
+Value adaptive_average_pool(Value x, const AdaptivePoolOptions& options) {
+  return x.graph().apply(std::make_shared<const AdaptiveAveragePool>(options), "adaptive_average_pool", {x});
+}
+
+}  // namespace facet
