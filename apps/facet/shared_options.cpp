@@ -90,6 +90,20 @@ int read_threads(const Options& options, const std::string& name) {
   return static_cast<int>(options.integer(name, 0, 4096));
 }
 
+Option model_option() {
+  return {.name = "model",
+          .argument = "NAME",
+          .help = fmt::format("the model: {}", fmt::join(model_names(), ", ")),
+          .fallback = "reference"};
+}
+
+Option size_option() {
+  return {.name = "size",
+          .argument = "PIXELS",
+          .help = "height and width of the model's input; of the reference model a multiple of 16",
+          .fallback = "224"};
+}
+
 Graph build_asked_model(const Options& options, const ModelOptions& model) {
   const std::string name = options.one_of("model", model_names());
   try {

@@ -32,6 +32,9 @@ bool skips_bad_images(const Options& options);
 /// Compute and loader threads: 0 or more.
 int read_threads(const Options& options, const std::string& name);
 
+/// --model and --size.
+Option model_option();
+Option size_option();
 /// A model by --model, at --size, whose heads are known to be good; a size that it can't have is a UsageError.
 Graph build_asked_model(const Options& options, const ModelOptions& model);
 

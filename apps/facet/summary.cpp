@@ -194,15 +194,12 @@ Command summary_command() {
       "choice cache knows, and oneDNN's defaults elsewhere.";
   command.groups = {
       {"Model",
-       {{.name = "model", .argument = "NAME", .help = "the model", .fallback = "reference"},
+       {model_option(),
         {.name = "heads",
          .argument = "NAME=CLASSES,...",
          .help = "heads and their numbers of classes",
          .fallback = "age=9,gender=2,race=7"},
-        {.name = "size",
-         .argument = "PIXELS",
-         .help = "height and width of the input; a multiple of 16",
-         .fallback = "224"}}},
+        size_option()}},
       {"Training",
        {{.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
         {.name = "precision", .argument = "f32|bf16", .help = "type of activations and products", .fallback = "f32"},

@@ -32,11 +32,8 @@ OptionGroup data_options() {
 OptionGroup learning_options() {
   return {
       "Model and learning",
-      {{.name = "model", .argument = "NAME", .help = "the model", .fallback = "reference"},
-       {.name = "size",
-        .argument = "PIXELS",
-        .help = "height and width of the model's input; a multiple of 16",
-        .fallback = "224"},
+      {model_option(),
+       size_option(),
        {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
        {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
        {.name = "seed",

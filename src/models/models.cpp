@@ -13,7 +13,14 @@ namespace facet {
 namespace {
 
 using Builder = Graph (*)(const ModelOptions&);
-constexpr std::array<std::pair<std::string_view, Builder>, 1> models{{{"reference", &reference}}};
+constexpr std::array<std::pair<std::string_view, Builder>, 8> models{{{"reference", &reference},
+                                                                      {"resnet18", &resnet18},
+                                                                      {"resnet34", &resnet34},
+                                                                      {"resnet50", &resnet50},
+                                                                      {"densenet121", &densenet121},
+                                                                      {"densenet161", &densenet161},
+                                                                      {"alexnet", &alexnet},
+                                                                      {"mobilenet_v2", &mobilenet_v2}}};
 
 }  // namespace
 

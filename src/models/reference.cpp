@@ -3,6 +3,7 @@
 #include "facet/error.h"
 #include "facet/models.h"
 #include "facet/ops.h"
+#include "models/classifier.h"
 
 namespace facet {
 
@@ -45,9 +46,8 @@ Graph reference(const ModelOptions& options) {
   if (options.size < 16 || options.size % 16 != 0) {
     throw Error(fmt::format("the reference model: size {} found; a multiple of 16 needed", options.size));
   }
-  if (options.heads.empty()) throw Error("the reference model: no heads found; at least one needed");
   Graph graph;
-  Value x = graph.input({3, options.size, options.size});
+  Value x = image(graph, "the reference model", options);
   {
     const Scope scope(graph, "stem");
     x = convolution_bn_relu(x, 64, 7, 2);

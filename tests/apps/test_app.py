@@ -198,6 +198,8 @@ class Looking(AppTest):
         self.succeeds("summary", "--heads", "mood=5", "--size", 32, "--json", self.folder / "summary.json")
         mood = json.loads((self.folder / "summary.json").read_text())
         self.assertEqual([layer["output"] for layer in mood["layers"] if layer["name"] == "heads.mood.logits"], [[5]])
+        resnet = self.succeeds("summary", "--model", "resnet34", "--heads", "label=1000", "--batch", 1, "--size", 64)
+        self.assertIn("21,797,672", resnet)
 
     def test_primitives(self):
         small = ["summary", "--batch", 2, "--size", 32, "--choice-cache", "none", "--primitives"]

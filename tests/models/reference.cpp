@@ -2,18 +2,12 @@
 
 #include "facet/error.h"
 #include "facet/models.h"
+#include "models/heads.h"
 
-namespace facet {
+namespace facet::testing {
 namespace {
 
-Head head(std::string name, int classes) {
-  Head made;
-  made.name = std::move(name);
-  for (int i = 0; i < classes; ++i) made.classes.push_back(std::to_string(i));
-  return made;
-}
-
-const std::vector<Head> fairface{head("age", 9), head("gender", 2), head("race", 7)};
+const std::vector<Head> fairface = fairface_heads();
 
 int count(const Graph& graph, std::string_view kind) {
   int found = 0;
@@ -64,10 +58,4 @@ TEST_CASE("reference: sizes that it can't halve four times, and no heads, are re
   CHECK_THROWS_WITH_AS(reference({.heads = {head("age", 2), head("age", 2)}}), doctest::Contains("age"), Error);
 }
 
-TEST_CASE("models: one that isn't there is refused, and those that are, named") {
-  CHECK(model_names() == std::vector<std::string>{"reference"});
-  CHECK_THROWS_WITH_AS(build_model("resnet34", {.heads = fairface}), "model 'resnet34' found; allowed: reference",
-                       Error);
-}
-
-}  // namespace facet
+}  // namespace facet::testing

@@ -2,19 +2,15 @@
 
 #include "facet/models.h"
 #include "facet/precision.h"
+#include "models/heads.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
 namespace {
 
 Problem reference_problem(int size, std::int64_t batch) {
-  const auto head = [](const char* name, int classes) {
-    Head made{name, {}};
-    for (int i = 0; i < classes; ++i) made.classes.push_back(std::to_string(i));
-    return made;
-  };
   Problem problem;
-  problem.graph = reference({.heads = {head("age", 9), head("gender", 2), head("race", 7)}, .size = size});
+  problem.graph = reference({.heads = fairface_heads(), .size = size});
   problem.batch = batch;
   problem.pixels = random_pixels(batch * size * size, 1);
   problem.labels = random_labels(problem.graph, batch, 1);

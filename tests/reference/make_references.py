@@ -51,6 +51,25 @@ def write_safetensors(file, tensors, metadata):
             out.write(ctypes.string_at(tensor.data_ptr(), 4 * tensor.numel()))
 
 
+class Mark:
+    """A file that says of which scripts, tables and PyTorch the references beside it were made."""
+
+    def __init__(self, file, sources):
+        self.file = file
+        self.version = torch.__version__ if torch else None
+        contents = b"".join(source.read_bytes() for source in sources)
+        self.made_of = hashlib.sha256(contents + str(self.version).encode()).hexdigest()
+
+    def is_of_now(self):
+        return self.file.exists() and json.loads(self.file.read_text())["made_of"] == self.made_of
+
+    def set(self):
+        self.file.write_text(json.dumps({"made_of": self.made_of, "torch": self.version}) + "\n")
+
+    def remove(self):
+        self.file.unlink(missing_ok=True)
+
+
 class Margins:
     """The least distance of any kink's input from its kink, as a share of the inputs' rms."""
 
@@ -509,18 +528,16 @@ def main():
     parser.add_argument("--cases", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    mark = args.out / "references.json"
+    mark = Mark(args.out / "references.json", [args.cases, pathlib.Path(__file__)])
     if torch is None:
-        mark.unlink(missing_ok=True)
+        mark.remove()
         print("SKIPPED: python3-torch isn't installed; nothing to hold facet against")
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    sources = args.cases.read_bytes() + pathlib.Path(__file__).read_bytes() + torch.__version__.encode()
-    made_of = hashlib.sha256(sources).hexdigest()
-    if mark.exists() and json.loads(mark.read_text())["made_of"] == made_of:
+    if mark.is_of_now():
         print(f"{args.out} is up to date")
         return
-    mark.unlink(missing_ok=True)
+    mark.remove()
     torch.set_num_threads(2)
     for op, cases in json.loads(args.cases.read_text()).items():
         for case in cases:
@@ -531,7 +548,7 @@ def main():
     make_updates(args.out)
     make_losses(args.out)
     make_schedules(args.out)
-    mark.write_text(json.dumps({"made_of": made_of, "torch": torch.__version__}) + "\n")
+    mark.set()
     print(f"PyTorch {torch.__version__}: {args.out}")
 
 

@@ -4,15 +4,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 
 #include "facet/error.h"
 #include "ops/network.h"
 
 namespace facet::testing {
 namespace {
-
-const std::filesystem::path folder = FACET_TEST_REFERENCES;
 
 template <class Integer>
 std::vector<Integer> integers(const std::vector<float>& values) {
@@ -23,13 +20,15 @@ std::vector<Integer> integers(const std::vector<float>& values) {
 
 }  // namespace
 
-bool have_references() {
-  if (std::filesystem::exists(folder / "references.json")) return true;
-  std::puts("SKIPPED: PyTorch's results aren't there: python3-torch isn't installed, or make_references.py hasn't run");
+std::filesystem::path reference_folder() { return FACET_TEST_REFERENCES; }
+
+bool have_references(const std::string& mark) {
+  if (std::filesystem::exists(reference_folder() / mark)) return true;
+  std::puts("SKIPPED: PyTorch's results aren't there: it isn't installed, or the script that computes them hasn't run");
   return false;
 }
 
-ReferenceFile::ReferenceFile(const std::string& name) : reader_(folder / (name + ".safetensors")) {}
+ReferenceFile::ReferenceFile(const std::string& name) : reader_(reference_folder() / (name + ".safetensors")) {}
 
 std::vector<float> ReferenceFile::read(const std::string& tensor) const {
   const interchange::TensorEntry* entry = reader_.find(tensor);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,8 +11,11 @@
 
 namespace facet::testing {
 
-/// Whether make_references.py has run here; otherwise says in a line that begins with SKIPPED: that it hasn't.
-bool have_references();
+/// Where PyTorch's results are.
+std::filesystem::path reference_folder();
+/// Whether the script that leaves `mark` (make_references.py, make_torchvision_references.py) has run here; otherwise says in
+/// a line that begins with SKIPPED: that it hasn't.
+bool have_references(const std::string& mark = "references.json");
 
 /// What PyTorch computed for one case.
 class ReferenceFile {

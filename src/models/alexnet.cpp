@@ -1,0 +1,47 @@
+#include "facet/models.h"
+#include "facet/ops.h"
+#include "models/classifier.h"
+
+namespace facet {
+
+namespace {
+
+constexpr int least_size = 63;  // below, the last pooling finds less than its window
+
+Value convolution_relu(Value x, ConvolutionOptions options) {
+  options.bias = true;
+  return relu(convolution(x, options));
+}
+
+/// The layers' names are their places in torchvision's sequence, which counts ReLU and pooling.
+Value features(Value x) {
+  const Scope scope(x.graph(), "features");
+  constexpr PoolOptions overlapping{.kernel = 3, .stride = 2};
+  x = convolution_relu(x, {.channels = 64, .kernel = 11, .stride = 4, .padding = 2, .name = "0"});
+  x = convolution_relu(max_pool(x, overlapping), {.channels = 192, .kernel = 5, .name = "3"});
+  x = convolution_relu(max_pool(x, overlapping), {.channels = 384, .name = "6"});
+  x = convolution_relu(x, {.channels = 256, .name = "8"});
+  x = convolution_relu(x, {.channels = 256, .name = "10"});
+  return max_pool(x, overlapping);
+}
+
+Value hidden_layer(Value x, const char* name, bool drop) {
+  if (drop) x = dropout(x, 0.5F);
+  return relu(linear(x, {.features = 4096, .name = name}));
+}
+
+}  // namespace
+
+Graph alexnet(const ModelOptions& options) {
+  Graph graph;
+  Value x = features(image(graph, "alexnet", options, least_size));
+  x = flatten(adaptive_average_pool(x, {.height = 6, .width = 6}));
+  {
+    const Scope scope(graph, "classifier");
+    x = hidden_layer(hidden_layer(x, "1", options.dropout), "4", options.dropout);
+  }
+  add_heads(x, options);
+  return graph;
+}
+
+}  // namespace facet

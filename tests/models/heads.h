@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "facet/data.h"
+
+namespace facet::testing {
+
+inline Head head(std::string name, int classes) {
+  Head made;
+  made.name = std::move(name);
+  for (int i = 0; i < classes; ++i) made.classes.push_back(std::to_string(i));
+  return made;
+}
+
+inline std::vector<Head> fairface_heads() { return {head("age", 9), head("gender", 2), head("race", 7)}; }
+
+}  // namespace facet::testing

@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""Computes in PyTorch what facet's models are held against: torchvision's of the same names, with heads of 9, 2 and 7
+classes in place of the last layer.
+
+For each model, in float32: logits in evaluation, then logits, loss, every parameter's gradient and the running statistics
+of a training step without dropout; for some of them the losses of ten Adam steps. models.json has the names and shapes of
+torchvision's own state_dicts.
+
+Weights of two and more dimensions are drawn by a formula that the tests know too, and of a long gradient every n-th element
+is written: the files stay small. Biases are moved until no value is near a ReLU's kink, where rounding would decide whether
+a gradient passes; images are drawn until no two values of a pooling window are near each other.
+
+    make_torchvision_references.py --out FOLDER [--adam MODEL,...]
+
+Nothing is computed when FOLDER holds what this script makes already. Needs python3-torchvision; without it the script says
+so in a line that begins with SKIPPED: and leaves FOLDER without torchvision_references.json.
+"""
+import argparse
+import contextlib
+import json
+import math
+import pathlib
+import sys
+
+import make_references as base
+from make_references import torch
+
+try:
+    import numpy
+    import torchvision
+    from torch import nn
+    from torch.nn import functional as F
+except ImportError:
+    torchvision = None
+
+HEADS = {"age": 9, "gender": 2, "race": 7}
+LAST_LAYERS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier",
+               "densenet161": "classifier", "alexnet": "classifier.6", "mobilenet_v2": "classifier.1"}
+ADAM_MODELS = "resnet18,densenet121,mobilenet_v2"  # the others' steps take long
+SIZE, BATCH, ADAM_STEPS, ADAM_RATE = 64, 4, 10, 2e-5
+RELU_MARGIN, POOL_MARGIN = 4e-4, 3e-6  # of an input from a kink, as a share of the inputs' rms
+GRADIENT_SAMPLE = 4096  # elements of a gradient that are written, at most
+
+
+def build(name):
+    """torchvision's model, without the time that it takes to initialise it."""
+    undrawn = lambda tensor, *args, **kwargs: tensor
+    with contextlib.ExitStack() as stack:
+        for draw in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
+            stack.callback(setattr, nn.init, draw, getattr(nn.init, draw))
+            setattr(nn.init, draw, undrawn)
+        return getattr(torchvision.models, name)()
+
+
+def with_heads(name):
+    """The model with a linear layer a head, whose forward gives logits by head, and without dropout."""
+
+    class Heads(nn.ModuleDict):
+        def forward(self, x):
+            return {head: layer(x) for head, layer in self.items()}
+
+    model = build(name)
+    owner, _, place = LAST_LAYERS[name].rpartition(".")
+    features = model.get_submodule(LAST_LAYERS[name]).in_features
+    heads = Heads({head: nn.Linear(features, classes) for head, classes in HEADS.items()})
+    setattr(model.get_submodule(owner), place, heads)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def facet_name(model, name, last="heads."):
+    prefix = LAST_LAYERS[model] + "."
+    return last + name[len(prefix):] if name.startswith(prefix) else name
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def draw_by_formula(shape, index):
+    """Uniform, of variance 2 / fan in: a function of the tensor's place in the state_dict and of the element's."""
+    bits = numpy.arange(math.prod(shape), dtype=numpy.uint32)
+    bits *= numpy.uint32(0x9E3779B1)
+    bits += numpy.uint32(index * 0x51ED270B & 0xFFFFFFFF)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits ^= bits >> numpy.uint32(shift)
+        bits *= numpy.uint32(factor)
+    bits ^= bits >> numpy.uint32(16)
+    unit = (bits >> numpy.uint32(8)).astype(numpy.float32) * numpy.float32(2**-23) - numpy.float32(1)
+    return torch.from_numpy(unit * numpy.float32(math.sqrt(6 / math.prod(shape[1:])))).reshape(shape)
+
+
+def batch_norms(model):
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def draw_weights(model, generator):
+    for index, (name, value) in enumerate(model.state_dict().items()):
+        if value.dim() > 1:
+            value.copy_(draw_by_formula(value.shape, index))
+        elif name.endswith("bias"):
+            value.copy_(0.3 * torch.randn(value.shape, generator=generator))
+    for module in batch_norms(model):
+        # Most values above 0: around it, rounding errors would grow by a fifth from layer to layer.
+        module.weight.data.copy_(0.75 + 0.2 * torch.randn(module.weight.shape, generator=generator).clamp(-2, 2))
+        module.bias.data.add_(0.75)
+
+
+def perturb_statistics(model, generator):
+    """Of the last batch, as they are after settling, to others of that order of magnitude."""
+    for module in batch_norms(model):
+        mean, var = module.running_mean, module.running_var
+        noise = torch.randn((2, mean.numel()), generator=generator)
+        mean.add_(0.1 * noise[0] * var.sqrt())
+        var.mul_(1 + 0.1 * noise[1].clamp(-2, 2))
+
+
+# --- kinks -----------------------------------------------------------------------------------------------------------
+
+
+class NearKink(Exception):
+    pass
+
+
+class Kinks:
+    """While it is entered, every ReLU, ReLU6 and max pooling looks at how near its kinks its inputs are.
+
+    settle: moves the bias that was added last until no value of a channel is near a ReLU's kink.
+    """
+
+    def __init__(self, model, settle):
+        self.model, self.settle, self.biased = model, settle, None
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        for name, watched in (("relu", self.relu), ("hardtanh", self.relu6), ("max_pool2d", self.max_pool)):
+            self.stack.callback(setattr, F, name, getattr(F, name))
+            setattr(F, name, watched(getattr(F, name)))
+        for module in self.model.modules():
+            if getattr(module, "bias", None) is not None:
+                self.stack.callback(module.register_forward_hook(self.remember).remove)
+        return self
+
+    def __exit__(self, *error):
+        self.stack.close()
+
+    def remember(self, module, inputs, output):
+        self.biased = module
+
+    def relu(self, function):
+        return lambda x, inplace=False: function(self.away_from((0.0,), x))
+
+    def relu6(self, function):
+        return lambda x, low, high, inplace=False: function(self.away_from((low, high), x), low, high)
+
+    def away_from(self, kinks, x):
+        margin = RELU_MARGIN * x.detach().square().mean().sqrt()
+        by_channel = x.detach().transpose(0, 1).flatten(1)
+        near = lambda values: (min_distance(values, kinks) <= margin).nonzero().flatten()
+        if not self.settle:
+            margin *= 0.5  # what was settled has been rounded otherwise
+            if near(by_channel).numel():
+                raise NearKink("a value is near a ReLU's kink")
+            return x
+        rows = near(by_channel)
+        bias = self.biased.bias.data
+        shift = torch.zeros_like(bias)
+        for attempt in range(1, 1000):
+            if not rows.numel():
+                return x + shift.reshape(1, -1, *[1] * (x.dim() - 2))
+            step = 2 * margin * (attempt // 2 if attempt % 2 else -(attempt // 2))
+            moved = bias[rows] + step
+            shift[rows] = moved - bias[rows]
+            left = near(by_channel[rows] + shift[rows, None])
+            settled = torch.ones(rows.numel(), dtype=torch.bool)
+            settled[left] = False
+            bias[rows[settled]] = moved[settled]
+            rows = rows[left]
+        sys.exit("no bias keeps a ReLU's inputs from its kink")
+
+    def max_pool(self, function):
+        def watched(x, kernel, stride, padding, *args, **kwargs):
+            y = x.detach()
+            padded = F.pad(y, (padding,) * 4, value=-1e30)
+            windows = padded.unfold(2, kernel, stride).unfold(3, kernel, stride).flatten(4)
+            best = windows.topk(2).values
+            gaps = best[..., 0] - best[..., 1]
+            if gaps[gaps > 0].min() <= POOL_MARGIN * y.square().mean().sqrt():
+                raise NearKink("two values of a pooling window are near each other")
+            return function(x, kernel, stride, padding, *args, **kwargs)
+
+        return watched
+
+
+def min_distance(values, kinks):
+    return torch.stack([(values - kink).abs().amin(1) for kink in kinks]).amin(0)
+
+
+# --- references ------------------------------------------------------------------------------------------------------
+
+
+def image_input(pixels):
+    return base.image_input(pixels, torch.float32, base.MODEL_MEAN, base.MODEL_STD)
+
+
+def set_momentum(model, momentum):
+    for module in batch_norms(model):
+        module.momentum = momentum
+
+
+def settle(model, generator):
+    """Pixels such that the model's biases can be moved away from all kinks; moved they are."""
+    biases = {name: value.clone() for name, value in model.state_dict().items() if value.dim() == 1}
+    for _ in range(50):
+        pixels = torch.randint(0, 256, (BATCH, SIZE, SIZE, 3), generator=generator)
+        model.load_state_dict(biases, strict=False)
+        set_momentum(model, 1.0)
+        try:
+            with torch.no_grad(), Kinks(model, settle=True):
+                model(image_input(pixels))
+        except NearKink:
+            continue
+        set_momentum(model, 0.1)
+        perturb_statistics(model, generator)
+        return pixels
+    sys.exit("no image keeps pooling's windows from ties")
+
+
+def loss_of(logits, labels):
+    return sum(F.cross_entropy(value, y) for value, y in zip(logits.values(), labels))
+
+
+def sampled(gradient):
+    """Every n-th element, n without a factor 2 or 3, so that all channels and places in a kernel come about."""
+    step = math.ceil(gradient.numel() / GRADIENT_SAMPLE)
+    while step % 2 == 0 or step % 3 == 0:
+        step += 1
+    return gradient.flatten()[::step]
+
+
+def adam_losses(model, x, labels):
+    optimizer = torch.optim.Adam(model.parameters(), lr=ADAM_RATE)
+    losses = []
+    for _ in range(ADAM_STEPS):
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def make_model(name, folder, adam):
+    generator = torch.Generator().manual_seed(1)
+    model = with_heads(name).train()
+    draw_weights(model, generator)
+    pixels = settle(model, generator)
+    labels = [torch.randint(0, classes, (BATCH,), generator=generator) for classes in HEADS.values()]
+    tensors = {"pixels": pixels, "labels": torch.stack(labels)}
+    start = {key: value.clone() for key, value in model.state_dict().items() if adam or value.dim() == 1}
+    tensors.update({"weight." + facet_name(name, key): value for key, value in start.items() if value.dim() == 1})
+    x = image_input(pixels)
+    with torch.no_grad():
+        for head, value in model.eval()(x).items():
+            tensors[f"evaluated.{head}"] = value
+    with Kinks(model.train(), settle=False):
+        logits = model(x)
+    loss = loss_of(logits, labels)
+    loss.backward()
+    tensors["loss"] = loss.reshape(1)
+    tensors.update({f"logits.{head}": value for head, value in logits.items()})
+    for key, value in model.named_parameters():
+        tensors["gradient." + facet_name(name, key)] = sampled(value.grad)
+    for key, value in model.named_buffers():
+        if "running" in key:
+            tensors["after." + key] = value.clone()
+    if adam:
+        model.load_state_dict(start)
+        tensors["adam.learning_rate"] = torch.tensor([ADAM_RATE])
+        tensors["adam.losses"] = adam_losses(model, x, labels)
+    base.write_safetensors(folder / f"{name}.safetensors", tensors, {})
+
+
+def state_dicts():
+    return {name: [{"name": facet_name(name, key, "heads.label."), "shape": list(value.shape)}
+                   for key, value in build(name).state_dict().items()] for name in LAST_LAYERS}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--adam", default=ADAM_MODELS, help="models of which Adam steps are computed (default: %(default)s)")
+    args = parser.parse_args()
+    mark = base.Mark(args.out / "torchvision_references.json", [pathlib.Path(__file__), pathlib.Path(base.__file__)])
+    if torch is None or torchvision is None:
+        mark.remove()
+        print("SKIPPED: python3-torchvision isn't installed; nothing to hold facet's models against")
+        return
+    if mark.is_of_now():
+        print(f"{args.out} is up to date")
+        return
+    mark.remove()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(2)
+    torch.set_flush_denormal(True)
+    (args.out / "models.json").write_text(json.dumps(state_dicts()) + "\n")
+    for name in LAST_LAYERS:
+        make_model(name, args.out, name in args.adam.split(","))
+    mark.set()
+    print(f"torchvision {torchvision.__version__}: {args.out}")
+
+
+if __name__ == "__main__":
+    main()
