@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,11 +19,34 @@ struct ModelOptions {
   bool dropout = true;  ///< false: without the model's dropout layers
 };
 
+/// A block of the reference model: convolution, max-pooling and residual blocks.
+struct ReferenceBlock {
+  std::int64_t channels;
+  int residual_blocks;
+};
+
+/// The hidden layer of the reference model before a head's logits.
+struct ReferenceHidden {
+  std::int64_t features = 256;
+  float dropout = 0.5F;  ///< rate, in [0, 1)
+  bool alpha = false;    ///< alpha dropout
+};
+
+/// The shape of the reference model.
+struct ReferenceOptions {
+  std::int64_t stem = 64;  ///< channels
+  std::vector<ReferenceBlock> blocks{{64, 1}, {128, 1}, {256, 2}};
+  /// By head; of heads that aren't named here, `other_hidden`.
+  std::map<std::string, ReferenceHidden, std::less<>> hidden{{"gender", {.features = 128}}, {"race", {.alpha = true}}};
+  ReferenceHidden other_hidden{};
+};
+
 /// The residual network of Khasanova and Sin, "Residual Blocks-Based Convolutional Neural Network for Age, Gender, and
-/// Race Classification": 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes. Heads named `gender` have a
-/// hidden layer of 128, others of 256; `race` drops out by alpha dropout, others by dropout.
-/// @throws Error when the size is not a multiple of 16 or no head is given.
-FACET_EXPORT Graph reference(const ModelOptions& options);
+/// Race Classification": 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes. One of another shape is a
+/// model of the caller's own: a model file keeps a model's name, not its shape.
+/// @throws Error when the size is not a multiple of 16 (of 2 for the stem and for each block), when no head is given,
+/// or naming the layer of an extent or rate that can't be.
+FACET_EXPORT Graph reference(const ModelOptions& options, const ReferenceOptions& shape = {});
 
 /// The models below are torchvision's of the same names: their parameters have its names, shapes, order and (drawn)
 /// initial values, but for the last layer, which becomes one linear layer a head, `heads.NAME`. Every one throws Error

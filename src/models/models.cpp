@@ -12,8 +12,10 @@ namespace facet {
 
 namespace {
 
+Graph reference_of_the_paper(const ModelOptions& options) { return reference(options); }
+
 using Builder = Graph (*)(const ModelOptions&);
-constexpr std::array<std::pair<std::string_view, Builder>, 8> models{{{"reference", &reference},
+constexpr std::array<std::pair<std::string_view, Builder>, 8> models{{{"reference", &reference_of_the_paper},
                                                                       {"resnet18", &resnet18},
                                                                       {"resnet34", &resnet34},
                                                                       {"resnet50", &resnet50},

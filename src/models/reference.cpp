@@ -32,38 +32,37 @@ Value block(Value x, std::int64_t channels, int residual_blocks) {
   return x;
 }
 
-void head(Value features, const Head& head, bool drop) {
+void head(Value features, const Head& head, const ReferenceHidden& hidden, bool drop) {
   const Scope scope(features.graph(), head.name);
-  Value x = relu(linear(features, {.features = head.name == "gender" ? 128 : 256, .name = "hidden"}));
-  if (drop) x = head.name == "race" ? alpha_dropout(x, 0.5F) : dropout(x, 0.5F);
+  Value x = relu(linear(features, {.features = hidden.features, .name = "hidden"}));
+  if (drop) x = hidden.alpha ? alpha_dropout(x, hidden.dropout) : dropout(x, hidden.dropout);
   softmax_cross_entropy(linear(x, {.features = static_cast<std::int64_t>(head.classes.size()), .name = "logits"}),
                         head.name);
 }
 
 }  // namespace
 
-Graph reference(const ModelOptions& options) {
-  if (options.size < 16 || options.size % 16 != 0) {
-    throw Error(fmt::format("the reference model: size {} found; a multiple of 16 needed", options.size));
+Graph reference(const ModelOptions& options, const ReferenceOptions& shape) {
+  const std::int64_t reduction = std::int64_t{2} << shape.blocks.size();
+  if (options.size < reduction || options.size % reduction != 0) {
+    throw Error(fmt::format("the reference model: size {} found; a multiple of {} needed", options.size, reduction));
   }
   Graph graph;
   Value x = image(graph, "the reference model", options);
   {
     const Scope scope(graph, "stem");
-    x = convolution_bn_relu(x, 64, 7, 2);
+    x = convolution_bn_relu(x, shape.stem, 7, 2);
   }
-  struct Stage {
-    const char* name;
-    std::int64_t channels;
-    int residual_blocks;
-  };
-  for (const Stage& stage : {Stage{"block1", 64, 1}, Stage{"block2", 128, 1}, Stage{"block3", 256, 2}}) {
-    const Scope scope(graph, stage.name);
-    x = block(x, stage.channels, stage.residual_blocks);
+  for (std::size_t i = 0; i < shape.blocks.size(); ++i) {
+    const Scope scope(graph, fmt::format("block{}", i + 1));
+    x = block(x, shape.blocks[i].channels, shape.blocks[i].residual_blocks);
   }
   x = flatten(x);
   const Scope scope(graph, "heads");
-  for (const Head& h : options.heads) head(x, h, options.dropout);
+  for (const Head& h : options.heads) {
+    const auto named = shape.hidden.find(h.name);
+    head(x, h, named != shape.hidden.end() ? named->second : shape.other_hidden, options.dropout);
+  }
   return graph;
 }
 

@@ -46,6 +46,31 @@ TEST_CASE("reference: hidden layers, dropout and names by head") {
   CHECK(count(reference({.heads = fairface, .size = 32, .dropout = false}), "dropout") == 0);
 }
 
+TEST_CASE("reference: of another shape") {
+  const ReferenceOptions shape{.stem = 8,
+                               .blocks = {{16, 0}, {24, 3}},
+                               .hidden = {{"age", {.features = 40, .dropout = 0.2F}}},
+                               .other_hidden = {.features = 12, .alpha = true}};
+  const Graph graph = reference({.heads = fairface, .size = 24}, shape);
+  const auto shape_of = [&](const std::string& name) {
+    for (const Parameter& parameter : graph.parameters())
+      if (parameter.name == name) return parameter.shape;
+    return Shape{};
+  };
+  CHECK(shape_of("stem.conv.weight") == Shape{8, 3, 7, 7});
+  CHECK(shape_of("block1.conv.weight") == Shape{16, 8, 3, 3});
+  CHECK(shape_of("block1.residual.0.conv1.weight").empty());
+  CHECK(shape_of("block2.residual.2.conv2.weight") == Shape{24, 24, 3, 3});
+  CHECK(shape_of("heads.age.hidden.weight") == Shape{40, 3 * 3 * 24});
+  CHECK(shape_of("heads.gender.hidden.weight") == Shape{12, 3 * 3 * 24});
+  CHECK(count(graph, "heads.age.dropout") == 1);
+  CHECK(count(graph, "alpha_dropout") == 2);
+  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 12}, shape), doctest::Contains("a multiple of 8"), Error);
+  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, {.stem = 0}), doctest::Contains("stem.conv"), Error);
+  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, {.other_hidden = {.dropout = 1}}),
+                       doctest::Contains("heads.age.dropout"), Error);
+}
+
 TEST_CASE("reference: sizes that it can't halve four times, and no heads, are refused") {
   for (const int size : {-16, 0, 8, 15, 17, 100, 225}) {
     CAPTURE(size);
