@@ -41,13 +41,13 @@ TEST_CASE("steps: a candidate's own work on weights has no FLOPs of its own, and
   const std::string work = "convolution 16x8x8 by 32x16x3x3 to 32x8x8";
   const double flops = 2.0 * 2 * 32 * 8 * 8 * 16 * 9;
   for (const std::string part : {"forward", "backward_data", "backward_weights"}) {
-    const StepInfo& step = find(steps, "conv." + part);
+    const StepInfo step = find(steps, "conv." + part);
     CHECK(step.work == work);
     CHECK(step.candidate == "winograd f32");
     CHECK(step.flops == flops);
   }
   for (const std::string part : {"transform_weights", "turn_weights"}) {
-    const StepInfo& step = find(steps, "conv." + part);
+    const StepInfo step = find(steps, "conv." + part);
     CHECK(step.work == work);
     CHECK(step.candidate == "winograd f32");
     CHECK(step.flops == 0);
