@@ -3,14 +3,14 @@
 classes in place of the last layer.
 
 For each model, in float32: logits in evaluation, then logits, loss, every parameter's gradient and the running statistics
-of a training step without dropout; for some of them the losses of ten Adam steps. models.json has the names and shapes of
-torchvision's own state_dicts.
+of a training step without dropout; for some of them the losses of ten steps of Adam and of SGD with momentum. models.json
+has the names and shapes of torchvision's own state_dicts.
 
 Weights of two and more dimensions are drawn by a formula that the tests know too, and of a long gradient every n-th element
 is written: the files stay small. Biases are moved until no value is near a ReLU's kink, where rounding would decide whether
 a gradient passes; images are drawn until no two values of a pooling window are near each other.
 
-    make_torchvision_references.py --out FOLDER [--adam MODEL,...]
+    make_torchvision_references.py --out FOLDER [--steps MODEL,...]
 
 Nothing is computed when FOLDER holds what this script makes already. Needs python3-torchvision; without it the script says
 so in a line that begins with SKIPPED: and leaves FOLDER without torchvision_references.json.
@@ -36,8 +36,9 @@ except ImportError:
 HEADS = {"age": 9, "gender": 2, "race": 7}
 LAST_LAYERS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier",
                "densenet161": "classifier", "alexnet": "classifier.6", "mobilenet_v2": "classifier.1"}
-ADAM_MODELS = "resnet18,densenet121,mobilenet_v2"  # the others' steps take long
-SIZE, BATCH, ADAM_STEPS, ADAM_RATE = 64, 4, 10, 2e-5
+STEPS_OF = "resnet18,densenet121,mobilenet_v2"  # the others' steps take long
+SIZE, BATCH, STEPS = 64, 4, 10
+ADAM_RATE, SGD_RATE, MOMENTUM = 2e-5, 1e-3, 0.9
 RELU_MARGIN, POOL_MARGIN = 4e-4, 3e-6  # of an input from a kink, as a share of the inputs' rms
 GRADIENT_SAMPLE = 4096  # elements of a gradient that are written, at most
 
@@ -239,10 +240,9 @@ def sampled(gradient):
     return gradient.flatten()[::step]
 
 
-def adam_losses(model, x, labels):
-    optimizer = torch.optim.Adam(model.parameters(), lr=ADAM_RATE)
+def step_losses(model, optimizer, x, labels):
     losses = []
-    for _ in range(ADAM_STEPS):
+    for _ in range(STEPS):
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of(model(x), labels)
         loss.backward()
@@ -251,14 +251,14 @@ def adam_losses(model, x, labels):
     return torch.tensor(losses, dtype=torch.float64)
 
 
-def make_model(name, folder, adam):
+def make_model(name, folder, steps):
     generator = torch.Generator().manual_seed(1)
     model = with_heads(name).train()
     draw_weights(model, generator)
     pixels = settle(model, generator)
     labels = [torch.randint(0, classes, (BATCH,), generator=generator) for classes in HEADS.values()]
     tensors = {"pixels": pixels, "labels": torch.stack(labels)}
-    start = {key: value.clone() for key, value in model.state_dict().items() if adam or value.dim() == 1}
+    start = {key: value.clone() for key, value in model.state_dict().items() if steps or value.dim() == 1}
     tensors.update({"weight." + facet_name(name, key): value for key, value in start.items() if value.dim() == 1})
     x = image_input(pixels)
     with torch.no_grad():
@@ -275,10 +275,13 @@ def make_model(name, folder, adam):
     for key, value in model.named_buffers():
         if "running" in key:
             tensors["after." + key] = value.clone()
-    if adam:
-        model.load_state_dict(start)
-        tensors["adam.learning_rate"] = torch.tensor([ADAM_RATE])
-        tensors["adam.losses"] = adam_losses(model, x, labels)
+    if steps:
+        optimizers = {"adam": torch.optim.Adam(model.parameters(), lr=ADAM_RATE),
+                      "sgd": torch.optim.SGD(model.parameters(), lr=SGD_RATE, momentum=MOMENTUM)}
+        for rule, optimizer in optimizers.items():
+            model.load_state_dict(start)
+            tensors[f"{rule}.learning_rate"] = torch.tensor([optimizer.defaults["lr"]])
+            tensors[f"{rule}.losses"] = step_losses(model, optimizer, x, labels)
     base.write_safetensors(folder / f"{name}.safetensors", tensors, {})
 
 
@@ -290,7 +293,7 @@ def state_dicts():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--adam", default=ADAM_MODELS, help="models of which Adam steps are computed (default: %(default)s)")
+    parser.add_argument("--steps", default=STEPS_OF, help="models that are trained (default: %(default)s)")
     args = parser.parse_args()
     mark = base.Mark(args.out / "torchvision_references.json", [pathlib.Path(__file__), pathlib.Path(base.__file__)])
     if torch is None or torchvision is None:
@@ -306,7 +309,7 @@ def main():
     torch.set_flush_denormal(True)
     (args.out / "models.json").write_text(json.dumps(state_dicts()) + "\n")
     for name in LAST_LAYERS:
-        make_model(name, args.out, name in args.adam.split(","))
+        make_model(name, args.out, name in args.steps.split(","))
     mark.set()
     print(f"torchvision {torchvision.__version__}: {args.out}")
 
