@@ -82,6 +82,7 @@ int run(const Options& o, bench::Workload& workload) {
   bench::JsonFile trace(o.trace);
 
   program::Choices choices(!o.no_tune);
+  if (check) check->require_comparable(bench::result_json("training", workload, choices));
   std::optional<bench::CompiledStep> step;
   const double compile_seconds = bench::seconds_of([&] { step.emplace(workload, choices); });
   for (int i = 0; i < o.warmup; ++i) step->run();

@@ -13,8 +13,11 @@ class Check {
   /// @throws Error naming the file and what is missing in it.
   explicit Check(const std::filesystem::path& earlier);
 
-  /// Prints a line for each ratio. @return whether none is worse by more than a tenth.
+  /// @param result as result_json gives it, before anything is measured.
   /// @throws Error when the two are not of one workload on one kind of machine, naming what differs.
+  void require_comparable(const nlohmann::json& result) const;
+
+  /// Prints a line for each ratio. @return whether none is worse by more than a tenth.
   bool passes(const nlohmann::json& result) const;
 
  private:
