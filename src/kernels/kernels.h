@@ -31,6 +31,20 @@ void pixels_to_input(const std::uint8_t* pixels, std::int64_t images, std::int64
                      const std::array<float, 3>& mean, const std::array<float, 3>& std, const PixelStrides& strides,
                      float* to_f32, std::uint16_t* to_bf16);
 
+/// A batch of images whose blocks of pixels are positions: {images, rows, columns, block_height, block_width, 3}, where
+/// element (n, y, x, dy, dx, c) is channel c of row y * block_height + dy - top, column x * block_width + dx - left,
+/// and zero outside the image.
+struct PixelBlocks {
+  std::int64_t block_height, block_width;  ///< in pixels
+  std::int64_t top, left;                  ///< zeros before the first row and column of pixels
+  std::int64_t rows, columns;              ///< of blocks; what pixels lie beyond them are left out
+};
+
+/// The same numbers as pixels_to_input's, in blocks.
+void pixels_to_blocks(const std::uint8_t* pixels, std::int64_t images, std::int64_t height, std::int64_t width,
+                      const std::array<float, 3>& mean, const std::array<float, 3>& std, const PixelBlocks& blocks,
+                      float* to_f32, std::uint16_t* to_bf16);
+
 // --- dropout ---------------------------------------------------------------------------------------------------------
 
 /// The stream of one dropout op in one step.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <type_traits>
 
 #include "base/parallel.h"
 #include "kernels/kernels.h"
@@ -15,6 +16,10 @@
 #define FACET_KERNELS_PIXELS_TYPES
 namespace facet::kernels {
 
+/// What each value of each channel turns into.
+template <class T>
+using PixelTable = std::array<std::array<T, 256>, 3>;
+
 template <class T>
 struct PixelJob {
   const std::uint8_t* pixels;
@@ -22,7 +27,7 @@ struct PixelJob {
   std::int64_t height, width;
   std::array<float, 3> mean, std;
   PixelStrides strides;
-  std::array<std::array<T, 256>, 3> table;  ///< what each value of each channel turns into
+  PixelTable<T> table;
 };
 
 }  // namespace facet::kernels
@@ -114,10 +119,60 @@ namespace {
 
 constexpr std::int64_t elements_per_piece = 16384;
 
-std::array<float, 256> table_of(float mean, float std) {
-  std::array<float, 256> table;
-  for (std::size_t i = 0; i < table.size(); ++i) table[i] = (static_cast<float>(i) / 255.0F - mean) / std;
+template <class T>
+PixelTable<T> table_of(const std::array<float, 3>& mean, const std::array<float, 3>& std) {
+  PixelTable<T> table;
+  for (std::size_t c = 0; c < 3; ++c) {
+    std::array<float, 256> values;
+    for (std::size_t i = 0; i < 256; ++i) values[i] = (static_cast<float>(i) / 255.0F - mean[c]) / std[c];
+    if constexpr (std::is_same_v<T, float>) {
+      table[c] = values;
+    } else {
+      to_bf16(values.data(), table[c].data(), 256);
+    }
+  }
   return table;
+}
+
+/// One row of blocks: what row `from` of the image (null: none) gives to each, the first at `to`.
+template <class T>
+void blocks_of_row(const PixelTable<T>& table, const std::uint8_t* from, std::int64_t width, const PixelBlocks& blocks,
+                   T* to) {
+  const std::int64_t across = 3 * blocks.block_width;
+  const std::int64_t apart = across * blocks.block_height;
+  const auto put = [&](std::int64_t x, T* pixel) {
+    for (std::size_t c = 0; c < 3; ++c) pixel[c] = table[c][from[3 * x + static_cast<std::int64_t>(c)]];
+  };
+  for (std::int64_t block = 0; block < blocks.columns; ++block, to += apart) {
+    const std::int64_t first = block * blocks.block_width - blocks.left;
+    if (from != nullptr && first >= 0 && first + blocks.block_width <= width) {
+      for (std::int64_t i = 0; i < blocks.block_width; ++i) put(first + i, to + 3 * i);
+    } else {
+      std::fill_n(to, across, T{});
+      for (std::int64_t i = 0; from != nullptr && i < blocks.block_width; ++i) {
+        if (first + i >= 0 && first + i < width) put(first + i, to + 3 * i);
+      }
+    }
+  }
+}
+
+template <class T>
+void write_blocks(const std::uint8_t* pixels, std::int64_t images, std::int64_t height, std::int64_t width,
+                  const PixelTable<T>& table, const PixelBlocks& blocks, T* to) {
+  const std::int64_t across = 3 * blocks.block_width;
+  const std::int64_t row_size = blocks.columns * blocks.block_height * across;
+  const auto body = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t image = row / blocks.rows;
+      for (std::int64_t i = 0; i < blocks.block_height; ++i) {
+        const std::int64_t y = row % blocks.rows * blocks.block_height + i - blocks.top;
+        const bool inside = y >= 0 && y < height;
+        blocks_of_row(table, inside ? pixels + 3 * width * (image * height + y) : nullptr, width, blocks,
+                      to + row * row_size + i * across);
+      }
+    }
+  };
+  base::parallel_for(images * blocks.rows, std::max<std::int64_t>(1, elements_per_piece / row_size), std::ref(body));
 }
 
 }  // namespace
@@ -128,15 +183,24 @@ void pixels_to_input(const std::uint8_t* pixels, std::int64_t images, std::int64
   if (images * height * width == 0) return;
   const std::int64_t grain = std::max<std::int64_t>(1, elements_per_piece / (3 * width));
   if (to_f32 != nullptr) {
-    PixelJob<float> job{pixels, to_f32, height, width, mean, std, strides, {}};
-    for (std::size_t c = 0; c < 3; ++c) job.table[c] = table_of(mean[c], std[c]);
+    const PixelJob<float> job{pixels, to_f32, height, width, mean, std, strides, table_of<float>(mean, std)};
     const auto body = [&](std::int64_t begin, std::int64_t end) { HWY_DYNAMIC_DISPATCH(rows_f32)(job, begin, end); };
     base::parallel_for(images * height, grain, std::ref(body));
   } else {
-    PixelJob<std::uint16_t> job{pixels, to_bf16, height, width, mean, std, strides, {}};
-    for (std::size_t c = 0; c < 3; ++c) kernels::to_bf16(table_of(mean[c], std[c]).data(), job.table[c].data(), 256);
+    const PixelJob<std::uint16_t> job{pixels, to_bf16, height,  width,
+                                      mean,   std,     strides, table_of<std::uint16_t>(mean, std)};
     const auto body = [&](std::int64_t begin, std::int64_t end) { HWY_DYNAMIC_DISPATCH(rows_bf16)(job, begin, end); };
     base::parallel_for(images * height, grain, std::ref(body));
+  }
+}
+
+void pixels_to_blocks(const std::uint8_t* pixels, std::int64_t images, std::int64_t height, std::int64_t width,
+                      const std::array<float, 3>& mean, const std::array<float, 3>& std, const PixelBlocks& blocks,
+                      float* to_f32, std::uint16_t* to_bf16) {
+  if (to_f32 != nullptr) {
+    write_blocks(pixels, images, height, width, table_of<float>(mean, std), blocks, to_f32);
+  } else {
+    write_blocks(pixels, images, height, width, table_of<std::uint16_t>(mean, std), blocks, to_bf16);
   }
 }
 

@@ -10,6 +10,7 @@
 #include "kernels/kernels.h"
 
 using namespace facet;
+using kernels::PixelBlocks;
 using kernels::PixelStrides;
 
 namespace {
@@ -59,6 +60,40 @@ std::size_t count_wrong(const Size& size, const PixelStrides& strides, std::size
   return wrong;
 }
 
+/// Elements of wrong bits in blocks, those beyond the last included (they must stay as they were).
+std::size_t count_wrong(const Size& size, const PixelBlocks& blocks) {
+  const std::vector<std::uint8_t> pixels = random_pixels(size);
+  std::vector<float> expected;
+  for (std::int64_t row = 0; row < size.images * blocks.rows; ++row) {
+    for (std::int64_t column = 0; column < blocks.columns; ++column) {
+      for (std::int64_t i = 0; i < blocks.block_height * blocks.block_width; ++i) {
+        const std::int64_t y = row % blocks.rows * blocks.block_height + i / blocks.block_width - blocks.top;
+        const std::int64_t x = column * blocks.block_width + i % blocks.block_width - blocks.left;
+        const bool inside = y >= 0 && y < size.height && x >= 0 && x < size.width;
+        for (std::int64_t c = 0; c < 3; ++c) {
+          const std::int64_t pixel = (row / blocks.rows * size.height + y) * size.width + x;
+          const auto channel = static_cast<std::size_t>(c);
+          const auto value = [&] { return static_cast<float>(pixels.at(static_cast<std::size_t>(3 * pixel + c))); };
+          expected.push_back(inside ? (value() / 255 - mean[channel]) / deviation[channel] : 0);
+        }
+      }
+    }
+  }
+  expected.push_back(5);
+  std::vector<float> input(expected.size(), 5.0F);
+  std::vector<std::uint16_t> input_bf16(expected.size(), nearest_bf16(5.0F));
+  kernels::pixels_to_blocks(pixels.data(), size.images, size.height, size.width, mean, deviation, blocks, input.data(),
+                            nullptr);
+  kernels::pixels_to_blocks(pixels.data(), size.images, size.height, size.width, mean, deviation, blocks, nullptr,
+                            input_bf16.data());
+  std::size_t wrong = 0;
+  for (std::size_t e = 0; e < expected.size(); ++e) {
+    wrong += bits_of(input[e]) != bits_of(expected[e]) ? 1 : 0;
+    wrong += input_bf16[e] != nearest_bf16(expected[e]) ? 1 : 0;
+  }
+  return wrong;
+}
+
 /// Strides by name, and the elements that such a batch takes.
 std::vector<std::pair<PixelStrides, std::int64_t>> layouts(const Size& s) {
   const std::int64_t plane = s.height * s.width;
@@ -100,4 +135,30 @@ TEST_CASE("pixels of large batches are converted on several threads") {
   });
 }
 
-TEST_CASE("an empty batch is no pixels") { CHECK(count_wrong({0, 4, 4}, {48, 1, 12, 3}, 0) == 0); }
+TEST_CASE("pixels become PyTorch's bits in blocks of any size, with zeros around the image") {
+  const Size size{2, 5, 9};
+  for (std::int64_t height = 1; height <= 4; ++height) {
+    for (std::int64_t width = 1; width <= 4; ++width) {
+      for (std::int64_t before = 0; before < 4; ++before) {
+        CAPTURE(height);
+        CAPTURE(width);
+        CAPTURE(before);
+        CHECK(count_wrong(size, PixelBlocks{height, width, before % height, before % width, 1, 1}) == 0);
+        CHECK(count_wrong(size, PixelBlocks{height, width, before % height, before % width, 2, 3}) == 0);
+        CHECK(count_wrong(size, PixelBlocks{height, width, before % height, before % width, 8, 12}) == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("pixels of large batches come into blocks on several threads") {
+  for (const int threads : {1, 2, 3}) {
+    const base::ComputeScope scope(threads);
+    CHECK(count_wrong({3, 223, 225}, PixelBlocks{2, 2, 1, 1, 112, 113}) == 0);
+  }
+}
+
+TEST_CASE("an empty batch is no pixels") {
+  CHECK(count_wrong({0, 4, 4}, {48, 1, 12, 3}, 0) == 0);
+  CHECK(count_wrong({0, 4, 4}, PixelBlocks{2, 2, 0, 0, 2, 2}) == 0);
+}
