@@ -48,6 +48,11 @@ class Lowering {
   virtual Tensor input(int input) = 0;
   /// In another order or type: a reorder step where it differs.
   virtual Tensor input(int input, const onednn::Layout& wanted) = 0;
+  /// Whether an input is the graph's image.
+  virtual bool is_image(int input) const = 0;
+  /// The graph's image with blocks of pixels as positions, {batch, channels of a block, rows, columns} in channels-last
+  /// order, written as such from the pixels.
+  virtual Tensor image_in_blocks(const kernels::PixelBlocks& blocks) = 0;
   /// A parameter for reading, in this order and type.
   virtual Tensor parameter(int parameter, const onednn::Layout& wanted) = 0;
   /// What a kernel makes of parameters (operands: them, in order, and the result): in training in each run, in

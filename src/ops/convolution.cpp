@@ -74,6 +74,7 @@ class Convolution final : public lowering::LowerableOp {
                                .dst = l.output_dims(),
                                .type = l.activation_type(),
                                .training = l.training(),
+                               .of_image = l.is_image(0),
                                .src_gradient = l.training() && l.wants_gradient(0),
                                .weight_gradient = l.training() && l.wants_parameter_gradient(0),
                                .bias_gradient = o_.bias && l.training() && l.wants_parameter_gradient(1)};

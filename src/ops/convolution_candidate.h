@@ -28,6 +28,7 @@ struct ConvolutionTask {
   onednn::Dims src, dst;  ///< {batch, channels, height, width}
   onednn::Type type;      ///< of activations
   bool training;
+  bool of_image;                                      ///< src is the graph's image
   bool src_gradient, weight_gradient, bias_gradient;  ///< what backward must give
 
   bool adds_bias() const { return options.bias || tail.batch_norm; }
@@ -61,7 +62,7 @@ lowering::Tensor convolution_bias(lowering::Lowering& lowering, const Convolutio
 
 using ConvolutionCandidates = std::vector<std::shared_ptr<const ConvolutionCandidate>>;
 
-/// oneDNN's: its direct convolution in channels-last order first.
+/// oneDNN's: its direct convolution in channels-last order first; a strided one of the image in blocks of pixels too.
 ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task);
 /// Our own Winograd kernels, where the task is one for them: 3x3, stride 1, one group, in training without bias.
 ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task);

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "ops/convolution_candidate.h"
+#include "ops/space_to_depth.h"
 
 namespace facet {
 
@@ -21,15 +22,18 @@ using BackwardWeights = dnnl::convolution_backward_weights;
 
 class OneDnnConvolution final : public ConvolutionCandidate {
  public:
+  /// @param blocks has the image and the weights rearranged; nothing leaves them as they are.
   /// @throws dnnl::error where oneDNN has none of that algorithm and these orders.
   OneDnnConvolution(const ConvolutionTask& task, std::string name, dnnl::algorithm algorithm, const Layout& src,
-                    const Layout& dst)
-      : task_(task), name_(std::move(name)) {
+                    const Layout& dst, const std::optional<SpaceToDepth>& blocks = {})
+      : task_(task), name_(std::move(name)), blocks_(blocks) {
     const auto& o = task.options;
-    const Layout weights = onednn::any(task.weights(), task.type);
+    const ConvolutionExtents e =
+        blocks ? blocks->extents()
+               : ConvolutionExtents{
+                     task.src, task.weights(), {o.stride, o.stride}, {o.padding, o.padding}, {o.padding, o.padding}};
+    const Layout weights = onednn::any(e.weights, task.type);
     const Layout bias = onednn::plain({o.channels}, Type::f32);
-    const onednn::Dims strides{o.stride, o.stride};
-    const onednn::Dims padding{o.padding, o.padding};
     const auto attr = onednn::attributes();
     auto forward_attr = onednn::attributes();
     if (task.tail.relu && !task.tail.residual) {
@@ -39,31 +43,32 @@ class OneDnnConvolution final : public ConvolutionCandidate {
     }
     const auto kind = task.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
     forward_ = task.adds_bias() ? onednn::describe<Forward>(forward_attr, kind, algorithm, src, weights, bias, dst,
-                                                            strides, padding, padding)
-                                : onednn::describe<Forward>(forward_attr, kind, algorithm, src, weights, dst, strides,
-                                                            padding, padding);
+                                                            e.strides, e.padding_before, e.padding_after)
+                                : onednn::describe<Forward>(forward_attr, kind, algorithm, src, weights, dst, e.strides,
+                                                            e.padding_before, e.padding_after);
     const Layout x = forward_.src_desc();
     const Layout y = forward_.dst_desc();
     if (task.src_gradient) {
-      backward_data_ =
-          onednn::describe_backward<BackwardData>(attr, forward_, algorithm, x, weights, y, strides, padding, padding);
+      backward_data_ = onednn::describe_backward<BackwardData>(attr, forward_, algorithm, x, weights, y, e.strides,
+                                                               e.padding_before, e.padding_after);
     }
     if (task.weight_gradient || task.bias_gradient) {
-      const Layout gradient = onednn::any(task.weights(), Type::f32);
-      backward_weights_ = o.bias ? onednn::describe_backward<BackwardWeights>(attr, forward_, algorithm, x, gradient,
-                                                                              bias, y, strides, padding, padding)
-                                 : onednn::describe_backward<BackwardWeights>(attr, forward_, algorithm, x, gradient, y,
-                                                                              strides, padding, padding);
+      const Layout gradient = onednn::any(e.weights, Type::f32);
+      backward_weights_ =
+          o.bias ? onednn::describe_backward<BackwardWeights>(attr, forward_, algorithm, x, gradient, bias, y,
+                                                              e.strides, e.padding_before, e.padding_after)
+                 : onednn::describe_backward<BackwardWeights>(attr, forward_, algorithm, x, gradient, y, e.strides,
+                                                              e.padding_before, e.padding_after);
     }
   }
 
   std::string name() const override { return name_; }
-  Layout src() const override { return forward_.src_desc(); }
+  Layout src() const override { return blocks_ ? onednn::channels_last(task_.src, task_.type) : forward_.src_desc(); }
   Layout dst() const override { return forward_.dst_desc(); }
 
   /// Whether another is the same primitive under another name.
   bool same(const OneDnnConvolution& other) const {
-    return src() == other.src() && dst() == other.dst() &&
+    return forward_.src_desc() == other.forward_.src_desc() && dst() == other.dst() &&
            std::string_view(forward_.impl_info_str()) == other.forward_.impl_info_str();
   }
   /// Whether oneDNN has no better than its reference or a matrix product of an unfolded image.
@@ -81,11 +86,12 @@ class OneDnnConvolution final : public ConvolutionCandidate {
   }
 
   Backward lower(Lowering& l) const override {
-    const Tensor x = l.input(0, src());
+    const Tensor x = blocks_ ? blocks_->image(l) : l.input(0, src());
+    const Layout wanted = forward_.weights_desc();
     const Tensor y = task_.tail.residual ? l.make(dst()) : l.make_output(dst());
     std::vector<std::pair<int, Tensor>> arguments{
         {DNNL_ARG_SRC, x},
-        {DNNL_ARG_WEIGHTS, convolution_weights(l, task_, forward_.weights_desc())},
+        {DNNL_ARG_WEIGHTS, blocks_ ? blocks_->weights(l, wanted) : convolution_weights(l, task_, wanted)},
         {DNNL_ARG_DST, y}};
     if (task_.adds_bias()) arguments.emplace_back(DNNL_ARG_BIAS, convolution_bias(l, task_));
     l.emit("forward", StepKind::convolution_forward, forward_, Forward(forward_), std::move(arguments));
@@ -95,7 +101,7 @@ class OneDnnConvolution final : public ConvolutionCandidate {
 
   double seconds(double best) const override {
     double total = onednn::measure(Forward(forward_),
-                                   {{DNNL_ARG_SRC, src()},
+                                   {{DNNL_ARG_SRC, forward_.src_desc()},
                                     {DNNL_ARG_WEIGHTS, forward_.weights_desc()},
                                     {DNNL_ARG_BIAS, forward_.bias_desc()},
                                     {DNNL_ARG_DST, dst()},
@@ -116,13 +122,14 @@ class OneDnnConvolution final : public ConvolutionCandidate {
     }
     if (backward_weights_ && total < 2 * best) {
       total += onednn::measure(BackwardWeights(*backward_weights_),
-                               {{DNNL_ARG_SRC, src()},
+                               {{DNNL_ARG_SRC, forward_.src_desc()},
                                 {DNNL_ARG_DIFF_DST, dst()},
                                 {DNNL_ARG_DIFF_WEIGHTS, backward_weights_->diff_weights_desc()},
                                 {DNNL_ARG_DIFF_BIAS, backward_weights_->diff_bias_desc()},
                                 scratch(*backward_weights_)},
                                best - total / 2);
     }
+    if (blocks_ && total < 2 * best) total += blocks_->seconds(best - total / 2);
     return total;
   }
 
@@ -171,21 +178,25 @@ class OneDnnConvolution final : public ConvolutionCandidate {
               {DNNL_ARG_DIFF_SRC, diff_src}});
       l.add_input_gradient(0, diff_src);
     }
-    if (task_.weight_gradient) l.set_parameter_gradient(0, diff_weights);
+    if (task_.weight_gradient) {
+      l.set_parameter_gradient(0, blocks_ ? blocks_->weight_gradient(l, diff_weights) : diff_weights);
+    }
     if (task_.bias_gradient) l.set_parameter_gradient(1, diff_bias);
   }
 
   ConvolutionTask task_;
   std::string name_;
+  std::optional<SpaceToDepth> blocks_;
   Forward::primitive_desc forward_;
   std::optional<BackwardData::primitive_desc> backward_data_;
   std::optional<BackwardWeights::primitive_desc> backward_weights_;
 };
 
 std::shared_ptr<const OneDnnConvolution> describe(const ConvolutionTask& task, std::string name,
-                                                  dnnl::algorithm algorithm, const Layout& src, const Layout& dst) {
+                                                  dnnl::algorithm algorithm, const Layout& src, const Layout& dst,
+                                                  const std::optional<SpaceToDepth>& blocks) {
   try {
-    auto found = std::make_shared<const OneDnnConvolution>(task, std::move(name), algorithm, src, dst);
+    auto found = std::make_shared<const OneDnnConvolution>(task, std::move(name), algorithm, src, dst, blocks);
     return found->gradient_is_opaque() ? nullptr : found;
   } catch (const dnnl::error&) {
     return nullptr;
@@ -203,8 +214,9 @@ ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task) {
   const bool narrow = task.src[1] < 8;
 
   std::vector<std::shared_ptr<const OneDnnConvolution>> found;
-  const auto consider = [&](std::string name, dnnl::algorithm algorithm, const Layout& src, const Layout& dst) {
-    auto candidate = describe(task, std::move(name), algorithm, src, dst);
+  const auto consider = [&](std::string name, dnnl::algorithm algorithm, const Layout& src, const Layout& dst,
+                            const std::optional<SpaceToDepth>& blocks = {}) {
+    auto candidate = describe(task, std::move(name), algorithm, src, dst, blocks);
     if (candidate == nullptr) return;
     for (const auto& other : found) {
       if (candidate->same(*other)) return;
@@ -219,6 +231,16 @@ ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task) {
   const auto& o = task.options;
   if (onednn::has_winograd() && o.kernel == 3 && o.stride == 1 && o.groups == 1 && type == Type::f32) {
     consider("winograd onednn", onednn::winograd(), any_x, any_y);
+  }
+  const auto consider_blocks = [&](std::string name, std::int64_t height, std::int64_t width) {
+    const SpaceToDepth blocks(task, height, width);
+    consider(std::move(name), dnnl::algorithm::convolution_direct, onednn::channels_last(blocks.extents().src, type),
+             onednn::channels_last(task.dst, type), blocks);
+  };
+  // With as much padding as the kernel is wide some windows would see nothing of the image.
+  if (task.of_image && o.groups == 1 && o.stride > 1 && o.padding < o.kernel) {
+    consider_blocks("space to depth", o.stride, o.stride);
+    consider_blocks("width to depth", 1, o.stride);
   }
   const auto is_fallback = [](const auto& candidate) { return candidate->is_fallback(); };
   if (!std::all_of(found.begin(), found.end(), is_fallback)) std::erase_if(found, is_fallback);

@@ -187,28 +187,45 @@ Tensor Compiler::input(int input, const Layout& wanted) {
   return convert(value(v), wanted);
 }
 
+bool Compiler::is_image(int input) const { return nodes_.nodes[current().inputs.at(input)].op == nullptr; }
+
 Tensor Compiler::emit_input(const Layout& wanted) {
-  const Tensor tensor = make(wanted);
   const Dims dims = onednn::dims_of(wanted);
   const Dims strides = *onednn::strides_of(wanted);
   const kernels::PixelStrides pixel_strides{strides[0], strides[1], strides[2], strides[3]};
   const bool bf16 = onednn::type_of(wanted) == Type::bf16;
-  Step step{.name = "input",
-            .kind = lowering::StepKind::input,
-            .implementation = "facet:pixels_to_input",
-            .operands = {tensor},
-            .arguments = {},
-            .primitive = {},
-            .kernel =
-                [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
-                  kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
-                                           bf16 ? nullptr : static_cast<float*>(operands[0]),
-                                           bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
-                },
-            .work = fmt::format("input {}", to_string(dims))};
+  return emit_input(wanted, "facet:pixels_to_input",
+                    [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
+                      kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
+                                               bf16 ? nullptr : static_cast<float*>(operands[0]),
+                                               bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
+                    });
+}
+
+Tensor Compiler::image_in_blocks(const kernels::PixelBlocks& blocks) {
+  const Shape& image = graph_.input_shape();
+  const Dims dims{options_.batch, image[0] * blocks.block_height * blocks.block_width, blocks.rows, blocks.columns};
+  const bool bf16 = activation_type() == Type::bf16;
+  return emit_input(onednn::channels_last(dims, activation_type()), "facet:pixels_to_blocks",
+                    [=, height = image[1], width = image[2], mean = options_.mean, std = options_.std](
+                        std::span<void* const> operands, RunState& state) {
+                      kernels::pixels_to_blocks(state.pixels, dims[0], height, width, mean, std, blocks,
+                                                bf16 ? nullptr : static_cast<float*>(operands[0]),
+                                                bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
+                    });
+}
+
+Tensor Compiler::emit_input(const Layout& layout, std::string implementation, lowering::Kernel kernel) {
+  Step step;
+  step.name = "input";
+  step.kind = lowering::StepKind::input;
+  step.implementation = std::move(implementation);
+  step.operands = {make(layout)};
+  step.kernel = std::move(kernel);
+  step.work = fmt::format("input {}x{}", options_.batch, to_string(graph_.input_shape()));
   out_.steps.push_back(std::move(step));
   mark_recomputable();
-  return tensor;
+  return out_.steps.back().operands.front();
 }
 
 Tensor Compiler::make_output(const Layout& layout) { return values_[node_] = make(layout); }

@@ -37,6 +37,8 @@ class Compiler final : public lowering::Lowering {
   std::optional<onednn::Layout> input_layout(int input) const override;
   lowering::Tensor input(int input) override;
   lowering::Tensor input(int input, const onednn::Layout& wanted) override;
+  bool is_image(int input) const override;
+  lowering::Tensor image_in_blocks(const kernels::PixelBlocks& blocks) override;
   lowering::Tensor parameter(int parameter, const onednn::Layout& wanted) override;
   lowering::Tensor make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
                                         std::vector<lowering::Tensor> parameters, const onednn::Layout& layout,
@@ -73,6 +75,7 @@ class Compiler final : public lowering::Lowering {
   void lower_backward();
   lowering::Tensor value(int value);
   lowering::Tensor emit_input(const onednn::Layout& wanted);
+  lowering::Tensor emit_input(const onednn::Layout& layout, std::string implementation, lowering::Kernel kernel);
   lowering::Tensor convert(const lowering::Tensor& tensor, const onednn::Layout& wanted);
   lowering::Tensor convert_order(const lowering::Tensor& tensor, const onednn::Layout& wanted);
   /// Lets a parameter's update follow at once where nothing has to be known of other gradients or batches.

@@ -132,4 +132,10 @@ TEST_CASE("bf16 against f32, within bounds, where convolutions' weights have the
   compare_all("direct channels_last, weights amx", 1, "batch_norm");
 }
 
+TEST_CASE("bf16 against f32, within bounds, where the image lies in blocks of pixels") {
+  if (!have_bf16()) return;
+  compare_all("space to depth", 1, "convolution");
+  compare_all("width to depth", 1, "convolution");
+}
+
 }  // namespace facet::testing

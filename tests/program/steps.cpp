@@ -51,6 +51,19 @@ TEST_CASE("program: backward only where a gradient is wanted") {
   }
 }
 
+TEST_CASE("program: an image in blocks of pixels is written as such, and has no gradient either") {
+  const Problem problem = small_model(4);
+  Parameters parameters = random_parameters(problem.graph);
+  const program::ProgramOptions options{.batch = 4, .mode = program::Mode::gradients};
+  const Session session(problem.graph, parameters, options,
+                        prefer("space to depth", problem.graph, parameters, options));
+  const std::vector<StepInfo> steps = session.program().steps();
+  CHECK(steps.front().implementation == "facet:pixels_to_blocks");
+  CHECK(count(session, StepKind::input) == 1);
+  CHECK(count(session, "stem.conv.gather_gradient") == 1);
+  CHECK(count(session, StepKind::convolution_backward_data, "stem") == 0);
+}
+
 TEST_CASE("program: a branch that no loss reads has no gradient") {
   const Problem problem = make_problem([](Value x) {
     x = front(x, 8);

@@ -92,36 +92,45 @@ void check_op(const std::string& op) {
   }
 }
 
+/// Checks the cases with convolutions, each taking `candidate` if it has it; more than `least` must.
+void check_candidate(const std::string& candidate, const Bounds& bounds, int least) {
+  CAPTURE(candidate);
+  int taken = 0;
+  for (const char* op : {"convolution", "batch_norm"}) {
+    for (const Case& c : read_cases(op)) {
+      CAPTURE(c.name);
+      const ReferenceFile reference(c.name);
+      const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
+      Parameters parameters(problem.graph, 1);
+      reference.load_weights(parameters);
+      check_evaluation(c, reference, problem, parameters, candidate, bounds);
+      const program::ProgramOptions options = options_of(c, program::Mode::gradients);
+      program::Choices choices = prefer(candidate, problem.graph, parameters, options);
+      for (const auto& [key, chosen] : choices.all()) taken += chosen == candidate ? 1 : 0;
+      Session session(problem.graph, parameters, options, std::move(choices));
+      check_gradients(session, reference, problem, parameters, bounds);
+    }
+  }
+  CHECK(taken > least);
+}
+
 }  // namespace
 
 TEST_CASE("convolution against PyTorch") { check_op("convolution"); }
 TEST_CASE("convolution by Winograd's algorithm against PyTorch: oneDNN's, where it has one, and our own") {
   if (!have_references()) return;
-  for (const std::string candidate : {"winograd onednn", "winograd f32"}) {
-    if (candidate == "winograd onednn" && !onednn::has_winograd()) {
-      MESSAGE("skipped: ", onednn::version(), " on ", onednn::instructions(),
-              " has no convolution by Winograd's algorithm");
-      continue;
-    }
-    CAPTURE(candidate);
-    int by_winograd = 0;
-    for (const char* op : {"convolution", "batch_norm"}) {
-      for (const Case& c : read_cases(op)) {
-        CAPTURE(c.name);
-        const ReferenceFile reference(c.name);
-        const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
-        Parameters parameters(problem.graph, 1);
-        reference.load_weights(parameters);
-        check_evaluation(c, reference, problem, parameters, candidate, winograd_bounds);
-        const program::ProgramOptions options = options_of(c, program::Mode::gradients);
-        program::Choices choices = prefer(candidate, problem.graph, parameters, options);
-        for (const auto& [key, chosen] : choices.all()) by_winograd += chosen == candidate ? 1 : 0;
-        Session session(problem.graph, parameters, options, std::move(choices));
-        check_gradients(session, reference, problem, parameters, winograd_bounds);
-      }
-    }
-    CHECK(by_winograd > 10);
+  if (onednn::has_winograd()) {
+    check_candidate("winograd onednn", winograd_bounds, 10);
+  } else {
+    MESSAGE("skipped: ", onednn::version(), " on ", onednn::instructions(),
+            " has no convolution by Winograd's algorithm");
   }
+  check_candidate("winograd f32", winograd_bounds, 10);
+}
+TEST_CASE("convolution of the image in blocks of pixels against PyTorch") {
+  if (!have_references()) return;
+  check_candidate("space to depth", {}, 8);
+  check_candidate("width to depth", {}, 8);
 }
 TEST_CASE("batch_norm against PyTorch") { check_op("batch_norm"); }
 TEST_CASE("relu against PyTorch") { check_op("relu"); }
