@@ -18,7 +18,7 @@
 namespace facet::kernels {
 
 struct Rows {
-  std::int64_t begin, end, channels;
+  std::int64_t begin, end, channels, x_stride;
 };
 
 /// Two sums a channel.
@@ -31,12 +31,12 @@ struct ChannelSums {
 template <class T>
 struct BatchNormLoops {
   void (*statistics)(const T* x, const Rows& rows, const ChannelSums& sums);
-  void (*forward)(const BatchNormParameters& p, const float* scale, const T* x, const T* residual, bool relu, T* y,
-                  const Rows& rows);
-  void (*gradient_sums)(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
-                        const Rows& rows, const ChannelSums& sums);
-  void (*backward)(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
-                   const Rows& rows, const ChannelSums& sums);
+  void (*forward)(const BatchNormParameters& p, const float* scale, const T* x, const T* residual,
+                  Activation activation, T* y, const Rows& rows);
+  void (*gradient_sums)(const BatchNormParameters& p, const float* scale, Activation activation,
+                        const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums);
+  void (*backward)(const BatchNormParameters& p, const float* scale, Activation activation,
+                   const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums);
 };
 
 /// A block of rows that stays in the first or second-level cache.
@@ -77,12 +77,12 @@ void statistics_of_rows(const T* x, const Rows& rows, const ChannelSums& sums) {
       Floats mean[group], squares[group];
       for (int j = 0; j < group; ++j) mean[j] = squares[j] = hn::Zero(tag);
       for (std::int64_t row = begin; row < end; ++row) {
-        const T* at = x + row * rows.channels + c;
+        const T* at = x + row * rows.x_stride + c;
         for (int j = 0; j < group; ++j) mean[j] = hn::Add(mean[j], load(at + j * step, n));
       }
       for (int j = 0; j < group; ++j) mean[j] = hn::Mul(mean[j], hn::Set(tag, 1 / count));
       for (std::int64_t row = begin; row < end; ++row) {
-        const T* at = x + row * rows.channels + c;
+        const T* at = x + row * rows.x_stride + c;
         for (int j = 0; j < group; ++j) {
           const Floats distance = hn::Sub(load(at + j * step, n), mean[j]);
           squares[j] = hn::MulAdd(distance, distance, squares[j]);
@@ -104,7 +104,13 @@ void statistics_of_rows(const T* x, const Rows& rows, const ChannelSums& sums) {
   }
 }
 
-/// What stands before a residual and ReLU.
+/// The gradient before the activation that gave `value`, or of which that is the argument.
+HWY_INLINE Floats mask(Floats gradient, Floats value, Activation activation) {
+  const Floats masked = hn::IfThenZeroElse(hn::Le(value, hn::Zero(FloatTag())), gradient);
+  return activation == Activation::relu6 ? hn::IfThenZeroElse(hn::Ge(value, six()), masked) : masked;
+}
+
+/// What stands before a residual and the activation.
 template <class T>
 HWY_INLINE Floats normalise(const BatchNormParameters& p, const float* scale, const T* x, std::int64_t c,
                             std::size_t n) {
@@ -112,33 +118,32 @@ HWY_INLINE Floats normalise(const BatchNormParameters& p, const float* scale, co
 }
 
 template <class T>
-void forward_of_rows(const BatchNormParameters& p, const float* scale, const T* x, const T* residual, bool with_relu,
-                     T* y, const Rows& rows) {
+void forward_of_rows(const BatchNormParameters& p, const float* scale, const T* x, const T* residual,
+                     Activation activation, T* y, const Rows& rows) {
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
       const std::int64_t i = row * rows.channels + c;
-      Floats value = normalise(p, scale, x + i, c, n);
+      Floats value = normalise(p, scale, x + row * rows.x_stride + c, c, n);
       if (residual != nullptr) value = hn::Add(value, load(residual + i, n));
-      if (with_relu) value = relu(value);
-      store(value, y + i, n);
+      store(activate(value, activation), y + i, n);
     });
   }
 }
 
-/// The gradient before ReLU.
+/// The gradient before the activation, of element i and channel c, which has this x.
 template <class T>
-HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* scale, bool relu,
-                                  const BatchNormBackward<T>& t, std::int64_t i, std::int64_t c, std::size_t n) {
+HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* scale, Activation activation,
+                                  const BatchNormBackward<T>& t, std::int64_t i, const T* x, std::int64_t c,
+                                  std::size_t n) {
   const Floats gradient = load(t.diff_y + i, n);
-  if (!relu) return gradient;
-  const Floats value = t.y != nullptr ? load(t.y + i, n) : normalise(p, scale, t.x + i, c, n);
-  return hn::IfThenZeroElse(hn::Le(value, hn::Zero(FloatTag())), gradient);
+  if (activation == Activation::none) return gradient;
+  return mask(gradient, t.y != nullptr ? load(t.y + i, n) : normalise(p, scale, x, c, n), activation);
 }
 
 /// sum(g) and sum(g * (x - mean)).
 template <class T>
-void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
-                           const Rows& rows, const ChannelSums& sums) {
+void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
+                           const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums) {
   const FloatTag tag;
   const std::int64_t block = block_rows(rows.channels);
   const auto step = static_cast<std::int64_t>(lanes());
@@ -151,10 +156,11 @@ void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, boo
         for (int j = 0; j < group; ++j) {
           const std::int64_t c = first + j * step;
           const std::int64_t i = row * rows.channels + c;
-          const Floats gradient = masked_gradient(p, scale, relu, t, i, c, n);
+          const T* x = t.x + row * rows.x_stride + c;
+          const Floats gradient = masked_gradient(p, scale, activation, t, i, x, c, n);
           if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
           sum[j] = hn::Add(sum[j], gradient);
-          products[j] = hn::MulAdd(gradient, hn::Sub(load(t.x + i, n), load(p.mean + c, n)), products[j]);
+          products[j] = hn::MulAdd(gradient, hn::Sub(load(x, n), load(p.mean + c, n)), products[j]);
         }
       }
       for (int j = 0; j < group; ++j) {
@@ -173,16 +179,21 @@ void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, boo
 
 /// @param sums mean(g), and mean(g * (x - mean)) / (variance + eps).
 template <class T>
-void backward_of_rows(const BatchNormParameters& p, const float* scale, bool relu, const BatchNormBackward<T>& t,
-                      const Rows& rows, const ChannelSums& sums) {
+void backward_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
+                      const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums) {
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
       const std::int64_t i = row * rows.channels + c;
-      const Floats gradient = masked_gradient(p, scale, relu, t, i, c, n);
-      const Floats distance = hn::Sub(load(t.x + i, n), load(p.mean + c, n));
+      const T* x = t.x + row * rows.x_stride + c;
+      const Floats gradient = masked_gradient(p, scale, activation, t, i, x, c, n);
+      const Floats distance = hn::Sub(load(x, n), load(p.mean + c, n));
       const Floats centred = hn::Sub(gradient, load(sums.first + c, n));
       const Floats rest = hn::NegMulAdd(distance, load(sums.second + c, n), centred);
-      store(hn::Mul(load(scale + c, n), rest), t.diff_x + i, n);
+      Floats diff_x = hn::Mul(load(scale + c, n), rest);
+      if (t.diff_x_before != nullptr) {
+        diff_x = hn::Add(diff_x, load(t.diff_x_before + row * t.diff_x_before_stride + c, n));
+      }
+      store(diff_x, t.diff_x + i, n);
     });
   }
 }
@@ -234,7 +245,7 @@ std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
   const std::int64_t pieces = std::min(shape.threads, shape.rows);
   const auto run = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t piece = begin; piece < end; ++piece) {
-      body(piece, Rows{piece * shape.rows / pieces, (piece + 1) * shape.rows / pieces, shape.channels});
+      body(piece, Rows{piece * shape.rows / pieces, (piece + 1) * shape.rows / pieces, shape.channels, shape.x_stride});
     }
   };
   base::parallel_for(pieces, 1, std::ref(run));
@@ -275,22 +286,23 @@ void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean,
 
 template <class T>
 void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
-                        const T* residual, bool relu, T* y, float* scratch) {
+                        const T* residual, Activation activation, T* y, float* scratch) {
   const Scratch memory(scratch, shape.channels);
   compute_scales(parameters, shape.channels, memory.scale);
   const auto forward = loops_of<T>().forward;
-  for_each_piece(
-      shape, [&](std::int64_t, const Rows& rows) { forward(parameters, memory.scale, x, residual, relu, y, rows); });
+  for_each_piece(shape, [&](std::int64_t, const Rows& rows) {
+    forward(parameters, memory.scale, x, residual, activation, y, rows);
+  });
 }
 
 template <class T>
-void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, bool relu,
+void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                          const BatchNormBackward<T>& tensors, float* scratch) {
   const Scratch memory(scratch, shape.channels);
   compute_scales(parameters, shape.channels, memory.scale);
   const auto gradient_sums = loops_of<T>().gradient_sums;
   const std::int64_t pieces = for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) {
-    gradient_sums(parameters, memory.scale, relu, tensors, rows, memory.of(piece));
+    gradient_sums(parameters, memory.scale, activation, tensors, rows, memory.of(piece));
   });
   const ChannelSums total = memory.of(0);
   for (std::int64_t c = 0; c < shape.channels; ++c) {
@@ -307,20 +319,20 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters&
     total.first[c] = static_cast<float>(sum / rows);
     total.second[c] = static_cast<float>(products / rows / variance);
   }
-  // The gradient before ReLU has been written where there is a residual: it isn't masked again.
+  // The gradient before the activation has been written where there is a residual: it isn't masked again.
   BatchNormBackward<T> masked = tensors;
   if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
-  const bool still = relu && tensors.diff_residual == nullptr;
+  const Activation still = tensors.diff_residual == nullptr ? activation : Activation::none;
   const auto backward = loops_of<T>().backward;
   for_each_piece(
       shape, [&](std::int64_t, const Rows& rows) { backward(parameters, memory.scale, still, masked, rows, total); });
 }
 
-#define FACET_INSTANTIATE(T)                                                                                           \
-  template void batch_norm_statistics<T>(const BatchNormShape&, const T*, float*, float*, float*);                     \
-  template void batch_norm_forward<T>(const BatchNormShape&, const BatchNormParameters&, const T*, const T*, bool, T*, \
-                                      float*);                                                                         \
-  template void batch_norm_backward<T>(const BatchNormShape&, const BatchNormParameters&, bool,                        \
+#define FACET_INSTANTIATE(T)                                                                                 \
+  template void batch_norm_statistics<T>(const BatchNormShape&, const T*, float*, float*, float*);           \
+  template void batch_norm_forward<T>(const BatchNormShape&, const BatchNormParameters&, const T*, const T*, \
+                                      Activation, T*, float*);                                               \
+  template void batch_norm_backward<T>(const BatchNormShape&, const BatchNormParameters&, Activation,        \
                                        const BatchNormBackward<T>&, float*)
 FACET_INSTANTIATE(float);
 FACET_INSTANTIATE(std::uint16_t);

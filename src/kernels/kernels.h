@@ -45,6 +45,12 @@ void pixels_to_blocks(const std::uint8_t* pixels, std::int64_t images, std::int6
                       const std::array<float, 3>& mean, const std::array<float, 3>& std, const PixelBlocks& blocks,
                       float* to_f32, std::uint16_t* to_bf16);
 
+// --- rows ------------------------------------------------------------------------------------------------------------
+
+/// Copies `bytes` of each row; strides are in bytes, from a row to the next.
+void copy_rows(std::int64_t rows, std::int64_t bytes, const std::byte* from, std::int64_t from_stride, std::byte* to,
+               std::int64_t to_stride);
+
 // --- dropout ---------------------------------------------------------------------------------------------------------
 
 /// The stream of one dropout op in one step.

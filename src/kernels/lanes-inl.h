@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/activation.h"
+
 // What a lambda called for each vector needs: the target's instructions, and no call.
 #ifndef FACET_VECTOR_BODY
 #define FACET_VECTOR_BODY HWY_ATTR __attribute__((always_inline))
@@ -63,6 +65,14 @@ HWY_INLINE void store(Floats values, std::uint16_t* to) {
 
 /// max(value, 0), but NaN stays NaN: it must show in the loss.
 HWY_INLINE Floats relu(Floats value) { return hn::IfThenZeroElse(hn::Lt(value, hn::Zero(FloatTag())), value); }
+
+HWY_INLINE Floats six() { return hn::Set(FloatTag(), 6.0F); }
+
+HWY_INLINE Floats activate(Floats value, Activation activation) {
+  if (activation == Activation::none) return value;
+  value = relu(value);
+  return activation == Activation::relu6 ? hn::IfThenElse(hn::Gt(value, six()), six(), value) : value;
+}
 
 /// The first `count` lanes, the others zero; no memory beyond them is read.
 template <class T>

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "kernels/activation.h"
+
 /// 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4,3x3) (Lavin and Gray, 2016): of each 6x6 tile of
 /// the input 36 numbers are made, whose products with 36 of the weights, summed over channels, give 4x4 outputs: 36
 /// multiplications for the direct sum's 144. The points are 0, ±2/3, ±3/2 and infinity, which round less than the usual
@@ -28,12 +30,12 @@ struct WinogradShape {
 };
 
 /// What is done to an output before it is written: plus the channel's bias, plus a residual of the outputs' shape
-/// (either may be null), then max(y, 0).
+/// (either may be null), then the activation.
 template <class T>
 struct WinogradTail {
   const float* bias = nullptr;
   const T* residual = nullptr;
-  bool relu = false;
+  Activation activation = Activation::none;
 };
 
 enum class WinogradWeights : std::uint8_t { forward, backward_data };

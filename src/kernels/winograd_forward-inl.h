@@ -117,7 +117,7 @@ HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& til
           const std::int64_t at_pixel = corner + (i * shape.out_width + j) * shape.out_channels + c;
           Floats value = hn::Add(tile[i * tile_in + j], bias);
           if (tail.residual != nullptr) value = hn::Add(value, load(tail.residual + at_pixel, n));
-          if (tail.relu) value = relu(value);
+          value = activate(value, tail.activation);
           store(value, dst + at_pixel, n);
         }
       }

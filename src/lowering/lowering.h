@@ -43,8 +43,10 @@ class Lowering {
 
   // --- forward -------------------------------------------------------------------------------------------------------
 
-  /// How an input lies; nothing yet for the graph's image, which takes the order that its first reader asks for.
+  /// How an input lies (it may be the beginning of wider rows); nothing yet for the graph's image, which takes the
+  /// order that its first reader asks for.
   virtual std::optional<onednn::Layout> input_layout(int input) const = 0;
+  /// As it lies, but without gaps.
   virtual Tensor input(int input) = 0;
   /// In another order or type: a reorder step where it differs.
   virtual Tensor input(int input, const onednn::Layout& wanted) = 0;
@@ -63,6 +65,10 @@ class Lowering {
   virtual Tensor reorder_from_parameters(const Tensor& made, const onednn::Layout& wanted) = 0;
   /// A parameter that isn't trained, as it is stored (plain): a step may write it.
   virtual Tensor statistic(int parameter) = 0;
+  /// Concats that each begin with the one before lie in one tensor. Its channels, for one of them; else the output's.
+  virtual std::int64_t storage_channels() const = 0;
+  /// Whether the output lies in the tensor that input 0 is the beginning of, of storage_channels.
+  virtual bool continues_input() const = 0;
   virtual Tensor make_output(const onednn::Layout& layout) = 0;
   /// The output is this tensor: no step of its own.
   virtual void set_output(const Tensor& tensor) = 0;
@@ -71,11 +77,17 @@ class Lowering {
 
   virtual bool wants_gradient(int input) const = 0;
   virtual bool wants_parameter_gradient(int parameter) const = 0;
-  /// Gradient of the loss by the output, summed over its readers.
+  /// Gradient of the loss by the output, summed over its readers. Of what begins a concat it may be the beginning of
+  /// wider rows.
   virtual Tensor output_gradient() = 0;
   virtual Tensor output_gradient(const onednn::Layout& wanted) = 0;
   /// Adds a tensor, written by steps emitted before, to the gradient of an input. Not to be written after.
   virtual void add_input_gradient(int input, const Tensor& gradient) = 0;
+  /// What other readers gave an input so far, for a step that adds its own part in passing; nothing where they gave
+  /// nothing. It isn't to be written.
+  virtual Tensor input_gradient(int input) const = 0;
+  /// Gives their sum, instead.
+  virtual void set_input_gradient(int input, const Tensor& sum) = 0;
   /// Gives a parameter's gradient. Steps that read the parameter must have been emitted: in training its update
   /// follows.
   virtual void set_parameter_gradient(int parameter, const Tensor& gradient) = 0;

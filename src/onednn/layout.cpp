@@ -71,6 +71,27 @@ std::optional<Layout> slice(const Layout& layout, const Dims& dims, const Dims& 
   }
 }
 
+std::optional<std::int64_t> row_stride(const Layout& layout) {
+  const Dims dims = dims_of(layout);
+  const std::optional<Dims> strides = strides_of(layout);
+  if (!strides || dims.size() != 4) return std::nullopt;
+  // Of one column, or one row, the strides say nothing.
+  const std::int64_t row = dims[3] > 1 ? (*strides)[3] : dims[2] > 1 ? (*strides)[2] : (*strides)[0];
+  const Dims wanted{dims[2] * dims[3] * row, 1, dims[3] * row, row};
+  if (row < dims[1]) return std::nullopt;
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] > 1 && (*strides)[i] != wanted[i]) return std::nullopt;
+  }
+  return row;
+}
+
+std::size_t data_size(const Layout& layout) {
+  if (!row_stride(layout)) return layout.get_size();
+  const Dims dims = dims_of(layout);
+  return static_cast<std::size_t>(dims[0] * dims[1] * dims[2] * dims[3]) *
+         dnnl::memory::data_type_size(type_of(layout));
+}
+
 std::string name_of(const Layout& layout) {
   const NamedTag* found = find_tag(layout);
   return found != nullptr ? found->name : "other";

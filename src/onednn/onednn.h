@@ -56,6 +56,11 @@ std::optional<Layout> slice(const Layout& layout, const Dims& dims, const Dims& 
 bool is_opaque(const Layout& layout);
 /// Elements' distances per dimension for a layout without blocks; nothing for a blocked or opaque one.
 std::optional<Dims> strides_of(const Layout& layout);
+/// Elements from a position's channels to the next's, {batch, channels, height, width} in channels-last order: the
+/// channels, or more where they are the first of wider rows. Nothing for another order.
+std::optional<std::int64_t> row_stride(const Layout& layout);
+/// Bytes of the elements, without the gaps between rows that are the beginning of wider ones.
+std::size_t data_size(const Layout& layout);
 /// "nchw", "nhwc", "nChw16c", ..., else "other".
 std::string name_of(const Layout& layout);
 /// The same order in another type. The layout has no blocks.
@@ -69,6 +74,8 @@ Layout with_dims(const Layout& layout, const Dims& dims);
 dnnl::primitive_attr attributes();
 /// Adds max(x, 0) to what the primitive does last.
 void append_relu(dnnl::post_ops& operations);
+/// The same of min(max(x, low), high).
+void append_clip(dnnl::post_ops& operations, float low, float high);
 
 /// A descriptor of P from the arguments that both generations take in one order. Throws dnnl::error where it can't be
 /// had.
@@ -110,7 +117,6 @@ dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm,
 dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorithm, const Layout& diff,
                                                         const Layout& data, float alpha, float beta,
                                                         const dnnl::eltwise_forward::primitive_desc& forward);
-dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources);
 dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to);
 /// Not from every order to every other: 2.6 puts weights into Winograd's from few.
 bool can_reorder(const Layout& from, const Layout& to);

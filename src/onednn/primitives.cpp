@@ -11,6 +11,9 @@ dnnl::primitive_attr attributes() {
 #if DNNL_VERSION_MAJOR >= 3
 
 void append_relu(dnnl::post_ops& operations) { operations.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0F, 0.0F); }
+void append_clip(dnnl::post_ops& operations, float low, float high) {
+  operations.append_eltwise(dnnl::algorithm::eltwise_clip, low, high);
+}
 
 bool has_winograd() { return false; }
 dnnl::algorithm winograd() { return dnnl::algorithm::convolution_direct; }
@@ -27,14 +30,13 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
   return describe_backward<dnnl::eltwise_backward>(attributes(), forward, algorithm, diff, diff, data, alpha, beta);
 }
 
-dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources) {
-  return {engine(), dst, axis, sources, attributes()};
-}
-
 #else
 
 void append_relu(dnnl::post_ops& operations) {
   operations.append_eltwise(1.0F, dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+}
+void append_clip(dnnl::post_ops& operations, float low, float high) {
+  operations.append_eltwise(1.0F, dnnl::algorithm::eltwise_clip, low, high);
 }
 
 bool has_winograd() { return instructions().starts_with("avx512"); }
@@ -49,10 +51,6 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
                                                         const Layout& data, float alpha, float beta,
                                                         const dnnl::eltwise_forward::primitive_desc& forward) {
   return describe_backward<dnnl::eltwise_backward>(attributes(), forward, algorithm, diff, data, alpha, beta);
-}
-
-dnnl::concat::primitive_desc concat(const Layout& dst, int axis, const std::vector<Layout>& sources) {
-  return {dst, axis, sources, engine(), attributes()};
 }
 
 #endif

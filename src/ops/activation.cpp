@@ -1,8 +1,9 @@
+#include "ops/activation.h"
+
 #include <memory>
 
 #include "facet/ops.h"
 #include "lowering/lowering.h"
-#include "ops/relu.h"
 
 namespace facet {
 
@@ -35,8 +36,7 @@ class Activation final : public lowering::LowerableOp {
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor diff_dst = back.output_gradient(dst.layout);
-      const auto descriptor =
-          onednn::eltwise_backward(algorithm_, diff_dst.layout, dst.layout, alpha_, beta_, forward);
+      const auto descriptor = onednn::eltwise_backward(algorithm_, diff_dst.layout, dst.layout, alpha_, beta_, forward);
       const Tensor diff_src = back.make(dst.layout);
       back.emit("backward", StepKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
                 {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_SRC, diff_src}});
@@ -54,16 +54,33 @@ class Activation final : public lowering::LowerableOp {
 }  // namespace
 
 Value relu(Value x) {
-  return x.graph().apply(
-      std::make_shared<const Activation>("relu", dnnl::algorithm::eltwise_relu_use_dst_for_bwd, 0.0F, 0.0F), "relu", {x});
+  return x.graph().apply(std::make_shared<const Activation>(name_of(kernels::Activation::relu),
+                                                            dnnl::algorithm::eltwise_relu_use_dst_for_bwd, 0.0F, 0.0F),
+                         "relu", {x});
 }
 
 Value relu6(Value x) {
   return x.graph().apply(
-      std::make_shared<const Activation>("relu6", dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd, 0.0F, 6.0F), "relu6",
-      {x});
+      std::make_shared<const Activation>(name_of(kernels::Activation::relu6),
+                                         dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd, 0.0F, 6.0F),
+      "relu6", {x});
 }
 
-bool is_relu(const Op& op) { return op.kind() == "relu"; }
+kernels::Activation activation_of(const Op& op) {
+  for (const auto activation : {kernels::Activation::relu, kernels::Activation::relu6}) {
+    if (op.kind() == name_of(activation)) return activation;
+  }
+  return kernels::Activation::none;
+}
+
+std::string_view name_of(kernels::Activation activation) {
+  if (activation == kernels::Activation::none) return "";
+  return activation == kernels::Activation::relu ? "relu" : "relu6";
+}
+
+void append(kernels::Activation activation, dnnl::post_ops& operations) {
+  if (activation == kernels::Activation::relu) onednn::append_relu(operations);
+  if (activation == kernels::Activation::relu6) onednn::append_clip(operations, 0, 6);
+}
 
 }  // namespace facet

@@ -14,6 +14,7 @@ namespace facet {
 
 namespace {
 
+using kernels::Activation;
 using lowering::Backward;
 using lowering::Lowering;
 using lowering::RunState;
@@ -27,7 +28,9 @@ enum ParameterIndex : std::uint8_t { weight, bias, running_mean, running_var, nu
 /// What follows the normalisation in one pass over memory.
 struct Tail {
   bool residual = false;  ///< plus a second input
-  bool relu = false;
+  Activation activation = Activation::none;
+
+  bool has_activation() const { return activation != Activation::none; }
 };
 
 kernels::BatchNormParameters by_channel(std::span<void* const> operands, float eps) {
@@ -40,22 +43,32 @@ class BatchNorm final : public lowering::LowerableOp {
   BatchNorm(float eps, float momentum, Tail tail) : eps_(eps), momentum_(momentum), tail_(tail) {}
 
   std::string_view kind() const override {
-    if (tail_.residual) return tail_.relu ? "batch_norm+add+relu" : "batch_norm+add";
-    return tail_.relu ? "batch_norm+relu" : "batch_norm";
+    switch (tail_.activation) {
+      case Activation::none:
+        return tail_.residual ? "batch_norm+add" : "batch_norm";
+      case Activation::relu:
+        return tail_.residual ? "batch_norm+add+relu" : "batch_norm+relu";
+      case Activation::relu6:
+        return tail_.residual ? "batch_norm+add+relu6" : "batch_norm+relu6";
+    }
+    return {};
   }
   Shape infer_shape(const std::vector<Shape>& inputs) const override { return require_image(inputs.at(0)); }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return (4.0 + (tail_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
   }
-  std::shared_ptr<const Op> with_relu() const {
-    return tail_.relu ? nullptr : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{tail_.residual, true});
+  std::shared_ptr<const Op> with(Activation activation) const {
+    return tail_.has_activation()
+               ? nullptr
+               : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{tail_.residual, activation});
   }
   std::shared_ptr<const Op> with_residual() const {
-    return tail_.relu || tail_.residual ? nullptr
-                                        : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{true, false});
+    return tail_.has_activation() || tail_.residual
+               ? nullptr
+               : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{true, Activation::none});
   }
 
-  ConvolutionTail as_convolution_tail() const { return {true, eps_, tail_.residual, tail_.relu}; }
+  ConvolutionTail as_convolution_tail() const { return {true, eps_, tail_.residual, tail_.activation}; }
 
   Backward lower(Lowering& l) const override {
     if (l.training() && values_per_channel(l) < 2) {
@@ -73,11 +86,15 @@ class BatchNorm final : public lowering::LowerableOp {
 
   template <class T>
   Backward lower_as(Lowering& l) const {
-    const kernels::BatchNormShape shape = shape_of(l);
     const Layout layout = onednn::channels_last(l.input_dims(0), l.activation_type());
+    const auto given = l.input_layout(0);
+    Saved saved{.src = l.input(0, given && onednn::row_stride(*given) ? *given : layout),
+                .dst = {},
+                .mean = {},
+                .variance = {}};
+    const kernels::BatchNormShape shape = shape_of(saved.src.layout);
     const Layout channel = onednn::plain({shape.channels}, Type::f32);
     const Layout scratch_layout = onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32);
-    Saved saved{.src = l.input(0, layout), .dst = {}, .mean = {}, .variance = {}};
     if (l.training()) {
       saved.mean = l.make(channel);
       saved.variance = l.make(channel);
@@ -104,7 +121,7 @@ class BatchNorm final : public lowering::LowerableOp {
     l.emit("forward", StepKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, tail = tail_](std::span<void* const> at, RunState&) {
              kernels::batch_norm_forward(shape, by_channel(at, eps), static_cast<const T*>(at[4]),
-                                         tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.relu,
+                                         tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.activation,
                                          static_cast<T*>(at[5]), static_cast<float*>(at[6]));
            });
     l.mark_recomputable();
@@ -112,8 +129,9 @@ class BatchNorm final : public lowering::LowerableOp {
     return [=, this](Lowering& back) { emit_backward<T>(back, saved); };
   }
 
-  static kernels::BatchNormShape shape_of(const Lowering& l) {
-    return {values_per_channel(l), l.input_dims(0)[1], base::compute_threads()};
+  static kernels::BatchNormShape shape_of(const Layout& x) {
+    const onednn::Dims dims = onednn::dims_of(x);
+    return {dims[0] * dims[2] * dims[3], dims[1], base::compute_threads(), onednn::row_stride(x).value()};
   }
 
   static std::int64_t values_per_channel(const Lowering& l) {
@@ -143,9 +161,10 @@ class BatchNorm final : public lowering::LowerableOp {
 
   template <class T>
   void emit_backward(Lowering& l, const Saved& saved) const {
-    const kernels::BatchNormShape shape = shape_of(l);
+    const kernels::BatchNormShape shape = shape_of(saved.src.layout);
     const Layout channel = saved.mean.layout;
-    const Tensor diff_src = l.make(saved.src.layout);
+    const Layout layout = saved.dst.layout;
+    const Tensor diff_src = l.make(layout);
     const Tensor diff_weight = l.make(channel);
     const Tensor diff_bias = l.make(channel);
     std::vector<Tensor> operands{saved.mean,
@@ -153,32 +172,47 @@ class BatchNorm final : public lowering::LowerableOp {
                                  l.parameter(weight, channel),
                                  l.parameter(bias, channel),
                                  saved.src,
-                                 l.output_gradient(saved.src.layout),
+                                 l.output_gradient(layout),
                                  diff_src,
                                  diff_weight,
                                  diff_bias,
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
-    // Without ReLU the residual's gradient is the output's, and with it alone the sign is computed anew from the input.
-    const bool masked_residual = tail_.residual && tail_.relu;
+    // Without an activation the residual's gradient is the output's, and with it alone its argument is computed anew
+    // from the input.
+    const bool masked_residual = tail_.residual && tail_.has_activation();
     Tensor diff_residual = operands[5];
     if (masked_residual) {
-      diff_residual = l.make(saved.src.layout);
+      diff_residual = l.make(layout);
       operands.push_back(saved.dst);
       operands.push_back(diff_residual);
     }
+    // The sum of the gradients of what other readers there are costs no pass of its own.
+    const Tensor before = l.wants_gradient(0) ? l.input_gradient(0) : Tensor{};
+    const auto before_stride = before && onednn::type_of(before.layout) == l.activation_type()
+                                   ? onednn::row_stride(before.layout)
+                                   : std::nullopt;
+    const std::size_t before_at = operands.size();
+    if (before_stride) operands.push_back(before);
     l.emit("backward", StepKind::normalization, "batch_norm", std::move(operands),
-           [=, eps = eps_, relu = tail_.relu](std::span<void* const> at, RunState&) {
-             kernels::batch_norm_backward<T>(shape, by_channel(at, eps), relu,
-                                             {.x = static_cast<const T*>(at[4]),
-                                              .y = masked_residual ? static_cast<const T*>(at[10]) : nullptr,
-                                              .diff_y = static_cast<const T*>(at[5]),
-                                              .diff_residual = masked_residual ? static_cast<T*>(at[11]) : nullptr,
-                                              .diff_x = static_cast<T*>(at[6]),
-                                              .diff_weight = static_cast<float*>(at[7]),
-                                              .diff_bias = static_cast<float*>(at[8])},
-                                             static_cast<float*>(at[9]));
+           [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
+             kernels::batch_norm_backward<T>(
+                 shape, by_channel(at, eps), activation,
+                 {.x = static_cast<const T*>(at[4]),
+                  .y = masked_residual ? static_cast<const T*>(at[10]) : nullptr,
+                  .diff_y = static_cast<const T*>(at[5]),
+                  .diff_residual = masked_residual ? static_cast<T*>(at[11]) : nullptr,
+                  .diff_x_before = before_stride ? static_cast<const T*>(at[before_at]) : nullptr,
+                  .diff_x_before_stride = before_stride.value_or(0),
+                  .diff_x = static_cast<T*>(at[6]),
+                  .diff_weight = static_cast<float*>(at[7]),
+                  .diff_bias = static_cast<float*>(at[8])},
+                 static_cast<float*>(at[9]));
            });
-    if (l.wants_gradient(0)) l.add_input_gradient(0, diff_src);
+    if (before_stride) {
+      l.set_input_gradient(0, diff_src);
+    } else if (l.wants_gradient(0)) {
+      l.add_input_gradient(0, diff_src);
+    }
     if (tail_.residual && l.wants_gradient(1)) l.add_input_gradient(1, diff_residual);
     if (l.wants_parameter_gradient(weight)) l.set_parameter_gradient(weight, diff_weight);
     if (l.wants_parameter_gradient(bias)) l.set_parameter_gradient(bias, diff_bias);
@@ -208,9 +242,9 @@ std::shared_ptr<const Op> with_residual_after_batch_norm(const Op& op) {
   return found != nullptr ? found->with_residual() : nullptr;
 }
 
-std::shared_ptr<const Op> with_relu_after_batch_norm(const Op& op) {
+std::shared_ptr<const Op> with_activation_after_batch_norm(const Op& op, Activation activation) {
   const auto* found = dynamic_cast<const BatchNorm*>(&op);
-  return found != nullptr ? found->with_relu() : nullptr;
+  return found != nullptr ? found->with(activation) : nullptr;
 }
 
 std::shared_ptr<const Op> fold_batch_norm(const Op& convolution, const Op& batch_norm) {

@@ -1,3 +1,5 @@
+#include "ops/concat.h"
+
 #include <fmt/format.h>
 
 #include <memory>
@@ -13,10 +15,12 @@ namespace {
 
 using lowering::Backward;
 using lowering::Lowering;
+using lowering::RunState;
 using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Dims;
 using onednn::Layout;
+using onednn::Type;
 
 class Concat final : public lowering::LowerableOp {
  public:
@@ -27,8 +31,8 @@ class Concat final : public lowering::LowerableOp {
     for (std::size_t i = 1; i < inputs.size(); ++i) {
       const Shape& x = require_image(inputs[i]);
       if (x[1] != result[1] || x[2] != result[2]) {
-        throw Error(fmt::format("shapes {} and {} found; equal heights and widths needed", to_string(inputs[0]),
-                                to_string(x)));
+        throw Error(
+            fmt::format("shapes {} and {} found; equal heights and widths needed", to_string(inputs[0]), to_string(x)));
       }
       result[0] += x[0];
     }
@@ -37,47 +41,87 @@ class Concat final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
 
   Backward lower(Lowering& l) const override {
-    std::vector<Layout> layouts;
-    std::vector<std::pair<int, Tensor>> arguments;
-    const Tensor first = l.input(0);
+    const Type type = l.activation_type();
+    const bool in_place = l.continues_input();
+    Dims whole = l.output_dims();
+    whole[1] = l.storage_channels();
+    const Layout storage_layout = onednn::channels_last(whole, type);
+    const Tensor storage = in_place ? as_it_lies(l, 0) : l.make(storage_layout);
+    const Layout layout = onednn::slice(storage_layout, l.output_dims(), {0, 0, 0, 0}).value();
+
+    const std::int64_t there = in_place ? l.input_dims(0)[1] : 0;
+    Dims written = l.output_dims();
+    written[1] -= there;
+    std::vector<Tensor> operands{{storage.buffer, onednn::slice(storage_layout, written, {0, there, 0, 0}).value()}};
+    std::vector<Part> parts;
+    std::int64_t channel = 0;
     for (int i = 0; i < l.input_count(); ++i) {
-      const Tensor x = l.input(i, onednn::with_dims(first.layout, l.input_dims(i)));
-      layouts.push_back(x.layout);
-      arguments.emplace_back(DNNL_ARG_MULTIPLE_SRC + i, x);
+      const Dims dims = l.input_dims(i);
+      if (!in_place || i > 0) {
+        operands.push_back(as_it_lies(l, i));
+        parts.push_back({channel, dims[1], *onednn::row_stride(operands.back().layout)});
+      }
+      channel += dims[1];
     }
-    const auto forward = onednn::concat(onednn::with_dims(first.layout, l.output_dims()), 1, layouts);
-    const Tensor dst = l.make_output(forward.dst_desc());
-    arguments.emplace_back(DNNL_ARG_DST, dst);
-    l.emit("forward", StepKind::elementwise, forward, dnnl::concat(forward), std::move(arguments));
-    l.mark_recomputable();
-    return [=](Lowering& back) { emit_backward(back, dst.layout, layouts); };
+    l.emit("forward", StepKind::elementwise, "copy_rows", std::move(operands),
+           [=, rows = whole[0] * whole[2] * whole[3], size = size_of(type)](std::span<void* const> at, RunState&) {
+             for (std::size_t i = 0; i < parts.size(); ++i) {
+               const Part& part = parts[i];
+               kernels::copy_rows(rows, part.channels * size, static_cast<const std::byte*>(at[i + 1]),
+                                  part.stride * size, static_cast<std::byte*>(at[0]) + part.first * size,
+                                  whole[1] * size);
+             }
+           });
+    if (!in_place && whole == l.output_dims()) l.mark_recomputable();
+    l.set_output({storage.buffer, layout});
+    return [=](Lowering& back) { emit_backward(back, in_place); };
   }
 
  private:
-  static void emit_backward(Lowering& l, const Layout& whole, const std::vector<Layout>& parts) {
-    Tensor diff_dst = l.output_gradient(whole);
-    std::int64_t channel = 0;
-    for (int i = 0; i < static_cast<int>(parts.size()); ++i) {
-      const Dims dims = onednn::dims_of(parts[i]);
-      const Dims offset{0, channel, 0, 0};
-      channel += dims[1];
+  /// Channels of the whole, and how far the rows are apart that they are read from or written to.
+  struct Part {
+    std::int64_t first, channels, stride;
+  };
+
+  static std::int64_t size_of(Type type) { return static_cast<std::int64_t>(dnnl::memory::data_type_size(type)); }
+
+  /// Channels-last, be it the beginning of wider rows.
+  static Tensor as_it_lies(Lowering& l, int input) {
+    const auto given = l.input_layout(input);
+    if (given && onednn::row_stride(*given)) return l.input(input, *given);
+    return l.input(input, onednn::channels_last(l.input_dims(input), l.activation_type()));
+  }
+
+  static void emit_backward(Lowering& l, bool in_place) {
+    const Dims whole = l.output_dims();
+    Tensor diff_dst = l.output_gradient();
+    if (!onednn::row_stride(diff_dst.layout)) {
+      diff_dst = l.output_gradient(onednn::channels_last(whole, onednn::type_of(diff_dst.layout)));
+    }
+    const Type type = onednn::type_of(diff_dst.layout);
+    Part part{0, 0, *onednn::row_stride(diff_dst.layout)};
+    for (int i = 0; i < l.input_count(); ++i, part.first += part.channels) {
+      const Dims dims = l.input_dims(i);
+      part.channels = dims[1];
       if (!l.wants_gradient(i)) continue;
-      std::optional<Layout> slice = onednn::slice(diff_dst.layout, dims, offset);
-      if (!slice) {
-        // It begins within a block of channels: only an order without blocks can be cut there.
-        diff_dst = l.output_gradient(onednn::plain(onednn::dims_of(whole), onednn::type_of(whole)));
-        slice = diff_dst.layout.submemory_desc(dims, offset);
+      if (in_place && i == 0) {  // who reads it can read the beginning of rows
+        l.add_input_gradient(i, {diff_dst.buffer, onednn::slice(diff_dst.layout, dims, {0, 0, 0, 0}).value()});
+        continue;
       }
-      const auto descriptor = onednn::reorder(*slice, parts[i]);
-      const Tensor diff_src = l.make(parts[i]);
-      l.emit("backward", StepKind::elementwise, descriptor, dnnl::reorder(descriptor),
-             {{DNNL_ARG_FROM, Tensor{diff_dst.buffer, *slice}}, {DNNL_ARG_TO, diff_src}});
+      const Tensor diff_src = l.make(onednn::channels_last(dims, type));
+      l.emit("backward", StepKind::elementwise, "copy_rows", {diff_dst, diff_src},
+             [=, rows = whole[0] * whole[2] * whole[3], size = size_of(type)](std::span<void* const> at, RunState&) {
+               kernels::copy_rows(rows, part.channels * size, static_cast<const std::byte*>(at[0]) + part.first * size,
+                                  part.stride * size, static_cast<std::byte*>(at[1]), part.channels * size);
+             });
       l.add_input_gradient(i, diff_src);
     }
   }
 };
 
 }  // namespace
+
+bool is_concat(const Op& op) { return op.kind() == "concat"; }
 
 Value concat(const std::vector<Value>& inputs) {
   if (inputs.empty()) throw Error("concat: no inputs found; at least one needed");

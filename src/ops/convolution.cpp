@@ -45,7 +45,7 @@ class Convolution final : public lowering::LowerableOp {
       : o_(options), tail_(tail) {}
 
   std::string_view kind() const override { return "convolution"; }
-  bool has_tail() const { return tail_.batch_norm || tail_.residual || tail_.relu; }
+  bool has_tail() const { return tail_.batch_norm || tail_.residual || tail_.activation != kernels::Activation::none; }
   std::shared_ptr<const Op> with(const ConvolutionTail& tail) const {
     return std::make_shared<const Convolution>(o_, tail);
   }
@@ -103,8 +103,9 @@ class Convolution final : public lowering::LowerableOp {
   }
 
   std::string tail_text() const {
-    return std::string(tail_.batch_norm ? " batch_norm" : "") + (tail_.residual ? " add" : "") +
-           (tail_.relu ? " relu" : "");
+    const std::string_view activation = name_of(tail_.activation);
+    return fmt::format("{}{}{}{}", tail_.batch_norm ? " batch_norm" : "", tail_.residual ? " add" : "",
+                       activation.empty() ? "" : " ", activation);
   }
 
   ConvolutionOptions o_;

@@ -6,6 +6,7 @@
 
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/activation.h"
 
 namespace facet {
 
@@ -15,7 +16,7 @@ struct ConvolutionTail {
   bool batch_norm = false;
   float eps = 0;
   bool residual = false;
-  bool relu = false;
+  kernels::Activation activation = kernels::Activation::none;
 };
 
 /// The same convolution with what follows it; null when `op` is none, or has something after it already.

@@ -36,9 +36,9 @@ class OneDnnConvolution final : public ConvolutionCandidate {
     const Layout bias = onednn::plain({o.channels}, Type::f32);
     const auto attr = onednn::attributes();
     auto forward_attr = onednn::attributes();
-    if (task.tail.relu && !task.tail.residual) {
+    if (!task.tail.residual) {
       dnnl::post_ops operations;
-      onednn::append_relu(operations);
+      append(task.tail.activation, operations);
       forward_attr.set_post_ops(operations);
     }
     const auto kind = task.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
@@ -146,11 +146,9 @@ class OneDnnConvolution final : public ConvolutionCandidate {
 
   dnnl::binary::primitive_desc add_descriptor() const {
     auto attr = onednn::attributes();
-    if (task_.tail.relu) {
-      dnnl::post_ops operations;
-      onednn::append_relu(operations);
-      attr.set_post_ops(operations);
-    }
+    dnnl::post_ops operations;
+    append(task_.tail.activation, operations);
+    attr.set_post_ops(operations);
     return onednn::describe<dnnl::binary>(attr, dnnl::algorithm::binary_add, dst(), dst(), dst());
   }
 

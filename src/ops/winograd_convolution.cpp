@@ -136,7 +136,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
   template <class T, class Forward>
   static void run_forward(const Forward& run, const WinogradShape& s, std::span<void* const> operands, bool bias,
                           const ConvolutionTail& tail) {
-    kernels::WinogradTail<T> last{.relu = tail.relu};
+    kernels::WinogradTail<T> last{.activation = tail.activation};
     if (bias) last.bias = static_cast<const float*>(operands[4]);
     if (tail.residual) last.residual = static_cast<const T*>(operands[bias ? 5 : 4]);
     run(s, static_cast<const T*>(operands[0]), static_cast<const float*>(operands[1]), last,

@@ -27,6 +27,13 @@ namespace {
 
 std::int64_t float_count(const Layout& layout) { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
 
+/// The beginning of wider rows, in rows of its own.
+Layout without_gaps(const Layout& layout) {
+  const Dims dims = onednn::dims_of(layout);
+  const auto stride = onednn::row_stride(layout);
+  return stride && *stride != dims[1] ? onednn::channels_last(dims, onednn::type_of(layout)) : layout;
+}
+
 /// Of the average: the first step copies.
 double decay_in(const RunState& state, double decay) { return state.step == 1 ? 0 : decay; }
 
@@ -179,7 +186,10 @@ Tensor Compiler::value(int value) {
   return values_[value];
 }
 
-Tensor Compiler::input(int input) { return value(current().inputs.at(input)); }
+Tensor Compiler::input(int input) {
+  const Tensor tensor = value(current().inputs.at(input));
+  return convert(tensor, without_gaps(tensor.layout));
+}
 
 Tensor Compiler::input(int input, const Layout& wanted) {
   const int v = current().inputs.at(input);
@@ -227,6 +237,14 @@ Tensor Compiler::emit_input(const Layout& layout, std::string implementation, lo
   mark_recomputable();
   return out_.steps.back().operands.front();
 }
+
+std::int64_t Compiler::storage_channels() const {
+  int last = node_;
+  while (nodes_.continued_by[last] >= 0) last = nodes_.continued_by[last];
+  return nodes_.nodes[last].shape.at(0);
+}
+
+bool Compiler::continues_input() const { return nodes_.continued_by[current().inputs.at(0)] == node_; }
 
 Tensor Compiler::make_output(const Layout& layout) { return values_[node_] = make(layout); }
 void Compiler::set_output(const Tensor& tensor) { values_[node_] = tensor; }
@@ -362,7 +380,7 @@ void Compiler::add_input_gradient(int input, const Tensor& gradient) {
   }
   // At once, so that the parts need not be kept until backward comes to the value. By two: oneDNN 2.6 sums f32 by its
   // reference implementation, and adds by a fast one.
-  const Layout layout = values_[value].layout;
+  const Layout layout = without_gaps(values_[value].layout);
   const Tensor before = convert(total, layout);
   const Tensor part = convert(gradient, layout);
   const auto descriptor =
@@ -372,6 +390,9 @@ void Compiler::add_input_gradient(int input, const Tensor& gradient) {
        {{DNNL_ARG_SRC_0, before}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, total}});
   out_.steps.back().candidate.clear();  // whichever the node's is
 }
+
+Tensor Compiler::input_gradient(int input) const { return gradients_[current().inputs.at(input)]; }
+void Compiler::set_input_gradient(int input, const Tensor& sum) { gradients_[current().inputs.at(input)] = sum; }
 
 void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {
   const int index = current().parameters.at(parameter);

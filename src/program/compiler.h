@@ -45,6 +45,8 @@ class Compiler final : public lowering::Lowering {
                                         lowering::Kernel kernel) override;
   lowering::Tensor reorder_from_parameters(const lowering::Tensor& made, const onednn::Layout& wanted) override;
   lowering::Tensor statistic(int parameter) override;
+  std::int64_t storage_channels() const override;
+  bool continues_input() const override;
   lowering::Tensor make_output(const onednn::Layout& layout) override;
   void set_output(const lowering::Tensor& tensor) override;
 
@@ -53,6 +55,8 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor output_gradient() override;
   lowering::Tensor output_gradient(const onednn::Layout& wanted) override;
   void add_input_gradient(int input, const lowering::Tensor& gradient) override;
+  lowering::Tensor input_gradient(int input) const override;
+  void set_input_gradient(int input, const lowering::Tensor& sum) override;
   void set_parameter_gradient(int parameter, const lowering::Tensor& gradient) override;
 
   lowering::Tensor make(const onednn::Layout& layout) override;

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/activation.h"
 #include "ops/add.h"
 #include "ops/batch_norm.h"
-#include "ops/relu.h"
+#include "ops/concat.h"
 
 namespace facet::program {
 
@@ -20,9 +21,9 @@ std::vector<int> count_reads(const Graph& graph) {
   return reads;
 }
 
-std::shared_ptr<const Op> with_relu(const Op& op) {
-  if (auto fused = with_relu_after_batch_norm(op)) return fused;
-  return with_relu_after_add(op);
+std::shared_ptr<const Op> with_activation(const Op& op, kernels::Activation activation) {
+  if (auto fused = with_activation_after_batch_norm(op, activation)) return fused;
+  return activation == kernels::Activation::relu ? with_relu_after_add(op) : nullptr;
 }
 
 /// Lets an add that reads a batch normalisation nobody else reads be a part of it: the normalisation moves there.
@@ -39,16 +40,18 @@ void take_batch_norm(FusedNodes& fused, Node& add) {
   }
 }
 
-/// Lets what computes a ReLU's input compute the ReLU as well.
-bool join_producer(FusedNodes& fused, int relu) {
-  const int before = fused.nodes[relu].inputs[0];
+/// Lets what computes an activation's input compute the activation as well.
+bool join_producer(FusedNodes& fused, int activation) {
+  const kernels::Activation kind = activation_of(*fused.nodes[activation].op);
+  if (kind == kernels::Activation::none) return false;
+  const int before = fused.nodes[activation].inputs[0];
   Node& producer = fused.nodes[before];
   if (producer.op == nullptr || fused.reads[before] != 1) return false;
-  auto op = with_relu(*producer.op);
+  auto op = with_activation(*producer.op, kind);
   if (op == nullptr) return false;
   producer.op = std::move(op);
-  fused.reads[before] = fused.reads[relu];
-  fused.gone[relu] = true;
+  fused.reads[before] = fused.reads[activation];
+  fused.gone[activation] = true;
   return true;
 }
 
@@ -69,7 +72,8 @@ void take_convolution(FusedNodes& fused, Node& batch_norm) {
 }  // namespace
 
 FusedNodes fuse(const Graph& graph, bool inference) {
-  FusedNodes result{graph.nodes(), std::vector<bool>(graph.nodes().size(), false), count_reads(graph)};
+  const std::size_t count = graph.nodes().size();
+  FusedNodes result{graph.nodes(), std::vector<bool>(count, false), std::vector<int>(count, -1), count_reads(graph)};
   std::vector<int> computed_by(result.nodes.size());
   std::iota(computed_by.begin(), computed_by.end(), 0);
   for (int i = 0; i < static_cast<int>(result.nodes.size()); ++i) {
@@ -77,7 +81,9 @@ FusedNodes fuse(const Graph& graph, bool inference) {
     for (int& input : node.inputs) input = computed_by[input];
     if (node.op == nullptr) continue;
     if (is_add(*node.op)) take_batch_norm(result, node);
-    if (is_relu(*node.op) && join_producer(result, i)) computed_by[i] = node.inputs[0];
+    if (join_producer(result, i)) computed_by[i] = node.inputs[0];
+    const auto concats = [&](int n) { return result.nodes[n].op != nullptr && is_concat(*result.nodes[n].op); };
+    if (concats(i) && node.inputs.size() > 1 && concats(node.inputs[0])) result.continued_by[node.inputs[0]] = i;
   }
   for (std::size_t i = 0; inference && i < result.nodes.size(); ++i) {
     Node& node = result.nodes[i];

@@ -10,11 +10,14 @@ namespace facet::program {
 struct FusedNodes {
   std::vector<Node> nodes;
   std::vector<bool> gone;  ///< by node: another computes its value
+  /// By node: the concat that begins with it, where it is a concat too and lies in that one's memory; else -1. Of many
+  /// that begin with one the last.
+  std::vector<int> continued_by;
   std::vector<int> reads;  ///< by node: how many readers its value has; a head's logits count one more
 };
 
-/// batch_norm + add, batch_norm (+ add) + relu and add + relu become one node each, where nothing else reads what is
-/// between them; in inference a convolution takes in the batch_norm after it.
+/// batch_norm + add, batch_norm (+ add) + relu or relu6 and add + relu become one node each, where nothing else reads
+/// what is between them; in inference a convolution takes in the batch_norm after it.
 FusedNodes fuse(const Graph& graph, bool inference);
 
 /// By node: whether its value depends on a trainable parameter, so that its gradient is needed.

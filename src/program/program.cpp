@@ -60,7 +60,7 @@ std::int64_t moved_bytes(const Step& step, const std::vector<Buffer>& buffers, c
     const bool is_scratch = buffer.place == Buffer::Place::arena && !buffer.kept && named_by[operand.buffer] == 1;
     if (is_scratch) continue;
     const bool is_changed = step.kind == StepKind::update && buffer.place == Buffer::Place::fixed;
-    bytes += operand.layout.get_size() * (is_changed ? 2 : 1);
+    bytes += onednn::data_size(operand.layout) * (is_changed ? 2 : 1);
   }
   return static_cast<std::int64_t>(bytes);
 }

@@ -12,6 +12,7 @@
 #include "instructions.h"
 
 using namespace facet;
+using kernels::Activation;
 using kernels::Winograd;
 using kernels::WinogradProducts;
 using kernels::WinogradShape;
@@ -192,7 +193,7 @@ TEST_CASE("winograd: forward, backward data and backward weights agree with dire
   }
 }
 
-TEST_CASE("winograd: bias, residual and ReLU are what is done to the outputs, each alone and together") {
+TEST_CASE("winograd: bias, residual and activation are what is done to the outputs, each alone and together") {
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
     for (const WinogradShape& s : shapes()) {
       const Case c(s);
@@ -206,24 +207,27 @@ TEST_CASE("winograd: bias, residual and ReLU are what is done to the outputs, ea
       const std::vector<std::uint16_t> residual = as_bf16(c.diff_dst);
       for (const bool with_bias : {false, true}) {
         for (const bool with_residual : {false, true}) {
-          for (const bool with_relu : {false, true}) {
+          for (const auto activation : {Activation::none, Activation::relu, Activation::relu6}) {
             CAPTURE(with_bias);
             CAPTURE(with_residual);
-            CAPTURE(with_relu);
+            CAPTURE(activation);
             std::vector<float> expected = plain;
             for (std::size_t i = 0; i < expected.size(); ++i) {
               if (with_bias) expected[i] += bias[i % bias.size()];
               if (with_residual) expected[i] += c.diff_dst[i];
             }
-            if (with_relu) expected = relu(expected);
+            if (activation != Activation::none) expected = relu(expected);
+            if (activation == Activation::relu6) {
+              for (float& value : expected) value = std::min(value, 6.0F);
+            }
             const float* added = with_bias ? bias.data() : nullptr;
             std::vector<float> dst(expected.size(), NAN);
             w.forward(s, c.src.data(), transformed.data(),
-                      {added, with_residual ? c.diff_dst.data() : nullptr, with_relu}, dst.data(), scratch.data());
+                      {added, with_residual ? c.diff_dst.data() : nullptr, activation}, dst.data(), scratch.data());
             CHECK(dst == expected);
             std::vector<std::uint16_t> dst_bf16(expected.size(), 0x7fc0);
             w.forward_bf16(s, src.data(), transformed.data(),
-                           {added, with_residual ? residual.data() : nullptr, with_relu}, dst_bf16.data(),
+                           {added, with_residual ? residual.data() : nullptr, activation}, dst_bf16.data(),
                            scratch.data());
             CHECK(dst_bf16 == as_bf16(expected));
           }
@@ -240,7 +244,7 @@ TEST_CASE("winograd: a number that is none goes through ReLU") {
     c.src[0] = NAN;
     std::vector<float> transformed(w.weights_size(3, 5)), scratch(w.forward_scratch(s)), dst(c.diff_dst.size());
     w.transform_weights(c.weights.data(), 3, 5, WinogradWeights::forward, transformed.data());
-    w.forward(s, c.src.data(), transformed.data(), {.relu = true}, dst.data(), scratch.data());
+    w.forward(s, c.src.data(), transformed.data(), {.activation = Activation::relu}, dst.data(), scratch.data());
     for (int channel = 0; channel < 5; ++channel) CHECK(std::isnan(dst[static_cast<std::size_t>(channel)]));
   });
 }

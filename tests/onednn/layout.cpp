@@ -36,6 +36,24 @@ TEST_CASE("with_dims: the same order of other extents, where it has a name") {
   CHECK(with_dims(plain({3, 16}, Type::f32), to) == plain(to, Type::f32));
 }
 
+TEST_CASE("row_stride: of channels-last orders, in rows of their own or wider ones") {
+  const Dims dims{2, 32, 5, 7};
+  const auto beginning = [](const Dims& whole, std::int64_t channels) {
+    return slice(channels_last(whole, Type::bf16), {whole[0], channels, whole[2], whole[3]}, {0, 0, 0, 0}).value();
+  };
+  CHECK(row_stride(channels_last(dims, Type::f32)) == 32);
+  CHECK(row_stride(beginning(dims, 5)) == 32);
+  CHECK(row_stride(beginning({2, 32, 5, 1}, 5)) == 32);
+  CHECK(row_stride(beginning({2, 32, 1, 1}, 1)) == 32);
+  CHECK(row_stride(plain({2, 32, 1, 1}, Type::f32)) == 32);
+  CHECK(row_stride(plain({2, 1, 5, 7}, Type::f32)) == 1);
+  CHECK(!row_stride(plain(dims, Type::f32)));
+  CHECK(!row_stride(tagged(dims, Type::f32, Tag::nChw16c)));
+  CHECK(!row_stride(tagged(dims, Type::f32, Tag::chwn)));
+  CHECK(!row_stride(plain({2, 32}, Type::f32)));
+  CHECK(data_size(beginning(dims, 5)) == 2 * 5 * 5 * 7 * 2);
+}
+
 TEST_CASE("slice: a part of the channels, in blocks only whole ones") {
   const Dims dims{2, 32, 5, 7}, part{2, 16, 5, 7};
   const auto last = slice(channels_last(dims, Type::f32), part, {0, 16, 0, 0});

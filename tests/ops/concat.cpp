@@ -26,6 +26,51 @@ TEST_CASE("concat: gradients against finite differences") {
   }
 }
 
+/// What went in and `channels` more, as a layer of a dense block.
+Value grown(Value x, std::int64_t channels, const std::string& name) {
+  const Value y = batch_norm(x, {.name = name + ".norm"});
+  return concat({x, convolution(y, {.channels = channels, .name = name + ".conv"})});
+}
+
+TEST_CASE("concat: those that each begin with the one before, gradients against finite differences") {
+  SUBCASE("a dense block, and its normalisation") {
+    check_gradients(make_problem(
+        [](Value x) {
+          x = grown(grown(grown(front(x, 5, 1), 3, "a"), 16, "b"), 1, "c");
+          return batch_norm(x, {.name = "last"});
+        },
+        {}));
+  }
+  SUBCASE("other readers on the way, and two that begin with the same") {
+    check_gradients(make_problem([](Value x) {
+      const Value a = concat({front(x, 4), x});
+      const Value b = concat({a, convolution(a, {.channels = 2, .name = "b"}), a});
+      const Value c = concat({a, convolution(b, {.channels = 9, .name = "c"})});
+      return add(add(convolution(b, {.channels = 16, .name = "d"}), c), convolution(a, {.channels = 16, .name = "e"}));
+    }));
+  }
+  SUBCASE("the last with a reader that adds") {
+    check_gradients(make_problem([](Value x) {
+      const Value a = concat({front(x, 4), convolution(x, {.channels = 4, .name = "a"})});
+      const Value b = concat({a, a});
+      return add(b, convolution(b, {.channels = 16, .name = "b"}));
+    }));
+  }
+}
+
+TEST_CASE("concat: what begins with the one before isn't copied") {
+  const Problem problem = make_problem([](Value x) { return grown(grown(front(x, 8), 8, "a"), 8, "b"); });
+  Parameters parameters = random_parameters(problem.graph);
+  const Session session = gradient_session(problem, parameters);
+  std::int64_t copies = 0;
+  for (const program::StepInfo& step : session.program().steps()) {
+    copies += step.implementation == "facet:copy_rows" ? 1 : 0;
+    CHECK(step.name.find("gradient_sum") == std::string::npos);
+  }
+  // Forward one a concat; backward what went in and what a made, and what b made.
+  CHECK(copies == 2 + 3);
+}
+
 TEST_CASE("concat: shapes") {
   Graph graph;
   const Value x = graph.input({3, 6, 6});

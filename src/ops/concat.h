@@ -4,7 +4,6 @@
 
 namespace facet {
 
-/// Whether `op` is max(x, 0) and nothing else.
-bool is_relu(const Op& op);
+bool is_concat(const Op& op);
 
 }  // namespace facet

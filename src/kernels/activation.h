@@ -1,0 +1,10 @@
+#pragma once
+
+#include <cstdint>
+
+namespace facet::kernels {
+
+/// What is done to a value last: nothing, max(value, 0), or min(max(value, 0), 6).
+enum class Activation : std::uint8_t { none, relu, relu6 };
+
+}  // namespace facet::kernels

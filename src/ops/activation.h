@@ -1,0 +1,16 @@
+#pragma once
+
+#include "graph/op.h"
+#include "kernels/activation.h"
+#include "onednn/onednn.h"
+
+namespace facet {
+
+/// What `op` does, where it is an activation and nothing else.
+kernels::Activation activation_of(const Op& op);
+/// "", "relu" or "relu6".
+std::string_view name_of(kernels::Activation activation);
+/// Lets the primitive do it last.
+void append(kernels::Activation activation, dnnl::post_ops& operations);
+
+}  // namespace facet
