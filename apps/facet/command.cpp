@@ -20,7 +20,7 @@ OptionGroup general_options() {
 
 std::vector<Command> commands() {
   std::vector<Command> all{synth_command(),    inspect_command(), summary_command(), train_command(),
-                           evaluate_command(), predict_command(), compare_command()};
+                           evaluate_command(), predict_command(), export_command(),  compare_command()};
   for (Command& command : all) command.groups.push_back(general_options());
   return all;
 }

@@ -28,6 +28,7 @@ Command summary_command();
 Command train_command();
 Command evaluate_command();
 Command predict_command();
+Command export_command();
 Command compare_command();
 
 /// All of them, in the order in which one meets them.

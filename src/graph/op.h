@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "facet/tensor_types.h"
+#include "graph/operator_writer.h"
 
 namespace facet {
 
@@ -16,6 +17,9 @@ class Op {
   /// The output's shape, without the batch.
   /// @throws Error saying which shapes were found and which fit.
   virtual Shape infer_shape(const std::vector<Shape>& inputs) const = 0;
+  /// Writes what computes the output in inference; returns it. An op that does nothing there returns its input.
+  /// @throws Error, also where an op has no such form (a loss, say).
+  virtual Operand write_operators(OperatorWriter& writer) const;
 };
 
 }  // namespace facet

@@ -12,8 +12,8 @@
 #include "inference/batch_programs.h"
 #include "inference/choose_precision.h"
 #include "inference/evaluation.h"
-#include "inference/heads.h"
 #include "inference/threads.h"
+#include "interchange/model_graph.h"
 #include "program/choice_cache.h"
 #include "program/choices.h"
 #include "program/parameter_store.h"
@@ -46,7 +46,7 @@ struct Predictor::State {
         cache(asked.choice_cache) {
     if (options.batch < 1) throw Error(fmt::format("batch is {}; at least 1 is allowed", options.batch));
     try {
-      inference::require_graph(info, graph);
+      interchange::require_graph(info, graph);
     } catch (const Error& error) {
       throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
     }

@@ -25,6 +25,9 @@ class Activation final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));
   }
+  Operand write_operators(OperatorWriter& writer) const override {
+    return write(activation_of(*this), writer, writer.input(0));
+  }
 
   Backward lower(Lowering& l) const override {
     const Tensor src = l.input(0);
@@ -76,6 +79,12 @@ kernels::Activation activation_of(const Op& op) {
 std::string_view name_of(kernels::Activation activation) {
   if (activation == kernels::Activation::none) return "";
   return activation == kernels::Activation::relu ? "relu" : "relu6";
+}
+
+Operand write(kernels::Activation activation, OperatorWriter& writer, Operand x) {
+  if (activation == kernels::Activation::relu) return writer.write("Relu", {x});
+  if (activation == kernels::Activation::relu6) return writer.write("Clip", {x}, {{"min", 0.0F}, {"max", 6.0F}});
+  return x;
 }
 
 void append(kernels::Activation activation, dnnl::post_ops& operations) {

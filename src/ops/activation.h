@@ -10,6 +10,8 @@ namespace facet {
 kernels::Activation activation_of(const Op& op);
 /// "", "relu" or "relu6".
 std::string_view name_of(kernels::Activation activation);
+/// Writes it, of x.
+Operand write(kernels::Activation activation, OperatorWriter& writer, Operand x);
 /// Lets the primitive do it last.
 void append(kernels::Activation activation, dnnl::post_ops& operations);
 

@@ -26,6 +26,17 @@ std::int64_t window_elements(std::int64_t count, std::int64_t extent) {
   return sum;
 }
 
+/// {extent, count}: a row of `extent` inputs times it gives the means of their windows.
+std::vector<float> window_means(std::int64_t count, std::int64_t extent) {
+  std::vector<float> matrix(static_cast<std::size_t>(count * extent), 0.0F);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const kernels::AdaptiveWindow window = kernels::adaptive_window(i, count, extent);
+    for (std::int64_t row = window.begin; row < window.end; ++row)
+      matrix[row * count + i] = 1 / static_cast<float>(window.size());
+  }
+  return matrix;
+}
+
 class AdaptiveAveragePool final : public lowering::LowerableOp {
  public:
   explicit AdaptiveAveragePool(const AdaptivePoolOptions& options) : o_(options) {}
@@ -43,6 +54,21 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
     const Shape& x = inputs[0];
     if (x[1] == o_.height && x[2] == o_.width) return 0;
     return static_cast<double>(x[0] * window_elements(o_.height, x[1]) * window_elements(o_.width, x[2]));
+  }
+  /// Windows that all are of one size are an ordinary pooling's; otherwise their means are two products of matrices.
+  Operand write_operators(OperatorWriter& writer) const override {
+    const Operand image = writer.input(0);
+    const std::int64_t rows = writer.input_shape(0)[1], columns = writer.input_shape(0)[2];
+    if (rows == o_.height && columns == o_.width) return image;
+    if (rows % o_.height == 0 && columns % o_.width == 0) {
+      const Shape window{rows / o_.height, columns / o_.width};
+      return writer.write("AveragePool", {image}, {{"kernel_shape", window}, {"strides", window}});
+    }
+    const auto pool_and_turn = [&](const Operand& x, std::string_view part, std::int64_t count, std::int64_t extent) {
+      const Operand means = writer.constant(part, {extent, count}, window_means(count, extent));
+      return writer.write("Transpose", {writer.write("MatMul", {x, means})}, {{"perm", Shape{0, 1, 3, 2}}});
+    };
+    return pool_and_turn(pool_and_turn(image, "columns", o_.width, columns), "rows", o_.height, rows);
   }
 
   Backward lower(Lowering& l) const override {

@@ -5,6 +5,7 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/activation.h"
 
 namespace facet {
 
@@ -31,6 +32,10 @@ class Add final : public lowering::LowerableOp {
   }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));
+  }
+  Operand write_operators(OperatorWriter& writer) const override {
+    return write_add_and_activation(writer, writer.input(0), true,
+                                    relu_ ? kernels::Activation::relu : kernels::Activation::none);
   }
   std::shared_ptr<const Op> with_relu() const { return relu_ ? nullptr : std::make_shared<const Add>(true); }
 
@@ -80,6 +85,11 @@ bool is_add(const Op& op) { return op.kind() == "add"; }
 std::shared_ptr<const Op> with_relu_after_add(const Op& op) {
   const auto* found = dynamic_cast<const Add*>(&op);
   return found != nullptr ? found->with_relu() : nullptr;
+}
+
+Operand write_add_and_activation(OperatorWriter& writer, Operand x, bool add, kernels::Activation activation) {
+  if (add) x = writer.write("Add", {x, writer.input(1)});
+  return write(activation, writer, x);
 }
 
 }  // namespace facet

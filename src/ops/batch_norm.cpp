@@ -7,6 +7,7 @@
 #include "facet/ops.h"
 #include "kernels/batch_norm.h"
 #include "lowering/lowering.h"
+#include "ops/add.h"
 #include "ops/convolution_candidate.h"
 #include "ops/shape_rules.h"
 
@@ -56,6 +57,13 @@ class BatchNorm final : public lowering::LowerableOp {
   Shape infer_shape(const std::vector<Shape>& inputs) const override { return require_image(inputs.at(0)); }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return (4.0 + (tail_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
+  }
+  Operand write_operators(OperatorWriter& writer) const override {
+    const Operand y = writer.write("BatchNormalization",
+                                   {writer.input(0), writer.parameter(weight), writer.parameter(bias),
+                                    writer.parameter(running_mean), writer.parameter(running_var)},
+                                   {{"epsilon", eps_}});
+    return write_add_and_activation(writer, y, tail_.residual, tail_.activation);
   }
   std::shared_ptr<const Op> with(Activation activation) const {
     return tail_.has_activation()

@@ -39,6 +39,11 @@ class Concat final : public lowering::LowerableOp {
     return result;
   }
   double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
+  Operand write_operators(OperatorWriter& writer) const override {
+    std::vector<Operand> inputs;
+    for (int i = 0; i < writer.input_count(); ++i) inputs.push_back(writer.input(i));
+    return writer.write("Concat", inputs, {{"axis", 1}});
+  }
 
   Backward lower(Lowering& l) const override {
     const Type type = l.activation_type();

@@ -6,6 +6,7 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/add.h"
 #include "ops/convolution_candidate.h"
 #include "ops/shape_rules.h"
 
@@ -66,6 +67,21 @@ class Convolution final : public lowering::LowerableOp {
     return static_cast<double>(element_count(output)) * (2 * per_output + (o_.bias ? 1 : 0));
   }
   bool has_weights() const override { return true; }
+  Operand write_operators(OperatorWriter& writer) const override {
+    std::vector<Operand> operands{writer.input(0)};
+    if (tail_.batch_norm) {
+      for (Operand& folded : write_folded(writer, o_, tail_.eps)) operands.push_back(std::move(folded));
+    } else {
+      operands.push_back(writer.parameter(0));
+      if (o_.bias) operands.push_back(writer.parameter(1));
+    }
+    const Operand y = writer.write("Conv", operands,
+                                   {{"kernel_shape", Shape(2, o_.kernel)},
+                                    {"strides", Shape(2, o_.stride)},
+                                    {"pads", Shape(4, o_.padding)},
+                                    {"group", o_.groups}});
+    return write_add_and_activation(writer, y, tail_.residual, tail_.activation);
+  }
 
   Backward lower(Lowering& l) const override {
     const ConvolutionTask task{.options = o_,

@@ -61,6 +61,9 @@ lowering::Tensor convolution_weights(lowering::Lowering& lowering, const Convolu
 /// f32 {channels}. Only where the task adds one.
 lowering::Tensor convolution_bias(lowering::Lowering& lowering, const ConvolutionTask& task);
 
+/// Both, written as constants for other programs.
+std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptions& options, float eps);
+
 using ConvolutionCandidates = std::vector<std::shared_ptr<const ConvolutionCandidate>>;
 
 /// oneDNN's: its direct convolution in channels-last order first; a strided one of the image in blocks of pixels too.

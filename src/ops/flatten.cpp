@@ -17,6 +17,9 @@ class Flatten final : public lowering::LowerableOp {
   std::string_view kind() const override { return "flatten"; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override { return {element_count(inputs.at(0))}; }
   double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
+  Operand write_operators(OperatorWriter& writer) const override {
+    return writer.write("Flatten", {writer.input(0)}, {{"axis", 1}});
+  }
 
   Backward lower(Lowering& l) const override {
     l.set_output(l.input(0));

@@ -11,6 +11,7 @@
 #include "facet/error.h"
 #include "inference/choose_precision.h"
 #include "inference/heads.h"
+#include "interchange/model_graph.h"
 #include "interchange/model_metadata.h"
 #include "program/choice_cache.h"
 #include "program/parameter_store.h"
@@ -76,7 +77,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
 }
 
 void Trainer::State::check_data() const {
-  inference::require_graph(info_, graph_);
+  interchange::require_graph(info_, graph_);
   inference::require_heads(info_.heads, train_.heads(), "the training set");
   if (train_.size() == 0) throw Error("the training set holds no image");
   if (options_.drop_last && train_.size() < options_.batch) {

@@ -29,7 +29,7 @@ PUBLIC_HEADERS = {  # header of include/facet: the room that it counts as
     "parameters": "program", "precision": "program", "instructions": "program",
     "models": "models",
     "metrics": "metrics",
-    "model_file": "interchange",
+    "model_file": "interchange", "onnx": "interchange",
     "inference": "inference",
     "train": "train",
 }
@@ -37,8 +37,8 @@ PUBLIC_HEADERS = {  # header of include/facet: the room that it counts as
 SOURCES = (".h", ".cpp", ".cc", ".hpp", ".inc")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 ONEDNN_HEADER = re.compile(r"^(oneapi/dnnl/.*|dnnl[^/]*)$")
-HIDDEN_HEADER = re.compile(r"^(oneapi/.*|dnnl[^/]*|tbb/.*|hwy/.*)$")
-HIDDEN_TYPE = re.compile(r"\b(dnnl|tbb|hwy)::")
+HIDDEN_HEADER = re.compile(r"^(oneapi/.*|dnnl[^/]*|tbb/.*|hwy/.*|google/.*|onnx/.*)$")
+HIDDEN_TYPE = re.compile(r"\b(dnnl|tbb|hwy|google|onnx)::")
 ONEDNN_VERSION = re.compile(r"\bDNNL_VERSION")
 ONEDNN_TYPE = re.compile(r"\bdnnl::")
 ONEDNN_ROOMS = ("onednn",)

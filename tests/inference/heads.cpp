@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "inference/small_model.h"
+#include "error_of.h"
 
 using namespace facet;
 
@@ -18,26 +18,4 @@ TEST_CASE("heads must be the model's: names, order, classes") {
   other[1].classes = {"Female", "Male"};
   CHECK(error_of([&] { inference::require_heads(model, other, "the data set"); }) ==
         "the data set: head gender has the classes Female, Male, in the model it has Male, Female");
-}
-
-TEST_CASE("a graph must be what its description says") {
-  const Graph graph = small::model();
-  inference::require_graph(small::info(), graph);
-
-  ModelInfo info = small::info();
-  info.size = 32;
-  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
-        "model small: the graph looks at images of 3x16x16, its description says 3x32x32");
-  info = small::info();
-  info.heads.pop_back();
-  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
-        "model small: the graph has 3 heads, its description 2");
-  info = small::info();
-  info.heads[1].name = "edge";
-  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
-        "model small: head 2 of the graph is side, of its description edge");
-  info = small::info();
-  info.heads[0].classes.push_back("white");
-  CHECK(error_of([&] { inference::require_graph(info, graph); }) ==
-        "model small: head colour has 3 classes in the graph, 4 in its description");
 }

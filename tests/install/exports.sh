@@ -9,7 +9,7 @@ symbols=$(nm -DC --defined-only "$1" | cut -d' ' -f3-)
 grep -q 'facet::Trainer::run' <<<"$symbols" || { echo "facet::Trainer::run isn't exported"; exit 1; }
 rooms='base|kernels|onednn|lowering|optim|program|interchange|data|train|inference'
 hidden="facet::($rooms)::|facet::([A-Za-z]+::)?[A-Za-z]*State\b"
-if grep -E "$hidden|^(dnnl|tbb|hwy|fmt|nlohmann)[A-Za-z0-9_]*::" <<<"$symbols"; then
+if grep -E "$hidden|^(dnnl|tbb|hwy|fmt|nlohmann|google|onnx)[A-Za-z0-9_]*::" <<<"$symbols"; then
   echo "the symbols above shouldn't be exported"
   exit 1
 fi

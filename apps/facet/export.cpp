@@ -1,0 +1,121 @@
+#include <fmt/core.h>
+
+#include <filesystem>
+
+#include "command.h"
+#include "facet/model_file.h"
+#include "facet/models.h"
+#include "facet/onnx.h"
+#include "figures.h"
+#include "run_folder.h"
+
+namespace facet::app {
+namespace {
+
+constexpr const char* safetensors = "safetensors";
+constexpr const char* onnx = "onnx";
+
+/// What --format says, or the ending of the file's name.
+std::string read_format(const Options& options, const std::filesystem::path& file) {
+  if (options.given("format")) return options.one_of("format", {safetensors, onnx});
+  const std::string ending = file.extension().string();
+  for (const char* format : {safetensors, onnx}) {
+    if (ending == fmt::format(".{}", format)) return format;
+  }
+  throw UsageError(fmt::format("--format is needed, safetensors or onnx: {} doesn't end in either", file.string()));
+}
+
+OnnxOptions read_onnx_options(const Options& options) {
+  const std::string input = options.one_of("input", {"normalized", "unit", "pixels"});
+  return {.input = input == "pixels" ? OnnxInput::pixels
+                   : input == "unit" ? OnnxInput::unit
+                                     : OnnxInput::normalized,
+          .fold_batch_norm = !options.on("no-fold"),
+          .softmax = options.on("softmax")};
+}
+
+void require_onnx(const Options& options) {
+  for (const char* name : {"input", "no-fold", "softmax"}) {
+    if (options.given(name)) {
+      throw UsageError(
+          fmt::format("{} is of --format onnx alone: safetensors holds weights, and nothing of what is "
+                      "computed with them",
+                      options.origin(name)));
+    }
+  }
+}
+
+int run(Options& options) {
+  const std::string asked = only_argument(options, "RUN_OR_MODEL");
+  const std::filesystem::path file = options.required("out");
+  const std::string format = read_format(options, file);
+  if (format == safetensors) require_onnx(options);
+  const OnnxOptions onnx_options = read_onnx_options(options);
+
+  const std::filesystem::path model = find_model(asked, options.text("checkpoint"));
+  std::error_code ignored;
+  if (std::filesystem::equivalent(model, file, ignored)) {
+    throw UsageError(fmt::format("{} is the model itself, which would be written over", options.origin("out")));
+  }
+  const ModelInfo info = read_model_info(model);
+  const Graph graph = build_model(info.model, {.heads = info.heads, .size = info.size});
+  Parameters parameters(graph, 0);
+  load_weights(model, parameters);
+  if (format == onnx) {
+    export_onnx(file, info, graph, parameters, onnx_options);
+  } else {
+    save_model(file, info, parameters);
+  }
+  fmt::print("{}: {} as {}, {}\n", file.string(), model.string(), format,
+             counted(graph.trainable_count(), "parameter"));
+  return 0;
+}
+
+}  // namespace
+
+Command export_command() {
+  Command command;
+  command.name = "export";
+  command.summary = "write a model for other programs: ONNX, or weights alone";
+  command.usage = "RUN_OR_MODEL --out FILE [options]";
+  command.description =
+      "Writes a trained model as an ONNX file, which ONNX Runtime, OpenCV and many others run, or as a safetensors "
+      "file "
+      "of its weights under PyTorch's names. RUN_OR_MODEL is the folder of a training run, of which the best "
+      "checkpoint "
+      "is taken, or a model file (.safetensors).\n\n"
+      "The ONNX file's input is `input`, f32 {batch, 3, size, size}, RGB; the batch may be of any size. Its outputs "
+      "are "
+      "called as the heads, f32 {batch, classes}. Its metadata tell the heads' classes (heads, as JSON), mean, std, "
+      "size, input and outputs.";
+  command.groups = {
+      {"File",
+       {{.name = "out", .argument = "FILE", .help = "the file to write"},
+        {.name = "format",
+         .argument = "onnx|safetensors",
+         .help = "what to write; without it, what FILE's name ends in"},
+        {.name = "checkpoint",
+         .argument = "FILE",
+         .help = "of a run, this checkpoint instead of the best: a file, or a name such as 'last'"}}},
+      {"ONNX",
+       {{.name = "input",
+         .argument = "KIND",
+         .help = "what is fed to it: normalized, which is (pixels / 255 - mean) / std by channel; unit, pixels / 255; "
+                 "or pixels, as numbers of 0 to 255. Of the latter two the file does the rest",
+         .fallback = "normalized"},
+        {.name = "softmax",
+         .argument = "",
+         .help = "give probabilities instead of logits",
+         .value = Option::Value::none},
+        {.name = "no-fold",
+         .argument = "",
+         .help = "keep batch normalisations, instead of folding them into the convolutions before them",
+         .value = Option::Value::none}}}};
+  command.examples = {{"", "facet export runs/faces --out faces.onnx"},
+                      {"to be fed with pixels", "facet export runs/faces --out faces.onnx --input pixels --softmax"},
+                      {"", "facet export runs/faces --checkpoint last --out weights.safetensors"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

@@ -1,0 +1,118 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <span>
+
+#include "base/random.h"
+#include "facet/inference.h"
+#include "facet/onnx.h"
+#include "inference/onnx_models.h"
+#include "temporary_folder.h"
+
+namespace facet::testing {
+namespace {
+
+constexpr std::size_t images = 3;
+
+/// The program that runs ONNX files here: ONNX Runtime, where Python has it, else OpenCV. Empty: neither is here.
+std::vector<std::string> runner() {
+  const std::vector<std::string> python{FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/run_onnx.py"};
+  if (*FACET_TEST_PYTHON != '\0' && run_program({FACET_TEST_PYTHON, "-c", "import onnxruntime, numpy"}) == 0)
+    return python;
+  if (*FACET_TEST_OPENCV_RUNNER != '\0') return {FACET_TEST_OPENCV_RUNNER};
+  return {};
+}
+
+std::vector<std::uint8_t> drawn_pixels(int size) {
+  base::RandomStream random(5, base::Purpose::synthesis, 1);
+  std::vector<std::uint8_t> pixels(images * 3 * static_cast<std::size_t>(size * size));
+  for (std::uint8_t& value : pixels) value = static_cast<std::uint8_t>(random.below(256));
+  return pixels;
+}
+
+/// {images, 3, size, size} as the header says.
+std::vector<float> input_of(const std::vector<std::uint8_t>& pixels, const ModelInfo& info, OnnxInput kind) {
+  const std::size_t area = static_cast<std::size_t>(info.size) * info.size;
+  std::vector<float> input(pixels.size());
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    const std::size_t channel = i % 3;
+    const float unit = static_cast<float>(pixels[i]) / 255;
+    float& value = input[(i / 3 / area * 3 + channel) * area + i / 3 % area];
+    value = kind == OnnxInput::pixels ? pixels[i]
+            : kind == OnnxInput::unit ? unit
+                                      : (unit - info.normalization.mean[channel]) / info.normalization.std[channel];
+  }
+  return input;
+}
+
+std::vector<float> read_floats(const std::filesystem::path& file) {
+  const std::string bytes = read_file(file);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::copy_n(bytes.data(), values.size() * sizeof(float), reinterpret_cast<char*>(values.data()));
+  return values;
+}
+
+double rms(std::span<const float> values) {
+  double sum = 0;
+  for (const float value : values) sum += static_cast<double>(value) * value;
+  return std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+void check_close(std::span<const float> found, std::span<const float> expected) {
+  REQUIRE(found.size() == expected.size());
+  std::vector<float> apart(found.size());
+  for (std::size_t i = 0; i < apart.size(); ++i) apart[i] = found[i] - expected[i];
+  CHECK(rms(expected) > 0);
+  CHECK(rms(apart) <= 1e-4 * rms(expected));
+}
+
+/// Exports a model, runs the file on all images and on the first alone, and holds what it answers against facet's.
+void check_run(const std::vector<std::string>& program, const DrawnModel& drawn, const OnnxOptions& options) {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "model.onnx", kept = folder / "model.safetensors";
+  save_model(kept, drawn.info, drawn.parameters);
+  export_onnx(file, drawn.info, drawn.graph, drawn.parameters, options);
+  const std::vector<std::uint8_t> pixels = drawn_pixels(drawn.info.size);
+  const std::vector<float> input = input_of(pixels, drawn.info, options.input);
+  write_file(folder / "input", {reinterpret_cast<const char*>(input.data()), input.size() * sizeof(float)});
+  std::vector<std::string> words = program;
+  words.insert(words.end(), {file.string(), (folder / "input").string(), std::to_string(drawn.info.size),
+                             folder.path().string(), std::to_string(images), "1"});
+  REQUIRE(run_program(words) == 0);
+
+  Predictor predictor(kept, {.batch = images, .threads = 2});
+  const std::vector<HeadPrediction>& answers = predictor.predict(pixels);
+  for (std::size_t head = 0; head < drawn.info.heads.size(); ++head) {
+    CAPTURE(drawn.info.heads[head].name);
+    const std::span<const float> expected = options.softmax ? answers[head].probabilities : answers[head].logits;
+    const std::string name = std::to_string(head);
+    check_close(read_floats(folder / (name + "." + std::to_string(images))), expected);
+    check_close(read_floats(folder / (name + ".1")), expected.first(expected.size() / images));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ONNX files give facet's logits in another program: every model, folded and not, one image and several") {
+  const std::vector<std::string> program = runner();
+  if (program.empty()) {
+    MESSAGE("SKIPPED: neither ONNX Runtime for Python nor OpenCV's dnn module is here");
+    return;
+  }
+  for (const auto& [model, size] : all_models()) {
+    CAPTURE(model);
+    const DrawnModel drawn(model, size);
+    check_run(program, drawn, {.fold_batch_norm = true});
+    check_run(program, drawn, {.fold_batch_norm = false});
+  }
+}
+
+TEST_CASE("ONNX files normalise pixels and give probabilities where they are asked to") {
+  const std::vector<std::string> program = runner();
+  if (program.empty()) return;
+  const DrawnModel drawn("resnet18", 40);
+  check_run(program, drawn, {.input = OnnxInput::unit});
+  check_run(program, drawn, {.input = OnnxInput::pixels, .softmax = true});
+}
+
+}  // namespace facet::testing

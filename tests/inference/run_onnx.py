@@ -1,0 +1,22 @@
+"""Runs an ONNX file by ONNX Runtime.
+
+    run_onnx.py MODEL.onnx INPUT SIZE FOLDER BATCH...    INPUT: f32 {images, 3, SIZE, SIZE}. Of its first BATCH images, for
+                                                         each BATCH, writes output I to FOLDER/I.BATCH, f32.
+"""
+import sys
+
+import numpy
+import onnxruntime
+
+
+def main(model, file, size, folder, *batches):
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    images = numpy.fromfile(file, numpy.float32).reshape(-1, 3, int(size), int(size))
+    for batch in batches:
+        outputs = session.run(None, {"input": images[:int(batch)]})
+        for index, output in enumerate(outputs):
+            output.astype(numpy.float32).tofile(f"{folder}/{index}.{batch}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
