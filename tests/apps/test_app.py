@@ -19,7 +19,7 @@ import unittest
 import program
 from program import AppTest, QUICK, facet, read_until, rows, start, tensors
 
-COMMANDS = ["synth", "inspect", "summary", "train", "evaluate", "predict"]
+COMMANDS = ["synth", "inspect", "summary", "train", "evaluate", "predict", "export"]
 
 
 class Manual(unittest.TestCase):
@@ -348,6 +348,23 @@ class Run(AppTest):
         for row, one in zip(answers, objects):
             self.assertEqual(row["race"], one["heads"]["race"]["class"])
             self.assertEqual(len(one["heads"]["age"]["probabilities"]), 9)
+
+    def test_exports(self):
+        onnx, weights = self.folder / "faces.onnx", self.folder / "weights.safetensors"
+        self.assertRegex(self.succeeds("export", self.run_folder, "--out", onnx), r" as onnx, [\d,]+ parameters\n$")
+        self.succeeds("export", self.run_folder, "--checkpoint", "last", "--out", weights)
+        self.assertEqual(tensors(weights), tensors(self.run_folder / "checkpoints/last.safetensors"))
+        self.succeeds("evaluate", weights, "--data", self.validation_csv)
+        pixels = self.folder / "pixels"
+        self.succeeds("export", self.run_folder, "--format", "onnx", "--input", "pixels", "--softmax", "--out", pixels)
+        for file, words in [(onnx, [b"normalized", b"logits"]), (pixels, [b"pixels", b"probabilities"])]:
+            for word in [*words, b"Latino_Hispanic", b"stem.conv.weight"]:
+                self.assertIn(word, file.read_bytes())
+        self.assertIn("--format is needed", self.fails(2, "export", self.run_folder, "--out", "faces"))
+        self.assertIn("--softmax is of --format onnx alone",
+                      self.fails(2, "export", self.run_folder, "--softmax", "--out", weights))
+        self.assertIn("is the model itself", self.fails(2, "export", weights, "--out", weights))
+        self.assertIn("/none/", self.fails(1, "export", self.run_folder, "--out", "/none/a.onnx"))
 
     def test_bad_photographs(self):
         photos = self.folder / "bad"

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <utility>
 
 #include "base/random.h"
 #include "facet/models.h"
@@ -10,9 +11,15 @@
 namespace facet::testing {
 
 DrawnModel::DrawnModel(const std::string& model, int size)
-    : info{.model = model, .size = size, .heads = fairface_heads(), .normalization = {}},
-      graph(build_model(model, {.heads = info.heads, .size = size})),
-      parameters(graph, 1) {
+    : DrawnModel([=] { return build_model(model, {.heads = fairface_heads(), .size = size}); }) {
+  info.model = model;
+}
+
+DrawnModel::DrawnModel(std::function<Graph()> builder)
+    : build(std::move(builder)), graph(build()), parameters(graph, 1) {
+  info.model = "own";
+  info.size = static_cast<int>(graph.input_shape()[1]);
+  info.heads = fairface_heads();
   base::RandomStream random(7, base::Purpose::synthesis, 0);
   const auto draw = [&](int index, float low, float high) {
     std::vector<float> values(static_cast<std::size_t>(element_count(parameters.list()[index].shape)));
@@ -42,7 +49,7 @@ const std::vector<ModelSize>& all_models() {
 
 int run_program(const std::vector<std::string>& words) {
   std::string command;
-  for (const std::string& word : words) command += "'" + word + "' ";
+  for (const std::string& word : words) command += "\"" + word + "\" ";
   return std::system(command.c_str());
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -12,11 +12,14 @@ namespace facet::testing {
 
 /// A model whose weights keep the scale of what goes through it, and whose batch normalisations all do something.
 struct DrawnModel {
-  ModelInfo info;
+  std::function<Graph()> build;
   Graph graph;
+  ModelInfo info;
   Parameters parameters;
 
   DrawnModel(const std::string& model, int size);
+  /// Of a graph that no model of facet's is, with the heads of fairface_heads.
+  explicit DrawnModel(std::function<Graph()> builder);
 };
 
 /// Every model that facet has, as small as still has all its ops; alexnet in the size of its paper and in one whose
