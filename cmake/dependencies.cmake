@@ -1,5 +1,6 @@
-# What facet links, each through its own CMake package; Highway and TurboJPEG through pkg-config, or their CMake packages
-# where there is no pkg-config. (Debian's CMake package of libjpeg-turbo is an error where libjpeg's own files aren't there.)
+# What facet links, each through its own CMake package; Highway, TurboJPEG and libzip through pkg-config, or their CMake
+# packages where there is no pkg-config. (Debian's CMake packages of libjpeg-turbo and libzip are errors where libjpeg's own
+# files and libzip's tools aren't there.)
 # Read by facet's build, and by facetConfig.cmake where the installed libfacet is static.
 
 include(CMakeFindDependencyMacro)
@@ -38,6 +39,7 @@ facet_find(Threads)
 facet_find_either(hwy hwy::hwy libhwy)
 facet_find_either(libjpeg-turbo libjpeg-turbo::turbojpeg libturbojpeg)
 facet_find_either(protobuf protobuf::libprotobuf-lite protobuf-lite)
+facet_find_either(libzip libzip::zip libzip)
 if(DNNL_CPU_RUNTIME STREQUAL "OMP")
   facet_find(OpenMP COMPONENTS CXX)
 endif()

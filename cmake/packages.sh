@@ -2,7 +2,8 @@
 # shellcheck shell=bash disable=SC2034 # the lists are used by those
 
 facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libturbojpeg0-dev libboost-program-options-dev
-  nlohmann-json3-dev libfmt-dev libhwy-dev libprotobuf-dev protobuf-compiler libonnx-dev ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
+  nlohmann-json3-dev libfmt-dev libhwy-dev libprotobuf-dev protobuf-compiler libonnx-dev libzip-dev
+  ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
 facet_test_packages=(doctest-dev python3)
 facet_peer_packages=(python3-torch python3-torchvision # PyTorch, which the ops and the whole model are held against
   python3-onnx libopencv-dnn-dev) # what checks and runs the ONNX files that are written

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,8 @@ struct ModelInfo {
   Normalization normalization;
 };
 
-/// Writes a model file: safetensors with the weights under PyTorch's names in PyTorch's layouts and `info` in its metadata.
-/// Written whole or not at all.
+/// Writes a model file: safetensors with the weights under PyTorch's names in PyTorch's layouts and `info` in its
+/// metadata. Written whole or not at all.
 /// @throws Error naming the file and the system's reason, or what `info` has that no file can hold: no name, no head, a
 ///   head or class twice or not in UTF-8, a size or normalisation that can't be meant.
 FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters);
@@ -38,5 +39,22 @@ FACET_EXPORT ModelInfo read_model_info(const std::filesystem::path& file);
 /// Reads the weights of a model file into parameters of the same names and shapes.
 /// @throws Error naming the file and the first tensor that is missing, left over or of another shape.
 FACET_EXPORT void load_weights(const std::filesystem::path& file, Parameters& parameters);
+
+/// What of a file and of a model didn't meet: layers, such as "fc" or "heads.age".
+struct PretrainedWeights {
+  std::set<std::string> left_out;  ///< of the file's classifier: not the model's, or of other shapes there
+  std::set<std::string> fresh;     ///< of the model's heads: they keep the values that they had
+};
+
+/// Weights to begin a training with, of another one: a safetensors file or what PyTorch's torch.save writes of a
+/// state_dict (since 1.6, a zip archive), with torchvision's names or facet's; F32, F16, BF16 or, from PyTorch, F64.
+/// What lies in the file is read as data: no pickled code is run, whatever it says. Layers of the model's heads are
+/// taken where the file has them in the same shapes; layers of the file's classifier (`fc`, `classifier` and `heads`)
+/// that the model has no place for are left out. All other tensors must be in both (but for num_batches_tracked, which
+/// old files lack).
+/// @throws Error naming the file and what is wrong with it: the first tensor that is missing, the first of another
+///   shape, the first that is none of the model's, each with the number of others; or a value that isn't finite, where
+///   parameters before it have been set already.
+FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, Parameters& parameters);
 
 }  // namespace facet

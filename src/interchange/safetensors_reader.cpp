@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <span>
 #include <utility>
 
 #include "facet/error.h"
+#include "interchange/narrow_floats.h"
 #include "interchange/safetensors.h"
 #include "interchange/safetensors_header.h"
 
@@ -14,21 +14,6 @@ namespace facet::interchange {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors is little-endian, and read as it lies");
-
-float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
-
-/// IEEE 754 binary16.
-float from_f16(std::uint16_t bits) {
-  const std::uint32_t sign = (bits & 0x8000U) << 16;
-  const std::uint32_t exponent = (bits >> 10) & 0x1FU;
-  const std::uint32_t mantissa = bits & 0x3FFU;
-  if (exponent == 0) {
-    const float magnitude = std::ldexp(static_cast<float>(mantissa), -24);
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const std::uint32_t wide_exponent = exponent == 0x1FU ? 0xFFU : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide_exponent << 23) | (mantissa << 13));
-}
 
 std::size_t count_of(const TensorEntry& tensor) {
   return static_cast<std::size_t>((tensor.end - tensor.begin) / size_of(tensor.type));

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "facet/model_file.h"
+#include "facet/parameters.h"
+#include "interchange/safetensors.h"
+
+namespace facet::interchange {
+
+/// Weights to begin with, opened and held against a model's parameters, so that what doesn't fit shows before the work
+/// begins.
+class Pretrained {
+ public:
+  /// @throws Error as load_pretrained does, but for values.
+  Pretrained(const std::filesystem::path& file, const std::vector<Parameter>& parameters);
+
+  const PretrainedWeights& found() const { return found_; }
+  /// What was taken and what wasn't, in a line.
+  std::string describe() const;
+  /// Into the parameters that it was opened for. @throws Error naming the file and tensor whose values can't be read or
+  /// aren't finite.
+  void load(Parameters& parameters) const;
+
+ private:
+  std::string name_;
+  std::vector<TensorSource> sources_;
+  std::vector<int> taken_;  ///< by parameter: a source; -1: none
+  PretrainedWeights found_;
+};
+
+}  // namespace facet::interchange

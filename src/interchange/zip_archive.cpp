@@ -1,0 +1,109 @@
+#include "interchange/zip_archive.h"
+
+#include <fmt/format.h>
+#include <zip.h>
+
+#include <algorithm>
+#include <array>
+
+#include "facet/error.h"
+#include "interchange/readable_file.h"
+#include "interchange/safetensors_header.h"
+
+namespace facet::interchange {
+namespace {
+
+/// Deflate packs zeros a thousandfold, but weights to nine tenths: an entry beyond both is no weights.
+constexpr std::uint64_t most_ratio = 100;
+constexpr std::uint64_t most_whatever_ratio = std::uint64_t{64} << 20;
+
+struct CloseFile {
+  void operator()(zip_file_t* file) const { ::zip_fclose(file); }
+};
+using OpenEntry = std::unique_ptr<zip_file_t, CloseFile>;
+
+/// Reads on from where the entry stands.
+bool read_on(zip_file_t& entry, std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const zip_int64_t count = ::zip_fread(&entry, bytes.data(), bytes.size());
+    if (count <= 0) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+  return true;
+}
+
+bool skip(zip_file_t& entry, std::uint64_t count, bool stored) {
+  if (count == 0) return true;
+  if (stored) return ::zip_fseek(&entry, static_cast<zip_int64_t>(count), SEEK_SET) == 0;
+  std::array<std::byte, 65536> unwanted;
+  for (; count > 0; count -= std::min<std::uint64_t>(count, unwanted.size())) {
+    if (!read_on(entry, std::span(unwanted).first(std::min<std::uint64_t>(count, unwanted.size())))) return false;
+  }
+  return true;
+}
+
+/// Whether the sum over the entry's bytes is what the archive says; it is known once all have been read.
+bool ends_well(zip_file_t& entry) {
+  std::byte beyond;
+  return ::zip_fread(&entry, &beyond, 1) == 0;
+}
+
+}  // namespace
+
+struct ZipArchive::Handle {
+  zip_t* archive = nullptr;
+  ~Handle() {
+    if (archive != nullptr) ::zip_discard(archive);
+  }
+};
+
+ZipArchive::ZipArchive(const std::filesystem::path& file)
+    : name_(ReadableFile(file).name()), handle_(std::make_unique<Handle>()) {
+  int code = 0;
+  handle_->archive = ::zip_open(name_.c_str(), ZIP_RDONLY, &code);
+  if (handle_->archive == nullptr) {
+    zip_error_t error;
+    ::zip_error_init_with_code(&error, code);
+    const std::string reason = ::zip_error_strerror(&error);
+    ::zip_error_fini(&error);
+    throw Error(fmt::format("{}: is no whole zip archive ({}); is it cut off?", name_, reason));
+  }
+  const zip_int64_t count = ::zip_get_num_entries(handle_->archive, 0);
+  for (zip_int64_t i = 0; i < count; ++i) {
+    zip_stat_t found;
+    if (::zip_stat_index(handle_->archive, static_cast<zip_uint64_t>(i), 0, &found) != 0 ||
+        (found.valid & ZIP_STAT_NAME) == 0 || (found.valid & ZIP_STAT_SIZE) == 0) {
+      throw Error(fmt::format("{}: entry {} of its zip archive can't be read", name_, i));
+    }
+    if (!entries_.emplace(found.name, found.size).second) {
+      throw Error(fmt::format("{}: its zip archive holds {} twice", name_, in_quotes(found.name)));
+    }
+  }
+}
+
+ZipArchive::~ZipArchive() = default;
+
+void ZipArchive::read(std::string_view entry, std::uint64_t offset, std::span<std::byte> bytes) const {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(fmt::format("{}: {} in its zip archive {}", name_, in_quotes(entry), what));
+  };
+  const std::string name(entry);
+  zip_stat_t found;
+  if (::zip_stat(handle_->archive, name.c_str(), ZIP_FL_ENC_GUESS, &found) != 0) refuse("is missing");
+  if (offset > found.size || bytes.size() > found.size - offset) {
+    refuse(fmt::format("has {} bytes, of which {} from {} on are wanted", found.size, bytes.size(), offset));
+  }
+  if (found.size > most_whatever_ratio && found.size / most_ratio > found.comp_size) {
+    refuse(fmt::format("claims to unpack {} bytes to {}; at most {} times as many are unpacked", found.comp_size,
+                       found.size, most_ratio));
+  }
+  const OpenEntry open(::zip_fopen_index(handle_->archive, found.index, 0));
+  if (open == nullptr) refuse(fmt::format("can't be read: {}", ::zip_strerror(handle_->archive)));
+  const bool whole = offset + bytes.size() == found.size;
+  if (!skip(*open, offset, found.comp_method == ZIP_CM_STORE) || !read_on(*open, bytes) ||
+      (whole && !ends_well(*open))) {
+    refuse(fmt::format("is damaged: {}", ::zip_file_strerror(open.get())));
+  }
+}
+
+}  // namespace facet::interchange

@@ -1,0 +1,239 @@
+#include "interchange/pretrained.h"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+#include <numeric>
+
+#include "error_of.h"
+#include "facet/ops.h"
+#include "interchange/pickles.h"
+#include "interchange/pytorch_file.h"
+#include "temporary_folder.h"
+
+using namespace facet;
+using namespace facet::interchange;
+
+namespace {
+
+using Values = std::vector<float>;
+using Layers = std::set<std::string>;
+
+/// conv, bn, and a linear layer a head.
+Graph model(const std::vector<std::pair<std::string, int>>& heads) {
+  Graph graph;
+  Value x = graph.input({3, 4, 4});
+  x = flatten(batch_norm(convolution(x, {.channels = 2, .bias = false, .name = "conv"}), {.name = "bn"}));
+  const Scope scope(graph, "heads");
+  for (const auto& [name, classes] : heads) {
+    softmax_cross_entropy(linear(x, {.features = classes, .name = name}), name);
+  }
+  return graph;
+}
+
+/// 0, 0.5, 1, ... from `first` on.
+Values counted(std::int64_t count, float first) {
+  Values values(static_cast<std::size_t>(count));
+  std::iota(values.begin(), values.end(), 2 * first);
+  for (float& value : values) value /= 2;
+  return values;
+}
+
+TensorSource source(const std::string& name, const Shape& shape, const Values& values) {
+  return {.name = name, .shape = shape, .values = [=] { return values; }};
+}
+TensorSource source(const std::string& name, const Shape& shape, float first) {
+  return source(name, shape, counted(element_count(shape), first));
+}
+
+/// The tensors of the model without its heads.
+std::vector<TensorSource> trunk() {
+  return {source("conv.weight", {2, 3, 3, 3}, 1),
+          source("bn.weight", {2}, 2),
+          source("bn.bias", {2}, 3),
+          source("bn.running_mean", {2}, 4),
+          source("bn.running_var", {2}, 5),
+          {.name = "bn.num_batches_tracked",
+           .shape = {},
+           .values = [] { return std::vector<std::int64_t>{77}; },
+           .type = DataType::s64}};
+}
+
+/// As torch.save writes them, all of f32 but the counter.
+void write_pytorch(const std::filesystem::path& file, const std::vector<TensorSource>& tensors, bool deflated = false) {
+  std::vector<std::pair<std::string, std::string>> items;
+  std::vector<pickles::Entry> entries{{"archive/version", "3\n"}};
+  for (const TensorSource& tensor : tensors) {
+    const std::int64_t count = element_count(tensor.shape);
+    const std::string key = std::to_string(items.size());
+    std::vector<std::int64_t> strides(tensor.shape.size(), 1);
+    for (std::size_t axis = strides.size(); axis-- > 1;) strides[axis - 1] = strides[axis] * tensor.shape[axis];
+    const TensorValues values = tensor.values();
+    const auto* whole = std::get_if<std::vector<std::int64_t>>(&values);
+    items.emplace_back(tensor.name, pickles::tensor({.shape = tensor.shape,
+                                                     .strides = strides,
+                                                     .elements = count,
+                                                     .storage = key,
+                                                     .type = whole != nullptr ? "LongStorage" : "FloatStorage"}));
+    entries.push_back({"archive/data/" + key,
+                       whole != nullptr ? pickles::bytes_of(whole->at(0)) : pickles::floats(std::get<Values>(values)),
+                       deflated});
+  }
+  entries.push_back({"archive/data.pkl", pickles::whole(pickles::dictionary(items)), deflated});
+  pickles::write_zip(file, entries);
+}
+
+/// What is wrong with the file, after its name.
+std::string refusal(const std::filesystem::path& file, const Graph& graph) {
+  Parameters parameters(graph, 1);
+  const std::string what = error_of([&] { load_pretrained(file, parameters); });
+  CHECK_MESSAGE(what.starts_with(file.string() + ": "), what);
+  CHECK(what.find('\n') == std::string::npos);
+  return what;
+}
+
+std::string refusal(const std::vector<TensorSource>& tensors) {
+  const TemporaryFolder folder;
+  write_safetensors(folder / "w.safetensors", {}, tensors);
+  return refusal(folder / "w.safetensors", model({{"age", 3}}));
+}
+
+Values get(const Parameters& parameters, const std::string& name) { return parameters.get(parameters.find(name)); }
+
+}  // namespace
+
+TEST_CASE("weights come from safetensors and from PyTorch's archives alike") {
+  const TemporaryFolder folder;
+  const Graph graph = model({{"age", 3}});
+  write_safetensors(folder / "a", {}, trunk());
+  write_pytorch(folder / "b", trunk());
+  write_pytorch(folder / "c", trunk(), true);
+  for (const char* file : {"a", "b", "c"}) {
+    CAPTURE(file);
+    Parameters parameters(graph, 1);
+    const Values head = get(parameters, "heads.age.weight");
+    const PretrainedWeights found = load_pretrained(folder / file, parameters);
+    CHECK(found.left_out.empty());
+    CHECK(found.fresh == Layers{"heads.age"});
+    CHECK(get(parameters, "conv.weight") == counted(54, 1));
+    CHECK(get(parameters, "bn.running_var") == counted(2, 5));
+    CHECK(parameters.get_counter(parameters.find("bn.num_batches_tracked")) == 77);
+    CHECK(get(parameters, "heads.age.weight") == head);
+  }
+}
+
+TEST_CASE("a classifier is taken layer by layer where it fits, and told of where it doesn't") {
+  const TemporaryFolder folder;
+  std::vector<TensorSource> tensors = trunk();
+  tensors.push_back(source("fc.weight", {1000, 32}, 0));
+  tensors.push_back(source("fc.bias", {1000}, 0));
+  tensors.push_back(source("heads.age.weight", {3, 32}, 7));
+  tensors.push_back(source("heads.age.bias", {3}, 8));
+  tensors.push_back(source("heads.race.weight", {5, 32}, 9));
+  tensors.push_back(source("heads.race.bias", {4}, 9));  // fits, but its weights don't
+  write_safetensors(folder / "w", {}, tensors);
+  const Graph graph = model({{"age", 3}, {"race", 4}, {"mood", 2}});
+  Parameters parameters(graph, 1);
+  const Values drawn = get(parameters, "heads.race.bias");
+  const PretrainedWeights found = load_pretrained(folder / "w", parameters);
+  CHECK(found.left_out == Layers{"fc", "heads.race"});
+  CHECK(found.fresh == Layers{"heads.mood", "heads.race"});
+  CHECK(get(parameters, "heads.age.weight") == counted(96, 7));
+  CHECK(get(parameters, "heads.race.bias") == drawn);
+  CHECK(Pretrained(folder / "w", graph.parameters()).describe() ==
+        (folder / "w").string() +
+            R"(: 8 tensors are taken; left out of it: "fc", "heads.race"; drawn anew: "heads.mood", "heads.race")");
+}
+
+TEST_CASE("counters may be missing, and nothing else") {
+  std::vector<TensorSource> tensors = trunk();
+  tensors.pop_back();
+  const TemporaryFolder folder;
+  write_safetensors(folder / "w", {}, tensors);
+  Parameters parameters(model({{"age", 3}}), 1);
+  load_pretrained(folder / "w", parameters);
+  CHECK(get(parameters, "bn.bias") == counted(2, 3));
+  CHECK(parameters.get_counter(parameters.find("bn.num_batches_tracked")) == 0);
+
+  tensors.erase(tensors.begin(), tensors.begin() + 2);
+  CHECK(contains(refusal(tensors), R"(doesn't fit the model: "conv.weight" is missing (as 1 more))"));
+  tensors = trunk();
+  tensors.push_back(source("layer1.weight", {1}, 0));
+  CHECK(contains(refusal(tensors), R"("layer1.weight" is none of the model's)"));
+  tensors[0] = source("conv.weight", {2, 3, 5, 5}, 0);
+  CHECK(contains(refusal(tensors),
+                 R"("conv.weight" is floating-point 2x3x5x5, floating-point 2x3x3x3 is wanted; "layer1.weight" is)"));
+  tensors = trunk();
+  tensors[5].name = "bn.weight";
+  tensors[1].name = "heads.x";
+  CHECK(contains(refusal(tensors), R"("bn.weight" is integer scalar, floating-point 2 is wanted)"));
+}
+
+TEST_CASE("values that aren't finite are refused") {
+  for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    std::vector<TensorSource> tensors = trunk();
+    tensors[3] = source("bn.running_mean", {2}, Values{1, value});
+    CHECK(contains(refusal(tensors), R"(tensor "bn.running_mean" holds a value that isn't finite)"));
+  }
+}
+
+TEST_CASE("strided, offset and shared storages are read by their places") {
+  const TemporaryFolder folder;
+  using pickles::tensor;
+  const std::string pickle = pickles::whole(
+      pickles::dictionary({{"plain", tensor({.shape = {2, 3}, .strides = {3, 1}, .elements = 8, .offset = 2})},
+                           {"transposed", tensor({.shape = {3, 2}, .strides = {1, 3}, .elements = 8, .offset = 1})},
+                           {"column", tensor({.shape = {2}, .strides = {4}, .elements = 8, .offset = 3})},
+                           {"expanded", tensor({.shape = {2, 3}, .strides = {0, 0}, .elements = 8, .offset = 7})},
+                           {"scalar", tensor({.shape = {}, .strides = {}, .elements = 8, .offset = 4})},
+                           {"none", tensor({.shape = {3, 0}, .strides = {9, 9}, .elements = 8, .offset = 99})}}));
+  pickles::write_zip(
+      folder / "w",
+      {{"x/data.pkl", pickle}, {"x/byteorder", "little"}, {"x/data/0", pickles::floats({0, 1, 2, 3, 4, 5, 6, 7})}});
+  std::map<std::string, Values> found;
+  for (const TensorSource& tensor : open_pytorch_file(folder / "w")) {
+    found[tensor.name] = std::get<Values>(tensor.values());
+  }
+  CHECK(found == std::map<std::string, Values>{{"plain", {2, 3, 4, 5, 6, 7}},
+                                               {"transposed", {1, 4, 2, 5, 3, 6}},
+                                               {"column", {3, 7}},
+                                               {"expanded", {7, 7, 7, 7, 7, 7}},
+                                               {"scalar", {4}},
+                                               {"none", {}}});
+}
+
+TEST_CASE("files that are no plain state_dict are refused in a line") {
+  const TemporaryFolder folder;
+  const Graph graph = model({{"age", 3}});
+  const auto says = [&](const std::vector<pickles::Entry>& entries, const std::string& part) {
+    pickles::write_zip(folder / "w.pth", entries);
+    const std::string what = refusal(folder / "w.pth", graph);
+    CHECK_MESSAGE(contains(what, part), what);
+  };
+  const std::string w = pickles::tensor({.shape = {2, 3}, .strides = {3, 1}, .elements = 6});
+  const std::string pickle = pickles::whole(pickles::dictionary({{"w", w}}));
+  says({{"a/data.pkl", pickle}}, R"(tensor "w" lies in "a/data/0", which is missing)");
+  says({{"a/data.pkl", pickle}, {"a/data/0", std::string(20, 'x')}}, "has 20 bytes, and should hold 6 elements of 4");
+  says({{"a/data.pkl", pickle}, {"a/data/0", std::string(28, 'x')}}, "has 28 bytes");
+  says({{"a/data.pkl", pickle}, {"a/byteorder", "big"}}, R"(its byte order is "big"; "little" is read)");
+  says({{"a/data.pkl", pickle}, {"b/data.pkl", pickle}}, "more than one data.pkl");
+  says({{"data.pkl", pickle}}, "holds no data.pkl");
+  says({{"a/data.pkl", pickle}, {"a/constants.pkl", "x"}}, "holds a TorchScript program");
+  says({{"a/data.pkl", pickles::whole(pickles::global("os", "system"))}}, R"(its pickle names "os.system")");
+  const std::string spread = pickles::tensor({.shape = {2, 1}, .strides = {4095, 1}, .elements = 4096});
+  std::vector<TensorSource> tensors;
+  pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", spread}}))},
+                                        {"a/data/0", std::string(16384, '\0')}});
+  tensors = open_pytorch_file(folder / "w.pth");
+  CHECK(contains(error_of([&] { tensors.at(0).values(); }), "is spread over 4096 elements; save its contiguous()"));
+
+  write_file(folder / "w.pth", "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
+  CHECK(contains(refusal(folder / "w.pth", graph), "as PyTorch wrote before 1.6"));
+  write_file(folder / "w.pth", "hello, world");
+  CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));
+  write_file(folder / "w.pth", "");
+  CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));
+  write_file(folder / "w.pth", "PK\x03\x04 and nothing");
+  CHECK(contains(refusal(folder / "w.pth", graph), "is no whole zip archive"));
+  CHECK(contains(refusal(folder / "nowhere", graph), "can't be opened"));
+}
