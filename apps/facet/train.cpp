@@ -63,6 +63,7 @@ TrainOptions read_training(const Options& options) {
   training.drop_last = options.on("drop-last");
   training.tune = !options.on("no-tune");
   training.save_memory = options.on("save-memory");
+  training.pretrained = options.text("pretrained");
   training.choices = options.text("choices");
   training.choice_cache = read_choice_cache(options);
   training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
@@ -126,7 +127,7 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
     return path.empty() ? "" : fs::absolute(path).lexically_normal().string();
   };
   const fs::path& out = settings.training.out;
-  for (const char* name : {"train", "validation", "root"}) {
+  for (const char* name : {"train", "validation", "root", "pretrained"}) {
     if (options.given(name)) options.set(name, absolute(options.text(name)));
   }
   options.set("out", absolute(out));

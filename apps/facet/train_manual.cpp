@@ -34,6 +34,10 @@ OptionGroup learning_options() {
       "Model and learning",
       {model_option(),
        size_option(),
+       {.name = "pretrained",
+        .argument = "FILE",
+        .help = "weights to begin with: a safetensors file, or what torch.save writes of a state_dict, with "
+                "torchvision's names or facet's (a checkpoint); a classifier of other classes is left out"},
        {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
        {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
        {.name = "seed",
@@ -107,6 +111,8 @@ Command train_manual() {
   command.examples = {
       {"train on faces, ten epochs", "facet train --train train.csv --validation val.csv --epochs 10 --out runs/faces"},
       {"go on after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},
+      {"begin with weights trained on ImageNet",
+       "facet train --train train.csv --model resnet34 --pretrained resnet34.safetensors"},
       {"the same run again, bit for bit on the same kind of machine",
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"two questions only, one with classes in an order of one's own",

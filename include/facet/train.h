@@ -106,6 +106,8 @@ struct TrainOptions {
   std::function<void(int)> on_tuning;
   int keep = 0;                   ///< older checkpoints to keep, one an epoch, beside best and last
   double checkpoint_minutes = 0;  ///< also save within an epoch, this often; 0: at its end only
+  /// Weights to begin with (see load_pretrained); empty: none. A run that is resumed has its own and reads them no more.
+  std::filesystem::path pretrained = {};
   bool resume = false;            ///< go on from the folder's last checkpoint; where there is none yet, start
 };
 
@@ -165,7 +167,8 @@ class FACET_EXPORT Trainer {
   /// @param validation may be null. The data sets must outlive the trainer.
   /// @throws Error when an option's value is out of range, heads don't match, bf16 is asked for and can't be had,
   /// memory
-  ///   doesn't suffice, `info` is what no model file can hold, `out` can't be written, or holds a run and resume isn't
+  ///   doesn't suffice, `info` is what no model file can hold, the pretrained weights can't be read or don't fit,
+  ///   `out` can't be written, or holds a run and resume isn't
   ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
   ///   order) or other options (threads, tune, save_memory, keep, patience and checkpoint_minutes may change, and epochs
   ///   where the

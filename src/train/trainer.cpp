@@ -60,6 +60,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   // What no checkpoint can hold is refused before the first epoch, not after it.
   interchange::to_metadata(folder_ ? folder_->last().string() : "the model", info_);
   const std::optional<train::RunRecord> record = open_folder();
+  if (!record) open_pretrained();
   if (folder_) folder_->prepare();
   load_choices(record.has_value());
 
@@ -115,6 +116,12 @@ std::optional<train::RunRecord> Trainer::State::open_folder() const {
   if (!saved) return std::nullopt;
   train::require_same_model(folder_->last().string(), folder_->read_info(), info_);
   return folder_->read_record();
+}
+
+void Trainer::State::open_pretrained() {
+  if (options_.pretrained.empty()) return;
+  pretrained_.emplace(options_.pretrained, graph_.parameters());
+  note(pretrained_->describe());
 }
 
 void Trainer::State::load_choices(bool resumed) {
@@ -189,6 +196,8 @@ void Trainer::State::compile() {
       1 + optimizer_->slot_names().size() + (options_.accumulate > 1 ? 1 : 0) + (options_.ema_decay > 0 ? 1 : 0);
   check_memory(graph_.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)));
   parameters.emplace(graph_, options_.seed);
+  if (pretrained_) pretrained_->load(*parameters);
+  pretrained_.reset();
   parameters->state().require_slots(optimizer_->slot_names());
   if (options_.ema_decay > 0) average.emplace(graph_, options_.seed);
   training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), choices_, arena_,

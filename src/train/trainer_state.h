@@ -13,6 +13,7 @@
 #include "facet/inference.h"
 #include "facet/train.h"
 #include "inference/batch_programs.h"
+#include "interchange/pretrained.h"
 #include "optim/optimizer.h"
 #include "program/choices.h"
 #include "program/program.h"
@@ -48,6 +49,8 @@ struct Trainer::State {
   void note_balanced_classes();
   /// The record of the run to go on with; none: a new one.
   std::optional<train::RunRecord> open_folder() const;
+  /// Holds what a new run begins with against the model.
+  void open_pretrained();
   /// Those of the run that goes on, else those asked for, else the folder's.
   void load_choices(bool resumed);
   /// For what a user asked; `automatic` takes what is recorded before it measures.
@@ -104,6 +107,7 @@ struct Trainer::State {
   std::optional<train::RunFolder> folder_;
   std::optional<train::MetricsFiles> metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::optional<interchange::Pretrained> pretrained_;  ///< until they are loaded
   std::vector<kernels::LossRule> losses_;  ///< of training, by head
   nlohmann::ordered_json fixed_options_;   ///< with the precision that was chosen
   program::Choices choices_;

@@ -15,6 +15,7 @@ import struct
 import subprocess
 import termios
 import unittest
+import zipfile
 
 import program
 from program import AppTest, QUICK, facet, read_until, rows, start, tensors
@@ -434,6 +435,34 @@ class Recipe(AppTest):
         self.assertIn("its 2 classes need one each: Male, Female",
                       self.fails(1, *words, "--class-weights", "gender=1,2,3"))
         self.assertIn("asked for is 0.5", self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5"))
+
+
+class Pretrained(AppTest):
+    """A run that begins with another's weights."""
+
+    def test_begun_and_resumed(self):
+        first, second = self.folder / "first", self.folder / "second"
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--heads", "age,race", "--out", first)
+        weights = self.folder / "weights.safetensors"
+        shutil.copy(first / "checkpoints/last.safetensors", weights)
+        words = ["train", *self.data, *QUICK, "--epochs", 1, "--heads", "gender,race", "--lr", "1e-12", "--out", second]
+        output = self.succeeds(*words, "--pretrained", "weights.safetensors", folder=self.folder)
+        self.assertRegex(output, r'(?m)^note +weights\.safetensors: \d+ tensors are taken; left out of it: '
+                                 r'"heads\.age\.hidden", "heads\.age\.logits"; drawn anew: '
+                                 r'"heads\.gender\.hidden", "heads\.gender\.logits"$')
+        self.assertIn(f"\npretrained = {weights}\n", (second / "run.cfg").read_text())
+        weights.unlink()
+        self.succeeds("train", "--resume", "--out", second, "--epochs", 2)
+
+    def test_refused(self):
+        weights = self.folder / "weights.pth"
+        weights.write_bytes(b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")
+        words = ["train", *self.data, *QUICK, "--out", self.folder / "none", "--pretrained"]
+        self.assertIn("weights.pth: is a pickle without an archive", self.fails(1, *words, weights))
+        self.assertIn("nowhere.pth: can't be opened", self.fails(1, *words, "nowhere.pth"))
+        with zipfile.ZipFile(weights, "w") as archive:
+            archive.writestr("x/data.pkl", b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")
+        self.assertIn('its pickle names "os.system"', self.fails(1, *words, weights))
 
 
 class BadImages(AppTest):

@@ -1,0 +1,54 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "temporary_folder.h"
+#include "train/small_run.h"
+
+using namespace facet;
+using small::Run;
+
+TEST_CASE("a run begins with the weights that it is given, and is resumed without their file") {
+  const TemporaryFolder folder;
+  const auto file = folder / "weights.safetensors";
+  Parameters weights(small::model(), 99);
+  weights.set_counter(weights.find("stem.bn.num_batches_tracked"), 7);
+  save_model(file, small::info(), weights);
+
+  TrainOptions options = small::options(folder / "run");
+  options.pretrained = file;
+  options.epochs = 1;
+  options.ema_decay = 0.5;
+  std::vector<std::string> notes;
+  {
+    Run run(options);
+    CHECK(small::learnt(run.trainer.parameters()).at("stem.conv.weight") ==
+          small::learnt(weights).at("stem.conv.weight"));
+    CHECK(run.trainer.parameters().get_counter(weights.find("stem.bn.num_batches_tracked")) == 7);
+    CHECK(run.trainer.run({.note = [&](const std::string& note) { notes.push_back(note); }}));
+  }
+  const std::string told = file.string() + ": " + std::to_string(weights.list().size()) + " tensors are taken";
+  CHECK(std::count(notes.begin(), notes.end(), told) == 1);
+  std::filesystem::remove(file);
+  options.epochs = 2;
+  options.resume = true;
+  Run resumed(options);
+  CHECK(resumed.trainer.run());
+  CHECK(resumed.trainer.parameters().get_counter(weights.find("stem.bn.num_batches_tracked")) ==
+        7 + 2 * small::batches);
+}
+
+TEST_CASE("weights that don't fit are refused before a folder is made") {
+  const TemporaryFolder folder;
+  const std::vector<Head> heads{{"colour", {"red", "green"}}};
+  ModelInfo info = small::info();
+  info.heads = heads;
+  save_model(folder / "weights", info, Parameters(small::model(heads), 1));
+  TrainOptions options = small::options(folder / "run");
+  options.pretrained = folder / "weights";
+  const std::string what = error_of([&] { Run{options}; });
+  CHECK_MESSAGE(contains(what, R"("side.hidden.weight" is missing (as 7 more))"), what);
+  CHECK_MESSAGE(contains(what, R"("colour.logits.weight" is floating-point 2x32, floating-point 3x32 is wanted)"),
+                what);
+  CHECK(!std::filesystem::exists(options.out));
+}
