@@ -61,6 +61,9 @@ struct Parameter {
   Initializer initializer;
   bool trainable = true;
   DataType type = DataType::f32;  ///< f32, or s64 for num_batches_tracked
+  bool frozen = false;            ///< a weight that training leaves as it is (PyTorch: requires_grad = False)
+
+  bool is_trained() const { return trainable && !frozen; }
 };
 
 /// One op applied to values; its one output is the value of the same index.
@@ -105,6 +108,13 @@ class FACET_EXPORT Graph {
   int add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
                     DataType type = DataType::f32);
 
+  /// Keeps weights as they are in training: their layers pass gradients on only where something before them is trained,
+  /// and a batch normalisation whose weight and bias are both frozen normalises by its running statistics, which stay.
+  /// @param pattern of parameters' names: `*` stands for any text, `?` for a letter, [abc] for one of some; the names of
+  ///   statistics don't count.
+  /// @throws Error naming what there is instead when no weight's name matches.
+  void freeze(std::string_view pattern);
+
   /// Declares `loss` (a scalar value computed from `logits`) as the loss of a head. The training loss is their sum.
   /// @throws Error naming the head when there is one of its name, when the loss is no scalar or the logits no vector,
   /// or when either is of another graph.
@@ -116,8 +126,10 @@ class FACET_EXPORT Graph {
   bool has_head(std::string_view name) const;
   /// The input's shape: {channels, height, width}.
   const Shape& input_shape() const;
-  /// Elements of all trainable parameters.
+  /// Elements of all trainable parameters, frozen ones included.
   std::int64_t trainable_count() const;
+  /// Elements of those that are frozen.
+  std::int64_t frozen_count() const;
 
  private:
   friend class Scope;

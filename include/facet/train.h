@@ -88,6 +88,7 @@ struct TrainOptions {
   /// of it, but for the first, which copies (PyTorch: AveragedModel with use_buffers). It is what is validated, and
   /// saved as best and epoch-NNN. 0: none.
   double ema_decay = 0;
+  std::vector<std::string> freeze = {};  ///< patterns of weights that stay as they are (see Graph::freeze)
   std::int64_t patience = 0;  ///< stop early after so many epochs without a better EpochResult; 0: never
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)

@@ -1,6 +1,8 @@
 #include "facet/graph.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <cmath>
@@ -49,6 +51,30 @@ struct GraphState {
     return static_cast<int>(parameters.size()) - 1;
   }
 };
+
+namespace {
+
+/// What of trainable parameters there is in the innermost scope that `pattern` begins with: 'layer1.0.*'.
+std::vector<std::string> names_near(std::string_view pattern, const std::vector<Parameter>& parameters) {
+  std::string scope;
+  std::vector<std::string> names;
+  for (std::size_t end = 0;; ++end) {
+    std::vector<std::string> inner;
+    for (const Parameter& parameter : parameters) {
+      if (!parameter.trainable || !parameter.name.starts_with(scope)) continue;
+      const std::size_t dot = parameter.name.find('.', scope.size());
+      std::string name = fmt::format("'{}{}'", parameter.name.substr(0, dot), dot == std::string::npos ? "" : ".*");
+      if (std::find(inner.begin(), inner.end(), name) == inner.end()) inner.push_back(std::move(name));
+    }
+    if (inner.empty()) return names;
+    names = std::move(inner);
+    end = pattern.find('.', end);
+    if (end == std::string_view::npos) return names;
+    scope = pattern.substr(0, end + 1);
+  }
+}
+
+}  // namespace
 
 Initializer Initializer::kaiming_normal(std::int64_t fan) {
   if (fan < 1) throw Error(fmt::format("kaiming_normal: fan {} found; at least 1 needed", fan));
@@ -116,6 +142,18 @@ int Graph::add_parameter(std::string_view name, Shape shape, Initializer initial
   return state_->add_parameter({std::string(name), std::move(shape), initializer, trainable, type});
 }
 
+void Graph::freeze(std::string_view pattern) {
+  const std::string glob(pattern);
+  bool matched = false;
+  for (Parameter& parameter : state_->parameters) {
+    if (!parameter.trainable || ::fnmatch(glob.c_str(), parameter.name.c_str(), 0) != 0) continue;
+    matched = parameter.frozen = true;
+  }
+  if (matched) return;
+  throw Error(fmt::format("no weight's name matches '{}'; there are {}", pattern,
+                          fmt::join(names_near(pattern, state_->parameters), ", ")));
+}
+
 void Graph::add_head(std::string_view name, Value logits, Value loss) {
   if (has_head(name)) throw Error(fmt::format("head '{}' exists already", name));
   require_own(fmt::format("head '{}': its value of logits", name), logits);
@@ -144,6 +182,14 @@ std::int64_t Graph::trainable_count() const {
   std::int64_t count = 0;
   for (const Parameter& parameter : state_->parameters) {
     if (parameter.trainable) count += element_count(parameter.shape);
+  }
+  return count;
+}
+
+std::int64_t Graph::frozen_count() const {
+  std::int64_t count = 0;
+  for (const Parameter& parameter : state_->parameters) {
+    if (parameter.frozen) count += element_count(parameter.shape);
   }
   return count;
 }

@@ -103,7 +103,7 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
   for (const HeadOutput& head : graph.heads()) writer.reserve(head.name);
 
   // The nodes that a program for inference has: what is written is what facet computes.
-  const program::FusedNodes fused = program::fuse(graph, options.fold_batch_norm);
+  const program::FusedNodes fused = program::fuse(graph, graph.parameters(), options.fold_batch_norm);
   const std::vector<bool> needed = find_needed(graph, fused.nodes);
   std::vector<Operand> values(fused.nodes.size());
   for (std::size_t i = 0; i < fused.nodes.size(); ++i) {

@@ -37,6 +37,8 @@ struct BatchNormLoops {
                         const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums);
   void (*backward)(const BatchNormParameters& p, const float* scale, Activation activation,
                    const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums);
+  void (*backward_frozen)(const BatchNormParameters& p, const float* scale, Activation activation,
+                          const BatchNormBackward<T>& t, const Rows& rows);
 };
 
 /// A block of rows that stays in the first or second-level cache.
@@ -177,6 +179,14 @@ void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, Act
   }
 }
 
+/// What other readers of x gave, if there are any, and this.
+template <class T>
+HWY_INLINE Floats add_before(Floats diff_x, const BatchNormBackward<T>& t, std::int64_t row, std::int64_t c,
+                             std::size_t n) {
+  if (t.diff_x_before == nullptr) return diff_x;
+  return hn::Add(diff_x, load(t.diff_x_before + row * t.diff_x_before_stride + c, n));
+}
+
 /// @param sums mean(g), and mean(g * (x - mean)) / (variance + eps).
 template <class T>
 void backward_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
@@ -189,18 +199,27 @@ void backward_of_rows(const BatchNormParameters& p, const float* scale, Activati
       const Floats distance = hn::Sub(load(x, n), load(p.mean + c, n));
       const Floats centred = hn::Sub(gradient, load(sums.first + c, n));
       const Floats rest = hn::NegMulAdd(distance, load(sums.second + c, n), centred);
-      Floats diff_x = hn::Mul(load(scale + c, n), rest);
-      if (t.diff_x_before != nullptr) {
-        diff_x = hn::Add(diff_x, load(t.diff_x_before + row * t.diff_x_before_stride + c, n));
-      }
-      store(diff_x, t.diff_x + i, n);
+      store(add_before(hn::Mul(load(scale + c, n), rest), t, row, c, n), t.diff_x + i, n);
+    });
+  }
+}
+
+template <class T>
+void backward_frozen_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
+                             const BatchNormBackward<T>& t, const Rows& rows) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+      const std::int64_t i = row * rows.channels + c;
+      const Floats gradient = masked_gradient<T>(p, scale, activation, t, i, nullptr, c, n);
+      if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
+      if (t.diff_x != nullptr) store(add_before(hn::Mul(load(scale + c, n), gradient), t, row, c, n), t.diff_x + i, n);
     });
   }
 }
 
 template <class T>
 constexpr BatchNormLoops<T> loops{statistics_of_rows<T>, forward_of_rows<T>, gradient_sums_of_rows<T>,
-                                  backward_of_rows<T>};
+                                  backward_of_rows<T>, backward_frozen_of_rows<T>};
 
 const BatchNormLoops<float>& loops_f32() { return loops<float>; }
 const BatchNormLoops<std::uint16_t>& loops_bf16() { return loops<std::uint16_t>; }
@@ -319,6 +338,7 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters&
     total.first[c] = static_cast<float>(sum / rows);
     total.second[c] = static_cast<float>(products / rows / variance);
   }
+  if (tensors.diff_x == nullptr) return;
   // The gradient before the activation has been written where there is a residual: it isn't masked again.
   BatchNormBackward<T> masked = tensors;
   if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
@@ -328,12 +348,24 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters&
       shape, [&](std::int64_t, const Rows& rows) { backward(parameters, memory.scale, still, masked, rows, total); });
 }
 
+template <class T>
+void batch_norm_backward_frozen(const BatchNormShape& shape, const BatchNormParameters& parameters,
+                                Activation activation, const BatchNormBackward<T>& tensors, float* scratch) {
+  const Scratch memory(scratch, shape.channels);
+  compute_scales(parameters, shape.channels, memory.scale);
+  const auto backward = loops_of<T>().backward_frozen;
+  for_each_piece(
+      shape, [&](std::int64_t, const Rows& rows) { backward(parameters, memory.scale, activation, tensors, rows); });
+}
+
 #define FACET_INSTANTIATE(T)                                                                                 \
   template void batch_norm_statistics<T>(const BatchNormShape&, const T*, float*, float*, float*);           \
   template void batch_norm_forward<T>(const BatchNormShape&, const BatchNormParameters&, const T*, const T*, \
                                       Activation, T*, float*);                                               \
   template void batch_norm_backward<T>(const BatchNormShape&, const BatchNormParameters&, Activation,        \
-                                       const BatchNormBackward<T>&, float*)
+                                       const BatchNormBackward<T>&, float*);                                 \
+  template void batch_norm_backward_frozen<T>(const BatchNormShape&, const BatchNormParameters&, Activation, \
+                                              const BatchNormBackward<T>&, float*)
 FACET_INSTANTIATE(float);
 FACET_INSTANTIATE(std::uint16_t);
 #undef FACET_INSTANTIATE

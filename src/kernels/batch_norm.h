@@ -24,7 +24,7 @@ struct BatchNormParameters {
   float eps;
 };
 
-/// Floats of scratch memory that any of the three needs.
+/// Floats of scratch memory that any of these needs.
 std::int64_t batch_norm_scratch(const BatchNormShape& shape);
 
 /// Mean and biased variance of each channel, in one pass (Chan, Golub and LeVeque, 1979).
@@ -45,15 +45,21 @@ struct BatchNormBackward {
   const T* x;
   const T* y;  ///< null: it is computed anew from x, as it may be where there was no residual
   const T* diff_y;
-  T* diff_residual;  ///< takes g, may be diff_y; null where diff_y is g already, or nobody wants it
-  const T* diff_x_before;
+  T* diff_residual;                   ///< takes g, may be diff_y; null where diff_y is g already, or nobody wants it
+  const T* diff_x_before;             ///< null: none
   std::int64_t diff_x_before_stride;  ///< from a row of it to the next
-  T* diff_x;                          ///< may be diff_x_before, where their rows are as long
+  T* diff_x;  ///< null where nobody wants it; may be diff_x_before, where their rows are as long
   float* diff_weight;
   float* diff_bias;
 };
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                          const BatchNormBackward<T>& tensors, float* scratch);
+
+/// The same where mean, variance, weight and bias stay as they are: diff_x = weight / sqrt(variance + eps) * g, plus
+/// diff_x_before. Reads diff_y and, with an activation, y; writes diff_x and diff_residual.
+template <class T>
+void batch_norm_backward_frozen(const BatchNormShape& shape, const BatchNormParameters& parameters,
+                                Activation activation, const BatchNormBackward<T>& tensors, float* scratch);
 
 }  // namespace facet::kernels

@@ -79,7 +79,7 @@ class BatchNorm final : public lowering::LowerableOp {
   ConvolutionTail as_convolution_tail() const { return {true, eps_, tail_.residual, tail_.activation}; }
 
   Backward lower(Lowering& l) const override {
-    if (l.training() && values_per_channel(l) < 2) {
+    if (trains(l) && values_per_channel(l) < 2) {
       throw Error(
           "1 value per channel found; training needs more than 1 (a larger batch or image): one has no variance");
     }
@@ -87,6 +87,12 @@ class BatchNorm final : public lowering::LowerableOp {
   }
 
  private:
+  /// By the batch's statistics, which the running ones follow. A batch normalisation that is all frozen normalises as
+  /// in inference.
+  static bool trains(const Lowering& l) {
+    return l.training() && (l.wants_parameter_gradient(weight) || l.wants_parameter_gradient(bias));
+  }
+
   /// What forward leaves to backward.
   struct Saved {
     Tensor src, dst, mean, variance;
@@ -103,7 +109,7 @@ class BatchNorm final : public lowering::LowerableOp {
     const kernels::BatchNormShape shape = shape_of(saved.src.layout);
     const Layout channel = onednn::plain({shape.channels}, Type::f32);
     const Layout scratch_layout = onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32);
-    if (l.training()) {
+    if (trains(l)) {
       saved.mean = l.make(channel);
       saved.variance = l.make(channel);
       l.emit("statistics", StepKind::normalization, "batch_norm",
@@ -134,6 +140,7 @@ class BatchNorm final : public lowering::LowerableOp {
            });
     l.mark_recomputable();
     if (!l.training()) return {};
+    if (!trains(l)) return [=, this](Lowering& back) { emit_frozen_backward<T>(back, saved); };
     return [=, this](Lowering& back) { emit_backward<T>(back, saved); };
   }
 
@@ -172,7 +179,6 @@ class BatchNorm final : public lowering::LowerableOp {
     const kernels::BatchNormShape shape = shape_of(saved.src.layout);
     const Layout channel = saved.mean.layout;
     const Layout layout = saved.dst.layout;
-    const Tensor diff_src = l.make(layout);
     const Tensor diff_weight = l.make(channel);
     const Tensor diff_bias = l.make(channel);
     std::vector<Tensor> operands{saved.mean,
@@ -181,49 +187,113 @@ class BatchNorm final : public lowering::LowerableOp {
                                  l.parameter(bias, channel),
                                  saved.src,
                                  l.output_gradient(layout),
-                                 diff_src,
                                  diff_weight,
                                  diff_bias,
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
-    // Without an activation the residual's gradient is the output's, and with it alone its argument is computed anew
-    // from the input.
-    const bool masked_residual = tail_.residual && tail_.has_activation();
-    Tensor diff_residual = operands[5];
-    if (masked_residual) {
-      diff_residual = l.make(layout);
-      operands.push_back(saved.dst);
-      operands.push_back(diff_residual);
-    }
-    // The sum of the gradients of what other readers there are costs no pass of its own.
-    const Tensor before = l.wants_gradient(0) ? l.input_gradient(0) : Tensor{};
-    const auto before_stride = before && onednn::type_of(before.layout) == l.activation_type()
-                                   ? onednn::row_stride(before.layout)
-                                   : std::nullopt;
-    const std::size_t before_at = operands.size();
-    if (before_stride) operands.push_back(before);
+    // Without a residual the activation's argument is computed anew from the input.
+    const Optional y = add(operands, tail_.residual && tail_.has_activation() ? saved.dst : Tensor());
+    const Gradients gradients = make_gradients(l, layout, operands);
     l.emit("backward", StepKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
-             kernels::batch_norm_backward<T>(
-                 shape, by_channel(at, eps), activation,
-                 {.x = static_cast<const T*>(at[4]),
-                  .y = masked_residual ? static_cast<const T*>(at[10]) : nullptr,
-                  .diff_y = static_cast<const T*>(at[5]),
-                  .diff_residual = masked_residual ? static_cast<T*>(at[11]) : nullptr,
-                  .diff_x_before = before_stride ? static_cast<const T*>(at[before_at]) : nullptr,
-                  .diff_x_before_stride = before_stride.value_or(0),
-                  .diff_x = static_cast<T*>(at[6]),
-                  .diff_weight = static_cast<float*>(at[7]),
-                  .diff_bias = static_cast<float*>(at[8])},
-                 static_cast<float*>(at[9]));
+             kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation,
+                                             {.x = static_cast<const T*>(at[4]),
+                                              .y = y.in<const T>(at),
+                                              .diff_y = static_cast<const T*>(at[5]),
+                                              .diff_residual = gradients.masked_at.in<T>(at),
+                                              .diff_x_before = gradients.before_at.in<const T>(at),
+                                              .diff_x_before_stride = gradients.before_stride,
+                                              .diff_x = gradients.input_at.in<T>(at),
+                                              .diff_weight = static_cast<float*>(at[6]),
+                                              .diff_bias = static_cast<float*>(at[7])},
+                                             static_cast<float*>(at[8]));
            });
-    if (before_stride) {
-      l.set_input_gradient(0, diff_src);
-    } else if (l.wants_gradient(0)) {
-      l.add_input_gradient(0, diff_src);
-    }
-    if (tail_.residual && l.wants_gradient(1)) l.add_input_gradient(1, diff_residual);
+    give(l, gradients);
     if (l.wants_parameter_gradient(weight)) l.set_parameter_gradient(weight, diff_weight);
     if (l.wants_parameter_gradient(bias)) l.set_parameter_gradient(bias, diff_bias);
+  }
+
+  template <class T>
+  void emit_frozen_backward(Lowering& l, const Saved& saved) const {
+    const kernels::BatchNormShape shape = shape_of(saved.src.layout);
+    const Layout channel = saved.mean.layout;
+    const Layout layout = saved.dst.layout;
+    std::vector<Tensor> operands{saved.mean,
+                                 saved.variance,
+                                 l.parameter(weight, channel),
+                                 l.parameter(bias, channel),
+                                 l.output_gradient(layout),
+                                 l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
+    const Optional y = add(operands, tail_.has_activation() ? saved.dst : Tensor());
+    const Gradients gradients = make_gradients(l, layout, operands);
+    if (gradients.input || gradients.masked_at) {
+      l.emit("backward", StepKind::normalization, "batch_norm_frozen", std::move(operands),
+             [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
+               kernels::batch_norm_backward_frozen<T>(shape, by_channel(at, eps), activation,
+                                                      {.x = nullptr,
+                                                       .y = y.in<const T>(at),
+                                                       .diff_y = static_cast<const T*>(at[4]),
+                                                       .diff_residual = gradients.masked_at.in<T>(at),
+                                                       .diff_x_before = gradients.before_at.in<const T>(at),
+                                                       .diff_x_before_stride = gradients.before_stride,
+                                                       .diff_x = gradients.input_at.in<T>(at),
+                                                       .diff_weight = nullptr,
+                                                       .diff_bias = nullptr},
+                                                      static_cast<float*>(at[5]));
+             });
+    }
+    give(l, gradients);
+  }
+
+  /// An operand that a step may have.
+  struct Optional {
+    int index = -1;
+
+    explicit operator bool() const { return index >= 0; }
+    template <class T>
+    T* in(std::span<void* const> operands) const {
+      return index < 0 ? nullptr : static_cast<T*>(operands[static_cast<std::size_t>(index)]);
+    }
+  };
+
+  /// Adds a tensor, unless it is none.
+  static Optional add(std::vector<Tensor>& operands, const Tensor& tensor) {
+    if (!tensor) return {};
+    operands.push_back(tensor);
+    return {static_cast<int>(operands.size()) - 1};
+  }
+
+  /// What backward passes on, and where a step writes it: of the residual, what is left behind the activation; without
+  /// one that is the output's gradient itself. What the input's other readers gave before is added in passing.
+  struct Gradients {
+    Tensor input, residual;
+    Optional input_at, before_at, masked_at;
+    std::int64_t before_stride = 0;
+  };
+
+  Gradients make_gradients(Lowering& l, const Layout& layout, std::vector<Tensor>& operands) const {
+    Gradients made;
+    if (l.wants_gradient(0)) {
+      made.input = l.make(layout);
+      made.input_at = add(operands, made.input);
+      const Tensor before = l.input_gradient(0);
+      if (before && onednn::type_of(before.layout) == onednn::type_of(layout) && onednn::row_stride(before.layout)) {
+        made.before_stride = *onednn::row_stride(before.layout);
+        made.before_at = add(operands, before);
+      }
+    }
+    if (!tail_.residual || !l.wants_gradient(1)) return made;
+    made.residual = tail_.has_activation() ? l.make(layout) : l.output_gradient(layout);
+    if (tail_.has_activation()) made.masked_at = add(operands, made.residual);
+    return made;
+  }
+
+  static void give(Lowering& l, const Gradients& gradients) {
+    if (gradients.before_at) {
+      l.set_input_gradient(0, gradients.input);
+    } else if (gradients.input) {
+      l.add_input_gradient(0, gradients.input);
+    }
+    if (gradients.residual) l.add_input_gradient(1, gradients.residual);
   }
 
   float eps_;

@@ -84,16 +84,17 @@ class Convolution final : public lowering::LowerableOp {
   }
 
   Backward lower(Lowering& l) const override {
-    const ConvolutionTask task{.options = o_,
-                               .tail = tail_,
-                               .src = l.input_dims(0),
-                               .dst = l.output_dims(),
-                               .type = l.activation_type(),
-                               .training = l.training(),
-                               .of_image = l.is_image(0),
-                               .src_gradient = l.training() && l.wants_gradient(0),
-                               .weight_gradient = l.training() && l.wants_parameter_gradient(0),
-                               .bias_gradient = o_.bias && l.training() && l.wants_parameter_gradient(1)};
+    ConvolutionTask task{.options = o_,
+                         .tail = tail_,
+                         .src = l.input_dims(0),
+                         .dst = l.output_dims(),
+                         .type = l.activation_type(),
+                         .training = false,
+                         .of_image = l.is_image(0),
+                         .src_gradient = l.training() && l.wants_gradient(0),
+                         .weight_gradient = l.training() && l.wants_parameter_gradient(0),
+                         .bias_gradient = o_.bias && l.training() && l.wants_parameter_gradient(1)};
+    task.training = task.src_gradient || task.weight_gradient || task.bias_gradient;
     return choose(l, task)->lower(l);
   }
 
@@ -106,10 +107,11 @@ class Convolution final : public lowering::LowerableOp {
     if (found.empty()) throw Error("oneDNN has no convolution of these shapes and types");
     const auto given = l.input_layout(0);
     const std::string key =
-        fmt::format("convolution {}x{}x{} to {} kernel {} stride {} padding {} groups {}{}{}{}{} from {}", task.src[1],
-                    task.src[2], task.src[3], o_.channels, o_.kernel, o_.stride, o_.padding, o_.groups,
+        fmt::format("convolution {}x{}x{} to {} kernel {} stride {} padding {} groups {}{}{}{}{}{} from {}",
+                    task.src[1], task.src[2], task.src[3], o_.channels, o_.kernel, o_.stride, o_.padding, o_.groups,
                     o_.bias ? " bias" : "", tail_text(), task.training && !task.src_gradient ? " first" : "",
-                    task.training && !task.weight_gradient ? " frozen" : "", given ? onednn::name_of(*given) : "image");
+                    task.training && !task.weight_gradient ? " frozen" : "",
+                    l.training() && !task.training ? " forward" : "", given ? onednn::name_of(*given) : "image");
     std::vector<std::string> names;
     for (const auto& candidate : found) names.push_back(candidate->name());
     return found[l.choose(key, names, [&](int i, double best) {

@@ -10,8 +10,8 @@
 
 namespace facet {
 
-/// What an inference program computes along with a convolution: parameters 1 and on (2 and on after a bias) are the
-/// batch normalisation's, input 1 the residual.
+/// What a program computes along with a convolution that it needs no gradient of (in inference: any): parameters 1 and
+/// on (2 and on after a bias) are the batch normalisation's, input 1 the residual.
 struct ConvolutionTail {
   bool batch_norm = false;
   float eps = 0;
@@ -26,9 +26,9 @@ std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const Convol
 struct ConvolutionTask {
   ConvolutionOptions options;
   ConvolutionTail tail;
-  onednn::Dims src, dst;  ///< {batch, channels, height, width}
-  onednn::Type type;      ///< of activations
-  bool training;
+  onednn::Dims src, dst;                              ///< {batch, channels, height, width}
+  onednn::Type type;                                  ///< of activations
+  bool training;                                      ///< backward must give something
   bool of_image;                                      ///< src is the graph's image
   bool src_gradient, weight_gradient, bias_gradient;  ///< what backward must give
 

@@ -55,7 +55,7 @@ Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const Prog
       parameters_(parameters),
       options_(options),
       choices_(choices),
-      nodes_(fuse(graph, options.mode == Mode::inference)) {
+      nodes_(fuse(graph, parameters.list, options.mode == Mode::inference)) {
   const std::size_t count = nodes_.nodes.size();
   values_.resize(count);
   gradients_.resize(count);
@@ -278,27 +278,27 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   for (const PreparedParameter& other : out_.prepared) {
     if (other.parameter == index && other.tensor.layout == wanted) return other.tensor;
   }
-  const bool once = !training();
+  const bool once = !training() || !parameters_.list[index].is_trained();
   const Tensor tensor = once ? make_held(wanted) : make(wanted);
   std::vector<Step>& steps = once ? out_.prologue : out_.steps;
-  out_.prepared.push_back({index, tensor, steps.size()});
+  out_.prepared.push_back({index, tensor, steps.size(), once});
   steps.resize(steps.size() + 2);  // a detour through the plain order takes both
   return tensor;
 }
 
 Tensor Compiler::make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
                                       std::vector<Tensor> parameters, const Layout& layout, lowering::Kernel kernel) {
-  const Tensor result = training() ? make(layout) : make_held(layout);
+  const Tensor result = is_constant() ? make_held(layout) : make(layout);
   parameters.push_back(result);
-  std::vector<Step>& steps = training() ? out_.steps : out_.prologue;
+  std::vector<Step>& steps = is_constant() ? out_.prologue : out_.steps;
   steps.push_back(kernel_step(part, kind, name, std::move(parameters), std::move(kernel)));
   return result;
 }
 
 Tensor Compiler::reorder_from_parameters(const Tensor& made, const Layout& wanted) {
   if (made.layout == wanted) return made;
-  const Tensor result = training() ? make(wanted) : make_held(wanted);
-  (training() ? out_.steps : out_.prologue).push_back(reorder_step(current().name + ".reorder", made, result));
+  const Tensor result = is_constant() ? make_held(wanted) : make(wanted);
+  (is_constant() ? out_.prologue : out_.steps).push_back(reorder_step(current().name + ".reorder", made, result));
   return result;
 }
 
@@ -310,7 +310,7 @@ Tensor Compiler::statistic(int parameter) {
 bool Compiler::place_rounded(const PreparedParameter& prepared) {
   const Layout& wanted = prepared.tensor.layout;
   StoredParameter& stored = parameters_.stored[prepared.parameter];
-  if (options_.mode != Mode::training || !parameters_.list[prepared.parameter].trainable ||
+  if (options_.mode != Mode::training || !parameters_.list[prepared.parameter].is_trained() ||
       onednn::type_of(wanted) != Type::bf16 || !onednn::strides_of(stored.layout) ||
       onednn::with_type(stored.layout, Type::bf16) != wanted) {
     return false;
@@ -328,7 +328,7 @@ bool Compiler::place_rounded(const PreparedParameter& prepared) {
 void Compiler::place(const PreparedParameter& prepared) {
   if (place_rounded(prepared)) return;
   const StoredParameter& stored = parameters_.stored[prepared.parameter];
-  Step* steps = &(training() ? out_.steps : out_.prologue)[prepared.step];
+  Step* steps = &(prepared.once ? out_.prologue : out_.steps)[prepared.step];
   Buffer& target = out_.buffers[prepared.tensor.buffer];
   if (stored.layout == prepared.tensor.layout) {
     target.place = Buffer::Place::fixed;
@@ -365,7 +365,7 @@ void Compiler::place_prepared_parameters() {
 bool Compiler::wants_gradient(int input) const { return needs_gradient_[current().inputs.at(input)]; }
 
 bool Compiler::wants_parameter_gradient(int parameter) const {
-  return training() && parameters_.list[current().parameters.at(parameter)].trainable;
+  return training() && parameters_.list[current().parameters.at(parameter)].is_trained();
 }
 
 Tensor Compiler::output_gradient() { return gradients_.at(node_); }
@@ -505,6 +505,10 @@ void Compiler::emit_average_of_statistics() {
     std::byte* to = average.stored[i].master.data();
     if (parameter.type == DataType::s64) {
       moves.emplace_back([from, to](double) { std::memcpy(to, from, sizeof(std::int64_t)); });
+    } else if (parameter.frozen) {
+      moves.emplace_back([from, to, bytes = parameters_.stored[i].master.size()](double decay) {
+        if (decay == 0) std::memcpy(to, from, bytes);  // and stays
+      });
     } else if (!parameter.trainable) {
       moves.emplace_back([from, to, count = element_count(parameter.shape)](double decay) {
         kernels::average(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), count, decay);

@@ -89,7 +89,7 @@ class Compiler final : public lowering::Lowering {
   void emit_clipping();
   void emit_waiting_updates();
   void emit_update(int parameter, const lowering::Tensor& gradient);
-  /// Lets the average follow what updates don't write: running statistics.
+  /// Lets the average follow what updates don't write: running statistics, and what is frozen.
   void emit_average_of_statistics();
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
@@ -97,6 +97,8 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor make_fixed(const base::PageBuffer& memory, const onednn::Layout& layout);
   /// What the current node computes, by whatever means.
   std::string work() const;
+  /// Whether what the current node makes of its parameters stays from run to run.
+  bool is_constant() const { return !training() || !needs_gradient_[node_]; }
   /// A step of the current node.
   lowering::Step node_step(std::string_view part, lowering::StepKind kind) const;
   /// Of a step of this kind, where it is one of a convolution or linear layer.

@@ -13,9 +13,11 @@ std::vector<NodeCost> costs(const Graph& graph) {
       continue;
     }
     NodeCost cost{node.name, std::string(node.op->kind()), node.shape, 0, 0, 0};
+    bool by_parameter = false;
     for (const int index : node.parameters) {
       const Parameter& parameter = graph.parameters()[index];
       if (parameter.trainable) cost.parameters += element_count(parameter.shape);
+      by_parameter = by_parameter || parameter.is_trained();
     }
     std::vector<Shape> inputs;
     bool by_input = false;  // whether a gradient is passed on
@@ -25,7 +27,6 @@ std::vector<NodeCost> costs(const Graph& graph) {
     }
     const auto& op = dynamic_cast<const lowering::LowerableOp&>(*node.op);
     cost.forward_flops = op.flops(inputs, node.shape);
-    const bool by_parameter = cost.parameters > 0;
     const int backward_passes = op.has_weights() ? int{by_input} + int{by_parameter} : int{by_input || by_parameter};
     cost.training_flops = cost.forward_flops * (1 + backward_passes);
     result.push_back(std::move(cost));

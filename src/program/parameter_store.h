@@ -30,6 +30,7 @@ struct Parameters::State {
   std::vector<StoredParameter> stored;
   std::vector<std::string> slot_names;  ///< empty until an optimiser asks for its slots
   std::uint64_t version = 1;            ///< grows whenever values change
+  std::uint64_t set_version = 1;        ///< grows whenever values are set, which what isn't trained alone changes by
   std::uint64_t layout_version = 1;     ///< grows whenever a layout changes, and with it where the values are
   std::uint64_t rounded_version = 0;    ///< of the values that are in `rounded`; updates write both
   bool layout_fixed = false;            ///< set by the first training program

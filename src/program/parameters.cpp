@@ -98,7 +98,7 @@ void Parameters::State::require_slots(const std::vector<std::string>& names) {
   slot_names = names;
   for (std::size_t i = 0; i < list.size(); ++i) {
     stored[i].slots.clear();
-    if (!list[i].trainable) continue;
+    if (!list[i].is_trained()) continue;
     for (std::size_t slot = 0; slot < names.size(); ++slot) stored[i].slots.emplace_back(stored[i].layout.get_size());
   }
 }
@@ -177,6 +177,7 @@ void Parameters::set(int index, const std::vector<float>& values) {
   }
   write_plain(state_->stored[index], state_->stored[index].master, values);
   ++state_->version;
+  ++state_->set_version;
 }
 
 std::int64_t Parameters::get_counter(int index) const {
@@ -188,6 +189,7 @@ void Parameters::set_counter(int index, std::int64_t value) {
   require_counter(state_->at(index));
   *counter(state_->stored[index].master) = value;
   ++state_->version;
+  ++state_->set_version;
 }
 
 }  // namespace facet

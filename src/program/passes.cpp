@@ -71,7 +71,7 @@ void take_convolution(FusedNodes& fused, Node& batch_norm) {
 
 }  // namespace
 
-FusedNodes fuse(const Graph& graph, bool inference) {
+FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bool inference) {
   const std::size_t count = graph.nodes().size();
   FusedNodes result{graph.nodes(), std::vector<bool>(count, false), std::vector<int>(count, -1), count_reads(graph)};
   std::vector<int> computed_by(result.nodes.size());
@@ -85,9 +85,11 @@ FusedNodes fuse(const Graph& graph, bool inference) {
     const auto concats = [&](int n) { return result.nodes[n].op != nullptr && is_concat(*result.nodes[n].op); };
     if (concats(i) && node.inputs.size() > 1 && concats(node.inputs[0])) result.continued_by[node.inputs[0]] = i;
   }
-  for (std::size_t i = 0; inference && i < result.nodes.size(); ++i) {
+  const std::vector<bool> needed = find_needed_gradients(result.nodes, parameters);
+  for (std::size_t i = 0; i < result.nodes.size(); ++i) {
     Node& node = result.nodes[i];
-    if (node.op != nullptr && !result.gone[i] && !node.inputs.empty()) take_convolution(result, node);
+    const bool constant = inference || !needed[i];
+    if (constant && node.op != nullptr && !result.gone[i] && !node.inputs.empty()) take_convolution(result, node);
   }
   return result;
 }
@@ -98,7 +100,7 @@ std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const st
     const std::vector<int>& inputs = nodes[i].inputs;
     const std::vector<int>& own = nodes[i].parameters;
     needed[i] = std::any_of(inputs.begin(), inputs.end(), [&](int v) { return needed[v]; }) ||
-                std::any_of(own.begin(), own.end(), [&](int p) { return parameters[p].trainable; });
+                std::any_of(own.begin(), own.end(), [&](int p) { return parameters[p].is_trained(); });
   }
   return needed;
 }

@@ -17,10 +17,11 @@ struct FusedNodes {
 };
 
 /// batch_norm + add, batch_norm (+ add) + relu or relu6 and add + relu become one node each, where nothing else reads
-/// what is between them; in inference a convolution takes in the batch_norm after it.
-FusedNodes fuse(const Graph& graph, bool inference);
+/// what is between them; in inference, and where neither it nor what is before it is trained, a convolution takes in
+/// the batch_norm after it.
+FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bool inference);
 
-/// By node: whether its value depends on a trainable parameter, so that its gradient is needed.
+/// By node: whether its value depends on a parameter that is trained, so that its gradient is needed.
 std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const std::vector<Parameter>& parameters);
 
 }  // namespace facet::program

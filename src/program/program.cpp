@@ -185,9 +185,11 @@ void Program::run(const RunInput& input) {
   s.run.updates = input.update;
   s.run.squared_norm = 0;
   s.run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
-  if (s.prepared_version != s.parameters->version) {
+  // In training the prologue reads what is frozen, and nothing that steps change.
+  const std::uint64_t version = s.options.mode == Mode::training ? s.parameters->set_version : s.parameters->version;
+  if (s.prepared_version != version) {
     for (std::size_t i = 0; i < s.prologue.size(); ++i) s.execute(s.compiled.prologue[i], s.prologue[i]);
-    s.prepared_version = s.parameters->version;
+    s.prepared_version = version;
   }
   if (s.options.mode == Mode::training) s.parameters->round_masters();
   // Before the first step: one that throws leaves what those before it changed.

@@ -88,6 +88,47 @@ TEST_CASE("graph: what was refused leaves nothing behind") {
   CHECK(graph.trainable_count() == 2);
 }
 
+TEST_CASE("graph: weights are frozen by patterns of their names") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  const auto op = std::make_shared<const SomeOp>(Shape{2});
+  std::vector<Parameter> bn = weight("bn.weight");
+  bn.push_back({"bn.running_mean", {2}, Initializer::zeros(), false});
+  for (const int layer : {0, 1}) {
+    const Scope stage(graph, "stage"), scope(graph, layer);
+    graph.apply(op, "conv", {x}, weight("conv.weight"));
+    graph.apply(op, "bn", {x}, bn);
+  }
+  graph.apply(op, "top", {x}, weight("top"));
+  const auto frozen = [&] {
+    std::vector<std::string> names;
+    for (const Parameter& parameter : graph.parameters()) {
+      CHECK(parameter.is_trained() == (parameter.trainable && !parameter.frozen));
+      if (parameter.frozen) names.push_back(parameter.name);
+    }
+    return names;
+  };
+  const std::pair<const char*, const char*> refused[] = {
+      {"stag.*", "no weight's name matches 'stag.*'; there are 'stage.*', 'top'"},
+      {"stage", "no weight's name matches 'stage'; there are 'stage.*', 'top'"},
+      {"stage.2.conv.weight", "no weight's name matches 'stage.2.conv.weight'; there are 'stage.0.*', 'stage.1.*'"},
+      {"stage.1.con.*", "no weight's name matches 'stage.1.con.*'; there are 'stage.1.conv.*', 'stage.1.bn.*'"},
+      {"*.running_mean", "no weight's name matches '*.running_mean'; there are 'stage.*', 'top'"},
+      {"", "no weight's name matches ''; there are 'stage.*', 'top'"}};
+  for (const auto& [pattern, message] : refused) {
+    CHECK_THROWS_WITH_AS(graph.freeze(pattern), message, Error);
+  }
+  CHECK(frozen().empty());
+  CHECK(graph.frozen_count() == 0);
+  graph.freeze("stage.?.bn.*");
+  CHECK(frozen() == std::vector<std::string>{"stage.0.bn.weight", "stage.1.bn.weight"});
+  graph.freeze("stage.[1-9].*");
+  CHECK(frozen() == std::vector<std::string>{"stage.0.bn.weight", "stage.1.conv.weight", "stage.1.bn.weight"});
+  graph.freeze("stage.1.conv.weight");
+  CHECK(graph.frozen_count() == 6);
+  CHECK(graph.trainable_count() == 10);
+}
+
 TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar loss, all of one graph") {
   Graph graph, other;
   const Value image = graph.input({3, 8, 8}), logits = apply_some(image, "logits");

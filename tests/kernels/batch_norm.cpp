@@ -236,6 +236,57 @@ TEST_CASE("batch norm of the first channels of wider rows, its gradient added to
   });
 }
 
+TEST_CASE("batch norm that is frozen: its gradient is the output's, scaled; what nobody wants isn't written") {
+  const auto check = [](const auto& zero, const Case& c, double bound) {
+    using T = std::decay_t<decltype(zero)>;
+    const std::vector<double> forward = computed<T>(c).y;
+    const std::size_t channels = c.weight.size();
+    std::vector<float> scratch(kernels::batch_norm_scratch(c.shape), NAN), mean(channels, 3), variance(channels);
+    for (std::size_t i = 0; i < channels; ++i) variance[i] = 0.5F + 0.25F * static_cast<float>(i % 4);
+    const std::vector<T> y = as<T>({forward.begin(), forward.end()}), diff_y = as<T>(c.diff_y), before = as<T>(c.added);
+    std::vector<T> diff_x(y.size()), diff_residual(y.size());
+    std::vector<double> right_x(y.size()), right_residual(y.size());
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      right_residual[i] = c.activation != Activation::none &&
+                                  (forward[i] <= 0 || (c.activation == Activation::relu6 && forward[i] >= 6))
+                              ? 0
+                              : c.diff_y[i];
+      right_x[i] =
+          right_residual[i] * c.weight[i % channels] / std::sqrt(variance[i % channels] + double{eps}) + c.added[i];
+    }
+    for (const bool wants_x : {false, true}) {
+      for (const bool wants_residual : {false, true}) {
+        std::fill(diff_x.begin(), diff_x.end(), T{0});
+        std::fill(diff_residual.begin(), diff_residual.end(), T{0});
+        kernels::batch_norm_backward_frozen<T>(
+            c.shape, {mean.data(), variance.data(), c.weight.data(), c.bias.data(), eps}, c.activation,
+            {.x = nullptr,
+             .y = c.activation != Activation::none ? y.data() : nullptr,
+             .diff_y = diff_y.data(),
+             .diff_residual = wants_residual ? diff_residual.data() : nullptr,
+             .diff_x_before = before.data(),
+             .diff_x_before_stride = c.shape.channels,
+             .diff_x = wants_x ? diff_x.data() : nullptr,
+             .diff_weight = nullptr,
+             .diff_bias = nullptr},
+            scratch.data());
+        const std::vector<double> none(y.size());
+        CHECK(error(back(diff_x), wants_x ? right_x : none).rms < bound);
+        CHECK(error(back(diff_residual), wants_residual ? right_residual : none).rms < bound);
+      }
+    }
+  };
+  for_each_instruction_set([&] {
+    for (const auto& [rows, channels] : {std::pair{9, 1}, {12, 5}, {40, 16}, {1000, 33}}) {
+      for (const Activation activation : {Activation::none, Activation::relu, Activation::relu6}) {
+        const Case c(rows, channels, activation, true);
+        check(float{}, c, 1e-6);
+        check(std::uint16_t{}, c, 6e-3);
+      }
+    }
+  });
+}
+
 TEST_CASE("batch norm: a mean far from zero costs the variance no precision") {
   for_each_instruction_set([&] {
     Case c(5000, 20, Activation::none, false);

@@ -69,7 +69,7 @@ Problem with_frozen(const Problem& problem, const std::string& parameter) {
     std::vector<Parameter> own;
     for (const int index : node.parameters) {
       own.push_back(problem.graph.parameters()[static_cast<std::size_t>(index)]);
-      own.back().trainable = own.back().trainable && own.back().name != parameter;
+      own.back().frozen = own.back().trainable && own.back().name == parameter;
     }
     values.push_back(frozen.graph.apply(node.op, node.name, inputs, std::move(own)));
   }

@@ -45,7 +45,7 @@ using Body = std::function<Value(Value)>;
 /// input - body - flatten (for an image) - linear `head` - softmax and cross-entropy.
 Problem make_problem(const Body& body, const ProblemOptions& options = {});
 
-/// The same network with one of its parameters not trained.
+/// The same network with one of its parameters frozen.
 Problem with_frozen(const Problem& problem, const std::string& parameter);
 
 /// The value flattened, a linear layer `name` and its loss as head `name`.

@@ -59,8 +59,9 @@ TEST_CASE("costs: backward only where a gradient is wanted, as a program has it"
   CHECK(passes(with_frozen(problem, "b.weight"), "b") == 2);
 }
 
-TEST_CASE("costs: parameters add up to the trainable ones") {
-  const Problem problem = small_model(1);
+TEST_CASE("costs: parameters add up to the trainable ones, frozen or not") {
+  Problem problem = small_model(1);
+  problem.graph.freeze("stem.*");
   std::int64_t sum = 0;
   for (const program::NodeCost& cost : program::costs(problem.graph)) sum += cost.parameters;
   CHECK(sum == problem.graph.trainable_count());
