@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "facet/error.h"
+#include "figures.h"
 #include "nearest.h"
 #include "program/choice_cache.h"
 
@@ -111,6 +112,31 @@ Graph build_asked_model(const Options& options, const ModelOptions& model) {
   } catch (const Error& error) {
     throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), model.size, error.what()));
   }
+}
+
+Option freeze_option() {
+  return {.name = "freeze",
+          .argument = "PATTERN",
+          .help =
+              "weights that training leaves as they are, by name: 'layer1.*' or 'conv1.*' (may be given several "
+              "times); no gradient is computed that only they would need, and batch normalisations among them keep "
+              "and use their running statistics",
+          .value = Option::Value::many};
+}
+
+void freeze_asked(const Options& options, Graph& graph) {
+  for (const std::string& pattern : options.list("freeze")) {
+    try {
+      graph.freeze(pattern);
+    } catch (const Error& error) {
+      throw UsageError(fmt::format("{}: {}", options.origin("freeze"), error.what()));
+    }
+  }
+}
+
+std::string frozen_text(const Graph& graph) {
+  const std::int64_t frozen = graph.frozen_count();
+  return frozen == 0 ? "" : fmt::format(", {} of them frozen", grouped(frozen));
 }
 
 PrecisionChoice read_precision(const Options& options) {

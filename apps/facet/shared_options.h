@@ -38,6 +38,12 @@ Option size_option();
 /// A model by --model, at --size, whose heads are known to be good; a size that it can't have is a UsageError.
 Graph build_asked_model(const Options& options, const ModelOptions& model);
 
+/// --freeze, and what it names in a model, frozen; a pattern that names nothing is a UsageError.
+Option freeze_option();
+void freeze_asked(const Options& options, Graph& graph);
+/// ", 21,284,672 of them frozen"; empty where nothing is.
+std::string frozen_text(const Graph& graph);
+
 /// `value` parsed by the library, whose Error becomes a UsageError that names the option.
 PrecisionChoice read_precision(const Options& options);
 

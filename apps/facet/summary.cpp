@@ -106,7 +106,7 @@ std::string summary_text(const Question& question, const Graph& graph, const std
                megaflops(layer.forward_flops), megaflops(layer.training_flops)});
   }
   std::string text = fmt::format("{} at {}x{}\n\n{}\n", question.model, question.size, question.size, table.text());
-  text += fmt::format("parameters   {}\n", grouped(graph.trainable_count()));
+  text += fmt::format("parameters   {}{}\n", grouped(graph.trainable_count()), frozen_text(graph));
   text += fmt::format("one image    {:.3f} GFLOP forward, {:.3f} GFLOP in training (a multiply-add is two)\n",
                       forward / 1e9, training / 1e9);
   const auto amount = [](std::size_t bytes) { return bytes_text(static_cast<double>(bytes)); };
@@ -127,6 +127,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   json["precision"] = to_string(question.precision);
   json["save_memory"] = question.save_memory;
   json["parameters"] = graph.trainable_count();
+  json["frozen"] = graph.frozen_count();
   double forward = 0, training = 0;
   for (const program::NodeCost& layer : layers) {
     forward += layer.forward_flops;
@@ -159,7 +160,8 @@ int run(Options& options) {
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
   question.save_memory = options.on("save-memory");
-  const Graph graph = build_asked_model(options, {.heads = read_heads(options), .size = question.size});
+  Graph graph = build_asked_model(options, {.heads = read_heads(options), .size = question.size});
+  freeze_asked(options, graph);
   question.model = options.text("model");
   OutputFile file(options.text("json"));
 
@@ -209,6 +211,7 @@ Command summary_command() {
              "also list the steps of training a batch, each with its primitive as ONEDNN_VERBOSE names it; facet's own "
              "kernels are called facet:NAME",
          .value = Option::Value::none},
+        freeze_option(),
         save_memory_option(),
         choice_cache_option()}},
       {"Results",

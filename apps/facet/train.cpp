@@ -64,6 +64,7 @@ TrainOptions read_training(const Options& options) {
   training.tune = !options.on("no-tune");
   training.save_memory = options.on("save-memory");
   training.pretrained = options.text("pretrained");
+  training.freeze = options.list("freeze");
   training.choices = options.text("choices");
   training.choice_cache = read_choice_cache(options);
   training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
@@ -217,15 +218,16 @@ int run(Options& options) {
 
   StopSignal signal;
   RunData data = open_data(settings);
-  make_run_folder(training.out);
-  if (settings.skip) leave_out_bad_images(data, settings);
   settings.info.heads = data.train->heads();
   balance_other_heads(options, settings.info.heads, settings.training);
   Graph graph = build_model(settings.info.model, {.heads = settings.info.heads, .size = settings.info.size});
+  freeze_asked(options, graph);
+  make_run_folder(training.out);
+  if (settings.skip) leave_out_bad_images(data, settings);
   const train::ThreadPlan threads = train::plan_threads(training);
   print_machine(threads);
-  fmt::print("model       {} at {}x{}: {} parameters\n", settings.info.model, settings.info.size, settings.info.size,
-             grouped(graph.trainable_count()));
+  fmt::print("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
+             grouped(graph.trainable_count()), frozen_text(graph));
   std::fflush(stdout);
 
   ProgressBar tuning;

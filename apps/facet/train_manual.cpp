@@ -38,6 +38,7 @@ OptionGroup learning_options() {
         .argument = "FILE",
         .help = "weights to begin with: a safetensors file, or what torch.save writes of a state_dict, with "
                 "torchvision's names or facet's (a checkpoint); a classifier of other classes is left out"},
+       freeze_option(),
        {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
        {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
        {.name = "seed",
@@ -113,6 +114,9 @@ Command train_manual() {
       {"go on after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},
       {"begin with weights trained on ImageNet",
        "facet train --train train.csv --model resnet34 --pretrained resnet34.safetensors"},
+      {"keep all of them but the last stage's",
+       "facet train --train train.csv --model resnet34 --pretrained resnet34.safetensors "
+       "--freeze 'conv1.*' --freeze 'bn1.*' --freeze 'layer[123].*'"},
       {"the same run again, bit for bit on the same kind of machine",
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"two questions only, one with classes in an order of one's own",

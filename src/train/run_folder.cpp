@@ -82,11 +82,11 @@ nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
   throw Error(fmt::format("{}: the run's record in it can't be used: {}", reader.name(), error.what()));
 }
 
-/// Calls `each` with every slot of every trainable parameter and the name of its tensor.
+/// Calls `each` with every slot of every parameter that is trained and the name of its tensor.
 template <class Each>
 void for_each_slot(const Parameters::State& state, const Each& each) {
   for (std::size_t index = 0; index < state.list.size(); ++index) {
-    if (!state.list[index].trainable) continue;
+    if (!state.list[index].is_trained()) continue;
     for (std::size_t slot = 0; slot < state.slot_names.size(); ++slot) {
       each(static_cast<int>(index), static_cast<int>(slot), state.slot_names[slot] + "." + state.list[index].name);
     }

@@ -165,6 +165,7 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
           {"accumulate", options.accumulate},
           {"clip_norm", options.clip_norm},
           {"ema_decay", options.ema_decay},
+          {"freeze", fmt::format("{}", fmt::join(options.freeze, " "))},
           {"precision", to_string(precision)},
           {"seed", options.seed},
           {"flip", options.flip},

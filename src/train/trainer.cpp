@@ -51,6 +51,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
       available_(base::available_memory()) {
   train::check_options(options_);
   check_data();
+  freeze();
   losses_ = train::make_loss_rules(options_, train_);
   note_balanced_classes();
   if (!options_.out.empty()) {
@@ -92,6 +93,15 @@ void Trainer::State::check_data() const {
   if (validation_ == nullptr) return;
   inference::require_heads(info_.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
+}
+
+void Trainer::State::freeze() {
+  try {
+    for (const std::string& pattern : options_.freeze) graph_.freeze(pattern);
+  } catch (const Error& error) {
+    throw Error(fmt::format("freeze: {}", error.what()));
+  }
+  if (graph_.frozen_count() == graph_.trainable_count()) throw Error("freeze leaves no weight to be trained");
 }
 
 void Trainer::State::note_balanced_classes() {
@@ -168,6 +178,7 @@ std::string Trainer::State::measured_precision_key() const {
   std::string key = fmt::format("precision of {} with {} parameters at {}x{}", info_.model, graph_.trainable_count(),
                                 info_.size, info_.size);
   for (const Head& head : info_.heads) key += fmt::format(" {}", head.classes.size());
+  if (graph_.frozen_count() > 0) key += fmt::format(" frozen {}", fmt::join(options_.freeze, " "));
   return fmt::format("{} batch {} threads {}{}", key, std::min(options_.batch, train_.size()), threads_.compute,
                      options_.tune ? "" : " untuned");
 }
@@ -192,9 +203,11 @@ program::ProgramOptions Trainer::State::program_options(program::Mode mode) {
 }
 
 void Trainer::State::compile() {
-  const std::size_t copies =
-      1 + optimizer_->slot_names().size() + (options_.accumulate > 1 ? 1 : 0) + (options_.ema_decay > 0 ? 1 : 0);
-  check_memory(graph_.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)));
+  const std::size_t copies = 1 + (options_.ema_decay > 0 ? 1 : 0);
+  const std::size_t of_trained = optimizer_->slot_names().size() + (options_.accumulate > 1 ? 1 : 0);
+  const std::int64_t trained = graph_.trainable_count() - graph_.frozen_count();
+  check_memory(graph_.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)) +
+               trained * static_cast<std::int64_t>(of_trained * sizeof(float)));
   parameters.emplace(graph_, options_.seed);
   if (pretrained_) pretrained_->load(*parameters);
   pretrained_.reset();

@@ -46,6 +46,7 @@ struct Trainer::State {
 
   // Construction.
   void check_data() const;
+  void freeze();
   void note_balanced_classes();
   /// The record of the run to go on with; none: a new one.
   std::optional<train::RunRecord> open_folder() const;

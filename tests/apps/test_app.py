@@ -454,6 +454,30 @@ class Pretrained(AppTest):
         weights.unlink()
         self.succeeds("train", "--resume", "--out", second, "--epochs", 2)
 
+    def test_frozen(self):
+        words = ["train", *self.data, *QUICK, "--epochs", 1]
+        patterns = ["--freeze", "stem.*", "--freeze", "block[12].*"]
+        run, again = self.folder / "frozen", self.folder / "frozen again"
+        output = self.succeeds(*words, *patterns, "--out", run)
+        self.assertRegex(output, r"(?m)^model +reference at 16x16: [\d,]+ parameters, [\d,]+ of them frozen$")
+        self.assertIn("\nfreeze = stem.*\nfreeze = block[12].*\n", (run / "run.cfg").read_text())
+        self.succeeds("train", "--config", run / "run.cfg", "--out", again)
+        self.assertEqual(tensors(run / "checkpoints/last.safetensors"), tensors(again / "checkpoints/last.safetensors"))
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertIn("'blok1.*'; there are 'stem.*', 'block1.*', 'block2.*', 'block3.*', 'heads.*'",
+                      self.fails(2, *words, "--freeze", "blok1.*", "--out", self.folder / "none"))
+        self.assertFalse((self.folder / "none").exists())
+
+    def test_frozen_summary(self):
+        words = ["summary", "--model", "resnet18", "--size", 32, "--batch", 2]
+        whole = json.loads(self.succeeds(*words, "--json"))
+        frozen = json.loads(self.succeeds(*words, "--freeze", "layer*", "--json"))
+        self.assertEqual(whole["parameters"], frozen["parameters"])
+        self.assertEqual((whole["frozen"], frozen["frozen"]), (0, 11166912))
+        self.assertLess(frozen["training_flops"], whole["training_flops"])
+        self.assertLess(frozen["planned"]["parameters"], whole["planned"]["parameters"] / 2)
+        self.assertIn("11,166,912 of them frozen", self.succeeds(*words, "--freeze", "layer*"))
+
     def test_refused(self):
         weights = self.folder / "weights.pth"
         weights.write_bytes(b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")

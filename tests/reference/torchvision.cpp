@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "facet/error.h"
 #include "facet/models.h"
 #include "facet/precision.h"
 #include "models/heads.h"
@@ -50,14 +51,19 @@ std::vector<float> sampled(const std::vector<float>& gradient) {
   return values;
 }
 
+Graph build_frozen(const std::string& model, int size, const std::vector<std::string>& freeze) {
+  Graph graph = build_model(model, {.heads = fairface_heads(), .size = size, .dropout = false});
+  for (const std::string& pattern : freeze) graph.freeze(pattern);
+  return graph;
+}
+
 /// A model with the images, labels and weights that torchvision's was computed with.
 class Peer {
  public:
-  explicit Peer(const std::string& model)
-      : file_(model),
-        problem_{build_model(model, {.heads = fairface_heads(),
-                                     .size = static_cast<int>(file_.shape("pixels").at(1)),
-                                     .dropout = false}),
+  /// @param file the model's own unless it says otherwise
+  explicit Peer(const std::string& model, const std::string& file = {}, const std::vector<std::string>& freeze = {})
+      : file_(file.empty() ? model : file),
+        problem_{build_frozen(model, static_cast<int>(file_.shape("pixels").at(1)), freeze),
                  file_.shape("pixels").at(0), file_.pixels(), file_.labels()},
         parameters_(problem_.graph, 1) {}
 
@@ -103,9 +109,12 @@ class Peer {
 void check_gradients(const Peer& peer, const Session& session, double bound) {
   double largest = 0;
   for (const Parameter& parameter : peer.parameters().list())
-    if (parameter.trainable) largest = std::max(largest, rms(peer.file().read("gradient." + parameter.name)));
+    if (parameter.is_trained()) largest = std::max(largest, rms(peer.file().read("gradient." + parameter.name)));
   for (const Parameter& parameter : peer.parameters().list()) {
-    if (!parameter.trainable) continue;
+    if (!parameter.is_trained()) {
+      CHECK_THROWS_AS(session.gradient(parameter.name), Error);
+      continue;
+    }
     const std::vector<float> expected = peer.file().read("gradient." + parameter.name);
     const Difference apart = difference(sampled(session.gradient(parameter.name)), expected, 0.01 * largest);
     CHECK_MESSAGE(apart.rms <= bound, parameter.name, ": rms error ", apart.rms);
@@ -137,10 +146,7 @@ void check_step(Peer& peer, Precision precision, const Bounds& bounds) {
 }
 
 /// Ten steps on one batch.
-void check_steps(const std::string& model, const std::string& rule, const optim::Optimizer& optimizer) {
-  if (!ReferenceFile(model).has(rule + ".losses")) return;
-  CAPTURE(rule);
-  Peer peer(model);  // of its own: parameters keep one optimiser's state
+void check_steps(Peer& peer, const std::string& rule, const optim::Optimizer& optimizer) {
   peer.load_weights();
   Session session = peer.session(program::Mode::training, Precision::f32, &optimizer);
   const std::vector<float> expected = peer.file().read(rule + ".losses");
@@ -153,6 +159,25 @@ void check_steps(const std::string& model, const std::string& rule, const optim:
                   expected[i]);
   }
   CHECK(expected.back() < expected.front());
+}
+
+void check_steps(const std::string& model, const std::string& rule, const optim::Optimizer& optimizer) {
+  if (!ReferenceFile(model).has(rule + ".losses")) return;
+  CAPTURE(rule);
+  Peer peer(model);  // of its own: parameters keep one optimiser's state
+  check_steps(peer, rule, optimizer);
+}
+
+/// With the parts frozen that make_frozen_references.py froze.
+void check_frozen(const std::string& model, const std::string& kind, const std::vector<std::string>& freeze) {
+  if (!have_references("frozen_references.json")) return;
+  Peer peer(model, model + "." + kind, freeze);
+  check_step(peer, Precision::f32, f32_bounds);
+  check_statistics(peer);
+  if (has_native_bf16()) check_step(peer, Precision::bf16, bf16_bounds);
+  const auto sgd = optim::sgd({.momentum = 0.9, .weight_decay = {.rate = 0.01}});
+  Peer stepping(model, model + "." + kind, freeze);
+  check_steps(stepping, "sgd", *sgd);
 }
 
 void check_model(const std::string& name) {
@@ -188,6 +213,12 @@ TEST_CASE("resnet50 against torchvision's") { check_model("resnet50"); }
 TEST_CASE("densenet121 against torchvision's") { check_model("densenet121"); }
 TEST_CASE("densenet161 against torchvision's") { check_model("densenet161"); }
 TEST_CASE("alexnet against torchvision's") { check_model("alexnet"); }
+TEST_CASE("resnet18 with its first stages frozen against torchvision's") {
+  check_frozen("resnet18", "low", {"conv1.*", "bn1.*", "layer1.*", "layer2.0.*"});
+}
+TEST_CASE("resnet18 with a stage in its middle frozen against torchvision's") {
+  check_frozen("resnet18", "middle", {"layer2.*", "layer3.0.bn2.weight", "heads.gender.*"});
+}
 TEST_CASE("mobilenet_v2 against torchvision's") { check_model("mobilenet_v2"); }
 
 }  // namespace facet::testing

@@ -38,6 +38,34 @@ TEST_CASE("a run begins with the weights that it is given, and is resumed withou
         7 + 2 * small::batches);
 }
 
+TEST_CASE("what is frozen keeps the weights that it was given, and a resumed run keeps them too") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.freeze = {"stem.*", "block.conv1.*", "block.bn1.*"};
+  options.epochs = 1;
+  small::Learnt before, after;
+  {
+    Run run(options);
+    before = small::learnt(run.trainer.parameters());
+    CHECK(before.count("stem.conv.weight.exp_avg") == 0);
+    CHECK(run.trainer.planned_bytes() < Run(small::options()).trainer.planned_bytes());
+    CHECK(run.trainer.run());
+  }
+  options.epochs = 2;
+  options.resume = true;
+  Run run(options);
+  CHECK(run.trainer.run());
+  after = small::learnt(run.trainer.parameters());
+  for (const char* name : {"stem.conv.weight", "stem.bn.running_mean", "block.conv1.weight", "block.bn1.running_var"}) {
+    CHECK_MESSAGE(after.at(name) == before.at(name), name);
+  }
+  CHECK(after.at("block.conv2.weight") != before.at("block.conv2.weight"));
+  CHECK(after.at("block.bn2.running_var") != before.at("block.bn2.running_var"));
+  options.freeze = {"stem.*"};
+  CHECK(contains(error_of([&] { Run{options}; }),
+                 R"(the run was started with freeze "stem.* block.conv1.* block.bn1.*", asked for is "stem.*")"));
+}
+
 TEST_CASE("weights that don't fit are refused before a folder is made") {
   const TemporaryFolder folder;
   const std::vector<Head> heads{{"colour", {"red", "green"}}};

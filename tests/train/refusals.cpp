@@ -67,6 +67,11 @@ TEST_CASE("values that can't be meant are refused by name") {
   CHECK(error_with([](TrainOptions& options) { options.clip_norm = -1; }) == "clip_norm is -1; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.ema_decay = 1; }) ==
         "ema_decay is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) {
+          options.freeze = {"stem.*", "blok.*"};
+        }) ==
+        "freeze: no weight's name matches 'blok.*'; there are 'stem.*', 'block.*', 'colour.*', 'side.*', 'stripes.*'");
+  CHECK(error_with([](TrainOptions& options) { options.freeze = {"*"}; }) == "freeze leaves no weight to be trained");
   CHECK(error_with([](TrainOptions& options) { options.patience = -1; }) == "patience is -1; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {

@@ -102,6 +102,11 @@ TEST_CASE("so it is with every recipe") {
       {"steps of four batches", [](TrainOptions& o) { o.accumulate = 4; }},
       {"clipped gradients", [](TrainOptions& o) { o.clip_norm = 0.5; }},
       {"averaged weights", [](TrainOptions& o) { o.ema_decay = 0.8; }},
+      {"frozen parts",
+       [](TrainOptions& o) {
+         o.freeze = {"stem.*", "block.bn1.*", "side.hidden.*"};
+         o.ema_decay = 0.8;
+       }},
       {"adamw",
        [](TrainOptions& o) { o.optimizer = OptimizerKind::adamw, o.weight_decay = 0.1, o.bias_decay = false; }},
   };

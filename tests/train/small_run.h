@@ -53,7 +53,7 @@ inline Learnt learnt(const facet::Parameters& parameters) {
   for (int index = 0; index < static_cast<int>(parameters.list().size()); ++index) {
     const facet::Parameter& parameter = parameters.list()[static_cast<std::size_t>(index)];
     values[parameter.name] = parameters.get(index);
-    if (!parameter.trainable) continue;
+    if (!parameter.is_trained()) continue;
     for (int slot = 0; slot < static_cast<int>(parameters.state().slot_names.size()); ++slot) {
       values[parameter.name + "." + parameters.state().slot_names[static_cast<std::size_t>(slot)]] =
           parameters.state().get_slot(index, slot);

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Computes in PyTorch what facet's models with frozen parts are held against: torchvision's, with requires_grad = False for
+what is frozen and in evaluation mode where a batch normalisation's weight and bias both are.
+
+As make_torchvision_references.py does, with a step's gradients of what is trained, and the losses of ten steps of SGD with
+momentum and weight decay.
+
+    make_frozen_references.py --out FOLDER
+
+Needs python3-torchvision; without it the script says so in a line that begins with SKIPPED:.
+"""
+import argparse
+import fnmatch
+import pathlib
+
+import make_references as base
+import make_torchvision_references as peers
+from make_torchvision_references import torch, torchvision
+
+FROZEN = {("resnet18", "low"): ["conv1.*", "bn1.*", "layer1.*", "layer2.0.*"],
+          ("resnet18", "middle"): ["layer2.*", "layer3.0.bn2.weight", "heads.gender.*"]}
+WEIGHT_DECAY = 0.01
+
+
+def freeze(model, name, patterns):
+    """Returns the model, whose train() leaves frozen batch normalisations in evaluation mode."""
+    for key, value in model.named_parameters():
+        if any(fnmatch.fnmatchcase(peers.facet_name(name, key), pattern) for pattern in patterns):
+            value.requires_grad = False
+    for module in peers.batch_norms(model):
+        if not module.weight.requires_grad and not module.bias.requires_grad:
+            module.train = lambda mode=True, module=module: torch.nn.Module.train(module, False)
+    return model.train()
+
+
+def make(name, kind, folder):
+    generator = torch.Generator().manual_seed(2)
+    model = freeze(peers.with_heads(name), name, FROZEN[name, kind])
+    peers.draw_weights(model, generator)
+    pixels = peers.settle(model, generator)
+    labels = [torch.randint(0, classes, (peers.BATCH,), generator=generator) for classes in peers.HEADS.values()]
+    tensors = {"pixels": pixels, "labels": torch.stack(labels)}
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+    tensors.update({"weight." + peers.facet_name(name, key): value for key, value in start.items() if value.dim() == 1})
+    x = peers.image_input(pixels)
+    with torch.no_grad():
+        for head, value in model.eval()(x).items():
+            tensors[f"evaluated.{head}"] = value
+    logits = model.train()(x)
+    loss = peers.loss_of(logits, labels)
+    loss.backward()
+    tensors["loss"] = loss.reshape(1)
+    tensors.update({f"logits.{head}": value for head, value in logits.items()})
+    for key, value in model.named_parameters():
+        if value.requires_grad:
+            tensors["gradient." + peers.facet_name(name, key)] = peers.sampled(value.grad)
+    for key, value in model.named_buffers():
+        if "running" in key:
+            tensors["after." + key] = value.clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=peers.SGD_RATE, momentum=peers.MOMENTUM,
+                                weight_decay=WEIGHT_DECAY)
+    model.load_state_dict(start)
+    tensors["sgd.learning_rate"] = torch.tensor([peers.SGD_RATE])
+    tensors["sgd.losses"] = peers.step_losses(model, optimizer, x, labels)
+    base.write_safetensors(folder / f"{name}.{kind}.safetensors", tensors, {})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    out = parser.parse_args().out
+    mark = base.Mark(out / "frozen_references.json",
+                     [pathlib.Path(__file__), pathlib.Path(peers.__file__), pathlib.Path(base.__file__)])
+    if torch is None or torchvision is None:
+        mark.remove()
+        print("SKIPPED: python3-torchvision isn't installed; nothing to hold facet's frozen models against")
+        return
+    if mark.is_of_now():
+        print(f"{out} is up to date")
+        return
+    mark.remove()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(2)
+    torch.set_flush_denormal(True)
+    for name, kind in FROZEN:
+        make(name, kind, out)
+    mark.set()
+    print(f"torchvision {torchvision.__version__}: {out}")
+
+
+if __name__ == "__main__":
+    main()
