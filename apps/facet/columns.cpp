@@ -31,17 +31,45 @@ std::string Table::line(const std::vector<std::string>& cells, const std::vector
   return text;
 }
 
-std::string Table::text(std::size_t indent) const {
-  std::vector<std::size_t> widths;
+std::vector<std::string> Table::titles() const {
   std::vector<std::string> titles;
+  for (const Column& column : columns_) titles.push_back(column.title);
+  return titles;
+}
+
+std::vector<std::size_t> Table::widths() const {
+  std::vector<std::size_t> widths;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
-    titles.push_back(columns_[i].title);
     widths.push_back(display_width(columns_[i].title));
     for (const auto& row : rows_) widths[i] = std::max(widths[i], display_width(row[i]));
   }
+  return widths;
+}
+
+std::string Table::text(std::size_t indent) const {
+  const std::vector<std::size_t> widths = this->widths();
   const std::string before(indent, ' ');
-  std::string text = before + line(titles, widths) + '\n';
+  std::string text = before + line(titles(), widths) + '\n';
   for (const auto& row : rows_) text += before + line(row, widths) + '\n';
+  return text;
+}
+
+std::string Table::markdown() const {
+  const std::vector<std::size_t> widths = this->widths();
+  const auto row_text = [&](const std::vector<std::string>& cells) {
+    std::string text = "|";
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      const bool numbers = columns_[i].numbers;
+      text += ' ' + (numbers ? aligned_right(cells[i], widths[i]) : aligned_left(cells[i], widths[i])) + " |";
+    }
+    return text + '\n';
+  };
+  std::string text = row_text(titles()) + '|';
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    text += columns_[i].numbers ? std::string(widths[i] + 1, '-') + ":|" : std::string(widths[i] + 2, '-') + '|';
+  }
+  text += '\n';
+  for (const auto& row : rows_) text += row_text(row);
   return text;
 }
 

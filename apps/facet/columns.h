@@ -25,8 +25,13 @@ class Table {
   void add(std::vector<std::string> cells);
   /// All lines, each after `indent` blanks.
   std::string text(std::size_t indent = 0) const;
+  /// The same as a Markdown table, its columns aligned in the source too.
+  std::string markdown() const;
 
  private:
+  std::vector<std::string> titles() const;
+  /// Of each column's widest cell, the title included.
+  std::vector<std::size_t> widths() const;
   std::string line(const std::vector<std::string>& cells, const std::vector<std::size_t>& widths) const;
 
   std::vector<Column> columns_;

@@ -19,8 +19,9 @@ OptionGroup general_options() {
 }  // namespace
 
 std::vector<Command> commands() {
-  std::vector<Command> all{synth_command(),    inspect_command(), summary_command(), train_command(),
-                           evaluate_command(), predict_command(), export_command(),  compare_command()};
+  std::vector<Command> all{synth_command(),  inspect_command(),  summary_command(),
+                           train_command(),  evaluate_command(), predict_command(),
+                           export_command(), compare_command(),  reproduce_command()};
   for (Command& command : all) command.groups.push_back(general_options());
   return all;
 }

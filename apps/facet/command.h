@@ -30,6 +30,7 @@ Command evaluate_command();
 Command predict_command();
 Command export_command();
 Command compare_command();
+Command reproduce_command();
 
 /// All of them, in the order in which one meets them.
 std::vector<Command> commands();

@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <ctime>
+#include <fstream>
+#include <new>
+#include <system_error>
 
 #include "facet/error.h"
 #include "options.h"
@@ -20,6 +23,8 @@ fs::path checkpoint_of_run(const fs::path& run, const std::string& name) {
   throw Error(fmt::format("there is no checkpoint '{}', neither as a file nor in {}", name, folder.string()));
 }
 
+fs::path failure_file(const fs::path& run) { return run / "error.txt"; }
+
 }  // namespace
 
 bool holds_run(const fs::path& folder) {
@@ -31,6 +36,12 @@ fs::path new_run_folder() {
   fs::path folder = fs::path("runs") / name;
   for (int number = 2; fs::exists(folder); ++number) folder = fs::path("runs") / fmt::format("{}_{}", name, number);
   return folder;
+}
+
+void make_run_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(fmt::format("the run's folder {} can't be made: {}", folder.string(), error.message()));
 }
 
 fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint) {
@@ -55,6 +66,23 @@ fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint)
   }
   throw Error(fmt::format("{} isn't a run's folder: neither checkpoints/best.safetensors nor last.safetensors is in it",
                           run_or_model.string()));
+}
+
+void record_failure(const fs::path& run, const std::exception& error) {
+  const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  std::ofstream(failure_file(run)) << (no_memory ? "out of memory" : error.what()) << '\n';
+}
+
+void forget_failure(const fs::path& run) {
+  std::error_code ignored;
+  fs::remove(failure_file(run), ignored);
+}
+
+std::string read_failure(const fs::path& run) {
+  std::ifstream stream(failure_file(run));
+  std::string reason;
+  std::getline(stream, reason);
+  return reason;
 }
 
 std::string shell_word(const std::string& word) {

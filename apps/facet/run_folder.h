@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <string>
 
@@ -11,11 +12,20 @@ bool holds_run(const std::filesystem::path& folder);
 /// runs/2026-11-25_09-30-00: the local time, and a number behind it where that is taken.
 std::filesystem::path new_run_folder();
 
+/// Makes it where it is missing. @throws Error when it can't be made.
+void make_run_folder(const std::filesystem::path& folder);
+
 /// The model file that is meant by a run's folder or a model file.
 /// @param checkpoint empty: the run's best, or its last where there is no best; else a file, or the name of one of the
 ///   run's checkpoints with or without .safetensors.
 /// @throws Error saying what was looked for.
 std::filesystem::path find_model(const std::filesystem::path& run_or_model, const std::string& checkpoint);
+
+/// A run that fails leaves its reason in its folder's error.txt, which the next attempt removes.
+void record_failure(const std::filesystem::path& run, const std::exception& error);
+void forget_failure(const std::filesystem::path& run);
+/// The reason of a run that failed; empty for none.
+std::string read_failure(const std::filesystem::path& run);
 
 /// A word as a shell takes it, in quotes where it needs them.
 std::string shell_word(const std::string& word);

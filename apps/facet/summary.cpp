@@ -9,12 +9,10 @@
 #include "facet/error.h"
 #include "facet/models.h"
 #include "figures.h"
-#include "optim/optimizer.h"
 #include "output_file.h"
-#include "program/choice_cache.h"
-#include "program/parameter_store.h"
 #include "program/program.h"
 #include "shared_options.h"
+#include "training_plan.h"
 
 namespace facet::app {
 namespace {
@@ -26,14 +24,6 @@ struct Question {
   std::int64_t batch;
   Precision precision;
   bool save_memory;
-};
-
-/// Bytes that training a batch takes.
-struct PlannedMemory {
-  std::size_t activations = 0;  ///< and gradients and scratch
-  std::size_t prepared = 0;     ///< weights in other layouts or types
-  std::size_t parameters = 0;   ///< with the optimiser's state
-  std::size_t total() const { return activations + prepared + parameters; }
 };
 
 /// Heads as "age=9,gender=2,race=7".
@@ -65,30 +55,6 @@ std::string primitives_text(const std::vector<program::StepInfo>& steps) {
     table.add({step.name, std::string(to_string(step.kind)), step.implementation});
   }
   return "\n" + table.text();
-}
-
-/// What training a batch would come to.
-struct Plan {
-  PlannedMemory memory;
-  std::vector<program::StepInfo> steps;
-};
-
-Plan plan_training(const Graph& graph, const Question& question, const program::ChoiceCache& cache) {
-  Parameters parameters(graph, 0);
-  program::Choices choices(false);
-  cache.read_into(choices);
-  const auto adam = optim::adam();
-  program::ProgramOptions options;
-  options.batch = question.batch;
-  options.precision = question.precision;
-  options.mode = program::Mode::training;
-  options.save_memory = question.save_memory;
-  options.optimizer = adam.get();
-  const program::Program program(graph, parameters, options, choices);
-
-  Plan plan{{program.arena_bytes(), program.held_bytes(), 0}, program.steps()};
-  for (const StoredParameter& stored : parameters.state().stored) plan.memory.parameters += stored.bytes();
-  return plan;
 }
 
 std::string summary_text(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
@@ -167,7 +133,8 @@ int run(Options& options) {
 
   require_precision(question.precision);
   const std::vector<program::NodeCost> layers = program::costs(graph);
-  const Plan plan = plan_training(graph, question, program::ChoiceCache(read_choice_cache(options)));
+  const TrainingPlan plan =
+      plan_training(graph, question.batch, question.precision, question.save_memory, read_choice_cache(options));
   const std::vector<program::StepInfo> steps = options.on("primitives") ? plan.steps : std::vector<program::StepInfo>();
   if (!options.given("json") || file.wanted()) {
     fmt::print("{}", summary_text(question, graph, layers, plan.memory));

@@ -115,12 +115,6 @@ void refuse_old_run(const TrainOptions& training) {
   }
 }
 
-void make_run_folder(const fs::path& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw Error(fmt::format("the run's folder {} can't be made: {}", folder.string(), error.message()));
-}
-
 /// Writes the options as they came to be, absolute paths included, so that they give the same run from any folder.
 void write_run_config(Options& options, const Settings& settings, Precision precision,
                       const train::ThreadPlan& threads) {
@@ -209,20 +203,14 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   return 0;
 }
 
-int run(Options& options) {
-  require_no_arguments(options);
-  read_run_config(options);
-  Settings settings = read_settings(options);
+int train_in_folder(Options& options, Settings& settings, RunData& data, StopSignal& signal) {
   const TrainOptions& training = settings.training;
-  refuse_old_run(training);
-
-  StopSignal signal;
-  RunData data = open_data(settings);
   settings.info.heads = data.train->heads();
   balance_other_heads(options, settings.info.heads, settings.training);
   Graph graph = build_model(settings.info.model, {.heads = settings.info.heads, .size = settings.info.size});
   freeze_asked(options, graph);
   make_run_folder(training.out);
+  forget_failure(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
   const train::ThreadPlan threads = train::plan_threads(training);
   print_machine(threads);
@@ -235,6 +223,7 @@ int run(Options& options) {
   Trainer trainer(std::move(graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
                   settings.training);
   tuning.clear();
+  base::restart_peak_resident_memory();  // what tuning took is no part of training's peak
   fmt::print("precision   {}\n", to_string(trainer.precision()));
   fmt::print("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
              bytes_text(static_cast<double>(base::available_memory())));
@@ -246,6 +235,22 @@ int run(Options& options) {
   std::vector<std::string> heads;
   for (const Head& head : settings.info.heads) heads.push_back(head.name);
   return train_and_report(trainer, signal, settings, std::move(heads));
+}
+
+int run(Options& options) {
+  require_no_arguments(options);
+  read_run_config(options);
+  Settings settings = read_settings(options);
+  refuse_old_run(settings.training);
+
+  StopSignal signal;
+  RunData data = open_data(settings);
+  try {
+    return train_in_folder(options, settings, data, signal);
+  } catch (const std::exception& error) {
+    record_failure(settings.training.out, error);
+    throw;
+  }
 }
 
 }  // namespace

@@ -135,6 +135,7 @@ struct EpochResult {
   double learning_rate = 0;            ///< of the epoch's last step
   double images_per_s = 0;             ///< of training
   double seconds = 0;                  ///< of the clock, training and validation
+  std::int64_t peak_resident_bytes = 0;        ///< bytes: the most that the process has held resident so far
   bool best = false;                   ///< the highest mean validation accuracy so far, over the heads that have labels
 };
 

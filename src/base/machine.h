@@ -21,4 +21,7 @@ std::string cpu_instructions();
 /// Peak resident memory of this process so far, in bytes.
 std::int64_t peak_resident_memory();
 
+/// Lets the peak begin anew at what is resident now; without effect where the system can't.
+void restart_peak_resident_memory();
+
 }  // namespace facet::base

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "base/atomic_file.h"
 #include "facet/error.h"
 #include "train/file_system.h"
+#include "train/record_fields.h"
 
 namespace facet::train {
 namespace {
@@ -49,6 +51,24 @@ void replace(const std::filesystem::path& file, std::string_view text) {
   replacement.commit();
 }
 
+EpochMetrics metrics_of(const nlohmann::ordered_json& json) {
+  constexpr double any = std::numeric_limits<double>::max();
+  if (!json.is_object()) throw Error("a JSON object is needed");
+  EpochMetrics metrics;
+  metrics.epoch = whole_field(json, "epoch", 1);
+  metrics.images_per_s = number_field(json, "images_per_s", 0, any);
+  metrics.seconds = number_field(json, "seconds", 0, any);
+  metrics.peak_resident_bytes = whole_field(json, "peak_resident_bytes", 0);
+  const auto validation = json.find("validation_accuracy");
+  if (validation == json.end()) return metrics;
+  if (!validation->is_object()) throw Error("`validation_accuracy` is no JSON object");
+  for (const auto& [head, accuracy] : validation->items()) {
+    std::optional<double>& value = metrics.validation_accuracy[head];
+    if (!accuracy.is_null()) value = number_field(*validation, head.c_str(), 0, 1);
+  }
+  return metrics;
+}
+
 std::string quoted_cell(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string doubled;
@@ -59,7 +79,7 @@ std::string quoted_cell(const std::string& text) {
 std::string header_of(const std::vector<Head>& heads) {
   std::string header = "epoch,train_loss,validation_loss";
   for (const Head& head : heads) header += fmt::format(",{}", quoted_cell("validation_accuracy_" + head.name));
-  return header + ",learning_rate,images_per_s,seconds\n";
+  return header + ",learning_rate,images_per_s,seconds,peak_resident_bytes\n";
 }
 
 }  // namespace
@@ -80,6 +100,23 @@ void MetricsFiles::add(const EpochResult& result) const {
   replace(jsonl_, lines_before(jsonl_, result.epoch, epoch_of_json) + json_line(result) + "\n");
 }
 
+std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "metrics.jsonl";
+  std::vector<EpochMetrics> epochs;
+  if (!is_there(file)) return epochs;
+  std::ifstream stream(file);
+  std::string line;
+  while (std::getline(stream, line)) {
+    try {
+      epochs.push_back(metrics_of(nlohmann::ordered_json::parse(line, nullptr, false)));
+    } catch (const Error& error) {
+      throw Error(fmt::format("{}:{}: {}", file.string(), epochs.size() + 1, error.what()));
+    }
+  }
+  if (!stream.is_open() || stream.bad()) throw Error(fmt::format("{}: can't be read", file.string()));
+  return epochs;
+}
+
 std::string csv_line(const EpochResult& result, std::size_t heads) {
   std::string line = fmt::format("{},{},", result.epoch, result.train_loss);
   if (result.validation.empty()) {
@@ -90,7 +127,8 @@ std::string csv_line(const EpochResult& result, std::size_t heads) {
       line += head.labelled > 0 ? fmt::format(",{}", head.accuracy) : ",";
     }
   }
-  return line + fmt::format(",{},{:.6g},{:.6g}", result.learning_rate, result.images_per_s, result.seconds);
+  return line + fmt::format(",{},{:.6g},{:.6g},{}", result.learning_rate, result.images_per_s, result.seconds,
+                            result.peak_resident_bytes);
 }
 
 std::string json_line(const EpochResult& result) {
@@ -106,6 +144,7 @@ std::string json_line(const EpochResult& result) {
   json["learning_rate"] = result.learning_rate;
   json["images_per_s"] = result.images_per_s;
   json["seconds"] = result.seconds;
+  json["peak_resident_bytes"] = result.peak_resident_bytes;
   return json.dump();
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,19 @@ class MetricsFiles {
   std::filesystem::path jsonl_;
   std::string csv_header_;
 };
+
+/// What metrics.jsonl says of an epoch.
+struct EpochMetrics {
+  std::int64_t epoch = 0;
+  std::map<std::string, std::optional<double>> validation_accuracy;  ///< by head; nothing where it has no label
+  double images_per_s = 0;
+  double seconds = 0;
+  std::int64_t peak_resident_bytes = 0;
+};
+
+/// The epochs of a run's metrics.jsonl, in their order; none where there is no such file.
+/// @throws Error naming the file, the line and what is wrong with it.
+std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder);
 
 /// One line of metrics.csv; cells of validation are empty without a validation set, a head's also without a label in
 /// it.

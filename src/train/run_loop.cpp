@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/machine.h"
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "inference/evaluation.h"
@@ -182,6 +183,7 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   result.learning_rate = schedule_->learning_rate(state_.step);
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.seconds = epoch_seconds();
+  result.peak_resident_bytes = base::peak_resident_memory();
   train::TrainingState next = state_;
   if (!validation.empty()) {
     const double accuracy = mean_accuracy(validation);

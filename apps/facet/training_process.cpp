@@ -1,0 +1,87 @@
+#include "training_process.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "facet/error.h"
+
+namespace facet::app {
+namespace {
+
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+constexpr int not_started = 127;  // as a shell's
+
+/// In the new process, where nothing but system calls is allowed.
+[[noreturn]] void become(char* const* words, const sigset_t& mask, pid_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(not_started);  // it was killed before it could be watched
+  sigprocmask(SIG_SETMASK, &mask, nullptr);
+  execv("/proc/self/exe", words);
+  _exit(not_started);
+}
+
+}  // namespace
+
+HeldSignals::HeldSignals() {
+  sigset_t held = stop_signals();
+  sigaddset(&held, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &held, &before_);
+}
+
+HeldSignals::~HeldSignals() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
+
+bool HeldSignals::came() const {
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
+}
+
+void HeldSignals::forget() {
+  const sigset_t stop = stop_signals();
+  while (came()) sigwaitinfo(&stop, nullptr);
+}
+
+ProcessEnd run_program(const std::vector<std::string>& words, const HeldSignals& signals) {
+  std::vector<std::string> copies{"facet"};
+  copies.insert(copies.end(), words.begin(), words.end());
+  std::vector<char*> pointers;
+  for (std::string& word : copies) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+
+  const pid_t parent = getpid();
+  const pid_t child = fork();
+  if (child < 0) throw Error(fmt::format("a process for {} can't be started: {}", words.front(), std::strerror(errno)));
+  if (child == 0) become(pointers.data(), signals.mask_before(), parent);
+
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGCHLD);
+  bool told = false;
+  for (;;) {
+    int status = 0;
+    if (waitpid(child, &status, WNOHANG) == child) {
+      return WIFSIGNALED(status) ? ProcessEnd{0, WTERMSIG(status)} : ProcessEnd{WEXITSTATUS(status), 0};
+    }
+    if (!told && signals.came()) {
+      kill(child, SIGUSR1);
+      told = true;
+    }
+    // A stop signal stays pending, for whoever asks next: once it has come only the end is waited for.
+    const timespec pause{0, 100'000'000};
+    sigtimedwait(&ends, nullptr, &pause);
+  }
+}
+
+}  // namespace facet::app
