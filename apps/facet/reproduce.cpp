@@ -2,22 +2,19 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <numeric>
-#include <optional>
 
 #include "base/machine.h"
 #include "command.h"
-#include "config_file.h"
 #include "facet/error.h"
 #include "figures.h"
-#include "manifests.h"
+#include "measured_run.h"
 #include "nearest.h"
 #include "output_file.h"
+#include "reproduce_manual.h"
 #include "run_folder.h"
 #include "shared_options.h"
 #include "stop_signal.h"
 #include "table1.h"
-#include "train/metrics_files.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
 #include "training_plan.h"
@@ -59,14 +56,8 @@ Manifests find_manifests(const fs::path& folder) {
                           fs::is_directory(folder) ? "holds no manifests" : "is no folder", fmt::join(pairs, ", or ")));
 }
 
-std::vector<std::string> table_models() {
-  std::vector<std::string> names;
-  for (const PrintedRow& row : printed_table1()) names.push_back(row.model);
-  return names;
-}
-
 std::vector<std::string> read_models(const Options& options) {
-  const std::vector<std::string> all = table_models();
+  const std::vector<std::string> all = table1_models();
   const std::vector<std::string> asked = options.words("models");
   for (const std::string& model : asked) {
     if (std::find(all.begin(), all.end(), model) == all.end()) {
@@ -118,81 +109,30 @@ Table1 empty_table(const Request& request) {
   return table;
 }
 
-/// Over the heads that have labels; below 0 when none has.
-double mean_accuracy(const train::EpochMetrics& epoch) {
-  double sum = 0;
-  int heads = 0;
-  for (const auto& [head, accuracy] : epoch.validation_accuracy) {
-    if (!accuracy) continue;
-    sum += *accuracy;
-    ++heads;
-  }
-  return heads == 0 ? -1 : sum / heads;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : std::midpoint(values[half - 1], values[half]);
-}
-
-void read_epochs(const fs::path& run, std::vector<train::EpochMetrics> epochs, MeasuredRow& row) {
-  // A kill may have left the line of an epoch that no checkpoint stands behind: it will be trained again.
-  std::erase_if(epochs, [&](const train::EpochMetrics& epoch) { return epoch.epoch > row.epochs; });
-  if (std::ssize(epochs) != row.epochs) {
-    throw Error(fmt::format("{} has {}, the run's checkpoint stands after {}", (run / "metrics.jsonl").string(),
-                            counted(std::ssize(epochs), "epoch"), row.epochs));
-  }
-  if (epochs.empty()) return;
-  const auto& best = *std::max_element(epochs.begin(), epochs.end(), [](const auto& one, const auto& other) {
-    return mean_accuracy(one) < mean_accuracy(other);
-  });
-  row.best_epoch = best.epoch;
-  row.accuracy = best.validation_accuracy;
-  std::vector<double> rates;
-  for (const train::EpochMetrics& epoch : epochs) {
-    rates.push_back(epoch.images_per_s);
-    row.seconds += epoch.seconds;
-    row.peak_resident_bytes = std::max(row.peak_resident_bytes, epoch.peak_resident_bytes);
-  }
-  row.images_per_s = median(std::move(rates));
-}
-
-/// Whether a run was told to save memory.
-bool saves_memory(const fs::path& run) {
-  if (!fs::exists(run / "run.cfg")) return false;
-  const std::vector<ConfigEntry> entries = read_config_file(run / "run.cfg");
-  return std::any_of(entries.begin(), entries.end(),
-                     [](const ConfigEntry& entry) { return entry.name == "save-memory" && entry.value == "yes"; });
-}
-
 /// What a model's run came to so far. @throws Error when the run is another than the one asked for.
 MeasuredRow read_row(const Request& request, const std::string& model, const Dataset& data) {
   const fs::path folder = request.training.out / model;
   MeasuredRow row;
+  if (const train::RunFolder run(folder); fs::exists(run.last())) {
+    const train::RunRecord record = run.read_record();
+    const std::string file = run.last().string();
+    PrecisionChoice asked = request.training.precision;
+    if (asked == PrecisionChoice::automatic) asked = parse_precision(record.options.at("precision").get<std::string>());
+    const Precision precision = asked == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
+    train::require_same_model(file, run.read_info(), {model, request.size, request.heads, {}});
+    train::require_same_options(file, record.options, train::fixed_options(request.training, precision, data));
+    row = measured_run(folder, record, request.heads);
+    if (row.epochs > request.training.epochs) {
+      throw Error(fmt::format("{}: the run has {}, asked for are {}; as many or more are allowed", file,
+                              counted(row.epochs, "epoch"), request.training.epochs));
+    }
+  }
+  if (row.epochs < request.training.epochs) row.failure = read_failure(folder);
   try {
     row.parameters = build_model(model, {.heads = request.heads, .size = request.size}).trainable_count();
   } catch (const Error&) {
     // Not asked for, and not of this size: its row stays empty.
   }
-  row.failure = read_failure(folder);
-  const train::RunFolder run(folder);
-  if (!fs::exists(run.last())) return row;
-  const train::RunRecord record = run.read_record();
-  row.precision = record.options.at("precision").get<std::string>();
-  const bool automatic = request.training.precision == PrecisionChoice::automatic;
-  const PrecisionChoice asked = automatic ? parse_precision(row.precision) : request.training.precision;
-  const Precision precision = asked == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
-  train::require_same_model(run.last().string(), run.read_info(), {model, request.size, request.heads, {}});
-  train::require_same_options(run.last().string(), record.options,
-                              train::fixed_options(request.training, precision, data));
-  row.epochs = record.state.epoch - 1;
-  if (row.epochs > request.training.epochs) {
-    throw Error(fmt::format("{}: the run has {}, asked for are {}; as many or more are allowed", run.last().string(),
-                            counted(row.epochs, "epoch"), request.training.epochs));
-  }
-  read_epochs(folder, train::read_metrics(folder), row);
-  row.save_memory = saves_memory(folder);
   return row;
 }
 
@@ -201,9 +141,13 @@ MeasuredRow read_row(const Request& request, const std::string& model, const Dat
 bool must_save_memory(const Request& request, const std::string& model, const Dataset& data) {
   const Graph graph = build_model(model, {.heads = request.heads, .size = request.size});
   const Precision precision = request.training.precision == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
-  const TrainingPlan plan = plan_training(graph, std::min(request.training.batch, data.size()), precision, false,
-                                          request.training.choice_cache);
-  return static_cast<std::int64_t>(plan.memory.total()) > base::available_memory();
+  const std::int64_t batch = std::min(request.training.batch, data.size());
+  try {
+    const TrainingPlan plan = plan_training(graph, batch, precision, false, request.training.choice_cache);
+    return static_cast<std::int64_t>(plan.memory.total()) > base::available_memory();
+  } catch (const Error&) {
+    return false;  // what can't be planned can't be trained, and is the model's own failure
+  }
 }
 
 std::vector<std::string> training_words(const Request& request, const Options& options, const std::string& model) {
@@ -238,46 +182,52 @@ std::string failure_of(const ProcessEnd& end, const std::string& told) {
   return told.empty() ? fmt::format("exit status {}", end.status) : told;
 }
 
+MeasuredRow& row_of(Table1& table, const std::string& model) {
+  const std::vector<std::string> all = table1_models();
+  return table.rows[static_cast<std::size_t>(std::find(all.begin(), all.end(), model) - all.begin())];
+}
+
 /// Trains the models that are asked for, one after the other, writing the table after each. Returns whether it came to
 /// the end without being stopped.
 bool train_models(const Request& request, const Options& options, const Dataset& data, const HeldSignals& signals,
                   Table1& table) {
-  const std::vector<std::string> all = table_models();
   for (std::size_t i = 0; i < request.models.size(); ++i) {
     const std::string& model = request.models[i];
-    MeasuredRow& row = table.rows[static_cast<std::size_t>(std::find(all.begin(), all.end(), model) - all.begin())];
+    MeasuredRow& row = row_of(table, model);
     fmt::print("\n{} ({} of {})\n", model, i + 1, request.models.size());
     if (row.epochs >= request.training.epochs) {
       fmt::print("trained already: {}\n", counted(row.epochs, "epoch"));
       continue;
     }
     std::vector<std::string> words = training_words(request, options, model);
-    if (must_save_memory(request, model, data)) {
+    const bool saves_memory = must_save_memory(request, model, data);
+    if (saves_memory) {
       words.emplace_back("--save-memory");
       fmt::print("note        the batch doesn't fit into memory as it is: trained with --save-memory\n");
     }
     std::fflush(stdout);
     if (signals.came()) return false;
     const ProcessEnd end = run_program(words, signals);
+    const bool stopped = signals.came() || end.status == StopSignal::exit_status;
     row = read_row(request, model, data);
-    if (row.epochs < request.training.epochs && !signals.came()) row.failure = failure_of(end, row.failure);
+    row.save_memory |= saves_memory;
+    if (row.epochs < request.training.epochs && !stopped) row.failure = failure_of(end, row.failure);
     write_table(request.training.out, table);
-    if (signals.came() || end.status == StopSignal::exit_status) return false;
+    if (stopped) return false;
   }
   return true;
 }
 
-std::string failed_models(const Table1& table) {
-  std::vector<std::string> names;
-  for (std::size_t i = 0; i < table.rows.size(); ++i) {
-    const MeasuredRow& row = table.rows[i];
-    if (row.epochs < table.epochs && !row.failure.empty()) names.push_back(printed_table1()[i].model);
+std::vector<std::string> failed_models(const Request& request, Table1& table) {
+  std::vector<std::string> failed;
+  for (const std::string& model : request.models) {
+    if (!row_of(table, model).failure.empty()) failed.push_back(model);
   }
-  return fmt::format("{}", fmt::join(names, ", "));
+  return failed;
 }
 
 int run(Options& options) {
-  const std::string& what = only_argument(options, "table1");
+  const std::string what = only_argument(options, "table1");
   if (what != "table1") throw UsageError(fmt::format("'{}' is nothing to reproduce; table1 is", what));
   Request request = read_request(options);
   ManifestOptions manifest;
@@ -285,12 +235,11 @@ int run(Options& options) {
   const ManifestDataset data(request.manifests.train, manifest);
   request.heads = manifest.expected = data.heads();
   const ManifestDataset validation(request.manifests.validation, manifest);
-  fmt::print("training    {}: {}\nvalidation  {}: {}\nheads\n{}", request.manifests.train.string(),
-             counted(data.size(), "image"), request.manifests.validation.string(), counted(validation.size(), "image"),
-             describe_heads(request.heads, 2));
+  fmt::print("training    {}: {}\nvalidation  {}: {}\n", request.manifests.train.string(),
+             counted(data.size(), "image"), request.manifests.validation.string(), counted(validation.size(), "image"));
 
   Table1 table = empty_table(request);
-  const std::vector<std::string> models = table_models();
+  const std::vector<std::string> models = table1_models();
   for (std::size_t i = 0; i < models.size(); ++i) table.rows[i] = read_row(request, models[i], data);
   const fs::path& out = request.training.out;
   make_run_folder(out);
@@ -304,9 +253,9 @@ int run(Options& options) {
     fmt::print("stopped; the same command goes on\n");
     return StopSignal::exit_status;
   }
-  if (const std::string failed = failed_models(table); !failed.empty()) {
-    throw Error(fmt::format("not all models could be trained: {}; the table says why, and the same command tries again",
-                            failed));
+  if (const std::vector<std::string> failed = failed_models(request, table); !failed.empty()) {
+    throw Error(fmt::format("{} failed: {}; the table says why, and the same command tries again",
+                            counted(std::ssize(failed), "model"), fmt::join(failed, ", ")));
   }
   return 0;
 }
@@ -314,53 +263,7 @@ int run(Options& options) {
 }  // namespace
 
 Command reproduce_command() {
-  Command command;
-  command.name = "reproduce";
-  command.summary = "train the paper's five models and set them side by side";
-  command.usage = "table1 --data DIR [--out DIR] [options]";
-  command.description = fmt::format(
-      "Trains the models of the paper's Table 1 on one data set, with the paper's settings (Adam with a learning rate "
-      "of 1e-4, batches of 64, 100 epochs), and prints the table beside the paper's figures: accuracies, "
-      "parameters, images/s, peak memory, hours. The models are {}.\n\n"
-      "Each model is trained by a process of its own, facet train, in a run's folder of its name in --out; the table "
-      "is written there after each, as table1.md, table1.csv and table1.json. The same command goes on where an "
-      "earlier one was stopped or killed, within a model too; what is trained already isn't trained again, and more "
-      "epochs may be asked for. A model that fails doesn't keep the others from being trained. Where a model's batch "
-      "wouldn't fit into memory, it is trained with --save-memory, and its row says so.",
-      fmt::join(table_models(), ", "));
-  command.groups = {
-      {"Data",
-       {{.name = "data",
-         .argument = "DIR",
-         .help = "folder with the manifests: fairface_label_train.csv and fairface_label_val.csv (with FairFace's "
-                 "folders train and val), or train.csv and val.csv or validation.csv"},
-        {.name = "heads",
-         .argument = "A,B,...",
-         .help = "columns to use; without it, all but `file` and `service_test`"}}},
-      {"Models and learning",
-       {{.name = "models",
-         .argument = "A,B,...",
-         .help = "models to train now; the rows of the others show what --out holds of them",
-         .fallback = fmt::format("{}", fmt::join(table_models(), ","))},
-        size_option(),
-        {.name = "epochs", .argument = "N", .help = "epochs of each model", .fallback = "100"},
-        {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
-        {.name = "seed", .argument = "N", .help = "seed of every random draw", .fallback = "0"}}},
-      {"Computing",
-       {precision_option("auto"),
-        {.name = "threads", .argument = "N", .help = "compute threads, as of facet train", .fallback = "0"},
-        {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
-        {.name = "no-tune",
-         .argument = "",
-         .help = "don't time candidate primitives before a model's first step",
-         .value = Option::Value::none},
-        choice_cache_option()}},
-      {"Results",
-       {{.name = "out", .argument = "DIR", .help = "folder of the runs and the table", .fallback = "runs/table1"}}}};
-  command.examples = {{"FairFace, as in the paper", "facet reproduce table1 --data fairface --out runs/table1"},
-                      {"a first look, two models only",
-                       "facet reproduce table1 --data faces --epochs 5 --models reference,mobilenet_v2"}};
-  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT) or SIGTERM; the same command goes on"}};
+  Command command = reproduce_manual();
   command.run = run;
   return command;
 }

@@ -31,9 +31,9 @@ std::optional<double> measured_accuracy(const MeasuredRow& row, const std::strin
 
 /// "trained", "partly trained", "not trained" or "failed".
 std::string status(const Table1& table, const MeasuredRow& row) {
-  if (row.epochs >= table.epochs) return "trained";
   if (!row.failure.empty()) return "failed";
-  return row.epochs > 0 ? "partly trained" : "not trained";
+  if (row.epochs == 0) return "not trained";
+  return row.epochs < table.epochs ? "partly trained" : "trained";
 }
 
 /// What a reader of the row must know.
@@ -41,7 +41,7 @@ std::string remark(const Table1& table, const MeasuredRow& row) {
   std::vector<std::string> parts;
   const std::string state = status(table, row);
   if (state == "failed") {
-    parts.push_back("failed: " + row.failure);
+    parts.push_back(fmt::format("failed after {} of {} epochs: {}", row.epochs, table.epochs, row.failure));
   } else if (state == "partly trained") {
     parts.push_back(fmt::format("{} of {} epochs so far", row.epochs, table.epochs));
   } else if (state == "not trained") {
@@ -104,6 +104,12 @@ const std::vector<PrintedRow>& printed_table1() {
       {"alexnet", "AlexNet", 61.1, {}},
       {"mobilenet_v2", "MobileNet-v2", 3.5, {}}};
   return rows;
+}
+
+std::vector<std::string> table1_models() {
+  std::vector<std::string> names;
+  for (const PrintedRow& row : printed_table1()) names.push_back(row.model);
+  return names;
 }
 
 std::string markdown(const Table1& table) {

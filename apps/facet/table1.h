@@ -18,6 +18,8 @@ struct PrintedRow {
 
 /// The models of Table 1, in the paper's order.
 const std::vector<PrintedRow>& printed_table1();
+/// Their names here.
+std::vector<std::string> table1_models();
 
 /// What a model came to here.
 struct MeasuredRow {

@@ -102,7 +102,8 @@ Command train_manual() {
       "The run's folder holds checkpoints/best.safetensors (the highest mean validation accuracy) and "
       "checkpoints/last.safetensors, metrics.csv and metrics.jsonl (a line an epoch), choices.json (what tuning chose) "
       "and "
-      "run.cfg (the options, with which the run can be repeated). Ctrl-C finishes the step, saves and says how to go "
+      "run.cfg (the options, with which the run can be repeated); of a run that failed, error.txt says why. Ctrl-C "
+      "finishes the step, saves and says how to go "
       "on; a "
       "second one ends it at once.";
   command.groups = {data_options(), learning_options()};
@@ -121,7 +122,7 @@ Command train_manual() {
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"two questions only, one with classes in an order of one's own",
        "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
-  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT) or SIGTERM; whatever was learnt is saved"}};
+  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT), SIGTERM or SIGUSR1; whatever was learnt is saved"}};
   return command;
 }
 

@@ -20,7 +20,7 @@ import zipfile
 import program
 from program import AppTest, QUICK, facet, read_until, rows, start, tensors
 
-COMMANDS = ["synth", "inspect", "summary", "train", "evaluate", "predict", "export"]
+COMMANDS = ["synth", "inspect", "summary", "train", "evaluate", "predict", "export", "compare", "reproduce"]
 
 
 class Manual(unittest.TestCase):
@@ -578,7 +578,7 @@ class Interruption(AppTest):
         return process
 
     def test_interrupted(self):
-        for number in [signal.SIGINT, signal.SIGTERM]:
+        for number in [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]:
             run = self.folder / f"run-{number}"
             process = self.start_and_see_epoch(2, "--out", run)
             process.send_signal(number)

@@ -59,8 +59,9 @@ TEST_CASE("without a validation set its cells are empty and its keys absent") {
   EpochResult result = epoch(2);
   result.validation.clear();
   CHECK(train::csv_line(result, 2) == "2,1.5,,,,0.0001,12.5,60,4096");
-  CHECK(train::json_line(result) ==
-        R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,"peak_resident_bytes":4096})");
+  CHECK(
+      train::json_line(result) ==
+      R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,"peak_resident_bytes":4096})");
 }
 
 TEST_CASE("a head without a label has no accuracy") {
@@ -99,4 +100,42 @@ TEST_CASE("cutting leaves the epochs before, and no torn line") {
   files.cut(1);
   CHECK(read_file(folder / "metrics.csv") == header);
   CHECK(read_file(folder / "metrics.jsonl").empty());
+}
+
+TEST_CASE("what was written is read again") {
+  const TemporaryFolder folder;
+  CHECK(train::read_metrics(folder.path()).empty());
+  const MetricsFiles files(folder.path(), heads);
+  files.add(epoch(1));
+  EpochResult second = epoch(2);
+  second.validation[0].labelled = 0;
+  files.add(second);
+  const std::vector<train::EpochMetrics> epochs = train::read_metrics(folder.path());
+  REQUIRE(epochs.size() == 2);
+  CHECK(epochs[0].epoch == 1);
+  CHECK(epochs[0].images_per_s == 12.5);
+  CHECK(epochs[0].seconds == 60);
+  CHECK(epochs[0].peak_resident_bytes == 4096);
+  CHECK(epochs[0].validation_accuracy.at(heads[1].name) == 1.0 / 3);
+  CHECK(epochs[1].epoch == 2);
+  CHECK(!epochs[1].validation_accuracy.at("age"));
+}
+
+TEST_CASE("a line that can't be meant is named") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "metrics.jsonl";
+  const auto error_with = [&](const std::string& line) {
+    write_file(file, train::json_line(epoch(1)) + "\n" + line + "\n");
+    return error_of([&] { train::read_metrics(folder.path()); });
+  };
+  const std::string where = file.string() + ":2: ";
+  CHECK(error_with("") == where + "a JSON object is needed");
+  CHECK(error_with(R"({"epoch":2,"imag)") == where + "a JSON object is needed");
+  CHECK(error_with(R"({"epoch":0})") == where + "`epoch` is \"0\"; a whole number of 1 to 9007199254740992 is allowed");
+  CHECK(error_with(R"({"epoch":2})") == where + "`images_per_s` is missing");
+  CHECK(error_with(R"({"epoch":2,"images_per_s":1,"seconds":1,"peak_resident_bytes":1,"validation_accuracy":[]})") ==
+        where + "`validation_accuracy` is no JSON object");
+  CHECK(contains(error_with(R"({"epoch":2,"images_per_s":1,"seconds":1,"peak_resident_bytes":1,)"
+                            R"("validation_accuracy":{"age":2}})"),
+                 where + "`age` is"));
 }
