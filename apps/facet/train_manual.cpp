@@ -115,9 +115,8 @@ Command train_manual() {
       {"go on after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},
       {"begin with weights trained on ImageNet",
        "facet train --train train.csv --model resnet34 --pretrained resnet34.safetensors"},
-      {"keep all of them but the last stage's",
-       "facet train --train train.csv --model resnet34 --pretrained resnet34.safetensors "
-       "--freeze 'conv1.*' --freeze 'bn1.*' --freeze 'layer[123].*'"},
+      {"train the heads alone: keep all whose name doesn't begin with h",
+       "facet train --train train.csv --model resnet34 --pretrained resnet34.pth --freeze '[!h]*'"},
       {"the same run again, bit for bit on the same kind of machine",
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"two questions only, one with classes in an order of one's own",

@@ -205,12 +205,13 @@ void backward_of_rows(const BatchNormParameters& p, const float* scale, Activati
 }
 
 template <class T>
-void backward_frozen_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
+void backward_frozen_of_rows(const BatchNormParameters&, const float* scale, Activation activation,
                              const BatchNormBackward<T>& t, const Rows& rows) {
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
       const std::int64_t i = row * rows.channels + c;
-      const Floats gradient = masked_gradient<T>(p, scale, activation, t, i, nullptr, c, n);
+      Floats gradient = load(t.diff_y + i, n);
+      if (activation != Activation::none) gradient = mask(gradient, load(t.y + i, n), activation);
       if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
       if (t.diff_x != nullptr) store(add_before(hn::Mul(load(scale + c, n), gradient), t, row, c, n), t.diff_x + i, n);
     });
