@@ -14,12 +14,16 @@ using program::StepInfo;
 using program::StepKind;
 
 Work work_of(const StepInfo& step) {
+  const std::string part = step.name.substr(step.name.rfind('.') + 1);
   if (!step.candidate.empty()) {
     if (step.kind == StepKind::convolution_backward_data) return {step.kind, "backward_data", step.work};
     if (step.kind == StepKind::convolution_backward_weights) return {step.kind, "backward_weights", step.work};
+    // What is done to the gradient of the weights, or of the bias, is a part of that work.
+    if (part.find("gradient") != std::string::npos) {
+      return {StepKind::convolution_backward_weights, "backward_weights", step.work};
+    }
     return {StepKind::convolution_forward, "forward", step.work};
   }
-  const std::string part = step.name.substr(step.name.rfind('.') + 1);
   return {step.kind, step.work.starts_with(part) ? "" : part, step.work};
 }
 

@@ -30,15 +30,19 @@ class AmxConvolution final : public ConvolutionCandidate {
       // Weights first: what is kept of the image can go before its gradient comes. Their update is last: it changes
       // what the image's gradient is made with.
       const Tensor diff_weights = self.emit_backward_weights(back, x);
+      const Tensor diff_bias = self.task_.bias_gradient ? emit_bias_gradient(back, self.task_) : Tensor();
       backward_data(back);
       back.set_parameter_gradient(0, diff_weights);
+      if (diff_bias) back.set_parameter_gradient(1, diff_bias);
     };
   }
 
   double seconds(double best) const override {
     const double rest = rest_->seconds(best);
     if (rest > 2 * best) return rest;
-    return rest + lowering::measure(kernel(), {src(), dst(), weight_layout(), scratch()}, best - rest / 2);
+    double total = rest + lowering::measure(kernel(), {src(), dst(), weight_layout(), scratch()}, best - rest / 2);
+    if (task_.bias_gradient && total < 2 * best) total += bias_gradient_seconds(task_, best - total / 2);
+    return total;
   }
 
  private:
@@ -75,12 +79,12 @@ class AmxConvolution final : public ConvolutionCandidate {
 
 ConvolutionCandidates amx_convolutions(const ConvolutionTask& task) {
   const auto& o = task.options;
-  if (!task.weight_gradient || o.bias || o.stride != 1 || o.groups != 1 || task.type != Type::bf16 ||
-      !kernels::has_amx_bf16()) {
+  if (!task.weight_gradient || o.stride != 1 || o.groups != 1 || task.type != Type::bf16 || !kernels::has_amx_bf16()) {
     return {};
   }
   ConvolutionTask rest = task;
   rest.weight_gradient = false;
+  rest.bias_gradient = false;
   ConvolutionCandidates found;
   for (auto& candidate : onednn_convolutions(rest)) {
     if (candidate->src() == onednn::channels_last(task.src, task.type) &&

@@ -64,13 +64,17 @@ lowering::Tensor convolution_bias(lowering::Lowering& lowering, const Convolutio
 /// Both, written as constants for other programs.
 std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptions& options, float eps);
 
+/// The bias' gradient from the output's in channels-last order, for candidates that don't get it in passing.
+lowering::Tensor emit_bias_gradient(lowering::Lowering& lowering, const ConvolutionTask& task);
+double bias_gradient_seconds(const ConvolutionTask& task, double best);
+
 using ConvolutionCandidates = std::vector<std::shared_ptr<const ConvolutionCandidate>>;
 
 /// oneDNN's: its direct convolution in channels-last order first; a strided one of the image in blocks of pixels too.
 ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task);
-/// Our own Winograd kernels, where the task is one for them: 3x3, stride 1, one group, in training without bias.
+/// Our own Winograd kernels, where the task is one for them: 3x3, stride 1, one group.
 ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task);
-/// oneDNN's with the weights' gradient by our own AMX kernel: in training, in bf16, stride 1, one group, no bias.
+/// oneDNN's with the weights' gradient by our own AMX kernel: in training, in bf16, stride 1, one group.
 ConvolutionCandidates amx_convolutions(const ConvolutionTask& task);
 
 }  // namespace facet

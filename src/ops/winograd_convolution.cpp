@@ -71,6 +71,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
     if (task_.weight_gradient) {
       add({src(), dst(), weights, floats(kernels_->backward_weights_scratch(shape()))}, backward_weights());
     }
+    if (task_.bias_gradient && total < 2 * best) total += bias_gradient_seconds(task_, best - total / 2);
     return total;
   }
 
@@ -98,6 +99,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
       l.emit("backward_weights", StepKind::convolution_backward_weights, implementation(),
              {x, diff_dst, diff_weights, scratch}, backward_weights());
     }
+    const Tensor diff_bias = task_.bias_gradient ? emit_bias_gradient(l, task_) : Tensor();
     if (task_.src_gradient) {
       const std::int64_t in = task_.src[1];
       const std::int64_t out = task_.dst[1];
@@ -112,6 +114,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
       l.add_input_gradient(0, diff_src);
     }
     if (task_.weight_gradient) l.set_parameter_gradient(0, diff_weights);
+    if (task_.bias_gradient) l.set_parameter_gradient(1, diff_bias);
   }
 
   // The kernels, with operands as the steps have them.
@@ -166,7 +169,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
 
 ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task) {
   const auto& o = task.options;
-  if (o.kernel != 3 || o.stride != 1 || o.groups != 1 || (o.bias && task.training)) return {};
+  if (o.kernel != 3 || o.stride != 1 || o.groups != 1) return {};
   ConvolutionCandidates found;
   if (task.type == Type::bf16 && kernels::has_winograd(WinogradProducts::bf16)) {
     found.push_back(std::make_shared<const WinogradConvolution>(task, WinogradProducts::bf16));
