@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "base/parallel.h"
+#include "kernels/cache_lines.h"
 #include "kernels/lanes-inl.h"
 
 #ifndef FACET_KERNELS_BATCH_NORM_TYPES
@@ -245,9 +246,6 @@ const BatchNormLoops<T>& loops_of() {
   }
 }
 
-/// Threads' sums stand on cache lines of their own.
-std::int64_t padded(std::int64_t channels) { return (channels + 15) / 16 * 16; }
-
 /// The scratch memory: a row of `channels` for the scales, then two a piece of the rows for its sums.
 struct Scratch {
   float* scale;
@@ -255,7 +253,7 @@ struct Scratch {
   std::int64_t row;
 
   Scratch(float* memory, std::int64_t channels)
-      : scale(memory), sums(memory + padded(channels)), row(padded(channels)) {}
+      : scale(memory), sums(memory + whole_cache_lines(channels)), row(whole_cache_lines(channels)) {}
   ChannelSums of(std::int64_t piece) const { return {sums + 2 * piece * row, sums + (2 * piece + 1) * row}; }
 };
 
@@ -279,7 +277,7 @@ void compute_scales(const BatchNormParameters& p, std::int64_t channels, float* 
 }  // namespace
 
 std::int64_t batch_norm_scratch(const BatchNormShape& shape) {
-  return (1 + 2 * shape.threads) * padded(shape.channels);
+  return (1 + 2 * shape.threads) * whole_cache_lines(shape.channels);
 }
 
 template <class T>

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "base/parallel.h"
+#include "kernels/cache_lines.h"
 #include "kernels/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -46,14 +47,9 @@ namespace facet::kernels {
 HWY_EXPORT(sum_rows_f32);
 HWY_EXPORT(sum_rows_bf16);
 
-namespace {
-
-/// Threads' sums stand on cache lines of their own.
-std::int64_t padded(std::int64_t channels) { return (channels + 15) / 16 * 16; }
-
-}  // namespace
-
-std::int64_t channel_sums_scratch(const ChannelSumsShape& shape) { return shape.threads * padded(shape.channels); }
+std::int64_t channel_sums_scratch(const ChannelSumsShape& shape) {
+  return shape.threads * whole_cache_lines(shape.channels);
+}
 
 template <class T>
 void channel_sums(const ChannelSumsShape& shape, const T* x, float* sums, float* scratch) {
@@ -62,7 +58,7 @@ void channel_sums(const ChannelSumsShape& shape, const T* x, float* sums, float*
     for (std::int64_t piece = begin; piece < end; ++piece) {
       const std::int64_t first = piece * shape.rows / pieces;
       const std::int64_t last = (piece + 1) * shape.rows / pieces;
-      float* own = scratch + piece * padded(shape.channels);
+      float* own = scratch + piece * whole_cache_lines(shape.channels);
       if constexpr (std::is_same_v<T, float>) {
         HWY_DYNAMIC_DISPATCH(sum_rows_f32)(x, first, last, shape.channels, own);
       } else {
@@ -73,7 +69,8 @@ void channel_sums(const ChannelSumsShape& shape, const T* x, float* sums, float*
   base::parallel_for(pieces, 1, std::ref(body));
   for (std::int64_t c = 0; c < shape.channels; ++c) {
     double total = 0;
-    for (std::int64_t piece = 0; piece < pieces; ++piece) total += scratch[piece * padded(shape.channels) + c];
+    for (std::int64_t piece = 0; piece < pieces; ++piece)
+      total += scratch[piece * whole_cache_lines(shape.channels) + c];
     sums[c] = static_cast<float>(total);
   }
 }
