@@ -27,7 +27,8 @@ struct Buffer {
 struct PreparedParameter {
   int parameter;
   lowering::Tensor tensor;
-  std::size_t step;  ///< where in the steps or the prologue its reorders went (room for two), before empty ones were taken out
+  std::size_t
+      step;  ///< where in the steps or the prologue its reorders went (room for two), before empty ones were taken out
   bool once = false;  ///< in the prologue
 };
 

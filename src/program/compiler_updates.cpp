@@ -1,0 +1,161 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "facet/error.h"
+#include "kernels/gradients.h"
+#include "program/compiler.h"
+
+/// What becomes of parameters' gradients: kept as they are, or summed, clipped and applied.
+namespace facet::program {
+
+using lowering::RunState;
+using lowering::Step;
+using lowering::Tensor;
+using onednn::Layout;
+using onednn::Type;
+
+namespace {
+
+std::int64_t float_count(const Layout& layout) { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
+
+/// Of the average: the first step copies.
+double decay_in(const RunState& state, double decay) { return state.step == 1 ? 0 : decay; }
+
+Step update_step(std::string name, std::string_view implementation, std::vector<Tensor> operands,
+                 lowering::Kernel kernel) {
+  Step step;
+  step.name = std::move(name);
+  step.kind = lowering::StepKind::update;
+  step.implementation = fmt::format("facet:{}", implementation);
+  step.operands = std::move(operands);
+  step.kernel = std::move(kernel);
+  return step;
+}
+
+}  // namespace
+
+void Compiler::keep_gradient(int parameter, const Tensor& gradient) {
+  const Tensor kept = make_held(onednn::plain(onednn::dims_of(gradient.layout), Type::f32));
+  out_.steps.push_back(reorder_step(parameters_.list[parameter].name + ".gradient", gradient, kept));
+  out_.gradients[parameter] = kept;
+}
+
+void Compiler::take_gradient(int parameter, const Tensor& gradient) {
+  // The first training program lays parameters out as their gradients come.
+  if (!parameters_.layout_fixed) {
+    parameters_.set_layout(parameter, gradient.layout);
+    if (options_.average != nullptr) options_.average->state().set_layout(parameter, gradient.layout);
+  }
+  Tensor ordered = convert(gradient, parameters_.stored[parameter].layout);
+  if (options_.accumulate) {
+    ordered = emit_accumulation(parameter, ordered);
+  } else if (options_.clip_norm > 0) {
+    emit_norm(parameter, ordered);
+  } else {
+    emit_update(parameter, ordered);
+    return;
+  }
+  waiting_.emplace_back(parameter, ordered);
+}
+
+Tensor Compiler::emit_accumulation(int parameter, const Tensor& gradient) {
+  StoredParameter& stored = parameters_.stored[parameter];
+  if (stored.gradient.size() == 0) stored.gradient = base::PageBuffer(stored.layout.get_size());
+  const Tensor sum = make_fixed(stored.gradient, stored.layout);
+  out_.steps.push_back(update_step(
+      parameters_.list[parameter].name + ".gradient_sum", "accumulate", {gradient, sum},
+      [count = float_count(stored.layout)](std::span<void* const> addresses, RunState& state) {
+        state.squared_norm += kernels::accumulate(static_cast<const float*>(addresses[0]),
+                                                  static_cast<float*>(addresses[1]), count, state.adds_gradients);
+      }));
+  return sum;
+}
+
+void Compiler::emit_norm(int parameter, const Tensor& gradient) {
+  out_.steps.push_back(
+      update_step(parameters_.list[parameter].name + ".gradient_norm", "sum_of_squares", {gradient},
+                  [count = float_count(gradient.layout)](std::span<void* const> addresses, RunState& state) {
+                    state.squared_norm += kernels::sum_of_squares(static_cast<const float*>(addresses[0]), count);
+                  }));
+}
+
+void Compiler::emit_clipping() {
+  // As PyTorch's clip_grad_norm_, whose 1e-6 keeps a gradient of zero.
+  out_.steps.push_back(
+      update_step("gradients.clip", "clip", {}, [most = options_.clip_norm](std::span<void* const>, RunState& state) {
+        if (!state.updates) return;
+        const double norm = std::sqrt(state.squared_norm) * state.gradient_scale;
+        if (!std::isfinite(norm)) throw Error(fmt::format("the gradients' norm is {}, not finite", norm));
+        state.gradient_scale *= static_cast<float>(std::min(1.0, most / (norm + 1e-6)));
+      }));
+}
+
+void Compiler::emit_waiting_updates() {
+  if (waiting_.empty()) return;
+  if (options_.clip_norm > 0) emit_clipping();
+  for (const auto& [parameter, gradient] : waiting_) emit_update(parameter, gradient);
+}
+
+void Compiler::emit_update(int parameter, const Tensor& gradient) {
+  const StoredParameter& stored = parameters_.stored[parameter];
+  optim::UpdateOperands operands{
+      .target = {.weight = nullptr, .gradient = nullptr, .weight_bf16 = nullptr, .count = float_count(stored.layout)},
+      .slots = std::vector<float*>(stored.slots.size()),
+      .one_dimension = parameters_.list[parameter].shape.size() == 1};
+  if (options_.average != nullptr) {
+    operands.target.average = reinterpret_cast<float*>(options_.average->state().stored[parameter].master.data());
+  }
+  std::vector<Tensor> tensors{gradient, make_fixed(stored.master, stored.layout)};
+  for (const base::PageBuffer& slot : stored.slots) tensors.push_back(make_fixed(slot, stored.layout));
+  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
+                                   [operands, &stored, rule = options_.optimizer, decay = options_.average_decay](
+                                       std::span<void* const> at, RunState& state) mutable {
+                                     if (!state.updates) return;
+                                     if (stored.rounded.size() > 0) {
+                                       operands.target.weight_bf16 =
+                                           reinterpret_cast<std::uint16_t*>(stored.rounded.data());
+                                     }
+                                     operands.target.gradient = static_cast<const float*>(at[0]);
+                                     operands.target.weight = static_cast<float*>(at[1]);
+                                     for (std::size_t i = 0; i < operands.slots.size(); ++i) {
+                                       operands.slots[i] = static_cast<float*>(at[2 + i]);
+                                     }
+                                     operands.target.gradient_scale = state.gradient_scale;
+                                     operands.target.average_decay = decay_in(state, decay);
+                                     rule->update(operands, {state.learning_rate, state.step});
+                                   }));
+  out_.steps.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
+}
+
+void Compiler::emit_average_of_statistics() {
+  Parameters::State& average = options_.average->state();
+  std::vector<std::function<void(double decay)>> moves;
+  for (std::size_t i = 0; i < parameters_.list.size(); ++i) {
+    const Parameter& parameter = parameters_.list[i];
+    const std::byte* from = parameters_.stored[i].master.data();
+    std::byte* to = average.stored[i].master.data();
+    if (parameter.type == DataType::s64) {
+      moves.emplace_back([from, to](double) { std::memcpy(to, from, sizeof(std::int64_t)); });
+    } else if (parameter.frozen) {
+      moves.emplace_back([from, to, bytes = parameters_.stored[i].master.size()](double decay) {
+        if (decay == 0) std::memcpy(to, from, bytes);  // and stays
+      });
+    } else if (!parameter.trainable) {
+      moves.emplace_back([from, to, count = element_count(parameter.shape)](double decay) {
+        kernels::average(reinterpret_cast<const float*>(from), reinterpret_cast<float*>(to), count, decay);
+      });
+    }
+  }
+  out_.steps.push_back(
+      update_step("statistics.average", "average", {},
+                  [moves = std::move(moves), decay = options_.average_decay](std::span<void* const>, RunState& state) {
+                    if (!state.updates) return;
+                    for (const auto& move : moves) move(decay_in(state, decay));
+                  }));
+}
+
+}  // namespace facet::program
