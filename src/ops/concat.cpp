@@ -59,14 +59,11 @@ class Concat final : public lowering::LowerableOp {
     written[1] -= there;
     std::vector<Tensor> operands{{storage.buffer, onednn::slice(storage_layout, written, {0, there, 0, 0}).value()}};
     std::vector<Part> parts;
-    std::int64_t channel = 0;
-    for (int i = 0; i < l.input_count(); ++i) {
-      const Dims dims = l.input_dims(i);
-      if (!in_place || i > 0) {
-        operands.push_back(as_it_lies(l, i));
-        parts.push_back({channel, dims[1], *onednn::row_stride(operands.back().layout)});
-      }
-      channel += dims[1];
+    std::int64_t channel = there;
+    for (int i = in_place ? 1 : 0; i < l.input_count(); ++i) {
+      operands.push_back(as_it_lies(l, i));
+      parts.push_back({channel, l.input_dims(i)[1], *onednn::row_stride(operands.back().layout)});
+      channel += parts.back().channels;
     }
     l.emit("forward", StepKind::elementwise, "copy_rows", std::move(operands),
            [=, rows = whole[0] * whole[2] * whole[3], size = size_of(type)](std::span<void* const> at, RunState&) {

@@ -74,14 +74,26 @@ void check_statistics(const Case& c, const ReferenceFile& reference, const Probl
   }
 }
 
+/// A case with what PyTorch computed of it, and its weights.
+struct Loaded {
+  ReferenceFile reference;
+  Problem problem;
+  Parameters parameters;
+
+  explicit Loaded(const Case& c)
+      : reference(c.name),
+        problem{c.build(), c.batch(), reference.pixels(), reference.labels()},
+        parameters(problem.graph, 1) {
+    reference.load_weights(parameters);
+  }
+};
+
 void check_op(const std::string& op) {
   if (!have_references()) return;
   for (const Case& c : read_cases(op)) {
     CAPTURE(c.name);
-    const ReferenceFile reference(c.name);
-    const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
-    Parameters parameters(problem.graph, 1);
-    reference.load_weights(parameters);
+    Loaded loaded(c);
+    auto& [reference, problem, parameters] = loaded;
     check_evaluation(c, reference, problem, parameters);
     if (!c.random()) {
       Session session(problem.graph, parameters, options_of(c, program::Mode::gradients));
@@ -99,10 +111,8 @@ void check_candidate(const std::string& candidate, const Bounds& bounds, int lea
   for (const char* op : {"convolution", "batch_norm"}) {
     for (const Case& c : read_cases(op)) {
       CAPTURE(c.name);
-      const ReferenceFile reference(c.name);
-      const Problem problem{c.build(), c.batch(), reference.pixels(), reference.labels()};
-      Parameters parameters(problem.graph, 1);
-      reference.load_weights(parameters);
+      Loaded loaded(c);
+      auto& [reference, problem, parameters] = loaded;
       check_evaluation(c, reference, problem, parameters, candidate, bounds);
       const program::ProgramOptions options = options_of(c, program::Mode::gradients);
       program::Choices choices = prefer(candidate, problem.graph, parameters, options);
