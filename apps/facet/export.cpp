@@ -80,14 +80,11 @@ Command export_command() {
   command.usage = "RUN_OR_MODEL --out FILE [options]";
   command.description =
       "Writes a trained model as an ONNX file, which ONNX Runtime, OpenCV and many others run, or as a safetensors "
-      "file "
-      "of its weights under PyTorch's names. RUN_OR_MODEL is the folder of a training run, of which the best "
-      "checkpoint "
-      "is taken, or a model file (.safetensors).\n\n"
+      "file of its weights under PyTorch's names. RUN_OR_MODEL is the folder of a training run, of which the best "
+      "checkpoint is taken, or a model file (.safetensors).\n\n"
       "The ONNX file's input is `input`, f32 {batch, 3, size, size}, RGB; the batch may be of any size. Its outputs "
-      "are "
-      "called as the heads, f32 {batch, classes}. Its metadata tell the heads' classes (heads, as JSON), mean, std, "
-      "size, input and outputs.";
+      "are called as the heads, f32 {batch, classes}. Its metadata tell the heads' classes (heads, as JSON), mean, "
+      "std, size, input and outputs.";
   command.groups = {
       {"File",
        {{.name = "out", .argument = "FILE", .help = "the file to write"},

@@ -110,7 +110,8 @@ class FACET_EXPORT Graph {
 
   /// Keeps weights as they are in training: their layers pass gradients on only where something before them is trained,
   /// and a batch normalisation whose weight and bias are both frozen normalises by its running statistics, which stay.
-  /// @param pattern of parameters' names: `*` stands for any text, `?` for a letter, [abc] for one of some; the names of
+  /// @param pattern of parameters' names: `*` stands for any text, `?` for a letter, [abc] for one of some; the names
+  /// of
   ///   statistics don't count.
   /// @throws Error naming what there is instead when no weight's name matches.
   void freeze(std::string_view pattern);

@@ -89,7 +89,7 @@ struct TrainOptions {
   /// saved as best and epoch-NNN. 0: none.
   double ema_decay = 0;
   std::vector<std::string> freeze = {};  ///< patterns of weights that stay as they are (see Graph::freeze)
-  std::int64_t patience = 0;  ///< stop early after so many epochs without a better EpochResult; 0: never
+  std::int64_t patience = 0;             ///< stop early after so many epochs without a better EpochResult; 0: never
   PrecisionChoice precision = PrecisionChoice::automatic;
   int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
   int loader_threads = 0;  ///< decoding threads; 0: one
@@ -107,9 +107,10 @@ struct TrainOptions {
   std::function<void(int)> on_tuning;
   int keep = 0;                   ///< older checkpoints to keep, one an epoch, beside best and last
   double checkpoint_minutes = 0;  ///< also save within an epoch, this often; 0: at its end only
-  /// Weights to begin with (see load_pretrained); empty: none. A run that is resumed has its own and reads them no more.
+  /// Weights to begin with (see load_pretrained); empty: none. A run that is resumed has its own and reads them no
+  /// more.
   std::filesystem::path pretrained = {};
-  bool resume = false;            ///< go on from the folder's last checkpoint; where there is none yet, start
+  bool resume = false;  ///< go on from the folder's last checkpoint; where there is none yet, start
 };
 
 /// What a step came to, of one batch or of as many as accumulate.
@@ -131,12 +132,12 @@ struct EpochResult {
   double train_loss = 0;   ///< mean over the epoch's steps of StepResult::loss
   std::vector<double> train_accuracy;
   double validation_loss = 0;  ///< sum of the heads' mean cross-entropies, plain ones; absent without a validation set
-  std::vector<HeadResult> validation;  ///< by head; empty without a validation set
-  double learning_rate = 0;            ///< of the epoch's last step
-  double images_per_s = 0;             ///< of training
-  double seconds = 0;                  ///< of the clock, training and validation
-  std::int64_t peak_resident_bytes = 0;        ///< bytes: the most that the process has held resident so far
-  bool best = false;                   ///< the highest mean validation accuracy so far, over the heads that have labels
+  std::vector<HeadResult> validation;    ///< by head; empty without a validation set
+  double learning_rate = 0;              ///< of the epoch's last step
+  double images_per_s = 0;               ///< of training
+  double seconds = 0;                    ///< of the clock, training and validation
+  std::int64_t peak_resident_bytes = 0;  ///< bytes: the most that the process has held resident so far
+  bool best = false;  ///< the highest mean validation accuracy so far, over the heads that have labels
 };
 
 /// Called by Trainer::run, on the thread that called it.
@@ -172,9 +173,8 @@ class FACET_EXPORT Trainer {
   ///   doesn't suffice, `info` is what no model file can hold, the pretrained weights can't be read or don't fit,
   ///   `out` can't be written, or holds a run and resume isn't
   ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
-  ///   order) or other options (threads, tune, save_memory, keep, patience and checkpoint_minutes may change, and epochs
-  ///   where the
-  ///   schedule doesn't follow them).
+  ///   order) or other options (threads, tune, save_memory, keep, patience and checkpoint_minutes may change, and
+  ///   epochs where the schedule doesn't follow them).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   ~Trainer();
   Trainer(const Trainer&) = delete;

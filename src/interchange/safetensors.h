@@ -71,8 +71,8 @@ class SafetensorsReader {
 
 using TensorValues = std::variant<std::vector<float>, std::vector<std::int64_t>>;
 
-/// A tensor to be written, or found in a file. Its values are asked for when its turn comes, so that one tensor at a time
-/// is in memory.
+/// A tensor to be written, or found in a file. Its values are asked for when its turn comes, so that one tensor at a
+/// time is in memory.
 struct TensorSource {
   std::string name;
   Shape shape;

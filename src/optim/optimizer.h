@@ -26,7 +26,8 @@ struct UpdateFactors {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  /// Tensors of state that each parameter that is trained has, zero at the start: PyTorch's names (exp_avg, exp_avg_sq).
+  /// Tensors of state that each parameter that is trained has, zero at the start: PyTorch's names (exp_avg,
+  /// exp_avg_sq).
   virtual std::vector<std::string> slot_names() const = 0;
   virtual void update(const UpdateOperands& operands, const UpdateFactors& factors) const = 0;
 };

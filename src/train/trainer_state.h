@@ -109,8 +109,8 @@ struct Trainer::State {
   std::optional<train::MetricsFiles> metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   std::optional<interchange::Pretrained> pretrained_;  ///< until they are loaded
-  std::vector<kernels::LossRule> losses_;  ///< of training, by head
-  nlohmann::ordered_json fixed_options_;   ///< with the precision that was chosen
+  std::vector<kernels::LossRule> losses_;              ///< of training, by head
+  nlohmann::ordered_json fixed_options_;               ///< with the precision that was chosen
   program::Choices choices_;
   std::size_t saved_choices_ = 0;
   std::int64_t available_;  ///< bytes, before anything was allocated
