@@ -12,13 +12,16 @@ Needs python3-torchvision; without it the script says so in a line that begins w
 import argparse
 import fnmatch
 import pathlib
+import sys
 
 import make_references as base
 import make_torchvision_references as peers
 from make_torchvision_references import torch, torchvision
 
 FROZEN = {("resnet18", "low"): ["conv1.*", "bn1.*", "layer1.*", "layer2.0.*"],
-          ("resnet18", "middle"): ["layer2.*", "layer3.0.bn2.weight", "heads.gender.*"]}
+          ("resnet18", "middle"): ["layer2.*", "layer3.0.bn2.weight", "heads.gender.*"],
+          ("densenet121", "low"): ["features.conv0.*", "features.norm0.*", "features.denseblock[12].*",
+                                   "features.transition1.*", "features.denseblock3.denselayer[1-9].*"]}
 WEIGHT_DECAY = 0.01
 
 
@@ -33,11 +36,26 @@ def freeze(model, name, patterns):
     return model.train()
 
 
+def settle(model, generator):
+    """As for the other models, and once more: what frozen batch normalisations give moved with their statistics."""
+    for _ in range(50):
+        pixels = peers.settle(model, generator)
+        peers.set_momentum(model, 0.0)
+        try:
+            with torch.no_grad(), peers.Kinks(model, settle=True):
+                model(peers.image_input(pixels))
+        except peers.NearKink:
+            continue
+        peers.set_momentum(model, 0.1)
+        return pixels
+    sys.exit("no image keeps pooling's windows from ties")
+
+
 def make(name, kind, folder):
     generator = torch.Generator().manual_seed(2)
     model = freeze(peers.with_heads(name), name, FROZEN[name, kind])
     peers.draw_weights(model, generator)
-    pixels = peers.settle(model, generator)
+    pixels = settle(model, generator)
     labels = [torch.randint(0, classes, (peers.BATCH,), generator=generator) for classes in peers.HEADS.values()]
     tensors = {"pixels": pixels, "labels": torch.stack(labels)}
     start = {key: value.clone() for key, value in model.state_dict().items()}
@@ -46,7 +64,8 @@ def make(name, kind, folder):
     with torch.no_grad():
         for head, value in model.eval()(x).items():
             tensors[f"evaluated.{head}"] = value
-    logits = model.train()(x)
+    with peers.Kinks(model.train(), settle=False):
+        logits = model(x)
     loss = peers.loss_of(logits, labels)
     loss.backward()
     tensors["loss"] = loss.reshape(1)
