@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/machine.h"
+#include "base/median.h"
 #include "check.h"
 #include "eviction.h"
 #include "floor.h"
@@ -102,7 +103,7 @@ int run(const Options& o, bench::Workload& workload) {
              base::peak_resident_memory() >> 20);
   std::fflush(stdout);  // a profile takes a while
   if (trace.asked()) trace.write(bench::trace_json(bench::profile(*step, 1)));
-  if (o.profile || check) add_profile(o, workload, *step, choices, bench::median(seconds), result);
+  if (o.profile || check) add_profile(o, workload, *step, choices, base::median(seconds), result);
   json.write(result);
   return check && !check->passes(result) ? 1 : 0;
 }

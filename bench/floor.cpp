@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/median.h"
 #include "result.h"
 
 namespace facet::bench {
@@ -36,7 +37,7 @@ Floor floor_of(std::vector<Primitive> primitives, const Profile& profile, double
   }
   for (const Primitive& primitive : floor.primitives) {
     if (primitive.work.kind == StepKind::reorder) continue;
-    const double seconds = primitive.count * median(primitive.fastest().seconds);
+    const double seconds = primitive.count * base::median(primitive.fastest().seconds);
     floor.by_work[primitive.work].floor += seconds;
     floor.by_kind[std::string(to_string(primitive.work.kind))].floor += seconds;
     floor.total.floor += seconds;
@@ -75,7 +76,7 @@ nlohmann::json floor_json(const Floor& floor) {
                                     {"count", primitive.count},
                                     {"candidate", fastest.candidate},
                                     {"implementation", fastest.implementation},
-                                    {"seconds", median(fastest.seconds)}});
+                                    {"seconds", base::median(fastest.seconds)}});
   }
   result["over"] = json::array();
   for (const auto& [work, seconds] : over(floor)) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/median.h"
 #include "eviction.h"
 #include "result.h"
 
@@ -32,8 +33,9 @@ std::string to_string(const Work& work) {
 }
 
 const Way& Primitive::fastest() const {
-  return *std::min_element(ways.begin(), ways.end(),
-                           [](const Way& a, const Way& b) { return median(a.seconds) < median(b.seconds); });
+  return *std::min_element(ways.begin(), ways.end(), [](const Way& a, const Way& b) {
+    return base::median(a.seconds) < base::median(b.seconds);
+  });
 }
 
 namespace {
@@ -174,7 +176,7 @@ void print_primitives(const std::vector<Primitive>& primitives, const Peak& peak
     fmt::print("{}{}\n", to_string(primitive.work),
                primitive.count > 1 ? fmt::format(" ({} times)", primitive.count) : "");
     for (const Way& way : primitive.ways) {
-      const double seconds = median(way.seconds);
+      const double seconds = base::median(way.seconds);
       const auto [min, max] = std::minmax_element(way.seconds.begin(), way.seconds.end());
       fmt::print("{} {:9.3f} {:9.3f} {:9.3f} {} {}  {}{}{}\n", way.chosen ? '*' : ' ', seconds * 1e3, *min * 1e3,
                  *max * 1e3, rate_text(primitive.flops / seconds, peak.flops(precision)),
@@ -197,7 +199,7 @@ nlohmann::json primitives_json(const std::vector<Primitive>& primitives, const P
     for (const Way& way : primitive.ways) {
       std::vector<double> ms;
       for (const double seconds : way.seconds) ms.push_back(seconds * 1e3);
-      const double seconds = median(way.seconds);
+      const double seconds = base::median(way.seconds);
       const double flops = primitive.flops / seconds;
       const double bytes = static_cast<double>(way.bytes) / seconds;
       json timed{{"candidate", way.candidate},

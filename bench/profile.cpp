@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/median.h"
 #include "result.h"
 
 namespace facet::bench {
@@ -20,7 +21,7 @@ Profile profile(CompiledStep& step, int runs) {
   }
   program.profile(false);
   for (std::size_t i = 0; i < profile.steps.size(); ++i) {
-    profile.seconds.push_back(median(std::move(seconds[i])));
+    profile.seconds.push_back(base::median(std::move(seconds[i])));
     profile.by_kind[std::string(to_string(profile.steps[i].kind))] += profile.seconds[i];
     profile.total += profile.seconds[i];
   }

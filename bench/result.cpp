@@ -6,20 +6,16 @@
 
 #include "base/machine.h"
 #include "base/machine_facts.h"
+#include "base/median.h"
 #include "onednn/onednn.h"
 
 namespace facet::bench {
 
 using nlohmann::json;
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.at(values.size() / 2);
-}
-
 json spread(const std::vector<double>& values) {
   const auto [min, max] = std::minmax_element(values.begin(), values.end());
-  const double middle = median(values);
+  const double middle = base::median(values);
   return {{"median", middle}, {"min", *min}, {"max", *max}, {"spread", (*max - *min) / middle}};
 }
 

@@ -29,8 +29,6 @@ class JsonFile {
   std::optional<base::AtomicFile> file_;
 };
 
-/// The upper of the two middle ones where there are two.
-double median(std::vector<double> values);
 /// Median, min, max, and the spread: (max - min) / median.
 nlohmann::json spread(const std::vector<double>& values);
 

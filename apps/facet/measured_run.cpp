@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
+#include "base/median.h"
 #include "config_file.h"
 #include "facet/error.h"
 #include "figures.h"
@@ -25,12 +25,6 @@ double mean_accuracy(const train::EpochMetrics& epoch, const std::vector<Head>& 
     ++labelled;
   }
   return labelled == 0 ? 0 : sum / labelled;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : std::midpoint(values[half - 1], values[half]);
 }
 
 /// The first `count` epochs. A kill may have left the line of one that no checkpoint stands behind, which will be
@@ -70,7 +64,7 @@ MeasuredRow measured_run(const fs::path& folder, const train::RunRecord& record,
     row.seconds += epoch.seconds;
     row.peak_resident_bytes = std::max(row.peak_resident_bytes, epoch.peak_resident_bytes);
   }
-  row.images_per_s = median(std::move(rates));
+  row.images_per_s = base::median(std::move(rates));
   return row;
 }
 
