@@ -17,6 +17,9 @@
 
 namespace facet {
 
+/// A model as its file describes it (read_model_info). @throws Error as the build_model of models.h does.
+FACET_EXPORT Graph build_model(const ModelInfo& info);
+
 struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;

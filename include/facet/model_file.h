@@ -25,12 +25,15 @@ struct ModelInfo {
   int size = 224;                   ///< height and width of the input
   std::vector<Head> heads;
   Normalization normalization;
+  /// How the model differs from what its name says, in words of its own: what build_model takes for the reference
+  /// model (to_string(ReferenceShape)), anything for a model of the caller's own; empty: not at all.
+  std::string shape = {};
 };
 
 /// Writes a model file: safetensors with the weights under PyTorch's names in PyTorch's layouts and `info` in its
 /// metadata. Written whole or not at all.
 /// @throws Error naming the file and the system's reason, or what `info` has that no file can hold: no name, no head, a
-///   head or class twice or not in UTF-8, a size or normalisation that can't be meant.
+///   head or class twice, anything not in UTF-8, a size or normalisation that can't be meant.
 FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters);
 
 /// Reads what a model file says of itself. @throws Error naming the file and what is wrong with it.

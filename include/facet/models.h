@@ -23,6 +23,7 @@ struct ModelOptions {
 struct ReferenceBlock {
   std::int64_t channels;
   int residual_blocks;
+  bool operator==(const ReferenceBlock&) const = default;
 };
 
 /// The hidden layer of the reference model before a head's logits.
@@ -30,23 +31,38 @@ struct ReferenceHidden {
   std::int64_t features = 256;
   float dropout = 0.5F;  ///< rate, in [0, 1)
   bool alpha = false;    ///< alpha dropout
+  bool operator==(const ReferenceHidden&) const = default;
 };
 
-/// The shape of the reference model.
-struct ReferenceOptions {
+/// The paper's for a head of this name: of `gender` with 128 features, of `race` with alpha dropout, of any other as
+/// ReferenceHidden is by default.
+FACET_EXPORT ReferenceHidden reference_hidden(std::string_view head);
+
+/// The shape of the reference model; by default the paper's.
+struct ReferenceShape {
+  static constexpr std::int64_t most_extent = 65'536;  ///< channels or features of a layer
+  static constexpr std::int64_t most_blocks = 13;      ///< which halve the largest images that a model looks at
+  static constexpr std::int64_t most_residual_blocks = 1'024;
+
   std::int64_t stem = 64;  ///< channels
   std::vector<ReferenceBlock> blocks{{64, 1}, {128, 1}, {256, 2}};
-  /// By head; of heads that aren't named here, `other_hidden`.
-  std::map<std::string, ReferenceHidden, std::less<>> hidden{{"gender", {.features = 128}}, {"race", {.alpha = true}}};
-  ReferenceHidden other_hidden{};
+  /// By head, each of them one of the model's. Heads that aren't named here have the paper's.
+  std::map<std::string, ReferenceHidden, std::less<>> hidden{};
+  bool operator==(const ReferenceShape&) const = default;
 };
 
+/// As ModelInfo::shape and build_model have it: JSON, {"stem": 64, "blocks": [{"channels": 64, "residual_blocks": 1},
+/// ...], "hidden": {"race": {"features": 256, "dropout": 0.5, "alpha": true}, ...}}; empty for the paper's.
+/// @throws Error naming a head that isn't UTF-8.
+FACET_EXPORT std::string to_string(const ReferenceShape& shape);
+/// Reads it back. @throws Error with the text and what is allowed.
+FACET_EXPORT ReferenceShape parse_reference_shape(std::string_view text);
+
 /// The residual network of Khasanova and Sin, "Residual Blocks-Based Convolutional Neural Network for Age, Gender, and
-/// Race Classification": 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes. One of another shape is a
-/// model of the caller's own: a model file keeps a model's name, not its shape.
+/// Race Classification": 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes.
 /// @throws Error when the size is not a multiple of 16 (of 2 for the stem and for each block), when no head is given,
-/// or naming the layer of an extent or rate that can't be.
-FACET_EXPORT Graph reference(const ModelOptions& options, const ReferenceOptions& shape = {});
+/// when `shape` names a head that isn't there, or naming the layer of an extent or rate that can't be.
+FACET_EXPORT Graph reference(const ModelOptions& options, const ReferenceShape& shape = {});
 
 /// The models below are torchvision's of the same names: their parameters have its names, shapes, order and (drawn)
 /// initial values, but for the last layer, which becomes one linear layer a head, `heads.NAME`. Every one throws Error
@@ -74,8 +90,9 @@ FACET_EXPORT Graph alexnet(const ModelOptions& options);
 FACET_EXPORT Graph mobilenet_v2(const ModelOptions& options);
 
 /// A model by name.
-/// @throws Error naming the models that there are.
-FACET_EXPORT Graph build_model(std::string_view name, const ModelOptions& options);
+/// @param shape of the reference model, as to_string(ReferenceShape) has it; empty: as the model's paper has it.
+/// @throws Error naming the models that there are, or a model that has one shape only.
+FACET_EXPORT Graph build_model(std::string_view name, const ModelOptions& options, std::string_view shape = {});
 
 /// The names that build_model knows.
 FACET_EXPORT std::vector<std::string> model_names();

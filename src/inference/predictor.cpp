@@ -27,13 +27,17 @@ constexpr std::size_t kept_programs = 3;
 Graph graph_of(const std::filesystem::path& model_file) {
   const ModelInfo info = read_model_info(model_file);
   try {
-    return build_model(info.model, {.heads = info.heads, .size = info.size});
+    return build_model(info);
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
   }
 }
 
 }  // namespace
+
+Graph build_model(const ModelInfo& info) {
+  return build_model(info.model, {.heads = info.heads, .size = info.size}, info.shape);
+}
 
 struct Predictor::State {
   State(const std::filesystem::path& model_file, Graph model_graph, const InferenceOptions& asked)

@@ -112,13 +112,16 @@ int parse_size(const std::string& file, const std::string& text) {
 Metadata to_metadata(const std::string& file, const ModelInfo& info) {
   check(file, info);
   utf8_dump(file, info.model, "the model's name");
-  return {{"format", std::string(format)},
-          {"version", std::string(version)},
-          {"model", info.model},
-          {"size", std::to_string(info.size)},
-          {"heads", heads_text(file, info.heads)},
-          {"mean", FloatJson(info.normalization.mean).dump()},
-          {"std", FloatJson(info.normalization.std).dump()}};
+  utf8_dump(file, info.shape, "the model's shape");
+  Metadata metadata{{"format", std::string(format)},
+                    {"version", std::string(version)},
+                    {"model", info.model},
+                    {"size", std::to_string(info.size)},
+                    {"heads", heads_text(file, info.heads)},
+                    {"mean", FloatJson(info.normalization.mean).dump()},
+                    {"std", FloatJson(info.normalization.std).dump()}};
+  if (!info.shape.empty()) metadata.emplace("shape", info.shape);
+  return metadata;
 }
 
 ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
@@ -136,6 +139,7 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
       .size = parse_size(file, value_of(file, metadata, "size")),
       .heads = parse_heads(file, value_of(file, metadata, "heads")),
       .normalization = {.mean = parse_channels(file, metadata, "mean"), .std = parse_channels(file, metadata, "std")}};
+  if (const auto shape = metadata.find("shape"); shape != metadata.end()) info.shape = shape->second;
   check(file, info);
   return info;
 }

@@ -9,7 +9,7 @@ namespace facet::interchange {
 
 // A model file's metadata, all strings: `format` "facet"; `version` "1", of what is described here; `model`; `size`, a
 // number; `heads`, a JSON list of {"name", "classes"} in the order of the model's outputs; `mean` and `std`, JSON lists
-// of three numbers. Other keys are the caller's.
+// of three numbers; `shape`, only where the model has one of its own. Other keys are the caller's.
 
 /// @param file what messages call the file.
 /// @throws Error naming the file and the value when `info` doesn't make sense (no head, a class twice, std of 0, ...).

@@ -24,24 +24,29 @@ constexpr std::string_view own_heads = "heads.";
 /// What torchvision's models and facet's call their classifiers.
 constexpr std::array<std::string_view, 3> classifiers{"fc.", "classifier.", own_heads};
 
-std::vector<TensorSource> open_safetensors(const std::filesystem::path& file) {
-  const auto reader = std::make_shared<const SafetensorsReader>(file);
+struct OpenedFile {
   std::vector<TensorSource> sources;
+  bool varied = false;  ///< a model file of facet that names a shape
+};
+
+OpenedFile open_safetensors(const std::filesystem::path& file) {
+  const auto reader = std::make_shared<const SafetensorsReader>(file);
+  OpenedFile opened{.sources = {}, .varied = reader->metadata().contains("shape")};
   for (const TensorEntry& tensor : reader->tensors()) {
     const bool whole = tensor.type == ElementType::s64;
-    sources.push_back({.name = tensor.name,
-                       .shape = tensor.shape,
-                       .values = [reader, &tensor, whole]() -> TensorValues {
-                         if (whole) return reader->read_s64(tensor);
-                         return reader->read_f32(tensor);
-                       },
-                       .type = whole ? DataType::s64 : DataType::f32});
+    opened.sources.push_back({.name = tensor.name,
+                              .shape = tensor.shape,
+                              .values = [reader, &tensor, whole]() -> TensorValues {
+                                if (whole) return reader->read_s64(tensor);
+                                return reader->read_f32(tensor);
+                              },
+                              .type = whole ? DataType::s64 : DataType::f32});
   }
-  return sources;
+  return opened;
 }
 
 /// The format is told by the file's first bytes, never by its name.
-std::vector<TensorSource> open(const std::filesystem::path& file) {
+OpenedFile open(const std::filesystem::path& file) {
   std::array<char, 9> first{};
   {
     const ReadableFile readable(file);
@@ -50,7 +55,7 @@ std::vector<TensorSource> open(const std::filesystem::path& file) {
   }
   const std::string_view begin(first.data(), first.size());
   if (begin[8] == '{') return open_safetensors(file);  // after the header's length
-  if (begin.starts_with("PK")) return open_pytorch_file(file);
+  if (begin.starts_with("PK")) return {.sources = open_pytorch_file(file)};
   if (begin.starts_with('\x80')) {
     throw Error(
         fmt::format("{}: is a pickle without an archive, as PyTorch wrote before 1.6; it is read once PyTorch "
@@ -109,7 +114,9 @@ std::string listed(const std::set<std::string>& layers) {
 }  // namespace
 
 Pretrained::Pretrained(const std::filesystem::path& file, const std::vector<Parameter>& parameters)
-    : name_(file.string()), sources_(open(file)), taken_(parameters.size(), -1) {
+    : name_(file.string()), taken_(parameters.size(), -1) {
+  OpenedFile opened = open(file);
+  sources_ = std::move(opened.sources);
   std::map<std::string_view, int> by_name;
   for (std::size_t i = 0; i < sources_.size(); ++i) by_name.emplace(sources_[i].name, static_cast<int>(i));
   Misfits missing, misshapen, extra;
@@ -147,7 +154,9 @@ Pretrained::Pretrained(const std::filesystem::path& file, const std::vector<Para
   }
   std::vector<std::string> misfits;
   for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->tell(misfits);
-  if (!misfits.empty()) throw Error(fmt::format("{}: doesn't fit the model: {}", name_, fmt::join(misfits, "; ")));
+  if (misfits.empty()) return;
+  throw Error(fmt::format("{}: doesn't fit the model: {}{}", name_, fmt::join(misfits, "; "),
+                          opened.varied ? "; the file's metadata tell the shape of its own" : ""));
 }
 
 std::string Pretrained::describe() const {

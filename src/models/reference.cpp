@@ -1,5 +1,10 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <string>
+
+#include "data/labels.h"
 #include "facet/error.h"
 #include "facet/models.h"
 #include "facet/ops.h"
@@ -8,6 +13,10 @@
 namespace facet {
 
 namespace {
+
+constexpr std::string_view subject = "the reference model";
+
+std::string block_name(std::size_t index) { return fmt::format("block{}", index + 1); }
 
 Value convolution_bn_relu(Value x, std::int64_t channels, std::int64_t kernel, std::int64_t stride) {
   x = convolution(x, {.channels = channels, .kernel = kernel, .stride = stride});
@@ -40,28 +49,60 @@ void head(Value features, const Head& head, const ReferenceHidden& hidden, bool 
                         head.name);
 }
 
-}  // namespace
+/// @throws Error naming what the ops don't see, or what would make more weights than can be counted.
+void require_within(std::string_view where, std::int64_t found, std::string_view what, std::int64_t least,
+                    std::int64_t greatest) {
+  if (found >= least && found <= greatest) return;
+  throw Error(fmt::format("{}: {} {} found; {} to {} allowed", where, found, what, least, greatest));
+}
 
-Graph reference(const ModelOptions& options, const ReferenceOptions& shape) {
+void check(const ModelOptions& options, const ReferenceShape& shape) {
+  constexpr std::int64_t most = ReferenceShape::most_extent;
+  require_within(subject, std::ssize(shape.blocks), "blocks", 0, ReferenceShape::most_blocks);
+  require_within("stem", shape.stem, "channels", 1, most);
+  for (std::size_t i = 0; i < shape.blocks.size(); ++i) {
+    const std::string where = block_name(i);
+    require_within(where, shape.blocks[i].channels, "channels", 1, most);
+    require_within(where, shape.blocks[i].residual_blocks, "residual blocks", 0, ReferenceShape::most_residual_blocks);
+  }
+  const std::vector<std::string> heads = data::names_of(options.heads);
+  for (const auto& [name, hidden] : shape.hidden) {
+    require_within(fmt::format("heads.{}.hidden", name), hidden.features, "features", 1, most);
+    if (std::find(heads.begin(), heads.end(), name) != heads.end()) continue;
+    throw Error(fmt::format("{}: a hidden layer of the head {} found; the heads are {}", subject, name,
+                            fmt::join(heads, ", ")));
+  }
   const std::int64_t reduction = std::int64_t{2} << shape.blocks.size();
   if (options.size < reduction || options.size % reduction != 0) {
-    throw Error(fmt::format("the reference model: size {} found; a multiple of {} needed", options.size, reduction));
+    throw Error(fmt::format("{}: size {} found; a multiple of {} needed", subject, options.size, reduction));
   }
+}
+
+}  // namespace
+
+ReferenceHidden reference_hidden(std::string_view head) {
+  if (head == "gender") return {.features = 128};
+  if (head == "race") return {.alpha = true};
+  return {};
+}
+
+Graph reference(const ModelOptions& options, const ReferenceShape& shape) {
+  check(options, shape);
   Graph graph;
-  Value x = image(graph, "the reference model", options);
+  Value x = image(graph, subject, options);
   {
     const Scope scope(graph, "stem");
     x = convolution_bn_relu(x, shape.stem, 7, 2);
   }
   for (std::size_t i = 0; i < shape.blocks.size(); ++i) {
-    const Scope scope(graph, fmt::format("block{}", i + 1));
+    const Scope scope(graph, block_name(i));
     x = block(x, shape.blocks[i].channels, shape.blocks[i].residual_blocks);
   }
   x = flatten(x);
   const Scope scope(graph, "heads");
   for (const Head& h : options.heads) {
     const auto named = shape.hidden.find(h.name);
-    head(x, h, named != shape.hidden.end() ? named->second : shape.other_hidden, options.dropout);
+    head(x, h, named != shape.hidden.end() ? named->second : reference_hidden(h.name), options.dropout);
   }
   return graph;
 }

@@ -177,6 +177,7 @@ void Trainer::State::choose_precision(const std::optional<train::RunRecord>& rec
 std::string Trainer::State::measured_precision_key() const {
   std::string key = fmt::format("precision of {} with {} parameters at {}x{}", info_.model, graph_.trainable_count(),
                                 info_.size, info_.size);
+  if (!info_.shape.empty()) key += fmt::format(" shape {}", info_.shape);
   for (const Head& head : info_.heads) key += fmt::format(" {}", head.classes.size());
   if (graph_.frozen_count() > 0) key += fmt::format(" frozen {}", fmt::join(options_.freeze, " "));
   return fmt::format("{} batch {} threads {}{}", key, std::min(options_.batch, train_.size()), threads_.compute,

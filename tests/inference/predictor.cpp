@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "facet/inference.h"
+#include "facet/models.h"
 #include "inference/small_model.h"
 #include "temporary_folder.h"
 
@@ -155,6 +156,33 @@ TEST_CASE("bf16 answers are near f32's; automatic is one of the two") {
   CHECK(difference(rounded, exact) < 0.05);
   CHECK(rounded != exact);
   CHECK(either == (chosen == Precision::f32 ? exact : rounded));
+}
+
+TEST_CASE("a reference model of another shape is built from its file alone; without one it is the paper's") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "model.safetensors";
+  ModelInfo info = small::info();
+  info.model = "reference";
+  info.shape = to_string(ReferenceShape{.stem = 4, .blocks = {{8, 1}}, .hidden = {{"side", {.features = 3}}}});
+  const Graph graph = build_model(info);
+  save_model(file, info, Parameters(graph, 7));
+  Predictor predictor(file);
+  CHECK(predictor.info().shape == info.shape);
+  const std::vector<std::uint8_t> pixels = pixels_of(small::images(1), 0, 1);
+  const std::vector<float> logits = predictor.predict(pixels)[1].logits;
+  Predictor given(file, build_model(info));
+  CHECK(given.predict(pixels)[1].logits == logits);
+
+  info.shape.clear();
+  save_model(file, info, Parameters(build_model("reference", {.heads = info.heads, .size = info.size}), 7));
+  CHECK_NOTHROW(Predictor{file});
+  info.shape = "wide";
+  save_model(file, info, Parameters(graph, 7));
+  CHECK(contains(error_of([&] { Predictor refused(file); }),
+                 file.string() + R"(: the reference model's shape is "wide"; JSON of this form is allowed: {)"));
+  info.shape = to_string(ReferenceShape{.hidden = {{"mood", {}}}});
+  save_model(file, info, Parameters(graph, 7));
+  CHECK(contains(error_of([&] { Predictor refused(file); }), "a hidden layer of the head mood found"));
 }
 
 TEST_CASE("what can't be answered is an error") {

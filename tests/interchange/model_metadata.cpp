@@ -28,6 +28,15 @@ TEST_CASE("what a model file says of itself comes back, heads and classes in the
   CHECK(back.size == info.size);
   CHECK(back.heads == info.heads);
   CHECK(back.normalization == info.normalization);
+  CHECK(back.shape.empty());
+}
+
+TEST_CASE("a shape of the model's own is kept as it is") {
+  ModelInfo info = faces();
+  info.shape = R"({"stem":8} \u00fc)";
+  const Metadata metadata = to_metadata("f", info);
+  CHECK(metadata.at("shape") == info.shape);
+  CHECK(to_model_info("f", metadata).shape == info.shape);
 }
 
 TEST_CASE("the keys, as other programs see them") {
@@ -50,6 +59,7 @@ TEST_CASE("what can't be is not written") {
   };
   refused([](ModelInfo& info) { info.model.clear(); });
   refused([](ModelInfo& info) { info.model = "caf\xe9"; });
+  refused([](ModelInfo& info) { info.shape = "\xe9"; });
   refused([](ModelInfo& info) { info.size = 0; });
   refused([](ModelInfo& info) { info.heads.clear(); });
   refused([](ModelInfo& info) { info.heads[0].classes.clear(); });

@@ -126,6 +126,8 @@ TEST_CASE("models: one that isn't there is refused, and those that are, named") 
                                                   "densenet161", "alexnet", "mobilenet_v2"});
   CHECK_THROWS_WITH_AS(build_model("resnet35", {.heads = fairface_heads()}),
                        doctest::Contains("model 'resnet35' found; allowed: reference, resnet18"), Error);
+  CHECK_THROWS_WITH_AS(build_model("resnet34", {.heads = fairface_heads()}, to_string(ReferenceShape{.stem = 8})),
+                       "model resnet34 found with a shape of its own; allowed: reference", Error);
 }
 
 }  // namespace facet::testing

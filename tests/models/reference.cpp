@@ -47,10 +47,10 @@ TEST_CASE("reference: hidden layers, dropout and names by head") {
 }
 
 TEST_CASE("reference: of another shape") {
-  const ReferenceOptions shape{.stem = 8,
-                               .blocks = {{16, 0}, {24, 3}},
-                               .hidden = {{"age", {.features = 40, .dropout = 0.2F}}},
-                               .other_hidden = {.features = 12, .alpha = true}};
+  const ReferenceHidden alpha{.features = 12, .alpha = true};
+  const ReferenceShape shape{.stem = 8,
+                             .blocks = {{16, 0}, {24, 3}},
+                             .hidden = {{"age", {.features = 40, .dropout = 0.2F}}, {"gender", alpha}}};
   const Graph graph = reference({.heads = fairface, .size = 24}, shape);
   const auto shape_of = [&](const std::string& name) {
     for (const Parameter& parameter : graph.parameters())
@@ -63,12 +63,31 @@ TEST_CASE("reference: of another shape") {
   CHECK(shape_of("block2.residual.2.conv2.weight") == Shape{24, 24, 3, 3});
   CHECK(shape_of("heads.age.hidden.weight") == Shape{40, 3 * 3 * 24});
   CHECK(shape_of("heads.gender.hidden.weight") == Shape{12, 3 * 3 * 24});
+  CHECK(shape_of("heads.race.hidden.weight") == Shape{256, 3 * 3 * 24});
   CHECK(count(graph, "heads.age.dropout") == 1);
   CHECK(count(graph, "alpha_dropout") == 2);
   CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 12}, shape), doctest::Contains("a multiple of 8"), Error);
-  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, {.stem = 0}), doctest::Contains("stem.conv"), Error);
-  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, {.other_hidden = {.dropout = 1}}),
-                       doctest::Contains("heads.age.dropout"), Error);
+
+  const Graph by_name = build_model("reference", {.heads = fairface, .size = 24}, to_string(shape));
+  REQUIRE(by_name.parameters().size() == graph.parameters().size());
+  for (std::size_t i = 0; i < graph.parameters().size(); ++i) {
+    CHECK(by_name.parameters()[i].name == graph.parameters()[i].name);
+    CHECK(by_name.parameters()[i].shape == graph.parameters()[i].shape);
+  }
+}
+
+TEST_CASE("reference: shapes that can't be are refused by the layer's name") {
+  const auto refused = [](const ReferenceShape& shape, const char* says) {
+    CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, shape), doctest::Contains(says), Error);
+  };
+  refused({.stem = 0}, "stem: 0 channels found; 1 to 65536 allowed");
+  refused({.stem = std::int64_t{1} << 40}, "stem: 1099511627776 channels found");
+  refused({.blocks = {{64, 1}, {-1, 1}}}, "block2: -1 channels found");
+  refused({.blocks = {{64, -1}}}, "block1: -1 residual blocks found; 0 to 1024 allowed");
+  refused({.blocks = std::vector<ReferenceBlock>(70, {64, 1})}, "70 blocks found; 0 to 13 allowed");
+  refused({.hidden = {{"age", {.features = 0}}}}, "heads.age.hidden: 0 features found");
+  refused({.hidden = {{"age", {.dropout = 1}}}}, "heads.age.dropout");
+  refused({.hidden = {{"mood", {}}}}, "a hidden layer of the head mood found; the heads are age, gender, race");
 }
 
 TEST_CASE("reference: sizes that it can't halve four times, and no heads, are refused") {

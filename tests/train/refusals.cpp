@@ -197,6 +197,8 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
   };
   CHECK(contains(error_as([](ModelInfo& info) { info.model = "other"; }, small::train_set()),
                  "model small, asked for is other"));
+  CHECK(contains(error_as([](ModelInfo& info) { info.shape = "wide"; }, small::train_set()),
+                 "shape default, asked for is wide; a run to be resumed can't change it"));
   CHECK(contains(error_as([](ModelInfo& info) { info.normalization.mean[0] = 0.5F; }, small::train_set()),
                  "mean 0.485,0.456,0.406, asked for is 0.5,0.456,0.406"));
   CHECK(contains(error_as([](ModelInfo&) {}, small::validation_set()), "training images 45, asked for is 21"));
