@@ -3,8 +3,8 @@
 #include <filesystem>
 
 #include "command.h"
+#include "facet/inference.h"
 #include "facet/model_file.h"
-#include "facet/models.h"
 #include "facet/onnx.h"
 #include "figures.h"
 #include "run_folder.h"
@@ -58,7 +58,7 @@ int run(Options& options) {
     throw UsageError(fmt::format("{} is the model itself, which would be written over", options.origin("out")));
   }
   const ModelInfo info = read_model_info(model);
-  const Graph graph = build_model(info.model, {.heads = info.heads, .size = info.size});
+  const Graph graph = build_model(info);
   Parameters parameters(graph, 0);
   load_weights(model, parameters);
   if (format == onnx) {

@@ -101,14 +101,16 @@ Option model_option() {
 Option size_option() {
   return {.name = "size",
           .argument = "PIXELS",
-          .help = "height and width of the model's input; of the reference model a multiple of 16",
+          .help =
+              "height and width of the model's input; of the reference model a multiple of 16: of 2 for its stem "
+              "and for each of its blocks",
           .fallback = "224"};
 }
 
-Graph build_asked_model(const Options& options, const ModelOptions& model) {
+Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape) {
   const std::string name = options.one_of("model", model_names());
   try {
-    return build_model(name, model);
+    return build_model(name, model, shape);
   } catch (const Error& error) {
     throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), model.size, error.what()));
   }

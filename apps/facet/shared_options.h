@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "facet/data.h"
@@ -35,8 +36,9 @@ int read_threads(const Options& options, const std::string& name);
 /// --model and --size.
 Option model_option();
 Option size_option();
-/// A model by --model, at --size, whose heads are known to be good; a size that it can't have is a UsageError.
-Graph build_asked_model(const Options& options, const ModelOptions& model);
+/// A model by --model, at --size, whose heads and shape are known to be good; a size that it can't have is a
+/// UsageError.
+Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape);
 
 /// --freeze, and what it names in a model, frozen; a pattern that names nothing is a UsageError.
 Option freeze_option();

@@ -11,6 +11,7 @@
 #include "figures.h"
 #include "output_file.h"
 #include "program/program.h"
+#include "reference_shape.h"
 #include "shared_options.h"
 #include "training_plan.h"
 
@@ -19,7 +20,7 @@ namespace {
 
 /// What is asked about.
 struct Question {
-  std::string model;
+  std::string model, shape;
   int size;
   std::int64_t batch;
   Precision precision;
@@ -88,6 +89,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
                          const PlannedMemory& memory, const std::vector<program::StepInfo>& steps) {
   nlohmann::ordered_json json;
   json["model"] = question.model;
+  if (!question.shape.empty()) json["shape"] = nlohmann::ordered_json::parse(question.shape);
   json["size"] = question.size;
   json["batch"] = question.batch;
   json["precision"] = to_string(question.precision);
@@ -126,7 +128,9 @@ int run(Options& options) {
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
   question.save_memory = options.on("save-memory");
-  Graph graph = build_asked_model(options, {.heads = read_heads(options), .size = question.size});
+  const std::vector<Head> heads = read_heads(options);
+  question.shape = shape_for(options, read_shape(options), heads);
+  Graph graph = build_asked_model(options, {.heads = heads, .size = question.size}, question.shape);
   freeze_asked(options, graph);
   question.model = options.text("model");
   OutputFile file(options.text("json"));
@@ -169,6 +173,7 @@ Command summary_command() {
          .help = "heads and their numbers of classes",
          .fallback = "age=9,gender=2,race=7"},
         size_option()}},
+      reference_shape_options(),
       {"Training",
        {{.name = "batch", .argument = "N", .help = "images a step", .fallback = "64"},
         {.name = "precision", .argument = "f32|bf16", .help = "type of activations and products", .fallback = "f32"},
@@ -189,7 +194,8 @@ Command summary_command() {
              "standard output instead of it",
          .value = Option::Value::optional}}}};
   command.examples = {{"", "facet summary"},
-                      {"", "facet summary --heads mood=5,glasses=2 --size 128 --batch 32 --json"}};
+                      {"", "facet summary --heads mood=5,glasses=2 --size 128 --batch 32 --json"},
+                      {"", "facet summary --stem 32 --blocks 64x1,128x2 --hidden 128 --dropout 0.3 --size 96"}};
   command.run = run;
   return command;
 }

@@ -15,6 +15,7 @@
 #include "manifests.h"
 #include "output_file.h"
 #include "recipe_options.h"
+#include "reference_shape.h"
 #include "run_folder.h"
 #include "shared_options.h"
 #include "stop_signal.h"
@@ -31,7 +32,8 @@ struct Settings {
   std::string train_csv, validation_csv;
   ManifestOptions manifest;
   bool skip = false;
-  ModelInfo info;
+  ModelInfo info;    ///< its heads, and with them the shape, are known once the data are
+  AskedShape shape;  ///< of the model
   TrainOptions training;
 };
 
@@ -94,7 +96,9 @@ Settings read_settings(const Options& options) {
   settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
   settings.info.normalization = {read_channels(options, "mean", false), read_channels(options, "std", true)};
   settings.training = read_training(options);
-  build_asked_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size});
+  settings.shape = read_shape(options);
+  build_asked_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size},
+                    to_string(settings.shape.trunk));
   return settings;
 }
 
@@ -206,8 +210,9 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
 int train_in_folder(Options& options, Settings& settings, RunData& data, StopSignal& signal) {
   const TrainOptions& training = settings.training;
   settings.info.heads = data.train->heads();
+  settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
   balance_other_heads(options, settings.info.heads, settings.training);
-  Graph graph = build_model(settings.info.model, {.heads = settings.info.heads, .size = settings.info.size});
+  Graph graph = build_model(settings.info);
   freeze_asked(options, graph);
   make_run_folder(training.out);
   forget_failure(training.out);

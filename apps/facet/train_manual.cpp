@@ -2,6 +2,7 @@
 
 #include "manifests.h"
 #include "recipe_options.h"
+#include "reference_shape.h"
 #include "shared_options.h"
 
 namespace facet::app {
@@ -106,7 +107,7 @@ Command train_manual() {
       "finishes the step, saves and says how to go "
       "on; a "
       "second one ends it at once.";
-  command.groups = {data_options(), learning_options()};
+  command.groups = {data_options(), learning_options(), reference_shape_options()};
   for (OptionGroup& group : recipe_options()) command.groups.push_back(std::move(group));
   command.groups.push_back(computing_options());
   command.groups.push_back(run_options());
@@ -119,6 +120,8 @@ Command train_manual() {
        "facet train --train train.csv --model resnet34 --pretrained resnet34.pth --freeze '[!h]*'"},
       {"the same run again, bit for bit on the same kind of machine",
        "facet train --config runs/faces/run.cfg --out runs/again"},
+      {"a smaller model: half the channels, and one block less",
+       "facet train --train train.csv --stem 32 --blocks 64x1,128x2 --hidden 128 --size 96"},
       {"two questions only, one with classes in an order of one's own",
        "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
   command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT), SIGTERM or SIGUSR1; whatever was learnt is saved"}};

@@ -83,6 +83,12 @@ class Misuse(AppTest):
             (["summary", "--heads", "age=1"], "at least|from 2"),
             (["summary", "--heads", "age=2,age=3"], "--heads is 'age=2,age=3', which has age twice"),
             (["summary", "--size", "100"], "--size is 100: the reference model: size 100 found; a multiple of 16"),
+            (["summary", "--model", "resnet34", "--stem", "8"], "--stem is of --model reference alone; the shape of resnet34"),
+            (["summary", "--hidden", "mood=5"], "--hidden has a head mood; the heads are age, gender, race"),
+            (["summary", "--dropout", "0.1,0.2"], "--dropout is '0.1,0.2', which has a value for all other heads twice"),
+            (["summary", "--hidden", "age=1,age=2"], "--hidden is 'age=1,age=2', which has age twice"),
+            (["summary", "--blocks", "64"], "--blocks has '64'; CHANNELSxBLOCKS is needed: 64x1"),
+            (["summary", "--blocks", "8x1,8x1,8x1,8x1,8x1"], "--size is 224: the reference model: size 224 found; a multiple of 64"),
             (["inspect"], "needed"),
         ]
         for words, message in cases:
@@ -100,7 +106,9 @@ class Misuse(AppTest):
             ("--pct-start", "2"), ("--label-smoothing", "1"), ("--class-weights", "race"),
             ("--class-weights", "race=1,x"), ("--class-weights", "race=balancd"), ("--head-weights", "age"),
             ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"), ("--accumulate", "0"), ("--clip-norm", "-1"),
-            ("--ema-decay", "1"), ("--patience", "-1"),
+            ("--ema-decay", "1"), ("--patience", "-1"), ("--stem", "0"), ("--stem", "70000"), ("--blocks", "64x-1"),
+            ("--blocks", "0x1"), ("--blocks", ",".join(["64x1"] * 14)), ("--hidden", "x"), ("--hidden", "=5"), ("--hidden", "age=0"),
+            ("--dropout", "1"), ("--dropout", "beta:0.5"), ("--dropout", "race=alpha:-0.1"), ("--dropout", "mood=0.1"),
         ]
         for option, value in cases:
             with self.subTest([option, value]):
@@ -435,6 +443,65 @@ class Recipe(AppTest):
         self.assertIn("its 2 classes need one each: Male, Female",
                       self.fails(1, *words, "--class-weights", "gender=1,2,3"))
         self.assertIn("asked for is 0.5", self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5"))
+
+
+class Shape(AppTest):
+    """A reference model of another shape: from the command line to its file, and all that reads it."""
+
+    SHAPE = ["--stem", 8, "--blocks", "16x0,24x2", "--hidden", "20,age=12", "--dropout", "age=alpha:0.25,0.1"]
+
+    def test_summary(self):
+        summary = json.loads(self.succeeds("summary", *self.SHAPE, "--size", 24, "--batch", 1, "--json"))
+        outputs = {layer["name"]: layer["output"] for layer in summary["layers"]}
+        self.assertEqual(outputs["stem.conv"], [8, 12, 12])
+        self.assertEqual(outputs["block2.residual.1.conv2"], [24, 3, 3])
+        self.assertNotIn("block1.residual.0.conv1", outputs)
+        self.assertEqual((outputs["heads.age.hidden"], outputs["heads.race.hidden"]), ([12], [20]))
+        self.assertIn("heads.age.alpha_dropout", outputs)
+        self.assertIn("heads.race.dropout", outputs)
+        self.assertEqual(summary["shape"], {
+            "stem": 8, "blocks": [{"channels": 16, "residual_blocks": 0}, {"channels": 24, "residual_blocks": 2}],
+            "hidden": {"age": {"features": 12, "dropout": 0.25, "alpha": True},
+                       **{head: {"features": 20, "dropout": 0.1, "alpha": False} for head in ["gender", "race"]}}})
+        papers = ["--stem", 64, "--blocks", "64x1,128x1,256x2", "--hidden", "256,gender=128",
+                  "--dropout", "0.5,race=alpha:0.5"]
+        for words in [papers, ["--hidden", "age=256"], ["--dropout", "race=alpha:0.5"]]:
+            paper = json.loads(self.succeeds("summary", *words, "--batch", 1, "--json"))
+            self.assertEqual((paper["parameters"], paper.get("shape")), (35264338, None))
+
+    def test_run(self):
+        run, again = self.folder / "run", self.folder / "again"
+        self.succeeds("train", *self.data, *QUICK, *self.SHAPE, "--epochs", 1, "--out", run)
+        config = (run / "run.cfg").read_text()
+        for line in ["stem = 8", "blocks = 16x0,24x2", "hidden = 20,age=12", "dropout = age=alpha:0.25,0.1"]:
+            self.assertIn(f"\n{line}\n", config)
+        last = "checkpoints/last.safetensors"
+        self.succeeds("train", "--config", run / "run.cfg", "--out", again)
+        self.assertEqual(tensors(run / last), tensors(again / last))
+
+        photo = next((self.folder / "sample").rglob("*.jpg"))
+        self.succeeds("evaluate", run, "--data", self.validation_csv)
+        self.succeeds("predict", run, photo)
+        self.succeeds("export", run, "--out", self.folder / "faces.onnx")
+        self.succeeds("export", run, "--checkpoint", "last", "--out", self.folder / "weights.safetensors")
+        self.assertEqual(tensors(run / last), tensors(self.folder / "weights.safetensors"))
+        self.assertIn('"alpha":true,"dropout":0.25,"features":12', self.succeeds("inspect", self.folder / "weights.safetensors"))
+        self.succeeds("predict", self.folder / "weights.safetensors", photo)
+
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertRegex(self.fails(1, "train", "--resume", "--out", run, "--stem", 12),
+                         r'last\.safetensors: the run was started with shape \{.*"stem":8\}, asked for is \{.*"stem":12\}; a run to be resumed')
+        self.assertRegex(self.fails(2, "train", "--resume", "--out", run, "--model", "resnet18"),
+                         r"run\.cfg:\d+: stem is of --model reference alone")
+
+    def test_pretrained(self):
+        run, words = self.folder / "first", ["train", *self.data, *QUICK, "--epochs", 1]
+        self.succeeds(*words, *self.SHAPE, "--out", run)
+        weights = ["--pretrained", run / "checkpoints/last.safetensors"]
+        output = self.succeeds(*words, *self.SHAPE[:-4], *weights, "--out", self.folder / "second")
+        self.assertIn('drawn anew: "heads.age.hidden", "heads.age.logits", "heads.gender.hidden"', output)
+        self.assertRegex(self.fails(1, *words, *weights, "--out", self.folder / "third"),
+                         r"doesn't fit the model: .*; the file's metadata tell the shape of its own$")
 
 
 class Pretrained(AppTest):
