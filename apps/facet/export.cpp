@@ -5,6 +5,7 @@
 #include "command.h"
 #include "facet/inference.h"
 #include "facet/model_file.h"
+#include "facet/models.h"
 #include "facet/onnx.h"
 #include "figures.h"
 #include "run_folder.h"
@@ -34,9 +35,12 @@ OnnxOptions read_onnx_options(const Options& options) {
           .softmax = options.on("softmax")};
 }
 
-void require_onnx(const Options& options) {
+void refuse_of_other_format(const Options& options, const std::string& format) {
+  if (format == onnx && options.given("torchvision")) {
+    throw UsageError(fmt::format("{} is of --format safetensors alone", options.origin("torchvision")));
+  }
   for (const char* name : {"input", "no-fold", "softmax"}) {
-    if (options.given(name)) {
+    if (format == safetensors && options.given(name)) {
       throw UsageError(
           fmt::format("{} is of --format onnx alone: safetensors holds weights, and nothing of what is "
                       "computed with them",
@@ -49,7 +53,7 @@ int run(Options& options) {
   const std::string asked = only_argument(options, "RUN_OR_MODEL");
   const std::filesystem::path file = options.required("out");
   const std::string format = read_format(options, file);
-  if (format == safetensors) require_onnx(options);
+  refuse_of_other_format(options, format);
   const OnnxOptions onnx_options = read_onnx_options(options);
 
   const std::filesystem::path model = find_model(asked, options.text("checkpoint"));
@@ -63,6 +67,8 @@ int run(Options& options) {
   load_weights(model, parameters);
   if (format == onnx) {
     export_onnx(file, info, graph, parameters, onnx_options);
+  } else if (options.on("torchvision")) {
+    save_weights(file, info, parameters, torchvision_classifier(info.model));
   } else {
     save_model(file, info, parameters);
   }
@@ -94,6 +100,12 @@ Command export_command() {
         {.name = "checkpoint",
          .argument = "FILE",
          .help = "of a run, this checkpoint instead of the best: a file, or a name such as 'last'"}}},
+      {"Safetensors",
+       {{.name = "torchvision",
+         .argument = "",
+         .help = "of a model with one head that torchvision has too: call its last layer as torchvision does (fc, "
+                 "classifier, ...), whose load_state_dict then takes the file. facet takes it by --pretrained only",
+         .value = Option::Value::none}}},
       {"ONNX",
        {{.name = "input",
          .argument = "KIND",
@@ -110,7 +122,9 @@ Command export_command() {
          .value = Option::Value::none}}}};
   command.examples = {{"", "facet export runs/faces --out faces.onnx"},
                       {"to be fed with pixels", "facet export runs/faces --out faces.onnx --input pixels --softmax"},
-                      {"", "facet export runs/faces --checkpoint last --out weights.safetensors"}};
+                      {"", "facet export runs/faces --checkpoint last --out weights.safetensors"},
+                      {"for torchvision.models.resnet34(num_classes=3)",
+                       "facet export runs/moods --out resnet34.safetensors --torchvision"}};
   command.run = run;
   return command;
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "facet/data.h"
@@ -35,6 +36,14 @@ struct ModelInfo {
 /// @throws Error naming the file and the system's reason, or what `info` has that no file can hold: no name, no head, a
 ///   head or class twice, anything not in UTF-8, a size or normalisation that can't be meant.
 FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters);
+
+/// Writes the weights of a model with one head for another program: the tensors of a model file, but that those of the
+/// head, `heads.NAME.*`, are called `layer` as that program's model calls its last layer (torchvision_classifier), so
+/// that its load_state_dict takes them all. The metadata are a model file's, of `format` "pt" (PyTorch) and without
+/// `version`.
+/// @throws Error as save_model does, and naming the heads when there are several.
+FACET_EXPORT void save_weights(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters,
+                               std::string_view layer);
 
 /// Reads what a model file says of itself. @throws Error naming the file and what is wrong with it.
 FACET_EXPORT ModelInfo read_model_info(const std::filesystem::path& file);

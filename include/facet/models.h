@@ -94,6 +94,10 @@ FACET_EXPORT Graph mobilenet_v2(const ModelOptions& options);
 /// @throws Error naming the models that there are, or a model that has one shape only.
 FACET_EXPORT Graph build_model(std::string_view name, const ModelOptions& options, std::string_view shape = {});
 
+/// What torchvision's model of this name calls the layer in whose place the heads are: fc, classifier.6, ...
+/// @throws Error naming the models of torchvision's that there are.
+FACET_EXPORT std::string torchvision_classifier(std::string_view name);
+
 /// The names that build_model knows.
 FACET_EXPORT std::vector<std::string> model_names();
 

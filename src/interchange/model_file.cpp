@@ -1,10 +1,12 @@
 #include "facet/model_file.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <set>
 #include <utility>
 
+#include "data/labels.h"
 #include "facet/error.h"
 #include "interchange/model_file_with_state.h"
 #include "interchange/model_metadata.h"
@@ -23,6 +25,15 @@ TensorSource source_of(const Parameters& parameters, int index) {
     source.values = [&parameters, index] { return parameters.get(index); };
   }
   return source;
+}
+
+/// Every parameter's, in their order.
+std::vector<TensorSource> sources_of(const Parameters& parameters) {
+  std::vector<TensorSource> sources;
+  for (int index = 0; index < static_cast<int>(parameters.list().size()); ++index) {
+    sources.push_back(source_of(parameters, index));
+  }
+  return sources;
 }
 
 /// Every parameter's tensor, in the parameters' order, and no other.
@@ -57,11 +68,7 @@ void write_model_file(const std::filesystem::path& file, const ModelInfo& info, 
           fmt::format("{}: its metadata can't hold `{}` as state: the model's own is there", file.string(), key));
     }
   }
-  std::vector<TensorSource> tensors;
-  for (int index = 0; index < static_cast<int>(parameters.list().size()); ++index) {
-    tensors.push_back(source_of(parameters, index));
-  }
-  write_safetensors(file, metadata, tensors);
+  write_safetensors(file, metadata, sources_of(parameters));
 }
 
 ModelInfo model_info_of(const SafetensorsReader& reader) { return to_model_info(reader.name(), reader.metadata()); }
@@ -82,6 +89,23 @@ void load_weights(const SafetensorsReader& reader, Parameters& parameters) {
 
 void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters) {
   interchange::write_model_file(file, info, parameters, {});
+}
+
+void save_weights(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters,
+                  std::string_view layer) {
+  interchange::Metadata metadata = interchange::to_metadata(file.string(), info);
+  metadata["format"] = "pt";
+  metadata.erase("version");
+  if (info.heads.size() != 1) {
+    throw Error(fmt::format("{}: the heads {} found; one alone can be called {}", file.string(),
+                            fmt::join(data::names_of(info.heads), ", "), layer));
+  }
+  std::vector<interchange::TensorSource> tensors = interchange::sources_of(parameters);
+  const std::string head = fmt::format("heads.{}.", info.heads[0].name);
+  for (interchange::TensorSource& tensor : tensors) {
+    if (tensor.name.starts_with(head)) tensor.name = fmt::format("{}.{}", layer, tensor.name.substr(head.size()));
+  }
+  interchange::write_safetensors(file, metadata, tensors);
 }
 
 ModelInfo read_model_info(const std::filesystem::path& file) {

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
-#include <utility>
 
 #include "facet/error.h"
 
@@ -14,31 +14,49 @@ namespace {
 
 constexpr std::string_view varied = "reference";
 
-/// Those that have one shape only.
-using Builder = Graph (*)(const ModelOptions&);
-constexpr std::array<std::pair<std::string_view, Builder>, 7> fixed{{{"resnet18", &resnet18},
-                                                                     {"resnet34", &resnet34},
-                                                                     {"resnet50", &resnet50},
-                                                                     {"densenet121", &densenet121},
-                                                                     {"densenet161", &densenet161},
-                                                                     {"alexnet", &alexnet},
-                                                                     {"mobilenet_v2", &mobilenet_v2}}};
+/// One of torchvision's.
+struct Peer {
+  std::string_view name;
+  Graph (*build)(const ModelOptions&);
+  std::string_view classifier;  ///< the layer in place of which the heads are
+};
+constexpr std::array<Peer, 7> peers{{{"resnet18", &resnet18, "fc"},
+                                     {"resnet34", &resnet34, "fc"},
+                                     {"resnet50", &resnet50, "fc"},
+                                     {"densenet121", &densenet121, "classifier"},
+                                     {"densenet161", &densenet161, "classifier"},
+                                     {"alexnet", &alexnet, "classifier.6"},
+                                     {"mobilenet_v2", &mobilenet_v2, "classifier.1"}}};
+
+/// Null when there is none of that name.
+const Peer* find_peer(std::string_view name) {
+  const auto* const found =
+      std::find_if(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.name == name; });
+  return found == peers.end() ? nullptr : found;
+}
 
 }  // namespace
 
 Graph build_model(std::string_view name, const ModelOptions& options, std::string_view shape) {
   if (name == varied) return reference(options, parse_reference_shape(shape));
-  for (const auto& [known, build] : fixed) {
-    if (known != name) continue;
-    if (shape.empty()) return build(options);
-    throw Error(fmt::format("model {} found with a shape of its own; allowed: {}", name, varied));
+  const Peer* const peer = find_peer(name);
+  if (peer == nullptr) {
+    throw Error(fmt::format("model '{}' found; allowed: {}", name, fmt::join(model_names(), ", ")));
   }
-  throw Error(fmt::format("model '{}' found; allowed: {}", name, fmt::join(model_names(), ", ")));
+  if (!shape.empty()) throw Error(fmt::format("model {} found with a shape of its own; allowed: {}", name, varied));
+  return peer->build(options);
+}
+
+std::string torchvision_classifier(std::string_view name) {
+  if (const Peer* const peer = find_peer(name)) return std::string(peer->classifier);
+  std::vector<std::string_view> names;
+  for (const Peer& peer : peers) names.push_back(peer.name);
+  throw Error(fmt::format("model '{}' found; of torchvision's there are: {}", name, fmt::join(names, ", ")));
 }
 
 std::vector<std::string> model_names() {
   std::vector<std::string> names{std::string(varied)};
-  for (const auto& [name, build] : fixed) names.emplace_back(name);
+  for (const Peer& peer : peers) names.emplace_back(peer.name);
   return names;
 }
 

@@ -372,6 +372,11 @@ class Run(AppTest):
         self.assertIn("--format is needed", self.fails(2, "export", self.run_folder, "--out", "faces"))
         self.assertIn("--softmax is of --format onnx alone",
                       self.fails(2, "export", self.run_folder, "--softmax", "--out", weights))
+        self.assertIn("--torchvision is of --format safetensors alone",
+                      self.fails(2, "export", self.run_folder, "--torchvision", "--out", onnx))
+        self.assertIn("model 'reference' found; of torchvision's there are: resnet18",
+                      self.fails(1, "export", self.run_folder, "--torchvision", "--out", self.folder / "none.safetensors"))
+        self.assertFalse((self.folder / "none.safetensors").exists())
         self.assertIn("is the model itself", self.fails(2, "export", weights, "--out", weights))
         self.assertIn("/none/", self.fails(1, "export", self.run_folder, "--out", "/none/a.onnx"))
 

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "facet/onnx.h"
-#include "inference/onnx_models.h"
+#include "inference/drawn_models.h"
 #include "temporary_folder.h"
 
 namespace facet::testing {

@@ -8,14 +8,14 @@
 #include "facet/inference.h"
 #include "facet/onnx.h"
 #include "facet/ops.h"
-#include "inference/onnx_models.h"
+#include "inference/drawn_models.h"
 #include "models/heads.h"
 #include "temporary_folder.h"
 
 namespace facet::testing {
 namespace {
 
-constexpr std::size_t images = 3;
+constexpr int images = 3;
 
 /// The program that runs ONNX files here: ONNX Runtime, where Python has it, else OpenCV. Empty: neither is here.
 std::vector<std::string> runner() {
@@ -25,49 +25,6 @@ std::vector<std::string> runner() {
     return python;
   if (*FACET_TEST_OPENCV_RUNNER != '\0') return {FACET_TEST_OPENCV_RUNNER};
   return {};
-}
-
-std::vector<std::uint8_t> drawn_pixels(int size) {
-  base::RandomStream random(5, base::Purpose::synthesis, 1);
-  std::vector<std::uint8_t> pixels(images * 3 * static_cast<std::size_t>(size * size));
-  for (std::uint8_t& value : pixels) value = static_cast<std::uint8_t>(random.below(256));
-  return pixels;
-}
-
-/// {images, 3, size, size} as the header says.
-std::vector<float> input_of(const std::vector<std::uint8_t>& pixels, const ModelInfo& info, OnnxInput kind) {
-  const std::size_t area = static_cast<std::size_t>(info.size) * info.size;
-  std::vector<float> input(pixels.size());
-  for (std::size_t i = 0; i < pixels.size(); ++i) {
-    const std::size_t channel = i % 3;
-    const float unit = static_cast<float>(pixels[i]) / 255;
-    float& value = input[(i / 3 / area * 3 + channel) * area + i / 3 % area];
-    value = kind == OnnxInput::pixels ? pixels[i]
-            : kind == OnnxInput::unit ? unit
-                                      : (unit - info.normalization.mean[channel]) / info.normalization.std[channel];
-  }
-  return input;
-}
-
-std::vector<float> read_floats(const std::filesystem::path& file) {
-  const std::string bytes = read_file(file);
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::copy_n(bytes.data(), values.size() * sizeof(float), reinterpret_cast<char*>(values.data()));
-  return values;
-}
-
-double rms(std::span<const float> values) {
-  double sum = 0;
-  for (const float value : values) sum += static_cast<double>(value) * value;
-  return std::sqrt(sum / static_cast<double>(values.size()));
-}
-
-void check_close(std::span<const float> found, std::span<const float> expected) {
-  REQUIRE(found.size() == expected.size());
-  std::vector<float> apart(found.size());
-  for (std::size_t i = 0; i < apart.size(); ++i) apart[i] = found[i] - expected[i];
-  CHECK(rms(expected) > 0);
-  CHECK(rms(apart) <= 1e-4 * rms(expected));
 }
 
 /// What no model of facet's has: a bias before a batch normalisation, averages over padding, a linear layer without
@@ -93,9 +50,8 @@ void check_run(const std::vector<std::string>& program, const DrawnModel& drawn,
   const std::filesystem::path file = folder / "model.onnx", kept = folder / "model.safetensors";
   save_model(kept, drawn.info, drawn.parameters);
   export_onnx(file, drawn.info, drawn.graph, drawn.parameters, options);
-  const std::vector<std::uint8_t> pixels = drawn_pixels(drawn.info.size);
-  const std::vector<float> input = input_of(pixels, drawn.info, options.input);
-  write_file(folder / "input", {reinterpret_cast<const char*>(input.data()), input.size() * sizeof(float)});
+  const std::vector<std::uint8_t> pixels = drawn_pixels(images, drawn.info.size);
+  write_floats(folder / "input", input_of(pixels, drawn.info, options.input));
   std::vector<std::string> words = program;
   words.insert(words.end(), {file.string(), (folder / "input").string(), std::to_string(drawn.info.size),
                              folder.path().string(), std::to_string(images), "1"});

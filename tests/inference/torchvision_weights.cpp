@@ -1,0 +1,62 @@
+#include <doctest/doctest.h>
+
+#include "error_of.h"
+#include "facet/inference.h"
+#include "facet/models.h"
+#include "inference/drawn_models.h"
+#include "interchange/safetensors.h"
+#include "temporary_folder.h"
+
+namespace facet::testing {
+namespace {
+
+constexpr int images = 3;
+const std::vector<Head> one_head{head("mood", 5)};
+
+/// Writes a drawn model's weights for torchvision, which must take them strictly and answer as facet does.
+void check_weights(const std::string& model, int size) {
+  const TemporaryFolder folder;
+  const std::filesystem::path weights = folder / "weights.safetensors", kept = folder / "model.safetensors";
+  const DrawnModel drawn(model, size, one_head);
+  save_weights(weights, drawn.info, drawn.parameters, torchvision_classifier(model));
+  save_model(kept, drawn.info, drawn.parameters);
+  const std::vector<std::uint8_t> pixels = drawn_pixels(images, size);
+  write_floats(folder / "input", input_of(pixels, drawn.info, OnnxInput::normalized));
+  REQUIRE(run_program({FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/run_torchvision.py", model, "5", weights.string(),
+                       (folder / "input").string(), std::to_string(size), (folder / "logits").string()}) == 0);
+  check_close(read_floats(folder / "logits"), Predictor(kept, {.batch = images}).predict(pixels)[0].logits);
+}
+
+}  // namespace
+
+TEST_CASE("torchvision takes the weights of a one-head model strictly, and has facet's logits") {
+  if (*FACET_TEST_PYTHON == '\0' ||
+      run_program({FACET_TEST_PYTHON, "-c", "import importlib.util as i; exit(not i.find_spec('torchvision'))"}) != 0) {
+    MESSAGE("SKIPPED: no python3, or Python has no torchvision");
+    return;
+  }
+  for (const auto& [model, size] : all_models()) {
+    CAPTURE(model);
+    if (std::string(model) != "reference") check_weights(model, size);
+  }
+}
+
+TEST_CASE("what is written for torchvision is no model file, and of one head only") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = folder / "weights.safetensors";
+  const DrawnModel one("mobilenet_v2", 32, one_head), three("mobilenet_v2", 32);
+  save_weights(file, one.info, one.parameters, "classifier.1");
+  const interchange::SafetensorsReader reader(file);
+  CHECK(reader.find("classifier.1.bias") != nullptr);
+  CHECK(reader.find("heads.mood.bias") == nullptr);
+  CHECK(reader.metadata().at("heads") == R"([{"name":"mood","classes":["0","1","2","3","4"]}])");
+  CHECK(contains(error_of([&] { read_model_info(file); }),
+                 R"(is no model file of facet: its metadata has the format "pt")"));
+  CHECK(error_of([&] { save_weights(file, three.info, three.parameters, "classifier.1"); }) ==
+        file.string() + ": the heads age, gender, race found; one alone can be called classifier.1");
+  CHECK(error_of([&] { torchvision_classifier("reference"); }) ==
+        "model 'reference' found; of torchvision's there are: resnet18, resnet34, resnet50, densenet121, densenet161, "
+        "alexnet, mobilenet_v2");
+}
+
+}  // namespace facet::testing
