@@ -180,8 +180,8 @@ std::string Trainer::State::measured_precision_key() const {
   if (!info_.shape.empty()) key += fmt::format(" shape {}", info_.shape);
   for (const Head& head : info_.heads) key += fmt::format(" {}", head.classes.size());
   if (graph_.frozen_count() > 0) key += fmt::format(" frozen {}", fmt::join(options_.freeze, " "));
-  return fmt::format("{} batch {} threads {}{}", key, std::min(options_.batch, train_.size()), threads_.compute,
-                     options_.tune ? "" : " untuned");
+  return fmt::format("{} batch {} threads {}{}{}", key, std::min(options_.batch, train_.size()), threads_.compute,
+                     options_.save_memory ? " saving memory" : "", options_.tune ? "" : " untuned");
 }
 
 program::ProgramOptions Trainer::State::program_options(program::Mode mode) {
