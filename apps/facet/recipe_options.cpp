@@ -43,29 +43,40 @@ OptionGroup optimizer_options() {
 }
 
 OptionGroup schedule_options() {
-  return {"Learning rate over the run",
-          {{.name = "schedule",
-            .argument = "NAME",
-            .help = "constant, step, cosine or one-cycle (PyTorch's StepLR; CosineAnnealingLR and OneCycleLR, step by "
-                    "step, the latter without cycling momentum; --lr is the highest rate)",
-            .fallback = "constant"},
-           {.name = "warmup-epochs",
-            .argument = "EPOCHS",
-            .help = "epochs, or a fraction, over which the rate first rises in equal steps, before the schedule begins",
-            .fallback = "0"},
-           {.name = "warmup-factor", .argument = "F", .help = "it rises from F times --lr", .fallback = "0.01"},
-           {.name = "step-size", .argument = "EPOCHS", .help = "step: epochs from fall to fall", .fallback = "30"},
-           {.name = "gamma", .argument = "F", .help = "step: what the rate is multiplied by", .fallback = "0.1"},
-           {.name = "eta-min", .argument = "RATE", .help = "cosine: the rate that it falls to", .fallback = "0"},
-           {.name = "pct-start",
-            .argument = "SHARE",
-            .help = "one-cycle: the share of the run over which the rate rises",
-            .fallback = "0.3"},
-           {.name = "div-factor", .argument = "D", .help = "one-cycle: it rises from --lr / D", .fallback = "25"},
-           {.name = "final-div-factor",
-            .argument = "D",
-            .help = "one-cycle: it falls to this part of what it rose from",
-            .fallback = "1e4"}}};
+  return {
+      "Learning rate over the run",
+      {{.name = "schedule",
+        .argument = "NAME",
+        .help = "constant, step, cosine or one-cycle (PyTorch's StepLR; CosineAnnealingLR and OneCycleLR, step by "
+                "step; --lr is the highest rate)",
+        .fallback = "constant"},
+       {.name = "warmup-epochs",
+        .argument = "EPOCHS",
+        .help = "epochs, or a fraction, over which the rate first rises in equal steps, before the schedule begins",
+        .fallback = "0"},
+       {.name = "warmup-factor", .argument = "F", .help = "it rises from F times --lr", .fallback = "0.01"},
+       {.name = "step-size", .argument = "EPOCHS", .help = "step: epochs from fall to fall", .fallback = "30"},
+       {.name = "gamma", .argument = "F", .help = "step: what the rate is multiplied by", .fallback = "0.1"},
+       {.name = "eta-min", .argument = "RATE", .help = "cosine: the rate that it falls to", .fallback = "0"},
+       {.name = "pct-start",
+        .argument = "SHARE",
+        .help = "one-cycle: the share of the run over which the rate rises",
+        .fallback = "0.3"},
+       {.name = "div-factor", .argument = "D", .help = "one-cycle: it rises from --lr / D", .fallback = "25"},
+       {.name = "final-div-factor",
+        .argument = "D",
+        .help = "one-cycle: it falls to this part of what it rose from",
+        .fallback = "1e4"},
+       {.name = "max-momentum",
+        .argument = "M",
+        .help = "one-cycle: SGD's momentum, or Adam's and AdamW's beta1, goes from M down to --base-momentum while the "
+                "rate rises, and up again while it falls",
+        .fallback = "0.95"},
+       {.name = "base-momentum", .argument = "M", .help = "one-cycle: what it falls to", .fallback = "0.85"},
+       {.name = "no-cycle-momentum",
+        .argument = "",
+        .help = "one-cycle: leave momentum as --momentum and --betas have it",
+        .value = Option::Value::none}}};
 }
 
 OptionGroup loss_options() {
@@ -159,6 +170,9 @@ void read_schedule(const Options& options, LearningRateSchedule& schedule) {
   schedule.pct_start = options.at_least("pct-start", 0);
   schedule.div_factor = options.above("div-factor", 0);
   schedule.final_div_factor = options.above("final-div-factor", 0);
+  schedule.max_momentum = options.at_least("max-momentum", 0);
+  schedule.base_momentum = options.at_least("base-momentum", 0);
+  schedule.cycle_momentum = !options.on("no-cycle-momentum");
 }
 
 }  // namespace

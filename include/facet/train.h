@@ -33,8 +33,7 @@ struct LearningRateSchedule {
     constant,
     step,      ///< falls by a factor every so many epochs (PyTorch: StepLR)
     cosine,    ///< falls to eta_min along half a cosine, step by step (Loshchilov and Hutter 2017; CosineAnnealingLR)
-    one_cycle  ///< rises and falls along half cosines, step by step (Smith and Topin 2018; OneCycleLR
-               ///< without cycling momentum)
+    one_cycle  ///< rises and falls along half cosines, step by step (Smith and Topin 2018; OneCycleLR)
   };
   Kind kind = Kind::constant;
   /// Over so many epochs the rate first rises in equal steps from warmup_factor times the learning rate to it
@@ -47,6 +46,10 @@ struct LearningRateSchedule {
   double pct_start = 0.3;         ///< one_cycle: the share of the steps over which the rate rises
   double div_factor = 25;         ///< one_cycle: it rises from learning_rate / div_factor
   double final_div_factor = 1e4;  ///< one_cycle: it falls to learning_rate / div_factor / final_div_factor
+  /// one_cycle: the rule's momentum (of Adam and AdamW beta1; of SGD where it has one), whatever it is otherwise, falls
+  /// from max_momentum to base_momentum while the rate rises, and rises again while it falls.
+  bool cycle_momentum = true;
+  double base_momentum = 0.85, max_momentum = 0.95;
 
   /// Whether the rates depend on the number of epochs, which a resumed run then can't change.
   bool follows_epochs() const { return kind == Kind::cosine || kind == Kind::one_cycle; }

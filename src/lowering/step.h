@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,7 +48,8 @@ struct RunState {
   bool adds_gradients = false;   ///< to those of the step's batches before this one
   bool updates = true;           ///< the step ends with this batch
   float learning_rate = 0;
-  double squared_norm = 0;  ///< of the gradients so far, where they are to be clipped
+  std::optional<double> momentum;  ///< instead of the update rule's own
+  double squared_norm = 0;         ///< of the gradients so far, where they are to be clipped
   float gradient_scale = 1;
   std::vector<kernels::LossSums> losses;  ///< by head, filled by the loss steps
 };
@@ -67,7 +69,7 @@ struct Step {
   std::vector<int> arguments;  ///< DNNL_ARG_... of each operand; empty for a kernel
   dnnl::primitive primitive;
   Kernel kernel;
-  bool recomputable = false;  ///< see Lowering::mark_recomputable
+  bool recomputable = false;   ///< see Lowering::mark_recomputable
   std::string work = {};       ///< what is computed, by whatever means: "convolution 64x56x56 by 64x64x3x3 to 64x56x56"
   std::string candidate = {};  ///< of several ways to compute it, the one chosen; empty: there is no choice
   double flops = 0;            ///< two a multiply-add, of a convolution or linear layer; counted as of the direct sum

@@ -13,7 +13,7 @@ class Adam final : public Optimizer {
   void update(const UpdateOperands& p, const UpdateFactors& factors) const override {
     kernels::adam(p.target, p.slots[0], p.slots[1],
                   {.learning_rate = factors.learning_rate,
-                   .beta1 = o_.beta1,
+                   .beta1 = factors.momentum.value_or(o_.beta1),
                    .beta2 = o_.beta2,
                    .eps = o_.eps,
                    .step = factors.step,

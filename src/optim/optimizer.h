@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ struct UpdateOperands {
 /// What changes from step to step.
 struct UpdateFactors {
   float learning_rate;
-  std::int64_t step;  ///< from 1
+  std::int64_t step;                    ///< from 1
+  std::optional<double> momentum = {};  ///< instead of the rule's own: SGD's, where it has one, or Adam's beta1
 };
 
 /// An update rule: what a step makes of a parameter, its gradient and the rule's state. Immutable.

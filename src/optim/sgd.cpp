@@ -16,7 +16,7 @@ class Sgd final : public Optimizer {
   void update(const UpdateOperands& p, const UpdateFactors& factors) const override {
     kernels::sgd(p.target, p.slots.empty() ? nullptr : p.slots[0],
                  {.learning_rate = factors.learning_rate,
-                  .momentum = o_.momentum,
+                  .momentum = factors.momentum.value_or(o_.momentum),
                   .nesterov = o_.nesterov,
                   .weight_decay = o_.weight_decay.of(p)});
   }

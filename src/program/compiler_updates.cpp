@@ -126,7 +126,7 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
                                      }
                                      operands.target.gradient_scale = state.gradient_scale;
                                      operands.target.average_decay = decay_in(state, decay);
-                                     rule->update(operands, {state.learning_rate, state.step});
+                                     rule->update(operands, {state.learning_rate, state.step, state.momentum});
                                    }));
   out_.steps.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
 }

@@ -177,6 +177,7 @@ void Program::run(const RunInput& input) {
   s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
   s.run.step = input.step;
   s.run.learning_rate = input.learning_rate;
+  s.run.momentum = input.momentum;
   if (!s.options.accumulate && (input.batches_before > 0 || !input.update)) {
     throw Error("a step of several batches found; the program was compiled for steps of one");
   }

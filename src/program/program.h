@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,9 +49,10 @@ struct RunInput {
   const std::int32_t* labels = nullptr;  ///< {heads, batch}, -1 for none; null: none at all
   std::int64_t step = 1;                 ///< of the optimiser, from 1; dropout's masks follow it
   float learning_rate = 0;
-  std::int64_t first_image = 0;     ///< of the batch in its step's images; dropout's masks follow it
-  std::int64_t batches_before = 0;  ///< of the same step; their gradients wait. Above 0 with `accumulate` only
-  bool update = true;               ///< the step ends with this batch; always without `accumulate`
+  std::optional<double> momentum = {};  ///< of this step, instead of the update rule's own
+  std::int64_t first_image = 0;         ///< of the batch in its step's images; dropout's masks follow it
+  std::int64_t batches_before = 0;      ///< of the same step; their gradients wait. Above 0 with `accumulate` only
+  bool update = true;                   ///< the step ends with this batch; always without `accumulate`
 };
 
 /// What one run leaves, by head; valid until the next run of any program on the same arena.

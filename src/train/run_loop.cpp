@@ -106,6 +106,7 @@ bool Trainer::State::train_batch(StepResult& result) {
   input.labels = batch->labels.data();
   input.step = state_.step + 1;
   input.learning_rate = static_cast<float>(result.learning_rate);
+  input.momentum = schedule_->momentum(input.step);
   input.batches_before = state_.batch % options_.accumulate;
   input.first_image = input.batches_before * options_.batch;
   ++state_.batch;

@@ -65,6 +65,10 @@ void check_schedule(const TrainOptions& options) {
   require(schedule.pct_start >= 0 && schedule.pct_start <= 1, "pct_start", schedule.pct_start, "0 up to 1");
   require(is_positive(schedule.div_factor), "div_factor", schedule.div_factor, "a number above 0");
   require(is_positive(schedule.final_div_factor), "final_div_factor", schedule.final_div_factor, "a number above 0");
+  require(schedule.max_momentum >= 0 && schedule.max_momentum < 1, "max_momentum", schedule.max_momentum,
+          "0 up to below 1");
+  require(schedule.base_momentum >= 0 && schedule.base_momentum <= schedule.max_momentum, "base_momentum",
+          schedule.base_momentum, fmt::format("0 up to max_momentum, {},", schedule.max_momentum));
 }
 
 void check_weights(const TrainOptions& options) {
@@ -139,39 +143,45 @@ ThreadPlan plan_threads(const TrainOptions& options) {
 }
 
 nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
-  return {{"batch", options.batch},
-          {"optimizer", to_string(options.optimizer)},
-          {"learning_rate", options.learning_rate},
-          {"schedule", to_string(options.schedule.kind)},
-          {"schedule's epochs", options.schedule.follows_epochs() ? options.epochs : 0},
-          {"warmup_epochs", options.schedule.warmup_epochs},
-          {"warmup_factor", options.schedule.warmup_factor},
-          {"step_size", options.schedule.step_size},
-          {"gamma", options.schedule.gamma},
-          {"eta_min", options.schedule.eta_min},
-          {"pct_start", options.schedule.pct_start},
-          {"div_factor", options.schedule.div_factor},
-          {"final_div_factor", options.schedule.final_div_factor},
-          {"beta1", options.beta1},
-          {"beta2", options.beta2},
-          {"eps", options.eps},
-          {"momentum", options.momentum},
-          {"nesterov", options.nesterov},
-          {"weight_decay", options.weight_decay},
-          {"bias_decay", options.bias_decay},
-          {"label_smoothing", options.label_smoothing},
-          {"class_weights", text_of(options.class_weights)},
-          {"head_weights", text_of(options.head_weights)},
-          {"accumulate", options.accumulate},
-          {"clip_norm", options.clip_norm},
-          {"ema_decay", options.ema_decay},
-          {"freeze", fmt::format("{}", fmt::join(options.freeze, " "))},
-          {"precision", to_string(precision)},
-          {"seed", options.seed},
-          {"flip", options.flip},
-          {"drop_last", options.drop_last},
-          {"training images", train.size()},
-          {data_key, fingerprint(train)}};
+  nlohmann::ordered_json fixed{{"batch", options.batch},
+                               {"optimizer", to_string(options.optimizer)},
+                               {"learning_rate", options.learning_rate},
+                               {"schedule", to_string(options.schedule.kind)},
+                               {"schedule's epochs", options.schedule.follows_epochs() ? options.epochs : 0},
+                               {"warmup_epochs", options.schedule.warmup_epochs},
+                               {"warmup_factor", options.schedule.warmup_factor},
+                               {"step_size", options.schedule.step_size},
+                               {"gamma", options.schedule.gamma},
+                               {"eta_min", options.schedule.eta_min},
+                               {"pct_start", options.schedule.pct_start},
+                               {"div_factor", options.schedule.div_factor},
+                               {"final_div_factor", options.schedule.final_div_factor},
+                               {"beta1", options.beta1},
+                               {"beta2", options.beta2},
+                               {"eps", options.eps},
+                               {"momentum", options.momentum},
+                               {"nesterov", options.nesterov},
+                               {"weight_decay", options.weight_decay},
+                               {"bias_decay", options.bias_decay},
+                               {"label_smoothing", options.label_smoothing},
+                               {"class_weights", text_of(options.class_weights)},
+                               {"head_weights", text_of(options.head_weights)},
+                               {"accumulate", options.accumulate},
+                               {"clip_norm", options.clip_norm},
+                               {"ema_decay", options.ema_decay},
+                               {"freeze", fmt::format("{}", fmt::join(options.freeze, " "))},
+                               {"precision", to_string(precision)},
+                               {"seed", options.seed},
+                               {"flip", options.flip},
+                               {"drop_last", options.drop_last},
+                               {"training images", train.size()},
+                               {data_key, fingerprint(train)}};
+  if (options.schedule.kind == LearningRateSchedule::Kind::one_cycle) {  // of others they mean nothing
+    fixed["cycle_momentum"] = options.schedule.cycle_momentum;
+    fixed["base_momentum"] = options.schedule.base_momentum;
+    fixed["max_momentum"] = options.schedule.max_momentum;
+  }
+  return fixed;
 }
 
 void require_same_options(const std::string& file, const nlohmann::ordered_json& recorded,

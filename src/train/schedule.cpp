@@ -61,16 +61,20 @@ double Schedule::learning_rate(std::int64_t step) const {
     case Kind::cosine:
       return annealed(peak_, o_.eta_min, since / (total_ - warmup_));
     case Kind::one_cycle:
-      return one_cycle(done);
+      return one_cycle(done, peak_ / o_.div_factor, peak_, peak_ / o_.div_factor / o_.final_div_factor);
   }
   return peak_;
 }
 
-double Schedule::one_cycle(double done) const {
+std::optional<double> Schedule::momentum(std::int64_t step) const {
+  if (o_.kind != Kind::one_cycle || !o_.cycle_momentum) return std::nullopt;
+  return one_cycle(static_cast<double>(step - 1), o_.max_momentum, o_.base_momentum, o_.max_momentum);
+}
+
+double Schedule::one_cycle(double done, double first, double middle, double last) const {
   const double top = o_.pct_start * total_ - 1, end = total_ - 1;
-  const double first = peak_ / o_.div_factor;
-  if (done < top) return annealed(first, peak_, done / top);
-  return end > top ? annealed(peak_, first / o_.final_div_factor, (done - top) / (end - top)) : peak_;
+  if (done < top) return annealed(first, middle, done / top);
+  return end > top ? annealed(middle, last, (done - top) / (end - top)) : middle;
 }
 
 }  // namespace train

@@ -103,7 +103,7 @@ class Misuse(AppTest):
             ("--classes", "race=a,,b"), ("--heads", "age,,race"), ("--keep", "-1"), ("--checkpoint-minutes", "-1"),
             ("--optimizer", "rmsprop"), ("--betas", "0.9"), ("--betas", "0.9,1"), ("--eps", "0"), ("--momentum", "1"),
             ("--nesterov", "yes"), ("--weight-decay", "-1"), ("--schedule", "linear"), ("--warmup-epochs", "200"), ("--eta-min", "1"),
-            ("--pct-start", "2"), ("--label-smoothing", "1"), ("--class-weights", "race"),
+            ("--pct-start", "2"), ("--max-momentum", "1"), ("--base-momentum", "0.96"), ("--label-smoothing", "1"), ("--class-weights", "race"),
             ("--class-weights", "race=1,x"), ("--class-weights", "race=balancd"), ("--head-weights", "age"),
             ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"), ("--accumulate", "0"), ("--clip-norm", "-1"),
             ("--ema-decay", "1"), ("--patience", "-1"), ("--stem", "0"), ("--stem", "70000"), ("--blocks", "64x-1"),

@@ -446,6 +446,10 @@ UPDATES = {  # what tests/reference/updates.cpp has under the same names, for a 
     "adamw": lambda m, v: torch.optim.AdamW([m, v], lr=0.01, weight_decay=0.5),
     "adamw.spared": lambda m, v: torch.optim.AdamW([{"params": [m]}, {"params": [v], "weight_decay": 0}], lr=0.01,
                                                    weight_decay=0.5),
+    "sgd.one-cycle": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.5),
+    "nesterov.one-cycle": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.5, nesterov=True),
+    "adam.one-cycle": lambda m, v: torch.optim.Adam([m, v], lr=0.1),
+    "adamw.one-cycle": lambda m, v: torch.optim.AdamW([m, v], lr=0.1, weight_decay=0.5),
 }
 
 
@@ -460,11 +464,16 @@ def make_updates(folder, steps=12):
         model = torch.nn.ParameterDict({name: torch.nn.Parameter(value.clone()) for name, value in start.items()})
         weights = dict(model.items())
         optimizer = make(*weights.values())
+        scheduler = None
+        if rule.endswith("one-cycle"):
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps=steps)
         average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lambda mean, new, _: 0.9 * mean + 0.1 * new)
         for step in range(steps):
             for name, weight in weights.items():
                 weight.grad = gradients[name][step].clone()
             optimizer.step()
+            if scheduler:
+                scheduler.step()
             average.update_parameters(model)
         tensors.update({f"{rule}.{name}": weight for name, weight in weights.items()})
         tensors.update({f"{rule}.average.{name}": mean for name, mean in average.module.items()})
@@ -487,7 +496,7 @@ def make_losses(folder, images=23, classes=5):
 
 
 def make_schedules(folder, epochs=6, steps_per_epoch=7, peak=0.1):
-    """The learning rate of every step; names and options are tests/reference/schedules.cpp's."""
+    """The learning rate and momentum of every step; names and options are tests/reference/schedules.cpp's."""
     lr = torch.optim.lr_scheduler
     total = epochs * steps_per_epoch
     constant = lambda o: lr.LambdaLR(o, lambda _: 1.0)
@@ -506,20 +515,23 @@ def make_schedules(folder, epochs=6, steps_per_epoch=7, peak=0.1):
         "step.warmup": after_warmup(step, steps_per_epoch, 0.01),
         "cosine": lambda o: lr.CosineAnnealingLR(o, total, eta_min=0.01),
         "cosine.warmup": after_warmup(lambda o: lr.CosineAnnealingLR(o, total - warmup), warmup, 0.01),
-        "one-cycle": lambda o: lr.OneCycleLR(o, peak, total_steps=total, cycle_momentum=False),
+        "one-cycle": lambda o: lr.OneCycleLR(o, peak, total_steps=total),
         "one-cycle.late": lambda o: lr.OneCycleLR(o, peak, total_steps=total, pct_start=0.5, div_factor=10,
-                                                  final_div_factor=100, cycle_momentum=False),
+                                                  final_div_factor=100, base_momentum=0.7, max_momentum=0.9),
+        "one-cycle.rate": lambda o: lr.OneCycleLR(o, peak, total_steps=total, cycle_momentum=False),
     }
     tensors = {}
     for name, make in schedules.items():
-        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak)
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak, momentum=0.6)
         scheduler = make(optimizer)
-        rates = []
+        rates, momenta = [], []
         for _ in range(total):
             rates.append(optimizer.param_groups[0]["lr"])
+            momenta.append(optimizer.param_groups[0]["momentum"])
             optimizer.step()
             scheduler.step()
         tensors[name] = torch.tensor(rates, dtype=torch.float64)
+        tensors[name + ".momentum"] = torch.tensor(momenta, dtype=torch.float64)
     write_safetensors(folder / "schedules.safetensors", tensors, {})
 
 

@@ -10,10 +10,10 @@
 
 namespace facet::testing {
 
-TEST_CASE("schedules: every step's learning rate is PyTorch's") {
+TEST_CASE("schedules: every step's learning rate and momentum are PyTorch's") {
   if (!have_references()) return;
   using Kind = LearningRateSchedule::Kind;
-  // As make_references.py has them: 6 epochs of 7 steps, at most 0.1.
+  // As make_references.py has them: 6 epochs of 7 steps, at most 0.1, of SGD with a momentum of 0.6.
   const std::pair<const char*, LearningRateSchedule> cases[] = {
       {"constant", {}},
       {"constant.warmup", {.warmup_epochs = 2, .warmup_factor = 0.1}},
@@ -22,7 +22,14 @@ TEST_CASE("schedules: every step's learning rate is PyTorch's") {
       {"cosine", {.kind = Kind::cosine, .eta_min = 0.01}},
       {"cosine.warmup", {.kind = Kind::cosine, .warmup_epochs = 1.4}},
       {"one-cycle", {.kind = Kind::one_cycle}},
-      {"one-cycle.late", {.kind = Kind::one_cycle, .pct_start = 0.5, .div_factor = 10, .final_div_factor = 100}},
+      {"one-cycle.late",
+       {.kind = Kind::one_cycle,
+        .pct_start = 0.5,
+        .div_factor = 10,
+        .final_div_factor = 100,
+        .base_momentum = 0.7,
+        .max_momentum = 0.9}},
+      {"one-cycle.rate", {.kind = Kind::one_cycle, .cycle_momentum = false}},
   };
   const ReferenceFile reference("schedules");
   for (const auto& [name, schedule] : cases) {
@@ -33,11 +40,15 @@ TEST_CASE("schedules: every step's learning rate is PyTorch's") {
     options.schedule = schedule;
     const train::Schedule rates(options, 7);
     const std::vector<float> expected = reference.read(name);
+    const std::vector<float> momenta = reference.read(name + std::string(".momentum"));
     REQUIRE(expected.size() == 42);
+    REQUIRE(momenta.size() == 42);
     for (std::size_t step = 0; step < expected.size(); ++step) {
       CAPTURE(step);
       CHECK(rates.learning_rate(static_cast<std::int64_t>(step) + 1) ==
             doctest::Approx(expected[step]).epsilon(1e-6).scale(0));
+      CHECK(rates.momentum(static_cast<std::int64_t>(step) + 1).value_or(0.6) ==
+            doctest::Approx(momenta[step]).epsilon(1e-6));
     }
   }
 }

@@ -8,14 +8,16 @@
 #include "ops/network.h"
 #include "optim/optimizer.h"
 #include "reference/reference_file.h"
+#include "train/schedule.h"
 
 namespace facet::testing {
 namespace {
 
 struct Case {
   const char* name;
-  float learning_rate;
+  float learning_rate;  ///< the highest
   std::unique_ptr<optim::Optimizer> rule;
+  LearningRateSchedule::Kind schedule = LearningRateSchedule::Kind::constant;
 };
 
 /// As make_references.py has them.
@@ -31,6 +33,11 @@ std::vector<Case> cases() {
   all.push_back({"adam.decay", 0.01F, optim::adam({.beta1 = 0.8, .beta2 = 0.99, .eps = 1e-4, .weight_decay = decay})});
   all.push_back({"adamw", 0.01F, optim::adamw({.weight_decay = {.rate = 0.5}})});
   all.push_back({"adamw.spared", 0.01F, optim::adamw({.weight_decay = {.rate = 0.5, .of_vectors = false}})});
+  constexpr auto one_cycle = LearningRateSchedule::Kind::one_cycle;
+  all.push_back({"sgd.one-cycle", 0.1F, optim::sgd({.momentum = 0.5}), one_cycle});
+  all.push_back({"nesterov.one-cycle", 0.1F, optim::sgd({.momentum = 0.5, .nesterov = true}), one_cycle});
+  all.push_back({"adam.one-cycle", 0.1F, optim::adam(), one_cycle});
+  all.push_back({"adamw.one-cycle", 0.1F, optim::adamw({.weight_decay = {.rate = 0.5}}), one_cycle});
   return all;
 }
 
@@ -52,10 +59,17 @@ Trained trained(const Case& rule, const ReferenceFile& reference, const std::str
                                  .one_dimension = reference.shape("start." + parameter).size() == 1};
   for (std::vector<float>& slot : state) operands.slots.push_back(slot.data());
   const std::size_t steps = gradients.size() / weight.size();
+  TrainOptions options;
+  options.epochs = 1;
+  options.learning_rate = rule.learning_rate;
+  options.schedule.kind = rule.schedule;
+  const train::Schedule schedule(options, static_cast<std::int64_t>(steps));
   for (std::size_t step = 0; step < steps; ++step) {
     operands.target.average_decay = step == 0 ? 0 : 0.9;
     operands.target.gradient = gradients.data() + step * weight.size();
-    rule.rule->update(operands, {rule.learning_rate, static_cast<std::int64_t>(step) + 1});
+    const auto number = static_cast<std::int64_t>(step) + 1;
+    rule.rule->update(operands,
+                      {static_cast<float>(schedule.learning_rate(number)), number, schedule.momentum(number)});
   }
   return {weight, average};
 }

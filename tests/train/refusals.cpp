@@ -43,6 +43,10 @@ TEST_CASE("values that can't be meant are refused by name") {
                  "eta_min is 1; 0 up to the learning rate, 0.001,"));
   CHECK(error_with([](TrainOptions& options) { options.schedule.pct_start = 1.5; }) ==
         "pct_start is 1.5; 0 up to 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.schedule.max_momentum = 1; }) ==
+        "max_momentum is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.schedule.base_momentum = 0.96; }) ==
+        "base_momentum is 0.96; 0 up to max_momentum, 0.95, is allowed");
   CHECK(error_with([](TrainOptions& options) { options.label_smoothing = 1; }) ==
         "label_smoothing is 1; 0 up to below 1 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.head_weights["side"] = 0; }) ==

@@ -33,6 +33,8 @@ TEST_CASE("one cycle of any length starts, peaks and ends at a rate that is a nu
       for (std::int64_t step = 1; step <= steps; ++step) {
         CHECK(rates.learning_rate(step) > 0);
         CHECK(rates.learning_rate(step) <= 1);
+        CHECK(rates.momentum(step).value() >= 0.85);
+        CHECK(rates.momentum(step).value() <= 0.95);
       }
     }
   }
@@ -40,4 +42,8 @@ TEST_CASE("one cycle of any length starts, peaks and ends at a rate that is a nu
   CHECK(rates.learning_rate(1) == doctest::Approx(1.0 / 25));
   CHECK(rates.learning_rate(250) == doctest::Approx(1));
   CHECK(rates.learning_rate(1000) == doctest::Approx(1.0 / 25 / 1e4).scale(0));
+  CHECK(rates.momentum(1).value() == doctest::Approx(0.95));
+  CHECK(rates.momentum(250).value() == doctest::Approx(0.85));
+  CHECK(rates.momentum(1000).value() == doctest::Approx(0.95));
+  CHECK_FALSE(schedule({}, 1, 10).momentum(1).has_value());
 }

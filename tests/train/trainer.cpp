@@ -76,6 +76,26 @@ TEST_CASE("steps and epochs tell the schedule's learning rate") {
   CHECK(expected.learning_rate(steps) == doctest::Approx(0.25e-3).scale(0));
 }
 
+TEST_CASE("one cycle's momentum takes the place of the update rule's own, step by step") {
+  for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam}) {
+    const auto learnt = [kind](double own, const LearningRateSchedule& schedule) {
+      TrainOptions options = small::options();
+      options.epochs = 1;
+      options.optimizer = kind;
+      options.momentum = options.beta1 = own;
+      options.schedule = schedule;
+      options.schedule.kind = LearningRateSchedule::Kind::one_cycle;
+      Run run(options);
+      CHECK(run.trainer.run());
+      return small::learnt(run.trainer);
+    };
+    CAPTURE(to_string(kind));
+    const small::Learnt own = learnt(0.8, {.cycle_momentum = false});
+    CHECK(learnt(0.5, {.base_momentum = 0.8, .max_momentum = 0.8}) == own);
+    CHECK(learnt(0.8, {.base_momentum = 0.8, .max_momentum = 0.9}) != own);
+  }
+}
+
 TEST_CASE("a step of several batches ends with the epoch at the latest, and trains on every image") {
   TrainOptions options = small::options();
   options.epochs = 2;
