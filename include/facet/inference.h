@@ -23,7 +23,7 @@ FACET_EXPORT Graph build_model(const ModelInfo& info);
 struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
-  int threads = 0;         ///< compute threads; 0: all cores that the process may use
+  int threads = 0;         ///< compute threads; 0: OMP_NUM_THREADS, else all cores that it may use
   int loader_threads = 0;  ///< decoding threads of evaluate(); 0: one
   bool tune = false;       ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
   /// Folder where choices made by timing are kept between processes, and taken from also without `tune`; empty:

@@ -94,7 +94,8 @@ struct TrainOptions {
   std::vector<std::string> freeze = {};  ///< patterns of weights that stay as they are (see Graph::freeze)
   std::int64_t patience = 0;             ///< stop early after so many epochs without a better EpochResult; 0: never
   PrecisionChoice precision = PrecisionChoice::automatic;
-  int threads = 0;  ///< compute threads; 0: the cores that the process may use (of 16 and more, less the loader's)
+  /// Compute threads; 0: OMP_NUM_THREADS, else the cores that the process may use (of 16 and more, less the loader's).
+  int threads = 0;
   int loader_threads = 0;  ///< decoding threads; 0: one
   std::uint64_t seed = 0;
   bool flip = true;

@@ -1,33 +1,17 @@
 #include "base/machine.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <thread>
-#include <vector>
 
+#include "base/cpus.h"
 #include "base/machine_limits.h"
 
 namespace facet::base {
-namespace {
-
-/// Cores in the affinity mask; the set grows until the kernel's mask fits (more than 1,024 cores).
-int affinity_cores() {
-  for (std::size_t sets = 1; sets <= 64; sets *= 2) {
-    std::vector<cpu_set_t> mask(sets);
-    if (::sched_getaffinity(0, sets * sizeof(cpu_set_t), mask.data()) == 0) {
-      return CPU_COUNT_S(sets * sizeof(cpu_set_t), mask.data());
-    }
-  }
-  return static_cast<int>(std::thread::hardware_concurrency());
-}
-
-}  // namespace
 
 int usable_cores() {
-  return static_cast<int>(std::clamp<std::int64_t>(cgroup_cores("/"), 1, std::max(affinity_cores(), 1)));
+  const auto cores = static_cast<std::int64_t>(by_core(usable_cpus()).size());
+  return static_cast<int>(std::clamp<std::int64_t>(cgroup_cores("/"), 1, cores));
 }
 
 std::int64_t available_memory() { return std::min(cgroup_memory("/"), system_memory("/")); }

@@ -5,8 +5,8 @@
 
 namespace facet::base {
 
-/// Cores that this process may use: the smaller of its affinity mask and its cgroups' CPU quota (v1 and v2, rounded
-/// up).
+/// Cores that this process may use: those of usable_cpus(), a core's hyper-threads counted once, or its cgroups' CPU
+/// quota (v1 and v2, rounded up) if that is smaller.
 int usable_cores();
 
 /// Bytes of memory that this process may still take: the smallest room under its cgroups' limits, and MemAvailable.

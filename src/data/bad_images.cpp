@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "base/machine.h"
+#include "data/free_workers.h"
 #include "data/jpeg.h"
 #include "data/worker_limit.h"
 #include "facet/error.h"
@@ -23,6 +24,7 @@ std::vector<std::string> find_bad_images(std::int64_t count,
   std::int64_t done = 0;
   const auto worker_limit = lifted_worker_limit();
   tbb::task_arena arena(threads > 0 ? threads : base::usable_cores());
+  const FreeWorkers free_workers(arena);
   arena.execute([&] {
     tbb::parallel_for(std::int64_t{0}, count, [&](std::int64_t index) {
       try {

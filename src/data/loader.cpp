@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/random.h"
+#include "data/free_workers.h"
 #include "data/labels.h"
 #include "data/mirror.h"
 #include "data/task_handoff.h"
@@ -81,6 +82,7 @@ struct Loader::State {
 
   tbb::global_control worker_limit = data::lifted_worker_limit();
   tbb::task_arena arena;
+  data::FreeWorkers free_workers{arena};
 };
 
 Loader::State::State(const Dataset& data, const LoaderOptions& asked)

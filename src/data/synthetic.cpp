@@ -21,6 +21,7 @@
 #include "base/machine.h"
 #include "base/random.h"
 #include "data/fairface.h"
+#include "data/free_workers.h"
 #include "data/synthetic_picture.h"
 #include "data/task_handoff.h"
 #include "facet/data.h"
@@ -189,6 +190,7 @@ void write_synthetic_sample(const fs::path& folder, const SyntheticOptions& opti
     prepare_folder(folder, sets);
     Progress images(progress);
     tbb::task_arena arena(base::usable_cores());
+    const data::FreeWorkers free_workers(arena);
     arena.execute([&] {
       for (const Set& set : sets) write_images(folder, set, options, images);
     });

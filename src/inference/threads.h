@@ -2,13 +2,16 @@
 
 #include <cstddef>
 
+#include "base/cpus.h"
 #include "base/machine.h"
 #include "facet/model_file.h"
 
 namespace facet::inference {
 
-/// Compute threads for what a user asked for; 0: all cores that the process may use.
-inline int compute_threads(int asked) { return asked > 0 ? asked : base::usable_cores(); }
+/// Compute threads for what a user asked for; 0: OMP_NUM_THREADS, else all cores that the process may use.
+inline int compute_threads(int asked) {
+  return asked > 0 ? asked : base::openmp_num_threads().value_or(base::usable_cores());
+}
 
 /// Bytes of one image as a model takes it.
 inline std::size_t image_bytes(const ModelInfo& info) {

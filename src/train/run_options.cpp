@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/cpus.h"
 #include "base/machine.h"
 #include "base/random.h"
 #include "facet/error.h"
@@ -137,8 +138,8 @@ ThreadPlan plan_threads(const TrainOptions& options) {
   ThreadPlan plan;
   if (options.loader_threads > 0) plan.loader = options.loader_threads;
   const int cores = base::usable_cores();
-  plan.compute = cores < cores_that_spare_one ? cores : std::max(1, cores - plan.loader);
-  if (options.threads > 0) plan.compute = options.threads;
+  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - plan.loader);
+  plan.compute = options.threads > 0 ? options.threads : base::openmp_num_threads().value_or(left);
   return plan;
 }
 

@@ -17,8 +17,9 @@ struct ThreadPlan {
   int loader = 1;
 };
 
-/// As asked for; otherwise one loader thread, and all cores that the process may use for compute: decoding is cheap
-/// against a step. From 16 cores on the loader gets a core of its own, since a step waits for its slowest thread.
+/// As asked for; otherwise one loader thread, and for compute OMP_NUM_THREADS, or all cores that the process may use:
+/// decoding is cheap against a step. From 16 cores on the loader gets a core of its own, since a step waits for its
+/// slowest thread.
 ThreadPlan plan_threads(const TrainOptions& options);
 
 /// The options that decide a run's bits, by the names that a user knows, which a resumed run can't change; with a

@@ -1,0 +1,112 @@
+#include "base/cpus.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <numeric>
+#include <thread>
+
+#if defined(FACET_THREADING_OPENMP)
+#include <omp.h>
+#endif
+
+namespace facet::base {
+namespace {
+
+/// The CPUs of OpenMP's places, in their order.
+std::vector<int> openmp_cpus() {
+  std::vector<int> cpus;
+#if defined(FACET_THREADING_OPENMP)
+  for (int place = 0; place < omp_get_num_places(); ++place) {
+    std::vector<int> ids(static_cast<std::size_t>(omp_get_place_num_procs(place)));
+    omp_get_place_proc_ids(place, ids.data());
+    for (const int cpu : ids) {
+      if (std::find(cpus.begin(), cpus.end(), cpu) == cpus.end()) cpus.push_back(cpu);
+    }
+  }
+#endif
+  return cpus;
+}
+
+}  // namespace
+
+bool openmp_binds() {
+#if defined(FACET_THREADING_OPENMP)
+  return omp_get_proc_bind() != omp_proc_bind_false && omp_get_num_places() > 0;
+#else
+  return false;
+#endif
+}
+
+std::vector<int> usable_cpus() { return openmp_binds() ? openmp_cpus() : affinity(); }
+
+std::vector<std::vector<int>> by_core(const std::vector<int>& cpus, const std::filesystem::path& root) {
+  std::vector<std::vector<int>> cores;
+  std::map<std::string, std::size_t> known;  // by the list of a core's threads
+  for (const int cpu : cpus) {
+    std::ifstream file(root / fmt::format("sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
+    std::string siblings;
+    if (!std::getline(file, siblings)) siblings = fmt::format("{}", cpu);
+    const auto [core, is_new] = known.try_emplace(siblings, cores.size());
+    if (is_new) cores.emplace_back();
+    cores[core->second].push_back(cpu);
+  }
+  return cores;
+}
+
+std::string cpu_list(std::vector<int> cpus) {
+  std::sort(cpus.begin(), cpus.end());
+  std::string text;
+  for (std::size_t begin = 0, end = 0; begin < cpus.size(); begin = end) {
+    for (end = begin + 1; end < cpus.size() && cpus[end] == cpus[end - 1] + 1; ++end) {
+    }
+    text += fmt::format("{}{}", text.empty() ? "" : ",", cpus[begin]);
+    if (end - begin > 1) text += fmt::format("-{}", cpus[end - 1]);
+  }
+  return text;
+}
+
+// The set grows until the kernel's mask fits (more than 1,024 CPUs).
+std::vector<int> affinity() {
+  std::vector<int> cpus;
+  for (std::size_t sets = 1; sets <= 64 && cpus.empty(); sets *= 2) {
+    std::vector<cpu_set_t> mask(sets);
+    if (::sched_getaffinity(0, sets * sizeof(cpu_set_t), mask.data()) != 0) continue;
+    for (std::size_t cpu = 0; cpu < sets * CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET_S(cpu, sets * sizeof(cpu_set_t), mask.data())) cpus.push_back(static_cast<int>(cpu));
+    }
+  }
+  if (cpus.empty()) {
+    cpus.resize(std::max(std::thread::hardware_concurrency(), 1U));
+    std::iota(cpus.begin(), cpus.end(), 0);
+  }
+  return cpus;
+}
+
+void set_affinity(const std::vector<int>& cpus) {
+  const auto last = static_cast<std::size_t>(*std::max_element(cpus.begin(), cpus.end()));
+  std::vector<cpu_set_t> mask(last / CPU_SETSIZE + 1);
+  for (const int cpu : cpus) CPU_SET_S(static_cast<std::size_t>(cpu), mask.size() * sizeof(cpu_set_t), mask.data());
+  ::sched_setaffinity(0, mask.size() * sizeof(cpu_set_t), mask.data());
+}
+
+void leave_openmp_place() {
+  if (openmp_binds()) set_affinity(openmp_cpus());
+}
+
+std::optional<int> openmp_num_threads() {
+  const char* const text = std::getenv("OMP_NUM_THREADS");
+  if (text == nullptr) return std::nullopt;
+  char* end = nullptr;
+  const long threads = std::strtol(text, &end, 10);
+  const bool good = threads > 0 && threads <= INT_MAX && std::strchr(", ", *end) != nullptr;
+  return good ? std::optional(static_cast<int>(threads)) : std::nullopt;
+}
+
+}  // namespace facet::base

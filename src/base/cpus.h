@@ -1,0 +1,37 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The logical CPUs that the system lets this process use, and what OpenMP's environment variables say of them.
+namespace facet::base {
+
+/// Whether OpenMP binds compute threads, the main thread among them, to places (OMP_PROC_BIND, OMP_PLACES,
+/// GOMP_CPU_AFFINITY).
+bool openmp_binds();
+
+/// Logical CPUs that this process may use: those of the calling thread's affinity mask, ascending; where OpenMP binds
+/// threads, and that mask is one place's, those of all places, in their order.
+std::vector<int> usable_cpus();
+
+/// The CPUs by core: hyper-threads of one core stand together. One of which the system doesn't tell is a core.
+/// @param root "/", or a test's folder.
+std::vector<std::vector<int>> by_core(const std::vector<int>& cpus, const std::filesystem::path& root = "/");
+
+/// "0-3,8"
+std::string cpu_list(std::vector<int> cpus);
+
+/// The affinity mask of the calling thread as CPUs, ascending; and makes it be these, where the system lets it.
+std::vector<int> affinity();
+void set_affinity(const std::vector<int>& cpus);
+
+/// Where OpenMP binds threads: lets the calling thread, which began with the place of the one that started it, run on
+/// all usable CPUs.
+void leave_openmp_place();
+
+/// OMP_NUM_THREADS, the first number of its list; nothing where it isn't set or no number above 0.
+std::optional<int> openmp_num_threads();
+
+}  // namespace facet::base

@@ -1,0 +1,72 @@
+#include "base/cpus.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "temporary_folder.h"
+
+using facet::TemporaryFolder;
+using facet::write_file;
+using namespace facet::base;  // NOLINT(google-build-using-namespace)
+
+namespace {
+
+using Cpus = std::vector<int>;
+using Cores = std::vector<Cpus>;
+
+void write_siblings(const TemporaryFolder& root, const Cpus& cpus, const std::string& siblings) {
+  for (const int cpu : cpus) {
+    const std::string folder = "sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology";
+    write_file(root / folder / "thread_siblings_list", siblings + "\n");
+  }
+}
+
+}  // namespace
+
+TEST_CASE("hyper-threads of a core stand together, those alone that are usable") {
+  const TemporaryFolder root;
+  CHECK(by_core({}, root.path()).empty());
+  CHECK(by_core({0, 1, 5}, root.path()) == Cores{{0}, {1}, {5}});
+  write_siblings(root, {0, 4}, "0,4");
+  write_siblings(root, {1, 5}, "1,5");
+  write_siblings(root, {2, 3}, "2-3");
+  CHECK(by_core({0, 1, 2, 3, 4, 5, 6}, root.path()) == Cores{{0, 4}, {1, 5}, {2, 3}, {6}});
+  CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1}, {4}, {3}});
+}
+
+TEST_CASE("a list of CPUs is short and sorted") {
+  CHECK(cpu_list({}).empty());
+  CHECK(cpu_list({7}) == "7");
+  CHECK(cpu_list({0, 64, 1, 65, 2, 66, 9}) == "0-2,9,64-66");
+}
+
+TEST_CASE("a thread's affinity is what it is made to be, and what may be used") {
+  const Cpus before = affinity();
+  REQUIRE(!before.empty());
+  CHECK(usable_cpus() == before);
+  std::thread([&] {
+    set_affinity({before.back()});
+    CHECK(affinity() == Cpus{before.back()});
+    CHECK(usable_cpus() == Cpus{before.back()});
+    leave_openmp_place();  // nothing is bound by OpenMP here
+    CHECK(affinity() == Cpus{before.back()});
+  }).join();
+  CHECK(affinity() == before);
+}
+
+TEST_CASE("OMP_NUM_THREADS: the first number of its list, or nothing") {
+  const auto threads_of = [](const char* text) {
+    ::setenv("OMP_NUM_THREADS", text, 1);
+    const std::optional<int> threads = openmp_num_threads();
+    ::unsetenv("OMP_NUM_THREADS");
+    return threads;
+  };
+  ::unsetenv("OMP_NUM_THREADS");
+  CHECK(!openmp_num_threads());
+  CHECK(threads_of("3") == 3);
+  CHECK(threads_of(" 12,4") == 12);
+  for (const char* bad : {"", "0", "-2", "x", "4x", "99999999999"}) CHECK(!threads_of(bad));
+}
