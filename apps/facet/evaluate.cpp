@@ -6,6 +6,7 @@
 #include "evaluation_report.h"
 #include "facet/inference.h"
 #include "figures.h"
+#include "inference/threads.h"
 #include "manifests.h"
 #include "output_file.h"
 #include "prediction_rows.h"
@@ -38,6 +39,7 @@ int run(Options& options) {
   const std::string asked = only_argument(options, "RUN_OR_MODEL");
   const std::string csv = options.required("data");
   const InferenceOptions inference = read_inference_options(options);
+  pin_if_asked(options, inference::compute_threads(inference.threads));
   const bool skip = skips_bad_images(options);
   const bool json_only = options.given("json") && options.text("json").empty();
 

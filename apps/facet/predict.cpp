@@ -10,6 +10,7 @@
 #include "facet/inference.h"
 #include "figures.h"
 #include "image_files.h"
+#include "inference/threads.h"
 #include "output_file.h"
 #include "prediction_rows.h"
 #include "progress_bar.h"
@@ -99,6 +100,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
 int run(Options& options) {
   if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one JPEG or folder are needed");
   InferenceOptions inference = read_inference_options(options);
+  pin_if_asked(options, inference::compute_threads(inference.threads));
   const bool skip = skips_bad_images(options);
   const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/cpus.h"
 #include "base/machine.h"
 #include "command.h"
 #include "facet/error.h"
@@ -161,7 +162,8 @@ std::vector<std::string> training_words(const Request& request, const Options& o
                                  "--model=" + model,
                                  "--out=" + (request.training.out / model).string(),
                                  std::string("--checkpoint-minutes=") + checkpoint_minutes,
-                                 fmt::format("--no-tune={}", request.training.tune ? "no" : "yes")};
+                                 fmt::format("--no-tune={}", request.training.tune ? "no" : "yes"),
+                                 fmt::format("--pin={}", options.on("pin") ? "yes" : "no")};
   for (const char* name : {"epochs", "batch", "size", "seed", "precision", "threads", "loader-threads"}) {
     words.push_back(fmt::format("--{}={}", name, options.text(name)));
   }
@@ -245,6 +247,7 @@ int run(Options& options) {
   make_run_folder(out);
   write_table(out, table);
 
+  base::leave_openmp_place();  // or the runs, which begin with this process's affinity mask, would share one core
   HeldSignals signals;
   const bool finished = train_models(request, options, data, signals, table);
   signals.forget();

@@ -45,6 +45,7 @@ Command reproduce_manual() {
        {precision_option("auto"),
         {.name = "threads", .argument = "N", .help = "compute threads, as of facet train", .fallback = "0"},
         {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+        pin_option(),
         {.name = "no-tune",
          .argument = "",
          .help = "don't time candidate primitives before a model's first step",

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/pinning.h"
 #include "facet/error.h"
 #include "figures.h"
 #include "nearest.h"
@@ -65,8 +66,12 @@ OptionGroup inference_options() {
             .help = "of a run, this checkpoint instead of the best: a file, or a name such as 'last'"},
            {.name = "batch", .argument = "N", .help = "images computed at a time", .fallback = "64"},
            precision_option("f32"),
-           {.name = "threads", .argument = "N", .help = "compute threads; 0: all usable cores", .fallback = "0"},
+           {.name = "threads",
+            .argument = "N",
+            .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use",
+            .fallback = "0"},
            {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+           pin_option(),
            {.name = "tune",
             .argument = "",
             .help = "time candidate primitives first, which takes a while and pays off over many images",
@@ -89,6 +94,25 @@ bool skips_bad_images(const Options& options) { return options.one_of("bad-image
 
 int read_threads(const Options& options, const std::string& name) {
   return static_cast<int>(options.integer(name, 0, 4096));
+}
+
+Option pin_option() {
+  return {.name = "pin",
+          .argument = "",
+          .help =
+              "bind each compute thread to a core of its own, of those that the process may use (by taskset, srun or a "
+              "cpuset) and that no other facet has pinned to; OMP_PROC_BIND, OMP_PLACES and GOMP_CPU_AFFINITY, where "
+              "set, decide instead",
+          .value = Option::Value::none};
+}
+
+void pin_if_asked(const Options& options, int threads) {
+  if (!options.on("pin")) return;
+  try {
+    base::pin_compute_threads(threads);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
+  }
 }
 
 Option model_option() {

@@ -23,7 +23,7 @@ Option save_memory_option();
 Option choice_cache_option();
 std::filesystem::path read_choice_cache(const Options& options);
 
-/// --checkpoint, --batch, --precision, --threads, --loader-threads, --tune, --choice-cache.
+/// --checkpoint, --batch, --precision, --threads, --loader-threads, --pin, --tune, --choice-cache.
 OptionGroup inference_options();
 InferenceOptions read_inference_options(const Options& options);
 
@@ -32,6 +32,11 @@ bool skips_bad_images(const Options& options);
 
 /// Compute and loader threads: 0 or more.
 int read_threads(const Options& options, const std::string& name);
+
+/// --pin; where it is on, so many compute threads are pinned, for which the program may be started anew: nothing may
+/// have been printed yet.
+Option pin_option();
+void pin_if_asked(const Options& options, int threads);
 
 /// --model and --size.
 Option model_option();

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/machine.h"
+#include "base/pinning.h"
 #include "command.h"
 #include "facet/error.h"
 #include "figures.h"
@@ -102,14 +103,15 @@ Settings read_settings(const Options& options) {
   return settings;
 }
 
-/// The options of a run to be resumed are those of its folder, where no other config file is given.
-void read_run_config(Options& options) {
-  if (!options.on("resume")) return;
+/// The options of a run to be resumed are those of its folder, where no other config file is given. Returns the file
+/// that was read, or "".
+fs::path read_run_config(Options& options) {
+  if (!options.on("resume")) return {};
   if (options.text("out").empty()) throw UsageError("--resume needs --out, the folder of the run to go on with");
-  const fs::path config = fs::path(options.text("out")) / "run.cfg";
-  if (options.given("config") || !fs::exists(config)) return;
+  fs::path config = fs::path(options.text("out")) / "run.cfg";
+  if (options.given("config") || !fs::exists(config)) return {};
   options.read_config(config);
-  fmt::print("settings    {}\n", config.string());
+  return config;
 }
 
 void refuse_old_run(const TrainOptions& training) {
@@ -170,9 +172,9 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
 void print_machine(const train::ThreadPlan& threads) {
   const int cores = base::usable_cores();
   const std::string cpu = base::cpu_model();
-  fmt::print("machine     {}, {} usable{}; computing on {}, decoding on {}\n", base::cpu_instructions(),
+  fmt::print("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_instructions(),
              counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
-             counted(threads.loader, "thread"));
+             base::placement(threads.compute), counted(threads.loader, "thread"));
   if (threads.compute > cores) {
     fmt::print("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
   }
@@ -244,8 +246,10 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
 
 int run(Options& options) {
   require_no_arguments(options);
-  read_run_config(options);
+  const fs::path config = read_run_config(options);
   Settings settings = read_settings(options);
+  pin_if_asked(options, train::plan_threads(settings.training).compute);
+  if (!config.empty()) fmt::print("settings    {}\n", config.string());
   refuse_old_run(settings.training);
 
   StopSignal signal;

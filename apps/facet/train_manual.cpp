@@ -54,9 +54,12 @@ OptionGroup computing_options() {
       {precision_option("auto"),
        {.name = "threads",
         .argument = "N",
-        .help = "compute threads; 0: all cores that the process may use (of 16 and more, less the decoding threads)",
+        .help =
+            "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use (of 16 and more, less the "
+            "decoding threads)",
         .fallback = "0"},
        {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+       pin_option(),
        {.name = "no-tune",
         .argument = "",
         .help = "don't time candidate primitives before the first step; take oneDNN's own choice",

@@ -13,9 +13,10 @@ PROGRAM = os.environ.get("FACET_PROGRAM", "facet")
 QUICK = ["--size", "16", "--batch", "8", "--threads", "1", "--precision", "f32", "--no-tune"]
 
 
-def facet(*arguments, folder=None, timeout=240):
+def facet(*arguments, folder=None, timeout=240, **options):
     """Runs the program to its end; returns exit status, standard output and standard error."""
-    done = subprocess.run([PROGRAM, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run([PROGRAM, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=timeout,
+                          **options)
     return done.returncode, done.stdout, done.stderr
 
 

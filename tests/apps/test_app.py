@@ -13,6 +13,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 import termios
 import unittest
 import zipfile
@@ -695,6 +696,80 @@ class Interruption(AppTest):
     def test_resume_starts_where_there_is_no_run(self):
         self.fails(2, "train", "--resume", "--out", self.folder / "new")
         self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--resume", "--out", self.folder / "new")
+
+
+class Threads(AppTest):
+    """Where threads run: told in a line, and as the system has it."""
+
+    QUICK = [word for word in QUICK if word not in ["--threads", "1"]]
+
+    def masks(self, *words, cpus=None, **variables):
+        """Of a training run: the line about its machine, the affinity masks of its threads, the main one first."""
+        process = start("train", *self.data, *self.QUICK, "--epochs", 10000, *words, "--out", tempfile.mkdtemp(dir=self.folder),
+                        env={**os.environ, **variables}, preexec_fn=cpus and (lambda: os.sched_setaffinity(0, cpus)))
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        machine = [line for line in read_until(process.stdout, "epoch 1/") if line.startswith("machine ")]
+        tasks = sorted(map(int, os.listdir(f"/proc/{process.pid}/task")))
+        self.assertEqual(pathlib.Path(f"/proc/{process.pid}/comm").read_text(), pathlib.Path(program.PROGRAM).name + "\n")
+        return machine[0], [os.sched_getaffinity(task) for task in tasks], process
+
+    def setUp(self):
+        self.all = os.sched_getaffinity(0)
+        self.two = sorted(self.all)[:2]
+        if len(self.two) < 2:
+            self.skipTest("one CPU")
+
+    def assert_one_core_each(self, machine, masks):
+        """Two compute threads on the first two CPUs, of which the main thread has the first; the loader's is free."""
+        self.assertIn(f"2 threads, pinned to CPUs {self.two[0]}", machine)
+        self.assertEqual(masks[0], {self.two[0]})
+        self.assertEqual(masks.count({self.two[1]}), 1)
+        self.assertEqual(masks[1:].count(set(self.two)), len(masks) - 2, masks)
+
+    def test_free_by_default(self):
+        machine, masks, _ = self.masks("--threads", 2)
+        self.assertIn("2 threads, not pinned; decoding on 1 thread", machine)
+        self.assertEqual(masks, [self.all] * len(masks))
+
+    def test_pinned(self):
+        self.assert_one_core_each(*self.masks("--threads", 2, "--pin", cpus=self.two)[:2])
+
+    def test_as_openmp_is_told(self):
+        for words in [[], ["--pin"]]:
+            machine, masks, _ = self.masks("--threads=0", *words, cpus=self.two, OMP_PROC_BIND="close", OMP_PLACES="threads")
+            self.assertIn("computing on 2 threads", machine)
+            self.assert_one_core_each(machine, masks)
+        machine, masks, _ = self.masks("--threads=0", OMP_NUM_THREADS="1")
+        self.assertIn("computing on 1 thread, not pinned", machine)
+
+    def test_one_cpu_of_many(self):
+        machine, masks, _ = self.masks("--threads=0", cpus=self.two[1:])
+        self.assertIn("1 core usable", machine)
+        self.assertIn("computing on 1 thread, not pinned", machine)
+        self.assertEqual(masks, [{self.two[1]}] * len(masks))
+
+    def test_processes_pin_to_cores_of_their_own(self):
+        first, _, running = self.masks("--threads", 1, "--pin", cpus=self.two)
+        second, _, _ = self.masks("--threads", 1, "--pin", cpus=self.two)
+        self.assertIn(f"pinned to CPU {self.two[0]};", first)
+        self.assertIn(f"pinned to CPU {self.two[1]};", second)
+        error = self.fails(2, "train", *self.data, "--threads", 1, "--pin", preexec_fn=lambda: os.sched_setaffinity(0, self.two))
+        self.assertIn("--pin: each of 1 compute threads needs a core of its own; of 2 that may be used, 2 are pinned to by other programs", error)
+        running.kill()
+        running.wait()
+        self.assertIn(f"pinned to CPU {self.two[0]};", self.masks("--threads", 1, "--pin", cpus=self.two)[0])
+
+    def test_more_threads_than_cores(self):
+        self.assertIn("each of 4096 compute threads needs a core of its own", self.fails(2, "train", *self.data, "--threads", 4096, "--pin"))
+
+    def test_evaluation_and_predictions_can_be_pinned(self):
+        run = self.folder / "run"
+        self.succeeds("train", *self.data, *self.QUICK, "--epochs", 1, "--out", run)
+        for words in [["evaluate", run, "--data", self.validation_csv, "--json"], ["predict", run, self.folder / "sample/validation"]]:
+            self.assertEqual(self.succeeds(*words, "--threads", 1), self.succeeds(*words, "--threads", 1, "--pin"))
 
 
 class Terminal(AppTest):
