@@ -4,6 +4,7 @@
 #include <string>
 
 #include "eviction.h"
+#include "facet/error.h"
 #include "options.h"
 #include "peak.h"
 #include "primitives.h"
@@ -33,6 +34,7 @@ Options parse(int argc, char** argv) {
   bench::read_words(argc, argv, description);
   bench::require_good(o);
   bench::require_within("iterations", o.iterations, 1, 1'000'000);
+  if (bench::thread_counts(o).size() > 1) throw Error(fmt::format("--threads is {}; one number is needed", o.threads));
   return o;
 }
 

@@ -6,15 +6,16 @@
 #include <vector>
 
 #include "base/machine.h"
-#include "base/median.h"
 #include "check.h"
 #include "eviction.h"
+#include "facet/error.h"
 #include "floor.h"
 #include "options.h"
 #include "peak.h"
 #include "primitives.h"
 #include "profile.h"
 #include "result.h"
+#include "scaling.h"
 #include "stopwatch.h"
 #include "workload.h"
 
@@ -50,6 +51,9 @@ Options parse(int argc, char** argv) {
   bench::require_good(o);
   bench::require_within("warmup", o.warmup, 0, 1'000'000);
   bench::require_within("iterations", o.iterations, 1, 1'000'000);
+  if (bench::thread_counts(o).size() > 1 && (o.profile || !o.check.empty() || !o.trace.empty())) {
+    throw Error(fmt::format("--threads is {}; --profile, --check and --trace are of one number", o.threads));
+  }
   return o;
 }
 
@@ -76,22 +80,14 @@ void add_profile(const Options& o, bench::Workload& workload, bench::CompiledSte
   result["share_of_peak"] = flops / step_seconds / peak.flops(workload.precision());
 }
 
-int run(const Options& o, bench::Workload& workload) {
-  std::optional<bench::Check> check;
-  if (!o.check.empty()) check.emplace(o.check);
-  bench::JsonFile json(o.json);
-  bench::JsonFile trace(o.trace);
-
-  program::Choices choices(!o.no_tune);
-  if (check) check->require_comparable(bench::result_json("training", workload, choices));
-  std::optional<bench::CompiledStep> step;
+/// Compiles the step and times it; prints a line, and returns its JSON.
+nlohmann::json time_step(const Options& o, bench::Workload& workload, program::Choices& choices,
+                         std::optional<bench::CompiledStep>& step) {
   const double compile_seconds = bench::seconds_of([&] { step.emplace(workload, choices); });
   for (int i = 0; i < o.warmup; ++i) step->run();
-  std::vector<double> seconds;
   std::vector<double> rates;
   for (int i = 0; i < o.iterations; ++i) {
-    seconds.push_back(bench::seconds_of([&] { step->run(); }));
-    rates.push_back(static_cast<double>(o.batch) / seconds.back());
+    rates.push_back(static_cast<double>(o.batch) / bench::seconds_of([&] { step->run(); }));
   }
   nlohmann::json result = bench::result_json("training", workload, choices);
   const nlohmann::json rate = result["images_per_s"] = bench::spread(rates);
@@ -101,11 +97,42 @@ int run(const Options& o, bench::Workload& workload) {
   fmt::print("{}: {:.2f} images/s (min {:.2f}, max {:.2f}); peak {} MiB\n", bench::title(workload),
              rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
              base::peak_resident_memory() >> 20);
-  std::fflush(stdout);  // a profile takes a while
+  std::fflush(stdout);  // what comes next takes a while
+  return result;
+}
+
+int run(const Options& o, bench::Workload& workload) {
+  std::optional<bench::Check> check;
+  if (!o.check.empty()) check.emplace(o.check);
+  bench::JsonFile json(o.json);
+  bench::JsonFile trace(o.trace);
+
+  program::Choices choices(!o.no_tune);
+  if (check) check->require_comparable(bench::result_json("training", workload, choices));
+  std::optional<bench::CompiledStep> step;
+  nlohmann::json result = time_step(o, workload, choices, step);
+  const double step_seconds = static_cast<double>(o.batch) / result["images_per_s"]["median"].get<double>();
   if (trace.asked()) trace.write(bench::trace_json(bench::profile(*step, 1)));
-  if (o.profile || check) add_profile(o, workload, *step, choices, base::median(seconds), result);
+  if (o.profile || check) add_profile(o, workload, *step, choices, step_seconds, result);
   json.write(result);
   return check && !check->passes(result) ? 1 : 0;
+}
+
+/// The step on each count of threads, compiled anew with choices of its own, against the first.
+int run_scaling(const Options& o, bench::Workload& workload) {
+  bench::JsonFile json(o.json);
+  std::vector<nlohmann::json> results;
+  for (const int threads : bench::thread_counts(o)) {
+    base::restart_peak_resident_memory();
+    workload.use_threads(threads);
+    program::Choices choices(!o.no_tune);
+    std::optional<bench::CompiledStep> step;
+    results.push_back(time_step(o, workload, choices, step));
+  }
+  bench::add_scaling(results);
+  bench::print_scaling(results);
+  json.write_lines(results);
+  return 0;
 }
 
 }  // namespace
@@ -114,5 +141,7 @@ int main(int argc, char** argv) {
   Options options;
   return bench::run_bench(
       "bench_training", [&] { return options = parse(argc, argv); },
-      [&](bench::Workload& workload) { return run(options, workload); });
+      [&](bench::Workload& workload) {
+        return bench::thread_counts(options).size() > 1 ? run_scaling(options, workload) : run(options, workload);
+      });
 }

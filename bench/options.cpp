@@ -4,11 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <sstream>
 
 #include "facet/error.h"
 #include "facet/models.h"
+#include "inference/threads.h"
 
 namespace facet::bench {
 
@@ -39,7 +41,11 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
   add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
   add("batch", po::value(&o.batch)->default_value(o.batch), "images a step");
   add("size", po::value(&o.size)->default_value(o.size), "height and width of the images");
-  add("threads", po::value(&o.threads)->default_value(o.threads), "compute threads; 0: all that may be used");
+  add("threads", po::value(&o.threads)->default_value(o.threads),
+      "compute threads; 0: OMP_NUM_THREADS, else all that may be used; bench_training takes several, as 1,2,4, one "
+      "after "
+      "the other");
+  add("pin", po::bool_switch(&o.pin), "bind each compute thread to a core of its own, as facet train does");
   add("instructions", po::value(&o.instructions), "no better ones than these: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&o.no_tune), "take oneDNN's default primitives instead of timing candidates");
   add("save-memory", po::bool_switch(&o.save_memory),
@@ -52,8 +58,23 @@ void require_good(const WorkloadOptions& o) {
   require_one_of("mode", o.mode, {"training", "inference"});
   require_within("batch", o.batch, 1, 65536);
   require_within("size", o.size, 1, 16384);
-  require_within("threads", o.threads, 0, 4096);
+  thread_counts(o);
   if (!o.instructions.empty()) require_one_of("instructions", o.instructions, {"avx2", "avx512", "avx512_bf16"});
+}
+
+std::vector<int> thread_counts(const WorkloadOptions& o) {
+  std::vector<int> counts;
+  std::istringstream words(o.threads + ",");
+  for (std::string word; std::getline(words, word, ',');) {
+    int count = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
+    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > 4096) {
+      throw Error(fmt::format(
+          "--threads is {}; a whole number from 0 to 4096 is needed, or some with commas between them", o.threads));
+    }
+    counts.push_back(inference::compute_threads(count));
+  }
+  return counts;
 }
 
 void read_words(int argc, char** argv, const po::options_description& description) {

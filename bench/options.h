@@ -10,9 +10,10 @@ namespace facet::bench {
 
 /// Which step of which model is measured, and on what.
 struct WorkloadOptions {
-  std::string model = "reference", precision = "f32", mode = "training", instructions;
+  std::string model = "reference", precision = "f32", mode = "training", instructions, threads = "0";
   std::int64_t batch = 64;
-  int size = 224, threads = 0;
+  int size = 224;
+  bool pin = false;
   bool no_tune = false;
   bool save_memory = false;
 };
@@ -20,6 +21,8 @@ struct WorkloadOptions {
 void add_options(boost::program_options::options_description& description, WorkloadOptions& options);
 /// @throws Error naming the option, what was found and what is allowed.
 void require_good(const WorkloadOptions& options);
+/// The counts of threads that --threads asks for, in its order, at least one. @throws Error.
+std::vector<int> thread_counts(const WorkloadOptions& options);
 /// @throws Error naming the option when its value is below `low` or above `high`.
 void require_within(const std::string& option, std::int64_t value, std::int64_t low, std::int64_t high);
 

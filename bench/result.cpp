@@ -7,6 +7,7 @@
 #include "base/machine.h"
 #include "base/machine_facts.h"
 #include "base/median.h"
+#include "base/pinning.h"
 #include "onednn/onednn.h"
 
 namespace facet::bench {
@@ -45,6 +46,7 @@ json result_json(const std::string& bench, const Workload& workload, const progr
           {"batch", o.batch},
           {"size", o.size},
           {"threads", workload.threads()},
+          {"placement", base::placement(workload.threads())},
           {"tuned", !o.no_tune},
           {"save_memory", o.save_memory},
           {"machine", machine_json(o.instructions)},

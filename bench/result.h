@@ -24,6 +24,12 @@ class JsonFile {
     file_->write(json.dump(1) + "\n");
     file_->commit();
   }
+  /// One a line.
+  void write_lines(const std::vector<nlohmann::json>& objects) {
+    if (!file_) return;
+    for (const nlohmann::json& object : objects) file_->write(object.dump() + "\n");
+    file_->commit();
+  }
 
  private:
   std::optional<base::AtomicFile> file_;

@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "base/machine.h"
+#include "base/pinning.h"
 #include "base/random.h"
 #include "facet/data.h"
 #include "facet/instructions.h"
@@ -35,12 +35,8 @@ std::vector<Head> fairface_heads() {
 }  // namespace
 
 Workload::Workload(const WorkloadOptions& options, const Graph& graph)
-    : options_(options),
-      graph_(graph),
-      precision_(prepare(options)),
-      threads_(options.threads > 0 ? options.threads : base::usable_cores()),
-      compute_(threads_),
-      optimizer_(optim::adam()) {
+    : options_(options), graph_(graph), precision_(prepare(options)), optimizer_(optim::adam()) {
+  use_threads(thread_counts(options).front());
   base::RandomStream random(0, base::Purpose::synthesis);
   pixels_.resize(static_cast<std::size_t>(options.batch) * options.size * options.size * 3);
   std::generate(pixels_.begin(), pixels_.end(), [&] { return static_cast<std::uint8_t>(random.bits()); });
@@ -49,6 +45,13 @@ Workload::Workload(const WorkloadOptions& options, const Graph& graph)
       labels_.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(head.classes.size()))));
     }
   }
+}
+
+void Workload::use_threads(int threads) {
+  threads_ = threads;
+  compute_.reset();
+  compute_.emplace(threads);
+  arena_.emplace();
 }
 
 program::ProgramOptions Workload::program_options() const {
@@ -87,6 +90,10 @@ int run_bench(const char* name, const std::function<WorkloadOptions()>& parse,
   try {
     options = parse();
     graph = build_model(options.model, {.heads = fairface_heads(), .size = options.size});
+    if (options.pin) {
+      const std::vector<int> counts = thread_counts(options);
+      base::pin_compute_threads(*std::max_element(counts.begin(), counts.end()));
+    }
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());
     return 2;

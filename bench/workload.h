@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,20 +29,23 @@ class Workload {
   const Graph& graph() const { return graph_; }
   Precision precision() const { return precision_; }
   int threads() const { return threads_; }
+  /// Computes on so many threads from now on, in fresh memory; before, on the first that the options ask for. Steps
+  /// that were compiled before are not to be run any more.
+  void use_threads(int threads);
   program::ProgramOptions program_options() const;
   program::RunInput input() const;
-  base::Arena& arena() { return arena_; }
+  base::Arena& arena() { return *arena_; }
 
  private:
   WorkloadOptions options_;
   const Graph& graph_;
   Precision precision_;
-  int threads_;
-  base::ComputeScope compute_;
+  int threads_ = 0;
+  std::optional<base::ComputeScope> compute_;
   std::vector<std::uint8_t> pixels_;
   std::vector<std::int32_t> labels_;
   std::unique_ptr<optim::Optimizer> optimizer_;
-  base::Arena arena_;
+  std::optional<base::Arena> arena_;
 };
 
 /// A workload's step compiled by some choices, with parameters of its own, on the workload's arena.

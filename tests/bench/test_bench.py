@@ -13,19 +13,20 @@ import unittest
 
 BENCH = os.environ.get("FACET_BENCH", "bench_training")
 PRIMITIVES = os.environ.get("FACET_BENCH_PRIMITIVES", "bench_primitives")
+FACET = os.environ.get("FACET_PROGRAM")
 SMALLEST = ["--size", "16", "--batch", "2", "--threads", "1", "--iterations", "1", "--no-tune"]
 SMALL = [*SMALLEST, "--warmup", "0"]
 
 
-def bench(*words, program=BENCH):
-    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=240)
+def bench(*words, program=BENCH, **options):
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=240, **options)
     return done.returncode, done.stdout, done.stderr
 
 
-def result_of(*words, program=BENCH):
+def result_of(*words, program=BENCH, **options):
     with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
         file = pathlib.Path(folder) / "result.json"
-        status, _, error = bench(*words, "--json", file, program=program)
+        status, _, error = bench(*words, "--json", file, program=program, **options)
         assert (status, error) == (0, ""), error
         return json.loads(file.read_text())
 
@@ -65,6 +66,28 @@ class Bench(unittest.TestCase):
             self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler"})
             self.assertEqual(set(result["machine"]), {"cpu", "instructions", "limit", "cores", "frequency_mhz",
                                                       "last_level_cache_bytes", "huge_pages"})
+
+    def test_scaling(self):
+        words = ["--size", "16", "--batch", "2", "--iterations", "1", "--warmup", "0", "--no-tune", "--threads", "1,2"]
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "scaling.json"
+            status, output, error = bench(*words, "--json", file)
+            self.assertEqual((status, error), (0, ""))
+            self.assertRegex(output, r"(?m)^threads +images/s +speed-up +efficiency\n +1 .* 1.00 +100%\n +2 ")
+            one, two = map(json.loads, file.read_text().splitlines())
+            self.assertEqual([one["threads"], two["threads"]], [1, 2])
+            self.assertEqual([one["speed_up"], one["efficiency"]], [1, 1])
+            self.assertAlmostEqual(two["speed_up"], two["images_per_s"]["median"] / one["images_per_s"]["median"])
+            self.assertAlmostEqual(two["efficiency"], two["speed_up"] / 2)
+            if FACET:
+                rows = subprocess.run([FACET, "compare", file], capture_output=True, text=True, check=True).stdout
+                self.assertRegex(rows, rf"(?m)^scaling .* 1\.000 [^\n]*\nscaling#2 .* {two['speed_up']:.3f} ")
+
+    def test_pinned(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("one CPU")
+        self.assertEqual(result_of(*SMALLEST)["placement"], "not pinned")
+        self.assertRegex(result_of(*SMALLEST, "--pin")["placement"], r"^pinned to CPU \d+$")
 
     def test_primitives(self):
         result = result_of(*SMALLEST, program=PRIMITIVES)
@@ -176,7 +199,9 @@ class Bench(unittest.TestCase):
             (["--threads", "-3"], "--threads is -3"), (["--batch", "0"], "--batch is 0"),
             (["--iterations", "0"], "--iterations is 0"), (["--size", "17"], "17"), (["--batch", "x"], "--batch"),
             (["--batc", "2"], "--batc"), (["stray"], "'stray'"), (["--tune"], "--tune"),
-            (["--instructions", "sse9"], "avx2, avx512, avx512_bf16"),
+            (["--instructions", "sse9"], "avx2, avx512, avx512_bf16"), (["--threads", "1,x"], "--threads is 1,x"),
+            (["--threads", "1,2", "--profile"], "--profile, --check and --trace are of one number"),
+            (["--threads", "4096", "--pin"], "each of 4096 compute threads needs a core"),
         ]
         for words, message in cases:
             with self.subTest(words):
@@ -188,6 +213,7 @@ class Bench(unittest.TestCase):
         status, output, error = bench("--iterations", "0", program=PRIMITIVES)
         self.assertEqual((status, output), (2, ""))
         self.assertTrue(error.startswith("bench_primitives: --iterations is 0"), error)
+        self.assertIn("--threads is 1,2; one number is needed", bench("--threads", "1,2", program=PRIMITIVES)[2])
 
     def test_place_that_cannot_be_written(self):
         status, output, error = bench(*SMALL, "--json", "/nowhere/result.json")
