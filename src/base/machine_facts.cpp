@@ -52,6 +52,7 @@ std::int64_t last_level_cache_bytes(const fs::path& root) {
 }
 
 std::string huge_page_policy(const fs::path& root) {
+  if (field(root / "proc/self/status", "THP_enabled") == "0") return "never";
   const std::string policies = line_of(root / "sys/kernel/mm/transparent_hugepage/enabled");  // always [madvise] never
   const auto open = policies.find('[');
   const auto close = policies.find(']');

@@ -49,4 +49,8 @@ TEST_CASE("huge pages: the policy in force, and what lies on them") {
              "5555-7777 ---p 0 00:00 0 [rollup]\nRss: 9 kB\nAnonHugePages:  4096 kB\n");
   CHECK(huge_page_policy(root.path()) == "madvise");
   CHECK(huge_page_bytes(root.path()) == 4096 << 10);
+  write_file(root / "proc/self/status", "Name:\tfacet\nTHP_enabled:\t1\n");
+  CHECK(huge_page_policy(root.path()) == "madvise");
+  write_file(root / "proc/self/status", "Name:\tfacet\nTHP_enabled:\t0\n");
+  CHECK(huge_page_policy(root.path()) == "never");
 }

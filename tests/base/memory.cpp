@@ -1,6 +1,8 @@
 #include "base/memory.h"
 
 #include <doctest/doctest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -10,6 +12,7 @@
 #include <utility>
 
 #include "base/machine.h"
+#include "base/machine_facts.h"
 #include "base/machine_limits.h"
 #include "facet/error.h"
 
@@ -25,6 +28,27 @@ bool is_zero(const std::byte* data, std::size_t bytes) {
 }
 
 std::int64_t resident_memory() { return std::stoll(facet::base::field("/proc/self/status", "VmRSS")) * 1024; }
+
+/// Page faults that it takes to write all of it.
+std::int64_t faults_of_writing(std::byte* data, std::size_t bytes) {
+  const auto faults = [] {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
+  };
+  const std::int64_t before = faults();
+  std::memset(data, 7, bytes);
+  return faults() - before;
+}
+
+/// While it lives, the kernel gives this process no huge pages.
+class WithoutHugePages {
+ public:
+  WithoutHugePages() { ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
+  ~WithoutHugePages() { ::prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0); }
+  WithoutHugePages(const WithoutHugePages&) = delete;
+  WithoutHugePages& operator=(const WithoutHugePages&) = delete;
+};
 
 /// More than this process may have, of which the system would still give address space.
 std::size_t too_much() { return static_cast<std::size_t>(facet::base::available_memory()) + 512 * mebibyte; }
@@ -86,6 +110,37 @@ TEST_CASE("an arena is touched as it grows, and only as far") {
   const std::int64_t taken = resident_memory() - before;
   CHECK(taken >= static_cast<std::int64_t>(60 * mebibyte));
   CHECK(taken <= static_cast<std::int64_t>(80 * mebibyte));
+}
+
+TEST_CASE("memory lies on huge pages where the kernel has them, and an arena is never faulted in again") {
+  const std::string policy = facet::base::huge_page_policy();
+  if (policy != "always" && policy != "madvise") return;
+  constexpr std::size_t bytes = 64 * mebibyte;
+  Arena arena;
+  const std::int64_t before = facet::base::huge_page_bytes();
+  arena.grow(bytes / 2);
+  arena.grow(bytes);
+  const std::int64_t with_arena = facet::base::huge_page_bytes();
+  CHECK(with_arena - before >= static_cast<std::int64_t>(bytes / 2));
+  CHECK(faults_of_writing(arena.data(), bytes) < 8);
+  const PageBuffer buffer(bytes);
+  std::memset(buffer.data(), 7, bytes);
+  CHECK(facet::base::huge_page_bytes() - with_arena >= static_cast<std::int64_t>(bytes / 2));
+}
+
+TEST_CASE("where huge pages are forbidden, memory is on small ones, and right") {
+  const WithoutHugePages without;
+  CHECK(facet::base::huge_page_policy() == "never");
+  constexpr std::size_t bytes = 64 * mebibyte;
+  Arena arena;
+  const std::int64_t before = facet::base::huge_page_bytes();
+  arena.grow(bytes);
+  const PageBuffer buffer(bytes);
+  CHECK(is_zero(arena.data(), bytes));
+  CHECK(is_zero(buffer.data(), bytes));
+  CHECK(faults_of_writing(arena.data(), bytes) < 8);
+  CHECK(faults_of_writing(buffer.data(), bytes) > 8);
+  CHECK(facet::base::huge_page_bytes() == before);
 }
 
 TEST_CASE("an arena that would outgrow the memory is an error, and stays as it is") {

@@ -3,6 +3,7 @@
 Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives python3 test_bench.py
 """
 
+import ctypes
 import json
 import math
 import os
@@ -66,6 +67,17 @@ class Bench(unittest.TestCase):
             self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler"})
             self.assertEqual(set(result["machine"]), {"cpu", "instructions", "limit", "cores", "frequency_mhz",
                                                       "last_level_cache_bytes", "huge_pages"})
+
+    def test_huge_pages_are_told_as_they_are(self):
+        def forbid():
+            pr_set_thp_disable = 41
+            ctypes.CDLL(None).prctl(pr_set_thp_disable, 1, 0, 0, 0)
+
+        told = result_of(*SMALLEST)["machine"]["huge_pages"]
+        if told["policy"] in ["always", "madvise"]:
+            self.assertGreater(told["bytes"], 0)
+        told = result_of(*SMALLEST, preexec_fn=forbid)["machine"]["huge_pages"]
+        self.assertEqual(told, {"policy": "never", "bytes": 0})
 
     def test_scaling(self):
         words = ["--size", "16", "--batch", "2", "--iterations", "1", "--warmup", "0", "--no-tune", "--threads", "1,2"]
