@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <memory>
+#include <string_view>
 
 #include "facet/error.h"
 #include "facet/ops.h"
@@ -22,6 +23,23 @@ using onednn::Type;
 using Forward = dnnl::inner_product_forward;
 using BackwardData = dnnl::inner_product_backward_data;
 using BackwardWeights = dnnl::inner_product_backward_weights;
+
+/// Reads the weights in the forward's order if the same implementation takes it: left to itself oneDNN's plain product
+/// wants them transposed, and large weights would be reordered in each step.
+BackwardData::primitive_desc describe_backward_data(const Forward::primitive_desc& forward, const Layout& diff_src,
+                                                    const Layout& any_weights, const Layout& diff_dst) {
+  const auto in_order = [&](const Layout& weights) {
+    return onednn::describe_backward<BackwardData>(onednn::attributes(), forward, diff_src, weights, diff_dst);
+  };
+  const auto free = in_order(any_weights);
+  try {
+    const auto same = in_order(forward.weights_desc());
+    if (std::string_view(same.impl_info_str()) == free.impl_info_str()) return same;
+  } catch (const dnnl::error&) {
+    // None takes that order.
+  }
+  return free;
+}
 
 class Linear final : public lowering::LowerableOp {
  public:
@@ -76,8 +94,7 @@ class Linear final : public lowering::LowerableOp {
     const auto attr = onednn::attributes();
     const Tensor diff_dst = l.output_gradient(forward.dst_desc());
     if (l.wants_gradient(0)) {
-      const auto descriptor =
-          onednn::describe_backward<BackwardData>(attr, forward, src.layout, weights, diff_dst.layout);
+      const auto descriptor = describe_backward_data(forward, src.layout, weights, diff_dst.layout);
       const Tensor diff_src = l.make(descriptor.diff_src_desc());
       l.emit("backward_data", StepKind::linear, descriptor, BackwardData(descriptor),
              {{DNNL_ARG_DIFF_DST, diff_dst},

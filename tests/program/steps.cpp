@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "facet/error.h"
 #include "program/small_model.h"
@@ -62,6 +64,21 @@ TEST_CASE("program: an image in blocks of pixels is written as such, and has no 
   CHECK(count(session, StepKind::input) == 1);
   CHECK(count(session, "stem.conv.gather_gradient") == 1);
   CHECK(count(session, StepKind::convolution_backward_data, "stem") == 0);
+}
+
+TEST_CASE("program: a linear layer's weights lie as its products read them, where all are one implementation's") {
+  for (const int features : {48, 256}) {
+    const Problem problem = make_problem(
+        [&](Value x) { return linear(flatten(front(x, 16)), {.features = features, .name = "hidden"}); }, {.batch = 8});
+    Parameters parameters = random_parameters(problem.graph);
+    TrainingSession training(problem, parameters);
+    std::set<std::string> implementations;
+    for (const StepInfo& step : training.session().program().steps()) {
+      if (step.kind == StepKind::linear && step.name.starts_with("hidden."))
+        implementations.insert(step.implementation);
+    }
+    if (implementations.size() == 1) CHECK(count(training.session(), "hidden.weight.reorder") == 0);
+  }
 }
 
 TEST_CASE("program: a branch that no loss reads has no gradient") {
