@@ -40,9 +40,8 @@ BackwardBlocks plan_backward(const WinogradShape& shape) {
   blocks.sums_row = round_up(shape.out_channels, block_width());
   // One cache line more than a power of two: else a column of words, or all points of a tile, fall into few sets of the
   // cache.
-  constexpr std::int64_t line = 16;
-  blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) + line;
-  blocks.out_row = blocks.sums_row + line;
+  blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) + cache_line;
+  blocks.out_row = blocks.sums_row + cache_line;
   constexpr std::int64_t sums_limit = 1 << 26;  // floats
   const std::int64_t most_parts = std::max<std::int64_t>(1, sums_limit / blocks.sums(shape));
   blocks.parts = std::min({shape.threads, most_parts, tiles.count});
@@ -50,8 +49,8 @@ BackwardBlocks plan_backward(const WinogradShape& shape) {
   constexpr std::int64_t most_tiles = 48;
   blocks.tiles = std::min(most_tiles, (tiles.count + blocks.parts - 1) / blocks.parts);
   blocks.words = (blocks.tiles + P::numbers - 1) / P::numbers;
-  blocks.plane = blocks.words * blocks.row + line;
-  blocks.out_plane = blocks.words * blocks.out_row + line;
+  blocks.plane = blocks.words * blocks.row + cache_line;
+  blocks.out_plane = blocks.words * blocks.out_row + cache_line;
   return blocks;
 }
 

@@ -8,8 +8,10 @@
 
 #include <functional>
 
+#include "base/machine.h"
 #include "base/parallel.h"
 #include "kernels/winograd_tiles-inl.h"
+#include "kernels/winograd_weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
@@ -17,17 +19,26 @@ namespace facet::kernels::HWY_NAMESPACE {
 namespace winograd {
 namespace {
 
-/// How a thread walks over the tiles: a block's transformed input and the products of one block of output channels stay
-/// in the second-level cache, and the transformed weights are read once a block.
+/// How a thread walks over the tiles: a block's transformed input and its products stay in the second-level cache.
+/// Point by point, so that the input of one is near for all output channels. The transformed weights are read once a
+/// block, in panels: what one point and `block_width` output channels need.
 struct ForwardBlocks {
   std::int64_t tiles;       // a block's
   std::int64_t row, plane;  // words between tiles and between points of the transformed input
   std::int64_t depth;       // words of a tile that take part in the products
-  std::int64_t product_plane;
+  std::int64_t product_row, product_plane;
   std::int64_t parts;  // of the output channels' blocks, where there are fewer tiles than threads
 
   std::int64_t scratch() const { return points * (plane + product_plane); }
 };
+
+/// Bytes for a block of tiles. Where all weights fit into the second-level cache, a small block leaves them their
+/// place; where they don't, each block reads them from further away, and the fewer blocks the better.
+inline std::int64_t block_bytes(std::int64_t weight_bytes) {
+  static const std::int64_t cache = base::second_level_cache_bytes();
+  constexpr std::int64_t small = 1 << 19;
+  return weight_bytes > cache ? std::max(small, cache) : small;
+}
 
 template <class P>
 ForwardBlocks plan_forward(const WinogradShape& shape) {
@@ -35,24 +46,28 @@ ForwardBlocks plan_forward(const WinogradShape& shape) {
   ForwardBlocks blocks{};
   blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) / P::numbers;
   blocks.depth = (shape.in_channels + P::numbers - 1) / P::numbers;
-  constexpr std::int64_t cache = 1 << 19;
-  const std::int64_t fitting =
-      cache / (points * static_cast<std::int64_t>(sizeof(float)) * (blocks.row + block_width()));
+  blocks.product_row = round_up(shape.out_channels, block_width());
+  constexpr auto size = static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t bytes = block_bytes(weights_size<P>(shape.in_channels, shape.out_channels) * size);
+  const std::int64_t fitting = bytes / (points * size * (blocks.row + blocks.product_row));
+  const std::int64_t most = round_up(std::max<std::int64_t>(fitting, 1), rows);
   const std::int64_t shared = (tiles.count + shape.threads - 1) / shape.threads;
-  blocks.tiles = std::max<std::int64_t>(rows, std::min(round_up(fitting, rows), round_up(shared, rows)));
+  const std::int64_t rounds = (shared + most - 1) / most;
+  blocks.tiles = round_up((shared + rounds - 1) / rounds, rows);
   // One cache line more than a power of two: else all points of a tile fall into one set of the cache.
-  blocks.plane = blocks.tiles * blocks.row + 16;
-  blocks.product_plane = blocks.tiles * block_width() + 16;
+  blocks.plane = blocks.tiles * blocks.row + cache_line;
+  blocks.product_plane = blocks.tiles * blocks.product_row + cache_line;
   const std::int64_t count = (tiles.count + blocks.tiles - 1) / blocks.tiles;
-  const std::int64_t channel_blocks = round_up(shape.out_channels, block_width()) / block_width();
+  const std::int64_t channel_blocks = blocks.product_row / block_width();
   blocks.parts = count >= shape.threads ? 1 : std::min(channel_blocks, (shape.threads + count - 1) / count);
   return blocks;
 }
 
-/// m[r][.] = sum over k of v[r][k] * u[k][.], for Rows tiles and one block of output channels.
-template <class P, int Rows>
+/// m[r][.] = sum over k of v[r][k] * u[k][.], for Rows tiles and one block of output channels. With Fetch, a line of
+/// `next` comes into the second-level cache with each k.
+template <class P, int Rows, bool Fetch = false>
 HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT u, std::int64_t depth,
-                        float* HWY_RESTRICT m) {
+                        float* HWY_RESTRICT m, std::int64_t m_row, const float* next = nullptr) {
   const FloatTag tag;
   const std::int64_t width = block_width();
   Floats sums[Rows][columns];
@@ -62,34 +77,42 @@ HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const flo
   for (std::int64_t k = 0; k < depth; ++k) {
     Floats weights[columns];
     for (int j = 0; j < columns; ++j) weights[j] = hn::LoadU(tag, u + k * width + j * lanes());
+    if constexpr (Fetch) __builtin_prefetch(next + k * cache_line, 0, 2);
     for (int r = 0; r < Rows; ++r) {
       const Floats value = hn::Set(tag, v[r * row + k]);
       for (int j = 0; j < columns; ++j) sums[r][j] = P::multiply_add(value, weights[j], sums[r][j]);
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    for (int j = 0; j < columns; ++j) hn::StoreU(sums[r][j], tag, m + r * width + j * lanes());
+    for (int j = 0; j < columns; ++j) hn::StoreU(sums[r][j], tag, m + r * m_row + j * lanes());
   }
 }
 
+/// The products of a block of tiles with the panel u. The first tiles' bring in `next`, the panel that is multiplied
+/// after it: hardware doesn't look that far ahead.
 template <class P>
-HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std::int64_t depth, std::int64_t tiles,
-                           float* m) {
+HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std::int64_t depth, const float* next,
+                           std::int64_t tiles, float* m, std::int64_t m_row) {
+  const std::int64_t lines = depth * cache_line;
+  const float* end = next + depth * block_width();
   std::int64_t t = 0;
-  for (; t + rows <= tiles; t += rows) product<P, rows>(v + t * row, row, u, depth, m + t * block_width());
+  for (; t + rows <= tiles && next + lines <= end; t += rows, next += lines) {
+    product<P, rows, true>(v + t * row, row, u, depth, m + t * m_row, m_row, next);
+  }
+  for (; t + rows <= tiles; t += rows) product<P, rows>(v + t * row, row, u, depth, m + t * m_row, m_row);
   v += t * row;
-  m += t * block_width();
+  m += t * m_row;
   switch (tiles - t) {
     case 1:
-      return product<P, 1>(v, row, u, depth, m);
+      return product<P, 1>(v, row, u, depth, m, m_row);
     case 2:
-      return product<P, 2>(v, row, u, depth, m);
+      return product<P, 2>(v, row, u, depth, m, m_row);
     case 3:
-      return product<P, 3>(v, row, u, depth, m);
+      return product<P, 3>(v, row, u, depth, m, m_row);
     case 4:
-      return product<P, 4>(v, row, u, depth, m);
+      return product<P, 4>(v, row, u, depth, m, m_row);
     case 5:
-      return product<P, 5>(v, row, u, depth, m);
+      return product<P, 5>(v, row, u, depth, m, m_row);
     default:
       return;
   }
@@ -97,19 +120,19 @@ HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std
 
 /// Outputs of the tiles [first, last), `channels` of them from `channel` on.
 template <class T>
-HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& tiles, const float* m, std::int64_t plane,
-                                    std::int64_t first, std::int64_t last, std::int64_t channel, std::int64_t channels,
-                                    const WinogradTail<T>& tail, T* dst) {
+HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& tiles, const float* m,
+                                    const ForwardBlocks& blocks, std::int64_t first, std::int64_t last,
+                                    std::int64_t channel, std::int64_t channels, const WinogradTail<T>& tail, T* dst) {
   for (std::int64_t t = first; t < last; ++t) {
     const TilePosition at = position(tiles, t);
     const std::int64_t height = std::min<std::int64_t>(tile_out, shape.out_height - at.y);
     const std::int64_t width = std::min<std::int64_t>(tile_out, shape.out_width - at.x);
     const std::int64_t corner =
         ((at.image * shape.out_height + at.y) * shape.out_width + at.x) * shape.out_channels + channel;
-    const float* from = m + (t - first) * block_width();
+    const float* from = m + (t - first) * blocks.product_row;
     for_each_vector(channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
       Floats tile[points];
-      for (int point = 0; point < points; ++point) tile[point] = load(from + point * plane + c);
+      for (int point = 0; point < points; ++point) tile[point] = load(from + point * blocks.product_plane + c);
       transform_tile<tile_in, tile_out>(tile, transform_output<tile_in>, transform_output<1>);
       const Floats bias = tail.bias != nullptr ? load(tail.bias + channel + c, n) : hn::Zero(FloatTag());
       for (std::int64_t i = 0; i < height; ++i) {
@@ -146,24 +169,27 @@ void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, cons
                    std::int64_t last_task) {
   const Tiles tiles(shape);
   const std::int64_t width = block_width();
-  const std::int64_t channel_blocks = round_up(shape.out_channels, width) / width;
+  const std::int64_t channel_blocks = blocks.product_row / width;
   float* v = scratch;
   float* m = scratch + points * blocks.plane;
   for (std::int64_t task = first_task; task < last_task; ++task) {
     const std::int64_t first = task / blocks.parts * blocks.tiles;
     const std::int64_t last = std::min(first + blocks.tiles, tiles.count);
     const std::int64_t part = task % blocks.parts;
+    const std::int64_t first_block = part * channel_blocks / blocks.parts;
+    const std::int64_t panels = (part + 1) * channel_blocks / blocks.parts - first_block;  // of a point
+    const auto panel = [&](std::int64_t i) {
+      return u + (i / panels % points * channel_blocks + first_block + i % panels) * blocks.depth * width;
+    };
     transform_inputs<P>(shape, tiles, src, first, last, blocks, v);
-    for (std::int64_t block = part * channel_blocks / blocks.parts; block < (part + 1) * channel_blocks / blocks.parts;
-         ++block) {
-      for (int point = 0; point < points; ++point) {
-        products<P>(v + point * blocks.plane, blocks.row, u + (block * points + point) * blocks.depth * width,
-                    blocks.depth, last - first, m + point * blocks.product_plane);
-      }
-      const std::int64_t channel = block * width;
-      transform_outputs(shape, tiles, m, blocks.product_plane, first, last, channel,
-                        std::min(width, shape.out_channels - channel), tail, dst);
+    for (std::int64_t i = 0; i < points * panels; ++i) {
+      const std::int64_t point = i / panels;
+      products<P>(v + point * blocks.plane, blocks.row, panel(i), blocks.depth, panel(i + 1), last - first,
+                  m + point * blocks.product_plane + i % panels * width, blocks.product_row);
     }
+    const std::int64_t channel = first_block * width;
+    transform_outputs(shape, tiles, m, blocks, first, last, channel,
+                      std::min(panels * width, shape.out_channels - channel), tail, dst);
   }
 }
 

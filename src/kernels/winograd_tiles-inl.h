@@ -19,6 +19,7 @@ namespace facet::kernels::winograd {
 inline constexpr int tile_in = 6;   // rows and columns of the input that a tile reads
 inline constexpr int tile_out = 4;  // and of the output that it gives
 inline constexpr int points = tile_in * tile_in;
+inline constexpr std::int64_t cache_line = 16;  // in floats
 
 // The points ±a and ±b; a * b = 1 saves a multiplication.
 inline constexpr double a = 2.0 / 3.0;

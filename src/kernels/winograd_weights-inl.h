@@ -48,7 +48,7 @@ void transform_all_weights(const float* weights, std::int64_t in_channels, std::
   const auto body = [&](std::int64_t begin, std::int64_t end) HWY_ATTR {
     for (std::int64_t vector = begin; vector < end; ++vector) {
       const std::int64_t n = vector * static_cast<std::int64_t>(lanes());
-      float* block = transformed + n / width * points * depth * width + n % width;
+      float* panel = transformed + n / width * depth * width + n % width;
       for (std::int64_t k = 0; k < depth; ++k) {
         Floats word[P::numbers][points];
         for (int i = 0; i < P::numbers; ++i) {
@@ -56,7 +56,7 @@ void transform_all_weights(const float* weights, std::int64_t in_channels, std::
           gather_taps(order, channel, n, channel < in_channels ? out_channels - n : 0, word[i]);
           transform_tile<3, tile_in>(word[i], transform_weights<tile_in>, transform_weights<1>);
         }
-        P::store_words(word, block + k * width, depth * width);
+        P::store_words(word, panel + k * width, depth * round_up(out_channels, width));
       }
     }
   };

@@ -262,17 +262,22 @@ TEST_CASE("winograd: backward weights of activations in bf16 are those of the sa
 }
 
 TEST_CASE("winograd: forward gives the same bits however the work is cut, backward weights whatever runs it") {
+  // The second's weights are larger than a second-level cache mostly is, and the tiles more than a block's.
+  const std::vector<WinogradShape> cases{shape(2, 24, 13, 10, 40, 1), shape(2, 200, 32, 31, 301, 1)};
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
-    WinogradShape s = shape(2, 24, 13, 10, 40, 1);
-    const Case c(s);
-    const std::vector<float> alone = forward(w, s, c.src, c.weights, WinogradWeights::forward);
-    const std::vector<float> sums = backward_weights(w, s, c.src, c.diff_dst);
-    for (const int threads : {1, 3, 7}) {
-      const base::ComputeScope scope(threads);
-      CHECK(backward_weights(w, s, c.src, c.diff_dst) == sums);
-      WinogradShape cut = s;
-      cut.threads = threads;
-      CHECK(forward(w, cut, c.src, c.weights, WinogradWeights::forward) == alone);
+    for (const WinogradShape& s : cases) {
+      CAPTURE(s.in_channels);
+      const Case c(s);
+      const std::vector<float> alone = forward(w, s, c.src, c.weights, WinogradWeights::forward);
+      const std::vector<float> sums = backward_weights(w, s, c.src, c.diff_dst);
+      for (const int threads : {1, 3, 7, 40}) {
+        CAPTURE(threads);
+        const base::ComputeScope scope(threads);
+        CHECK(backward_weights(w, s, c.src, c.diff_dst) == sums);
+        WinogradShape cut = s;
+        cut.threads = threads;
+        CHECK(forward(w, cut, c.src, c.weights, WinogradWeights::forward) == alone);
+      }
     }
   });
 }
