@@ -1,7 +1,5 @@
 #include "base/machine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -14,11 +12,6 @@ namespace facet::base {
 int usable_cores() {
   const auto cores = static_cast<std::int64_t>(by_core(usable_cpus()).size());
   return static_cast<int>(std::clamp<std::int64_t>(cgroup_cores("/"), 1, cores));
-}
-
-std::int64_t second_level_cache_bytes() {
-  const long bytes = ::sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return bytes > 0 ? bytes : 1 << 20;
 }
 
 std::int64_t available_memory() { return std::min(cgroup_memory("/"), system_memory("/")); }

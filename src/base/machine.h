@@ -9,9 +9,6 @@ namespace facet::base {
 /// quota (v1 and v2, rounded up) if that is smaller.
 int usable_cores();
 
-/// Bytes of a core's second-level cache; 1 MiB where the system doesn't tell.
-std::int64_t second_level_cache_bytes();
-
 /// Bytes of memory that this process may still take: the smallest room under its cgroups' limits, and MemAvailable.
 std::int64_t available_memory();
 

@@ -35,6 +35,14 @@ double cpu_frequency_mhz(const fs::path& root) {
   return std::strtod(line_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").c_str(), nullptr) / 1000;
 }
 
+std::int64_t second_level_cache_bytes(const fs::path& root) {
+  std::error_code ignored;
+  for (const auto& cache : fs::directory_iterator(root / "sys/devices/system/cpu/cpu0/cache", ignored)) {
+    if (line_of(cache.path() / "level") == "2") return bytes_of(line_of(cache.path() / "size"));
+  }
+  return 0;
+}
+
 std::int64_t last_level_cache_bytes(const fs::path& root) {
   std::map<int, std::map<std::string, std::int64_t>> bytes;  // by level, by the cores that share it
   std::error_code ignored;

@@ -8,7 +8,7 @@
 
 #include <functional>
 
-#include "base/machine.h"
+#include "base/machine_facts.h"
 #include "base/parallel.h"
 #include "kernels/winograd_tiles-inl.h"
 #include "kernels/winograd_weights-inl.h"
@@ -35,8 +35,8 @@ struct ForwardBlocks {
 /// Bytes for a block of tiles. Where all weights fit into the second-level cache, a small block leaves them their
 /// place; where they don't, each block reads them from further away, and the fewer blocks the better.
 inline std::int64_t block_bytes(std::int64_t weight_bytes) {
-  static const std::int64_t cache = base::second_level_cache_bytes();
-  constexpr std::int64_t small = 1 << 19;
+  constexpr std::int64_t small = 1 << 19, usual = 1 << 20;
+  static const std::int64_t told = base::second_level_cache_bytes(), cache = told > 0 ? told : usual;
   return weight_bytes > cache ? std::max(small, cache) : small;
 }
 

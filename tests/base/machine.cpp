@@ -143,11 +143,6 @@ TEST_CASE("this machine: an affinity mask of one core leaves one core") {
   CHECK(usable_cores() == cores);
 }
 
-TEST_CASE("this machine: the second-level cache") {
-  CHECK(second_level_cache_bytes() >= 1 << 16);
-  CHECK(second_level_cache_bytes() <= 1 << 27);
-}
-
 TEST_CASE("this machine: memory") {
   CHECK(available_memory() > 0);
   CHECK(available_memory() < no_limit);

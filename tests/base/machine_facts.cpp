@@ -20,6 +20,14 @@ void write_cache(const TemporaryFolder& root, const std::string& core, int index
 
 }  // namespace
 
+TEST_CASE("second-level cache: the first core's") {
+  const TemporaryFolder root;
+  CHECK(second_level_cache_bytes(root.path()) == 0);
+  write_cache(root, "cpu0", 0, "1", "48K", "0");
+  write_cache(root, "cpu0", 1, "2", "2048K", "0");
+  CHECK(second_level_cache_bytes(root.path()) == 2 << 20);
+}
+
 TEST_CASE("last-level cache: each that cores share counts once") {
   const TemporaryFolder root;
   CHECK(last_level_cache_bytes(root.path()) == 0);

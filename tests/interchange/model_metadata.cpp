@@ -59,7 +59,7 @@ TEST_CASE("what can't be is not written") {
   };
   refused([](ModelInfo& info) { info.model.clear(); });
   refused([](ModelInfo& info) { info.model = "caf\xe9"; });
-  refused([](ModelInfo& info) { info.shape = "\xe9"; });
+  refused([](ModelInfo& info) { info.shape = "caf\xe9"; });
   refused([](ModelInfo& info) { info.size = 0; });
   refused([](ModelInfo& info) { info.heads.clear(); });
   refused([](ModelInfo& info) { info.heads[0].classes.clear(); });
