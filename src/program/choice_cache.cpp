@@ -25,8 +25,9 @@ constexpr bool slow_build = false;
 constexpr bool slow_build = true;
 #endif
 
-/// Grows when keys or candidates change their meaning.
-constexpr int layout_version = 2;
+/// Grows when keys or candidates change their meaning, or kernels of ours their speed: what was timed before is timed
+/// anew.
+constexpr int revision = 3;
 
 /// FNV-1a: tells the machines' files apart by name.
 std::uint32_t hash(std::string_view text) {
@@ -64,8 +65,8 @@ std::filesystem::path ChoiceCache::user_folder() {
 }
 
 ChoiceCache::ChoiceCache(const std::filesystem::path& folder)
-    : machine_(fmt::format("{}, {}, {}, {}layout {}", base::cpu_model(), onednn::instructions(), onednn::version(),
-                           slow_build ? "slow build, " : "", layout_version)) {
+    : machine_(fmt::format("{}, {}, {}, {}revision {}", base::cpu_model(), onednn::instructions(), onednn::version(),
+                           slow_build ? "slow build, " : "", revision)) {
   if (!folder.empty()) file_ = folder / fmt::format("choices-{:08x}.json", hash(machine_));
 }
 
