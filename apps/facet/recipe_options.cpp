@@ -69,8 +69,9 @@ OptionGroup schedule_options() {
         .fallback = "1e4"},
        {.name = "max-momentum",
         .argument = "M",
-        .help = "one-cycle: SGD's momentum, or Adam's and AdamW's beta1, goes from M down to --base-momentum while the "
-                "rate rises, and up again while it falls",
+        .help =
+            "one-cycle: SGD's momentum (where --momentum isn't 0), or Adam's and AdamW's beta1, goes from M down to "
+            "--base-momentum while the rate rises, and up again while it falls, whatever it is otherwise",
         .fallback = "0.95"},
        {.name = "base-momentum", .argument = "M", .help = "one-cycle: what it falls to", .fallback = "0.85"},
        {.name = "no-cycle-momentum",

@@ -104,6 +104,10 @@ AskedShape read_shape(const Options& options) {
     for (const std::string& word : options.words("blocks")) {
       asked.trunk.blocks.push_back(parse_block(word, options.origin("blocks")));
     }
+    if (std::ssize(asked.trunk.blocks) > ReferenceShape::most_blocks) {
+      throw UsageError(fmt::format("{} has {} blocks; {} are allowed at most", options.origin("blocks"),
+                                   asked.trunk.blocks.size(), ReferenceShape::most_blocks));
+    }
   }
   asked.features = read_by_head(options, "hidden", parse_extent);
   asked.dropout = read_by_head(options, "dropout", parse_dropout);

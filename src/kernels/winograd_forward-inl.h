@@ -35,9 +35,11 @@ struct ForwardBlocks {
 /// Bytes for a block of tiles. Where all weights fit into the second-level cache, a small block leaves them their
 /// place; where they don't, each block reads them from further away, and the fewer blocks the better.
 inline std::int64_t block_bytes(std::int64_t weight_bytes) {
-  constexpr std::int64_t small = 1 << 19, usual = 1 << 20;
-  static const std::int64_t told = base::second_level_cache_bytes(), cache = told > 0 ? told : usual;
-  return weight_bytes > cache ? std::max(small, cache) : small;
+  // A larger cache is shared by cores, or a virtual machine's invention.
+  constexpr std::int64_t small = 1 << 19, usual = 1 << 20, most = 1 << 21;
+  static const std::int64_t told = base::second_level_cache_bytes();
+  static const std::int64_t cache = told > 0 ? std::clamp(told, small, most) : usual;
+  return weight_bytes > cache ? cache : small;
 }
 
 template <class P>
@@ -93,11 +95,10 @@ HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const flo
 template <class P>
 HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std::int64_t depth, const float* next,
                            std::int64_t tiles, float* m, std::int64_t m_row) {
-  const std::int64_t lines = depth * cache_line;
-  const float* end = next + depth * block_width();
+  const std::int64_t fetches = block_width() / cache_line;  // of a line with each k
   std::int64_t t = 0;
-  for (; t + rows <= tiles && next + lines <= end; t += rows, next += lines) {
-    product<P, rows, true>(v + t * row, row, u, depth, m + t * m_row, m_row, next);
+  for (; t + rows <= tiles && t < fetches * rows; t += rows) {
+    product<P, rows, true>(v + t * row, row, u, depth, m + t * m_row, m_row, next + t / rows * depth * cache_line);
   }
   for (; t + rows <= tiles; t += rows) product<P, rows>(v + t * row, row, u, depth, m + t * m_row, m_row);
   v += t * row;

@@ -26,10 +26,11 @@ using BackwardWeights = dnnl::inner_product_backward_weights;
 
 /// Reads the weights in the forward's order if the same implementation takes it: left to itself oneDNN's plain product
 /// wants them transposed, and large weights would be reordered in each step.
-BackwardData::primitive_desc describe_backward_data(const Forward::primitive_desc& forward, const Layout& diff_src,
+BackwardData::primitive_desc describe_backward_data(const dnnl::primitive_attr& attr,
+                                                    const Forward::primitive_desc& forward, const Layout& diff_src,
                                                     const Layout& any_weights, const Layout& diff_dst) {
   const auto in_order = [&](const Layout& weights) {
-    return onednn::describe_backward<BackwardData>(onednn::attributes(), forward, diff_src, weights, diff_dst);
+    return onednn::describe_backward<BackwardData>(attr, forward, diff_src, weights, diff_dst);
   };
   const auto free = in_order(any_weights);
   try {
@@ -94,7 +95,7 @@ class Linear final : public lowering::LowerableOp {
     const auto attr = onednn::attributes();
     const Tensor diff_dst = l.output_gradient(forward.dst_desc());
     if (l.wants_gradient(0)) {
-      const auto descriptor = describe_backward_data(forward, src.layout, weights, diff_dst.layout);
+      const auto descriptor = describe_backward_data(attr, forward, src.layout, weights, diff_dst.layout);
       const Tensor diff_src = l.make(descriptor.diff_src_desc());
       l.emit("backward_data", StepKind::linear, descriptor, BackwardData(descriptor),
              {{DNNL_ARG_DIFF_DST, diff_dst},

@@ -89,6 +89,7 @@ class Misuse(AppTest):
             (["summary", "--dropout", "0.1,0.2"], "--dropout is '0.1,0.2', which has a value for all other heads twice"),
             (["summary", "--hidden", "age=1,age=2"], "--hidden is 'age=1,age=2', which has age twice"),
             (["summary", "--blocks", "64"], "--blocks has '64'; CHANNELSxBLOCKS is needed: 64x1"),
+            (["summary", "--blocks", ",".join(["8x1"] * 14)], "--blocks has 14 blocks; 13 are allowed at most"),
             (["summary", "--blocks", "8x1,8x1,8x1,8x1,8x1"], "--size is 224: the reference model: size 224 found; a multiple of 64"),
             (["inspect"], "needed"),
         ]
