@@ -46,16 +46,16 @@ bool openmp_binds() {
 
 std::vector<int> usable_cpus() { return openmp_binds() ? openmp_cpus() : affinity(); }
 
-std::vector<std::vector<int>> by_core(const std::vector<int>& cpus, const std::filesystem::path& root) {
-  std::vector<std::vector<int>> cores;
-  std::map<std::string, std::size_t> known;  // by the list of a core's threads
+std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::path& root) {
+  std::vector<Core> cores;
+  std::map<int, std::size_t> known;  // by id
   for (const int cpu : cpus) {
     std::ifstream file(root / fmt::format("sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
-    std::string siblings;
-    if (!std::getline(file, siblings)) siblings = fmt::format("{}", cpu);
-    const auto [core, is_new] = known.try_emplace(siblings, cores.size());
-    if (is_new) cores.emplace_back();
-    cores[core->second].push_back(cpu);
+    int id = cpu;
+    if (int first = 0; file >> first) id = first;  // of "0,8" or "0-1"
+    const auto [core, is_new] = known.try_emplace(id, cores.size());
+    if (is_new) cores.push_back({.id = id, .cpus = {}});
+    cores[core->second].cpus.push_back(cpu);
   }
   return cores;
 }

@@ -16,9 +16,17 @@ bool openmp_binds();
 /// threads, and that mask is one place's, those of all places, in their order.
 std::vector<int> usable_cpus();
 
-/// The CPUs by core: hyper-threads of one core stand together. One of which the system doesn't tell is a core.
+/// A core, called after the first of all its hyper-threads, whichever of them may be used: every process calls it so.
+struct Core {
+  int id = 0;
+  std::vector<int> cpus;  ///< those of its hyper-threads that were asked about
+
+  bool operator==(const Core&) const = default;
+};
+
+/// The CPUs by core, cores in the order of their first one. A CPU of which the system doesn't tell is a core.
 /// @param root "/", or a test's folder.
-std::vector<std::vector<int>> by_core(const std::vector<int>& cpus, const std::filesystem::path& root = "/");
+std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::path& root = "/");
 
 /// "0-3,8"
 std::string cpu_list(std::vector<int> cpus);

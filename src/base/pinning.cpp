@@ -36,10 +36,10 @@ bool openmp_is_told() {
 
 /// Takes a core for this process until it ends, however it does; false where another has it. The name of an abstract
 /// socket is what only one process of a machine (or container) can have, and needs no file that could be left over.
-bool take(int cpu) {
+bool take(const Core& core) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const std::string name = fmt::format("facet, pinned to CPU {}", cpu);
+  const std::string name = fmt::format("facet, pinned to core {}", core.id);
   name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   const int holder = ::socket(AF_UNIX, SOCK_DGRAM, 0);  // kept, by the program that is started anew too
@@ -51,13 +51,13 @@ bool take(int cpu) {
 
 /// Cores as OpenMP's places, the threads' own first: "{0,8},{1,9}".
 std::string places(int threads) {
-  const std::vector<std::vector<int>> cores = by_core(usable_cpus());
+  const std::vector<Core> cores = by_core(usable_cpus());
   const std::string needed = fmt::format("each of {} compute threads needs a core of its own", threads);
   if (std::ssize(cores) < threads) throw Error(fmt::format("{}; {} may be used", needed, cores.size()));
   std::vector<std::string> own, others;
-  for (const std::vector<int>& core : cores) {
-    (std::ssize(own) < threads && take(core.front()) ? own : others)
-        .push_back(fmt::format("{{{}}}", fmt::join(core, ",")));
+  for (const Core& core : cores) {
+    (std::ssize(own) < threads && take(core) ? own : others)
+        .push_back(fmt::format("{{{}}}", fmt::join(core.cpus, ",")));
   }
   if (std::ssize(own) < threads) {
     throw Error(fmt::format("{}; of {} that may be used, {} are pinned to by other programs", needed, cores.size(),

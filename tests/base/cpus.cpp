@@ -15,7 +15,7 @@ using namespace facet::base;  // NOLINT(google-build-using-namespace)
 namespace {
 
 using Cpus = std::vector<int>;
-using Cores = std::vector<Cpus>;
+using Cores = std::vector<Core>;
 
 void write_siblings(const TemporaryFolder& root, const Cpus& cpus, const std::string& siblings) {
   for (const int cpu : cpus) {
@@ -29,12 +29,12 @@ void write_siblings(const TemporaryFolder& root, const Cpus& cpus, const std::st
 TEST_CASE("hyper-threads of a core stand together, those alone that are usable") {
   const TemporaryFolder root;
   CHECK(by_core({}, root.path()).empty());
-  CHECK(by_core({0, 1, 5}, root.path()) == Cores{{0}, {1}, {5}});
+  CHECK(by_core({0, 1, 5}, root.path()) == Cores{{0, {0}}, {1, {1}}, {5, {5}}});
   write_siblings(root, {0, 4}, "0,4");
   write_siblings(root, {1, 5}, "1,5");
   write_siblings(root, {2, 3}, "2-3");
-  CHECK(by_core({0, 1, 2, 3, 4, 5, 6}, root.path()) == Cores{{0, 4}, {1, 5}, {2, 3}, {6}});
-  CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1}, {4}, {3}});
+  CHECK(by_core({0, 1, 2, 3, 4, 5, 6}, root.path()) == Cores{{0, {0, 4}}, {1, {1, 5}}, {2, {2, 3}}, {6, {6}}});
+  CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1, {1}}, {0, {4}}, {2, {3}}});
 }
 
 TEST_CASE("a list of CPUs is short and sorted") {
