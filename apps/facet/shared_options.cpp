@@ -108,6 +108,10 @@ Option pin_option() {
 
 void pin_if_asked(const Options& options, int threads) {
   if (!options.on("pin")) return;
+  if (options.given("config") && !std::filesystem::is_regular_file(options.text("config"))) {
+    throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
+                                 options.text("config"), options.origin("pin")));
+  }
   try {
     base::pin_compute_threads(threads);
   } catch (const Error& error) {
