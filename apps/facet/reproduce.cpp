@@ -5,6 +5,7 @@
 
 #include "base/cpus.h"
 #include "base/machine.h"
+#include "base/pinning.h"
 #include "command.h"
 #include "facet/error.h"
 #include "figures.h"
@@ -72,6 +73,15 @@ std::vector<std::string> read_models(const Options& options) {
   return asked;
 }
 
+/// That the runs will find cores to pin to, or each would fail by itself.
+void require_pinnable(const Options& options, const TrainOptions& training) {
+  try {
+    base::require_pinnable(train::plan_threads(training).compute);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
+  }
+}
+
 Request read_request(const Options& options) {
   Request request;
   request.models = read_models(options);
@@ -94,6 +104,7 @@ Request read_request(const Options& options) {
     }
   }
   request.manifests = find_manifests(options.required("data"));
+  if (options.on("pin")) require_pinnable(options, training);
   return request;
 }
 

@@ -6,17 +6,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "base/cpus.h"
@@ -26,45 +26,62 @@
 namespace facet::base {
 namespace {
 
-/// Whether the user tells the OpenMP runtime where threads belong; so it is, too, once this program has been started
-/// anew.
+/// Whether the environment has OpenMP bind threads: the user's, or this program's own once it has been started anew.
+/// @throws Error when it has OpenMP bind none, or compute threads aren't OpenMP's.
 bool openmp_is_told() {
-  const auto is_set = [](const char* name) { return std::getenv(name) != nullptr; };
-  constexpr std::array names{"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"};
-  return std::any_of(names.begin(), names.end(), is_set);
+#if !defined(FACET_THREADING_OPENMP)
+  throw Error("compute threads can't be pinned: oneDNN computes on oneTBB here, whose threads belong to no core");
+#endif
+  if (openmp_binds()) return true;
+  for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"}) {
+    if (const char* const value = std::getenv(name)) {
+      throw Error(fmt::format("compute threads can't be pinned: {} is '{}', by which OpenMP binds none; unset it", name,
+                              value));
+    }
+  }
+  return false;
 }
 
-/// Takes a core for this process until it ends, however it does; false where another has it. The name of an abstract
-/// socket is what only one process of a machine (or container) can have, and needs no file that could be left over.
-bool take(const Core& core) {
+/// Takes a core for this process until it ends, however it does, or closes this descriptor; nothing where another has
+/// it. The name of an abstract socket is what only one process of a machine (or container) can have, and needs no file
+/// that could be left over.
+std::optional<int> take(const Core& core) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string name = fmt::format("facet, pinned to core {}", core.id);
   name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
   const int holder = ::socket(AF_UNIX, SOCK_DGRAM, 0);  // kept, by the program that is started anew too
-  if (::bind(holder, reinterpret_cast<const sockaddr*>(&address), length) == 0) return true;
-  const bool taken = errno == EADDRINUSE;
-  if (holder >= 0) ::close(holder);
-  return !taken;
+  if (::bind(holder, reinterpret_cast<const sockaddr*>(&address), length) != 0 && errno == EADDRINUSE) {
+    ::close(holder);
+    return std::nullopt;
+  }
+  return holder;  // without a name, or none at all, where the system refuses: then the core is only hoped to be free
 }
 
-/// Cores as OpenMP's places, the threads' own first: "{0,8},{1,9}".
-std::string places(int threads) {
+struct Places {
+  std::string text;          ///< cores as OpenMP's places, the threads' own first: "{0,8},{1,9}"
+  std::vector<int> holders;  ///< of the threads' own
+};
+
+/// Takes the cores. @throws Error when there are too few.
+Places take_places(int threads) {
   const std::vector<Core> cores = by_core(usable_cpus());
   const std::string needed = fmt::format("each of {} compute threads needs a core of its own", threads);
   if (std::ssize(cores) < threads) throw Error(fmt::format("{}; {} may be used", needed, cores.size()));
   std::vector<std::string> own, others;
+  std::vector<int> holders;
   for (const Core& core : cores) {
-    (std::ssize(own) < threads && take(core) ? own : others)
-        .push_back(fmt::format("{{{}}}", fmt::join(core.cpus, ",")));
+    const std::optional<int> holder = std::ssize(own) < threads ? take(core) : std::nullopt;
+    if (holder) holders.push_back(*holder);
+    (holder ? own : others).push_back(fmt::format("{{{}}}", fmt::join(core.cpus, ",")));
   }
   if (std::ssize(own) < threads) {
     throw Error(fmt::format("{}; of {} that may be used, {} are pinned to by other programs", needed, cores.size(),
                             cores.size() - own.size()));
   }
   own.insert(own.end(), others.begin(), others.end());
-  return fmt::format("{}", fmt::join(own, ","));
+  return {fmt::format("{}", fmt::join(own, ",")), std::move(holders)};
 }
 
 /// The words that this process was started with.
@@ -79,18 +96,25 @@ std::vector<std::string> command_line() {
 
 void pin_compute_threads(int threads) {
   if (openmp_is_told()) return;
-#if !defined(FACET_THREADING_OPENMP)
-  throw Error("compute threads can't be pinned: oneDNN computes on oneTBB here, whose threads belong to no core");
-#endif
-  ::setenv("OMP_PLACES", places(threads).c_str(), 1);
+  ::setenv("OMP_PLACES", take_places(threads).text.c_str(), 1);
   ::setenv("OMP_PROC_BIND", "close", 1);
   std::vector<std::string> words = command_line();
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   // By its path, since a process that executes /proc/self/exe is called exe by ps and top.
-  ::execv(std::filesystem::read_symlink("/proc/self/exe").c_str(), pointers.data());
-  throw Error(fmt::format("to pin compute threads, the program can't be started anew: {}", std::strerror(errno)));
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    ::execv(program.c_str(), pointers.data());
+    error.assign(errno, std::generic_category());
+  }
+  throw Error(fmt::format("to pin compute threads, the program can't be started anew: {}", error.message()));
+}
+
+void require_pinnable(int threads) {
+  if (openmp_is_told()) return;
+  for (const int holder : take_places(threads).holders) ::close(holder);
 }
 
 std::string placement(int threads) {

@@ -10,9 +10,14 @@ namespace facet::base {
 /// program of ours on this machine has pinned to; all other threads stay free. Only OpenMP can bind its threads for
 /// good, and only when it is loaded: it is told by OMP_PLACES and OMP_PROC_BIND, and the program is started anew, as
 /// the same process with the same words. So call this before any work, and before anything is printed. Where the user
-/// has set one of OpenMP's variables for this, that one decides, and this does nothing.
-/// @throws Error when there are too few cores, or compute runs on oneTBB, whose threads have no places.
+/// has OpenMP bind threads by its own variables, those decide, and this does nothing.
+/// @throws Error when there are too few cores, the user's variables have OpenMP bind nothing (OMP_PROC_BIND=false), or
+/// compute runs on oneTBB, whose threads have no places.
 void pin_compute_threads(int threads);
+
+/// For a program that has others pin: that so many compute threads could be pinned now. Takes no core.
+/// @throws Error as pin_compute_threads does.
+void require_pinnable(int threads);
 
 /// Where the compute threads of this process are: "pinned to CPUs 0-3", or "not pinned".
 std::string placement(int threads);
