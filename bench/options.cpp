@@ -43,8 +43,7 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
   add("size", po::value(&o.size)->default_value(o.size), "height and width of the images");
   add("threads", po::value(&o.threads)->default_value(o.threads),
       "compute threads; 0: OMP_NUM_THREADS, else all that may be used; bench_training takes several, as 1,2,4, one "
-      "after "
-      "the other");
+      "after the other");
   add("pin", po::bool_switch(&o.pin), "bind each compute thread to a core of its own, as facet train does");
   add("instructions", po::value(&o.instructions), "no better ones than these: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&o.no_tune), "take oneDNN's default primitives instead of timing candidates");
