@@ -4,7 +4,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -105,7 +104,7 @@ std::optional<int> openmp_num_threads() {
   if (text == nullptr) return std::nullopt;
   char* end = nullptr;
   const long threads = std::strtol(text, &end, 10);
-  const bool good = threads > 0 && threads <= INT_MAX && std::strchr(", ", *end) != nullptr;
+  const bool good = threads >= 1 && threads <= 4096 && std::strchr(", ", *end) != nullptr;
   return good ? std::optional(static_cast<int>(threads)) : std::nullopt;
 }
 

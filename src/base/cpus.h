@@ -31,15 +31,18 @@ std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::p
 /// "0-3,8"
 std::string cpu_list(std::vector<int> cpus);
 
-/// The affinity mask of the calling thread as CPUs, ascending; and makes it be these, where the system lets it.
+/// The affinity mask of the calling thread as CPUs, ascending.
 std::vector<int> affinity();
+
+/// Makes these, at least one, the calling thread's affinity mask; where the system refuses, the mask stays.
 void set_affinity(const std::vector<int>& cpus);
 
 /// Where OpenMP binds threads: lets the calling thread, which began with the place of the one that started it, run on
 /// all usable CPUs.
 void leave_openmp_place();
 
-/// OMP_NUM_THREADS, the first number of its list; nothing where it isn't set or no number above 0.
+/// OMP_NUM_THREADS, the first number of its list; nothing where it isn't set, or no number from 1 to 4096, as --threads
+/// takes them: OpenMP ignores one that it can't read, too.
 std::optional<int> openmp_num_threads();
 
 }  // namespace facet::base
