@@ -97,13 +97,14 @@ int read_threads(const Options& options, const std::string& name) {
 }
 
 Option pin_option() {
-  return {.name = "pin",
-          .argument = "",
-          .help =
-              "bind each compute thread to a core of its own, of those that the process may use (by taskset, srun or a "
-              "cpuset) and that no other facet has pinned to; OMP_PROC_BIND, OMP_PLACES and GOMP_CPU_AFFINITY, where "
-              "set, decide instead",
-          .value = Option::Value::none};
+  return {
+      .name = "pin",
+      .argument = "",
+      .help =
+          "bind each compute thread to a core of its own, of those that the process may use (by taskset, srun or a "
+          "cpuset) and that no other facet has pinned to; where OMP_PROC_BIND, OMP_PLACES or GOMP_CPU_AFFINITY bind "
+          "threads, they decide instead",
+      .value = Option::Value::none};
 }
 
 void pin_if_asked(const Options& options, int threads) {
