@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/cpus.h"
 #include "facet/error.h"
 #include "facet/models.h"
 #include "inference/threads.h"
@@ -67,9 +68,10 @@ std::vector<int> thread_counts(const WorkloadOptions& o) {
   for (std::string word; std::getline(words, word, ',');) {
     int count = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > 4096) {
-      throw Error(fmt::format(
-          "--threads is {}; a whole number from 0 to 4096 is needed, or some with commas between them", o.threads));
+    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > base::most_threads) {
+      throw Error(
+          fmt::format("--threads is {}; a whole number from 0 to {} is needed, or some with commas between them",
+                      o.threads, base::most_threads));
     }
     counts.push_back(inference::compute_threads(count));
   }

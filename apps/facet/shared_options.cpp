@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/cpus.h"
 #include "base/pinning.h"
 #include "facet/error.h"
 #include "figures.h"
@@ -93,7 +94,7 @@ InferenceOptions read_inference_options(const Options& options) {
 bool skips_bad_images(const Options& options) { return options.one_of("bad-images", {"fail", "skip"}) == "skip"; }
 
 int read_threads(const Options& options, const std::string& name) {
-  return static_cast<int>(options.integer(name, 0, 4096));
+  return static_cast<int>(options.integer(name, 0, base::most_threads));
 }
 
 Option pin_option() {

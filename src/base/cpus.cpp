@@ -104,8 +104,10 @@ std::optional<int> openmp_num_threads() {
   if (text == nullptr) return std::nullopt;
   char* end = nullptr;
   const long threads = std::strtol(text, &end, 10);
-  const bool good = threads >= 1 && threads <= 4096 && std::strchr(", ", *end) != nullptr;
+  const bool good = threads >= 1 && threads <= most_threads && std::strchr(", ", *end) != nullptr;
   return good ? std::optional(static_cast<int>(threads)) : std::nullopt;
 }
+
+int compute_threads(int asked, int otherwise) { return asked > 0 ? asked : openmp_num_threads().value_or(otherwise); }
 
 }  // namespace facet::base

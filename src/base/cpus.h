@@ -41,8 +41,14 @@ void set_affinity(const std::vector<int>& cpus);
 /// all usable CPUs.
 void leave_openmp_place();
 
-/// OMP_NUM_THREADS, the first number of its list; nothing where it isn't set, or no number from 1 to 4096, as --threads
-/// takes them: OpenMP ignores one that it can't read, too.
+/// Compute threads that can be asked for.
+inline constexpr int most_threads = 4096;
+
+/// OMP_NUM_THREADS, the first number of its list; nothing where it isn't set, or no number from 1 to most_threads:
+/// OpenMP ignores one that it can't read, too.
 std::optional<int> openmp_num_threads();
+
+/// As many compute threads as are asked for; for 0 OMP_NUM_THREADS, or where that says nothing `otherwise`.
+int compute_threads(int asked, int otherwise);
 
 }  // namespace facet::base

@@ -10,7 +10,7 @@ namespace facet::inference {
 
 /// Compute threads for what a user asked for; 0: OMP_NUM_THREADS, else all cores that the process may use.
 inline int compute_threads(int asked) {
-  return asked > 0 ? asked : base::openmp_num_threads().value_or(base::usable_cores());
+  return base::compute_threads(asked, base::usable_cores());
 }
 
 /// Bytes of one image as a model takes it.

@@ -139,7 +139,7 @@ ThreadPlan plan_threads(const TrainOptions& options) {
   if (options.loader_threads > 0) plan.loader = options.loader_threads;
   const int cores = base::usable_cores();
   const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - plan.loader);
-  plan.compute = options.threads > 0 ? options.threads : base::openmp_num_threads().value_or(left);
+  plan.compute = base::compute_threads(options.threads, left);
   return plan;
 }
 
