@@ -151,9 +151,14 @@ struct TrainObserver {
   std::function<void(const std::string&)> note{};  ///< one line that a user should know
   /// Asked after every step and every batch of validation; true: save and return.
   std::function<bool()> stop{};
+  /// Told true before checkpoints are written and false when that has ended: time in which no step ends.
+  std::function<void(bool)> saving{};
 };
 
 /// Trains a model. One thread uses a trainer; it neither prints nor installs signal handlers.
+///
+/// A trainer locks options.out (by flock on the file run.lock in it) before it reads or changes anything there, and
+/// holds the lock until it is destroyed. Where the file system has no locks, an observer is told so.
 ///
 /// In options.out it writes, each file whole or not at all:
 /// - checkpoints/last.safetensors: the weights and where the run stands, with the optimiser's state in a file beside
@@ -175,11 +180,14 @@ class FACET_EXPORT Trainer {
   /// @throws Error when an option's value is out of range, heads don't match, bf16 is asked for and can't be had,
   /// memory
   ///   doesn't suffice, `info` is what no model file can hold, the pretrained weights can't be read or don't fit,
-  ///   `out` can't be written, or holds a run and resume isn't
-  ///   set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
+  ///   `out` can't be written, is in use by another trainer (the message has its process and host), or holds a run and
+  ///   resume isn't set, or a run to be resumed was started with another model, other training data (heads, names, labels or their
   ///   order) or other options (threads, tune, save_memory, keep, patience and checkpoint_minutes may change, and
   ///   epochs where the schedule doesn't follow them).
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
+  /// A temporary data set would be gone before run().
+  Trainer(Graph graph, ModelInfo info, const Dataset&& train, const Dataset* validation,
+          const TrainOptions& options) = delete;
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -194,8 +202,11 @@ class FACET_EXPORT Trainer {
 
   /// Trains to the last epoch, or to the end of patience. Returns false when observer.stop ended it before (everything
   /// is saved by then); another call goes on from there.
+  /// After a stop within validation, a call goes on with the images that validation has not seen; a resumed run
+  /// validates from the first one.
   /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be
-  /// read. Nothing of the epoch in progress is lost where a checkpoint can't be written: another call goes on.
+  /// read: the steps before it are saved, as when it is stopped. Nothing of the epoch in progress is lost where a
+  /// checkpoint can't be written: another call goes on.
   bool run(const TrainObserver& observer = {});
 
  private:

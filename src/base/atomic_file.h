@@ -27,6 +27,8 @@ class AtomicFile {
 
   /// Whether it is written to as it is.
   bool at_once() const { return at_once_; }
+  /// The temporary, for a signal's handler to remove; empty where there is none.
+  const std::filesystem::path& temporary() const { return temporary_; }
   /// @throws Error naming the file and the system's reason (a full disk, say).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);

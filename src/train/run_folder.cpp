@@ -24,6 +24,8 @@ namespace {
 constexpr const char* training_key = "training";
 constexpr const char* optimizer_key = "optimizer_file";
 constexpr const char* average_key = "average_file";
+constexpr std::string_view average_words = "the weights' average";
+constexpr const char* validation_key = "validation_data";
 constexpr std::string_view optimizer_prefix = "last.optimizer-";
 constexpr std::string_view average_prefix = "last.average-";
 constexpr std::string_view epoch_prefix = "epoch-";
@@ -34,25 +36,48 @@ void make_folder(const std::filesystem::path& folder) {
   if (error) throw Error(fmt::format("{}: the folder can't be made: {}", folder.string(), error.message()));
 }
 
-/// Files of a folder whose names begin with `prefix` and end as a checkpoint's do.
-std::vector<std::filesystem::path> files_named(const std::filesystem::path& folder, std::string_view prefix) {
+constexpr std::string_view suffix = ".safetensors";
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// Whether it is a file of ours with a number in its name: `prefix`, digits, ".safetensors".
+bool is_numbered(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() < prefix.size() + suffix.size()) return false;
+  return is_number(name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
+}
+
+std::vector<std::filesystem::path> files_numbered(const std::filesystem::path& folder, std::string_view prefix) {
   std::vector<std::filesystem::path> files;
   for (const std::filesystem::path& file : entries_of(folder)) {
-    const std::string name = file.filename().string();
-    if (name.starts_with(prefix) && name.ends_with(".safetensors")) files.push_back(file);
+    if (is_numbered(file.filename().string(), prefix)) files.push_back(file);
   }
   return files;
 }
 
-/// What base::AtomicFile leaves beside our files when the process is killed.
+bool is_ours(std::string_view name) {
+  for (const std::string_view one :
+       {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl", "choices.json"}) {
+    if (name == one) return true;
+  }
+  return is_numbered(name, optimizer_prefix) || is_numbered(name, average_prefix) || is_numbered(name, epoch_prefix);
+}
+
+/// What base::AtomicFile leaves beside our files when the process is killed: NAME.tmp-PROCESS-ATTEMPT.
+bool is_temporary(std::string_view name) {
+  constexpr std::string_view mark = ".tmp-";
+  const std::size_t at = name.rfind(mark);
+  if (at == std::string_view::npos || !is_ours(name.substr(0, at))) return false;
+  const std::string_view numbers = name.substr(at + mark.size());
+  const std::size_t dash = numbers.find('-');
+  return dash != std::string_view::npos && is_number(numbers.substr(0, dash)) && is_number(numbers.substr(dash + 1));
+}
+
 void remove_temporaries(const std::filesystem::path& folder) {
   for (const std::filesystem::path& file : entries_of(folder)) {
-    const std::string name = file.filename().string();
-    for (const std::string_view ours :
-         {".safetensors.tmp-", "metrics.csv.tmp-", "metrics.jsonl.tmp-", "choices.json.tmp-"}) {
-      std::error_code ignored;
-      if (name.find(ours) != std::string::npos) std::filesystem::remove(file, ignored);
-    }
+    std::error_code ignored;
+    if (is_temporary(file.filename().string())) std::filesystem::remove(file, ignored);
   }
 }
 
@@ -76,10 +101,6 @@ nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
   }
   parse_precision(text_field(options, "precision"));
   return options;
-}
-
-[[noreturn]] void refuse_record(const interchange::SafetensorsReader& reader, const Error& error) {
-  throw Error(fmt::format("{}: the run's record in it can't be used: {}", reader.name(), error.what()));
 }
 
 /// Calls `each` with every slot of every parameter that is trained and the name of its tensor.
@@ -110,7 +131,39 @@ void load_slots(const std::filesystem::path& file, Parameters::State& state) {
   });
 }
 
+/// The file beside last.safetensors that `key` of the record names.
+std::filesystem::path named_file(const interchange::SafetensorsReader& reader, const nlohmann::ordered_json& training,
+                                 const char* key, std::string_view what) {
+  const std::filesystem::path name = text_field(training, key);
+  if (name.empty() || name != name.filename()) throw Error(fmt::format("it names no file with {}", what));
+  return std::filesystem::path(reader.name()).parent_path() / name;
+}
+
 }  // namespace
+
+LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
+    : reader_(file), info_(interchange::model_info_of(reader_)) {
+  const nlohmann::ordered_json training = training_of(reader_);
+  try {
+    record_.state = from_record(training, info_.heads.size());
+    record_.options = options_of(training);
+    record_.threads = static_cast<int>(whole_field(training, "threads", 1, std::numeric_limits<int>::max()));
+    if (training.contains(validation_key)) record_.validation_data = text_field(training, validation_key);
+    optimizer_file_ = named_file(reader_, training, optimizer_key, "the optimiser's state");
+    if (training.contains(average_key)) average_file_ = named_file(reader_, training, average_key, average_words);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: the run's record in it can't be used: {}", reader_.name(), error.what()));
+  }
+}
+
+void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
+  if (average != nullptr && average_file_.empty()) {
+    throw Error(fmt::format("{}: it names no file with {}", name(), average_words));
+  }
+  interchange::load_weights(reader_, parameters);
+  load_slots(optimizer_file_, parameters.state());
+  if (average != nullptr) load_weights(average_file_, *average);
+}
 
 RunFolder::RunFolder(const std::filesystem::path& folder) : folder_(folder), checkpoints_(folder / "checkpoints") {}
 
@@ -122,12 +175,22 @@ std::filesystem::path RunFolder::beside_last(std::string_view prefix, std::int64
   return checkpoints_ / fmt::format("{}{}.safetensors", prefix, step);
 }
 
+bool RunFolder::lock() {
+  make_folder(folder_);
+  return lock_.emplace(folder_).is_held();
+}
+
 void RunFolder::prepare() const {
   make_folder(checkpoints_);
   remove_temporaries(checkpoints_);
   remove_temporaries(folder_);
   // Whether they can be written shows now, and not after an epoch.
   const base::AtomicFile checkpoint(last()), chosen(choices());
+}
+
+void RunFolder::remove_stale(const LastCheckpoint* last) const {
+  remove_others(optimizer_prefix, last != nullptr ? last->optimizer_file() : "");
+  remove_others(average_prefix, last != nullptr ? last->average_file() : "");
 }
 
 void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, const Parameters* average,
@@ -137,6 +200,7 @@ void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, c
   nlohmann::ordered_json training = to_record(record.state);
   training["options"] = record.options;
   training["threads"] = record.threads;
+  if (!record.validation_data.empty()) training[validation_key] = record.validation_data;
   training[optimizer_key] = optimizer_file.filename().string();
   std::filesystem::path average_file;
   if (average != nullptr) {
@@ -157,53 +221,17 @@ void RunFolder::save_epoch(std::int64_t number, int keep, const ModelInfo& info,
   save_model(epoch(number), info, parameters);
   std::vector<std::filesystem::path> kept;
   for (std::int64_t newest = number; newest > 0 && newest > number - keep; --newest) kept.push_back(epoch(newest));
-  for (const std::filesystem::path& file : files_named(checkpoints_, epoch_prefix)) {
+  for (const std::filesystem::path& file : files_numbered(checkpoints_, epoch_prefix)) {
     std::error_code ignored;
     if (std::find(kept.begin(), kept.end(), file) == kept.end()) std::filesystem::remove(file, ignored);
   }
 }
 
 void RunFolder::remove_others(std::string_view prefix, const std::filesystem::path& kept) const {
-  for (const std::filesystem::path& file : files_named(checkpoints_, prefix)) {
+  for (const std::filesystem::path& file : files_numbered(checkpoints_, prefix)) {
     std::error_code ignored;
     if (file != kept) std::filesystem::remove(file, ignored);
   }
-}
-
-RunRecord RunFolder::read_record() const {
-  const interchange::SafetensorsReader reader(last());
-  const nlohmann::ordered_json training = training_of(reader);
-  const std::size_t heads = interchange::model_info_of(reader).heads.size();
-  try {
-    return {from_record(training, heads), options_of(training),
-            static_cast<int>(whole_field(training, "threads", 1, std::numeric_limits<int>::max()))};
-  } catch (const Error& error) {
-    refuse_record(reader, error);
-  }
-}
-
-ModelInfo RunFolder::read_info() const { return read_model_info(last()); }
-
-std::filesystem::path RunFolder::named_file(const interchange::SafetensorsReader& reader, const char* key,
-                                            const std::string& what) const {
-  std::filesystem::path name;
-  try {
-    name = text_field(training_of(reader), key);
-  } catch (const Error& error) {
-    refuse_record(reader, error);
-  }
-  if (name.empty() || name != name.filename()) {
-    throw Error(fmt::format("{}: it names no file with {}", reader.name(), what));
-  }
-  return checkpoints_ / name;
-}
-
-void RunFolder::load_last(Parameters& parameters, Parameters* average) const {
-  const interchange::SafetensorsReader reader(last());
-  const std::filesystem::path optimizer_file = named_file(reader, optimizer_key, "the optimiser's state");
-  interchange::load_weights(reader, parameters);
-  load_slots(optimizer_file, parameters.state());
-  if (average != nullptr) load_weights(named_file(reader, average_key, "the weights' average"), *average);
 }
 
 }  // namespace facet::train

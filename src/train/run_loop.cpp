@@ -29,6 +29,22 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+/// Tells an observer while it lives.
+class Saving {
+ public:
+  explicit Saving(const std::function<void(bool)>& tell) : tell_(tell) {
+    if (tell_) tell_(true);
+  }
+  ~Saving() {
+    if (tell_) tell_(false);
+  }
+  Saving(const Saving&) = delete;
+  Saving& operator=(const Saving&) = delete;
+
+ private:
+  const std::function<void(bool)>& tell_;
+};
+
 double rate(std::int64_t images, double seconds) { return seconds > 0 ? static_cast<double>(images) / seconds : 0; }
 
 }  // namespace
@@ -38,6 +54,7 @@ bool Trainer::State::run(const TrainObserver& observer) {
     for (const std::string& note : notes_) observer.note(note);
   }
   notes_.clear();
+  saving_ = observer.saving;
   const base::ComputeScope scope(threads_.compute, threads_.loader);
   saved_at_ = Clock::now();
   while (state_.epoch <= options_.epochs && !out_of_patience()) {
@@ -80,6 +97,7 @@ bool Trainer::State::run_epoch(const TrainObserver& observer) {
 bool Trainer::State::step(StepResult& result) {
   result.loss = 0;
   result.learning_rate = schedule_->learning_rate(state_.step + 1);
+  step_begin_ = state_;
   int batches = 0;
   do {
     if (!train_batch(result)) return false;
@@ -95,7 +113,7 @@ bool Trainer::State::step(StepResult& result) {
 
 bool Trainer::State::train_batch(StepResult& result) {
   const Clock::time_point asked = Clock::now();
-  const Batch* batch = loader_->next();
+  const Batch* batch = next_batch(*loader_);
   if (batch == nullptr) return false;
   state_.sums.training_seconds += seconds_since(asked);
 
@@ -153,10 +171,34 @@ void Trainer::State::tell_progress(StepResult& result) const {
       static_cast<double>(all - sums.images) * sums.training_seconds / static_cast<double>(sums.images);
 }
 
+const Batch* Trainer::State::next_batch(Loader& loader) {
+  try {
+    return loader.next();
+  } catch (const std::exception& error) {
+    // Batches of a step that isn't done don't count: the run stands before it.
+    state_ = step_begin_;
+    if (!folder_ || state_.step <= std::max<std::int64_t>(saved_step_, 0)) throw;
+    const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved)); };
+    try {
+      save_within_epoch();
+    } catch (const Error& reason) {
+      fail(fmt::format("the steps before it can't be saved: {}", reason.what()));
+    }
+    fail(fmt::format("the steps before it are saved, and the run can be resumed once this is mended: {}", last_good()));
+  }
+  return nullptr;
+}
+
 std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::function<bool()>& stop) {
-  inference::Evaluation evaluation(info_.heads);
-  validation_loader_->start_epoch(0);
-  while (const Batch* batch = validation_loader_->next()) {
+  // What stopped is put back; after an error all images are validated again.
+  std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
+  if (!evaluation) {
+    evaluation.emplace(info_.heads);
+    evaluated_batches_ = 0;
+  }
+  step_begin_ = state_;
+  validation_loader_->start_epoch(0, evaluated_batches_);
+  while (const Batch* batch = next_batch(*validation_loader_)) {
     program::Program& program = evaluation_programs_->get(batch->size);
     save_choices();
     program::RunInput input;
@@ -164,14 +206,18 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
     try {
       program.run(input);
       inference::read_predictions(program, info_.heads, predictions_);
-      evaluation.add(*batch, predictions_);
+      evaluation->add(*batch, predictions_);
     } catch (const Error& error) {
       throw Error(fmt::format("validation after epoch {} (step {}): {}; {}", state_.epoch, state_.step, error.what(),
                               last_good()));
     }
-    if (stop && stop()) return std::nullopt;
+    ++evaluated_batches_;
+    if (stop && stop()) {
+      evaluation_ = std::move(evaluation);
+      return std::nullopt;
+    }
   }
-  return evaluation.results();
+  return evaluation->results();
 }
 
 void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer) {
@@ -199,11 +245,12 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   // The run stands at the next epoch once all is saved: a caller may run on after an error, and the epoch is then
   // finished again.
   if (folder_) {
+    const Saving saving(saving_);
     if (result.best) folder_->save_best(info_, evaluated());
     if (options_.keep > 0) folder_->save_epoch(result.epoch, options_.keep, info_, evaluated());
     metrics_->add(result);
+    save_last(next);
   }
-  save_last(next);
   state_ = std::move(next);
   if (observer.epoch) observer.epoch(result);
 }
@@ -212,6 +259,8 @@ void Trainer::State::save_within_epoch() {
   require_finite_parameters();
   state_.sums.seconds = epoch_seconds();
   epoch_began_ = Clock::now();
+  if (!folder_) return;
+  const Saving saving(saving_);
   save_last(state_);
 }
 
@@ -224,8 +273,8 @@ void Trainer::State::require_finite_parameters() const {
 
 void Trainer::State::save_last(const train::TrainingState& state) {
   saved_at_ = Clock::now();
-  if (!folder_) return;
-  folder_->save_last(info_, *parameters, average ? &*average : nullptr, {state, fixed_options_, threads_.compute});
+  folder_->save_last(info_, *parameters, average ? &*average : nullptr,
+                     {state, fixed_options_, threads_.compute, validation_data_});
   saved_step_ = state.step;
 }
 

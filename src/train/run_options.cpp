@@ -28,24 +28,6 @@ void require(bool allowed, std::string_view option, double value, std::string_vi
                           file, option, recorded, asked));
 }
 
-/// The same for equal heads, classes, names and labels in the same order, on any machine. Images aren't read.
-std::string fingerprint(const Dataset& data) {
-  // Each text's length and hash go before what follows: no two lists of texts run into the same bytes.
-  std::uint64_t sum = 0;
-  const auto add = [&sum](std::string_view text) {
-    sum = base::hash(fmt::format("{:016x} {} {:016x}", sum, text.size(), base::hash(text)));
-  };
-  for (const Head& head : data.heads()) {
-    add(head.name);
-    for (const std::string& name : head.classes) add(name);
-    add("");
-  }
-  for (std::int64_t image = 0; image < data.size(); ++image) {
-    add(fmt::format("{}\n{}", fmt::join(data.labels(image), ","), data.name(image)));
-  }
-  return fmt::format("{:016x}", sum);
-}
-
 bool is_positive(double value) { return std::isfinite(value) && value > 0; }
 
 void check_schedule(const TrainOptions& options) {
@@ -143,7 +125,27 @@ ThreadPlan plan_threads(const TrainOptions& options) {
   return plan;
 }
 
-nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
+std::string fingerprint(const Dataset& data) {
+  // Each text's length and hash go before what follows: no two lists of texts run into the same bytes.
+  std::uint64_t sum = 0;
+  const auto add = [&sum](std::string_view text) {
+    sum = base::hash(fmt::format("{:016x} {} {:016x}", sum, text.size(), base::hash(text)));
+  };
+  for (const Head& head : data.heads()) {
+    add(head.name);
+    for (const std::string& name : head.classes) add(name);
+    add("");
+  }
+  for (std::int64_t image = 0; image < data.size(); ++image) {
+    add(fmt::format("{}\n{}", fmt::join(data.labels(image), ","), data.name(image)));
+  }
+  return fmt::format("{:016x}", sum);
+}
+
+namespace {
+
+/// What is the same for every data set.
+nlohmann::ordered_json recipe_of(const TrainOptions& options) {
   nlohmann::ordered_json fixed{{"batch", options.batch},
                                {"optimizer", to_string(options.optimizer)},
                                {"learning_rate", options.learning_rate},
@@ -171,12 +173,9 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
                                {"clip_norm", options.clip_norm},
                                {"ema_decay", options.ema_decay},
                                {"freeze", fmt::format("{}", fmt::join(options.freeze, " "))},
-                               {"precision", to_string(precision)},
                                {"seed", options.seed},
                                {"flip", options.flip},
-                               {"drop_last", options.drop_last},
-                               {"training images", train.size()},
-                               {data_key, fingerprint(train)}};
+                               {"drop_last", options.drop_last}};
   if (options.schedule.kind == LearningRateSchedule::Kind::one_cycle) {  // of others they mean nothing
     fixed["cycle_momentum"] = options.schedule.cycle_momentum;
     fixed["base_momentum"] = options.schedule.base_momentum;
@@ -185,18 +184,39 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
   return fixed;
 }
 
+/// What a run was started with that an earlier build wrote, before it knew an option.
+nlohmann::ordered_json defaults() {
+  TrainOptions options;
+  options.schedule.kind = LearningRateSchedule::Kind::one_cycle;
+  nlohmann::ordered_json all = recipe_of(options);
+  all.update(recipe_of({}));
+  return all;
+}
+
+}  // namespace
+
+nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
+  nlohmann::ordered_json fixed = recipe_of(options);
+  fixed["precision"] = to_string(precision);
+  fixed["training images"] = train.size();
+  fixed[data_key] = fingerprint(train);
+  return fixed;
+}
+
 void require_same_options(const std::string& file, const nlohmann::ordered_json& recorded,
                           const nlohmann::ordered_json& asked) {
+  nlohmann::ordered_json started = defaults();
+  started.update(recorded);
   for (const auto& [option, value] : asked.items()) {
-    const auto found = recorded.find(option);
-    const bool missing = found == recorded.end();
-    if (option == data_key && !missing && *found != value) {
+    const auto found = started.find(option);
+    if (found == started.end() || *found == value) continue;
+    if (option == data_key) {
       throw Error(
           fmt::format("{}: the training data have changed since the run was started (images' names or labels, "
                       "their order, or the classes); a run to be resumed can't change them",
                       file));
     }
-    if (missing || *found != value) refuse(file, option, missing ? "unknown" : found->dump(), value.dump());
+    refuse(file, option, found->dump(), value.dump());
   }
 }
 

@@ -22,12 +22,16 @@ struct ThreadPlan {
 /// slowest thread.
 ThreadPlan plan_threads(const TrainOptions& options);
 
+/// The same for equal heads, classes, names and labels in the same order, on any machine. Images aren't read.
+std::string fingerprint(const Dataset& data);
+
 /// The options that decide a run's bits, by the names that a user knows, which a resumed run can't change; with a
 /// number for the training set's heads, classes, names and labels in their order. Threads do so too, but a run may move
 /// to another machine; they aren't among them.
 nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train);
 
-/// Holds what is asked for against what a run was started with.
+/// Holds what is asked for against what a run was started with. An option that the record lacks, since an earlier
+/// build wrote it, counts as recorded with its default.
 /// @param file names the run in messages.
 /// @throws Error naming the first option that differs, and both values.
 void require_same_options(const std::string& file, const nlohmann::ordered_json& recorded,

@@ -36,11 +36,19 @@ std::int64_t bytes_of(const Parameters::State& state) {
   return static_cast<std::int64_t>(bytes);
 }
 
+/// So that the process may change its working folder.
+TrainOptions with_absolute_paths(TrainOptions options) {
+  for (std::filesystem::path* path : {&options.out, &options.choices, &options.choice_cache, &options.pretrained}) {
+    if (!path->empty()) *path = std::filesystem::absolute(*path);
+  }
+  return options;
+}
+
 }  // namespace
 
 Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& train_set, const Dataset* validation_set,
                       const TrainOptions& asked)
-    : options_(asked),
+    : options_(with_absolute_paths(asked)),
       info_(std::move(model_info)),
       graph_(std::move(model_graph)),
       train_(train_set),
@@ -60,10 +68,16 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   }
   // What no checkpoint can hold is refused before the first epoch, not after it.
   interchange::to_metadata(folder_ ? folder_->last().string() : "the model", info_);
-  const std::optional<train::RunRecord> record = open_folder();
-  if (!record) open_pretrained();
-  if (folder_) folder_->prepare();
-  load_choices(record.has_value());
+  const bool is_new = !folder_ || !train::is_there(options_.out);
+  const std::unique_ptr<const train::LastCheckpoint> last = is_new ? nullptr : open_folder();
+  const train::RunRecord* const record = last ? &last->record() : nullptr;
+  if (!last) open_pretrained();
+  if (folder_) {
+    // A folder is made for weights that fit alone. Another run may have taken it meanwhile.
+    if (!folder_->is_locked() && open_folder() != nullptr) refuse_run();
+    folder_->prepare();
+  }
+  load_choices(last != nullptr);
 
   const base::ComputeScope scope(threads_.compute, threads_.loader);
   choose_precision(record);
@@ -72,7 +86,9 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   compile();
   make_loaders();
   state_.start_epoch(1, info_.heads.size());
-  if (record) resume(*record);
+  if (validation_ != nullptr) validation_data_ = train::fingerprint(*validation_);
+  if (last) resume(*last);
+  if (folder_) folder_->remove_stale(last.get());
   if (metrics_) metrics_->cut(state_.epoch);
   save_choices();
   note(program::ChoiceCache(options_.choice_cache).add(choices_));
@@ -117,15 +133,21 @@ void Trainer::State::note_balanced_classes() {
   }
 }
 
-std::optional<train::RunRecord> Trainer::State::open_folder() const {
-  if (!folder_) return std::nullopt;
-  const bool saved = train::is_there(folder_->last());
-  if (!options_.resume && (saved || metrics_->exist())) {
-    throw Error(fmt::format("{} holds a run already: resume it, or take another folder", options_.out.string()));
+std::unique_ptr<const train::LastCheckpoint> Trainer::State::open_folder() {
+  if (!folder_->lock()) {
+    note(fmt::format("the file system of {} has no locks: make sure that no other run uses the folder",
+                     options_.out.string()));
   }
-  if (!saved) return std::nullopt;
-  train::require_same_model(folder_->last().string(), folder_->read_info(), info_);
-  return folder_->read_record();
+  const bool saved = train::is_there(folder_->last());
+  if (!options_.resume && (saved || metrics_->exist())) refuse_run();
+  if (!saved) return nullptr;
+  auto last = std::make_unique<const train::LastCheckpoint>(folder_->last());
+  train::require_same_model(last->name(), last->info(), info_);
+  return last;
+}
+
+void Trainer::State::refuse_run() const {
+  throw Error(fmt::format("{} holds a run already: resume it, or take another folder", options_.out.string()));
 }
 
 void Trainer::State::open_pretrained() {
@@ -150,10 +172,11 @@ void Trainer::State::load_choices(bool resumed) {
   }
 }
 
-void Trainer::State::choose_precision(const std::optional<train::RunRecord>& record) {
+void Trainer::State::choose_precision(const train::RunRecord* record) {
   PrecisionChoice choice = options_.precision;
   if (choice == PrecisionChoice::automatic) {
-    std::string recorded = record ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
+    std::string recorded =
+        record != nullptr ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
     const std::string measured = choices_.find(measured_precision_key());  // from a file that anyone may have edited
     if (recorded.empty() && (measured == "f32" || measured == "bf16")) recorded = measured;
     if (!recorded.empty()) choice = parse_precision(recorded);
@@ -263,7 +286,8 @@ void Trainer::State::make_loaders() {
   validation_loader_.emplace(*validation_, loading);
 }
 
-void Trainer::State::resume(const train::RunRecord& record) {
+void Trainer::State::resume(const train::LastCheckpoint& last) {
+  const train::RunRecord& record = last.record();
   if (record.state.batch > loader_->batches_per_epoch()) {
     throw Error(fmt::format("{}: it stands after batch {} of an epoch that has {}", folder_->last().string(),
                             record.state.batch, loader_->batches_per_epoch()));
@@ -273,8 +297,13 @@ void Trainer::State::resume(const train::RunRecord& record) {
     throw Error(fmt::format("{}: it stands within a step, after batch {} of an epoch, which no run is saved in",
                             folder_->last().string(), state_.batch));
   }
-  folder_->load_last(*parameters, average ? &*average : nullptr);
+  last.load(*parameters, average ? &*average : nullptr);
   saved_step_ = state_.step;
+  if (!record.validation_data.empty() && record.validation_data != validation_data_ && state_.best >= 0) {
+    state_.best = -1;
+    state_.epochs_since_best = 0;
+    note("the validation set has changed since the last checkpoint: the best epoch and patience are counted anew");
+  }
   notes_.push_back(fmt::format("goes on from {} at epoch {}, batch {} (step {})", folder_->last().string(),
                                state_.epoch, state_.batch, state_.step));
   if (record.threads != threads_.compute) {

@@ -13,6 +13,7 @@
 #include "facet/inference.h"
 #include "facet/train.h"
 #include "inference/batch_programs.h"
+#include "inference/evaluation.h"
 #include "interchange/pretrained.h"
 #include "optim/optimizer.h"
 #include "program/choices.h"
@@ -48,14 +49,15 @@ struct Trainer::State {
   void check_data() const;
   void freeze();
   void note_balanced_classes();
-  /// The record of the run to go on with; none: a new one.
-  std::optional<train::RunRecord> open_folder() const;
+  /// Locks the folder. Returns the checkpoint of the run to go on with; null: a new one.
+  std::unique_ptr<const train::LastCheckpoint> open_folder();
+  [[noreturn]] void refuse_run() const;
   /// Holds what a new run begins with against the model.
   void open_pretrained();
   /// Those of the run that goes on, else those asked for, else the folder's.
   void load_choices(bool resumed);
   /// For what a user asked; `automatic` takes what is recorded before it measures.
-  void choose_precision(const std::optional<train::RunRecord>& record);
+  void choose_precision(const train::RunRecord* record);
   /// For the next run()'s observer; nothing when empty.
   void note(std::string text) {
     if (!text.empty()) notes_.push_back(std::move(text));
@@ -67,11 +69,13 @@ struct Trainer::State {
   void compile();
   void check_memory(std::int64_t bytes) const;
   void make_loaders();
-  void resume(const train::RunRecord& record);
+  void resume(const train::LastCheckpoint& last);
 
   // Running.
   bool out_of_patience() const;
   bool run_epoch(const TrainObserver& observer);
+  /// The loader's next batch; null at the end. What was done before `state_` is saved where it can't be read.
+  const Batch* next_batch(Loader& loader);
   /// Trains a step's batches. False: the epoch had no more.
   bool step(StepResult& result);
   /// Trains the step's next batch. False likewise.
@@ -82,7 +86,7 @@ struct Trainer::State {
   void count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result);
   /// Tells what the epoch's sums come to.
   void tell_progress(StepResult& result) const;
-  /// None when `stop` said so.
+  /// None when `stop` said so; the next call goes on with the batches that are left.
   std::optional<std::vector<HeadResult>> validate(const std::function<bool()>& stop);
   void finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer);
   /// Saves with the time that the epoch took so far.
@@ -123,8 +127,13 @@ struct Trainer::State {
   std::optional<train::Schedule> schedule_;
   std::vector<HeadPrediction> predictions_;
 
+  std::function<void(bool)> saving_;  ///< the observer's
   train::TrainingState state_;
-  std::int64_t saved_step_ = -1;  ///< of the last checkpoint; -1: none yet
+  train::TrainingState step_begin_;                  ///< `state_` before the step in progress
+  std::optional<inference::Evaluation> evaluation_;  ///< of a validation that was stopped
+  std::int64_t evaluated_batches_ = 0;               ///< that it has seen
+  std::string validation_data_;                      ///< fingerprint; empty without a validation set
+  std::int64_t saved_step_ = -1;                     ///< of the last checkpoint; -1: none yet
   Clock::time_point saved_at_;
   Clock::time_point epoch_began_;
   std::vector<std::string> notes_;  ///< for the next run()'s observer

@@ -131,3 +131,11 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
   CHECK(contains(run.refusal(fmt::format(R"({{"epoch":{}}})", deep)), "`epoch` is array"));
   CHECK(run.refusal([](Json&) {}).empty());
 }
+
+TEST_CASE("an option that the record lacks, as of an earlier build, has its default") {
+  for (const char* option : {"nesterov", "training data"}) {
+    CHECK(StoppedRun().refusal([&](Json& record) { record["options"].erase(option); }).empty());
+  }
+  CHECK(contains(StoppedRun().refusal([](Json& record) { record["options"].erase("batch"); }),
+                 "batch 64, asked for is 8"));
+}

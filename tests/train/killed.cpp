@@ -42,7 +42,7 @@ pid_t start_training(const std::filesystem::path& folder) {
 }
 
 std::int64_t saved_step(const std::filesystem::path& folder) {
-  return train::RunFolder(folder).read_record().state.step;
+  return train::LastCheckpoint(train::RunFolder(folder).last()).record().state.step;
 }
 
 }  // namespace
@@ -76,14 +76,14 @@ TEST_CASE("a kill at any moment leaves a checkpoint that loads, and the run goes
     step = saved_step(out);
     Parameters parameters(small::model(), 0), average(small::model(), 0);
     parameters.state().require_slots({"exp_avg", "exp_avg_sq"});
-    checkpoints.load_last(parameters, &average);
+    train::LastCheckpoint(checkpoints.last()).load(parameters, &average);
     if (std::filesystem::exists(checkpoints.best())) {
       Predictor best(checkpoints.best(), small::model(), {.batch = 8});
       CHECK(best.info().heads == small::heads());
     }
   }
   TrainOptions options = options_in(out);
-  const std::int64_t epoch = checkpoints.read_record().state.epoch;
+  const std::int64_t epoch = train::LastCheckpoint(checkpoints.last()).record().state.epoch;
   options.epochs = epoch + 1;
   small::Run run(options);
   CHECK(run.trainer.run());

@@ -53,9 +53,11 @@ TEST_CASE("what is frozen keeps the weights that it was given, and a resumed run
   }
   options.epochs = 2;
   options.resume = true;
-  Run run(options);
-  CHECK(run.trainer.run());
-  after = small::learnt(run.trainer.parameters());
+  {
+    Run run(options);
+    CHECK(run.trainer.run());
+    after = small::learnt(run.trainer.parameters());
+  }
   for (const char* name : {"stem.conv.weight", "stem.bn.running_mean", "block.conv1.weight", "block.bn1.running_var"}) {
     CHECK_MESSAGE(after.at(name) == before.at(name), name);
   }

@@ -300,3 +300,28 @@ TEST_CASE("a run says from where it goes on, and on how many threads") {
   CHECK(contains(notes, "at epoch 2, batch 2 (step 8)"));
   CHECK(contains(notes, "saved with 2 compute threads and goes on with 1"));
 }
+
+TEST_CASE("another validation set is told, and begins best and patience anew") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  options.learning_rate = 1e-12;  // nothing is learnt: the first epoch is the best, unless another beats it by chance
+  train(options);
+  options.resume = true;
+  options.epochs = 4;
+  const auto first_epoch = [&](const Dataset& validation, std::string& notes) {
+    TrainOptions more = options;
+    more.out = folder / "copy";
+    std::filesystem::remove_all(more.out);
+    std::filesystem::copy(options.out, more.out, std::filesystem::copy_options::recursive);
+    Trainer trainer(small::model(), small::info(), small::train_set(), &validation, more);
+    bool best = false;
+    trainer.run({.epoch = [&](const EpochResult& result) { best = result.best; },
+                 .note = [&](const std::string& note) { notes += note + "\n"; }});
+    return best;
+  };
+  std::string same, other;
+  first_epoch(small::validation_set(), same);
+  CHECK(!contains(same, "validation set"));
+  CHECK(first_epoch(small::images(20, 3), other));
+  CHECK(contains(other, "the validation set has changed since the last checkpoint"));
+}
