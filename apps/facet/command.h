@@ -18,6 +18,8 @@ struct Command {
   std::vector<OptionGroup> groups;
   std::vector<std::pair<std::string, std::string>> examples;     ///< what for, and the command line
   std::vector<std::pair<std::string, std::string>> exit_status;  ///< beyond 0, 1 and 2
+  /// What it prints tells of work whose results are files: where it can't be printed, the work counts all the same.
+  bool prints_progress = false;
   /// Returns the exit status. @throws UsageError and Error.
   std::function<int(Options&)> run;
 };

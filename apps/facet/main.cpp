@@ -1,7 +1,8 @@
-#include <fmt/core.h>
+#include <fcntl.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -12,12 +13,24 @@
 #include "command.h"
 #include "manual.h"
 #include "nearest.h"
+#include "print.h"
 
 namespace facet::app {
 namespace {
 
 constexpr int failed = 1;
 constexpr int misused = 2;
+constexpr int broken_pipe = 141;  // as a shell has it of a program that SIGPIPE ended
+
+/// Descriptors 0, 1 and 2 that the process began without would become those of files that it opens, and take what it
+/// prints. In their place something is opened that can't be read or written.
+void reserve_standard_descriptors() {
+  for (const int descriptor : {0, 1, 2}) {
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) {
+      [[maybe_unused]] const int opened = ::open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY);
+    }
+  }
+}
 
 bool asks_for_help(const std::vector<std::string>& words) {
   const auto end = std::find(words.begin(), words.end(), "--");
@@ -26,14 +39,14 @@ bool asks_for_help(const std::vector<std::string>& words) {
 
 int run_command(const Command& command, const std::vector<std::string>& words) {
   if (asks_for_help(words)) {
-    fmt::print("{}", manual(command));
+    print_out("{}", manual(command));
     return 0;
   }
   try {
     Options options(command.groups, words);
     return command.run(options);
   } catch (const UsageError& error) {
-    fmt::print(stderr, "facet {}: {}\n", command.name, error.what());
+    print_error("facet {}: {}\n", command.name, error.what());
     return misused;
   }
 }
@@ -41,7 +54,7 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
 int run(std::vector<std::string> words) {
   const std::vector<Command> all = commands();
   if (words.empty()) {
-    fmt::print(stderr, "{}", manual(all));
+    print_error("{}", manual(all));
     return misused;
   }
   if (words[0] == "help") {
@@ -49,11 +62,11 @@ int run(std::vector<std::string> words) {
     words.insert(words.end(), "--help");
   }
   if (words[0] == "--help" || words[0] == "-h") {
-    fmt::print("{}", manual(all));
+    print_out("{}", manual(all));
     return 0;
   }
   if (words[0] == "--version") {
-    fmt::print("facet {}\n", FACET_VERSION);
+    print_out("facet {}\n", FACET_VERSION);
     return 0;
   }
   std::vector<std::string> names;
@@ -63,23 +76,41 @@ int run(std::vector<std::string> words) {
   }
   if (words[0].starts_with('-')) {
     const std::vector<std::string> known{"--help", "--version"};
-    fmt::print(stderr, "facet: unknown option '{}'{}\n", words[0], did_you_mean(words[0], known));
+    print_error("facet: unknown option '{}'{}\n", words[0], did_you_mean(words[0], known));
     return misused;
   }
   const std::string hint = did_you_mean(words[0], names);
-  fmt::print(stderr, "facet: unknown command '{}'{}\n", words[0], hint.empty() ? "; facet --help lists them" : hint);
+  print_error("facet: unknown command '{}'{}\n", words[0], hint.empty() ? "; facet --help lists them" : hint);
   return misused;
+}
+
+/// Whether what these words print tells of work whose results are files.
+bool prints_progress(const std::vector<std::string>& words) {
+  const std::vector<Command> all = commands();
+  return !asks_for_help(words) && std::any_of(all.begin(), all.end(), [&](const Command& command) {
+    return command.prints_progress && !words.empty() && command.name == words[0];
+  });
+}
+
+/// The status, unless what was printed is lost and was what the program was run for.
+int status_after_output(const std::vector<std::string>& words, int status) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  const int reason = errno;
+  if (prints_progress(words)) return status;
+  if (reason == EPIPE) return broken_pipe;
+  print_error("facet: can't write to standard output{}\n",
+              reason == 0 ? "" : fmt::format(": {}", std::strerror(reason)));
+  return status != 0 ? status : failed;
 }
 
 int run_and_report(const std::vector<std::string>& words) {
   try {
-    const int status = run(words);
-    if (std::fflush(stdout) == 0) return status;
-    fmt::print(stderr, "facet: can't write to standard output: {}\n", std::strerror(errno));
+    return status_after_output(words, run(words));
   } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "facet: out of memory\n");
+    print_error("facet: out of memory\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "facet: {}\n", error.what());
+    print_error("facet: {}\n", error.what());
   }
   return failed;
 }
@@ -87,4 +118,9 @@ int run_and_report(const std::vector<std::string>& words) {
 }  // namespace
 }  // namespace facet::app
 
-int main(int argc, char** argv) { return facet::app::run_and_report({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  facet::app::reserve_standard_descriptors();
+  // A reader that has gone is an error of the write, after which what is half written is removed.
+  std::signal(SIGPIPE, SIG_IGN);
+  return facet::app::run_and_report({argv + 1, argv + argc});
+}

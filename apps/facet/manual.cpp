@@ -99,7 +99,8 @@ std::string manual(const std::vector<Command>& commands) {
                           "\\\n      --epochs 10 --out runs/sample"},
                          {"", "facet evaluate runs/sample --data sample/validation.csv"},
                          {"what the model says of photographs", "facet predict runs/sample photo.jpg folder/"}});
-  text += status_lines({{"130", "train: stopped by Ctrl-C (SIGINT) or SIGTERM, whatever was learnt saved"}});
+  text += status_lines({{"75", "train, reproduce: stopped by SIGTERM, SIGHUP or SIGUSR1, all saved; run it again"},
+                        {"130", "train, reproduce: stopped by Ctrl-C (SIGINT), all saved"}});
   return text;
 }
 

@@ -12,7 +12,9 @@ OutputFile::OutputFile(const std::string& name) : name_(name) {
   if (name.empty()) return;
   std::error_code ignored;
   if (fs::is_directory(name, ignored)) throw UsageError(name + " is a folder; a file is needed");
+  const SignalsHeldBack held_back;
   file_.emplace(name);
+  if (!file_->temporary().empty()) removed_on_signal_.emplace(file_->temporary());
 }
 
 void OutputFile::write(const std::string& text) {

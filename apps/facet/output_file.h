@@ -7,6 +7,7 @@
 
 #include "base/atomic_file.h"
 #include "options.h"
+#include "removed_on_signal.h"
 
 namespace facet::app {
 
@@ -28,6 +29,7 @@ class OutputFile {
  private:
   std::string name_;
   std::optional<base::AtomicFile> file_;
+  std::optional<RemovedOnSignal> removed_on_signal_;
 };
 
 /// @param names options that name files to write, or files that are read and must not be written over.

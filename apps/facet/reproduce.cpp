@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/cpus.h"
+#include "base/folder_lock.h"
 #include "base/machine.h"
 #include "base/pinning.h"
 #include "command.h"
@@ -126,12 +127,13 @@ MeasuredRow read_row(const Request& request, const std::string& model, const Dat
   const fs::path folder = request.training.out / model;
   MeasuredRow row;
   if (const train::RunFolder run(folder); fs::exists(run.last())) {
-    const train::RunRecord record = run.read_record();
-    const std::string file = run.last().string();
+    const train::LastCheckpoint last(run.last());
+    const train::RunRecord& record = last.record();
+    const std::string& file = last.name();
     PrecisionChoice asked = request.training.precision;
     if (asked == PrecisionChoice::automatic) asked = parse_precision(record.options.at("precision").get<std::string>());
     const Precision precision = asked == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
-    train::require_same_model(file, run.read_info(), {model, request.size, request.heads, {}});
+    train::require_same_model(file, last.info(), {model, request.size, request.heads, {}});
     train::require_same_options(file, record.options, train::fixed_options(request.training, precision, data));
     row = measured_run(folder, record, request.heads);
     if (row.epochs > request.training.epochs) {
@@ -221,7 +223,7 @@ bool train_models(const Request& request, const Options& options, const Dataset&
     std::fflush(stdout);
     if (signals.came()) return false;
     const ProcessEnd end = run_program(words, signals);
-    const bool stopped = signals.came() || end.status == StopSignal::exit_status;
+    const bool stopped = signals.came() || end.status == StopSignal::interrupted || end.status == StopSignal::requeue;
     row = read_row(request, model, data);
     row.save_memory |= saves_memory;
     if (row.epochs < request.training.epochs && !stopped) row.failure = failure_of(end, row.failure);
@@ -256,16 +258,18 @@ int run(Options& options) {
   for (std::size_t i = 0; i < models.size(); ++i) table.rows[i] = read_row(request, models[i], data);
   const fs::path& out = request.training.out;
   make_run_folder(out);
+  const base::FolderLock lock(out);
   write_table(out, table);
 
   base::leave_openmp_place();  // or the runs, which begin with this process's affinity mask, would share one core
   HeldSignals signals;
   const bool finished = train_models(request, options, data, signals, table);
+  const int stopped = signals.exit_status();
   signals.forget();
   fmt::print("\n{}\nwritten to {}: table1.md, table1.csv, table1.json\n", markdown(table), out.string());
   if (!finished) {
     fmt::print("stopped; the same command goes on\n");
-    return StopSignal::exit_status;
+    return stopped;
   }
   if (const std::vector<std::string> failed = failed_models(request, table); !failed.empty()) {
     throw Error(fmt::format("{} failed: {}; the table says why, and the same command tries again",

@@ -56,7 +56,9 @@ Command reproduce_manual() {
   command.examples = {{"FairFace, as in the paper", "facet reproduce table1 --data fairface --out runs/table1"},
                       {"a first look, two models only",
                        "facet reproduce table1 --data faces --epochs 5 --models reference,mobilenet_v2"}};
-  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT) or SIGTERM; the same command goes on"}};
+  command.exit_status = {{"75", "stopped by SIGTERM, SIGHUP or SIGUSR1; the same command goes on"},
+                         {"130", "stopped by Ctrl-C (SIGINT); likewise"}};
+  command.prints_progress = true;
   return command;
 }
 

@@ -8,6 +8,7 @@
 #include <new>
 #include <system_error>
 
+#include "base/folder_lock.h"
 #include "facet/error.h"
 #include "options.h"
 
@@ -69,8 +70,13 @@ fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint)
 }
 
 void record_failure(const fs::path& run, const std::exception& error) {
-  const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-  std::ofstream(failure_file(run)) << (no_memory ? "out of memory" : error.what()) << '\n';
+  try {
+    const base::FolderLock lock(run);
+    const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    std::ofstream(failure_file(run)) << (no_memory ? "out of memory" : error.what()) << '\n';
+  } catch (const Error&) {
+    // Another run uses the folder, or it can't be written: the failure is told on standard error alone.
+  }
 }
 
 void forget_failure(const fs::path& run) {

@@ -2,34 +2,60 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cmath>
+#include <ctime>
 #include <string_view>
+
+#include "base/median.h"
 
 namespace facet::app {
 namespace {
 
+constexpr int shortest_wait = 10;  // seconds without a step after a signal
+constexpr std::size_t remembered_steps = 31;
+
 // A signal handler can reach nothing else.
-volatile std::sig_atomic_t signalled = 0;
+volatile std::sig_atomic_t signalled = 0;  // the first signal that came
 volatile std::sig_atomic_t stepping = 0;
+volatile std::sig_atomic_t is_saving = 0;
+volatile std::sig_atomic_t longest_wait = shortest_wait;
+timespec signalled_at;  // written once, by the first signal
 
 void say(std::string_view line) {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
+}
+
+int status_after(int signal) { return signal == SIGINT ? StopSignal::interrupted : StopSignal::requeue; }
+
+bool is_a_second_old(const timespec& time) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec - time.tv_sec > 1 || (now.tv_sec - time.tv_sec == 1 && now.tv_nsec >= time.tv_nsec);
 }
 
 void note_signal(int signal) {
   const int error_before = errno;
   if (stepping == 0) {
     say("\nfacet: stopped; nothing to save yet\n");
-    _exit(StopSignal::exit_status);
+    _exit(status_after(signal));
   }
-  const bool is_first = signalled == 0;
-  signalled = 1;
-  if (signal != SIGUSR1) {
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
+  if (signalled == 0) {
+    clock_gettime(CLOCK_MONOTONIC, &signalled_at);
+    signalled = signal;
+    if (is_saving == 0) alarm(static_cast<unsigned>(longest_wait));
+    say("\nfacet: finishing this step, then saving; once more stops at once\n");
+  } else if (signal != SIGUSR1 && is_a_second_old(signalled_at)) {
+    std::signal(signal, SIG_DFL);
+    raise(signal);  // it is blocked until this handler returns
   }
-  if (is_first) say("\nfacet: finishing this step, then saving; once more stops at once\n");
   errno = error_before;
+}
+
+void give_up(int) {
+  say("\nfacet: no step has ended since the signal: giving up; the last checkpoint stays as it is\n");
+  _exit(1);
 }
 
 }  // namespace
@@ -37,23 +63,53 @@ void note_signal(int signal) {
 StopSignal::StopSignal() {
   signalled = 0;
   stepping = 0;
+  is_saving = 0;
+  longest_wait = shortest_wait;
   struct sigaction action {};
-  action.sa_handler = note_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, &interrupt_before_);
-  sigaction(SIGTERM, &action, &terminate_before_);
-  sigaction(SIGUSR1, &action, &user_before_);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&action.sa_mask, signal);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGALRM}) {
+    action.sa_handler = signal == SIGALRM ? give_up : note_signal;
+    sigaction(signal, &action, &before_[signal]);
+    if (signal == SIGHUP && before_[signal].sa_handler == SIG_IGN) std::signal(signal, SIG_IGN);
+  }
 }
 
 StopSignal::~StopSignal() {
-  sigaction(SIGINT, &interrupt_before_, nullptr);
-  sigaction(SIGTERM, &terminate_before_, nullptr);
-  sigaction(SIGUSR1, &user_before_, nullptr);
+  alarm(0);
+  for (const auto& [signal, action] : before_) sigaction(signal, &action, nullptr);
 }
 
-void StopSignal::begin_steps() { stepping = 1; }
+void StopSignal::begin_steps() {
+  last_step_ = std::chrono::steady_clock::now();
+  stepping = 1;
+}
 
-bool StopSignal::came() const { return signalled != 0; }
+void StopSignal::step_ended() {
+  const auto now = std::chrono::steady_clock::now();
+  const double taken = std::chrono::duration<double>(now - last_step_).count();
+  last_step_ = now;
+  if (seconds_.size() < remembered_steps) {
+    seconds_.push_back(taken);
+  } else {
+    seconds_[steps_ % remembered_steps] = taken;
+  }
+  ++steps_;
+  longest_wait = std::max(shortest_wait, static_cast<int>(std::ceil(5 * base::median(seconds_))));
+}
+
+void StopSignal::saving(bool begins) {
+  is_saving = begins ? 1 : 0;
+  if (signalled != 0) alarm(begins ? 0U : static_cast<unsigned>(longest_wait));
+}
+
+bool StopSignal::came() const {
+  if (signalled == 0) return false;
+  alarm(0);
+  return true;
+}
+
+int StopSignal::exit_status() const { return status_after(signalled); }
 
 }  // namespace facet::app

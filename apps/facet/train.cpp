@@ -15,6 +15,7 @@
 #include "figures.h"
 #include "manifests.h"
 #include "output_file.h"
+#include "print.h"
 #include "recipe_options.h"
 #include "reference_shape.h"
 #include "run_folder.h"
@@ -150,16 +151,16 @@ struct RunData {
 RunData open_data(const Settings& settings) {
   RunData data;
   data.train.emplace(settings.train_csv, settings.manifest);
-  fmt::print("training    {}: {}\n", settings.train_csv, counted(data.train->size(), "image"));
+  print_out("training    {}: {}\n", settings.train_csv, counted(data.train->size(), "image"));
   print_notes(settings.train_csv, *data.train);
   if (!settings.validation_csv.empty()) {
     ManifestOptions manifest = settings.manifest;
     manifest.expected = data.train->heads();
     data.validation.emplace(settings.validation_csv, manifest);
-    fmt::print("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
+    print_out("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
     print_notes(settings.validation_csv, *data.validation);
   }
-  fmt::print("heads\n{}", describe_heads(data.train->heads(), 2));
+  print_out("heads\n{}", describe_heads(data.train->heads(), 2));
   return data;
 }
 
@@ -172,11 +173,11 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
 void print_machine(const train::ThreadPlan& threads) {
   const int cores = base::usable_cores();
   const std::string cpu = base::cpu_model();
-  fmt::print("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_instructions(),
-             counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
-             base::placement(threads.compute), counted(threads.loader, "thread"));
+  print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_instructions(),
+            counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
+            base::placement(threads.compute), counted(threads.loader, "thread"));
   if (threads.compute > cores) {
-    fmt::print("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
+    print_out("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
   }
 }
 
@@ -185,10 +186,14 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   TrainingReport report(std::move(heads), settings.training.epochs);
   signal.begin_steps();
   TrainObserver observer;
-  observer.step = [&](const StepResult& result) { report.step(result); };
+  observer.step = [&](const StepResult& result) {
+    signal.step_ended();
+    report.step(result);
+  };
   observer.epoch = [&](const EpochResult& result) { report.epoch(result); };
   observer.note = [&](const std::string& text) { report.note(text); };
   observer.stop = [&] { return signal.came(); };
+  observer.saving = [&](bool begins) { signal.saving(begins); };
   const bool finished = trainer.run(observer);
   report.clear();
 
@@ -197,15 +202,15 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
     const StepResult& last = report.last_step();
     const std::string place =
         last.epoch == 0 ? "" : fmt::format(" in epoch {} after batch {} of {}", last.epoch, last.batch, last.batches);
-    fmt::print("stopped{}; everything is saved\ngo on with: facet train --resume --out {}\n", place, out);
-    return StopSignal::exit_status;
+    print_out("stopped{}; everything is saved\ngo on with: facet train --resume --out {}\n", place, out);
+    return signal.exit_status();
   }
   if (report.epochs_done() == 0) {
-    fmt::print("nothing was left to do: the run has come to its end already\n");
+    print_out("nothing was left to do: the run has come to its end already\n");
   }
   const std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
-  fmt::print("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(),
-             out, data);
+  print_out("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(), out,
+            data);
   return 0;
 }
 
@@ -217,12 +222,11 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   Graph graph = build_model(settings.info);
   freeze_asked(options, graph);
   make_run_folder(training.out);
-  forget_failure(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
   const train::ThreadPlan threads = train::plan_threads(training);
   print_machine(threads);
-  fmt::print("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
-             grouped(graph.trainable_count()), frozen_text(graph));
+  print_out("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
+            grouped(graph.trainable_count()), frozen_text(graph));
   std::fflush(stdout);
 
   ProgressBar tuning;
@@ -230,13 +234,14 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   Trainer trainer(std::move(graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
                   settings.training);
   tuning.clear();
+  forget_failure(training.out);
   base::restart_peak_resident_memory();  // what tuning took is no part of training's peak
-  fmt::print("precision   {}\n", to_string(trainer.precision()));
-  fmt::print("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
-             bytes_text(static_cast<double>(base::available_memory())));
+  print_out("precision   {}\n", to_string(trainer.precision()));
+  print_out("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
+            bytes_text(static_cast<double>(base::available_memory())));
   if (settings.skip) write_file(training.out / "skipped.csv", skipped_csv(data.skipped));
   write_run_config(options, settings, trainer.precision(), threads);
-  fmt::print("run         {}\n", training.out.string());
+  print_out("run         {}\n", training.out.string());
   std::fflush(stdout);
 
   std::vector<std::string> heads;
@@ -249,7 +254,7 @@ int run(Options& options) {
   const fs::path config = read_run_config(options);
   Settings settings = read_settings(options);
   pin_if_asked(options, train::plan_threads(settings.training).compute);
-  if (!config.empty()) fmt::print("settings    {}\n", config.string());
+  if (!config.empty()) print_out("settings    {}\n", config.string());
   refuse_old_run(settings.training);
 
   StopSignal signal;

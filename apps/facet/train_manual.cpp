@@ -106,10 +106,12 @@ Command train_manual() {
       "The run's folder holds checkpoints/best.safetensors (the highest mean validation accuracy) and "
       "checkpoints/last.safetensors, metrics.csv and metrics.jsonl (a line an epoch), choices.json (what tuning chose) "
       "and "
-      "run.cfg (the options, with which the run can be repeated); of a run that failed, error.txt says why. Ctrl-C "
-      "finishes the step, saves and says how to go "
-      "on; a "
-      "second one ends it at once.";
+      "run.cfg (the options, with which the run can be repeated); of a run that failed, error.txt says why. Ctrl-C, "
+      "SIGTERM, SIGHUP (unless nohup "
+      "is used) and SIGUSR1 finish the step, save and say how to go on; another one, but for SIGUSR1, that comes a "
+      "second or more after the first ends it at once. An image that can't be read ends the run as well, after the "
+      "steps "
+      "before it are saved. One process at a time can use a run's folder.";
   command.groups = {data_options(), learning_options(), reference_shape_options()};
   for (OptionGroup& group : recipe_options()) command.groups.push_back(std::move(group));
   command.groups.push_back(computing_options());
@@ -127,7 +129,10 @@ Command train_manual() {
        "facet train --train train.csv --stem 32 --blocks 64x1,128x2 --hidden 128 --size 96"},
       {"two questions only, one with classes in an order of one's own",
        "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
-  command.exit_status = {{"130", "stopped by Ctrl-C (SIGINT), SIGTERM or SIGUSR1; whatever was learnt is saved"}};
+  command.exit_status = {
+      {"75", "stopped by SIGTERM, SIGHUP or SIGUSR1, as batch systems send them: all is saved, --resume goes on"},
+      {"130", "stopped by Ctrl-C (SIGINT): likewise"}};
+  command.prints_progress = true;
   return command;
 }
 

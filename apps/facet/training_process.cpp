@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "facet/error.h"
+#include "stop_signal.h"
 
 namespace facet::app {
 namespace {
@@ -16,8 +17,7 @@ namespace {
 sigset_t stop_signals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&set, signal);
   return set;
 }
 
@@ -43,9 +43,17 @@ HeldSignals::HeldSignals() {
 HeldSignals::~HeldSignals() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
 
 bool HeldSignals::came() const {
+  const sigset_t stop = stop_signals();
+  sigset_t pending, both;
+  sigpending(&pending);
+  sigandset(&both, &pending, &stop);
+  return sigisemptyset(&both) == 0;
+}
+
+int HeldSignals::exit_status() const {
   sigset_t pending;
   sigpending(&pending);
-  return sigismember(&pending, SIGINT) == 1 || sigismember(&pending, SIGTERM) == 1;
+  return sigismember(&pending, SIGINT) == 1 ? StopSignal::interrupted : StopSignal::requeue;
 }
 
 void HeldSignals::forget() {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "figures.h"
+#include "print.h"
 
 namespace facet::app {
 namespace {
@@ -60,7 +61,7 @@ void TrainingReport::step(const StepResult& result) {
   const auto now = std::chrono::steady_clock::now();
   if (result.batch == result.batches || !another_tenth || now - last_line_ < least_pause) return;
   last_line_ = now;
-  fmt::print("{}  {:.0f} %  {}  {}{}\n", label, 100 * share, learnt(1), time, run_time_left(result));
+  print_out("{}  {:.0f} %  {}  {}{}\n", label, 100 * share, learnt(1), time, run_time_left(result));
   std::fflush(stdout);
 }
 
@@ -76,8 +77,8 @@ void TrainingReport::epoch(const EpochResult& result) {
     }
     line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
   }
-  fmt::print("{}  {:.1f} images/s  {}{}\n", line, result.images_per_s, duration_text(result.seconds),
-             result.best ? "  best so far" : "");
+  print_out("{}  {:.1f} images/s  {}{}\n", line, result.images_per_s, duration_text(result.seconds),
+            result.best ? "  best so far" : "");
   std::fflush(stdout);
   ++epochs_done_;
   epoch_seconds_ = result.seconds;
@@ -86,7 +87,7 @@ void TrainingReport::epoch(const EpochResult& result) {
 
 void TrainingReport::note(const std::string& text) {
   bar_.clear();
-  fmt::print("note        {}\n", text);
+  print_out("note        {}\n", text);
   std::fflush(stdout);
 }
 

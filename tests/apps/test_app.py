@@ -10,7 +10,6 @@ import pathlib
 import pty
 import re
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -626,79 +625,6 @@ class Tuning(AppTest):
         quick = [word for word in QUICK if word != "--no-tune"] + ["--epochs", "1", "--choice-cache", self.folder / "cache"]
         self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
         self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
-
-
-class Interruption(AppTest):
-    """Stopped or killed, and gone on with: the same bits as never stopped."""
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        status, _, error = facet("train", *cls.data, *QUICK, "--epochs", 4, "--out", cls.folder / "whole")
-        assert status == 0, error
-
-    def assert_same_as_whole(self, run):
-        self.succeeds("train", "--resume", "--out", run, "--epochs", 4)
-        self.assertEqual(tensors(self.folder / "whole/checkpoints/last.safetensors"),
-                         tensors(run / "checkpoints/last.safetensors"))
-        [whole] = (self.folder / "whole/checkpoints").glob("last.optimizer-*")
-        [gone_on] = (run / "checkpoints").glob("last.optimizer-*")
-        self.assertEqual(tensors(whole), tensors(gone_on))
-        self.assertEqual([row["train_loss"] for row in rows(self.folder / "whole/metrics.csv")],
-                         [row["train_loss"] for row in rows(run / "metrics.csv")])
-
-    def start_and_see_epoch(self, epoch, *words):
-        process = start("train", *self.data, *QUICK, "--epochs", 1000, *words)
-        self.addCleanup(process.kill)
-        read_until(process.stdout, f"epoch {epoch}/1000  training")
-        return process
-
-    def test_interrupted(self):
-        for number in [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]:
-            run = self.folder / f"run-{number}"
-            process = self.start_and_see_epoch(2, "--out", run)
-            process.send_signal(number)
-            output, error = process.communicate(timeout=120)
-            self.assertEqual(process.returncode, 130, error)
-            self.assertIn(f"facet train --resume --out {run}", output)
-            self.assertIn("finishing this step", error)
-            self.assert_same_as_whole(run)
-
-    def test_interrupted_before_the_first_step(self):
-        for number in [signal.SIGINT, signal.SIGTERM]:
-            run = self.folder / f"early-{number}"
-            process = start("train", *self.data, "--size", 64, "--threads", 1, "--out", run)
-            self.addCleanup(process.kill)
-            read_until(process.stdout, "tuning ")
-            process.send_signal(number)
-            _, error = process.communicate(timeout=120)
-            self.assertEqual((process.returncode, error), (130, "\nfacet: stopped; nothing to save yet\n"))
-            self.assertFalse((run / "run.cfg").exists())
-
-    def test_interrupted_twice(self):
-        process = start("train", *self.data, "--size", 128, "--batch", 48, "--precision", "f32", "--no-tune",
-                        "--epochs", 1000, "--out", self.folder / "twice")
-        self.addCleanup(process.kill)
-        read_until(process.stdout, "epoch 1/1000  training")
-        process.send_signal(signal.SIGINT)
-        read_until(process.stderr, "facet: finishing this step")
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
-        self.assertEqual(process.returncode, -signal.SIGINT)
-
-    def test_killed(self):
-        run = self.folder / "killed"
-        process = self.start_and_see_epoch(2, "--out", run, "--checkpoint-minutes", "0.00001")
-        process.kill()
-        process.communicate()
-        self.assert_same_as_whole(run)
-
-    def test_nothing_left(self):
-        self.assertIn("nothing was left", self.succeeds("train", "--resume", "--out", self.folder / "whole"))
-
-    def test_resume_starts_where_there_is_no_run(self):
-        self.fails(2, "train", "--resume", "--out", self.folder / "new")
-        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--resume", "--out", self.folder / "new")
 
 
 class Threads(AppTest):

@@ -1,0 +1,197 @@
+"""Signals, two processes in one folder, and output that can't be written, as a user of the program facet meets them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from program import PROGRAM, QUICK, AppTest, facet, read_until, rows, start, tensors
+
+
+PTRACE_ATTACH = 16
+WAIT_FOR_ANY = 0x40000000  # __WALL: also for threads
+
+
+class RunTest(AppTest):
+    """Has an undisturbed run of four epochs in whole/."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        status, _, error = facet("train", *cls.data, *QUICK, "--epochs", 4, "--out", cls.folder / "whole")
+        assert status == 0, error
+
+    def assert_same_as_whole(self, run):
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 4)
+        self.assertEqual(tensors(self.folder / "whole/checkpoints/last.safetensors"),
+                         tensors(run / "checkpoints/last.safetensors"))
+        [whole] = (self.folder / "whole/checkpoints").glob("last.optimizer-*")
+        [gone_on] = (run / "checkpoints").glob("last.optimizer-*")
+        self.assertEqual(tensors(whole), tensors(gone_on))
+        self.assertEqual([row["train_loss"] for row in rows(self.folder / "whole/metrics.csv")],
+                         [row["train_loss"] for row in rows(run / "metrics.csv")])
+
+    def start_and_see_epoch(self, epoch, *words, **options):
+        process = start("train", *self.data, *QUICK, "--epochs", 1000, *words, **options)
+        self.addCleanup(process.kill)
+        read_until(process.stdout, f"epoch {epoch}/1000  training")
+        return process
+
+
+class Interruption(RunTest):
+    """Stopped or killed, and gone on with: the same bits as never stopped."""
+
+    def test_interrupted(self):
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)):
+            run = self.folder / f"run-{number}"
+            process = self.start_and_see_epoch(2, "--out", run)
+            process.send_signal(number)
+            output, error = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, status, error)
+            self.assertIn(f"facet train --resume --out {run}", output)
+            self.assertIn("finishing this step", error)
+            self.assert_same_as_whole(run)
+
+    def test_interrupted_before_the_first_step(self):
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
+            run = self.folder / f"early-{number}"
+            process = start("train", *self.data, "--size", 64, "--threads", 1, "--out", run)
+            self.addCleanup(process.kill)
+            read_until(process.stdout, "tuning ")
+            process.send_signal(number)
+            _, error = process.communicate(timeout=120)
+            self.assertEqual((process.returncode, error), (status, "\nfacet: stopped; nothing to save yet\n"))
+            self.assertFalse((run / "run.cfg").exists())
+
+    def test_a_second_signal_within_a_second_is_the_same_one(self):
+        run = self.folder / "twice-at-once"
+        process = self.start_and_see_epoch(2, "--out", run)
+        for _ in range(4):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)
+        _, error = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 75, error)
+        self.assert_same_as_whole(run)
+
+    def test_a_later_second_signal_ends_it_at_once(self):
+        # Steps of a second and more, so that the first signal is still being answered.
+        process = start("train", *self.data, "--size", 384, "--batch", 48, "--threads", 1, "--precision", "f32", "--no-tune",
+                        "--epochs", 1000, "--out", self.folder / "twice")
+        self.addCleanup(process.kill)
+        read_until(process.stdout, "epoch 1/1000  training")
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, "facet: finishing this step")
+        time.sleep(1.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+        self.assertIn(process.returncode, (-signal.SIGINT, 130))  # 130: the step ended within that second
+
+    def test_a_hangup_that_nohup_ignores_is_ignored(self):
+        run = self.folder / "nohup"
+        process = self.start_and_see_epoch(1, "--out", run, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        process.send_signal(signal.SIGHUP)
+        read_until(process.stdout, "epoch 3/1000  training")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 75)
+
+    def test_a_run_without_progress_gives_up(self):
+        run = self.folder / "stuck"
+        process = self.start_and_see_epoch(2, "--out", run)
+        # The threads that decode images are held, so that no step can end.
+        ptrace = ctypes.CDLL(None).ptrace
+        tasks = [task for task in map(int, os.listdir(f"/proc/{process.pid}/task")) if task != process.pid]
+        self.assertTrue(tasks)
+        for task in tasks:
+            if ptrace(PTRACE_ATTACH, task, None, None) != 0:
+                self.skipTest("the system lets no process hold another's threads")
+            os.waitpid(task, WAIT_FOR_ANY)
+        time.sleep(1)
+        saved = (run / "checkpoints/last.safetensors").read_bytes()
+        process.send_signal(signal.SIGTERM)
+        for task in tasks:
+            os.waitpid(task, WAIT_FOR_ANY)  # until who holds them has seen their end, the process stays
+        _, error = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 1, error)
+        self.assertIn("no step has ended since the signal", error)
+        self.assertEqual((run / "checkpoints/last.safetensors").read_bytes(), saved)
+        self.assert_same_as_whole(run)
+
+    def test_killed(self):
+        run = self.folder / "killed"
+        process = self.start_and_see_epoch(2, "--out", run, "--checkpoint-minutes", "0.00001")
+        process.kill()
+        process.communicate()
+        self.assert_same_as_whole(run)
+
+    def test_nothing_left(self):
+        self.assertIn("nothing was left", self.succeeds("train", "--resume", "--out", self.folder / "whole"))
+
+    def test_resume_starts_where_there_is_no_run(self):
+        self.fails(2, "train", "--resume", "--out", self.folder / "new")
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--resume", "--out", self.folder / "new")
+
+
+class Sharing(RunTest):
+    """One process at a time uses a run's folder."""
+
+    def test_a_second_process_is_refused_and_changes_nothing(self):
+        run = self.folder / "shared"
+        process = self.start_and_see_epoch(2, "--out", run)
+        for _ in range(5):
+            error = self.fails(1, "train", "--resume", "--out", run, "--epochs", 1000)
+            self.assertIn(f"is in use by process {process.pid} on ", error)
+        self.assertFalse((run / "error.txt").exists())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+        self.assert_same_as_whole(run)
+
+
+class BrokenOutput(RunTest):
+    """What a run prints may be lost; the run may not."""
+
+    def test_a_reader_that_ends(self):
+        for command in ("head -1", "true"):
+            run = self.folder / f"piped to {command.split()[0]}"
+            words = " ".join(f"'{word}'" for word in [PROGRAM, "train", *self.data, *QUICK, "--epochs", 4, "--out", run])
+            done = subprocess.run(["bash", "-c", f"{words} | {command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assert_same_as_whole(run)
+
+    def test_no_output_at_all(self):
+        run = self.folder / "closed"
+        words = " ".join(f"'{word}'" for word in [PROGRAM, "train", *self.data, *QUICK, "--epochs", 4, "--out", run])
+        done = subprocess.run(["bash", "-c", f"{words} <&- >&- 2>&-"])
+        self.assertEqual(done.returncode, 0)
+        self.assert_same_as_whole(run)
+
+    def test_what_is_printed_for_its_own_sake_must_be_printed(self):
+        for command, status in (("--help >/dev/full", 1), ("--help >&-", 1), (f"inspect '{self.train_csv}' >/dev/full", 1)):
+            done = subprocess.run(["bash", "-c", f"'{PROGRAM}' {command}"], capture_output=True, text=True)
+            self.assertEqual(done.returncode, status, command)
+            self.assertIn("can't write to standard output", done.stderr)
+
+
+class HalfWritten(RunTest):
+    """Files that a command was writing when a signal came don't stay."""
+
+    def test_predictions(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            folder = self.folder / f"answers-{number}"
+            folder.mkdir()
+            images = [self.folder / "sample/train"] * 400
+            process = start("predict", self.folder / "whole", *images, "--csv", folder / "answers.csv")
+            self.addCleanup(process.kill)
+            deadline = time.monotonic() + 60
+            while not list(folder.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(number)
+            process.communicate(timeout=120)
+            self.assertEqual(process.returncode, -number)
+            self.assertEqual(list(folder.iterdir()), [])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
