@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <optional>
 
 #if defined(FACET_THREADING_OPENMP)
 #include <omp.h>
@@ -132,16 +133,43 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
 
 int compute_threads() { return omp_get_max_threads(); }
 
-ComputeScope::ComputeScope(int threads, int /*others*/)
-    : threads_before_(omp_get_max_threads()), control_before_(control()) {
-  omp_set_num_threads(std::max(threads, 1));
+namespace {
+
+/// The calling thread's control from before the outermost scope that is open on it.
+thread_local std::optional<unsigned> host_control;
+
+}  // namespace
+
+void ComputeScope::begin() {
+  threads_before_ = omp_get_max_threads();
+  is_dynamic_before_ = omp_get_dynamic() != 0;
+  control_before_ = control();
+  is_outermost_ = !host_control.has_value();
+  if (is_outermost_) host_control = control_before_;
+  controls_before_.assign(static_cast<std::size_t>(threads_), *host_control);
+  omp_set_dynamic(0);
+  omp_set_num_threads(threads_);
+  // A worker that the region starts takes over the caller's control: it begins with the host's, not an outer scope's.
+  set_control(*host_control);
 #pragma omp parallel
-  flush_denormals();
+  {
+    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
+    if (thread == 0) threads_ = omp_get_num_threads();
+    if (thread > 0) controls_before_[thread] = control();
+    flush_denormals();
+  }
+  controls_before_.resize(static_cast<std::size_t>(threads_));
+  omp_set_num_threads(threads_);
 }
 
-ComputeScope::~ComputeScope() {
-  omp_set_num_threads(threads_before_);
+void ComputeScope::end() {
+  omp_set_num_threads(threads_);
+#pragma omp parallel
+  set_control(controls_before_[static_cast<std::size_t>(omp_get_thread_num())]);
   set_control(control_before_);
+  omp_set_num_threads(threads_before_);
+  omp_set_dynamic(is_dynamic_before_ ? 1 : 0);
+  if (is_outermost_) host_control.reset();
 }
 
 #else
@@ -169,18 +197,24 @@ int compute_threads() {
 
 // oneDNN's own tasks flush denormals where the scope is opened before this thread's first TBB task: an arena keeps the
 // floating-point control of its birth.
-ComputeScope::ComputeScope(int threads, int others)
-    : threads_before_(asked.threads), others_before_(asked.others), control_before_(control()) {
+void ComputeScope::begin() {
+  threads_before_ = asked.threads;
+  others_before_ = asked.others;
+  control_before_ = control();
   flush_denormals();
-  asked = {std::max(threads, 1), std::max(others, asked.others)};
+  asked = {threads_, std::max(others_, asked.others)};
   limit_ = std::make_shared<Limit>(asked.threads + asked.others);
 }
 
-ComputeScope::~ComputeScope() {
+void ComputeScope::end() {
+  limit_.reset();
   asked = {threads_before_, others_before_};
   set_control(control_before_);
 }
 
 #endif
+
+ComputeScope::ComputeScope(int threads, int others) : threads_(std::max(threads, 1)), others_(others) { begin(); }
+ComputeScope::~ComputeScope() { end(); }
 
 }  // namespace facet::base

@@ -40,15 +40,18 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  const base::ComputeScope scope(inference::compute_threads(predictor.options().threads),
-                                 std::max(options.loader_threads, 1));
+  base::ComputeScope scope(inference::compute_threads(predictor.options().threads),
+                           std::max(options.loader_threads, 1));
   inference::Evaluation evaluation(info.heads);
   loader.start_epoch(0);
   while (const Batch* batch = loader.next()) {
     const auto pixels = std::span(batch->pixels).first(static_cast<std::size_t>(batch->size) * image_bytes);
     const std::vector<HeadPrediction>& predictions = named_predictions(predictor, data, *batch, pixels);
     evaluation.add(*batch, predictions);
-    if (each) each(*batch, predictions);
+    if (each) {
+      const base::ComputeScope::Suspension outside(scope);
+      each(*batch, predictions);
+    }
   }
   return evaluation.results();
 }

@@ -62,6 +62,7 @@ struct Predictor::State {
     }
     cache.read_into(choices);
     const base::ComputeScope scope(threads);
+    threads = scope.threads();
     const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
     precision = inference::choose_precision(options.precision, seconds).precision;
     programs.emplace(graph, parameters, program_options(precision), choices, arena, kept_programs);

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/parallel.h"
 #include "facet/error.h"
 #include "program/compiler.h"
 #include "program/follow_layouts.h"
@@ -78,8 +79,9 @@ struct Program::State {
   std::vector<std::int32_t> no_labels;
   std::vector<HeadView> heads;
   std::vector<double> seconds;
-  std::uint64_t prepared_version = 0;  // of the parameters that the prologue saw
-  std::uint64_t layout_version = 0;    // of the parameters that the steps were made for
+  std::uint64_t prepared_version = 0;     // of the parameters that the prologue saw
+  std::uint64_t layout_version = 0;       // of the parameters that the steps were made for
+  int threads = base::compute_threads();  // that the primitives were made for
   base::Arena* bound_arena = nullptr;
   bool profile = false;
   BeforeStep before_step;
@@ -167,6 +169,12 @@ void Program::bind(base::Arena& arena) {
 void Program::run(const RunInput& input) {
   State& s = *state_;
   if (s.steps.size() != s.compiled.steps.size()) throw Error("the program has no arena: bind it first");
+  if (base::compute_threads() != s.threads) {
+    throw Error(
+        fmt::format("a program that was compiled for {} compute threads is run where there are {} "
+                    "(OMP_THREAD_LIMIT, or a parallel region around the caller?): both must be the same",
+                    s.threads, base::compute_threads()));
+  }
   if (s.layout_version != s.parameters->layout_version) {
     follow_layouts(s.compiled, *s.parameters);
     s.layout_version = s.parameters->layout_version;

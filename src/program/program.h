@@ -99,7 +99,7 @@ class Program {
   /// Takes the arena to run on; it must have arena_bytes() and outlive the program.
   void bind(base::Arena& arena);
 
-  /// Runs all steps. @throws Error naming the head when its loss isn't finite, or when the norm of gradients to be
+  /// Runs all steps. @throws Error when there are other threads than it was compiled for; naming the head when its loss isn't finite, or when the norm of gradients to be
   /// clipped isn't; running statistics have moved by then, no trained parameter has.
   void run(const RunInput& input);
   std::span<const HeadView> heads() const;

@@ -49,13 +49,19 @@ double rate(std::int64_t images, double seconds) { return seconds > 0 ? static_c
 
 }  // namespace
 
-bool Trainer::State::run(const TrainObserver& observer) {
+bool Trainer::State::run(const TrainObserver& user) {
+  base::ComputeScope scope(threads_.compute, threads_.loader);
+  const TrainObserver observer{.step = outside(scope, user.step),
+                               .epoch = outside(scope, user.epoch),
+                               .note = outside(scope, user.note),
+                               .stop = outside(scope, user.stop),
+                               .saving = outside(scope, user.saving)};
+  choices_.observe(outside(scope, options_.on_tuning));
+  saving_ = observer.saving;
   if (observer.note) {
     for (const std::string& note : notes_) observer.note(note);
   }
   notes_.clear();
-  saving_ = observer.saving;
-  const base::ComputeScope scope(threads_.compute, threads_.loader);
   saved_at_ = Clock::now();
   while (state_.epoch <= options_.epochs && !out_of_patience()) {
     if (!run_epoch(observer)) return false;

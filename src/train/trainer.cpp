@@ -79,7 +79,15 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   }
   load_choices(last != nullptr);
 
-  const base::ComputeScope scope(threads_.compute, threads_.loader);
+  base::ComputeScope scope(threads_.compute, threads_.loader);
+  if (scope.threads() < threads_.compute) {
+    note(
+        fmt::format("OpenMP provides {} of {} compute threads (OMP_THREAD_LIMIT, or a parallel region around the "
+                    "caller): all is planned for {}",
+                    scope.threads(), threads_.compute, scope.threads()));
+    threads_.compute = scope.threads();
+  }
+  choices_.observe(outside(scope, options_.on_tuning));
   choose_precision(record);
   fixed_options_ = train::fixed_options(options_, precision, train_);
   if (record) train::require_same_options(folder_->last().string(), record->options, fixed_options_);
@@ -92,6 +100,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   if (metrics_) metrics_->cut(state_.epoch);
   save_choices();
   note(program::ChoiceCache(options_.choice_cache).add(choices_));
+  choices_.observe({});
 }
 
 void Trainer::State::check_data() const {
@@ -164,7 +173,6 @@ void Trainer::State::load_choices(bool resumed) {
     choices_ = program::Choices::load(folder_->choices(), options_.tune);
   }
   if (options_.tune) note(program::ChoiceCache(options_.choice_cache).read_into(choices_));
-  choices_.observe(options_.on_tuning);
   if (resumed && !recorded) {
     notes_.push_back(fmt::format("{} is missing: primitives are chosen {}, and sums may round otherwise than before",
                                  folder_->choices().string(),

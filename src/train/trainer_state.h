@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "facet/inference.h"
 #include "facet/train.h"
 #include "inference/batch_programs.h"
@@ -44,6 +45,18 @@ struct Trainer::State {
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  /// A function of the user's, to be called with the floating-point control and the number of threads of the user's
+  /// program. What is empty stays so.
+  template <class Result, class... Arguments>
+  static std::function<Result(Arguments...)> outside(base::ComputeScope& scope,
+                                                     const std::function<Result(Arguments...)>& function) {
+    if (!function) return {};
+    return [&scope, function](Arguments... arguments) {
+      const base::ComputeScope::Suspension suspension(scope);
+      return function(arguments...);
+    };
+  }
 
   // Construction.
   void check_data() const;

@@ -134,6 +134,20 @@ class Interruption(RunTest):
         self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--resume", "--out", self.folder / "new")
 
 
+class FewerThreads(RunTest):
+    """OpenMP may provide fewer threads than are asked for; no kernel waits for those that are missing."""
+
+    def test_limits(self):
+        quick = [word for word in QUICK if word not in ("--threads", "1")]
+        for variables in ({"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}):
+            [name] = variables
+            run = self.folder / name
+            output = self.succeeds("train", *self.data, *quick, "--threads", 2, "--epochs", 1, "--out", run,
+                                   env={**os.environ, **variables})
+            self.assertEqual("OpenMP provides 1 of 2 compute threads" in output, name == "OMP_THREAD_LIMIT", output)
+            self.succeeds("evaluate", run, "--data", self.validation_csv, "--threads", 2, env={**os.environ, **variables})
+
+
 class Sharing(RunTest):
     """One process at a time uses a run's folder."""
 

@@ -12,6 +12,13 @@
 #include <utility>
 #include <vector>
 
+#if defined(FACET_THREADING_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 using facet::base::compute_threads;
 using facet::base::ComputeScope;
 using facet::base::parallel_for;
@@ -143,4 +150,120 @@ TEST_CASE("a scope flushes denormals on every thread, and restores the caller's 
 #endif
   CHECK(halved_smallest() > 0.0F);
   CHECK(compute_threads() == threads_before);
+}
+
+#if defined(FACET_THREADING_OPENMP) && defined(__SSE2__)
+
+namespace {
+
+constexpr unsigned flush_bits = 0x8040;  // flush to zero, denormals are zero
+
+/// By thread of a team of the test's own: the control words, and which thread it was.
+struct Team {
+  std::vector<unsigned> controls;
+  std::vector<std::thread::id> ids;
+};
+
+Team look_at_workers(int threads) {
+  Team team{std::vector<unsigned>(static_cast<std::size_t>(threads)),
+            std::vector<std::thread::id>(static_cast<std::size_t>(threads))};
+#pragma omp parallel num_threads(threads)
+  {
+    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
+    team.controls[thread] = _mm_getcsr();
+    team.ids[thread] = std::this_thread::get_id();
+  }
+  return team;
+}
+
+}  // namespace
+
+TEST_CASE("a scope restores the host program's OpenMP workers") {
+  const Team before = look_at_workers(4);
+  for (const unsigned control : before.controls) REQUIRE((control & flush_bits) == 0);
+  for (const int threads : {2, 4}) {
+    CAPTURE(threads);
+    {
+      const ComputeScope scope(threads);
+      const Team within = look_at_workers(threads);
+      for (const unsigned control : within.controls) CHECK((control & flush_bits) == flush_bits);
+    }
+    const Team after = look_at_workers(threads);
+    CHECK(after.ids[1] == before.ids[1]);  // the worker that the scope used
+    CHECK(std::equal(after.controls.begin(), after.controls.end(), before.controls.begin()));
+  }
+}
+
+TEST_CASE("a scope keeps what the host program set on its workers, each its own") {
+  look_at_workers(3);
+#pragma omp parallel num_threads(3)
+  if (omp_get_thread_num() == 2) _mm_setcsr(_mm_getcsr() | 0x8000U);
+  const Team before = look_at_workers(3);
+  { const ComputeScope scope(3); }
+  CHECK(look_at_workers(3).controls == before.controls);
+#pragma omp parallel num_threads(3)
+  _mm_setcsr(_mm_getcsr() & ~flush_bits);
+}
+
+TEST_CASE("a wider scope within another leaves no worker that flushes denormals") {
+  {
+    const ComputeScope outer(2);
+    {
+      const ComputeScope inner(5);
+      for (const unsigned control : look_at_workers(5).controls) CHECK((control & flush_bits) == flush_bits);
+    }
+    CHECK(halved_smallest() == 0.0F);
+    for (const unsigned control : look_at_workers(2).controls) CHECK((control & flush_bits) == flush_bits);
+  }
+  CHECK(halved_smallest() > 0.0F);
+  for (const unsigned control : look_at_workers(5).controls) CHECK((control & flush_bits) == 0);
+}
+
+#endif
+
+#if defined(FACET_THREADING_OPENMP)
+
+TEST_CASE("a scope has the threads that OpenMP provides: one within a parallel region of the host program") {
+  int provided = 0, visits = 0;
+#pragma omp parallel num_threads(2)
+  {
+#pragma omp master
+    {
+      const ComputeScope scope(2);
+      provided = scope.threads();
+      parallel_for(8, 1, [&](std::int64_t begin, std::int64_t end) { visits += static_cast<int>(end - begin); });
+      CHECK(compute_threads() == provided);
+    }
+  }
+  CHECK(provided == 1);
+  CHECK(visits == 8);
+  CHECK(ComputeScope(2).threads() == 2);
+}
+
+TEST_CASE("a scope doesn't let OpenMP provide fewer threads, whatever the host program allows") {
+  omp_set_dynamic(1);
+  {
+    ComputeScope scope(2);
+    CHECK(omp_get_dynamic() == 0);
+    const ComputeScope::Suspension outside(scope);
+    CHECK(omp_get_dynamic() == 1);
+  }
+  CHECK(omp_get_dynamic() == 1);
+  omp_set_dynamic(0);
+}
+
+#endif
+
+TEST_CASE("a suspended scope leaves the caller as it was before") {
+  const int threads_before = compute_threads();
+  ComputeScope scope(threads_before + 1);
+  {
+    const ComputeScope::Suspension outside(scope);
+    CHECK(halved_smallest() > 0.0F);
+    CHECK(compute_threads() == threads_before);
+  }
+  CHECK(compute_threads() == threads_before + 1);
+#if defined(__SSE2__)
+  CHECK(halved_smallest() == 0.0F);
+#endif
 }

@@ -268,3 +268,47 @@ TEST_CASE("a trainer without a folder writes nothing, and has planned its memory
   CHECK(run.trainer.run());
   CHECK(run.trainer.run());
 }
+
+TEST_CASE("observers are called with the caller's floating-point control") {
+  small::Run run(small::options());
+  const auto halves = [] {
+    volatile float smallest = std::numeric_limits<float>::min();
+    return smallest / 2 > 0;
+  };
+  REQUIRE(halves());
+  int called = 0;
+  run.trainer.run({.step = [&](const StepResult&) { called += halves() ? 1 : 0; },
+                   .epoch = [&](const EpochResult&) { called += halves() ? 1 : 0; }});
+  CHECK(called == 3 * (small::batches + 1));
+}
+
+#if defined(FACET_THREADING_OPENMP)
+
+TEST_CASE("a trainer within a parallel region of its caller takes the threads that there are") {
+  std::string notes;
+  bool finished = false;
+#pragma omp parallel num_threads(2)
+  {
+#pragma omp master
+    {
+      small::Run run(small::options());
+      finished = run.trainer.run({.note = [&](const std::string& note) { notes += note; }});
+    }
+  }
+  CHECK(finished);
+  CHECK(contains(notes, "OpenMP provides 1 of 2 compute threads"));
+}
+
+TEST_CASE("a trainer that was made outside of a parallel region refuses to run in one, where it would wait forever") {
+  small::Run run(small::options());
+  std::string error;
+#pragma omp parallel num_threads(2)
+  {
+#pragma omp master
+    error = error_of([&] { run.trainer.run(); });
+  }
+  CHECK(contains(error, "compiled for 2 compute threads is run where there are 1"));
+  CHECK(run.trainer.run());
+}
+
+#endif
