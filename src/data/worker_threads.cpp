@@ -1,0 +1,91 @@
+#include "data/worker_threads.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <future>
+#include <latch>
+#include <mutex>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "base/cpus.h"
+#include "facet/error.h"
+
+namespace facet::data {
+
+WorkerThreads::WorkerThreads(int count, std::function<void()> work)
+    : work_(std::move(work)), arena_(std::max(count, 1), static_cast<unsigned>(std::max(count, 1))) {
+  if (count < 1) return;
+  // All wait until the last one is in the arena: where one can't be, the others end without having worked.
+  std::latch entered(count);
+  std::atomic<bool> all_entered = true;
+  std::promise<bool> complete;
+  const std::shared_future<bool> go = complete.get_future().share();
+  const auto run = [this, go, &entered, &all_entered] {
+    try {
+      base::leave_openmp_place();
+      arena_.execute([&] {
+        entered.count_down();
+        if (go.get()) work_();
+      });
+    } catch (const std::exception&) {
+      all_entered = false;
+      entered.count_down();
+    }
+  };
+  const auto fail = [&](std::size_t thread, const std::string& reason) {
+    complete.set_value(false);
+    join();
+    throw Error(
+        fmt::format("thread {} of {} that decode images cannot be started: {}; ask for fewer loader threads, or "
+                    "raise the limits on processes and memory (ulimit -u, ulimit -v, the container's pids)",
+                    thread, count, reason));
+  };
+  try {
+    arena_.initialize();
+    threads_.reserve(static_cast<std::size_t>(count));
+    while (threads_.size() < static_cast<std::size_t>(count)) threads_.emplace_back(run);
+  } catch (const std::system_error& error) {
+    fail(threads_.size() + 1, error.code().message());
+  } catch (const std::exception&) {
+    fail(threads_.size() + 1, "out of memory");
+  }
+  entered.wait();
+  if (!all_entered) fail(threads_.size(), "out of memory");
+  complete.set_value(true);
+}
+
+WorkerThreads::~WorkerThreads() { join(); }
+
+void WorkerThreads::join() {
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void for_each_index(std::int64_t count, int threads, const std::function<void(std::int64_t)>& body) {
+  std::atomic<std::int64_t> next = 0;
+  std::mutex mutex;
+  std::exception_ptr first;
+  const auto work = [&] {
+    for (std::int64_t index = next++; index < count; index = next++) {
+      try {
+        body(index);
+      } catch (...) {
+        next = count;
+        const std::lock_guard lock(mutex);
+        if (!first) first = std::current_exception();
+      }
+    }
+  };
+  {
+    const auto helpers = static_cast<int>(std::clamp<std::int64_t>(count, 1, std::max(threads, 1))) - 1;
+    const WorkerThreads others(helpers, work);
+    work();
+  }
+  if (first) std::rethrow_exception(first);
+}
+
+}  // namespace facet::data
