@@ -117,7 +117,7 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   /// Decodes every image once, in parallel, and leaves out those that can't be read.
   /// @param threads 0: all that the process may use; at most 4096.
   /// @param progress called now and then with the number of images done, from one thread at a time.
-  /// @throws Error when `threads` is out of range, a thread can't be started or memory runs out.
+  /// @throws Error when `threads` is out of range or memory runs out.
   std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
 
  private:

@@ -22,9 +22,10 @@ namespace {
 constexpr std::size_t page = 4096;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 
-/// Address space below which there is no point in beginning. oneDNN's generated code, threads' stacks and the allocator
-/// need some beside an arena, and oneDNN 2.6 crashes where it gets none.
-constexpr std::size_t least_address_space = std::size_t{256} << 20;
+/// Address space that an arena leaves, at least, to oneDNN's generated code, the stacks of threads and the allocator's
+/// pool of each, and the least that an arena is of use with. Short of it oneDNN 2.6 crashes.
+constexpr std::size_t space_of_all_else = std::size_t{512} << 20;
+constexpr std::size_t least_arena = std::size_t{64} << 20;
 
 std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
@@ -121,18 +122,18 @@ PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
 }
 
 // More than the machine's memory is never needed. Where the process's address space is limited, half of it is left to
-// everything else.
+// all else.
 Arena::Arena() {
   const std::size_t space = free_address_space();
-  if (space < least_address_space) {
+  if (space < space_of_all_else + least_arena) {
     throw Error(
         fmt::format("not enough memory: {:.1f} MiB of address space are left under this process's limit "
                     "(ulimit -v); {:.1f} MiB are needed at least",
-                    mebibytes(space), mebibytes(least_address_space)));
+                    mebibytes(space), mebibytes(space_of_all_else + least_arena)));
   }
   const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
   const std::size_t memory = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  reserved_ = round_up(std::min(memory, space / 2), huge_page);
+  reserved_ = round_up(std::min(memory, space - std::max(space / 2, space_of_all_else)), huge_page);
   while ((data_ = map(reserved_, PROT_NONE, MAP_NORESERVE)) == nullptr) {
     if (reserved_ <= huge_page) {
       throw Error("not enough memory: the system refuses to reserve any address space");

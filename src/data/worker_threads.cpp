@@ -8,6 +8,7 @@
 #include <future>
 #include <latch>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -80,11 +81,15 @@ void for_each_index(std::int64_t count, int threads, const std::function<void(st
       }
     }
   };
-  {
-    const auto helpers = static_cast<int>(std::clamp<std::int64_t>(count, 1, std::max(threads, 1))) - 1;
-    const WorkerThreads others(helpers, work);
-    work();
+  const auto helpers = static_cast<int>(std::clamp<std::int64_t>(count, 1, std::max(threads, 1))) - 1;
+  std::optional<WorkerThreads> others;
+  try {
+    others.emplace(helpers, work);
+  } catch (const Error&) {
+    // The caller can do it alone.
   }
+  work();
+  others.reset();
   if (first) std::rethrow_exception(first);
 }
 

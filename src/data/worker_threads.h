@@ -33,9 +33,9 @@ class WorkerThreads {
   std::vector<std::thread> threads_;
 };
 
-/// Calls body(index) for each index of [0, count) on `threads` threads, the caller among them, in ascending order of
-/// their beginnings.
-/// @throws Error as WorkerThreads does; else the first exception that a body throws, after which no further one begins.
+/// Calls body(index) for each index of [0, count) on `threads` threads, the caller among them; on the caller alone
+/// where the system refuses the others. Calls begin in ascending order of their indices.
+/// @throws the first exception that a body throws, after which no further call begins.
 void for_each_index(std::int64_t count, int threads, const std::function<void(std::int64_t)>& body);
 
 }  // namespace facet::data

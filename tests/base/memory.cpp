@@ -214,15 +214,15 @@ class AddressSpace {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_CASE("an arena leaves half of a limited address space to all else, and is an error where there is next to none") {
   {
-    const AddressSpace little(100 * mebibyte);
+    const AddressSpace little(500 * mebibyte);
     CHECK_THROWS_WITH_AS(Arena(), doctest::Contains("MiB of address space are left under this process's limit"),
                          facet::Error);
   }
-  const AddressSpace enough(1024 * mebibyte);
+  const AddressSpace enough(700 * mebibyte);
   Arena arena;
-  arena.grow(64 * mebibyte);
+  arena.grow(128 * mebibyte);
   const PageBuffer rest(480 * mebibyte);
-  CHECK(is_zero(arena.data(), 64 * mebibyte));
+  CHECK(is_zero(arena.data(), 128 * mebibyte));
   CHECK_THROWS_WITH_AS(arena.grow(600 * mebibyte), doctest::Contains("MiB are there at most"), facet::Error);
 }
 #endif

@@ -103,6 +103,14 @@ TEST_CASE("each index comes once, on as many threads as are asked for") {
   for_each_index(4, 4, [&](std::int64_t) { all.arrive_and_wait(); });
 }
 
+TEST_CASE("a loop whose threads cannot be started runs on its caller") {
+  if (!memory_can_be_limited) return;
+  const FewStacks few;
+  std::int64_t sum = 0;
+  for_each_index(2000, 2000, [&](std::int64_t index) { sum += index; });
+  CHECK(sum == 1999 * 1000);
+}
+
 TEST_CASE("what a body throws ends the loop and is thrown again") {
   for (const int threads : {1, 4}) {
     std::atomic<int> calls = 0;
