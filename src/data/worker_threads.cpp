@@ -7,6 +7,7 @@
 #include <exception>
 #include <future>
 #include <latch>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -18,28 +19,41 @@
 
 namespace facet::data {
 
+namespace {
+
+/// Where all threads wait until the last one is in the arena: where one can't be, the others end without having worked.
+struct Gate {
+  explicit Gate(int threads) : entered(threads) {}
+
+  std::latch entered;
+  std::atomic<bool> all_entered = true;
+  std::promise<bool> opened;
+  const std::shared_future<bool> open{opened.get_future()};
+};
+
+}  // namespace
+
 WorkerThreads::WorkerThreads(int count, std::function<void()> work)
     : work_(std::move(work)), arena_(std::max(count, 1), static_cast<unsigned>(std::max(count, 1))) {
   if (count < 1) return;
-  // All wait until the last one is in the arena: where one can't be, the others end without having worked.
-  std::latch entered(count);
-  std::atomic<bool> all_entered = true;
-  std::promise<bool> complete;
-  const std::shared_future<bool> go = complete.get_future().share();
-  const auto run = [this, go, &entered, &all_entered] {
+  const auto gate = std::make_shared<Gate>(count);
+  const auto run = [this, gate, open = gate->open] {
+    bool is_in = false;
     try {
       base::leave_openmp_place();
       arena_.execute([&] {
-        entered.count_down();
-        if (go.get()) work_();
+        is_in = true;
+        gate->entered.count_down();
+        if (open.get()) work_();
       });
     } catch (const std::exception&) {
-      all_entered = false;
-      entered.count_down();
+      if (is_in) throw;  // of `work`, against its promise
+      gate->all_entered = false;
+      gate->entered.count_down();
     }
   };
   const auto fail = [&](std::size_t thread, const std::string& reason) {
-    complete.set_value(false);
+    gate->opened.set_value(false);
     join();
     throw Error(
         fmt::format("thread {} of {} that decode images cannot be started: {}; ask for fewer loader threads, or "
@@ -55,9 +69,9 @@ WorkerThreads::WorkerThreads(int count, std::function<void()> work)
   } catch (const std::exception&) {
     fail(threads_.size() + 1, "out of memory");
   }
-  entered.wait();
-  if (!all_entered) fail(threads_.size(), "out of memory");
-  complete.set_value(true);
+  gate->entered.wait();
+  if (!gate->all_entered) fail(threads_.size(), "out of memory");
+  gate->opened.set_value(true);
 }
 
 WorkerThreads::~WorkerThreads() { join(); }

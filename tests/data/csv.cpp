@@ -90,7 +90,7 @@ TEST_CASE("what is no CSV is refused with its line") {
 
 TEST_CASE("a row of very many fields is refused with its line, before it fills the memory") {
   CHECK(rows_of("a\n" + std::string(16383, ',') + "\n").back().fields.size() == 16384);
-  const std::string error = csv_error("a\nb\n" + std::string(100'000'000, ','));
+  const std::string error = csv_error("a\nb\n" + std::string(10'000'000, ','));
   CHECK(facet::contains(error, "a.csv:3: more than 16384 fields"));
 }
 
