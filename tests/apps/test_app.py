@@ -601,12 +601,6 @@ class Pretrained(AppTest):
 
 
 class BadImages(AppTest):
-    def with_more_rows(self, words, row):
-        """The same words, with one more row in the manifest that they name."""
-        longer = self.folder / "sample/longer-torn.csv"
-        longer.write_text(pathlib.Path(words[2]).read_text() + row)
-        return [*words[:2], longer, *words[3:]]
-
     def test_fail_and_skip(self):
         (self.folder / "sample/torn.jpg").write_bytes(next((self.folder / "sample").rglob("*.jpg")).read_bytes()[:400])
         manifest = self.folder / "sample/torn.csv"
@@ -616,11 +610,13 @@ class BadImages(AppTest):
         error = self.fails(1, *words, "--out", self.folder / "fail")
         self.assertIn(f"{manifest}:51: gone.jpg: no such file; --root says where the files are", error)
         self.assertFalse((self.folder / "fail").exists())
-        torn = self.folder / "sample/only-torn.csv"
-        torn.write_text(self.train_csv.read_text() + bad[0])
-        self.assertIn("torn.csv:50: ", self.fails(1, "train", "--train", torn, *words[3:], "--out", self.folder / "torn"))
-        self.assertIn("torn.csv:51: gone.jpg: no such file, like 1 other; ",
-                      self.fails(1, *self.with_more_rows(words, bad[1]), "--out", self.folder / "fail"))
+        manifest.write_text(self.train_csv.read_text() + 2 * bad[1])
+        self.assertIn("torn.csv:50: gone.jpg: no such file, like 1 other; ",
+                      self.fails(1, *words, "--out", self.folder / "fail"))
+        manifest.write_text(self.train_csv.read_text() + 2 * bad[0])
+        self.assertRegex(self.fails(1, *words, "--out", self.folder / "fail"), r"torn\.csv:5[01]: .*torn\.jpg: truncated")
+        shutil.rmtree(self.folder / "fail")
+        manifest.write_text(self.train_csv.read_text() + "".join(bad))
         output = self.succeeds(*words, "--out", self.folder / "skip", "--bad-images", "skip")
         self.assertRegex(output, r"2 of 50 images .* the first: .*torn\.csv:50: torn\.jpg: ")
         skipped = rows(self.folder / "skip/skipped.csv")
