@@ -1,10 +1,16 @@
 #include "image_files.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <set>
+#include <system_error>
+#include <utility>
 
+#include "base/text.h"
 #include "facet/error.h"
 
 namespace facet::app {
@@ -18,32 +24,77 @@ bool is_jpeg_name(const fs::path& file) {
   return extension == ".jpg" || extension == ".jpeg";
 }
 
-std::vector<fs::path> jpegs_in(const fs::path& folder) {
-  std::vector<fs::path> files;
-  try {
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
-      if (!entry.is_directory() && is_jpeg_name(entry.path())) files.push_back(entry.path());
+/// The photographs in a folder and in those within, each folder once, whatever links lead to it: by its own path where
+/// it is in the tree, else by that of the first link.
+class FolderWalk {
+ public:
+  /// @param unreadable takes a line for each folder that can't be read; null: that is an error.
+  explicit FolderWalk(std::vector<std::string>* unreadable) : unreadable_(unreadable) {}
+
+  std::vector<fs::path> files(const fs::path& folder) {
+    visit(folder);
+    // Links to folders come after all folders of the tree itself, which may be where they lead.
+    for (std::vector<fs::path> links; !links_.empty();) {
+      links = std::exchange(links_, {});
+      std::sort(links.begin(), links.end());
+      for (const fs::path& link : links) visit(link);
     }
-  } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("{} can't be read: {}", error.path1().string(), error.code().message()));
+    std::sort(files_.begin(), files_.end());
+    return std::move(files_);
   }
-  if (files.empty()) throw Error(fmt::format("no .jpg or .jpeg is in {}", folder.string()));
-  std::sort(files.begin(), files.end());
-  return files;
-}
+
+ private:
+  void visit(const fs::path& folder) {
+    struct stat status {};
+    if (::stat(folder.c_str(), &status) != 0) return refuse(folder, errno);
+    if (!seen_.emplace(status.st_dev, status.st_ino).second) return;
+    std::error_code error;
+    fs::directory_iterator entries(folder, error);
+    std::vector<fs::path> folders;
+    while (!error && entries != fs::directory_iterator()) {
+      const fs::directory_entry& entry = *entries;
+      std::error_code unknown;  // then it is taken for a file, and reading it says why it can't be read
+      if (!entry.is_directory(unknown)) {
+        if (is_jpeg_name(entry.path())) files_.push_back(entry.path());
+      } else {
+        (entry.is_symlink(unknown) ? links_ : folders).push_back(entry.path());
+      }
+      entries.increment(error);
+    }
+    if (error) refuse(folder, error.value());
+    for (const fs::path& each : folders) visit(each);
+  }
+
+  void refuse(const fs::path& folder, int reason) {
+    std::string line =
+        fmt::format("{} can't be read: {}", base::printable(folder.string()), std::generic_category().message(reason));
+    if (!unreadable_) throw Error(line);
+    unreadable_->push_back(std::move(line));
+  }
+
+  std::vector<std::string>* unreadable_;
+  std::set<std::pair<dev_t, ino_t>> seen_;
+  std::vector<fs::path> files_, links_;
+};
 
 }  // namespace
 
-std::vector<fs::path> find_images(const std::vector<std::string>& words) {
+std::vector<fs::path> find_images(const std::vector<std::string>& words, std::vector<std::string>* unreadable) {
   std::vector<fs::path> files;
   for (const std::string& word : words) {
-    if (!fs::is_directory(word)) {
+    std::error_code unknown;  // then it is taken for a file, and reading it says why it can't be read
+    if (!fs::is_directory(word, unknown)) {
       files.emplace_back(word);
       continue;
     }
-    const std::vector<fs::path> found = jpegs_in(word);
+    const std::size_t unreadable_before = unreadable ? unreadable->size() : 0;
+    const std::vector<fs::path> found = FolderWalk(unreadable).files(word);
+    if (found.empty() && (!unreadable || unreadable->size() == unreadable_before)) {
+      throw Error(fmt::format("no .jpg or .jpeg is in {}", base::printable(word)));
+    }
     files.insert(files.end(), found.begin(), found.end());
   }
+  if (files.empty() && unreadable && !unreadable->empty()) throw Error(unreadable->front());
   return files;
 }
 

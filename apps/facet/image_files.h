@@ -9,9 +9,12 @@
 namespace facet::app {
 
 /// The JPEGs that words of a command line mean: a folder stands for the .jpg and .jpeg files in it and in the folders
-/// within (in any case, sorted by path); any other word for itself, whether it is there or not.
+/// within (in any case, sorted by path); any other word for itself, whether it is there or not. Links to folders are
+/// followed; a folder that is reached twice counts once.
+/// @param unreadable takes a line for each folder that can't be read; null: that is an error.
 /// @throws Error naming a folder that holds none or can't be read.
-std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words);
+std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words,
+                                               std::vector<std::string>* unreadable);
 
 /// Photographs without labels.
 class ImageFiles final : public Dataset {

@@ -10,6 +10,7 @@
 
 #include "base/machine.h"
 #include "base/pinning.h"
+#include "base/text.h"
 #include "command.h"
 #include "facet/error.h"
 #include "figures.h"
@@ -148,6 +149,17 @@ struct RunData {
   std::vector<SkippedImages> skipped;
 };
 
+/// Before hours of training end at such an image. @throws Error naming the first file that is missing.
+void require_files(const std::string& csv, const ManifestDataset& data) {
+  const std::vector<ManifestDataset::BadImage> missing = data.missing_files();
+  if (missing.empty()) return;
+  const ManifestDataset::BadImage& first = missing.front();
+  const std::string others =
+      missing.size() == 1 ? "" : fmt::format(", like {}", counted(std::ssize(missing) - 1, "other"));
+  throw Error(fmt::format("{}:{}: {}: {}{}; --root says where the files are, --bad-images skip leaves out such images",
+                          csv, first.line, base::printable(first.file), first.reason, others));
+}
+
 RunData open_data(const Settings& settings) {
   RunData data;
   data.train.emplace(settings.train_csv, settings.manifest);
@@ -161,6 +173,10 @@ RunData open_data(const Settings& settings) {
     print_notes(settings.validation_csv, *data.validation);
   }
   print_out("heads\n{}", describe_heads(data.train->heads(), 2));
+  if (!settings.skip) {
+    require_files(settings.train_csv, *data.train);
+    if (data.validation) require_files(settings.validation_csv, *data.validation);
+  }
   return data;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -31,7 +32,8 @@ struct Image {
   std::vector<std::uint8_t> pixels;
 };
 
-/// Labelled images. Const members may be called from many threads at once.
+/// Labelled images. Const members may be called from many threads at once. While a Loader, a Trainer or evaluate() uses
+/// it, a data set must neither change nor go.
 class FACET_EXPORT Dataset {
  public:
   virtual ~Dataset() = default;
@@ -49,12 +51,14 @@ class FACET_EXPORT Dataset {
 /// Images held in memory.
 class FACET_EXPORT MemoryDataset final : public Dataset {
  public:
+  /// @throws Error unless each head, and each class of a head, has a name of its own in UTF-8, and each head a class.
   explicit MemoryDataset(std::vector<Head> heads);
   /// @throws Error when the image's pixel count or a label is out of range.
   void add(Image image, std::vector<std::int32_t> labels);
 
   std::int64_t size() const override;
   const std::vector<Head>& heads() const override;
+  /// These three: @throws Error when there is no image `index`.
   std::span<const std::int32_t> labels(std::int64_t index) const override;
   void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
@@ -79,6 +83,8 @@ struct ManifestOptions {
 /// FairFace's aliases (70+ for "more than 70"; 9-Mar and 19-Oct, as a spreadsheet mangles 3-9 and 10-19) count as the
 /// class they stand for. Empty fields are no label. Labels are taken without spaces around them; columns without a name
 /// (a data frame's index) are passed over.
+///
+/// All members throw Error when there is no image `index`, or when the data set was moved from.
 class FACET_EXPORT ManifestDataset final : public Dataset {
  public:
   /// @throws Error naming the file, its line, the value found and those allowed.
@@ -104,21 +110,29 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
     std::string file;
     std::string reason;
   };
+  /// The images whose files are missing, in their order, by a listing of each folder: no file is opened. A folder that
+  /// can't be listed, or whose listing doesn't name a file that is there, tells of none.
+  /// @param limit of time; where the listings take longer, none is named.
+  std::vector<BadImage> missing_files(std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
   /// Decodes every image once, in parallel, and leaves out those that can't be read.
-  /// @param threads 0: all that the process may use.
+  /// @param threads 0: all that the process may use; at most 4096.
   /// @param progress called now and then with the number of images done, from one thread at a time.
+  /// @throws Error when `threads` is out of range or memory runs out.
   std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
 
  private:
   struct FACET_NO_EXPORT State;
+  FACET_NO_EXPORT State& state() const;
+  FACET_NO_EXPORT std::size_t checked(std::int64_t index) const;
   std::unique_ptr<State> state_;
 };
 
 /// Reads a JPEG file (baseline or progressive; grey, RGB, CMYK or YCCK; EXIF orientation honoured) as RGB.
 /// @param size the photograph is only needed at about size x size: one that is much larger is decoded at 1/2, 1/4 or 1/8
 ///   (scaled DCT), never below `size`; 0: in full.
-/// @throws Error naming the file when it is missing, no regular file, empty, truncated or not a JPEG, over 1 GiB long or
-///   so large that decoding it would take over 2 GiB of memory.
+/// @throws Error naming the file when it is missing, no regular file, empty, truncated or not a JPEG, a lossless or
+///   hierarchical one, one of other than 8 bits a sample, over 1 GiB long or so large that decoding it would take over
+///   2 GiB of memory, or more than there is.
 FACET_EXPORT Image read_jpeg(const std::filesystem::path& file, int size = 0);
 
 /// Resizes to {height, width, 3} = {size, size, 3} with PIL's antialiased bilinear filter.
@@ -136,7 +150,7 @@ struct Batch {
 struct LoaderOptions {
   std::int64_t batch = 64;
   int size = 224;            ///< height and width of the images
-  int threads = 0;           ///< loader threads; 0: one
+  int threads = 0;           ///< loader threads, at most 4096; 0: one
   std::uint64_t seed = 0;
   bool shuffle = true;       ///< the order is a function of (seed, epoch) alone
   bool flip = true;          ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
@@ -144,23 +158,28 @@ struct LoaderOptions {
   int prefetch = 4;          ///< batches decoded ahead
 };
 
-/// Decodes batches ahead of the step that uses them, in a oneTBB arena of its own, with bounded memory. One thread calls
-/// the members; the data set must outlive the loader.
+/// Decodes batches ahead of the step that uses them, on threads of its own within a oneTBB arena, with bounded memory.
+/// One thread calls the members. The data set must outlive the loader, and its images and heads stay the same.
 class FACET_EXPORT Loader {
  public:
-  /// @throws Error naming the first option whose value can't be meant.
+  /// Starts its threads.
+  /// @throws Error naming the first option whose value can't be meant, the memory that the batches take when it is more
+  ///   than is available, or the thread that can't be started.
   Loader(const Dataset& dataset, const LoaderOptions& options);
+  Loader(const Dataset&& dataset, const LoaderOptions& options) = delete;  ///< a temporary would be gone too soon
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
   std::int64_t batches_per_epoch() const;
   /// Starts an epoch at batch `first`, giving up what was decoded ahead. Starting at its end is allowed: it is then over.
-  /// @throws Error when the epoch has no such batch.
+  /// @throws Error when the epoch has no such batch, or the data set's size or heads have changed since the loader was
+  ///   made.
   void start_epoch(std::int64_t epoch, std::int64_t first = 0);
   /// The next batch of the epoch, valid until the next call; null at its end.
   /// @throws Error of the first image, in the order of the epoch, that can't be read or whose labels aren't those of the
-  ///   heads, at its batch; again on each further call, until an epoch is started. Error when none was started.
+  ///   heads, at its batch; again on each further call, until an epoch is started. Error when none was started, or the
+  ///   data set's size or heads have changed.
   const Batch* next();
 
  private:

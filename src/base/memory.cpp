@@ -2,13 +2,17 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
+#include <limits>
 #include <utility>
 
 #include "base/machine.h"
+#include "base/machine_limits.h"
 #include "base/parallel.h"
 #include "facet/error.h"
 
@@ -18,12 +22,27 @@ namespace {
 constexpr std::size_t page = 4096;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 
+/// Address space that an arena leaves, at least, to oneDNN's generated code, the stacks of threads and the allocator's
+/// pool of each, and the least that an arena is of use with. Short of it oneDNN 2.6 crashes.
+constexpr std::size_t space_of_all_else = std::size_t{512} << 20;
+constexpr std::size_t least_arena = std::size_t{64} << 20;
+
 std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
 /// What a buffer of `bytes` takes: whole huge pages once it fills one.
 std::size_t mapped_size(std::size_t bytes) { return round_up(bytes, bytes < huge_page ? page : huge_page); }
 
 double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+/// Address space that this process may still take; the largest number where none is set (ulimit -v).
+std::size_t free_address_space() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::numeric_limits<std::size_t>::max();
+  }
+  const std::size_t taken = std::strtoull(field("/proc/self/status", "VmSize").c_str(), nullptr, 10) * 1024;
+  return std::max<std::size_t>(limit.rlim_cur, taken) - taken;
+}
 
 void check_room(std::size_t bytes) {
   const auto available = static_cast<std::size_t>(std::max<std::int64_t>(available_memory(), 0));
@@ -102,10 +121,19 @@ PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
   return *this;
 }
 
-// More than the machine's memory is never needed; less is taken where the process's address space is limited.
+// More than the machine's memory is never needed. Where the process's address space is limited, half of it is left to
+// all else.
 Arena::Arena() {
+  const std::size_t space = free_address_space();
+  if (space < space_of_all_else + least_arena) {
+    throw Error(
+        fmt::format("not enough memory: {:.1f} MiB of address space are left under this process's limit "
+                    "(ulimit -v); {:.1f} MiB are needed at least",
+                    mebibytes(space), mebibytes(space_of_all_else + least_arena)));
+  }
   const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
-  reserved_ = round_up(pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), huge_page);
+  const std::size_t memory = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  reserved_ = round_up(std::min(memory, space - std::max(space / 2, space_of_all_else)), huge_page);
   while ((data_ = map(reserved_, PROT_NONE, MAP_NORESERVE)) == nullptr) {
     if (reserved_ <= huge_page) {
       throw Error("not enough memory: the system refuses to reserve any address space");

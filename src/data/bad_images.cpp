@@ -1,14 +1,10 @@
 #include "data/bad_images.h"
 
-#include <oneapi/tbb/parallel_for.h>
-#include <oneapi/tbb/task_arena.h>
-
 #include <mutex>
 
 #include "base/machine.h"
-#include "data/free_workers.h"
 #include "data/jpeg.h"
-#include "data/worker_limit.h"
+#include "data/worker_threads.h"
 #include "facet/error.h"
 
 namespace facet::data {
@@ -22,20 +18,15 @@ std::vector<std::string> find_bad_images(std::int64_t count,
   std::vector<std::string> reasons(static_cast<std::size_t>(count));
   std::mutex mutex;
   std::int64_t done = 0;
-  const auto worker_limit = lifted_worker_limit();
-  tbb::task_arena arena(threads > 0 ? threads : base::usable_cores());
-  const FreeWorkers free_workers(arena);
-  arena.execute([&] {
-    tbb::parallel_for(std::int64_t{0}, count, [&](std::int64_t index) {
-      try {
-        decode_jpeg_file(path(index), smallest_size);
-      } catch (const Error& error) {
-        reasons[static_cast<std::size_t>(index)] = error.what();
-      }
-      const std::lock_guard lock(mutex);
-      ++done;
-      if (progress && (done % files_between_reports == 0 || done == count)) progress(done);
-    });
+  for_each_index(count, threads > 0 ? threads : base::usable_cores(), [&](std::int64_t index) {
+    try {
+      decode_jpeg_file(path(index), smallest_size);
+    } catch (const Error& error) {
+      reasons[static_cast<std::size_t>(index)] = error.what();
+    }
+    const std::lock_guard lock(mutex);
+    ++done;
+    if (progress && (done % files_between_reports == 0 || done == count)) progress(done);
   });
   return reasons;
 }

@@ -12,6 +12,7 @@ namespace facet::data {
 /// @param threads 0: all that the process may use.
 /// @param progress may be empty; called now and then with the number of files done, by one thread at a time.
 /// @return why each can't be read; empty for those that can.
+/// @throws std::bad_alloc when memory runs out: that tells nothing of an image.
 std::vector<std::string> find_bad_images(std::int64_t count,
                                          const std::function<std::filesystem::path(std::int64_t)>& path, int threads,
                                          const std::function<void(std::int64_t)>& progress);

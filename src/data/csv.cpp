@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <string_view>
+#include <new>
 
+#include "base/text.h"
 #include "data/read_file.h"
 #include "facet/error.h"
 
@@ -13,28 +14,14 @@ namespace {
 
 /// Of a manifest; a hundred million rows have room in it.
 constexpr std::uint64_t most_bytes = std::uint64_t{1} << 33;
-
-/// Bytes of the UTF-8 character that the text begins with; 0 where there is none (Unicode 15, table 3-7).
-std::size_t character_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const auto within = [&](std::size_t i, unsigned low, unsigned high) { return byte(i) >= low && byte(i) <= high; };
-  const auto follows = [&](std::size_t i) { return within(i, 0x80, 0xBF); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (within(0, 0xC2, 0xDF)) return follows(1) ? 2 : 0;
-  if (within(0, 0xE0, 0xEF)) {
-    // Neither longer than needed nor half of a UTF-16 pair.
-    return within(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
-  }
-  if (!within(0, 0xF0, 0xF4)) return 0;
-  return within(1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF) && follows(2) && follows(3) ? 4 : 0;
-}
+/// As many columns as a spreadsheet can have. More come from a file that is no manifest, and would fill the memory.
+constexpr std::size_t most_fields = 16384;
 
 /// @throws Error naming file, line and byte at the first thing that isn't UTF-8.
 void require_utf8(const std::string& name, std::string_view text) {
   std::int64_t line = 1;
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = character_length(text.substr(at));
+    const std::size_t length = base::utf8_length(text.substr(at));
     if (length == 0) {
       throw Error(fmt::format("{}:{}: not UTF-8: a byte 0x{:02X}; save the file in UTF-8", name, line,
                               static_cast<unsigned char>(text[at])));
@@ -44,20 +31,23 @@ void require_utf8(const std::string& name, std::string_view text) {
   }
 }
 
-std::vector<std::uint8_t> read(const std::filesystem::path& file) {
+std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::path& file) {
   try {
     return read_file(file, most_bytes);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+    throw Error(fmt::format("{}: {}", name, error.what()));
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("{}: out of memory", name));
   }
 }
 
 }  // namespace
 
-CsvReader::CsvReader(const std::filesystem::path& file) : name_(file.string()) {
-  const std::vector<std::uint8_t> bytes = read(file);
-  text_.assign(bytes.begin(), bytes.end());
-  if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF") || text_.find('\0') != std::string::npos) {
+CsvReader::CsvReader(const std::filesystem::path& file)
+    : name_(base::printable(file.string())),
+      bytes_(read(name_, file)),
+      text_(reinterpret_cast<const char*>(bytes_.data()), bytes_.size()) {
+  if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF") || text_.find('\0') != std::string_view::npos) {
     throw Error(fmt::format("{}: not a CSV in UTF-8 (UTF-16, or a binary file)", name_));
   }
   require_utf8(name_, text_);
@@ -71,6 +61,10 @@ bool CsvReader::next(CsvRow& row) {
   row.line = line_;
   std::size_t count = 0;
   for (;;) {
+    if (count == most_fields) {
+      throw Error(
+          fmt::format("{}:{}: more than {} fields; at most that many are allowed", name_, row.line, most_fields));
+    }
     if (row.fields.size() == count) row.fields.emplace_back();
     std::string& field = row.fields[count++];
     field.clear();
@@ -105,13 +99,14 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   ++position_;
   if (!at_line_end() && text_[position_] != ',') {
     throw Error(fmt::format("{}:{}: '{}' after a closing quote, where a comma or the line's end is allowed", name_,
-                            line_, text_[position_]));
+                            line_,
+                            base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_))))));
   }
 }
 
 void CsvReader::plain_field(std::string& field) {
   const std::size_t end = std::min(text_.find_first_of(",\r\n", position_), text_.size());
-  field.assign(text_, position_, end - position_);
+  field.assign(text_.substr(position_, end - position_));
   position_ = end;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace facet::data {
@@ -18,9 +19,12 @@ class CsvReader {
   /// @throws Error naming the file when it can't be read, and the line that isn't text in UTF-8: such a name could be
   ///   in no model file.
   explicit CsvReader(const std::filesystem::path& file);
+  CsvReader(const CsvReader&) = delete;
+  CsvReader& operator=(const CsvReader&) = delete;
 
   /// The next row into `row`; false at the end.
-  /// @throws Error naming file and line when a quote isn't closed, or is followed by text.
+  /// @throws Error naming file and line when a quote isn't closed, or is followed by text, or the row has very many
+  ///   fields.
   bool next(CsvRow& row);
 
  private:
@@ -30,8 +34,9 @@ class CsvReader {
   void skip_line_end();
   bool skip_blank_line();
 
-  std::string name_;
-  std::string text_;
+  std::string name_;  ///< printable
+  std::vector<std::uint8_t> bytes_;
+  std::string_view text_;  ///< of bytes_
   std::size_t position_ = 0;
   std::int64_t line_ = 1;
 };

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 
+#include "base/text.h"
 #include "data/jpeg_header.h"
 #include "data/read_file.h"
 #include "facet/error.h"
@@ -45,20 +47,45 @@ std::int64_t memory_needed(const JpegHeader& header, std::int64_t pixels) {
   return pixels * 3 + std::max(coefficients + cmyk, upright_copy);
 }
 
-std::string explain(std::string_view message) {
+[[noreturn]] void fail(std::string_view message) {
+  if (message.find("Insufficient memory") != std::string_view::npos) throw std::bad_alloc();
   const bool truncated = message.find("Premature end of JPEG file") != std::string_view::npos;
-  return fmt::format("{} JPEG: {}", truncated ? "truncated" : "corrupt", message);
+  throw Error(fmt::format("{} JPEG: {}", truncated ? "truncated" : "corrupt", message));
 }
 
-void decompress(std::span<const std::uint8_t> bytes, int width, int height, int format, std::uint8_t* pixels) {
-  const Handle handle(tjInitDecompress());
-  if (!handle) throw Error("libjpeg-turbo can't be started: out of memory");
-  constexpr int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
-  if (tjDecompress2(handle.get(), bytes.data(), static_cast<unsigned long>(bytes.size()), pixels, width, 0, height,
-                    format, flags) != 0) {
-    throw Error(explain(tjGetErrorStr2(handle.get())));
+/// libjpeg-turbo's decoder, at a JPEG held in memory.
+class Decoder {
+ public:
+  explicit Decoder(std::span<const std::uint8_t> bytes) : bytes_(bytes), handle_(tjInitDecompress()) {
+    if (!handle_) throw std::bad_alloc();
+    int subsampling = 0;
+    int colours = 0;
+    if (tjDecompressHeader3(handle_.get(), bytes_.data(), static_cast<unsigned long>(bytes_.size()), &width_, &height_,
+                            &subsampling, &colours) != 0 &&
+        width_ < 1) {  // else it has no name for the sampling, but decodes it
+      fail(tjGetErrorStr2(handle_.get()));
+    }
   }
-}
+
+  /// In full, as the decoder has it: buffers take no other number's word.
+  int width() const { return width_; }
+  int height() const { return height_; }
+
+  /// @param pixels {height, width, channels of the format}.
+  void decode(int width, int height, int format, std::span<std::uint8_t> pixels) {
+    constexpr int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
+    if (tjDecompress2(handle_.get(), bytes_.data(), static_cast<unsigned long>(bytes_.size()), pixels.data(), width, 0,
+                      height, format, flags) != 0) {
+      fail(tjGetErrorStr2(handle_.get()));
+    }
+  }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+  Handle handle_;
+  int width_ = 0;
+  int height_ = 0;
+};
 
 std::uint8_t product(int a, int b) { return static_cast<std::uint8_t>((a * b + 127) / 255); }
 
@@ -77,21 +104,27 @@ void cmyk_to_rgb(std::span<const std::uint8_t> cmyk, bool inverted, std::span<st
 
 Image decode_jpeg(std::span<std::uint8_t> bytes, int size) {
   const JpegHeader header = read_jpeg_header(bytes);
-  const int by = reduction(header, size);
-  Image image{.width = (header.width + by - 1) / by, .height = (header.height + by - 1) / by, .pixels = {}};
-  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-  const std::int64_t memory = memory_needed(header, static_cast<std::int64_t>(count));
+  const tjscalingfactor scale{1, reduction(header, size)};
+  const std::int64_t memory =
+      memory_needed(header, std::int64_t{TJSCALED(header.width, scale)} * TJSCALED(header.height, scale));
   if (memory > most_memory) {
     throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", header.width,
                             header.height, memory, most_memory));
   }
+  Decoder decoder(bytes);
+  if (decoder.width() != header.width || decoder.height() != header.height) {
+    throw Error(fmt::format("corrupt JPEG: {}x{} by its header, {}x{} to libjpeg-turbo", header.width, header.height,
+                            decoder.width(), decoder.height()));
+  }
+  Image image{.width = TJSCALED(decoder.width(), scale), .height = TJSCALED(decoder.height(), scale), .pixels = {}};
+  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
   image.pixels.resize(count * 3);
   if (header.components == 4) {
     std::vector<std::uint8_t> cmyk(count * 4);
-    decompress(bytes, image.width, image.height, TJPF_CMYK, cmyk.data());
+    decoder.decode(image.width, image.height, TJPF_CMYK, cmyk);
     cmyk_to_rgb(cmyk, header.adobe, image.pixels);
   } else {
-    decompress(bytes, image.width, image.height, TJPF_RGB, image.pixels.data());
+    decoder.decode(image.width, image.height, TJPF_RGB, image.pixels);
   }
   return upright(std::move(image), header.orientation);
 }
@@ -130,7 +163,9 @@ Image read_jpeg(const std::filesystem::path& file, int size) {
   try {
     return data::decode_jpeg_file(file, size);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+    throw Error(fmt::format("{}: {}", base::printable(file.string()), error.what()));
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("{}: out of memory while it is decoded", base::printable(file.string())));
   }
 }
 

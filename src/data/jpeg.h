@@ -9,10 +9,10 @@ namespace facet::data {
 
 /// Decodes a JPEG held in memory, as read_jpeg does.
 /// @param bytes may be mended in their header, see read_jpeg_header.
-/// @throws Error that says what is wrong, without a file's name.
+/// @throws Error that says what is wrong, without a file's name; std::bad_alloc when memory runs out.
 Image decode_jpeg(std::span<std::uint8_t> bytes, int size);
 
-/// Reads and decodes a file. @throws Error that says what is wrong, without the file's name.
+/// Reads and decodes a file. @throws Error that says what is wrong, without the file's name; std::bad_alloc likewise.
 Image decode_jpeg_file(const std::filesystem::path& file, int size);
 
 /// Turns and mirrors an image so that it stands upright.

@@ -13,13 +13,43 @@ namespace {
 // Markers of ITU-T T.81, table B.1.
 constexpr int end_of_image = 0xD9;
 constexpr int start_of_scan = 0xDA;
+constexpr int define_hierarchical_progression = 0xDE;
 constexpr int app1 = 0xE1;
 constexpr int app14 = 0xEE;
+// Of ITU-T T.87.
+constexpr int jpeg_ls_frame = 0xF7;
+
+/// Bits of a sample, a channel's value.
+constexpr int sample_bits = 8;
 
 bool stands_alone(int marker) { return marker == 0x01 || (marker >= 0xD0 && marker <= 0xD7); }
 bool starts_frame(int marker) {
   return marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
 }
+
+/// What is wrong with a frame that isn't one of blocks of 8-bit samples; empty where nothing is. libjpeg-turbo 3
+/// decodes lossless frames, but never at a reduced size.
+std::string_view unsupported(int marker) {
+  switch (marker) {
+    case 0xC3:
+    case 0xCB:
+      return "a lossless JPEG";
+    case 0xC7:
+    case 0xCF:
+      return "a lossless, hierarchical JPEG";
+    case 0xC5:
+    case 0xC6:
+    case 0xCD:
+    case 0xCE:
+    case define_hierarchical_progression:
+      return "a hierarchical JPEG";
+    case jpeg_ls_frame:
+      return "a JPEG-LS";
+    default:
+      return {};
+  }
+}
+
 bool is_sequential(int frame) { return frame == 0xC0 || frame == 0xC1; }
 
 int big_endian(std::span<const std::uint8_t> bytes, std::size_t at) { return bytes[at] << 8 | bytes[at + 1]; }
@@ -30,6 +60,9 @@ bool starts_with(std::span<const std::uint8_t> bytes, std::string_view text) {
 
 void read_frame(std::span<const std::uint8_t> payload, JpegHeader& header) {
   if (payload.size() < 6) throw Error("corrupt JPEG: its frame header is too short");
+  if (payload[0] != sample_bits) {
+    throw Error(fmt::format("a JPEG of {} bits a sample; {} are allowed", payload[0], sample_bits));
+  }
   header.height = big_endian(payload, 1);
   header.width = big_endian(payload, 3);
   header.components = payload[5];
@@ -92,6 +125,10 @@ JpegHeader read_jpeg_header(std::span<std::uint8_t> bytes) {
     const auto payload = bytes.subspan(at + 2, length - 2);
     at += length;
 
+    if (const std::string_view kind = unsupported(marker); !kind.empty()) {
+      throw Error(
+          fmt::format("{} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker));
+    }
     if (starts_frame(marker)) {
       frame = marker;
       read_frame(payload, header);

@@ -22,7 +22,8 @@ struct JpegHeader {
 /// Walks the markers up to the first scan. Of a sequential JPEG it also sets the scan's spectral parameters to the only
 /// values that they can have: some cameras leave them 0, which harms nothing but would be a warning, and with us an
 /// error.
-/// @throws Error, without the file's name, when the bytes are no JPEG or end before the scan.
+/// @throws Error, without the file's name, when the bytes are no JPEG, one of a kind that isn't decoded (lossless,
+///   hierarchical, other than 8 bits a sample) or end before the scan.
 JpegHeader read_jpeg_header(std::span<std::uint8_t> bytes);
 
 /// The orientation (1 to 8) that an EXIF block ("Exif", two zeros, a TIFF file) tells; 1 where it tells none, or

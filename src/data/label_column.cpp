@@ -5,11 +5,15 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "data/fairface.h"
+#include "data/labels.h"
 #include "facet/error.h"
 
 namespace facet::data {
 namespace {
+
+using base::printable;
 
 /// Of the class that is the label, else of the one that it stands for.
 std::int32_t find_class(const std::vector<std::string>& classes, const std::string& label) {
@@ -38,10 +42,10 @@ std::vector<std::string> LabelColumn::own_classes() const {
   std::vector<std::string> classes;
   for (const auto& [text, number] : numbers_) classes.push_back(text);
   if (auto known = fairface_classes(classes)) return *std::move(known);
-  if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, name_));
+  if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)));
   if (classes.size() == 1) {
-    throw Error(
-        fmt::format("{}: column '{}' has one class only, '{}'; a head needs at least two", csv_, name_, classes[0]));
+    throw Error(fmt::format("{}: column '{}' has one class only, '{}'; a head needs at least two", csv_,
+                            printable(name_), printable(classes[0])));
   }
   return classes;
 }
@@ -51,8 +55,8 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
   for (const Label& label : labels_) {
     class_of.push_back(find_class(classes, label.text));
     if (class_of.back() == no_label) {
-      throw Error(fmt::format("{}:{}: {} '{}' is none of its classes: {}", csv_, label.first_line, name_, label.text,
-                              fmt::join(classes, ", ")));
+      throw Error(fmt::format("{}:{}: {} '{}' is none of its classes: {}", csv_, label.first_line, printable(name_),
+                              printable(label.text), list_of(classes)));
     }
   }
   std::vector<std::int32_t> indices;
@@ -71,7 +75,7 @@ std::string LabelColumn::note_on_ages(const std::vector<std::string>& classes) c
   }
   if (readings.empty()) return {};
   std::sort(readings.begin(), readings.end());
-  return fmt::format("{}: column '{}': a spreadsheet turned age bins into dates; taken {}", csv_, name_,
+  return fmt::format("{}: column '{}': a spreadsheet turned age bins into dates; taken {}", csv_, printable(name_),
                      fmt::join(readings, ", "));
 }
 

@@ -12,6 +12,7 @@ namespace facet::data {
 /// The labels of one column of a manifest, before it is known which classes they are.
 class LabelColumn {
  public:
+  /// @param csv what messages call the file.
   LabelColumn(std::string csv, std::string name) : csv_(std::move(csv)), name_(std::move(name)) {}
 
   const std::string& name() const { return name_; }

@@ -12,6 +12,17 @@ namespace facet::data {
 /// The heads' names, in their order.
 std::vector<std::string> names_of(const std::vector<Head>& heads);
 
+/// Names a list in a message: "a, b, c", printable, the first of them where there are very many.
+std::string list_of(const std::vector<std::string>& names);
+
+/// @param where what messages begin with.
+/// @throws Error unless each head, and each class of a head, has a name of its own, in UTF-8, and each head a class.
+void require_named_heads(const std::string& where, const std::vector<Head>& heads);
+
+/// @param set what messages call the data set.
+/// @throws Error naming the index and those allowed unless it is that of one of `size` images.
+void require_index(const std::string& set, std::int64_t index, std::int64_t size);
+
 /// @param image what messages call the image.
 /// @throws Error naming image, head, label and those allowed unless there is one label a head, each a class or
 /// no_label.

@@ -1,18 +1,19 @@
 #include <fmt/format.h>
-#include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
+#include <limits>
 #include <mutex>
+#include <new>
 #include <numeric>
 
+#include "base/cpus.h"
+#include "base/machine.h"
 #include "base/random.h"
-#include "data/free_workers.h"
 #include "data/labels.h"
 #include "data/mirror.h"
-#include "data/task_handoff.h"
-#include "data/worker_limit.h"
+#include "data/worker_threads.h"
 #include "facet/data.h"
 #include "facet/error.h"
 
@@ -28,45 +29,83 @@ struct Slot {
 };
 
 const LoaderOptions& checked(const LoaderOptions& options) {
-  const auto require = [](bool good, const char* name, std::int64_t value, int least) {
-    if (!good) throw Error(fmt::format("loader: {} is {}; at least {} is needed", name, value, least));
+  const auto require = [](const char* name, std::int64_t value, int least) {
+    if (value < least) throw Error(fmt::format("loader: {} is {}; at least {} is needed", name, value, least));
   };
-  require(options.batch >= 1, "batch", options.batch, 1);
-  require(options.size >= 1, "size", options.size, 1);
-  require(options.threads >= 0, "threads", options.threads, 0);
-  require(options.prefetch >= 1, "prefetch", options.prefetch, 1);
+  require("batch", options.batch, 1);
+  require("size", options.size, 1);
+  require("prefetch", options.prefetch, 1);
+  if (options.threads < 0 || options.threads > base::most_threads) {
+    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::most_threads));
+  }
   return options;
+}
+
+std::int64_t checked_size(const Dataset& dataset) {
+  const std::int64_t size = dataset.size();
+  constexpr std::int64_t most = std::numeric_limits<std::uint32_t>::max();
+  if (size < 0 || size > most) {
+    throw Error(fmt::format("loader: the data set holds {} images; 0 to {} are allowed", size, most));
+  }
+  return size;
+}
+
+std::int64_t batches_of(std::int64_t images, const LoaderOptions& options) {
+  const std::int64_t whole = images / options.batch;
+  return options.drop_last || images % options.batch == 0 ? whole : whole + 1;
+}
+
+/// One for each batch that is decoded ahead, and one that the caller holds, all with their memory.
+/// @throws Error when that is more than there is.
+std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const LoaderOptions& options) {
+  const std::int64_t batch = std::min(options.batch, std::max<std::int64_t>(images, 1));
+  const std::int64_t count = std::min<std::int64_t>(options.prefetch, batches_of(images, options)) + 1;
+  const double bytes = 3.0 * options.size * options.size * static_cast<double>(batch) * static_cast<double>(count);
+  const std::int64_t available = base::available_memory();
+  const auto fail = [&] {
+    throw Error(fmt::format("loader: {} batches of {} images at {}x{} take {:.0f} bytes of memory; {} are available",
+                            count, batch, options.size, options.size, bytes, available));
+  };
+  if (bytes > static_cast<double>(available)) fail();
+  std::vector<Slot> slots;
+  try {
+    slots.resize(static_cast<std::size_t>(count));
+    for (Slot& slot : slots) {
+      slot.batch.pixels.reserve(static_cast<std::size_t>(batch) * static_cast<std::size_t>(options.size) *
+                                static_cast<std::size_t>(options.size) * 3);
+      slot.batch.labels.reserve(static_cast<std::size_t>(batch) * heads);
+      slot.batch.indices.reserve(static_cast<std::size_t>(batch));
+    }
+  } catch (const std::bad_alloc&) {
+    fail();
+  }
+  return slots;
 }
 
 }  // namespace
 
-/// Images are decoded one a time by workers that take them in the order of the epoch; a worker is a task of the arena
-/// that goes on while there are images to decode. Slots are a ring: batch b lies in slot b % slots.
+/// Images are decoded one a time by threads that take them in the order of the epoch, as long as there are images to
+/// decode. Slots are a ring: batch b lies in slot b % slots.
 struct Loader::State {
   State(const Dataset& data, const LoaderOptions& asked);
   ~State();
 
-  std::int64_t batches() const;
-  std::int64_t images_in(std::int64_t batch) const;
+  std::int64_t batches() const { return batches_of(size, options); }
+  std::int64_t images_in(std::int64_t batch) const { return std::min(options.batch, size - batch * options.batch); }
   Slot& slot_of(std::int64_t batch) { return slots[static_cast<std::size_t>(batch) % slots.size()]; }
+  void require_unchanged() const;
   void start_epoch(std::int64_t number, std::int64_t first);
   const Batch* next();
   void give_up_scheduled(std::unique_lock<std::mutex>& lock);
   void schedule_batch();
-  void start_workers();
   void work();
   void load_image(Batch& batch, std::int64_t position) const;
 
-  /// What is enqueued; it is read before take_over can be called.
-  struct Work {
-    State* state;
-    __attribute__((no_sanitize("thread"))) void operator()() const { state->work(); }
-  };
-
   const Dataset& dataset;
   const LoaderOptions options;
-  const int threads;
-  std::vector<Slot> slots;  // prefetch of them are ahead of the one that the caller holds
+  const std::int64_t size;        // of the data set, which must not change
+  const std::vector<Head> heads;  // likewise
+  std::vector<Slot> slots;        // all but the one that the caller holds are ahead of it
   std::vector<std::int64_t> order;
   std::int64_t epoch = 0;
   bool started = false;
@@ -74,48 +113,47 @@ struct Loader::State {
   std::int64_t next_batch = 0;  // that next() returns
   std::int64_t end_batch = 0;   // one past the last that was scheduled
 
-  std::mutex mutex;                 // guards what follows, and slots' `left`, `failed` and `error`
-  std::condition_variable changed;  // a slot's last image is done, or the last worker ended
-  std::int64_t next_image = 0;      // in `order`: the one to decode next
-  std::int64_t end_image = 0;       // one past the last that was scheduled
-  int workers = 0;                  // tasks enqueued or running
+  std::mutex mutex;                   // guards what follows, and slots' `left`, `failed` and `error`
+  std::condition_variable scheduled;  // there are images to decode, or the loader ends
+  std::condition_variable done;       // a slot's last image, or the last image that was begun before all was given up
+  std::int64_t next_image = 0;        // in `order`: the one to decode next
+  std::int64_t end_image = 0;         // one past the last that was scheduled
+  int busy = 0;                       // threads that decode an image
+  bool ending = false;
 
-  tbb::global_control worker_limit = data::lifted_worker_limit();
-  tbb::task_arena arena;
-  data::FreeWorkers free_workers{arena};
+  data::WorkerThreads threads;
 };
 
 Loader::State::State(const Dataset& data, const LoaderOptions& asked)
     : dataset(data),
       options(checked(asked)),
-      threads(std::max(options.threads, 1)),
-      slots(static_cast<std::size_t>(options.prefetch) + 1),
-      arena(threads, 0) {
-  const std::int64_t images = std::min(options.batch, std::max<std::int64_t>(dataset.size(), 1));
-  const auto bytes = static_cast<std::size_t>(images) * static_cast<std::size_t>(options.size) *
-                     static_cast<std::size_t>(options.size) * 3;
-  for (Slot& slot : slots) {
-    slot.batch.pixels.reserve(bytes);
-    slot.batch.labels.reserve(static_cast<std::size_t>(images) * dataset.heads().size());
-    slot.batch.indices.reserve(static_cast<std::size_t>(images));
+      size(checked_size(data)),
+      heads(data.heads()),
+      slots(make_slots(size, heads.size(), options)),
+      threads(std::max(options.threads, 1), [this] { work(); }) {}
+
+Loader::State::~State() {
+  const std::lock_guard lock(mutex);
+  ending = true;
+  scheduled.notify_all();
+}
+
+void Loader::State::require_unchanged() const {
+  if (const std::int64_t now = dataset.size(); now != size) {
+    throw Error(
+        fmt::format("loader: the data set holds {} images and held {} when the loader was made; it must not "
+                    "change while a loader uses it",
+                    now, size));
+  }
+  if (dataset.heads() != heads) {
+    throw Error(
+        "loader: the data set's heads are not those of when the loader was made; they must not change while a "
+        "loader uses it");
   }
 }
 
-Loader::State::~State() {
-  std::unique_lock lock(mutex);
-  give_up_scheduled(lock);
-}
-
-std::int64_t Loader::State::batches() const {
-  const std::int64_t whole = dataset.size() / options.batch;
-  return options.drop_last || dataset.size() % options.batch == 0 ? whole : whole + 1;
-}
-
-std::int64_t Loader::State::images_in(std::int64_t batch) const {
-  return std::min(options.batch, dataset.size() - batch * options.batch);
-}
-
 void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
+  require_unchanged();
   if (first < 0 || first > batches()) {
     throw Error(fmt::format("loader: an epoch from batch {}; 0 to {} are allowed", first, batches()));
   }
@@ -125,20 +163,21 @@ void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
     next_image = end_image = first * options.batch;
   }
   if (options.shuffle) {
-    order = epoch_order(dataset.size(), options.seed, number);
+    order = epoch_order(size, options.seed, number);
   } else if (order.empty()) {
-    order.resize(static_cast<std::size_t>(dataset.size()));
+    order.resize(static_cast<std::size_t>(size));
     std::iota(order.begin(), order.end(), std::int64_t{0});
   }
   epoch = number;
   started = true;
   holds_batch = false;
   next_batch = end_batch = first;
-  while (end_batch < std::min(batches(), first + options.prefetch)) schedule_batch();
+  while (end_batch < std::min(batches(), first + std::ssize(slots) - 1)) schedule_batch();
 }
 
 const Batch* Loader::State::next() {
   if (!started) throw Error("loader: no epoch was started");
+  require_unchanged();
   if (holds_batch) {
     holds_batch = false;
     if (end_batch < batches()) schedule_batch();
@@ -147,7 +186,7 @@ const Batch* Loader::State::next() {
   Slot& slot = slot_of(next_batch);
   {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [&] { return slot.left == 0; });
+    done.wait(lock, [&] { return slot.left == 0; });
     if (slot.error) std::rethrow_exception(slot.error);
   }
   ++next_batch;
@@ -155,10 +194,10 @@ const Batch* Loader::State::next() {
   return &slot.batch;
 }
 
-/// Returns when no worker is left; those that run end after the image that they are at.
+/// Returns when no image is being decoded.
 void Loader::State::give_up_scheduled(std::unique_lock<std::mutex>& lock) {
   end_image = next_image;
-  changed.wait(lock, [&] { return workers == 0; });
+  done.wait(lock, [&] { return busy == 0; });
 }
 
 /// Its slot must be free.
@@ -166,10 +205,10 @@ void Loader::State::schedule_batch() {
   Slot& slot = slot_of(end_batch);
   const std::int64_t images = images_in(end_batch);
   const auto count = static_cast<std::size_t>(images);
-  const auto size = static_cast<std::size_t>(options.size);
+  const auto side = static_cast<std::size_t>(options.size);
   slot.batch.size = images;
-  slot.batch.pixels.resize(count * size * size * 3);
-  slot.batch.labels.resize(count * dataset.heads().size());
+  slot.batch.pixels.resize(count * side * side * 3);
+  slot.batch.labels.resize(count * heads.size());
   slot.batch.indices.assign(order.begin() + end_batch * options.batch,
                             order.begin() + end_batch * options.batch + images);
   ++end_batch;
@@ -179,51 +218,43 @@ void Loader::State::schedule_batch() {
     slot.error = nullptr;
     end_image += images;
   }
-  start_workers();
+  scheduled.notify_all();
 }
 
-void Loader::State::start_workers() {
-  int missing = 0;
-  {
-    const std::lock_guard lock(mutex);
-    const std::int64_t wanted = std::min<std::int64_t>(threads, end_image - next_image);
-    missing = std::max(0, static_cast<int>(wanted) - workers);
-    workers += missing;
-  }
-  for (; missing > 0; --missing) {
-    data::hand_over(this);
-    arena.enqueue(Work{this});
-  }
-}
-
+/// What each thread does.
 void Loader::State::work() {
-  data::take_over(this);
   std::unique_lock lock(mutex);
-  while (next_image < end_image) {
+  for (;;) {
+    scheduled.wait(lock, [&] { return ending || next_image < end_image; });
+    if (ending) return;
     const std::int64_t image = next_image++;
     Slot& slot = slot_of(image / options.batch);
     const std::int64_t position = image % options.batch;
+    ++busy;
     lock.unlock();
     std::exception_ptr error;
     try {
       load_image(slot.batch, position);
+    } catch (const std::bad_alloc&) {
+      error = std::make_exception_ptr(Error("loader: out of memory while an image is decoded"));
     } catch (...) {
       error = std::current_exception();
     }
     lock.lock();
+    --busy;
     if (error && (!slot.error || position < slot.failed)) {
       slot.error = std::move(error);
       slot.failed = position;
     }
-    if (--slot.left == 0) changed.notify_all();
+    --slot.left;
+    if (slot.left == 0 || (busy == 0 && next_image == end_image)) done.notify_all();
   }
-  if (--workers == 0) changed.notify_all();
 }
 
 void Loader::State::load_image(Batch& batch, std::int64_t position) const {
   const std::int64_t index = batch.indices[static_cast<std::size_t>(position)];
   const auto labels = dataset.labels(index);
-  data::require_labels(dataset.name(index), labels, dataset.heads());
+  data::require_labels(dataset.name(index), labels, heads);
   const auto bytes = static_cast<std::size_t>(options.size) * static_cast<std::size_t>(options.size) * 3;
   const auto pixels = std::span(batch.pixels).subspan(static_cast<std::size_t>(position) * bytes, bytes);
   dataset.load(index, options.size, pixels);
@@ -242,7 +273,15 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options)
 Loader::~Loader() = default;
 
 std::int64_t Loader::batches_per_epoch() const { return state_->batches(); }
-void Loader::start_epoch(std::int64_t epoch, std::int64_t first) { state_->start_epoch(epoch, first); }
+
+void Loader::start_epoch(std::int64_t epoch, std::int64_t first) {
+  try {
+    state_->start_epoch(epoch, first);
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("loader: out of memory for the order of {} images", state_->size));
+  }
+}
+
 const Batch* Loader::next() { return state_->next(); }
 
 }  // namespace facet

@@ -1,19 +1,24 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <new>
 
+#include "base/cpus.h"
+#include "base/text.h"
 #include "data/bad_images.h"
 #include "data/csv.h"
 #include "data/jpeg.h"
 #include "data/label_column.h"
 #include "data/labels.h"
+#include "data/missing_files.h"
 #include "facet/data.h"
 #include "facet/error.h"
 
 namespace facet {
 namespace {
 
+using base::printable;
+using data::list_of;
 using Names = std::vector<std::string>;
 
 constexpr const char* file_column = "file";
@@ -26,7 +31,7 @@ bool contains(const Names& names, const std::string& name) {
 void require_distinct(const std::string& where, const std::string& what, Names names) {
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' stands there twice", where, what, *twice));
+  if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' stands there twice", where, what, printable(*twice)));
 }
 
 /// The header's names; columns without one (a data frame's index) are kept, as empty, and never read.
@@ -42,7 +47,7 @@ Names read_header(data::CsvReader& reader, const std::string& csv) {
   const std::string where = fmt::format("{}:{}", csv, row.line);
   require_distinct(where, "column", named);
   if (!contains(columns, file_column)) {
-    throw Error(fmt::format("{}: no column '{}'; the columns are: {}", where, file_column, fmt::join(named, ", ")));
+    throw Error(fmt::format("{}: no column '{}'; the columns are: {}", where, file_column, list_of(named)));
   }
   return columns;
 }
@@ -53,8 +58,7 @@ Names choose_heads(const std::string& csv, const Names& columns, const ManifestO
   if (!options.expected.empty()) {
     const Names expected = data::names_of(options.expected);
     if (!heads.empty() && heads != expected) {
-      throw Error(fmt::format("{}: heads {} asked for; the model has {}", csv, fmt::join(heads, ", "),
-                              fmt::join(expected, ", ")));
+      throw Error(fmt::format("{}: heads {} asked for; the model has {}", csv, list_of(heads), list_of(expected)));
     }
     heads = expected;
   }
@@ -65,12 +69,13 @@ Names choose_heads(const std::string& csv, const Names& columns, const ManifestO
   }
   if (heads.empty()) throw Error(fmt::format("{}: no column but '{}'; each head needs one", csv, file_column));
   require_distinct(csv, "head", heads);
+  if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name asked for", csv));
   for (const std::string& head : heads) {
     if (head == file_column || !contains(columns, head)) {
       Names allowed = columns;
       std::erase_if(allowed, [](const std::string& name) { return name.empty() || name == file_column; });
       throw Error(
-          fmt::format("{}: no column for head '{}'; those that there are: {}", csv, head, fmt::join(allowed, ", ")));
+          fmt::format("{}: no column for head '{}'; those that there are: {}", csv, printable(head), list_of(allowed)));
     }
   }
   return heads;
@@ -79,14 +84,14 @@ Names choose_heads(const std::string& csv, const Names& columns, const ManifestO
 void check_declared_classes(const std::string& csv, const Names& heads, const ManifestOptions& options) {
   for (const auto& [head, classes] : options.classes) {
     if (!contains(heads, head)) {
-      throw Error(fmt::format("{}: classes declared for '{}', which is none of the heads: {}", csv, head,
-                              fmt::join(heads, ", ")));
+      throw Error(fmt::format("{}: classes declared for '{}', which is none of the heads: {}", csv, printable(head),
+                              list_of(heads)));
     }
     if (classes.size() < 2) {
-      throw Error(
-          fmt::format("{}: {} class declared for head '{}'; at least two are needed", csv, classes.size(), head));
+      throw Error(fmt::format("{}: {} class declared for head '{}'; at least two are needed", csv, classes.size(),
+                              printable(head)));
     }
-    require_distinct(csv, fmt::format("class of head '{}'", head), classes);
+    data::require_named_heads(csv, {{head, classes}});
   }
 }
 
@@ -99,7 +104,7 @@ Names choose_classes(const data::LabelColumn& column, std::size_t head, const Ma
 }  // namespace
 
 struct ManifestDataset::State {
-  std::string csv;
+  std::string csv;  // printable
   std::filesystem::path root;
   std::vector<Head> heads;
   std::vector<std::string> files;
@@ -148,50 +153,88 @@ void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& col
 
 ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options)
     : state_(std::make_unique<State>()) {
-  state_->csv = csv.string();
+  state_->csv = printable(csv.string());
   state_->root = options.root.empty() ? csv.parent_path() : options.root;
-  data::CsvReader reader(csv);
-  const Names columns = read_header(reader, state_->csv);
-  const Names heads = choose_heads(state_->csv, columns, options);
-  check_declared_classes(state_->csv, heads, options);
-  state_->set_heads(state_->read_rows(reader, columns, heads), options);
+  data::require_named_heads(state_->csv, options.expected);
+  try {
+    data::CsvReader reader(csv);
+    const Names columns = read_header(reader, state_->csv);
+    const Names heads = choose_heads(state_->csv, columns, options);
+    check_declared_classes(state_->csv, heads, options);
+    state_->set_heads(state_->read_rows(reader, columns, heads), options);
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("{}: out of memory", state_->csv));
+  }
 }
 
 ManifestDataset::~ManifestDataset() = default;
 ManifestDataset::ManifestDataset(ManifestDataset&&) noexcept = default;
 
-std::int64_t ManifestDataset::size() const { return static_cast<std::int64_t>(state_->files.size()); }
+ManifestDataset::State& ManifestDataset::state() const {
+  if (!state_) throw Error("the manifest was moved to another object, and holds nothing any more");
+  return *state_;
+}
 
-const std::vector<Head>& ManifestDataset::heads() const { return state_->heads; }
+std::size_t ManifestDataset::checked(std::int64_t index) const {
+  data::require_index(state().csv, index, size());
+  return static_cast<std::size_t>(index);
+}
+
+std::int64_t ManifestDataset::size() const { return static_cast<std::int64_t>(state().files.size()); }
+
+const std::vector<Head>& ManifestDataset::heads() const { return state().heads; }
 
 std::span<const std::int32_t> ManifestDataset::labels(std::int64_t index) const {
-  const std::size_t heads = state_->heads.size();
-  return std::span(state_->labels).subspan(static_cast<std::size_t>(index) * heads, heads);
+  const std::size_t heads = state().heads.size();
+  return std::span(state().labels).subspan(checked(index) * heads, heads);
 }
 
 void ManifestDataset::load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const {
+  const std::filesystem::path file = path(index);
+  const auto fail = [&](const char* reason) {
+    throw Error(fmt::format("{}:{}: {}: {}", state().csv, line(index), printable(file.string()), reason));
+  };
   try {
-    resize(data::decode_jpeg_file(path(index), size), size, pixels);
+    resize(data::decode_jpeg_file(file, size), size, pixels);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}:{}: {}: {}", state_->csv, line(index), path(index).string(), error.what()));
+    fail(error.what());
+  } catch (const std::bad_alloc&) {
+    fail("out of memory while it is decoded");
   }
 }
 
-std::string ManifestDataset::name(std::int64_t index) const { return state_->files[static_cast<std::size_t>(index)]; }
+std::string ManifestDataset::name(std::int64_t index) const { return state().files[checked(index)]; }
 
 std::filesystem::path ManifestDataset::path(std::int64_t index) const {
-  return state_->root / state_->files[static_cast<std::size_t>(index)];
+  return state().root / state().files[checked(index)];
 }
 
-std::int64_t ManifestDataset::line(std::int64_t index) const { return state_->lines[static_cast<std::size_t>(index)]; }
+std::int64_t ManifestDataset::line(std::int64_t index) const { return state().lines[checked(index)]; }
 
-const std::vector<std::string>& ManifestDataset::notes() const { return state_->notes; }
+const std::vector<std::string>& ManifestDataset::notes() const { return state().notes; }
+
+std::vector<ManifestDataset::BadImage> ManifestDataset::missing_files(std::chrono::milliseconds limit) const {
+  std::vector<BadImage> missing;
+  for (const std::size_t i : data::missing_files(state().root, state().files, limit)) {
+    missing.push_back({state().lines[i], state().files[i], "no such file"});
+  }
+  return missing;
+}
 
 std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
     int threads, const std::function<void(std::int64_t)>& progress) {
-  const auto reasons = data::find_bad_images(
-      size(), [this](std::int64_t index) { return path(index); }, threads, progress);
-  State& state = *state_;
+  State& state = this->state();
+  if (threads < 0 || threads > base::most_threads) {
+    throw Error(
+        fmt::format("{}: {} threads to check images; 0 to {} are allowed", state.csv, threads, base::most_threads));
+  }
+  std::vector<std::string> reasons;
+  try {
+    reasons = data::find_bad_images(
+        size(), [this](std::int64_t index) { return path(index); }, threads, progress);
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("{}: out of memory while its images are checked", state.csv));
+  }
   const std::size_t heads = state.heads.size();
   std::vector<BadImage> bad;
   std::size_t kept = 0;

@@ -5,11 +5,20 @@
 #include "facet/error.h"
 
 namespace facet {
+namespace {
 
-MemoryDataset::MemoryDataset(std::vector<Head> heads) : heads_(std::move(heads)) {}
+constexpr const char* set_name = "images in memory";
+
+std::string image_name(std::int64_t index) { return fmt::format("image {}", index); }
+
+}  // namespace
+
+MemoryDataset::MemoryDataset(std::vector<Head> heads) : heads_(std::move(heads)) {
+  data::require_named_heads(set_name, heads_);
+}
 
 void MemoryDataset::add(Image image, std::vector<std::int32_t> labels) {
-  const std::string name = this->name(size());
+  const std::string name = image_name(size());
   if (image.width < 1 || image.height < 1 ||
       image.pixels.size() != static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3) {
     throw Error(fmt::format("{}: {} bytes of pixels for {}x{}; width x height x 3 are needed", name,
@@ -25,13 +34,18 @@ std::int64_t MemoryDataset::size() const { return static_cast<std::int64_t>(imag
 const std::vector<Head>& MemoryDataset::heads() const { return heads_; }
 
 std::span<const std::int32_t> MemoryDataset::labels(std::int64_t index) const {
+  data::require_index(set_name, index, size());
   return std::span(labels_).subspan(static_cast<std::size_t>(index) * heads_.size(), heads_.size());
 }
 
 void MemoryDataset::load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const {
+  data::require_index(set_name, index, this->size());
   resize(images_[static_cast<std::size_t>(index)], size, pixels);
 }
 
-std::string MemoryDataset::name(std::int64_t index) const { return fmt::format("image {}", index); }
+std::string MemoryDataset::name(std::int64_t index) const {
+  data::require_index(set_name, index, size());
+  return image_name(index);
+}
 
 }  // namespace facet

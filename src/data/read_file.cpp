@@ -6,16 +6,28 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <chrono>
 #include <string>
 #include <system_error>
+#include <thread>
 
 #include "facet/error.h"
 
 namespace facet::data {
 namespace {
 
+/// An error that may pass: that of a network's file system, most of all.
+class TransientError : public Error {
+ public:
+  using Error::Error;
+};
+
 [[noreturn]] void fail(int error) {
+  if (error == EIO || error == ESTALE) {
+    throw TransientError("can't be read: " + std::generic_category().message(error));
+  }
   if (error == ENOENT || error == ENOTDIR) throw Error("no such file");
   throw Error("can't be read: " + std::generic_category().message(error));
 }
@@ -58,9 +70,7 @@ class RegularFile {
   int descriptor_;
 };
 
-}  // namespace
-
-std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
+std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint64_t most_bytes,
                                     std::span<const std::uint8_t> start) {
   const RegularFile opened(file);
   const std::uint64_t size = opened.size();
@@ -70,6 +80,23 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint
   if (!std::equal(bytes.begin(), bytes.end(), start.begin(), start.end())) return bytes;
   opened.append(size - bytes.size(), bytes);
   return bytes;
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
+                                    std::span<const std::uint8_t> start) {
+  // Opened anew each time: a stale handle of NFS stays stale.
+  constexpr std::array pauses{std::chrono::milliseconds(50), std::chrono::milliseconds(200),
+                              std::chrono::milliseconds(800)};
+  for (const auto pause : pauses) {
+    try {
+      return read_once(file, most_bytes, start);
+    } catch (const TransientError&) {
+      std::this_thread::sleep_for(pause);
+    }
+  }
+  return read_once(file, most_bytes, start);
 }
 
 }  // namespace facet::data

@@ -7,7 +7,8 @@
 
 namespace facet::data {
 
-/// A whole regular file; of one that doesn't begin with `start`, the beginning alone.
+/// A whole regular file; of one that doesn't begin with `start`, the beginning alone. Where the system reports EIO or
+/// ESTALE, as networks' file systems do for a while, it is tried again three times, within about a second.
 /// @throws Error that says why it can't be read ("no such file", "is not a regular file", more bytes than
 /// `most_bytes`),
 ///   without the file's name.

@@ -1,7 +1,4 @@
 #include <fmt/format.h>
-#include <oneapi/tbb/blocked_range.h>
-#include <oneapi/tbb/parallel_for.h>
-#include <oneapi/tbb/task_arena.h>
 #include <turbojpeg.h>
 
 #include <algorithm>
@@ -11,6 +8,7 @@
 #include <fstream>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -20,10 +18,10 @@
 #include "base/atomic_file.h"
 #include "base/machine.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "data/fairface.h"
-#include "data/free_workers.h"
 #include "data/synthetic_picture.h"
-#include "data/task_handoff.h"
+#include "data/worker_threads.h"
 #include "facet/data.h"
 #include "facet/error.h"
 
@@ -56,19 +54,24 @@ std::string file_name(const Set& set, std::int64_t index) {
   return fmt::format("{}/{}{:06}.jpg", set.name, file_prefix, index + 1);
 }
 
+/// What can't be written whole is removed. Images are neither synced nor renamed, one by one: the CSVs come last.
 void write_file(const fs::path& file, const unsigned char* bytes, unsigned long count) {
-  const auto fail = [&] {
-    throw Error(fmt::format("cannot write {}: {}", file.string(), std::generic_category().message(errno)));
+  const auto fail = [&](bool opened = true) {
+    const std::string reason = std::generic_category().message(errno);
+    std::error_code ignored;
+    if (opened) fs::remove(file, ignored);
+    throw Error(fmt::format("cannot write {}: {}", base::printable(file.string()), reason));
   };
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "wbe"), std::fclose);
-  if (!stream) fail();
+  if (!stream) fail(false);
   if (std::fwrite(bytes, 1, count, stream.get()) != count) fail();
   if (std::fclose(stream.release()) != 0) fail();
 }
 
 void write_jpeg(const fs::path& file, int size, const std::vector<std::uint8_t>& pixels) {
   const std::unique_ptr<void, int (*)(tjhandle)> compressor(tjInitCompress(), tjDestroy);
-  if (!compressor) throw Error(fmt::format("{}: libjpeg-turbo can't be started: {}", file.string(), tjGetErrorStr()));
+  if (!compressor)
+    throw Error(fmt::format("{}: libjpeg-turbo can't be started: {}", base::printable(file.string()), tjGetErrorStr()));
   unsigned char* bytes = nullptr;
   unsigned long count = 0;
   // Full chroma: the stripes are few pixels wide, and their hue is a label.
@@ -76,7 +79,8 @@ void write_jpeg(const fs::path& file, int size, const std::vector<std::uint8_t>&
                                  jpeg_quality, TJFLAG_ACCURATEDCT);
   const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owner(bytes, tjFree);
   if (failed != 0) {
-    throw Error(fmt::format("{}: can't be compressed: {}", file.string(), tjGetErrorStr2(compressor.get())));
+    throw Error(
+        fmt::format("{}: can't be compressed: {}", base::printable(file.string()), tjGetErrorStr2(compressor.get())));
   }
   write_file(file, bytes, count);
 }
@@ -126,7 +130,7 @@ void prepare_folder(const fs::path& folder, const std::array<Set, 2>& sets) {
       throw Error(
           fmt::format("{} is in the way and not of an earlier synthetic sample: give a new or empty folder, or that of "
                       "an earlier sample",
-                      entry.path().string()));
+                      base::printable(entry.path().string())));
     }
   }
   std::sort(old.begin(), old.end(), [](const fs::path& a, const fs::path& b) {
@@ -136,35 +140,31 @@ void prepare_folder(const fs::path& folder, const std::array<Set, 2>& sets) {
   for (const Set& set : sets) fs::create_directory(folder / set.name);
 }
 
-/// Counts the images that many threads write, and reports from one at a time.
+/// Counts the images that many threads write, and reports now and then, from one at a time.
 class Progress {
  public:
-  explicit Progress(const std::function<void(std::int64_t)>& report) : report_(report) {}
+  Progress(std::int64_t images, const std::function<void(std::int64_t)>& report) : images_(images), report_(report) {}
 
-  void add(std::int64_t images) {
+  void add_one() {
+    constexpr std::int64_t images_between_reports = 32;
     const std::lock_guard lock(mutex_);
-    done_ += images;
-    if (report_) report_(done_);
+    ++done_;
+    if (report_ && (done_ % images_between_reports == 0 || done_ == images_)) report_(done_);
   }
 
  private:
+  const std::int64_t images_;
   const std::function<void(std::int64_t)>& report_;
   std::mutex mutex_;
   std::int64_t done_ = 0;
 };
 
 void write_images(const fs::path& folder, const Set& set, const SyntheticOptions& options, Progress& progress) {
-  data::hand_over(&progress);
-  tbb::parallel_for(tbb::blocked_range<std::int64_t>(0, set.count, 32), [&](const auto& range) {
-    data::take_over(&progress);
-    for (std::int64_t i = range.begin(); i < range.end(); ++i) {
-      const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
-      write_jpeg(folder / file_name(set, i), options.size, draw_synthetic(labels_of(i), options.size, random));
-    }
-    progress.add(range.end() - range.begin());
-    data::hand_over(&progress);
+  data::for_each_index(set.count, base::usable_cores(), [&](std::int64_t i) {
+    const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
+    write_jpeg(folder / file_name(set, i), options.size, draw_synthetic(labels_of(i), options.size, random));
+    progress.add_one();
   });
-  data::take_over(&progress);
 }
 
 void write_csv(const fs::path& folder, const Set& set) {
@@ -188,15 +188,14 @@ void write_synthetic_sample(const fs::path& folder, const SyntheticOptions& opti
   const std::array<Set, 2> sets = {Set{"train", 0, options.train}, Set{"validation", 1, options.validation}};
   try {
     prepare_folder(folder, sets);
-    Progress images(progress);
-    tbb::task_arena arena(base::usable_cores());
-    const data::FreeWorkers free_workers(arena);
-    arena.execute([&] {
-      for (const Set& set : sets) write_images(folder, set, options, images);
-    });
+    Progress images(options.train + options.validation, progress);
+    for (const Set& set : sets) write_images(folder, set, options, images);
     for (const Set& set : sets) write_csv(folder, set);
   } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("cannot write {}: {}", error.path1().string(), error.code().message()));
+    const fs::path& at = error.path1().empty() ? folder : error.path1();
+    throw Error(fmt::format("cannot write {}: {}", base::printable(at.string()), error.code().message()));
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("cannot write {}: out of memory", base::printable(folder.string())));
   }
 }
 

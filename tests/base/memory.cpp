@@ -188,3 +188,41 @@ TEST_CASE("an arena that would outgrow the memory is an error, and stays as it i
   CHECK(arena.size() == before);
   CHECK(arena.data()[0] == std::byte{9});
 }
+
+namespace {
+
+/// While it lives, this process may take so much address space more.
+class AddressSpace {
+ public:
+  explicit AddressSpace(std::size_t bytes) {
+    ::getrlimit(RLIMIT_AS, &before_);
+    rlimit less = before_;
+    less.rlim_cur = std::stoull(facet::base::field("/proc/self/status", "VmSize")) * 1024 + bytes;
+    ::setrlimit(RLIMIT_AS, &less);
+  }
+  ~AddressSpace() { ::setrlimit(RLIMIT_AS, &before_); }
+  AddressSpace(const AddressSpace&) = delete;
+  AddressSpace& operator=(const AddressSpace&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+}  // namespace
+
+// The address sanitizer's own memory is beyond any such limit.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("an arena leaves half of a limited address space to all else, and is an error where there is next to none") {
+  {
+    const AddressSpace little(500 * mebibyte);
+    CHECK_THROWS_WITH_AS(Arena(), doctest::Contains("MiB of address space are left under this process's limit"),
+                         facet::Error);
+  }
+  const AddressSpace enough(700 * mebibyte);
+  Arena arena;
+  arena.grow(128 * mebibyte);
+  const PageBuffer rest(480 * mebibyte);
+  CHECK(is_zero(arena.data(), 128 * mebibyte));
+  CHECK_THROWS_WITH_AS(arena.grow(600 * mebibyte), doctest::Contains("MiB are there at most"), facet::Error);
+}
+#endif

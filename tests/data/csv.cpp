@@ -87,3 +87,15 @@ TEST_CASE("what is no CSV is refused with its line") {
   CHECK(facet::contains(facet::error_of([] { CsvReader("/nowhere/a.csv"); }), "/nowhere/a.csv: no such file"));
   CHECK(facet::contains(facet::error_of([] { CsvReader("/tmp"); }), "/tmp: is a folder"));
 }
+
+TEST_CASE("a row of very many fields is refused with its line, before it fills the memory") {
+  CHECK(rows_of("a\n" + std::string(16383, ',') + "\n").back().fields.size() == 16384);
+  const std::string error = csv_error("a\nb\n" + std::string(10'000'000, ','));
+  CHECK(facet::contains(error, "a.csv:3: more than 16384 fields"));
+}
+
+TEST_CASE("messages hold no control characters of the file or of its name") {
+  CHECK(facet::contains(csv_error("a\n\"b\"\x1B[2J"), "a.csv:2: '\\x1B' after a closing quote"));
+  CHECK(facet::contains(csv_error("a\n\"b\"\u20AC"), "a.csv:2: '\u20AC' after a closing quote"));
+  CHECK(facet::error_of([] { CsvReader("/nowhere/\x1B\n.csv"); }) == "/nowhere/\\x1B\\n.csv: no such file");
+}

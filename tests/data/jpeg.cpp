@@ -227,6 +227,53 @@ TEST_CASE("coefficients count where they are all held: in progressive JPEGs, and
   CHECK(contains(reason(one_each, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
 }
 
+TEST_CASE("frames that are not of blocks of 8-bit samples are refused by their kind, at any size") {
+  const Bytes baseline = compress(facet::waves(64, 48));
+  const Bytes progressive = compress(facet::waves(64, 48), {.flags = TJFLAG_PROGRESSIVE});
+  const auto with_marker = [](Bytes jpeg, std::uint8_t from, std::uint8_t marker) {
+    jpeg[facet::find(jpeg, {0xFF, from}) + 1] = marker;
+    return jpeg;
+  };
+  const std::string others = "; baseline, extended and progressive JPEGs are allowed";
+  for (const int size : {0, 1, 8, 24, 100}) {
+    CAPTURE(size);
+    for (const auto& jpeg : {std::pair(baseline, std::uint8_t{0xC0}), std::pair(progressive, std::uint8_t{0xC2})}) {
+      const auto refusal = [&](std::uint8_t marker) {
+        return reason(with_marker(jpeg.first, jpeg.second, marker), size);
+      };
+      CHECK(refusal(0xC3) == "a lossless JPEG (marker 0xC3)" + others);
+      CHECK(refusal(0xC5) == "a hierarchical JPEG (marker 0xC5)" + others);
+      CHECK(refusal(0xC6) == "a hierarchical JPEG (marker 0xC6)" + others);
+      CHECK(refusal(0xC7) == "a lossless, hierarchical JPEG (marker 0xC7)" + others);
+      CHECK(refusal(0xCB) == "a lossless JPEG (marker 0xCB)" + others);
+      CHECK(refusal(0xCD) == "a hierarchical JPEG (marker 0xCD)" + others);
+      CHECK(refusal(0xCE) == "a hierarchical JPEG (marker 0xCE)" + others);
+      CHECK(refusal(0xCF) == "a lossless, hierarchical JPEG (marker 0xCF)" + others);
+      CHECK(refusal(0xDE) == "a hierarchical JPEG (marker 0xDE)" + others);
+      CHECK(refusal(0xF7) == "a JPEG-LS (marker 0xF7)" + others);
+      // Coded otherwise than they say: an error, or pixels of no meaning, within their buffer.
+      for (const std::uint8_t marker : {0xC1, 0xC2, 0xC9, 0xCA}) refusal(marker);
+    }
+    for (const std::uint8_t bits : {0, 2, 7, 9, 12, 16, 255}) {
+      for (const auto& [jpeg, marker] : {std::pair(baseline, 0xC0), std::pair(progressive, 0xC2)}) {
+        Bytes odd = jpeg;
+        odd[facet::find(odd, {0xFF, static_cast<std::uint8_t>(marker)}) + 4] = bits;
+        CHECK(reason(odd, size) == "a JPEG of " + std::to_string(bits) + " bits a sample; 8 are allowed");
+      }
+    }
+  }
+  CHECK(decode(with_marker(baseline, 0xC0, 0xC1)).pixels == decode(baseline).pixels);
+}
+
+TEST_CASE("a sampling that has no name decodes all the same") {
+  Bytes jpeg = compress(facet::waves(8, 8));
+  const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
+  REQUIRE(jpeg[frame + 11] == 0x22);
+  jpeg[frame + 11] = 0x14;  // 1x4: as many blocks, and one unit is the whole image either way
+  CHECK(decode(jpeg).pixels.size() == 8 * 8 * 3);
+  CHECK(decode(jpeg, 2).pixels.size() == 2 * 2 * 3);
+}
+
 TEST_CASE("the pixels of CMYK and of what must be turned count twice") {
   const auto large = [](Bytes jpeg) {
     const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});

@@ -1,9 +1,14 @@
 #include <doctest/doctest.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
 
 #include <atomic>
 #include <chrono>
+#include <latch>
+#include <mutex>
 #include <set>
 #include <thread>
+#include <type_traits>
 
 #include "data/make_jpeg.h"
 #include "facet/data.h"
@@ -29,6 +34,8 @@ class Numbered final : public facet::Dataset {
   std::span<const std::int32_t> labels(std::int64_t index) const override {
     return std::span(labels_).subspan(static_cast<std::size_t>(index) * 2, 2);
   }
+  void set_size(std::int64_t size) { size_ = size; }
+  void rename_class() { heads_[1].classes[0] = "z"; }
   void set_label(std::int64_t index, std::size_t head, std::int32_t label) {
     labels_[static_cast<std::size_t>(index) * 2 + head] = label;
   }
@@ -251,6 +258,113 @@ TEST_CASE("an empty set has no batches, options that make no sense are errors") 
   CHECK(read_epoch(loader, 0).empty());
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.batch = 0}); }), "batch is 0; at least 1"));
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.size = 0}); }), "size is 0"));
-  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.threads = -1}); }), "threads is -1"));
+  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.threads = -1}); }), "threads is -1; 0 to 4096"));
+  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.threads = 4097}); }), "threads is 4097; 0 to 4096"));
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.prefetch = 0}); }), "prefetch is 0"));
+}
+
+TEST_CASE("batches that no memory holds are an error, whatever the product") {
+  const Numbered data(100);
+  const auto error = [&](const LoaderOptions& options) { return facet::error_of([&] { Loader(data, options); }); };
+  CHECK(facet::contains(error({.size = 100'000}),
+                        "loader: 3 batches of 64 images at 100000x100000 take 5760000000000 "
+                        "bytes of memory; "));
+  CHECK(facet::contains(error({.size = 2'147'483'647}), "bytes of memory; "));
+  CHECK(error({.batch = std::int64_t{1} << 62, .size = 3, .prefetch = 2'147'483'647}).empty());
+  Numbered huge(1);
+  for (const std::int64_t size : {std::int64_t{-1}, std::int64_t{1} << 32, std::int64_t{1} << 62}) {
+    huge.set_size(size);
+    CHECK(facet::contains(facet::error_of([&] { Loader(huge, {}); }),
+                          "the data set holds " + std::to_string(size) + " images; 0 to 4294967295 are allowed"));
+  }
+}
+
+TEST_CASE("a batch larger than the data set holds it all") {
+  const Numbered data(10);
+  Loader loader(data, {.batch = std::int64_t{1} << 62, .size = 3, .shuffle = false, .prefetch = 1000});
+  CHECK(loader.batches_per_epoch() == 1);
+  for (int epoch = 0; epoch < 3; ++epoch) {
+    const auto batches = read_epoch(loader, epoch);
+    REQUIRE(batches.size() == 1);
+    CHECK(batches[0].size == 10);
+  }
+  CHECK(read_epoch(loader, 0, 1).empty());
+}
+
+TEST_CASE("a data set that changes while it is used is an error, at each call, until it is as it was") {
+  for (const std::int64_t size : {24, 22, 0}) {
+    Numbered data(23);
+    Loader loader(data, {.batch = 5, .size = 3, .shuffle = false, .prefetch = 1});
+    loader.start_epoch(0);
+    loader.next();
+    data.set_size(size);
+    const std::string message =
+        "loader: the data set holds " + std::to_string(size) +
+        " images and held 23 when the loader was made; it must not change while a loader uses it";
+    CHECK(facet::error_of([&] { loader.next(); }) == message);
+    CHECK(facet::error_of([&] { loader.next(); }) == message);
+    CHECK(facet::error_of([&] { loader.start_epoch(1); }) == message);
+    CHECK(loader.batches_per_epoch() == 5);
+    data.set_size(23);
+    CHECK(loader.next()->indices[0] == 5);
+  }
+  Numbered data(23);
+  Loader loader(data, {.batch = 5, .size = 3});
+  loader.start_epoch(0);
+  data.rename_class();
+  CHECK(facet::contains(facet::error_of([&] { loader.next(); }), "the data set's heads are not those"));
+  CHECK(facet::contains(facet::error_of([&] { loader.start_epoch(0); }), "the data set's heads are not those"));
+}
+
+TEST_CASE("a loader of a temporary data set does not compile") {
+  static_assert(std::is_constructible_v<Loader, facet::MemoryDataset&, LoaderOptions>);
+  static_assert(std::is_constructible_v<Loader, const facet::Dataset&, LoaderOptions>);
+  static_assert(!std::is_constructible_v<Loader, facet::MemoryDataset, LoaderOptions>);
+  static_assert(!std::is_constructible_v<Loader, const facet::ManifestDataset, LoaderOptions>);
+}
+
+namespace {
+
+/// Images that are all loaded at once, and see how parallel they may be with oneTBB.
+class Together final : public facet::Dataset {
+ public:
+  explicit Together(std::int64_t size) : size_(size), all_(size) {}
+  std::int64_t size() const override { return size_; }
+  const std::vector<facet::Head>& heads() const override { return heads_; }
+  std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
+  std::string name(std::int64_t index) const override { return std::to_string(index); }
+  void load(std::int64_t, int, std::span<std::uint8_t>) const override {
+    all_.arrive_and_wait();
+    concurrency = tbb::this_task_arena::max_concurrency();
+    tbb::parallel_for(0, 100, [this](int) {
+      const std::lock_guard lock(mutex_);
+      threads.insert(std::this_thread::get_id());
+    });
+  }
+
+  mutable std::atomic<int> concurrency = 0;
+  mutable std::set<std::thread::id> threads;
+
+ private:
+  std::int64_t size_;
+  mutable std::latch all_;
+  mutable std::mutex mutex_;
+  std::vector<facet::Head> heads_{{"a", {"0", "1"}}};
+  std::vector<std::int32_t> labels_{0};
+};
+
+}  // namespace
+
+TEST_CASE("every thread that is asked for works, hundreds too") {
+  const Together data(600);
+  Loader loader(data, {.batch = 600, .size = 3, .threads = 600, .prefetch = 1});
+  CHECK(read_epoch(loader, 0).size() == 1);
+}
+
+TEST_CASE("a data set that is parallel with oneTBB stays on the loader's threads") {
+  const Together data(3);
+  Loader loader(data, {.batch = 3, .size = 3, .threads = 3, .prefetch = 1});
+  CHECK(read_epoch(loader, 0).size() == 1);
+  CHECK(data.concurrency == 3);
+  CHECK(data.threads.size() <= 3);
 }

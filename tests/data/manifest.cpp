@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
+#include <functional>
+
 #include "data/make_jpeg.h"
 #include "facet/data.h"
 #include "temporary_folder.h"
@@ -173,7 +175,7 @@ TEST_CASE("what can't be a manifest is refused in one clear line") {
   options.classes["x"] = {"1", "2"};
   CHECK(facet::contains(error("file,x\na,1\nb,3\n", options), "m.csv:3: x '3' is none of its classes: 1, 2"));
   options.classes["x"] = {"1", "1"};
-  CHECK(facet::contains(error("file,x\na,1\n", options), "class of head 'x' '1' stands there twice"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "the class of head 'x' '1' is there twice"));
   options.classes["x"] = {"1"};
   CHECK(facet::contains(error("file,x\na,1\n", options), "1 class declared for head 'x'"));
   options.classes = {{"y", {"1", "2"}}};
@@ -220,4 +222,134 @@ TEST_CASE("loading names the CSV's line and the file") {
   CHECK(facet::contains(error_of([&] { data.load(0, 8, pixels); }), "m.csv:2: "));
   CHECK(facet::contains(error_of([&] { data.load(0, 8, pixels); }), "1.jpg: no such file"));
   CHECK(facet::contains(error_of([&] { data.load(1, 8, pixels); }), "2.jpg: not a JPEG"));
+}
+
+TEST_CASE("images that are not there are an error") {
+  const auto data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
+  facet::Bytes pixels(2 * 2 * 3);
+  for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 62}) {
+    const std::string message = "m.csv: image " + std::to_string(index) + "; 0 to 1 are allowed";
+    CHECK(facet::contains(error_of([&] { data.labels(index); }), message));
+    CHECK(facet::contains(error_of([&] { data.load(index, 2, pixels); }), message));
+    CHECK(facet::contains(error_of([&] { data.name(index); }), message));
+    CHECK(facet::contains(error_of([&] { data.path(index); }), message));
+    CHECK(facet::contains(error_of([&] { data.line(index); }), message));
+  }
+}
+
+TEST_CASE("a manifest that was moved from is an error, whatever is asked of it") {
+  ManifestDataset data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
+  const ManifestDataset taken(std::move(data));
+  CHECK(taken.size() == 2);
+  facet::Bytes pixels(2 * 2 * 3);
+  const std::vector<std::function<void()>> uses{[&] { data.size(); },
+                                                [&] { data.heads(); },
+                                                [&] { data.labels(0); },
+                                                [&] { data.name(0); },
+                                                [&] { data.load(0, 2, pixels); },
+                                                [&] { data.path(0); },
+                                                [&] { data.line(0); },
+                                                [&] { data.notes(); },
+                                                [&] { data.missing_files(); },
+                                                [&] { data.drop_bad_images(); }};
+  for (const auto& use : uses) CHECK(facet::contains(error_of(use), "the manifest was moved to another object"));
+}
+
+TEST_CASE("names in the options that no model can have are refused") {
+  const Manifest manifest("file,x,\na,1,7\nb,2,8\n");
+  const auto error = [&](const auto& change) {
+    ManifestOptions options;
+    change(options);
+    return manifest.error(options);
+  };
+  CHECK(facet::contains(error([](auto& options) { options.heads = {"x", ""}; }), "a head without a name asked for"));
+  CHECK(facet::contains(error([](auto& options) {
+                          options.classes["x"] = {"1", "2", ""};
+                        }),
+                        "m.csv: a class of head 'x' has no name"));
+  CHECK(facet::contains(error([](auto& options) {
+                          options.expected = {{"x", {"1", "2", "1"}}};
+                        }),
+                        "m.csv: the class of head 'x' '1' is there twice"));
+  CHECK(facet::contains(error([](auto& options) {
+                          options.expected = {{"x", {"1", "2"}}, {"x", {"1", "2"}}};
+                        }),
+                        "m.csv: the head 'x' is there twice"));
+  CHECK(facet::contains(error([](auto& options) {
+                          options.expected = {{"", {"1", "2"}}};
+                        }),
+                        "m.csv: a head has no name"));
+}
+
+TEST_CASE("threads to check images on are of a number that can be meant") {
+  auto data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
+  for (const int threads : {-1, 4097, 1'000'000}) {
+    CHECK(facet::contains(error_of([&] { data.drop_bad_images(threads); }),
+                          "m.csv: " + std::to_string(threads) + " threads to check images; 0 to 4096 are allowed"));
+  }
+  CHECK(data.size() == 2);
+}
+
+TEST_CASE("control characters of a CSV show as escapes in messages and notes, and stay in names") {
+  const std::string clear = "\x1B[2J";
+  const auto shows_escapes = [](const std::string& message) {
+    CAPTURE(message);
+    CHECK(facet::contains(message, "\\x1B[2J"));
+    CHECK(!facet::contains(message, "\x1B"));
+    CHECK(!facet::contains(message, "\n"));
+  };
+  shows_escapes(Manifest("file,x\na," + clear + "\nb," + clear + "\n").error());
+  shows_escapes(Manifest("file," + clear + "," + clear + "\na,1,2\n").error());
+  shows_escapes(Manifest("path,\"" + clear + "\n\"\na,1\n").error());
+  shows_escapes(Manifest("file," + clear + "\na,\nb,\n").error());
+  ManifestOptions options;
+  options.classes["x"] = {"1", "2"};
+  shows_escapes(Manifest("file,x\na,1\nb,\"" + clear + "\n\"\n").error(options));
+  options.classes = {{clear, {"1", "2"}}};
+  shows_escapes(Manifest("file,x\na,1\n").error(options));
+
+  const auto data = Manifest("file," + clear + "\n" + clear + ".jpg,9-Mar\nb,3-9\n").open();
+  CHECK(data.heads()[0].name == clear);
+  CHECK(data.name(0) == clear + ".jpg");
+  shows_escapes(data.notes()[0]);
+  facet::Bytes pixels(2 * 2 * 3);
+  shows_escapes(error_of([&] { data.load(0, 2, pixels); }));
+}
+
+TEST_CASE("missing files are found by their folders' listings") {
+  const facet::TemporaryFolder folder;
+  for (const char* there : {"a.jpg", "deep/b.jpg", "deep/er/c.jpg"}) facet::write_file(folder / there, "");
+  const std::string text = "file,x\na.jpg,p\nb.jpg,q\ndeep/b.jpg,p\ndeep/c.jpg,p\nnone/a.jpg,q\ndeep/er/../b.jpg,p\n" +
+                           (folder / "a.jpg").string() + ",p\na.jpg/b.jpg,q\n" + (folder / "b.jpg").string() +
+                           ",p\n./a.jpg,p\ndeep//b.jpg,p\nb.jpg,q\n";
+  facet::write_file(folder / "m.csv", text);
+  const ManifestDataset data(folder / "m.csv");
+  const auto missing = data.missing_files();
+  std::vector<std::int64_t> lines;
+  for (const auto& image : missing) lines.push_back(image.line);
+  CHECK(lines == std::vector<std::int64_t>{3, 5, 6, 9, 10, 13});
+  REQUIRE(!missing.empty());
+  CHECK(missing[0].file == "b.jpg");
+  CHECK(missing[0].reason == "no such file");
+  CHECK(data.missing_files(std::chrono::milliseconds(0)).empty());
+
+  facet::write_file(folder / "deep/m.csv", "file,x\nb.jpg,p\n../a.jpg,q\n");
+  CHECK(ManifestDataset(folder / "deep/m.csv").missing_files().empty());
+  ManifestOptions options;
+  options.root = folder / "deep";
+  facet::write_file(folder / "n.csv", "file,x\nb.jpg,p\na.jpg,q\n");
+  CHECK(ManifestDataset(folder / "n.csv", options).missing_files().size() == 1);
+}
+
+TEST_CASE("a link on the way to a file is followed before what comes after it") {
+  const facet::TemporaryFolder folder;
+  facet::save(folder / "there/1.jpg", facet::compress(facet::waves(8, 8)));
+  std::filesystem::create_directories(folder / "there/deeper");
+  std::filesystem::create_directories(folder / "here");
+  std::filesystem::create_directory_symlink(folder / "there/deeper", folder / "here/link");
+  facet::write_file(folder / "there/m.csv", "file,x\n1.jpg,a\nlink/../1.jpg,b\n");
+  std::filesystem::create_directory_symlink(folder / "there/deeper", folder / "there/link");
+  ManifestDataset data(folder / "here/link/../m.csv");
+  CHECK(data.missing_files().empty());
+  CHECK(data.drop_bad_images().empty());
 }

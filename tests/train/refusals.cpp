@@ -109,10 +109,23 @@ TEST_CASE("what no checkpoint can hold is refused at once, with a folder and wit
   ModelInfo nameless = small::info();
   nameless.model.clear();
   const TemporaryFolder folder;
+  /// A data set of one's own, which nobody has checked.
+  class OneImage final : public Dataset {
+   public:
+    explicit OneImage(std::vector<Head> heads) : heads_(std::move(heads)) {}
+    std::int64_t size() const override { return 1; }
+    const std::vector<Head>& heads() const override { return heads_; }
+    std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
+    void load(std::int64_t, int, std::span<std::uint8_t>) const override {}
+    std::string name(std::int64_t) const override { return "the image"; }
+
+   private:
+    std::vector<Head> heads_;
+    std::vector<std::int32_t> labels_{0, 0, 0};
+  };
   const auto error = [](const std::vector<Head>& heads, ModelInfo info, const TrainOptions& options) {
     info.heads = heads;
-    MemoryDataset data(heads);
-    data.add({1, 1, {1, 2, 3}}, {0, 0, 0});
+    const OneImage data(heads);
     return error_of([&] { Trainer trainer(small::model(heads), info, data, nullptr, options); });
   };
   CHECK(error(twice, small::info(), small::options()) == "the model: its head \"colour\" has the class \"red\" twice");
