@@ -24,6 +24,7 @@ namespace {
 constexpr const char* training_key = "training";
 constexpr const char* optimizer_key = "optimizer_file";
 constexpr const char* average_key = "average_file";
+constexpr const char* average_what = "the weights' average";
 constexpr std::string_view optimizer_prefix = "last.optimizer-";
 constexpr std::string_view average_prefix = "last.average-";
 constexpr std::string_view epoch_prefix = "epoch-";
@@ -106,7 +107,9 @@ void load_slots(const std::filesystem::path& file, Parameters::State& state) {
   const interchange::SafetensorsReader reader(file);
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     const interchange::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
-    state.set_slot(index, slot, reader.read_f32(tensor));
+    const std::vector<float> values = reader.read_f32(tensor);
+    interchange::require_finite(reader.name(), name, values, name.starts_with("exp_avg_sq."));
+    state.set_slot(index, slot, values);
   });
 }
 
@@ -126,7 +129,10 @@ void RunFolder::prepare() const {
   make_folder(checkpoints_);
   remove_temporaries(checkpoints_);
   remove_temporaries(folder_);
-  // Whether they can be written shows now, and not after an epoch.
+  // Whether they can be written shows now, and not after an epoch. A FIFO would wait for a reader.
+  for (const std::filesystem::path& file : {last(), choices()}) {
+    if (is_there(file) && !is_file(file)) throw Error(fmt::format("{}: is not a regular file", file.string()));
+  }
   const base::AtomicFile checkpoint(last()), chosen(choices());
 }
 
@@ -184,6 +190,12 @@ RunRecord RunFolder::read_record() const {
 
 ModelInfo RunFolder::read_info() const { return read_model_info(last()); }
 
+std::optional<std::filesystem::path> RunFolder::average() const {
+  const interchange::SafetensorsReader reader(last());
+  if (!reader.metadata().contains(training_key) || !training_of(reader).contains(average_key)) return std::nullopt;
+  return named_file(reader, average_key, average_what);
+}
+
 std::filesystem::path RunFolder::named_file(const interchange::SafetensorsReader& reader, const char* key,
                                             const std::string& what) const {
   std::filesystem::path name;
@@ -203,7 +215,7 @@ void RunFolder::load_last(Parameters& parameters, Parameters* average) const {
   const std::filesystem::path optimizer_file = named_file(reader, optimizer_key, "the optimiser's state");
   interchange::load_weights(reader, parameters);
   load_slots(optimizer_file, parameters.state());
-  if (average != nullptr) load_weights(named_file(reader, average_key, "the weights' average"), *average);
+  if (average != nullptr) load_weights(named_file(reader, average_key, average_what), *average);
 }
 
 }  // namespace facet::train

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -53,6 +54,9 @@ class RunFolder {
   RunRecord read_record() const;
   /// @throws Error as read_model_info does.
   ModelInfo read_info() const;
+  /// The file of the average that last.safetensors names, whether it is there or not; none where the run keeps no
+  /// average. @throws Error naming the file when it can't be read.
+  std::optional<std::filesystem::path> average() const;
   /// Weights, the optimiser's state and, unless that is null, the average. The slots must be there.
   /// @throws Error naming the file and what of it doesn't fit.
   void load_last(Parameters& parameters, Parameters* average) const;
