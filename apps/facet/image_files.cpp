@@ -18,33 +18,51 @@ bool is_jpeg_name(const fs::path& file) {
   return extension == ".jpg" || extension == ".jpeg";
 }
 
-std::vector<fs::path> jpegs_in(const fs::path& folder) {
-  std::vector<fs::path> files;
-  try {
-    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
-      if (!entry.is_directory() && is_jpeg_name(entry.path())) files.push_back(entry.path());
+/// What a word of the command line, or a folder's entry, is, as far as can be told.
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+/// Adds the JPEGs in a folder and in the folders within.
+void add_jpegs(const fs::path& folder, bool skip, FoundImages& found) {
+  std::error_code error;
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const fs::path& path = entry->path();
+    std::error_code ignored;
+    if (!is_folder(path)) {
+      if (is_jpeg_name(path)) found.files.push_back(path);
+    } else if (fs::is_symlink(path, ignored)) {
+      found.troubles.push_back(fmt::format("{} is a link to a folder, which isn't followed", path.string()));
+    } else {
+      add_jpegs(path, skip, found);
     }
-  } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("{} can't be read: {}", error.path1().string(), error.code().message()));
   }
-  if (files.empty()) throw Error(fmt::format("no .jpg or .jpeg is in {}", folder.string()));
-  std::sort(files.begin(), files.end());
-  return files;
+  if (!error) return;
+  const std::string trouble = fmt::format("{} can't be read: {}", folder.string(), error.message());
+  if (!skip) throw Error(trouble);
+  found.troubles.push_back(trouble);
 }
 
 }  // namespace
 
-std::vector<fs::path> find_images(const std::vector<std::string>& words) {
-  std::vector<fs::path> files;
+FoundImages find_images(const std::vector<std::string>& words, bool skip) {
+  FoundImages found;
   for (const std::string& word : words) {
-    if (!fs::is_directory(word)) {
-      files.emplace_back(word);
+    if (!is_folder(word)) {
+      found.files.emplace_back(word);
       continue;
     }
-    const std::vector<fs::path> found = jpegs_in(word);
-    files.insert(files.end(), found.begin(), found.end());
+    const auto before = std::ssize(found.files);
+    const std::size_t troubles = found.troubles.size();
+    add_jpegs(word, skip, found);
+    if (std::ssize(found.files) == before && (!skip || found.troubles.size() == troubles)) {
+      throw Error(fmt::format("no .jpg or .jpeg is in {}", word));
+    }
+    std::sort(found.files.begin() + before, found.files.end());
   }
-  return files;
+  return found;
 }
 
 ImageFiles::ImageFiles(std::vector<fs::path> files, std::vector<Head> heads, bool skip)

@@ -8,10 +8,17 @@
 
 namespace facet::app {
 
+struct FoundImages {
+  std::vector<std::filesystem::path> files;
+  std::vector<std::string> troubles;  ///< folders that were passed over, each with the reason
+};
+
 /// The JPEGs that words of a command line mean: a folder stands for the .jpg and .jpeg files in it and in the folders
-/// within (in any case, sorted by path); any other word for itself, whether it is there or not.
+/// within (in any case, sorted by path), but for links to folders; any other word for itself, whether it is there or
+/// not.
+/// @param skip pass over folders that can't be read, instead of throwing.
 /// @throws Error naming a folder that holds none or can't be read.
-std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words);
+FoundImages find_images(const std::vector<std::string>& words, bool skip);
 
 /// Photographs without labels.
 class ImageFiles final : public Dataset {

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/text.h"
 #include "columns.h"
 #include "command.h"
 #include "facet/error.h"
@@ -25,28 +26,30 @@ class AnswerTable {
  public:
   AnswerTable(const std::vector<Head>& heads, const ImageFiles& images) : heads_(heads), file_width_(4) {
     for (std::int64_t i = 0; i < images.size(); ++i) {
-      file_width_ = std::max(file_width_, display_width(images.name(i)));
+      file_width_ = std::max(file_width_, display_width(base::printable(images.name(i))));
     }
     for (const Head& head : heads) {
       std::size_t width = 0;
-      for (const std::string& name : head.classes) width = std::max(width, display_width(name));
+      for (const std::string& name : head.classes) width = std::max(width, display_width(base::printable(name)));
       class_widths_.push_back(width);
     }
   }
 
   std::string header() const {
     std::string line = aligned_left("file", file_width_);
-    for (std::size_t i = 0; i < heads_.size(); ++i) line += "  " + aligned_left(heads_[i].name, class_widths_[i] + 9);
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+      line += "  " + aligned_left(base::printable(heads_[i].name), class_widths_[i] + 9);
+    }
     return line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
   }
 
   std::string row(const std::string& file, const std::vector<HeadPrediction>& predictions, std::size_t row) const {
-    std::string line = aligned_left(file, file_width_);
+    std::string line = aligned_left(base::printable(file), file_width_);
     for (std::size_t i = 0; i < heads_.size(); ++i) {
       const Answer answer = answer_of(heads_[i], predictions[i], row);
       const std::string cell =
-          aligned_left(answer.name, class_widths_[i]) + aligned_right(percent(answer.probability), 9);
-      line += "  " + aligned_left(cell, display_width(heads_[i].name));
+          aligned_left(base::printable(answer.name), class_widths_[i]) + aligned_right(percent(answer.probability), 9);
+      line += "  " + aligned_left(cell, display_width(base::printable(heads_[i].name)));
     }
     return line + '\n';
   }
@@ -79,7 +82,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
       const std::int64_t index = batch.indices[row];
       if (const std::string& trouble = images.trouble(index); !trouble.empty()) {
         bar.clear();
-        fmt::print(stderr, "facet: skipped: {}\n", trouble);
+        fmt::print(stderr, "facet: skipped: {}\n", base::printable(trouble));
         ++skipped;
         continue;
       }
@@ -104,7 +107,11 @@ int run(Options& options) {
   const bool skip = skips_bad_images(options);
   const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
-  const ImageFiles images(find_images(words), read_model_info(model).heads, skip);
+  FoundImages found = find_images(words, skip);
+  for (const std::string& trouble : found.troubles)
+    fmt::print(stderr, "facet: skipped: {}\n", base::printable(trouble));
+  if (found.files.empty()) throw Error("none of the images could be read");
+  const ImageFiles images(std::move(found.files), read_model_info(model).heads, skip);
   require_different_files(options, {"csv", "jsonl"});
   Outputs outputs{OutputFile(options.text("csv")), OutputFile(options.text("jsonl"))};
 
@@ -114,8 +121,10 @@ int run(Options& options) {
   if (skipped == images.size()) throw Error("none of the images could be read");
   outputs.csv.commit();
   outputs.jsonl.commit();
+  std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
-    if (file->is_kept()) fmt::print("{}: {}\n", file->name(), counted(images.size() - skipped, "image"));
+    if (!file->is_kept()) continue;
+    fmt::print(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
   }
   if (skipped > 0) fmt::print(stderr, "facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;
@@ -131,17 +140,19 @@ Command predict_command() {
   command.description =
       "Answers for photographs: a table on standard output, or a CSV or JSON lines. RUN_OR_MODEL is the folder of a "
       "training run, of which the best checkpoint is taken, or a model file (.safetensors); a folder of photographs "
-      "stands "
-      "for all .jpg and .jpeg files in it and in the folders within, sorted.";
+      "stands for all .jpg and .jpeg files in it and in the folders within, sorted; links to folders aren't followed.";
   command.groups = {
       {"Photographs", {bad_images_option("skip them, each with a line on standard error")}},
       {"Results",
        {{.name = "csv",
          .argument = "FILE",
-         .help = "write a CSV instead of the table: file, each head's class and probability, each class's probability"},
+         .help =
+             "write a CSV instead of the table: file, each head's class and probability, each class's probability; - "
+             "is standard output"},
         {.name = "jsonl",
          .argument = "FILE",
-         .help = "write one JSON object a photograph instead of the table: classes and probabilities by head"}}},
+         .help = "write one JSON object a photograph instead of the table: classes and probabilities by head; - is "
+                 "standard output"}}},
       inference_options()};
   command.examples = {{"", "facet predict runs/faces photo.jpg folder/"},
                       {"", "facet predict runs/faces folder/ --csv predictions.csv --bad-images skip"},

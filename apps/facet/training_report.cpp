@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "base/text.h"
 #include "figures.h"
 
 namespace facet::app {
@@ -23,7 +24,9 @@ bool begins_tenth(const StepResult& before, const StepResult& result) {
 }  // namespace
 
 TrainingReport::TrainingReport(std::vector<std::string> heads, std::int64_t epochs)
-    : heads_(std::move(heads)), epochs_(epochs) {}
+    : heads_(std::move(heads)), epochs_(epochs) {
+  for (std::string& head : heads_) head = base::printable(head);
+}
 
 std::string TrainingReport::accuracies(const std::vector<double>& values, int decimals) const {
   std::string text;
@@ -86,7 +89,7 @@ void TrainingReport::epoch(const EpochResult& result) {
 
 void TrainingReport::note(const std::string& text) {
   bar_.clear();
-  fmt::print("note        {}\n", text);
+  fmt::print("note        {}\n", base::printable(text));
   std::fflush(stdout);
 }
 
