@@ -30,7 +30,7 @@ Options parse(int argc, char** argv) {
   bench::add_options(description, o);
   auto add = description.add_options();
   add("iterations", po::value(&o.iterations)->default_value(o.iterations), "times that each is run and counts");
-  add("json", po::value(&o.json), "write the result to this file");
+  add("json", po::value(&o.json), "write the result to this file; - is standard output");
   bench::read_words(argc, argv, description);
   bench::require_good(o);
   bench::require_within("iterations", o.iterations, 1, 1'000'000);

@@ -45,12 +45,14 @@ Options parse(int argc, char** argv) {
       "alone");
   add("check", po::value(&o.check),
       "also compare ratios with those of this earlier result of --profile; exit 1 where one is worse by a tenth");
-  add("json", po::value(&o.json), "write the result to this file");
+  add("json", po::value(&o.json), "write the result to this file; - is standard output");
   add("trace", po::value(&o.trace), "write one more step to this file, for the trace viewers of Chrome and Perfetto");
   bench::read_words(argc, argv, description);
   bench::require_good(o);
   bench::require_within("warmup", o.warmup, 0, 1'000'000);
   bench::require_within("iterations", o.iterations, 1, 1'000'000);
+  if (!o.json.empty() && o.json == o.trace)
+    throw Error(fmt::format("--json and --trace are the same file, {}", o.json));
   if (bench::thread_counts(o).size() > 1 && (o.profile || !o.check.empty() || !o.trace.empty())) {
     throw Error(fmt::format("--threads is {}; --profile, --check and --trace are of one number", o.threads));
   }

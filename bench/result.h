@@ -1,5 +1,8 @@
 #pragma once
 
+#include <unistd.h>
+
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -12,11 +15,16 @@
 /// The JSON of the bench executables: README.md beside this file says what its members mean.
 namespace facet::bench {
 
-/// A JSON file that is made now, so that a place that can't be written shows before anything is measured.
+/// A JSON file that is made now, so that a place that can't be written shows before anything is measured. "-" is
+/// standard output: what is printed from then on goes to standard error.
 class JsonFile {
  public:
   explicit JsonFile(const std::string& path) {
-    if (!path.empty()) file_.emplace(path);
+    if (path.empty()) return;
+    file_.emplace(path == "-" ? "/proc/self/fd/1" : path);
+    if (path != "-") return;
+    std::fflush(stdout);
+    ::dup2(STDERR_FILENO, STDOUT_FILENO);
   }
   bool asked() const { return file_.has_value(); }
   void write(const nlohmann::json& json) {

@@ -31,18 +31,36 @@ install_packages() {
     sudo=(sudo)
   fi
   echo "facet: installing ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq || echo "facet: apt-get update failed; trying with the lists that are there"
-  install_with_apt "${missing[@]}" && return
-  local failed=() # one that can't be had keeps apt from installing any: each on its own then
+  apt_get update || echo "facet: apt-get update failed, the lists that are there are used: $apt_error"
+  apt_get install -y --no-install-recommends "${missing[@]}" && return
+  local failed=() reasons=() # one that can't be had keeps apt from installing any: each on its own then
   for package in "${missing[@]}"; do
-    install_with_apt "$package" 2>/dev/null || failed+=("$package")
+    if [[ $apt_error == *"$apt_locked"* ]]; then
+      failed+=("$package")
+    elif ! apt_get install -y --no-install-recommends "$package"; then
+      failed+=("$package")
+      reasons+=("$apt_error")
+    fi
   done
-  [ ${#failed[@]} -eq 0 ] || echo "facet: could not be installed: ${failed[*]}"
+  [ ${#failed[@]} -gt 0 ] || return 0
+  echo "facet: could not be installed: ${failed[*]}: ${reasons[0]:-$apt_error}"
 }
 
-# install_with_apt PACKAGE...: as root, or by the words in install_packages' `sudo`.
-install_with_apt() {
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+# apt_get ARGUMENT...: as root, or by the words in install_packages' `sudo`. Waits up to five minutes for another apt that
+# is at work; sets `apt_error` to the first error's line where it fails.
+apt_locked="Could not get lock"
+apt_get() {
+  local deadline=$((SECONDS + 300))
+  apt_error=""
+  # The timeout is of dpkg's lock alone: those of the lists and of the archives make apt-get fail at once.
+  until apt_error=$("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C \
+    apt-get -qq -o DPkg::Lock::Timeout=300 "$@" 2>&1 >/dev/null); do
+    if [[ $apt_error != *"$apt_locked"* || $SECONDS -ge $deadline ]]; then
+      apt_error=$(grep -m1 '^E:' <<<"$apt_error" || head -n1 <<<"$apt_error")
+      return 1
+    fi
+    sleep 5
+  done
 }
 
 # configure_options: sets `configure` to the options of cmake that depend on the machine and the environment.

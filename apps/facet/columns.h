@@ -12,7 +12,8 @@ std::size_t display_width(const std::string& text);
 std::string aligned_left(const std::string& text, std::size_t width);
 std::string aligned_right(const std::string& text, std::size_t width);
 
-/// Rows of cells under titles, in columns as wide as their widest cell, two blanks apart.
+/// Rows of cells under titles, in columns as wide as their widest cell, two blanks apart. What a terminal would take
+/// for an order is shown as an escape (base::printable).
 class Table {
  public:
   struct Column {

@@ -54,7 +54,8 @@ ConfigEntry parse_line(const std::string& text, const std::string& file, int lin
 
 std::vector<ConfigEntry> read_config_file(const std::filesystem::path& file) {
   std::ifstream stream(file);
-  if (!stream || std::filesystem::is_directory(file)) {
+  std::error_code ignored;
+  if (!stream || std::filesystem::is_directory(file, ignored)) {
     throw UsageError(fmt::format("can't read the config file {}: {}", file.string(),
                                  stream ? "it is a folder" : std::strerror(errno)));
   }

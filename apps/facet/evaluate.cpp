@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "base/text.h"
 #include "command.h"
 #include "evaluation_report.h"
 #include "facet/inference.h"
@@ -41,7 +42,6 @@ int run(Options& options) {
   const InferenceOptions inference = read_inference_options(options);
   pin_if_asked(options, inference::compute_threads(inference.threads));
   const bool skip = skips_bad_images(options);
-  const bool json_only = options.given("json") && options.text("json").empty();
 
   const std::filesystem::path model = find_model(asked, options.text("checkpoint"));
   require_different_files(options, {"data", "json", "predictions"});
@@ -50,7 +50,7 @@ int run(Options& options) {
   manifest.root = options.text("root");
   manifest.expected = read_model_info(model).heads;
   ManifestDataset data(csv, manifest);
-  std::FILE* const remarks = json_only ? stderr : stdout;
+  std::FILE* const remarks = json.is_standard_output() || predictions.is_standard_output() ? stderr : stdout;
   print_notes(csv, data, remarks);
   if (skip) skip_bad_images(csv, data, inference.threads, remarks);
 
@@ -59,13 +59,11 @@ int run(Options& options) {
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();
   predictions.commit();
-  if (json_only) {
-    fmt::print("{}", evaluation_json(model.string(), csv, data.size(), results));
-    return 0;
-  }
-  fmt::print("{} on {} of {}\n\n{}", model.string(), counted(data.size(), "image"), csv, evaluation_tables(results));
-  if (json.is_kept()) fmt::print("\nJSON: {}\n", json.name());
-  if (predictions.is_kept()) fmt::print("\npredictions: {}\n", predictions.name());
+  if (json.is_standard_output()) return 0;
+  fmt::print(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
+             base::printable(csv), evaluation_tables(results));
+  if (json.is_kept()) fmt::print(remarks, "\nJSON: {}\n", base::printable(json.name()));
+  if (predictions.is_kept()) fmt::print(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
   return 0;
 }
 
@@ -98,7 +96,7 @@ Command evaluate_command() {
          .value = Option::Value::optional},
         {.name = "predictions",
          .argument = "FILE",
-         .help = "write a CSV with each image's labels, answers, probabilities and logits"}}},
+         .help = "write a CSV with each image's labels, answers, probabilities and logits; - is standard output"}}},
       inference_options()};
   command.examples = {{"", "facet evaluate runs/faces --data val.csv"},
                       {"", "facet evaluate runs/faces --data val.csv --checkpoint last --json > last.json"},

@@ -1,13 +1,16 @@
 #include <fmt/core.h>
 
+#include <cstdio>
 #include <filesystem>
 
+#include "base/text.h"
 #include "command.h"
 #include "facet/inference.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "facet/onnx.h"
 #include "figures.h"
+#include "output_file.h"
 #include "run_folder.h"
 
 namespace facet::app {
@@ -51,8 +54,9 @@ void refuse_of_other_format(const Options& options, const std::string& format) {
 
 int run(Options& options) {
   const std::string asked = only_argument(options, "RUN_OR_MODEL");
-  const std::filesystem::path file = options.required("out");
-  const std::string format = read_format(options, file);
+  const std::string name = options.required("out");
+  const std::filesystem::path file = output_path(name);
+  const std::string format = read_format(options, name);
   refuse_of_other_format(options, format);
   const OnnxOptions onnx_options = read_onnx_options(options);
 
@@ -72,8 +76,9 @@ int run(Options& options) {
   } else {
     save_model(file, info, parameters);
   }
-  fmt::print("{}: {} as {}, {}\n", file.string(), model.string(), format,
-             counted(graph.trainable_count(), "parameter"));
+  fmt::print(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
+             name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()),
+             format, counted(graph.trainable_count(), "parameter"));
   return 0;
 }
 
@@ -93,7 +98,9 @@ Command export_command() {
       "std, size, input and outputs.";
   command.groups = {
       {"File",
-       {{.name = "out", .argument = "FILE", .help = "the file to write"},
+       {{.name = "out",
+         .argument = "FILE",
+         .help = "the file to write; - is standard output, which --format goes with"},
         {.name = "format",
          .argument = "onnx|safetensors",
          .help = "what to write; without it, what FILE's name ends in"},

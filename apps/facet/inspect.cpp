@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/text.h"
 #include "columns.h"
 #include "command.h"
 #include "facet/data.h"
@@ -13,6 +14,7 @@
 #include "manifests.h"
 #include "run_folder.h"
 #include "shared_options.h"
+#include "train/file_system.h"
 
 namespace facet::app {
 namespace {
@@ -36,17 +38,23 @@ std::string class_counts(const ManifestDataset& data, std::size_t head) {
   return table.text();
 }
 
+/// Whether a regular file is there, as far as can be told: not where its name is too long or its folder isn't ours.
+bool can_be_seen(const std::filesystem::path& file) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(file, ignored);
+}
+
 void print_missing_files(const ManifestDataset& data) {
   std::int64_t missing = 0, first = -1;
   for (std::int64_t i = 0; i < data.size(); ++i) {
-    if (std::filesystem::is_regular_file(data.path(i))) continue;
+    if (can_be_seen(data.path(i))) continue;
     if (missing++ == 0) first = i;
   }
   if (missing == 0) {
     fmt::print("files       all there\n");
   } else {
     fmt::print("files       {} of {} missing; the first, in line {}: {} (--root says where they are)\n",
-               grouped(missing), grouped(data.size()), data.line(first), data.path(first).string());
+               grouped(missing), grouped(data.size()), data.line(first), base::printable(data.path(first).string()));
   }
 }
 
@@ -58,7 +66,7 @@ void print_sizes(const ManifestDataset& data) {
   const std::int64_t count = std::min(data.size(), sampled_images);
   for (std::int64_t k = 0; k < count; ++k) {
     const std::filesystem::path file = data.path(k * data.size() / count);
-    if (!std::filesystem::is_regular_file(file)) continue;
+    if (!can_be_seen(file)) continue;
     try {
       const Image image = read_jpeg(file);
       widths.push_back(image.width);
@@ -74,12 +82,13 @@ void print_sizes(const ManifestDataset& data) {
                widths.back(), widths[widths.size() / 2], heights.front(), heights.back(), heights[heights.size() / 2],
                counted(std::ssize(widths), "image"));
   }
-  if (bad > 0) fmt::print("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), first_bad);
+  if (bad > 0)
+    fmt::print("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), base::printable(first_bad));
 }
 
 void inspect_manifest(const std::string& csv, const Options& options) {
   const ManifestDataset data(csv, read_manifest_options(options));
-  fmt::print("manifest    {}: {}\n", csv, counted(data.size(), "image"));
+  fmt::print("manifest    {}: {}\n", base::printable(csv), counted(data.size(), "image"));
   print_notes(csv, data);
   print_missing_files(data);
   print_sizes(data);
@@ -91,20 +100,22 @@ void inspect_model(const std::filesystem::path& file) {
   const interchange::SafetensorsReader reader(file);
   std::int64_t elements = 0;
   for (const interchange::TensorEntry& tensor : reader.tensors()) elements += element_count(tensor.shape);
-  fmt::print("file        {} ({})\n", file.string(), bytes_text(static_cast<double>(std::filesystem::file_size(file))));
-  fmt::print("model       {} at {}x{}\n", info.model, info.size, info.size);
+  fmt::print("file        {} ({})\n", base::printable(file.string()), bytes_text(static_cast<double>(reader.bytes())));
+  fmt::print("model       {} at {}x{}\n", base::printable(info.model), info.size, info.size);
   fmt::print("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
   fmt::print("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
              info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],
              info.normalization.std[1], info.normalization.std[2]);
   fmt::print("heads\n{}", describe_heads(info.heads, 2));
   fmt::print("metadata\n");
-  for (const auto& [key, value] : reader.metadata()) fmt::print("  {}: {}\n", key, value);
+  for (const auto& [key, value] : reader.metadata()) {
+    fmt::print("  {}: {}\n", base::printable(key), base::printable(value));
+  }
 }
 
 int run(Options& options) {
   const std::filesystem::path asked = only_argument(options, "a manifest, a run's folder or a model file");
-  if (std::filesystem::is_directory(asked) || asked.extension() == ".safetensors") {
+  if (train::is_folder(asked) || asked.extension() == ".safetensors") {
     for (const char* name : {"root", "heads", "classes"}) {
       if (options.given(name)) throw UsageError(fmt::format("{} goes with a manifest", options.origin(name)));
     }

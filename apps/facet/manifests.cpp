@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/text.h"
 #include "facet/error.h"
 #include "figures.h"
 #include "output_file.h"
@@ -44,15 +45,17 @@ ManifestOptions read_manifest_options(const Options& options) {
 std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
   std::string text;
   for (const Head& head : heads) {
-    text += fmt::format("{}{} ({}): {}\n", std::string(indent, ' '), head.name, head.classes.size(),
-                        fmt::join(head.classes, ", "));
+    text += fmt::format(
+        "{}{}\n", std::string(indent, ' '),
+        base::printable(fmt::format("{} ({}): {}", head.name, head.classes.size(), fmt::join(head.classes, ", "))));
   }
   return text;
 }
 
 void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream) {
   for (const std::string& note : data.notes()) {
-    fmt::print(stream, "note        {}\n", note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note));
+    fmt::print(stream, "note        {}\n",
+               base::printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
   }
 }
 
@@ -68,7 +71,7 @@ SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int
     throw Error(fmt::format("{}: none of its {} can be read; {}", csv, counted(all, "image"), found));
   }
   fmt::print(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
-             counted(all, "image"), csv, found);
+             counted(all, "image"), base::printable(csv), base::printable(found));
   return skipped;
 }
 

@@ -8,6 +8,7 @@
 #include "config_file.h"
 #include "facet/error.h"
 #include "figures.h"
+#include "train/file_system.h"
 #include "train/metrics_files.h"
 
 namespace facet::app {
@@ -38,7 +39,7 @@ std::vector<train::EpochMetrics> read_epochs(const fs::path& folder, std::int64_
 }
 
 bool was_told_to_save_memory(const fs::path& folder) {
-  if (!fs::exists(folder / "run.cfg")) return false;
+  if (!train::is_file(folder / "run.cfg")) return false;
   const std::vector<ConfigEntry> entries = read_config_file(folder / "run.cfg");
   return std::any_of(entries.begin(), entries.end(),
                      [](const ConfigEntry& entry) { return entry.name == "save-memory" && entry.value == "yes"; });

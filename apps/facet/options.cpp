@@ -15,6 +15,8 @@
 
 #include "config_file.h"
 #include "nearest.h"
+#include "output_file.h"
+#include "train/file_system.h"
 
 namespace facet::app {
 namespace po = boost::program_options;
@@ -22,10 +24,8 @@ namespace {
 
 constexpr const char* positional = "a word";  // a name that no option can have on the command line
 
-constexpr const char* standard_output = "-";  // what an optional value is where it is left out
-
-/// Gives each option that may stand alone its value: "yes" to a switch, to `--json` the next word where that ends in
-/// .json and can't be meant for anything else, else "-". No word after it is taken for its value then.
+/// Gives each option that may stand alone its value: "yes" to a switch, to `--json` the next word where that is "-" or
+/// ends in .json and can't be meant for anything else, else "-". No word after it is taken for its value then.
 std::vector<std::string> with_values(const std::vector<std::string>& words, const std::vector<OptionGroup>& groups) {
   std::map<std::string, Option::Value> alone;
   for (const OptionGroup& group : groups) {
@@ -39,11 +39,17 @@ std::vector<std::string> with_values(const std::vector<std::string>& words, cons
     if (option == alone.end()) continue;
     if (option->second == Option::Value::none) all.back() += "=yes";
     if (option->second != Option::Value::optional) continue;
-    const bool joined = word + 1 != end && (word + 1)->ends_with(".json");
+    const bool joined = word + 1 != end && ((word + 1)->ends_with(".json") || *(word + 1) == standard_output);
     all.back() += '=' + (joined ? *++word : standard_output);
   }
   all.insert(all.end(), end, words.end());
   return all;
+}
+
+/// A value in a config file that is "." or begins with "./" is a path from the file's own folder, where it lies in one.
+std::string from_folder_of(const std::filesystem::path& config, const std::string& value) {
+  if ((value != "." && !value.starts_with("./")) || !config.has_parent_path() || !train::is_file(config)) return value;
+  return value == "." ? config.parent_path().string() : (config.parent_path() / value.substr(2)).string();
 }
 
 UsageError missing_value(const Option& option) {
@@ -60,7 +66,7 @@ std::string without_dashes(const std::string& name) {
 
 Options::Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words) : groups_(groups) {
   parse(with_values(words, groups_));
-  if (given("config")) read_config(text("config"));
+  if (given("config")) take_config(text("config"));
 }
 
 void Options::parse(const std::vector<std::string>& words) {
@@ -109,11 +115,16 @@ void Options::take(const std::string& name, const std::string& value, const std:
   const bool many = option(name).value == Option::Value::many;
   Given& entry = given_[name];
   if (!many && !entry.values.empty()) throw UsageError(fmt::format("{} is given twice", origin));
-  entry.values.push_back(option(name).value == Option::Value::optional && value == standard_output ? "" : value);
+  entry.values.push_back(option(name).value == Option::Value::optional && value.empty() ? standard_output : value);
   entry.origin = origin;
 }
 
 void Options::read_config(const std::filesystem::path& file) {
+  if (!train::is_file(file)) throw UsageError(fmt::format("{}: is not a regular file", file.string()));
+  take_config(file);
+}
+
+void Options::take_config(const std::filesystem::path& file) {
   const std::map<std::string, Given> before = given_;
   for (const ConfigEntry& entry : read_config_file(file)) {
     const std::vector<std::string> known = names();
@@ -128,7 +139,7 @@ void Options::read_config(const std::filesystem::path& file) {
     if (entry.value.empty() && option(entry.name).value != Option::Value::optional) {
       throw UsageError(origin + " has no value");
     }
-    if (!before.contains(entry.name)) take(entry.name, entry.value, origin);
+    if (!before.contains(entry.name)) take(entry.name, from_folder_of(file, entry.value), origin);
   }
 }
 

@@ -9,12 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "base/text.h"
+
 namespace facet::app {
 
 /// A command line or config file that can't be taken: one line for the user. The program exits with 2.
 class UsageError : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit UsageError(const std::string& text) : std::runtime_error(base::printable(text)) {}
 };
 
 /// An option of a command, as it is read and as the manual shows it.
@@ -42,12 +44,13 @@ struct OptionGroup {
 /// Every reader throws UsageError, saying where the value came from, when it isn't one that is allowed.
 class Options {
  public:
-  /// Reads a command line. An option that takes a JSON file as an optional value takes the next word too, if that ends
-  /// in .json; without a value, or as --name=-, its text is empty. @throws UsageError naming what is wrong, with the
-  /// nearest valid name.
+  /// Reads a command line. An option that takes a JSON file as an optional value takes the next word too, if that is
+  /// "-" or ends in .json; without a value its text is "-", standard output. @throws UsageError naming what is wrong,
+  /// with the nearest valid name.
   Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words);
 
-  /// Takes from a config file what hasn't been given yet. @throws UsageError naming its line.
+  /// Takes from a run's config file, a regular one, what hasn't been given yet: "." and what begins with "./" is a path
+  /// from the file's folder. @throws UsageError naming its line.
   void read_config(const std::filesystem::path& file);
   /// What a config file says to take the same values again, under the titles of their groups.
   std::string config_text(const std::vector<std::string>& left_out) const;
@@ -86,6 +89,8 @@ class Options {
   std::vector<std::string> names() const;
   double number(const std::string& name) const;
   void parse(const std::vector<std::string>& words);
+  /// Of a pipe too.
+  void take_config(const std::filesystem::path& file);
   void take(const std::string& name, const std::string& value, const std::string& origin);
 
   std::vector<OptionGroup> groups_;

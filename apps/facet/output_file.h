@@ -11,8 +11,15 @@
 
 namespace facet::app {
 
+/// What names standard output where a file is asked for.
+inline constexpr const char* standard_output = "-";
+
+/// The file that is meant by what a user calls it: standard output's by "-".
+std::filesystem::path output_path(const std::string& name);
+
 /// A file that the user asked for, or none. It is made before the work begins, so that a place that can't be written is
-/// known at once; the file appears whole, at commit(), or not at all. A pipe or a device is written to as it is.
+/// known at once; the file appears whole, at commit(), or not at all. A pipe or a device is written to as it is, and so
+/// is standard output, which "-" names.
 class OutputFile {
  public:
   /// @param name empty: no file; every call then does nothing.
@@ -20,6 +27,8 @@ class OutputFile {
   explicit OutputFile(const std::string& name);
 
   bool wanted() const { return file_.has_value(); }
+  /// Nothing else may be printed there then.
+  bool is_standard_output() const { return name_ == standard_output; }
   const std::string& name() const { return name_; }
   /// Whether it is wanted and lies there afterwards, unlike what goes through a pipe or to standard output.
   bool is_kept() const { return file_ && !file_->at_once(); }
@@ -36,7 +45,7 @@ class OutputFile {
 /// @throws UsageError when two of them name the same file.
 void require_different_files(const Options& options, const std::vector<std::string>& names);
 
-/// Writes a file whole or not at all. @throws Error.
+/// Writes a file whole or not at all. @throws Error, also when something else than a regular file is there.
 void write_file(const std::filesystem::path& file, const std::string& text);
 
 /// One line of a CSV, quoted where needed (RFC 4180), with its line break.

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/text.h"
 #include "columns.h"
 #include "command.h"
 #include "facet/error.h"
@@ -25,28 +26,30 @@ class AnswerTable {
  public:
   AnswerTable(const std::vector<Head>& heads, const ImageFiles& images) : heads_(heads), file_width_(4) {
     for (std::int64_t i = 0; i < images.size(); ++i) {
-      file_width_ = std::max(file_width_, display_width(images.name(i)));
+      file_width_ = std::max(file_width_, display_width(base::printable(images.name(i))));
     }
     for (const Head& head : heads) {
       std::size_t width = 0;
-      for (const std::string& name : head.classes) width = std::max(width, display_width(name));
+      for (const std::string& name : head.classes) width = std::max(width, display_width(base::printable(name)));
       class_widths_.push_back(width);
     }
   }
 
   std::string header() const {
     std::string line = aligned_left("file", file_width_);
-    for (std::size_t i = 0; i < heads_.size(); ++i) line += "  " + aligned_left(heads_[i].name, class_widths_[i] + 9);
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+      line += "  " + aligned_left(base::printable(heads_[i].name), class_widths_[i] + 9);
+    }
     return line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
   }
 
   std::string row(const std::string& file, const std::vector<HeadPrediction>& predictions, std::size_t row) const {
-    std::string line = aligned_left(file, file_width_);
+    std::string line = aligned_left(base::printable(file), file_width_);
     for (std::size_t i = 0; i < heads_.size(); ++i) {
       const Answer answer = answer_of(heads_[i], predictions[i], row);
       const std::string cell =
-          aligned_left(answer.name, class_widths_[i]) + aligned_right(percent(answer.probability), 9);
-      line += "  " + aligned_left(cell, display_width(heads_[i].name));
+          aligned_left(base::printable(answer.name), class_widths_[i]) + aligned_right(percent(answer.probability), 9);
+      line += "  " + aligned_left(cell, display_width(base::printable(heads_[i].name)));
     }
     return line + '\n';
   }
@@ -79,7 +82,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
       const std::int64_t index = batch.indices[row];
       if (const std::string& trouble = images.trouble(index); !trouble.empty()) {
         bar.clear();
-        fmt::print(stderr, "facet: skipped: {}\n", trouble);
+        fmt::print(stderr, "facet: skipped: {}\n", base::printable(trouble));
         ++skipped;
         continue;
       }
@@ -106,7 +109,7 @@ int run(Options& options) {
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
   std::vector<std::string> unreadable;
   const ImageFiles images(find_images(words, skip ? &unreadable : nullptr), read_model_info(model).heads, skip);
-  for (const std::string& folder : unreadable) fmt::print(stderr, "facet: skipped: {}\n", folder);
+  for (const std::string& folder : unreadable) print_error("facet: skipped: {}\n", folder);
   require_different_files(options, {"csv", "jsonl"});
   Outputs outputs{OutputFile(options.text("csv")), OutputFile(options.text("jsonl"))};
 
@@ -116,8 +119,10 @@ int run(Options& options) {
   if (skipped == images.size()) throw Error("none of the images could be read");
   outputs.csv.commit();
   outputs.jsonl.commit();
+  std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
-    if (file->is_kept()) fmt::print("{}: {}\n", file->name(), counted(images.size() - skipped, "image"));
+    if (!file->is_kept()) continue;
+    fmt::print(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
   }
   if (skipped > 0) fmt::print(stderr, "facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;
@@ -139,10 +144,13 @@ Command predict_command() {
       {"Results",
        {{.name = "csv",
          .argument = "FILE",
-         .help = "write a CSV instead of the table: file, each head's class and probability, each class's probability"},
+         .help =
+             "write a CSV instead of the table: file, each head's class and probability, each class's probability; - "
+             "is standard output"},
         {.name = "jsonl",
          .argument = "FILE",
-         .help = "write one JSON object a photograph instead of the table: classes and probabilities by head"}}},
+         .help = "write one JSON object a photograph instead of the table: classes and probabilities by head; - is "
+                 "standard output"}}},
       inference_options()};
   command.examples = {{"", "facet predict runs/faces photo.jpg folder/"},
                       {"", "facet predict runs/faces folder/ --csv predictions.csv --bad-images skip"},

@@ -18,6 +18,7 @@
 #include "shared_options.h"
 #include "stop_signal.h"
 #include "table1.h"
+#include "train/file_system.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
 #include "training_plan.h"
@@ -50,13 +51,13 @@ Manifests find_manifests(const fs::path& folder) {
                                                                {"train.csv", "validation.csv"}};
   std::vector<std::string> pairs;
   for (const auto& [train, validation] : names) {
-    if (fs::is_regular_file(folder / train) && fs::is_regular_file(folder / validation)) {
+    if (train::is_file(folder / train) && train::is_file(folder / validation)) {
       return {folder / train, folder / validation};
     }
     pairs.push_back(train + " and " + validation);
   }
   throw Error(fmt::format("{} {}: it needs {}", folder.string(),
-                          fs::is_directory(folder) ? "holds no manifests" : "is no folder", fmt::join(pairs, ", or ")));
+                          train::is_folder(folder) ? "holds no manifests" : "is no folder", fmt::join(pairs, ", or ")));
 }
 
 std::vector<std::string> read_models(const Options& options) {
@@ -126,7 +127,7 @@ Table1 empty_table(const Request& request) {
 MeasuredRow read_row(const Request& request, const std::string& model, const Dataset& data) {
   const fs::path folder = request.training.out / model;
   MeasuredRow row;
-  if (const train::RunFolder run(folder); fs::exists(run.last())) {
+  if (const train::RunFolder run(folder); train::is_there(run.last())) {
     const train::LastCheckpoint last(run.last());
     const train::RunRecord& record = last.record();
     const std::string& file = last.name();

@@ -16,7 +16,8 @@ Command reproduce_manual() {
   command.description = fmt::format(
       "Trains the models of the paper's Table 1 on one data set, with the paper's settings (Adam with a learning rate "
       "of 1e-4, batches of 64, 100 epochs), and prints the table beside the paper's figures: accuracies, "
-      "parameters, images/s, peak memory, hours. The models are {}.\n\n"
+      "parameters, images/s, peak memory, hours. The models are {}. The paper's figures are of FairFace: only a table "
+      "made on FairFace's images, which facet doesn't bring along, compares with them.\n\n"
       "Each model is trained by a process of its own, facet train, in a run's folder of its name in --out; the table "
       "is written there after each, as table1.md, table1.csv and table1.json. The same command goes on where an "
       "earlier one was stopped or killed, within a model too; what is trained already isn't trained again, and more "

@@ -9,8 +9,11 @@
 #include <system_error>
 
 #include "base/folder_lock.h"
+#include "base/text.h"
 #include "facet/error.h"
 #include "options.h"
+#include "train/file_system.h"
+#include "train/run_folder.h"
 
 namespace facet::app {
 namespace fs = std::filesystem;
@@ -19,7 +22,7 @@ namespace {
 fs::path checkpoint_of_run(const fs::path& run, const std::string& name) {
   const fs::path folder = run / "checkpoints";
   for (const fs::path& file : {fs::path(name), folder / name, folder / (name + ".safetensors")}) {
-    if (fs::is_regular_file(file)) return file;
+    if (train::is_file(file)) return file;
   }
   throw Error(fmt::format("there is no checkpoint '{}', neither as a file nor in {}", name, folder.string()));
 }
@@ -29,13 +32,14 @@ fs::path failure_file(const fs::path& run) { return run / "error.txt"; }
 }  // namespace
 
 bool holds_run(const fs::path& folder) {
-  return fs::exists(folder / "checkpoints" / "last.safetensors") || fs::exists(folder / "metrics.csv");
+  return train::is_there(folder / "checkpoints" / "last.safetensors") || train::is_there(folder / "metrics.csv");
 }
 
 fs::path new_run_folder() {
   const std::string name = fmt::format("{:%Y-%m-%d_%H-%M-%S}", fmt::localtime(std::time(nullptr)));
   fs::path folder = fs::path("runs") / name;
-  for (int number = 2; fs::exists(folder); ++number) folder = fs::path("runs") / fmt::format("{}_{}", name, number);
+  for (int number = 2; train::is_there(folder); ++number)
+    folder = fs::path("runs") / fmt::format("{}_{}", name, number);
   return folder;
 }
 
@@ -46,10 +50,10 @@ void make_run_folder(const fs::path& folder) {
 }
 
 fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint) {
-  if (!fs::exists(run_or_model)) {
+  if (!train::is_there(run_or_model)) {
     throw Error(fmt::format("{} doesn't exist; a run's folder or a model file is needed", run_or_model.string()));
   }
-  if (!fs::is_directory(run_or_model)) {
+  if (!train::is_folder(run_or_model)) {
     if (!checkpoint.empty()) {
       throw UsageError(fmt::format("--checkpoint goes with a run's folder; {} is a file", run_or_model.string()));
     }
@@ -57,13 +61,10 @@ fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint)
   }
   if (!checkpoint.empty()) return checkpoint_of_run(run_or_model, checkpoint);
   const fs::path checkpoints = run_or_model / "checkpoints";
-  if (fs::path best = checkpoints / "best.safetensors"; fs::is_regular_file(best)) return best;
-  if (fs::path last = checkpoints / "last.safetensors"; fs::is_regular_file(last)) {
+  if (fs::path best = checkpoints / "best.safetensors"; train::is_file(best)) return best;
+  if (fs::path last = checkpoints / "last.safetensors"; train::is_file(last)) {
     // Without a validation set none is best; a moving average of the weights is what was trained for.
-    for (const auto& entry : fs::directory_iterator(checkpoints)) {
-      if (entry.path().filename().string().starts_with("last.average-")) return entry.path();
-    }
-    return last;
+    return train::RunFolder(run_or_model).average().value_or(last);
   }
   throw Error(fmt::format("{} isn't a run's folder: neither checkpoints/best.safetensors nor last.safetensors is in it",
                           run_or_model.string()));
@@ -73,7 +74,10 @@ void record_failure(const fs::path& run, const std::exception& error) {
   try {
     const base::FolderLock lock(run);
     const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-    std::ofstream(failure_file(run)) << (no_memory ? "out of memory" : error.what()) << '\n';
+    const fs::path file = failure_file(run);
+    std::error_code ignored;
+    if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored)) return;  // a FIFO would wait for a reader
+    std::ofstream(file) << (no_memory ? "out of memory" : base::printable(error.what())) << '\n';
   } catch (const Error&) {
     // Another run uses the folder, or it can't be written: the failure is told on standard error alone.
   }
@@ -85,13 +89,15 @@ void forget_failure(const fs::path& run) {
 }
 
 std::string read_failure(const fs::path& run) {
+  if (!train::is_file(failure_file(run))) return "";
   std::ifstream stream(failure_file(run));
   std::string reason;
   std::getline(stream, reason);
   return reason;
 }
 
-std::string shell_word(const std::string& word) {
+std::string shell_word(const std::string& path) {
+  const std::string word = path.starts_with('-') ? "./" + path : path;
   constexpr const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=,:+@%";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;
   std::string quoted = "'";

@@ -27,7 +27,8 @@ void forget_failure(const std::filesystem::path& run);
 /// The reason of a run that failed; empty for none.
 std::string read_failure(const std::filesystem::path& run);
 
-/// A word as a shell takes it, in quotes where it needs them.
-std::string shell_word(const std::string& word);
+/// A path as a shell and a command of ours take it: in quotes where it needs them, one that begins with a dash after
+/// ./.
+std::string shell_word(const std::string& path);
 
 }  // namespace facet::app

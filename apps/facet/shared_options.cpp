@@ -11,6 +11,7 @@
 #include "figures.h"
 #include "nearest.h"
 #include "program/choice_cache.h"
+#include "train/file_system.h"
 
 namespace facet::app {
 
@@ -110,7 +111,7 @@ Option pin_option() {
 
 void pin_if_asked(const Options& options, int threads) {
   if (!options.on("pin")) return;
-  if (options.given("config") && !std::filesystem::is_regular_file(options.text("config"))) {
+  if (options.given("config") && !train::is_file(options.text("config"))) {
     throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
                                  options.text("config"), options.origin("pin")));
   }

@@ -140,14 +140,11 @@ int run(Options& options) {
   const TrainingPlan plan =
       plan_training(graph, question.batch, question.precision, question.save_memory, read_choice_cache(options));
   const std::vector<program::StepInfo> steps = options.on("primitives") ? plan.steps : std::vector<program::StepInfo>();
-  if (!options.given("json") || file.wanted()) {
+  if (!file.is_standard_output()) {
     fmt::print("{}", summary_text(question, graph, layers, plan.memory));
     if (!steps.empty()) fmt::print("{}", primitives_text(steps));
   }
-  if (!options.given("json")) return 0;
-  const std::string json = summary_json(question, graph, layers, plan.memory, steps);
-  if (!file.wanted()) fmt::print("{}", json);
-  file.write(json);
+  if (file.wanted()) file.write(summary_json(question, graph, layers, plan.memory, steps));
   file.commit();
   return 0;
 }

@@ -13,7 +13,7 @@ struct PrintedRow {
   std::string model;                       ///< facet's name
   std::string name;                        ///< the paper's; empty: of the model that the paper is about
   double parameters;                       ///< millions
-  std::map<std::string, double> accuracy;  ///< by head, shares; empty where it isn't known here
+  std::map<std::string, double> accuracy;  ///< by head, shares
 };
 
 /// The models of Table 1, in the paper's order.

@@ -123,7 +123,8 @@ void refuse_old_run(const TrainOptions& training) {
   }
 }
 
-/// Writes the options as they came to be, absolute paths included, so that they give the same run from any folder.
+/// Writes the options as they came to be, so that they give the same run from any folder: data by absolute paths, what
+/// is in the run's folder by paths from there, so that it can be moved.
 void write_run_config(Options& options, const Settings& settings, Precision precision,
                       const train::ThreadPlan& threads) {
   const auto absolute = [](const fs::path& path) {
@@ -133,8 +134,8 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
   for (const char* name : {"train", "validation", "root", "pretrained"}) {
     if (options.given(name)) options.set(name, absolute(options.text(name)));
   }
-  options.set("out", absolute(out));
-  options.set("choices", absolute(out / "choices.json"));
+  options.set("out", ".");
+  options.set("choices", "./choices.json");
   options.set("precision", to_string(precision));
   options.set("threads", std::to_string(threads.compute));
   options.set("loader-threads", std::to_string(threads.loader));

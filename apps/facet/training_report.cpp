@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "base/text.h"
 #include "figures.h"
 #include "print.h"
 
@@ -24,7 +25,9 @@ bool begins_tenth(const StepResult& before, const StepResult& result) {
 }  // namespace
 
 TrainingReport::TrainingReport(std::vector<std::string> heads, std::int64_t epochs)
-    : heads_(std::move(heads)), epochs_(epochs) {}
+    : heads_(std::move(heads)), epochs_(epochs) {
+  for (std::string& head : heads_) head = base::printable(head);
+}
 
 std::string TrainingReport::accuracies(const std::vector<double>& values, int decimals) const {
   std::string text;
@@ -87,7 +90,7 @@ void TrainingReport::epoch(const EpochResult& result) {
 
 void TrainingReport::note(const std::string& text) {
   bar_.clear();
-  print_out("note        {}\n", text);
+  print_out("note        {}\n", base::printable(text));
   std::fflush(stdout);
 }
 

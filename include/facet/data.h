@@ -17,8 +17,8 @@ namespace facet {
 
 /// A question asked of each image, and the answers in the order of the logits.
 struct Head {
-  std::string name;
-  std::vector<std::string> classes;
+  std::string name = {};
+  std::vector<std::string> classes = {};
   bool operator==(const Head&) const = default;
 };
 
@@ -29,7 +29,7 @@ inline constexpr std::int32_t no_label = -1;
 struct Image {
   int width = 0;
   int height = 0;
-  std::vector<std::uint8_t> pixels;
+  std::vector<std::uint8_t> pixels = {};
 };
 
 /// Labelled images. Const members may be called from many threads at once. While a Loader, a Trainer or evaluate() uses
@@ -70,10 +70,11 @@ class FACET_EXPORT MemoryDataset final : public Dataset {
 };
 
 struct ManifestOptions {
-  std::filesystem::path root;      ///< folder that the `file` column is relative to; empty: the CSV's own
-  std::vector<std::string> heads;  ///< columns to learn; empty: all but `file` and `service_test`
-  std::map<std::string, std::vector<std::string>> classes;  ///< declared classes by head, in the order of the logits
-  std::vector<Head> expected;  ///< the heads of a model: columns and classes must fit them, in their order
+  std::filesystem::path root = {};      ///< folder that the `file` column is relative to; empty: the CSV's own
+  std::vector<std::string> heads = {};  ///< columns to learn; empty: all but `file` and `service_test`
+  std::map<std::string, std::vector<std::string>> classes =
+      {};                           ///< declared classes by head, in the order of the logits
+  std::vector<Head> expected = {};  ///< the heads of a model: columns and classes must fit them, in their order
 };
 
 /// A CSV with a `file` column and one column a head (FairFace's own files work as they are).
@@ -106,9 +107,9 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   const std::vector<std::string>& notes() const;
 
   struct BadImage {
-    std::int64_t line;
-    std::string file;
-    std::string reason;
+    std::int64_t line = 0;
+    std::string file = {};
+    std::string reason = {};
   };
   /// The images whose files are missing, in their order, by a listing of each folder: no file is opened. A folder that
   /// can't be listed, or whose listing doesn't name a file that is there, tells of none.
@@ -142,9 +143,9 @@ FACET_EXPORT void resize(const Image& image, int size, std::span<std::uint8_t> p
 /// Images and labels of one step. Buffers are reused from batch to batch.
 struct Batch {
   std::int64_t size = 0;                ///< images
-  std::vector<std::uint8_t> pixels;     ///< {size, height, width, 3}
-  std::vector<std::int32_t> labels;     ///< {heads, size}; no_label where an image carries none
-  std::vector<std::int64_t> indices;    ///< of the images in the data set
+  std::vector<std::uint8_t> pixels = {};   ///< {size, height, width, 3}
+  std::vector<std::int32_t> labels = {};   ///< {heads, size}; no_label where an image carries none
+  std::vector<std::int64_t> indices = {};  ///< of the images in the data set
 };
 
 struct LoaderOptions {

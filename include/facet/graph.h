@@ -56,9 +56,9 @@ struct FACET_EXPORT Initializer {
 
 /// A named tensor that outlives a step: a weight, or a statistic that is kept but not trained (PyTorch: a buffer).
 struct Parameter {
-  std::string name;  ///< dotted, in PyTorch's convention: block1.residual.0.conv1.weight
-  Shape shape;       ///< in PyTorch's order
-  Initializer initializer;
+  std::string name = {};  ///< dotted, in PyTorch's convention: block1.residual.0.conv1.weight
+  Shape shape = {};       ///< in PyTorch's order
+  Initializer initializer = {};
   bool trainable = true;
   DataType type = DataType::f32;  ///< f32, or s64 for num_batches_tracked
   bool frozen = false;            ///< a weight that training leaves as it is (PyTorch: requires_grad = False)
@@ -68,16 +68,16 @@ struct Parameter {
 
 /// One op applied to values; its one output is the value of the same index.
 struct Node {
-  std::shared_ptr<const Op> op;  ///< null for the graph's input
-  std::string name;              ///< the scope's path and the op's own name: block1.conv
-  std::vector<int> inputs;       ///< values
-  std::vector<int> parameters;   ///< indices into Graph::parameters()
-  Shape shape;                   ///< of the output, without the batch
+  std::shared_ptr<const Op> op = {};  ///< null for the graph's input
+  std::string name = {};              ///< the scope's path and the op's own name: block1.conv
+  std::vector<int> inputs = {};       ///< values
+  std::vector<int> parameters = {};   ///< indices into Graph::parameters()
+  Shape shape = {};                   ///< of the output, without the batch
 };
 
 /// A classifier's output: logits of one question asked of each image.
 struct HeadOutput {
-  std::string name;
+  std::string name = {};
   int logits = -1;  ///< value, of shape {classes}
   int loss = -1;    ///< value, a scalar: the head's mean loss over the labelled images of the batch
   int classes = 0;

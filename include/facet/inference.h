@@ -33,9 +33,9 @@ struct InferenceOptions {
 
 /// Answers of one head for one batch.
 struct HeadPrediction {
-  std::vector<float> logits;            ///< {images, classes}
-  std::vector<float> probabilities;     ///< {images, classes}
-  std::vector<std::int32_t> predicted;  ///< {images}: the class of the largest logit
+  std::vector<float> logits = {};            ///< {images, classes}
+  std::vector<float> probabilities = {};     ///< {images, classes}
+  std::vector<std::int32_t> predicted = {};  ///< {images}: the class of the largest logit
 };
 
 /// A trained model that looks at images. One thread at a time uses a predictor; several predictors may work at once.

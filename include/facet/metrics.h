@@ -12,12 +12,12 @@ namespace facet {
 
 /// What a head got right over a data set. Images without a label take no part.
 struct HeadResult {
-  std::string head;
-  std::vector<std::string> classes;
+  std::string head = {};
+  std::vector<std::string> classes = {};
   std::int64_t labelled = 0;
   double loss = 0;      ///< mean cross-entropy in nats
   double accuracy = 0;  ///< share of the labelled images, 0 to 1; means nothing where `labelled` is 0
-  std::vector<std::vector<std::int64_t>> confusion;  ///< [label][predicted], in images
+  std::vector<std::vector<std::int64_t>> confusion = {};  ///< [label][predicted], in images
 };
 
 /// Counts labels against predictions, batch by batch.

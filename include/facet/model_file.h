@@ -24,15 +24,15 @@ struct Normalization {
 struct ModelInfo {
   std::string model = "reference";  ///< a name that build_model knows, or what the caller calls a model of its own
   int size = 224;                   ///< height and width of the input
-  std::vector<Head> heads;
-  Normalization normalization;
+  std::vector<Head> heads = {};
+  Normalization normalization = {};
   /// How the model differs from what its name says, in words of its own: what build_model takes for the reference
   /// model (to_string(ReferenceShape)), anything for a model of the caller's own; empty: not at all.
   std::string shape = {};
 };
 
 /// Writes a model file: safetensors with the weights under PyTorch's names in PyTorch's layouts and `info` in its
-/// metadata. Written whole or not at all.
+/// metadata, beside a CRC-32C of each tensor, which is checked on reading. Written whole or not at all.
 /// @throws Error naming the file and the system's reason, or what `info` has that no file can hold: no name, no head, a
 ///   head or class twice, anything not in UTF-8, a size or normalisation that can't be meant.
 FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters);
@@ -49,13 +49,15 @@ FACET_EXPORT void save_weights(const std::filesystem::path& file, const ModelInf
 FACET_EXPORT ModelInfo read_model_info(const std::filesystem::path& file);
 
 /// Reads the weights of a model file into parameters of the same names and shapes.
-/// @throws Error naming the file and the first tensor that is missing, left over or of another shape.
+/// @throws Error naming the file and the first tensor that is missing, left over or of another shape: nothing is set
+///   then; or the first whose CRC-32C isn't the one that it was written with, or whose variances (running_var) aren't
+///   all finite and at least 0: parameters before it have been set then.
 FACET_EXPORT void load_weights(const std::filesystem::path& file, Parameters& parameters);
 
 /// What of a file and of a model didn't meet: layers, such as "fc" or "heads.age".
 struct PretrainedWeights {
-  std::set<std::string> left_out;  ///< of the file's classifier: not the model's, or of other shapes there
-  std::set<std::string> fresh;     ///< of the model's heads: they keep the values that they had
+  std::set<std::string> left_out = {};  ///< of the file's classifier: not the model's, or of other shapes there
+  std::set<std::string> fresh = {};     ///< of the model's heads: they keep the values that they had
 };
 
 /// Weights to begin a training with, of another one: a safetensors file or what PyTorch's torch.save writes of a
@@ -65,8 +67,8 @@ struct PretrainedWeights {
 /// that the model has no place for are left out. All other tensors must be in both (but for num_batches_tracked, which
 /// old files lack).
 /// @throws Error naming the file and what is wrong with it: the first tensor that is missing, the first of another
-///   shape, the first that is none of the model's, each with the number of others; or a value that isn't finite, where
-///   parameters before it have been set already.
+///   shape, the first that is none of the model's, each with the number of others; or a value that isn't finite, a
+///   variance below 0 or a tensor that is damaged, where parameters before it have been set already.
 FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, Parameters& parameters);
 
 }  // namespace facet

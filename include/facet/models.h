@@ -14,15 +14,15 @@
 namespace facet {
 
 struct ModelOptions {
-  std::vector<Head> heads;
+  std::vector<Head> heads = {};
   int size = 224;       ///< height and width of the input
   bool dropout = true;  ///< false: without the model's dropout layers
 };
 
 /// A block of the reference model: convolution, max-pooling and residual blocks.
 struct ReferenceBlock {
-  std::int64_t channels;
-  int residual_blocks;
+  std::int64_t channels = 0;
+  int residual_blocks = 0;
   bool operator==(const ReferenceBlock&) const = default;
 };
 

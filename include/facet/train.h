@@ -100,15 +100,15 @@ struct TrainOptions {
   std::uint64_t seed = 0;
   bool flip = true;
   bool drop_last = false;
-  bool tune = true;           ///< time candidate primitives before the first step; otherwise oneDNN's defaults
-  bool save_memory = false;   ///< compute what is cheap once more in backward instead of keeping it: the same bits
-  std::filesystem::path out;  ///< the run's folder; empty: nothing is written
-  std::filesystem::path
-      choices;  ///< the choices.json of a run to be repeated; empty: the folder's own, where it has one
-  std::filesystem::path choice_cache =
-      {};  ///< folder where choices made by timing are kept from run to run; empty: nowhere
+  bool tune = true;                ///< time candidate primitives before the first step; otherwise oneDNN's defaults
+  bool save_memory = false;        ///< compute what is cheap once more in backward instead of keeping it: the same bits
+  std::filesystem::path out = {};  ///< the run's folder; empty: nothing is written
+  /// The choices.json of a run to be repeated; empty: the folder's own, where it has one.
+  std::filesystem::path choices = {};
+  /// Folder where choices made by timing are kept from run to run; empty: nowhere.
+  std::filesystem::path choice_cache = {};
   /// Told before something is timed: how many such choices were made so far. From the constructor, on its thread.
-  std::function<void(int)> on_tuning;
+  std::function<void(int)> on_tuning = {};
   int keep = 0;                   ///< older checkpoints to keep, one an epoch, beside best and last
   double checkpoint_minutes = 0;  ///< also save within an epoch, this often; 0: at its end only
   /// Weights to begin with (see load_pretrained); empty: none. A run that is resumed has its own and reads them no
@@ -125,22 +125,22 @@ struct StepResult {
   std::int64_t images = 0;   ///< of the epoch so far
   double loss = 0;           ///< of this step: the heads' mean losses, smoothed and weighed as the options say, in sum
   double learning_rate = 0;  ///< of this step
-  std::vector<double> accuracy;  ///< of this epoch's images so far, by head
-  double images_per_s = 0;       ///< of the epoch so far, waiting for the loader included
-  double seconds_left = 0;       ///< of the epoch's training
+  std::vector<double> accuracy = {};  ///< of this epoch's images so far, by head
+  double images_per_s = 0;            ///< of the epoch so far, waiting for the loader included
+  double seconds_left = 0;            ///< of the epoch's training
 };
 
 /// What an epoch came to: one line of metrics.csv, one object of metrics.jsonl.
 struct EpochResult {
   std::int64_t epoch = 0;  ///< from 1
   double train_loss = 0;   ///< mean over the epoch's steps of StepResult::loss
-  std::vector<double> train_accuracy;
+  std::vector<double> train_accuracy = {};
   double validation_loss = 0;  ///< sum of the heads' mean cross-entropies, plain ones; absent without a validation set
-  std::vector<HeadResult> validation;    ///< by head; empty without a validation set
-  double learning_rate = 0;              ///< of the epoch's last step
-  double images_per_s = 0;               ///< of training
-  double seconds = 0;                    ///< of the clock, training and validation
-  std::int64_t peak_resident_bytes = 0;  ///< bytes: the most that the process has held resident so far
+  std::vector<HeadResult> validation = {};  ///< by head; empty without a validation set
+  double learning_rate = 0;                 ///< of the epoch's last step
+  double images_per_s = 0;                  ///< of training
+  double seconds = 0;                       ///< of the clock, training and validation
+  std::int64_t peak_resident_bytes = 0;     ///< bytes: the most that the process has held resident so far
   bool best = false;  ///< the highest mean validation accuracy so far, over the heads that have labels
 };
 

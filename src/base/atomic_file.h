@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -32,6 +33,9 @@ class AtomicFile {
   /// @throws Error naming the file and the system's reason (a full disk, say).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
+  /// Writes over bytes that were written before, from position `offset` on; not where the file is written to at once.
+  /// @throws Error likewise.
+  void overwrite(std::uint64_t offset, std::string_view text);
   /// Syncs and renames. @throws Error likewise; the old file then stays.
   void commit();
 

@@ -99,4 +99,14 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint
   return read_once(file, most_bytes, start);
 }
 
+std::string read_text(const std::filesystem::path& file) {
+  constexpr std::uint64_t most_bytes = std::uint64_t{1} << 30;
+  try {
+    const std::vector<std::uint8_t> bytes = read_file(file, most_bytes);
+    return {bytes.begin(), bytes.end()};
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+  }
+}
+
 }  // namespace facet::data

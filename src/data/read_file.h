@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace facet::data {
@@ -14,5 +15,9 @@ namespace facet::data {
 ///   without the file's name.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
                                     std::span<const std::uint8_t> start = {});
+
+/// A regular file of text. @throws Error naming the file when it can't be read, is no regular file or is over 1 GiB
+/// long.
+std::string read_text(const std::filesystem::path& file);
 
 }  // namespace facet::data

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -80,10 +81,23 @@ void load_weights(const SafetensorsReader& reader, Parameters& parameters) {
     if (tensor.type == ElementType::s64) {
       parameters.set_counter(index, reader.read_s64(tensor).at(0));
     } else {
-      parameters.set(index, reader.read_f32(tensor));
+      const std::vector<float> values = reader.read_f32(tensor);
+      if (is_variance(tensor.name)) require_finite(reader.name(), tensor.name, values, true);
+      parameters.set(index, values);
     }
   }
 }
+
+void require_finite(const std::string& file, std::string_view tensor, const std::vector<float>& values,
+                    bool non_negative) {
+  for (const float value : values) {
+    if (std::isfinite(value) && (value >= 0 || !non_negative)) continue;
+    throw Error(fmt::format("{}: tensor {} holds {}; {} are allowed", file, in_quotes(tensor), value,
+                            non_negative ? "finite numbers of at least 0" : "finite numbers"));
+  }
+}
+
+bool is_variance(std::string_view tensor) { return tensor.substr(tensor.rfind('.') + 1) == "running_var"; }
 
 }  // namespace interchange
 

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "facet/model_file.h"
 #include "facet/parameters.h"
@@ -22,5 +25,13 @@ ModelInfo model_info_of(const SafetensorsReader& reader);
 /// Weights of a file that is open. Sets all of them or, where names, shapes or types don't fit, none.
 /// @throws Error as load_weights does.
 void load_weights(const SafetensorsReader& reader, Parameters& parameters);
+
+/// @throws Error naming the file, the tensor and the first value that is infinite, no number or, with `non_negative`,
+///   below 0.
+void require_finite(const std::string& file, std::string_view tensor, const std::vector<float>& values,
+                    bool non_negative);
+
+/// Whether the tensor holds variances: it is a batch normalisation's running_var.
+bool is_variance(std::string_view tensor);
 
 }  // namespace facet::interchange

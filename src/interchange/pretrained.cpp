@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <map>
 #include <memory>
 #include <set>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "facet/error.h"
+#include "interchange/model_file_with_state.h"
 #include "interchange/pytorch_file.h"
 #include "interchange/safetensors_header.h"
 
@@ -98,11 +98,6 @@ class Misfits {
   int count_ = 0;
 };
 
-void require_finite(const std::string& file, const std::string& tensor, const std::vector<float>& values) {
-  if (std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) return;
-  throw Error(fmt::format("{}: tensor {} holds a value that isn't finite", file, in_quotes(tensor)));
-}
-
 std::string listed(const std::set<std::string>& layers) {
   constexpr std::size_t most = 8;
   std::vector<std::string> names;
@@ -176,7 +171,7 @@ void Pretrained::load(Parameters& parameters) const {
       parameters.set_counter(static_cast<int>(i), whole->at(0));
       continue;
     }
-    require_finite(name_, source.name, std::get<std::vector<float>>(values));
+    require_finite(name_, source.name, std::get<std::vector<float>>(values), is_variance(source.name));
     parameters.set(static_cast<int>(i), std::get<std::vector<float>>(values));
   }
 }

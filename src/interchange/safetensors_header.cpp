@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <tuple>
 #include <utility>
 
+#include "base/crc32c.h"
 #include "facet/error.h"
 
 namespace facet::interchange {
@@ -50,6 +53,7 @@ class HeaderParser {
       return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
     });
     check_contiguous(header.tensors);
+    take_checksums(header);
     return header;
   }
 
@@ -171,6 +175,36 @@ class HeaderParser {
     }
   }
 
+  /// Moves the CRCs out of the metadata, where there are any, to the tensors.
+  void take_checksums(SafetensorsHeader& header) const {
+    const auto found = header.metadata.find(std::string(crc32c_key));
+    if (found == header.metadata.end()) return;
+    const json checksums = json::parse(found->second, nullptr, false);
+    header.metadata.erase(found);
+    if (!checksums.is_object()) fail(fmt::format("its `{}` are no JSON object", crc32c_key));
+    if (checksums.size() != header.tensors.size() + 1) {
+      fail(fmt::format("its `{}` are {}; one a tensor and one of the metadata, {}, are allowed", crc32c_key,
+                       checksums.size(), header.tensors.size() + 1));
+    }
+    for (TensorEntry& tensor : header.tensors) tensor.crc32c = parse_checksum(checksums, tensor.name);
+    if (parse_checksum(checksums, std::string(metadata_key)) != crc32c_of(header.metadata)) {
+      fail("is damaged: its metadata don't have the CRC-32C that they were written with");
+    }
+  }
+
+  std::uint32_t parse_checksum(const json& checksums, const std::string& name) const {
+    const auto found = checksums.find(name);
+    if (found == checksums.end()) fail(fmt::format("its `{}` have none of {}", crc32c_key, in_quotes(name)));
+    if (found->is_string()) {
+      const auto& text = found->get_ref<const std::string&>();
+      std::uint32_t crc = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), crc, 16);
+      if (error == std::errc() && end == text.data() + text.size() && crc32c_digits(crc) == text) return crc;
+    }
+    fail(fmt::format("the CRC-32C of {} is {}; 8 hexadecimal digits are allowed", in_quotes(name),
+                     in_quotes(found->dump(-1, ' ', false, json::error_handler_t::replace))));
+  }
+
   const std::string& file_;
   std::uint64_t data_bytes_;
 };
@@ -190,6 +224,19 @@ std::string in_quotes(std::string_view text) {
   constexpr std::size_t longest = 120;
   const std::string shown = text.size() <= longest ? std::string(text) : std::string(text.substr(0, longest)) + "...";
   return json(shown).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string crc32c_digits(std::uint32_t crc) { return fmt::format("{:08x}", crc); }
+
+std::uint32_t crc32c_of(const Metadata& metadata) {
+  std::uint32_t crc = 0;
+  for (const auto& [key, value] : metadata) {
+    if (key == crc32c_key) continue;
+    for (const std::string& text : {key, value}) {
+      crc = base::crc32c(std::as_bytes(std::span(text.c_str(), text.size() + 1)), crc);
+    }
+  }
+  return crc;
 }
 
 SafetensorsHeader parse_header(const std::string& file, std::string_view text, std::uint64_t data_bytes) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "base/crc32c.h"
 #include "facet/error.h"
 #include "interchange/narrow_floats.h"
 #include "interchange/safetensors.h"
@@ -65,21 +66,22 @@ std::vector<float> SafetensorsReader::read_f32(const TensorEntry& tensor) const 
     throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F16 or BF16 is wanted", name(),
                             in_quotes(tensor.name), to_string(tensor.type)));
   }
-  std::vector<float> values(count_of(tensor));
-  file_.read(data_begin_ + tensor.begin, std::as_writable_bytes(std::span(values)));
-  return values;
+  return read_whole<float>(tensor);
 }
 
 std::vector<float> SafetensorsReader::read_16_bit(const TensorEntry& tensor) const {
   constexpr std::size_t piece = 65536;
   std::vector<float> values(count_of(tensor));
   std::vector<std::uint16_t> bits(std::min(piece, values.size()));
+  std::uint32_t crc = 0;
   for (std::size_t first = 0; first < values.size(); first += piece) {
     const std::span<std::uint16_t> part = std::span(bits).first(std::min(piece, values.size() - first));
     file_.read(data_begin_ + tensor.begin + first * sizeof(std::uint16_t), std::as_writable_bytes(part));
+    crc = base::crc32c(std::as_bytes(part), crc);
     std::transform(part.begin(), part.end(), values.begin() + static_cast<std::ptrdiff_t>(first),
                    tensor.type == ElementType::f16 ? from_f16 : from_bf16);
   }
+  check(tensor, crc);
   return values;
 }
 
@@ -88,9 +90,22 @@ std::vector<std::int64_t> SafetensorsReader::read_s64(const TensorEntry& tensor)
     throw Error(fmt::format("{}: tensor {} has the dtype {}; I64 is wanted", name(), in_quotes(tensor.name),
                             to_string(tensor.type)));
   }
-  std::vector<std::int64_t> values(count_of(tensor));
-  file_.read(data_begin_ + tensor.begin, std::as_writable_bytes(std::span(values)));
+  return read_whole<std::int64_t>(tensor);
+}
+
+template <class Element>
+std::vector<Element> SafetensorsReader::read_whole(const TensorEntry& tensor) const {
+  std::vector<Element> values(count_of(tensor));
+  const std::span<std::byte> bytes = std::as_writable_bytes(std::span(values));
+  file_.read(data_begin_ + tensor.begin, bytes);
+  check(tensor, base::crc32c(bytes));
   return values;
+}
+
+void SafetensorsReader::check(const TensorEntry& tensor, std::uint32_t found) const {
+  if (!tensor.crc32c || *tensor.crc32c == found) return;
+  throw Error(fmt::format("{}: is damaged: tensor {} has the CRC-32C {}, it was written with {}", name(),
+                          in_quotes(tensor.name), crc32c_digits(found), crc32c_digits(*tensor.crc32c)));
 }
 
 }  // namespace facet::interchange

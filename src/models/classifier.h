@@ -12,7 +12,7 @@ namespace facet {
 Value image(Graph& graph, std::string_view model, const ModelOptions& options, int least = 1);
 
 /// What stands for a paper's last layer: a linear layer `heads.NAME` and its loss for each head.
-/// @param linear how the layers are initialised.
+/// @param layer how the layers are initialised.
 void add_heads(Value features, const ModelOptions& options, LinearOptions layer = {});
 
 }  // namespace facet

@@ -80,7 +80,7 @@ class OneDnnConvolution final : public ConvolutionCandidate {
     return slow(forward_.impl_info_str()) || (backward_data_ && slow(backward_data_->impl_info_str())) ||
            (backward_weights_ && slow(backward_weights_->impl_info_str()));
   }
-  /// Whether the update can read its gradient.
+  /// Whether the weights' gradient has a layout of the primitive's own, which the update can't read.
   bool gradient_is_opaque() const {
     return backward_weights_ && onednn::is_opaque(backward_weights_->diff_weights_desc());
   }

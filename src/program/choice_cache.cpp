@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/atomic_file.h"
 #include "base/machine.h"
+#include "data/read_file.h"
 #include "facet/error.h"
 #include "onednn/onednn.h"
 
@@ -38,14 +38,15 @@ std::uint32_t hash(std::string_view text) {
 
 /// Nothing where there is no file. @throws Error when there is one that can't be used.
 Entries read(const std::filesystem::path& file, const std::string& machine) {
-  std::ifstream in(file);
-  if (!in) return {};
+  std::error_code ignored;
+  if (std::filesystem::status(file, ignored).type() == std::filesystem::file_type::not_found) return {};
+  const std::string text = data::read_text(file);
   try {
-    const auto json = nlohmann::json::parse(in);
-    if (json.at("machine") != machine) throw Error("it was made on another machine");
+    const auto json = nlohmann::json::parse(text);
+    if (json.at("machine") != machine) throw Error(fmt::format("{}: it was made on another machine", file.string()));
     return json.at("choices").get<Entries>();
   } catch (const nlohmann::json::exception&) {
-    throw Error("it is damaged");
+    throw Error(fmt::format("{}: it is damaged", file.string()));
   }
 }
 
@@ -77,7 +78,7 @@ std::string ChoiceCache::read_into(Choices& choices) const {
       if (choices.find(key).empty()) choices.record(key, candidate);
     }
   } catch (const Error& error) {
-    return fmt::format("{}: ignored: {}", file_.string(), error.what());
+    return fmt::format("{}; ignored", error.what());
   }
   return {};
 }
@@ -92,7 +93,13 @@ std::string ChoiceCache::add(const Choices& choices) const {
   }
   for (const std::string& key : choices.measured()) entries[key] = choices.find(key);
   try {
-    std::filesystem::create_directories(file_.parent_path());
+    std::error_code error;
+    std::filesystem::create_directories(file_.parent_path(), error);
+    if (error) throw Error(fmt::format("cannot make {}: {}", file_.parent_path().string(), error.message()));
+    const std::filesystem::file_status found = std::filesystem::status(file_, error);
+    if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+      throw Error(fmt::format("{}: is not a regular file", file_.string()));
+    }
     base::AtomicFile out(file_);
     out.write(nlohmann::json{{"machine", machine_}, {"choices", entries}}.dump(1) + "\n");
     out.commit();

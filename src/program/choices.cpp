@@ -2,20 +2,19 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.h"
+#include "data/read_file.h"
 #include "facet/error.h"
 
 namespace facet::program {
 
 Choices Choices::load(const std::filesystem::path& file, bool tune) {
   Choices choices(tune);
-  std::ifstream in(file);
-  if (!in) throw Error(fmt::format("{}: can't be read", file.string()));
+  const std::string text = data::read_text(file);
   try {
-    const auto json = nlohmann::json::parse(in);
+    const auto json = nlohmann::json::parse(text);
     choices.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
   } catch (const nlohmann::json::exception&) {
     throw Error(

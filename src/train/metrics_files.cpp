@@ -3,13 +3,14 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 #include <string_view>
 
 #include "base/atomic_file.h"
+#include "data/read_file.h"
 #include "facet/error.h"
 #include "train/file_system.h"
 #include "train/record_fields.h"
@@ -35,13 +36,12 @@ std::optional<std::int64_t> epoch_of_json(const std::string& line) {
 
 std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
   if (!is_there(file)) return {};
-  std::ifstream stream(file);
+  std::istringstream stream(data::read_text(file));
   std::string kept, line;
   while (std::getline(stream, line)) {
     const std::optional<std::int64_t> found = epoch_of(line);
     if (found && *found < epoch) kept += line + "\n";
   }
-  if (!stream.is_open() || stream.bad()) throw Error(fmt::format("{}: can't be read", file.string()));
   return kept;
 }
 
@@ -104,7 +104,7 @@ std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "metrics.jsonl";
   std::vector<EpochMetrics> epochs;
   if (!is_there(file)) return epochs;
-  std::ifstream stream(file);
+  std::istringstream stream(data::read_text(file));
   std::string line;
   while (std::getline(stream, line)) {
     try {
@@ -113,7 +113,6 @@ std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
       throw Error(fmt::format("{}:{}: {}", file.string(), epochs.size() + 1, error.what()));
     }
   }
-  if (!stream.is_open() || stream.bad()) throw Error(fmt::format("{}: can't be read", file.string()));
   return epochs;
 }
 

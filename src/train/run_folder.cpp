@@ -127,7 +127,9 @@ void load_slots(const std::filesystem::path& file, Parameters::State& state) {
   const interchange::SafetensorsReader reader(file);
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     const interchange::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
-    state.set_slot(index, slot, reader.read_f32(tensor));
+    const std::vector<float> values = reader.read_f32(tensor);
+    interchange::require_finite(reader.name(), name, values, name.starts_with("exp_avg_sq."));
+    state.set_slot(index, slot, values);
   });
 }
 
@@ -184,7 +186,10 @@ void RunFolder::prepare() const {
   make_folder(checkpoints_);
   remove_temporaries(checkpoints_);
   remove_temporaries(folder_);
-  // Whether they can be written shows now, and not after an epoch.
+  // Whether they can be written shows now, and not after an epoch. A FIFO would wait for a reader.
+  for (const std::filesystem::path& file : {last(), choices()}) {
+    if (is_there(file) && !is_file(file)) throw Error(fmt::format("{}: is not a regular file", file.string()));
+  }
   const base::AtomicFile checkpoint(last()), chosen(choices());
 }
 
@@ -232,6 +237,13 @@ void RunFolder::remove_others(std::string_view prefix, const std::filesystem::pa
     std::error_code ignored;
     if (file != kept) std::filesystem::remove(file, ignored);
   }
+}
+
+std::optional<std::filesystem::path> RunFolder::average() const {
+  if (!interchange::SafetensorsReader(last()).metadata().contains(training_key)) return std::nullopt;
+  const LastCheckpoint checkpoint(last());
+  if (checkpoint.average_file().empty()) return std::nullopt;
+  return checkpoint.average_file();
 }
 
 }  // namespace facet::train

@@ -85,6 +85,10 @@ class RunFolder {
   /// @throws Error likewise, and naming the folder when it can't be read.
   void save_epoch(std::int64_t number, int keep, const ModelInfo& info, const Parameters& parameters) const;
 
+  /// The file of the average that last.safetensors names, whether it is there or not; none where the run keeps no
+  /// average, or the file is no run's. @throws Error naming the file when it can't be read.
+  std::optional<std::filesystem::path> average() const;
+
  private:
   /// A file beside last.safetensors: last.optimizer-24.safetensors.
   std::filesystem::path beside_last(std::string_view prefix, std::int64_t step) const;

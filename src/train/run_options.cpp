@@ -22,10 +22,15 @@ void require(bool allowed, std::string_view option, double value, std::string_vi
   if (!allowed) throw Error(fmt::format("{} is {}; {} is allowed", option, value, allowed_values));
 }
 
+/// What to do instead of going on with the run of that checkpoint.
+std::string instead(const std::string& file) {
+  return fmt::format(": a new run from its weights can, by --pretrained {} --out NEW", file);
+}
+
 [[noreturn]] void refuse(const std::string& file, std::string_view option, const std::string& recorded,
                          const std::string& asked) {
-  throw Error(fmt::format("{}: the run was started with {} {}, asked for is {}; a run to be resumed can't change it",
-                          file, option, recorded, asked));
+  throw Error(fmt::format("{}: the run was started with {} {}, asked for is {}; a run to be resumed can't change it{}",
+                          file, option, recorded, asked, instead(file)));
 }
 
 bool is_positive(double value) { return std::isfinite(value) && value > 0; }
@@ -213,8 +218,8 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
     if (option == data_key) {
       throw Error(
           fmt::format("{}: the training data have changed since the run was started (images' names or labels, "
-                      "their order, or the classes); a run to be resumed can't change them",
-                      file));
+                      "their order, or the classes); a run to be resumed can't change them{}",
+                      file, instead(file)));
     }
     refuse(file, option, found->dump(), value.dump());
   }
@@ -228,7 +233,7 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   try {
     inference::require_heads(recorded.heads, asked.heads, "what is asked for");
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads", file, error.what()));
+    throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads{}", file, error.what(), instead(file)));
   }
   const auto text = [](const std::array<float, 3>& values) {
     return fmt::format("{},{},{}", values[0], values[1], values[2]);

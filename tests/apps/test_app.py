@@ -339,6 +339,93 @@ class Run(AppTest):
         self.assertEqual(json.loads(output)["file"], str(photo))
         self.assertIn("is a folder", self.fails(2, "predict", self.run_folder, photo, "--csv", self.folder / "kept"))
 
+    def standard_output(self, *words):
+        """Runs the program in a folder of its own, where no file may be left; returns its standard output's bytes."""
+        empty = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        done = subprocess.run([program.PROGRAM, *map(str, words)], cwd=empty, capture_output=True, timeout=240)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(os.listdir(empty), [])
+        return done.stdout
+
+    def test_a_dash_is_standard_output(self):
+        photos, file = self.folder / "sample/validation", self.folder / "dash"
+        data = ["--data", self.validation_csv]
+        for words in [["predict", self.run_folder, photos, "--csv"], ["predict", self.run_folder, photos, "--jsonl"],
+                      ["evaluate", self.run_folder, *data, "--predictions"], ["evaluate", self.run_folder, *data, "--json"],
+                      ["summary", "--size", 32, "--batch", 1, "--choice-cache", "none", "--json"],
+                      ["export", self.run_folder, "--format", "onnx", "--out"],
+                      ["export", self.run_folder, "--format", "safetensors", "--out"]]:
+            with self.subTest(words):
+                self.succeeds(*words[:-1], f"{words[-1]}={file}")
+                self.assertEqual(self.standard_output(*words, "-"), file.read_bytes())
+        both = self.standard_output("predict", self.run_folder, photos, f"--csv={file}", "--jsonl", "-")
+        self.assertEqual(len([json.loads(line) for line in both.splitlines()]), 16)
+        self.assertIn("are the same file, -", self.fails(2, "predict", self.run_folder, photos, "--csv", "-", "--jsonl", "-"))
+        self.assertIn("are the same file, -", self.fails(2, "evaluate", self.run_folder, *data, "--predictions=-", "--json"))
+        self.assertIn("--format is needed", self.fails(2, "export", self.run_folder, "--out", "-"))
+
+    def test_a_run_that_was_moved(self):
+        moved, again = self.folder / "moved", self.folder / "from moved"
+        shutil.copytree(self.run_folder, moved)
+        hidden = self.folder / "hidden"
+        self.run_folder.rename(hidden)  # what the config file names must be beside it
+        try:
+            self.succeeds("train", "--config", moved / "run.cfg", "--out", again)
+            self.assertIn(f"{moved} holds a run", self.fails(1, "train", "--config", moved / "run.cfg"))
+            self.assertIn("nothing was left", self.succeeds("train", "--resume", "--config", "run.cfg", "--out", ".", folder=moved))
+        finally:
+            hidden.rename(self.run_folder)
+        for name in ["checkpoints/last.safetensors", "checkpoints/best.safetensors"]:
+            self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
+
+    def test_pipes_and_folders_where_files_belong(self):
+        for name, status in [("run.cfg", 2), ("choices.json", 1), ("metrics.csv", 1), ("metrics.jsonl", 1),
+                             ("checkpoints/last.safetensors", 1)]:
+            for make in [os.mkfifo, os.mkdir]:
+                with self.subTest((name, make)):
+                    run = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "run"
+                    shutil.copytree(self.run_folder, run)
+                    (run / name).unlink()
+                    make(run / name)
+                    error = self.fails(status, "train", *self.data, *QUICK, "--drop-last", "--resume", "--epochs", 3, "--out", run,
+                                       timeout=60)
+                    self.assertIn(str(run / name), error)
+        run = self.folder / "blocked"
+        run.mkdir()
+        for name in ["error.txt", "run.cfg"]:
+            os.mkfifo(run / name)
+        self.assertIn("run.cfg: is not a regular file", self.fails(1, "train", *self.data, *QUICK, "--out", run, timeout=60))
+
+    def test_names_that_a_terminal_would_obey(self):
+        folder = self.folder / "orders"
+        folder.mkdir()
+        photo = next((self.folder / "sample").rglob("*.jpg"))
+        red = "\x1b[31mred"
+        shutil.copy(photo, folder / f"{red}.jpg")
+        shutil.copy(photo, folder / "plain.jpg")
+        manifest = folder / "orders.csv"
+        manifest.write_text(f"file,{red}\nplain.jpg,{red}\n{red}.jpg,b\n\x1b]0;gone.jpg,b\n")
+        (folder / "bad.csv").write_text(f"file,age,gender,race\nplain.jpg,\x1b[1m,Male,White\n")
+        config = folder / "orders.cfg"
+        config.write_text(f"{red} = 1\n")
+        run = folder / "run"
+        for words in [["inspect", manifest],
+                      ["train", "--train", manifest, *QUICK, "--epochs", 1, "--bad-images", "skip", "--out", run],
+                      ["inspect", run], ["predict", run, folder], ["evaluate", run, "--data", manifest, "--bad-images", "skip"],
+                      ["evaluate", run, "--data", manifest], ["evaluate", self.run_folder, "--data", folder / "bad.csv"],
+                      ["predict", run, folder / f"{red}.csv"], ["train", "--train", manifest, "--config", config],
+                      ["evaluate", run, "--data", manifest, "--json", folder / f"{red}/none"]]:
+            with self.subTest(words):
+                _, output, error = facet(*words)
+                self.assertTrue("\\x1B" in output + error, output + error)
+                self.assertNotIn("\x1b", output + error)
+
+    def test_a_folder_that_begins_with_a_dash(self):
+        output = self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--out=-dash", folder=self.folder)
+        self.assertIn("look closer: facet evaluate ./-dash --data ", output)
+        self.assertIn("--config ./-dash/run.cfg", (self.folder / "-dash/run.cfg").read_text())
+        self.succeeds("evaluate", "./-dash", "--data", self.validation_csv, folder=self.folder)
+
     def test_predictions(self):
         photos = self.folder / "photos"
         (photos / "deeper").mkdir(parents=True)
@@ -399,6 +486,18 @@ class Run(AppTest):
         self.assertIn("empty.jpg", error)
         self.assertIn("nowhere.jpg", error)
         self.assertEqual([pathlib.Path(row["file"]).name for row in rows(output)], ["good.jpg"])
+        long = photos / ("x" * 300 + ".jpg")
+        status, _, error = facet("predict", self.run_folder, long, photos, "--csv", output, "--bad-images", "skip")
+        self.assertEqual(status, 0, error)
+        self.assertIn("File name too long", error)
+        self.assertIn("File name too long", self.fails(1, "predict", self.run_folder, long))
+        manifest = photos / "long.csv"
+        manifest.write_text(f"file,age\ngood.jpg,0-2\n{long.name},0-2\n")
+        self.assertIn("1 of 2 missing", self.succeeds("inspect", manifest))
+        (photos / "link").symlink_to(self.folder / "sample")
+        status, _, error = facet("predict", self.run_folder, photos, "--bad-images", "skip")
+        self.assertIn(f"{photos}/link is a link to a folder", error)
+        self.assertEqual(status, 0, error)
         self.fails_to_read_any(photos / "empty.jpg")
         status, table, _ = facet("predict", self.run_folder, photos / "empty.jpg")
         self.assertEqual((status, table), (1, ""))
@@ -427,16 +526,30 @@ class Run(AppTest):
         self.assertEqual(status, 0, error)
         self.assertIn("File name too long", error)
         self.assertIn(good.name, table)
-        if os.geteuid() == 0:
-            return  # who may read every folder
-        closed = self.folder / "closed"
-        closed.mkdir(mode=0)
-        self.assertIn("can't be read: Permission denied", self.fails(1, "predict", self.run_folder, closed))
-        self.assertIn("can't be read: Permission denied",
-                      self.fails(1, "predict", self.run_folder, closed, "--bad-images", "skip"))
-        status, _, error = facet("predict", self.run_folder, good, closed, "--bad-images", "skip")
-        self.assertEqual(status, 0, error)
-        self.assertIn("closed can't be read: Permission denied", error)
+
+    def test_folders_that_may_not_be_read(self):
+        def nobody():
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        who = {"preexec_fn": nobody} if os.geteuid() == 0 else {}
+        closed = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, closed)
+        shutil.copy(self.run_folder / "checkpoints/best.safetensors", closed)
+        shutil.copy(next((self.folder / "sample").rglob("*.jpg")), closed)
+        (closed / "none").mkdir(mode=0)
+        closed.chmod(0o755)
+        model = closed / "best.safetensors"
+        try:
+            status, _, error = facet("--version", **who)
+        except OSError as error:
+            self.skipTest(f"the program can't be run by another user: {error}")
+        self.assertIn(f"{closed}/none can't be read: Permission denied", self.fails(1, "predict", model, closed, **who))
+        status, output, error = facet("predict", model, closed, "--bad-images", "skip", **who)
+        self.assertEqual((status, len(output.splitlines())), (0, 2), error)
+        self.assertIn(f"facet: skipped: {closed}/none can't be read: Permission denied", error)
+        status, output, error = facet("predict", model, closed / "none/a.jpg", closed, "--bad-images", "skip", **who)
+        self.assertEqual((status, len(output.splitlines())), (0, 2), error)
 
     def fails_to_read_any(self, photo):
         status, _, error = facet("predict", self.run_folder, photo, "--bad-images", "skip")
@@ -461,6 +574,18 @@ class Recipe(AppTest):
     def weights(self, run):
         return tensors(run / "checkpoints/last.safetensors")
 
+    def assert_average_is_the_recorded_one(self, run):
+        """Without a best checkpoint the average is meant that last.safetensors names, whatever lies beside it."""
+        copy = self.folder / "no_best"
+        shutil.copytree(run, copy)
+        (copy / "checkpoints/best.safetensors").unlink()
+        average = copy / "checkpoints/last.average-6.safetensors"
+        for name in ["last.average-5.safetensors", "last.average-10.safetensors", "last.average-6.safetensors.tmp-7-0"]:
+            (copy / "checkpoints" / name).write_text("no model")
+        self.assertIn(str(average), self.succeeds("evaluate", copy, "--data", self.validation_csv))
+        average.unlink()
+        self.assertIn(f"{average}: can't be opened", self.fails(1, "evaluate", copy, "--data", self.validation_csv))
+
     def test_repeated(self):
         first, again, plain = (self.folder / name for name in ["first", "again", "plain"])
         output = self.succeeds("train", *self.data, *QUICK, "--epochs", 2, *self.OPTIONS, "--out", first)
@@ -479,13 +604,16 @@ class Recipe(AppTest):
         self.assertNotEqual(self.weights(first), self.weights(plain))
         self.assertIn("nothing was left", self.succeeds("train", "--resume", "--out", first))
         self.succeeds("evaluate", first, "--data", self.validation_csv, "--checkpoint", "last.average-6")
+        self.assert_average_is_the_recorded_one(first)
         stopped = self.succeeds("train", *self.data, *QUICK, "--lr", "1e-12", "--patience", 1, "--out", self.folder / "early")
         self.assertRegex(stopped, r"(?m)^note +stopped early: mean validation accuracy hasn't risen above [\d.]+ since epoch \d+$")
         words = ["train", *self.data, *QUICK, "--out", self.folder / "none"]
         self.assertIn("has a head mood", self.fails(1, *words, "--head-weights", "mood=1"))
         self.assertIn("its 2 classes need one each: Male, Female",
                       self.fails(1, *words, "--class-weights", "gender=1,2,3"))
-        self.assertIn("asked for is 0.5", self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5"))
+        error = self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5")
+        self.assertIn("asked for is 0.5; a run to be resumed can't change it: a new run from its weights can, by "
+                      f"--pretrained {first}/checkpoints/last.safetensors --out NEW", error)
 
 
 class Shape(AppTest):

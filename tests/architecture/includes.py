@@ -1,4 +1,4 @@
-"""Reads every #include of src/, include/facet/, apps/ and bench/, and tells which of them design.md's order forbids.
+"""Reads every #include of src/, include/facet/, apps/ and bench/, and tells which of them RUNGS forbids.
 
     includes.py ROOT      prints one line a violation; exits 1 when there are any
 """

@@ -68,6 +68,16 @@ TEST_CASE("a committed file replaces the old one, and nothing else is left") {
   CHECK(entries(folder) == 1);
 }
 
+TEST_CASE("what was written can be written over before it is committed") {
+  const TemporaryFolder folder;
+  AtomicFile file(folder / "file");
+  file.write("one two three");
+  file.overwrite(4, "TWO");
+  file.write(" four");
+  file.commit();
+  CHECK(read_file(folder / "file") == "one TWO three four");
+}
+
 TEST_CASE("without commit the old file stays") {
   const TemporaryFolder folder;
   write_file(folder / "file", "old");

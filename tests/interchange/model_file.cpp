@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "facet/error.h"
 #include "facet/graph.h"
 #include "interchange/model_file_with_state.h"
@@ -125,6 +127,30 @@ TEST_CASE("weights that don't fit are refused, and nothing is set") {
     CHECK(parameters.get(1) == before.get(1));
     CHECK(parameters.get_counter(2) == many_batches);
   }
+}
+
+TEST_CASE("variances that can't be are refused, whoever wrote them") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a";
+  struct Case {
+    float value;
+    const char* shown;
+  };
+  for (const Case& wrong : {Case{-0.5F, "-0.5"}, Case{-1e-30F, "-1e-30"}, Case{INFINITY, "inf"}, Case{NAN, "nan"}}) {
+    Parameters written = trained();
+    written.set(written.find("bn.running_var"), {1, wrong.value, 2});
+    save_model(file, small_info(), written);
+    Parameters parameters = trained();
+    const std::string says = file.string() + ": tensor \"bn.running_var\" holds " + wrong.shown +
+                             "; finite numbers of at least 0 are allowed";
+    CHECK_THROWS_WITH_AS(load_weights(file, parameters), says.c_str(), Error);
+    CHECK_THROWS_WITH_AS(load_pretrained(file, parameters), says.c_str(), Error);
+  }
+  Parameters written = trained();
+  written.set(written.find("bn.running_var"), {0, -0.0F, 3e38F});
+  save_model(file, small_info(), written);
+  Parameters parameters = trained();
+  load_weights(file, parameters);
 }
 
 TEST_CASE("a run's state lies in the metadata, beside the model's own keys") {

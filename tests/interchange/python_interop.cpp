@@ -32,13 +32,27 @@ length, = struct.unpack_from("<Q", raw)
 header = json.loads(raw[8:8 + length])
 data = raw[8 + length:]
 assert length % 8 == 0 and raw[8:9] == b"{"
-print(sorted(header.pop("__metadata__", {}).items()))
+metadata = header.pop("__metadata__")
+checksums = json.loads(metadata.pop("crc32c"))
+print(sorted(metadata.items()))
+
+def crc32c(raw):  # one bit at a time
+    crc = 0xFFFFFFFF
+    for byte in raw:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return f"{crc ^ 0xFFFFFFFF:08x}"
+
+said = "".join(f"{key}\0{metadata[key]}\0" for key in sorted(metadata))
+assert checksums.pop("__metadata__") == crc32c(said.encode())
 for name, tensor in header.items():
     code, size = {"F32": ("f", 4), "I64": ("q", 8)}[tensor["dtype"]]
     begin, end = tensor["data_offsets"]
     assert begin % size == 0
+    assert checksums.pop(name) == crc32c(data[begin:end])
     print(name, tensor["dtype"], tensor["shape"], struct.unpack(f"<{(end - begin) // size}{code}", data[begin:end]))
-assert end == len(data)
+assert end == len(data) and not checksums
 )";
 
 constexpr const char* writer_script = R"(

@@ -1,7 +1,10 @@
 #include "interchange/safetensors.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -21,6 +24,22 @@ TensorSource floats(const std::string& name, Shape shape, std::vector<float> val
 
 TensorSource counters(const std::string& name, Shape shape, std::vector<std::int64_t> values) {
   return {name, std::move(shape), [values = std::move(values)] { return values; }, DataType::s64};
+}
+
+/// What opening the file and reading all of its tensors says after its name; "" when all of it is taken.
+std::string refusal(const std::filesystem::path& file) {
+  try {
+    const SafetensorsReader reader(file);
+    for (const TensorEntry& tensor : reader.tensors()) {
+      tensor.type == ElementType::s64 ? (void)reader.read_s64(tensor) : (void)reader.read_f32(tensor);
+    }
+    return "";
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    CHECK_MESSAGE(what.starts_with(file.string() + ": "), what);
+    CHECK_MESSAGE(what.find('\n') == std::string::npos, what);
+    return what.substr(std::min(what.size(), file.string().size() + 2));
+  }
 }
 
 }  // namespace
@@ -161,4 +180,77 @@ TEST_CASE("a tensor is on its way to the disk before the next one's values are a
   };
   write_safetensors(folder / "a", {}, {floats("a", {count}, std::vector<float>(count)), {"b", {1}, look}});
   CHECK(written >= count * sizeof(float));
+}
+
+TEST_CASE("any bit of a file that flips is found") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a.safetensors";
+  write_safetensors(file, {{"size", "224"}, {"mean", "[0.485,0.456,0.406]"}},
+                    {floats("bn.running_var", {2, 3}, {1, 2, 3, 4, 5, 6}), counters("bn.count", {}, {7}),
+                     floats("w", {1}, {-0.0F})});
+  REQUIRE(refusal(file) == "");
+  const std::string good = read_file(file);
+  const std::size_t key = good.find("crc32c");  // damaged, it makes the file one that holds no CRCs; its tensors are right
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    if (at >= key && at < key + 6) continue;
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = good;
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
+      write_file(file, damaged);
+      CAPTURE(at);
+      CAPTURE(bit);
+      CHECK(refusal(file) != "");
+    }
+  }
+  std::string damaged = good;
+  damaged[good.size() - 4] ^= 1;  // the first byte of w, the last tensor
+  write_file(file, damaged);
+  CHECK(refusal(file).starts_with("is damaged: tensor \"w\" has the CRC-32C "));
+  damaged = good;
+  damaged.replace(damaged.find("224"), 3, "225");
+  write_file(file, damaged);
+  CHECK(refusal(file) == "is damaged: its metadata don't have the CRC-32C that they were written with");
+}
+
+TEST_CASE("CRCs that are missing, cut off or of other tensors") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a";
+  // CRC-32C of two zero bytes and of no metadata.
+  const std::string w = R"("w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}})";
+  const auto says = [&](const std::string& checksums) {
+    write_raw(file, R"({"__metadata__":{"crc32c":")" + checksums + "\"}," + w, std::string(2, '\0'));
+    return refusal(file);
+  };
+  write_raw(file, "{" + w, std::string(2, '\0'));
+  CHECK(refusal(file) == "");
+  write_raw(file, R"({"__metadata__":{"other":"1"},)" + w, std::string(2, '\0'));
+  CHECK(refusal(file) == "");
+
+  const std::string none = R"(\"__metadata__\":\"00000000\")", right = R"(\"w\":\"f16177d2\")";
+  CHECK(says("{" + none + "," + right + "}") == "");
+  CHECK(says("{" + right + "," + none + "}") == "");
+  CHECK(says("{" + none + R"(,\"w\":\"f16177d3\"})") ==
+        "is damaged: tensor \"w\" has the CRC-32C f16177d2, it was written with f16177d3");
+  CHECK(says("{" + none + R"(,\"v\":\"f16177d2\"})") == "its `crc32c` have none of \"w\"");
+  CHECK(says("{" + right + R"(,\"v\":\"f16177d2\"})") == "its `crc32c` have none of \"__metadata__\"");
+  CHECK(says("{" + right + "}") == "its `crc32c` are 1; one a tensor and one of the metadata, 2, are allowed");
+  CHECK(says("{" + none + "," + right + R"(,\"v\":\"f16177d2\"})").starts_with("its `crc32c` are 3; one a tensor"));
+  for (const char* wrong : {"f16177d", "f16177d2a", "F16177D2", "f16177dg", " 16177d2", ""}) {
+    CHECK(says("{" + none + R"(,\"w\":\")" + wrong + "\\\"}").find("; 8 hexadecimal digits are allowed") !=
+          std::string::npos);
+  }
+  CHECK(says("{" + none + R"(,\"w\":1234})") == "the CRC-32C of \"w\" is \"1234\"; 8 hexadecimal digits are allowed");
+  for (const std::string wrong : {"", "[]", "f16177d2", "{"}) CHECK(says(wrong) == "its `crc32c` are no JSON object");
+  CHECK_THROWS_AS(write_safetensors(file, {{"crc32c", "{}"}}, {}), Error);
+}
+
+TEST_CASE("what is written into a pipe or an open descriptor has its CRCs too") {
+  const TemporaryFolder folder;
+  const int descriptor = ::open((folder / "a").c_str(), O_WRONLY | O_CREAT, 0600);
+  write_safetensors("/proc/self/fd/" + std::to_string(descriptor), {}, {floats("w", {2}, {1, 2})});
+  ::close(descriptor);
+  CHECK(refusal(folder / "a") == "");
+  const SafetensorsReader reader(folder / "a");
+  CHECK(reader.require("w", {2}).crc32c.has_value());
+  CHECK(*reader.find("w")->crc32c != 0);
 }

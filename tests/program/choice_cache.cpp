@@ -1,6 +1,7 @@
 #include "program/choice_cache.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -90,6 +91,23 @@ TEST_CASE("choice cache: a damaged or foreign file is ignored with one line, and
   Choices choices(true);
   CHECK(cache.read_into(choices) == "");
   CHECK(choices.find("x") == "direct");
+}
+
+TEST_CASE("choice cache: a FIFO or a folder in place of the file is ignored and stays, each with one line") {
+  const TemporaryFolder folder;
+  const ChoiceCache cache(folder.path());
+  const auto ignores = [&](const char* reason) {
+    Choices choices(true);
+    CHECK(cache.read_into(choices) == cache.file().string() + ": " + reason + "; ignored");
+    CHECK(choices.all().empty());
+    CHECK(cache.add(measured({{"x", "direct"}})) ==
+          "the choices that were measured could not be kept: " + cache.file().string() + ": is not a regular file");
+  };
+  REQUIRE(::mkfifo(cache.file().c_str(), 0600) == 0);
+  ignores("is not a regular file");
+  std::filesystem::remove(cache.file());
+  std::filesystem::create_directory(cache.file());
+  ignores("is a folder, not a file");
 }
 
 TEST_CASE("choice cache: where nothing can be written, one line says so") {

@@ -1,6 +1,7 @@
 #include "program/choices.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -49,7 +50,11 @@ TEST_CASE("choices: files that aren't ours are refused by name") {
   refuses("{\"choices\": 3}");
   refuses("{\"choices\": {\"a\": 3}}");
   refuses("{\"choices\": [\"a\"]}");
-  CHECK_THROWS_WITH_AS(Choices::load(folder / "missing.json", false), doctest::Contains("missing.json"), Error);
+  CHECK_THROWS_WITH_AS(Choices::load(folder / "missing.json", false), doctest::Contains("missing.json: no such file"),
+                       Error);
+  CHECK_THROWS_WITH_AS(Choices::load(folder.path(), false), doctest::Contains(": is a folder, not a file"), Error);
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK_THROWS_WITH_AS(Choices::load(folder / "pipe", false), doctest::Contains("pipe: is not a regular file"), Error);
 }
 
 TEST_CASE("choices: a program records every choice; with them recorded, tuning changes nothing") {

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -64,6 +65,39 @@ TEST_CASE("a record within a step is refused") {
   interchange::write_model_file(file, small::info(), Parameters(small::model(), 0), {{"training", record.dump()}});
   options.resume = true;
   CHECK(contains(error_of([&] { small::Run run(options); }), "it stands within a step, after batch 3"));
+}
+
+TEST_CASE("an optimiser's state that is damaged or can't be is refused, naming file and tensor") {
+  const TemporaryFolder folder;
+  TrainOptions options = small::options(folder / "run");
+  int steps = 0;
+  small::Run(options).trainer.run({.stop = [&] { return ++steps == 3; }});
+  options.resume = true;
+  const std::filesystem::path file = options.out / "checkpoints" / "last.optimizer-3.safetensors";
+  const auto refusal = [&] { return error_of([&] { small::Run run(options); }); };
+  const std::string good = read_file(file);
+  std::string damaged = good;
+  damaged.back() ^= 0x40;
+  write_file(file, damaged);
+  CHECK(contains(refusal(), file.string() + ": is damaged: tensor \"exp_avg_sq."));
+
+  write_file(folder / "good", good);
+  const interchange::SafetensorsReader reader(folder / "good");
+  const auto with = [&](const std::string& prefix, float value) {
+    std::vector<interchange::TensorSource> tensors;
+    for (const interchange::TensorEntry& tensor : reader.tensors()) {
+      std::vector<float> values = reader.read_f32(tensor);
+      if (tensor.name.starts_with(prefix)) values.back() = value;
+      tensors.push_back({tensor.name, tensor.shape, [values] { return values; }});
+    }
+    interchange::write_safetensors(folder / "altered", reader.metadata(), tensors);
+    std::filesystem::copy_file(folder / "altered", file, std::filesystem::copy_options::overwrite_existing);
+    return refusal();
+  };
+  CHECK(contains(with("exp_avg_sq.", -1e-20F), "holds -1e-20; finite numbers of at least 0 are allowed"));
+  CHECK(contains(with("exp_avg_sq.", INFINITY), "holds inf; finite numbers of at least 0 are allowed"));
+  CHECK(contains(with("exp_avg.", NAN), "holds nan; finite numbers are allowed"));
+  CHECK(with("exp_avg.", -1).empty());
 }
 
 TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names the file") {

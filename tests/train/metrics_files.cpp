@@ -1,6 +1,7 @@
 #include "train/metrics_files.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -76,8 +77,14 @@ TEST_CASE("a file that can't be read or looked at is an error, not an empty one"
   const TemporaryFolder folder;
   const MetricsFiles files(folder.path(), heads);
   std::filesystem::create_directory(folder / "metrics.csv");
-  CHECK(error_of([&] { files.add(epoch(1)); }) == (folder / "metrics.csv").string() + ": can't be read");
-  CHECK(error_of([&] { files.cut(1); }) == (folder / "metrics.csv").string() + ": can't be read");
+  CHECK(error_of([&] { files.add(epoch(1)); }) == (folder / "metrics.csv").string() + ": is a folder, not a file");
+  CHECK(error_of([&] { files.cut(1); }) == (folder / "metrics.csv").string() + ": is a folder, not a file");
+  REQUIRE(::mkfifo((folder / "metrics.jsonl").c_str(), 0600) == 0);
+  const std::string pipe = (folder / "metrics.jsonl").string() + ": is not a regular file";
+  std::filesystem::remove(folder / "metrics.csv");
+  CHECK(error_of([&] { files.add(epoch(1)); }) == pipe);
+  CHECK(error_of([&] { files.cut(1); }) == pipe);
+  CHECK(error_of([&] { train::read_metrics(folder.path()); }) == pipe);
 
   const MetricsFiles nowhere(folder / std::string(300, 'x'), heads);
   CHECK(contains(error_of([&] { nowhere.exist(); }), "can't be looked at: File name too long"));

@@ -31,7 +31,7 @@ facet::Graph network(int size) {
 
 int main() {
   const auto train = stripes(512, 16), validation = stripes(128, 16);
-  const facet::ModelInfo info{.model = "stripes", .size = 16, .heads = train.heads(), .normalization = {}};
+  const facet::ModelInfo info{.model = "stripes", .size = 16, .heads = train.heads()};
   facet::Trainer trainer(network(16), info, train, &validation, {.epochs = 8, .batch = 32, .learning_rate = 1e-3});
   double accuracy = 0;
   trainer.run({.epoch = [&](const facet::EpochResult& epoch) { accuracy = epoch.validation[0].accuracy; }});
