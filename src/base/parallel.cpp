@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <optional>
 
 #if defined(FACET_THREADING_OPENMP)
 #include <omp.h>
@@ -132,16 +133,36 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
 
 int compute_threads() { return omp_get_max_threads(); }
 
+namespace {
+
+/// The calling thread's control from before the outermost scope that is open on it.
+thread_local std::optional<unsigned> host_control;
+
+}  // namespace
+
 ComputeScope::ComputeScope(int threads, int /*others*/)
     : threads_before_(omp_get_max_threads()), control_before_(control()) {
+  is_outermost_ = !host_control.has_value();
+  if (is_outermost_) host_control = control_before_;
+  controls_before_.assign(static_cast<std::size_t>(std::max(threads, 1)), *host_control);
   omp_set_num_threads(std::max(threads, 1));
+  // A worker that the region starts takes over the caller's control: it begins with the host's, not an outer scope's.
+  set_control(*host_control);
 #pragma omp parallel
-  flush_denormals();
+  {
+    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
+    if (thread > 0) controls_before_[thread] = control();
+    flush_denormals();
+  }
 }
 
 ComputeScope::~ComputeScope() {
-  omp_set_num_threads(threads_before_);
+  omp_set_num_threads(static_cast<int>(controls_before_.size()));
+#pragma omp parallel
+  set_control(controls_before_[static_cast<std::size_t>(omp_get_thread_num())]);
   set_control(control_before_);
+  omp_set_num_threads(threads_before_);
+  if (is_outermost_) host_control.reset();
 }
 
 #else

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace facet::base {
 
@@ -15,8 +16,9 @@ void parallel_for(std::int64_t count, std::int64_t grain, const std::function<vo
 /// Threads that parallel_for and oneDNN use when called from this thread.
 int compute_threads();
 
-/// While it lives, compute issued by this thread uses `threads` threads and flushes denormals to zero, on all of them;
-/// at its end both are as before on the calling thread.
+/// While it lives, compute issued by this thread uses `threads` threads and flushes denormals to zero, on all of them.
+/// Its end restores the number of threads, and the floating-point control of every one of them: with OpenMP they are
+/// the host program's workers too. Scopes of one thread end in the reverse order of their beginning.
 class ComputeScope {
  public:
   /// @param others threads of other oneTBB arenas that work meanwhile (a loader's). Where oneTBB is also the runtime of
@@ -32,6 +34,8 @@ class ComputeScope {
   int threads_before_;
   int others_before_ = 0;
   unsigned control_before_;
+  bool is_outermost_ = true;               // with OpenMP: of the scopes that are open on the thread
+  std::vector<unsigned> controls_before_;  // with OpenMP: by thread of the scope's team
   std::shared_ptr<Limit> limit_;
 };
 

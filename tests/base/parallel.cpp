@@ -12,6 +12,13 @@
 #include <utility>
 #include <vector>
 
+#if defined(FACET_THREADING_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 using facet::base::compute_threads;
 using facet::base::ComputeScope;
 using facet::base::parallel_for;
@@ -144,3 +151,72 @@ TEST_CASE("a scope flushes denormals on every thread, and restores the caller's 
   CHECK(halved_smallest() > 0.0F);
   CHECK(compute_threads() == threads_before);
 }
+
+#if defined(FACET_THREADING_OPENMP) && defined(__SSE2__)
+
+namespace {
+
+constexpr unsigned flush_bits = 0x8040;  // flush to zero, denormals are zero
+
+/// By thread of a team of the test's own: the control words, and which thread it was.
+struct Team {
+  std::vector<unsigned> controls;
+  std::vector<std::thread::id> ids;
+};
+
+Team look_at_workers(int threads) {
+  Team team{std::vector<unsigned>(static_cast<std::size_t>(threads)),
+            std::vector<std::thread::id>(static_cast<std::size_t>(threads))};
+#pragma omp parallel num_threads(threads)
+  {
+    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
+    team.controls[thread] = _mm_getcsr();
+    team.ids[thread] = std::this_thread::get_id();
+  }
+  return team;
+}
+
+}  // namespace
+
+TEST_CASE("a scope restores the host program's OpenMP workers") {
+  const Team before = look_at_workers(4);
+  for (const unsigned control : before.controls) REQUIRE((control & flush_bits) == 0);
+  for (const int threads : {2, 4}) {
+    CAPTURE(threads);
+    {
+      const ComputeScope scope(threads);
+      const Team within = look_at_workers(threads);
+      for (const unsigned control : within.controls) CHECK((control & flush_bits) == flush_bits);
+    }
+    const Team after = look_at_workers(threads);
+    CHECK(after.ids[1] == before.ids[1]);  // the worker that the scope used
+    CHECK(std::equal(after.controls.begin(), after.controls.end(), before.controls.begin()));
+  }
+}
+
+TEST_CASE("a scope keeps what the host program set on its workers, each its own") {
+  look_at_workers(3);
+#pragma omp parallel num_threads(3)
+  if (omp_get_thread_num() == 2) _mm_setcsr(_mm_getcsr() | 0x8000U);
+  const Team before = look_at_workers(3);
+  { const ComputeScope scope(3); }
+  CHECK(look_at_workers(3).controls == before.controls);
+#pragma omp parallel num_threads(3)
+  _mm_setcsr(_mm_getcsr() & ~flush_bits);
+}
+
+TEST_CASE("a wider scope within another leaves no worker that flushes denormals") {
+  {
+    const ComputeScope outer(2);
+    {
+      const ComputeScope inner(5);
+      for (const unsigned control : look_at_workers(5).controls) CHECK((control & flush_bits) == flush_bits);
+    }
+    CHECK(halved_smallest() == 0.0F);
+    for (const unsigned control : look_at_workers(2).controls) CHECK((control & flush_bits) == flush_bits);
+  }
+  CHECK(halved_smallest() > 0.0F);
+  for (const unsigned control : look_at_workers(5).controls) CHECK((control & flush_bits) == 0);
+}
+
+#endif
