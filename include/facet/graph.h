@@ -84,7 +84,8 @@ struct HeadOutput {
 };
 
 /// A model as its paper would write it: ops applied to values, parameters named by scopes. A graph is a plain
-/// description: it holds no weights and no batch size. Not thread-safe while it is built; const use is.
+/// description: it holds no weights and no batch size. Not thread-safe while it is built; const use is. Every member
+/// function of a graph that was moved from throws Error, until another graph is moved into it.
 class FACET_EXPORT Graph {
  public:
   Graph();
@@ -98,13 +99,17 @@ class FACET_EXPORT Graph {
 
   /// Adds a node and the parameters that it owns, their names ("conv.weight") prefixed by the open scopes. For the op
   /// functions of ops.h; a model calls those. A name that the scope has already gets a number (relu, relu_1).
-  /// @throws Error naming the op when its shape rule refuses the inputs' shapes, when an input is of another graph or
-  /// when a parameter's name exists already; the graph is then as it was.
+  /// @throws Error when there is no op; naming the op when its shape rule refuses the inputs' shapes, when an output
+  /// would have more than 2^40 elements, when an input is of another graph, or when a parameter is refused as
+  /// add_parameter does; the graph is then as it was.
   Value apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
               std::vector<Parameter> parameters = {});
 
   /// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.
-  /// @throws Error when the name exists already.
+  /// @param shape of f32: 1 to 12 extents, each at least 1, of 2^40 elements at most; of s64, which is one number:
+  /// none.
+  /// @throws Error naming it when the name is empty or exists already, when the shape is another, when the
+  /// initializer's value isn't finite or its kind or the type is none, and when an s64 is to be trained.
   int add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
                     DataType type = DataType::f32);
 
@@ -117,8 +122,8 @@ class FACET_EXPORT Graph {
   void freeze(std::string_view pattern);
 
   /// Declares `loss` (a scalar value computed from `logits`) as the loss of a head. The training loss is their sum.
-  /// @throws Error naming the head when there is one of its name, when the loss is no scalar or the logits no vector,
-  /// or when either is of another graph.
+  /// @throws Error naming the head when its name is empty or another's, when the loss is no scalar or the logits no
+  /// vector, or when either is of another graph.
   void add_head(std::string_view name, Value logits, Value loss);
 
   const std::vector<Node>& nodes() const;
@@ -134,15 +139,18 @@ class FACET_EXPORT Graph {
 
  private:
   friend class Scope;
+  GraphState& state() const;
   void require_own(std::string_view what, Value value) const;
 
   std::unique_ptr<GraphState> state_;
 };
 
-/// While it lives, names of its graph's nodes and parameters are prefixed by `name` and a dot. The graph may be moved
+/// While it lives, names of its graph's nodes and parameters are prefixed by `name` and a dot, after the prefixes of
+/// the scopes that were opened before it and are still open: they may end in any order. The graph may be moved
 /// meanwhile (returned from the function that opened the scope), not destroyed.
 class FACET_EXPORT Scope {
  public:
+  /// @throws Error when the name is empty.
   Scope(Graph& graph, std::string_view name);
   Scope(Graph& graph, int index);
   ~Scope();
@@ -151,7 +159,7 @@ class FACET_EXPORT Scope {
 
  private:
   GraphState& graph_;
-  std::size_t length_;
+  std::uint64_t number_;
 };
 
 }  // namespace facet

@@ -23,11 +23,11 @@ FACET_EXPORT Graph build_model(const ModelInfo& info);
 struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
-  int threads = 0;         ///< compute threads; 0: OMP_NUM_THREADS, else all cores that it may use
-  int loader_threads = 0;  ///< decoding threads of evaluate(); 0: one
+  int threads = 0;         ///< compute threads, up to 4096; 0: OMP_NUM_THREADS, else all cores that it may use
+  int loader_threads = 0;  ///< decoding threads of evaluate(), up to 4096; 0: one
   bool tune = false;       ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
-  /// Folder where choices made by timing are kept between processes, and taken from also without `tune`; empty:
-  /// nowhere.
+  /// Folder where choices made by timing, the precision that `automatic` took among them, are kept between processes,
+  /// and taken from also without `tune`; empty: nowhere.
   std::filesystem::path choice_cache = {};
 };
 
@@ -39,6 +39,10 @@ struct HeadPrediction {
 };
 
 /// A trained model that looks at images. One thread at a time uses a predictor; several predictors may work at once.
+/// All member functions of one that was moved from throw Error.
+///
+/// A process that has used a predictor or trainer may fork, but the child must not use facet (it hangs: as with GCC's
+/// OpenMP, the threads that compute are not there) unless it calls exec first.
 class FACET_EXPORT Predictor {
  public:
   /// Of a model file of a model that build_model knows.
@@ -66,6 +70,8 @@ class FACET_EXPORT Predictor {
 
  private:
   struct FACET_NO_EXPORT State;
+  FACET_NO_EXPORT State& state() const;
+
   std::unique_ptr<State> state_;
 };
 

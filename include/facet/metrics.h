@@ -25,7 +25,8 @@ class FACET_EXPORT HeadMeter {
  public:
   explicit HeadMeter(Head head);
   /// @param labels class indices or no_label. @param predicted class indices. @param loss sum over the labelled images.
-  /// @throws Error naming the head when there are more of one than of the other, or one of a labelled image is no class.
+  /// @throws Error naming the head when there are more of one than of the other, or one of a labelled image is no
+  /// class.
   void add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss);
   HeadResult result() const;
 
@@ -40,6 +41,7 @@ struct ClassResult {
   std::int64_t support = 0;
   double precision = 0, recall = 0, f1 = 0;
 };
+/// By class. @throws Error naming the head when its confusion matrix isn't square.
 FACET_EXPORT std::vector<ClassResult> per_class(const HeadResult& result);
 
 }  // namespace facet

@@ -14,9 +14,9 @@
 namespace facet {
 
 struct ModelOptions {
-  std::vector<Head> heads = {};
-  int size = 224;       ///< height and width of the input
-  bool dropout = true;  ///< false: without the model's dropout layers
+  std::vector<Head> heads = {};  ///< names of their own, and classes of names of their own, none empty
+  int size = 224;                ///< height and width of the input
+  bool dropout = true;           ///< false: without the model's dropout layers
 };
 
 /// A block of the reference model: convolution, max-pooling and residual blocks.

@@ -14,7 +14,7 @@ namespace facet {
 /// The values of a graph's parameters: f32 masters that training, evaluation and prediction share. How they lie in
 /// memory is the programs' business; here they go in and out in PyTorch's order. They must outlive the programs that
 /// were compiled with them (and may be moved meanwhile). Not thread-safe. Functions that take an index into list()
-/// throw Error when there is none of that index.
+/// throw Error when there is none of that index; all throw Error when the parameters were moved from.
 class FACET_EXPORT Parameters {
  public:
   /// Initialised as the graph says; a function of the seed and the names alone.
@@ -36,8 +36,8 @@ class FACET_EXPORT Parameters {
   void set_counter(int index, std::int64_t value);
 
   struct FACET_NO_EXPORT State;
-  State& state() { return *state_; }
-  const State& state() const { return *state_; }
+  FACET_NO_EXPORT State& state();
+  FACET_NO_EXPORT const State& state() const;
 
  private:
   std::unique_ptr<State> state_;

@@ -8,10 +8,11 @@
 
 namespace facet {
 
-/// Extents, outermost first. In a graph the batch is left out: an activation is {channels, height, width} or {features}.
+/// Extents, outermost first. In a graph the batch is left out: an activation is {channels, height, width} or
+/// {features}.
 using Shape = std::vector<std::int64_t>;
 
-/// The product of the extents; 1 for a scalar's empty shape.
+/// The product of the extents; 1 for a scalar's empty shape. @throws Error when it is above 2^63 - 1.
 FACET_EXPORT std::int64_t element_count(const Shape& shape);
 
 /// "64x3x7x7"; "scalar" for an empty shape.
@@ -24,7 +25,7 @@ enum class DataType : std::uint8_t { f32, s64 };
 /// statistics, the loss and the optimiser's state are f32 in either.
 enum class Precision : std::uint8_t { f32, bf16 };
 
-/// "f32" or "bf16".
+/// "f32" or "bf16". @throws Error when it is neither.
 FACET_EXPORT std::string to_string(Precision precision);
 
 }  // namespace facet

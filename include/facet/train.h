@@ -22,7 +22,7 @@ namespace facet {
 
 /// Update rules, each as PyTorch's of that name.
 enum class OptimizerKind : std::uint8_t { adam, adamw, sgd };
-/// "adam", "adamw" or "sgd".
+/// "adam", "adamw" or "sgd". @throws Error when it is none of them.
 FACET_EXPORT std::string_view to_string(OptimizerKind kind);
 /// @throws Error naming the value and those allowed.
 FACET_EXPORT OptimizerKind parse_optimizer(std::string_view text);
@@ -54,7 +54,7 @@ struct LearningRateSchedule {
   /// Whether the rates depend on the number of epochs, which a resumed run then can't change.
   bool follows_epochs() const { return kind == Kind::cosine || kind == Kind::one_cycle; }
 };
-/// "constant", "step", "cosine" or "one-cycle".
+/// "constant", "step", "cosine" or "one-cycle". @throws Error when it is none of them.
 FACET_EXPORT std::string_view to_string(LearningRateSchedule::Kind kind);
 /// @throws Error naming the value and those allowed.
 FACET_EXPORT LearningRateSchedule::Kind parse_schedule(std::string_view text);
@@ -94,9 +94,9 @@ struct TrainOptions {
   std::vector<std::string> freeze = {};  ///< patterns of weights that stay as they are (see Graph::freeze)
   std::int64_t patience = 0;             ///< stop early after so many epochs without a better EpochResult; 0: never
   PrecisionChoice precision = PrecisionChoice::automatic;
-  /// Compute threads; 0: OMP_NUM_THREADS, else the cores that the process may use (of 16 and more, less the loader's).
+  /// Compute threads, up to 4096; 0: OMP_NUM_THREADS, else the cores that the process may use (of 16 and more, less the loader's).
   int threads = 0;
-  int loader_threads = 0;  ///< decoding threads; 0: one
+  int loader_threads = 0;  ///< decoding threads, up to 4096; 0: one
   std::uint64_t seed = 0;
   bool flip = true;
   bool drop_last = false;
@@ -160,6 +160,9 @@ struct TrainObserver {
 /// A trainer locks options.out (by flock on the file run.lock in it) before it reads or changes anything there, and
 /// holds the lock until it is destroyed. Where the file system has no locks, an observer is told so.
 ///
+/// A process that has used a trainer or predictor may fork, but the child must not use facet (it hangs: as with GCC's
+/// OpenMP, the threads that compute are not there) unless it calls exec first.
+///
 /// In options.out it writes, each file whole or not at all:
 /// - checkpoints/last.safetensors: the weights and where the run stands, with the optimiser's state in a file beside
 /// it; after
@@ -204,9 +207,10 @@ class FACET_EXPORT Trainer {
   /// is saved by then); another call goes on from there.
   /// After a stop within validation, a call goes on with the images that validation has not seen; a resumed run
   /// validates from the first one.
-  /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; when an image can't be
-  /// read: the steps before it are saved, as when it is stopped. Nothing of the epoch in progress is lost where a
-  /// checkpoint can't be written: another call goes on.
+  /// @throws Error when a loss isn't finite, naming step, head and the last good checkpoint; likewise when a weight or
+  /// its gradient isn't, at the step where that appears, naming the parameter; when an image can't be read: the steps
+  /// before it are saved, as when it is stopped. Nothing of the epoch in progress is lost where a checkpoint can't be
+  /// written: another call goes on.
   bool run(const TrainObserver& observer = {});
 
  private:

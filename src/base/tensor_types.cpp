@@ -3,19 +3,31 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <functional>
-#include <numeric>
+#include "facet/error.h"
 
 namespace facet {
 
 std::int64_t element_count(const Shape& shape) {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) {
+    if (!__builtin_mul_overflow(count, extent, &count)) continue;
+    throw Error(fmt::format("shape {} found: its elements can't be counted", to_string(shape)));
+  }
+  return count;
 }
 
 std::string to_string(const Shape& shape) {
   return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, "x"));
 }
 
-std::string to_string(Precision precision) { return precision == Precision::bf16 ? "bf16" : "f32"; }
+std::string to_string(Precision precision) {
+  switch (precision) {
+    case Precision::f32:
+      return "f32";
+    case Precision::bf16:
+      return "bf16";
+  }
+  throw Error(fmt::format("precision {} found; f32 and bf16 allowed", static_cast<int>(precision)));
+}
 
 }  // namespace facet

@@ -15,15 +15,69 @@
 
 namespace facet {
 
+namespace {
+
+/// oneDNN's.
+constexpr std::size_t most_extents = 12;
+/// Of a tensor, without the batch: what can't be meant is refused before it overflows anywhere.
+constexpr std::int64_t most_elements = std::int64_t{1} << 40;
+
+/// @throws Error when it has an extent below 1, or more elements than can be meant.
+void require_countable(const Shape& shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) {
+    if (extent < 1 || extent > most_elements / count) {
+      throw Error(fmt::format("shape {} found; extents of at least 1 and {} elements at most needed", to_string(shape),
+                              most_elements));
+    }
+    count *= extent;
+  }
+}
+
+/// @throws Error without its name.
+void require_sound(const Parameter& parameter) {
+  using Kind = Initializer::Kind;
+  const auto [kind, value] = parameter.initializer;
+  if (kind != Kind::constant && kind != Kind::uniform && kind != Kind::normal) {
+    throw Error(
+        fmt::format("initializer of kind {} found; constant, uniform and normal allowed", static_cast<int>(kind)));
+  }
+  if (!std::isfinite(value)) throw Error(fmt::format("an initializer's value of {} found; a finite one needed", value));
+  if (parameter.type == DataType::s64) {
+    if (parameter.trainable || !parameter.shape.empty()) {
+      throw Error(fmt::format("an s64 of shape {}{} found; a scalar that isn't trained needed",
+                              to_string(parameter.shape), parameter.trainable ? ", to be trained," : ""));
+    }
+    return;
+  }
+  if (parameter.type != DataType::f32) {
+    throw Error(fmt::format("type {} found; f32 and s64 allowed", static_cast<int>(parameter.type)));
+  }
+  if (parameter.shape.empty() || parameter.shape.size() > most_extents) {
+    throw Error(fmt::format("shape {} found; 1 to {} extents needed", to_string(parameter.shape), most_extents));
+  }
+  require_countable(parameter.shape);
+}
+
+}  // namespace
+
 /// What values and scopes point at: it stays where it is when its graph is moved.
 struct GraphState {
+  /// A scope that has not ended yet.
+  struct OpenScope {
+    std::uint64_t number;
+    std::string prefix;
+  };
+
   Graph* owner;
   std::vector<Node> nodes;
   std::vector<Parameter> parameters;
   std::vector<HeadOutput> heads;
   std::set<std::string, std::less<>> parameter_names;
   std::map<std::string, int> node_names;  // how often each was used
-  std::string scope;                      // "block1.residual.0."
+  std::vector<OpenScope> scopes;          // in the order of their beginning
+  std::string scope;                      // their names: "block1.residual.0."
+  std::uint64_t scopes_so_far = 0;
   int input = -1;
 
   std::string unused_node_name(const std::string& name) {
@@ -38,13 +92,35 @@ struct GraphState {
     return numbered;
   }
 
-  void require_unused_parameter_name(const std::string& name) const {
-    if (parameter_names.count(scope + name) == 0) return;
-    throw Error(fmt::format("parameter '{}' exists already: give the op another name, or open a scope", scope + name));
+  void require_new_parameter(const Parameter& parameter) const {
+    const std::string name = scope + parameter.name;
+    if (parameter.name.empty()) throw Error(fmt::format("a parameter without a name found, in the scope '{}'", scope));
+    if (parameter_names.count(name) > 0) {
+      throw Error(fmt::format("parameter '{}' exists already: give the op another name, or open a scope", name));
+    }
+    try {
+      require_sound(parameter);
+    } catch (const Error& error) {
+      throw Error(fmt::format("parameter '{}': {}", name, error.what()));
+    }
+  }
+
+  void require_new_parameters(const std::vector<Parameter>& all) const {
+    std::set<std::string_view> names;
+    for (const Parameter& parameter : all) {
+      require_new_parameter(parameter);
+      if (!names.insert(parameter.name).second) {
+        throw Error(fmt::format("two parameters are called '{}'", scope + parameter.name));
+      }
+    }
+  }
+
+  void join_scopes() {
+    scope.clear();
+    for (const OpenScope& open : scopes) scope += open.prefix;
   }
 
   int add_parameter(Parameter parameter) {
-    require_unused_parameter_name(parameter.name);
     parameter.name = scope + parameter.name;
     parameter_names.insert(parameter.name);
     parameters.push_back(std::move(parameter));
@@ -101,25 +177,33 @@ Graph& Graph::operator=(Graph&& other) noexcept {
   return *this;
 }
 
+GraphState& Graph::state() const {
+  if (state_ == nullptr) throw Error("a graph that was moved from found: it has nothing any more");
+  return *state_;
+}
+
 Value Graph::input(const Shape& shape) {
-  if (state_->input >= 0) throw Error("a graph has one input, and this one has it already");
+  GraphState& s = state();
+  if (s.input >= 0) throw Error("a graph has one input, and this one has it already");
   if (shape.size() != 3 || shape[0] != 3 || shape[1] < 1 || shape[2] < 1) {
     throw Error(fmt::format("input: shape {} found; allowed: 3 channels, then height and width", to_string(shape)));
   }
-  state_->input = static_cast<int>(state_->nodes.size());
-  state_->nodes.push_back(
-      {.op = nullptr, .name = state_->unused_node_name("input"), .inputs = {}, .parameters = {}, .shape = shape});
-  return {state_.get(), state_->input};
+  require_countable(shape);
+  s.input = static_cast<int>(s.nodes.size());
+  s.nodes.push_back(
+      {.op = nullptr, .name = s.unused_node_name("input"), .inputs = {}, .parameters = {}, .shape = shape});
+  return {&s, s.input};
 }
 
 void Graph::require_own(std::string_view what, Value value) const {
-  if (value.graph_ != state_.get()) throw Error(fmt::format("{} belongs to another graph, or to none", what));
+  if (value.graph_ != &state()) throw Error(fmt::format("{} belongs to another graph, or to none", what));
 }
 
 Value Graph::apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
                    std::vector<Parameter> parameters) {
-  Node node{
-      .op = std::move(op), .name = state_->scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
+  GraphState& s = state();
+  Node node{.op = std::move(op), .name = s.scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
+  if (node.op == nullptr) throw Error(fmt::format("{}: no op found", node.name));
   std::vector<Shape> shapes;
   for (const Value& input : inputs) {
     require_own(fmt::format("{}: an input", node.name), input);
@@ -128,33 +212,37 @@ Value Graph::apply(std::shared_ptr<const Op> op, std::string_view name, const st
   }
   try {
     node.shape = node.op->infer_shape(shapes);
+    require_countable(node.shape);
+    s.require_new_parameters(parameters);
   } catch (const Error& error) {
     throw Error(fmt::format("{} ({}): {}", node.name, node.op->kind(), error.what()));
   }
-  for (const Parameter& parameter : parameters) state_->require_unused_parameter_name(parameter.name);
-  for (Parameter& parameter : parameters) node.parameters.push_back(state_->add_parameter(std::move(parameter)));
-  node.name = state_->unused_node_name(node.name);
-  state_->nodes.push_back(std::move(node));
-  return {state_.get(), static_cast<int>(state_->nodes.size()) - 1};
+  for (Parameter& parameter : parameters) node.parameters.push_back(s.add_parameter(std::move(parameter)));
+  node.name = s.unused_node_name(node.name);
+  s.nodes.push_back(std::move(node));
+  return {&s, static_cast<int>(s.nodes.size()) - 1};
 }
 
 int Graph::add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable, DataType type) {
-  return state_->add_parameter({std::string(name), std::move(shape), initializer, trainable, type});
+  Parameter parameter{std::string(name), std::move(shape), initializer, trainable, type};
+  state().require_new_parameter(parameter);
+  return state().add_parameter(std::move(parameter));
 }
 
 void Graph::freeze(std::string_view pattern) {
   const std::string glob(pattern);
   bool matched = false;
-  for (Parameter& parameter : state_->parameters) {
+  for (Parameter& parameter : state().parameters) {
     if (!parameter.trainable || ::fnmatch(glob.c_str(), parameter.name.c_str(), 0) != 0) continue;
     matched = parameter.frozen = true;
   }
   if (matched) return;
   throw Error(fmt::format("no weight's name matches '{}'; there are {}", pattern,
-                          fmt::join(names_near(pattern, state_->parameters), ", ")));
+                          fmt::join(names_near(pattern, state().parameters), ", ")));
 }
 
 void Graph::add_head(std::string_view name, Value logits, Value loss) {
+  if (name.empty()) throw Error("a head without a name found");
   if (has_head(name)) throw Error(fmt::format("head '{}' exists already", name));
   require_own(fmt::format("head '{}': its value of logits", name), logits);
   require_own(fmt::format("head '{}': its loss", name), loss);
@@ -162,25 +250,25 @@ void Graph::add_head(std::string_view name, Value logits, Value loss) {
     throw Error(fmt::format("head '{}': logits {} and a loss {} found; a vector and a scalar needed", name,
                             to_string(logits.shape()), to_string(loss.shape())));
   }
-  state_->heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels())});
+  state().heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels())});
 }
 
-const std::vector<Node>& Graph::nodes() const { return state_->nodes; }
-const std::vector<Parameter>& Graph::parameters() const { return state_->parameters; }
-const std::vector<HeadOutput>& Graph::heads() const { return state_->heads; }
+const std::vector<Node>& Graph::nodes() const { return state().nodes; }
+const std::vector<Parameter>& Graph::parameters() const { return state().parameters; }
+const std::vector<HeadOutput>& Graph::heads() const { return state().heads; }
 
 bool Graph::has_head(std::string_view name) const {
-  return std::any_of(state_->heads.begin(), state_->heads.end(), [&](const HeadOutput& h) { return h.name == name; });
+  return std::any_of(heads().begin(), heads().end(), [&](const HeadOutput& h) { return h.name == name; });
 }
 
 const Shape& Graph::input_shape() const {
-  if (state_->input < 0) throw Error("the graph has no input");
-  return state_->nodes[state_->input].shape;
+  if (state().input < 0) throw Error("the graph has no input");
+  return state().nodes[state().input].shape;
 }
 
 std::int64_t Graph::trainable_count() const {
   std::int64_t count = 0;
-  for (const Parameter& parameter : state_->parameters) {
+  for (const Parameter& parameter : parameters()) {
     if (parameter.trainable) count += element_count(parameter.shape);
   }
   return count;
@@ -188,16 +276,21 @@ std::int64_t Graph::trainable_count() const {
 
 std::int64_t Graph::frozen_count() const {
   std::int64_t count = 0;
-  for (const Parameter& parameter : state_->parameters) {
+  for (const Parameter& parameter : parameters()) {
     if (parameter.frozen) count += element_count(parameter.shape);
   }
   return count;
 }
 
-Scope::Scope(Graph& graph, std::string_view name) : graph_(*graph.state_), length_(graph_.scope.size()) {
-  graph_.scope += std::string(name) + ".";
+Scope::Scope(Graph& graph, std::string_view name) : graph_(graph.state()), number_(++graph_.scopes_so_far) {
+  if (name.empty()) throw Error(fmt::format("a scope without a name found, in the scope '{}'", graph_.scope));
+  graph_.scopes.push_back({number_, std::string(name) + "."});
+  graph_.join_scopes();
 }
 Scope::Scope(Graph& graph, int index) : Scope(graph, std::to_string(index)) {}
-Scope::~Scope() { graph_.scope.resize(length_); }
+Scope::~Scope() {
+  std::erase_if(graph_.scopes, [&](const GraphState::OpenScope& open) { return open.number == number_; });
+  graph_.join_scopes();
+}
 
 }  // namespace facet

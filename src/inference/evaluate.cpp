@@ -31,6 +31,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   inference::require_heads(info.heads, data.heads(), "the data set");
   if (data.size() == 0) throw Error("the data set holds no image");
 
+  inference::require_threads("loader_threads", options.loader_threads);
   LoaderOptions loading;
   loading.batch = std::min(options.batch, predictor.options().batch);
   loading.size = info.size;

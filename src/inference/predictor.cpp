@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -48,6 +50,7 @@ struct Predictor::State {
         threads(inference::compute_threads(asked.threads)),
         choices(asked.tune),
         cache(asked.choice_cache) {
+    inference::require_threads("loader_threads", options.loader_threads);
     if (options.batch < 1) throw Error(fmt::format("batch is {}; at least 1 is allowed", options.batch));
     try {
       interchange::require_graph(info, graph);
@@ -63,8 +66,7 @@ struct Predictor::State {
     cache.read_into(choices);
     const base::ComputeScope scope(threads);
     threads = scope.threads();
-    const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
-    precision = inference::choose_precision(options.precision, seconds).precision;
+    precision = choose_precision();
     programs.emplace(graph, parameters, program_options(precision), choices, arena, kept_programs);
   }
 
@@ -77,16 +79,43 @@ struct Predictor::State {
     return made;
   }
 
+  /// `automatic` takes what is remembered before it measures, and is remembered: it does not differ from run to run.
+  Precision choose_precision() {
+    const std::string key =
+        fmt::format("inference {}{}", inference::measured_precision_key(info, graph, options.batch, threads),
+                    options.tune ? "" : " untuned");
+    PrecisionChoice choice = options.precision;
+    if (choice == PrecisionChoice::automatic) {
+      const std::string known = choices.find(key);  // from a file that anyone may have edited
+      if (known == to_string(Precision::f32)) choice = PrecisionChoice::f32;
+      if (known == to_string(Precision::bf16) && has_native_bf16()) choice = PrecisionChoice::bf16;
+    }
+    const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
+    const inference::ChosenPrecision chosen = inference::choose_precision(choice, seconds);
+    if (chosen.measured) choices.record_measured(key, to_string(chosen.precision));
+    keep_choices();
+    return chosen.precision;
+  }
+
+  /// Of a batch: the least of a few runs after the first, in memory that is given back.
   double seconds_of(Precision candidate) {
-    inference::BatchPrograms trial(graph, parameters, program_options(candidate), choices, arena, 1);
+    base::Arena of_trial;
+    inference::BatchPrograms trial(graph, parameters, program_options(candidate), choices, of_trial, 1);
+    program::Program& program = trial.get(options.batch);
     const std::vector<std::uint8_t> black(static_cast<std::size_t>(options.batch) * inference::image_bytes(info));
     program::RunInput input;
     input.pixels = black.data();
-    program::Program& program = trial.get(options.batch);
     program.run(input);
-    const auto begin = std::chrono::steady_clock::now();
-    program.run(input);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    double fastest = std::numeric_limits<double>::infinity();
+    double total = 0;
+    for (int run = 0; run < 5 && (run < 2 || total < 0.5); ++run) {
+      const auto begin = std::chrono::steady_clock::now();
+      program.run(input);
+      const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      fastest = std::min(fastest, taken);
+      total += taken;
+    }
+    return fastest;
   }
 
   const std::vector<HeadPrediction>& run(const std::uint8_t* pixels, std::int64_t images) {
@@ -131,24 +160,31 @@ Predictor::Predictor(const std::filesystem::path& model_file, Graph graph, const
 Predictor::~Predictor() = default;
 Predictor::Predictor(Predictor&&) noexcept = default;
 
-const ModelInfo& Predictor::info() const { return state_->info; }
-const InferenceOptions& Predictor::options() const { return state_->options; }
-Precision Predictor::precision() const { return state_->precision; }
+Predictor::State& Predictor::state() const {
+  if (state_ == nullptr) throw Error("a predictor that was moved from found: it has no model any more");
+  return *state_;
+}
+
+const ModelInfo& Predictor::info() const { return state().info; }
+const InferenceOptions& Predictor::options() const { return state().options; }
+Precision Predictor::precision() const { return state().precision; }
 
 const std::vector<HeadPrediction>& Predictor::predict(std::span<const std::uint8_t> pixels) {
-  const std::size_t bytes = inference::image_bytes(state_->info);
+  State& s = state();
+  const std::size_t bytes = inference::image_bytes(s.info);
   const auto images = static_cast<std::int64_t>(pixels.size() / bytes);
-  if (pixels.empty() || pixels.size() % bytes != 0 || images > state_->options.batch) {
+  if (pixels.empty() || pixels.size() % bytes != 0 || images > s.options.batch) {
     throw Error(fmt::format("predict was given {} bytes of pixels; 1 to {} images of {} bytes are allowed",
-                            pixels.size(), state_->options.batch, bytes));
+                            pixels.size(), s.options.batch, bytes));
   }
-  return state_->run(pixels.data(), images);
+  return s.run(pixels.data(), images);
 }
 
 const std::vector<HeadPrediction>& Predictor::predict(const Image& image) {
-  state_->resized.resize(inference::image_bytes(state_->info));
-  resize(image, state_->info.size, state_->resized);
-  return state_->run(state_->resized.data(), 1);
+  State& s = state();
+  s.resized.resize(inference::image_bytes(s.info));
+  resize(image, s.info.size, s.resized);
+  return s.run(s.resized.data(), 1);
 }
 
 }  // namespace facet

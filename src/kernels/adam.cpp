@@ -3,6 +3,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <atomic>
 #include <cmath>
 #include <functional>
 
@@ -26,7 +27,8 @@ struct AdamConstants {
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-void adam_range(const UpdateTarget& target, float* m_state, float* v_state, std::int64_t begin, std::int64_t end,
+/// Whether what it wrote is finite.
+bool adam_range(const UpdateTarget& target, float* m_state, float* v_state, std::int64_t begin, std::int64_t end,
                 const AdamConstants& constants) {
   const FloatTag tag;
   const auto beta1 = hn::Set(tag, constants.beta1);
@@ -37,6 +39,8 @@ void adam_range(const UpdateTarget& target, float* m_state, float* v_state, std:
   const auto root_correction = hn::Set(tag, constants.root_correction);
   const auto eps = hn::Set(tag, constants.eps);
   const auto weight_kept = hn::Set(tag, constants.weight_kept);
+  Floats weight_marks = hn::Zero(tag);
+  Floats v_marks = hn::Zero(tag);  // the squares: of m, too, they tell
   for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
     const std::int64_t i = begin + offset;
     const Floats old_weight = load(target.weight + i, n);
@@ -48,7 +52,10 @@ void adam_range(const UpdateTarget& target, float* m_state, float* v_state, std:
     store(m, m_state + i, n);
     store(v, v_state + i, n);
     store_weight(weight, target, i, n);
+    weight_marks = add_mark(weight_marks, weight, n);
+    v_marks = add_mark(v_marks, v, n);
   });
+  return has_no_mark(hn::Add(weight_marks, v_marks));
 }
 
 }  // namespace facet::kernels::HWY_NAMESPACE
@@ -59,7 +66,7 @@ namespace facet::kernels {
 
 HWY_EXPORT(adam_range);
 
-void adam(const UpdateTarget& target, float* m, float* v, const AdamFactors& factors) {
+bool adam(const UpdateTarget& target, float* m, float* v, const AdamFactors& factors) {
   const auto step = static_cast<double>(factors.step);
   const double correction1 = 1 - std::pow(factors.beta1, step);
   const double correction2 = 1 - std::pow(factors.beta2, step);
@@ -74,11 +81,13 @@ void adam(const UpdateTarget& target, float* m, float* v, const AdamFactors& fac
                                 .eps = static_cast<float>(factors.eps),
                                 .gradient_decay = static_cast<float>(coupled),
                                 .weight_kept = static_cast<float>(1 - factors.learning_rate * decoupled)};
+  std::atomic<bool> finite = true;
   const auto body = [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(adam_range)(target, m, v, begin, end, constants);
+    if (!HWY_DYNAMIC_DISPATCH(adam_range)(target, m, v, begin, end, constants)) finite = false;
   };
   constexpr std::int64_t grain = 8192;
   base::parallel_for(target.count, grain, std::ref(body));
+  return finite;
 }
 
 }  // namespace facet::kernels

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 
 #include "base/parallel.h"
@@ -71,6 +73,12 @@ double sum_of_squares(const float* values, std::int64_t count) { return accumula
 
 double accumulate(const float* gradient, float* sum, std::int64_t count, bool add) {
   return accumulate_all(gradient, sum, count, add);
+}
+
+bool all_finite(const float* values, std::int64_t count) {
+  bool finite = true;  // no early end: the loop is then vectors
+  for (std::int64_t i = 0; i < count; ++i) finite &= std::abs(values[i]) <= std::numeric_limits<float>::max();
+  return finite;
 }
 
 }  // namespace facet::kernels

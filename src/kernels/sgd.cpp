@@ -3,6 +3,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include <atomic>
 #include <functional>
 
 #include "base/parallel.h"
@@ -12,12 +13,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-void sgd_range(const UpdateTarget& target, float* buffer, std::int64_t begin, std::int64_t end,
+/// Whether the new weights are finite, and with them the buffer.
+bool sgd_range(const UpdateTarget& target, float* buffer, std::int64_t begin, std::int64_t end,
                const SgdFactors& factors) {
   const FloatTag tag;
   const auto learning_rate = hn::Set(tag, static_cast<float>(factors.learning_rate));
   const auto momentum = hn::Set(tag, static_cast<float>(factors.momentum));
   const auto decay = static_cast<float>(factors.weight_decay);
+  Floats marks = hn::Zero(tag);
   for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
     const std::int64_t i = begin + offset;
     const Floats old_weight = load(target.weight + i, n);
@@ -28,8 +31,11 @@ void sgd_range(const UpdateTarget& target, float* buffer, std::int64_t begin, st
       store(b, buffer + i, n);
       direction = factors.nesterov ? hn::MulAdd(momentum, b, g) : b;
     }
-    store_weight(hn::NegMulAdd(learning_rate, direction, old_weight), target, i, n);
+    const Floats weight = hn::NegMulAdd(learning_rate, direction, old_weight);
+    store_weight(weight, target, i, n);
+    marks = add_mark(marks, weight, n);
   });
+  return has_no_mark(marks);
 }
 
 }  // namespace facet::kernels::HWY_NAMESPACE
@@ -40,12 +46,14 @@ namespace facet::kernels {
 
 HWY_EXPORT(sgd_range);
 
-void sgd(const UpdateTarget& target, float* buffer, const SgdFactors& factors) {
+bool sgd(const UpdateTarget& target, float* buffer, const SgdFactors& factors) {
+  std::atomic<bool> finite = true;
   const auto body = [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(sgd_range)(target, buffer, begin, end, factors);
+    if (!HWY_DYNAMIC_DISPATCH(sgd_range)(target, buffer, begin, end, factors)) finite = false;
   };
   constexpr std::int64_t grain = 8192;
   base::parallel_for(target.count, grain, std::ref(body));
+  return finite;
 }
 
 }  // namespace facet::kernels

@@ -19,6 +19,15 @@ HWY_INLINE Floats decayed_gradient(const UpdateTarget& target, std::int64_t i, s
   return decay == 0 ? gradient : hn::MulAdd(hn::Set(FloatTag(), decay), weight, gradient);
 }
 
+/// Marks what isn't finite: 0 * value is 0 where it is finite, else NaN, and NaN stays in the sum.
+HWY_INLINE Floats add_mark(Floats marks, Floats value, std::size_t n) {
+  const FloatTag tag;
+  const Floats counted = n >= lanes() ? value : hn::IfThenElseZero(hn::FirstN(tag, n), value);
+  return hn::MulAdd(counted, hn::Zero(tag), marks);
+}
+
+HWY_INLINE bool has_no_mark(Floats marks) { return hn::AllFalse(FloatTag(), hn::IsNaN(marks)); }
+
 /// What average() makes of its elements; `share` is 1 - decay.
 HWY_INLINE void store_average(Floats value, float* average, std::size_t n, float share) {
   const Floats before = load(average, n);

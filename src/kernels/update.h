@@ -28,7 +28,8 @@ struct AdamFactors {
 /// One Adam step (Kingma and Ba 2015, with bias correction; PyTorch's Adam: eps is added after the corrected root): m =
 /// beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; weight -= learning_rate / (1 - beta1^step) * m / (sqrt(v /
 /// (1 - beta2^step)) + eps). With decoupled weight decay AdamW (Loshchilov and Hutter 2019; PyTorch's AdamW).
-void adam(const UpdateTarget& target, float* m, float* v, const AdamFactors& factors);
+/// Returns whether all that it wrote is finite: false where a gradient or a weight was not.
+bool adam(const UpdateTarget& target, float* m, float* v, const AdamFactors& factors);
 
 struct SgdFactors {
   double learning_rate, momentum;
@@ -38,6 +39,7 @@ struct SgdFactors {
 /// One step of stochastic gradient descent with momentum (Sutskever et al. 2013, as PyTorch's SGD without dampening has
 /// it): buffer = momentum buffer + g; weight -= learning_rate * (nesterov ? g + momentum buffer : buffer).
 /// @param buffer zero before the first step; null without momentum: weight -= learning_rate * g.
-void sgd(const UpdateTarget& target, float* buffer, const SgdFactors& factors);
+/// Returns whether all that it wrote is finite, as adam does.
+bool sgd(const UpdateTarget& target, float* buffer, const SgdFactors& factors);
 
 }  // namespace facet::kernels

@@ -49,6 +49,11 @@ HeadResult HeadMeter::result() const {
 }
 
 std::vector<ClassResult> per_class(const HeadResult& result) {
+  for (const std::vector<std::int64_t>& row : result.confusion) {
+    if (row.size() == result.confusion.size()) continue;
+    throw Error(fmt::format("head {}: a confusion matrix of {} rows with one of {} columns found; a square one needed",
+                            result.head, result.confusion.size(), row.size()));
+  }
   std::vector<ClassResult> classes(result.confusion.size());
   for (std::size_t c = 0; c < classes.size(); ++c) {
     std::int64_t predicted = 0;

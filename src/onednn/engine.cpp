@@ -15,6 +15,19 @@ std::string version() {
   return fmt::format("oneDNN {}.{}.{}", linked->major, linked->minor, linked->patch);
 }
 
+std::string threading() {
+  switch (const unsigned runtime = dnnl_version()->cpu_runtime) {
+    case DNNL_RUNTIME_SEQ:
+      return "one thread";
+    case DNNL_RUNTIME_OMP:
+      return "OpenMP";
+    case DNNL_RUNTIME_TBB:
+      return "oneTBB";
+    default:
+      return fmt::format("runtime {}", runtime);
+  }
+}
+
 namespace {
 
 struct NamedIsa {
@@ -56,6 +69,8 @@ void limit_instructions(std::string_view limit) {
 }
 
 bool has_native_bf16() { return includes(dnnl_get_effective_cpu_isa(), dnnl_cpu_isa_avx512_core_bf16); }
+
+unsigned instruction_bits() { return static_cast<unsigned>(dnnl_get_effective_cpu_isa()); }
 
 std::string instructions() {
   const dnnl_cpu_isa_t effective = dnnl_get_effective_cpu_isa();

@@ -26,6 +26,8 @@ const dnnl::engine& engine();
 
 /// "oneDNN 2.6.3", of the library that is linked at run time.
 std::string version();
+/// What that library runs its threads on: "OpenMP", "oneTBB", ...
+std::string threading();
 
 // --- instruction sets ------------------------------------------------------------------------------------------------
 
@@ -37,6 +39,9 @@ void limit_instructions(std::string_view limit);
 bool has_native_bf16();
 /// What oneDNN may use: "avx2", "avx512_core", ... in oneDNN's words.
 std::string instructions();
+/// The same as oneDNN's number, which tells apart what those words don't: whatever the CPU has, ONEDNN_MAX_CPU_ISA and
+/// limit_instructions allow.
+unsigned instruction_bits();
 
 // --- layouts ---------------------------------------------------------------------------------------------------------
 

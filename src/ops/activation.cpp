@@ -4,6 +4,7 @@
 
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/shape_rules.h"
 
 namespace facet {
 
@@ -21,7 +22,10 @@ class Activation final : public lowering::LowerableOp {
       : kind_(kind), algorithm_(algorithm), alpha_(alpha), beta_(beta) {}
 
   std::string_view kind() const override { return kind_; }
-  Shape infer_shape(const std::vector<Shape>& inputs) const override { return inputs.at(0); }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    require_inputs(inputs, 1);
+    return inputs[0];
+  }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));
   }

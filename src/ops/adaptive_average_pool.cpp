@@ -44,7 +44,8 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
   std::string_view kind() const override { return "adaptive_average_pool"; }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    const Shape& x = require_image(inputs.at(0));
+    require_inputs(inputs, 1);
+    const Shape& x = require_image(inputs[0]);
     if (o_.height < 1 || o_.width < 1) {
       throw Error(fmt::format("output extents {}x{} found; at least 1 needed", o_.height, o_.width));
     }
@@ -53,7 +54,8 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>& inputs, const Shape&) const override {
     const Shape& x = inputs[0];
     if (x[1] == o_.height && x[2] == o_.width) return 0;
-    return static_cast<double>(x[0] * window_elements(o_.height, x[1]) * window_elements(o_.width, x[2]));
+    return static_cast<double>(x[0]) * static_cast<double>(window_elements(o_.height, x[1])) *
+           static_cast<double>(window_elements(o_.width, x[2]));
   }
   /// Windows that all are of one size are an ordinary pooling's; otherwise their means are two products of matrices.
   Operand write_operators(OperatorWriter& writer) const override {

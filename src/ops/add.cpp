@@ -6,6 +6,7 @@
 #include "facet/ops.h"
 #include "lowering/lowering.h"
 #include "ops/activation.h"
+#include "ops/shape_rules.h"
 
 namespace facet {
 
@@ -24,7 +25,8 @@ class Add final : public lowering::LowerableOp {
 
   std::string_view kind() const override { return relu_ ? "add+relu" : "add"; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    if (inputs.at(0) != inputs.at(1)) {
+    require_inputs(inputs, 2);
+    if (inputs[0] != inputs[1]) {
       throw Error(
           fmt::format("shapes {} and {} found; equal shapes needed", to_string(inputs[0]), to_string(inputs[1])));
     }

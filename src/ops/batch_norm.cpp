@@ -54,7 +54,12 @@ class BatchNorm final : public lowering::LowerableOp {
     }
     return {};
   }
-  Shape infer_shape(const std::vector<Shape>& inputs) const override { return require_image(inputs.at(0)); }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    require_inputs(inputs, tail_.residual ? 2 : 1);
+    if (!std::isfinite(eps_) || eps_ < 0) throw Error(fmt::format("eps {} found; a number of at least 0 needed", eps_));
+    if (!(momentum_ >= 0 && momentum_ <= 1)) throw Error(fmt::format("momentum {} found; 0 to 1 needed", momentum_));
+    return require_image(inputs[0]);
+  }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return (4.0 + (tail_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
   }

@@ -27,7 +27,8 @@ class Concat final : public lowering::LowerableOp {
   std::string_view kind() const override { return "concat"; }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    Shape result = require_image(inputs.at(0));
+    if (inputs.empty()) throw Error("no inputs found; at least one needed");
+    Shape result = require_image(inputs[0]);
     for (std::size_t i = 1; i < inputs.size(); ++i) {
       const Shape& x = require_image(inputs[i]);
       if (x[1] != result[1] || x[2] != result[2]) {

@@ -52,7 +52,8 @@ class Convolution final : public lowering::LowerableOp {
   }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    const Shape& x = require_image(inputs.at(0));
+    require_inputs(inputs, 1);
+    const Shape& x = require_image(inputs[0]);
     if (o_.groups < 1 || x[0] % o_.groups != 0 || o_.channels % o_.groups != 0 || o_.channels < 1) {
       throw Error(
           fmt::format("{} input and {} output channels in {} groups found; both must be multiples of the groups", x[0],
@@ -136,7 +137,8 @@ Value convolution(Value x, const ConvolutionOptions& options) {
   ConvolutionOptions o = options;
   if (o.padding == -1) o.padding = o.kernel / 2;
   const std::int64_t inputs = o.groups > 0 ? x.channels() / o.groups : x.channels();
-  const auto bound = static_cast<float>(1 / std::sqrt(static_cast<double>(inputs * o.kernel * o.kernel)));
+  const auto bound =
+      static_cast<float>(1 / std::sqrt(static_cast<double>(inputs) * std::pow(static_cast<double>(o.kernel), 2)));
   const Initializer drawn = Initializer::uniform(bound);
   std::vector<Parameter> parameters{
       {o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, o.weight_initializer.value_or(drawn)}};

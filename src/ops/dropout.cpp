@@ -5,6 +5,7 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/shape_rules.h"
 
 namespace facet {
 
@@ -24,8 +25,9 @@ class Dropout final : public lowering::LowerableOp {
 
   std::string_view kind() const override { return kind_; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    require_inputs(inputs, 1);
     if (!(rate_ >= 0 && rate_ < 1)) throw Error(fmt::format("rate {} found; at least 0 and below 1 needed", rate_));
-    return inputs.at(0);
+    return inputs[0];
   }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));

@@ -2,6 +2,7 @@
 
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/shape_rules.h"
 
 namespace facet {
 
@@ -15,7 +16,10 @@ using lowering::Lowering;
 class Flatten final : public lowering::LowerableOp {
  public:
   std::string_view kind() const override { return "flatten"; }
-  Shape infer_shape(const std::vector<Shape>& inputs) const override { return {element_count(inputs.at(0))}; }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override {
+    require_inputs(inputs, 1);
+    return {element_count(inputs[0])};
+  }
   double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
   Operand write_operators(OperatorWriter& writer) const override {
     return writer.write("Flatten", {writer.input(0)}, {{"axis", 1}});

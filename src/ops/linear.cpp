@@ -7,6 +7,7 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/shape_rules.h"
 
 namespace facet {
 
@@ -48,7 +49,8 @@ class Linear final : public lowering::LowerableOp {
 
   std::string_view kind() const override { return "linear"; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    if (inputs.at(0).size() != 1 || o_.features < 1) {
+    require_inputs(inputs, 1);
+    if (inputs[0].size() != 1 || o_.features < 1) {
       throw Error(fmt::format("input {} and {} output features found; a vector (flatten first) and at least 1 needed",
                               to_string(inputs[0]), o_.features));
     }

@@ -31,15 +31,16 @@ class Pool final : public lowering::LowerableOp {
   std::string_view kind() const override { return kind_; }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    const Shape& x = require_image(inputs.at(0));
-    if (w_.padding * 2 > std::min(w_.height, w_.width)) {
+    require_inputs(inputs, 1);
+    const Shape& x = require_image(inputs[0]);
+    if (w_.padding > std::min(w_.height, w_.width) / 2) {
       throw Error(fmt::format("padding {} found; at most half the kernel of {} needed", w_.padding, w_.height));
     }
     return {x[0], window_extent(x[1], w_.height, w_.stride, w_.padding),
             window_extent(x[2], w_.width, w_.stride, w_.padding)};
   }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
-    return static_cast<double>(element_count(output) * w_.height * w_.width);
+    return static_cast<double>(element_count(output)) * static_cast<double>(w_.height) * static_cast<double>(w_.width);
   }
   Operand write_operators(OperatorWriter& writer) const override {
     std::vector<OperatorAttribute> attributes{{"kernel_shape", Shape{w_.height, w_.width}},

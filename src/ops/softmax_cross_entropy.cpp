@@ -6,6 +6,7 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/shape_rules.h"
 
 namespace facet {
 
@@ -25,7 +26,8 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
 
   std::string_view kind() const override { return "softmax_cross_entropy"; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    if (inputs.at(0).size() != 1 || inputs[0][0] < 2) {
+    require_inputs(inputs, 1);
+    if (inputs[0].size() != 1 || inputs[0][0] < 2) {
       throw Error(fmt::format("logits {} found; a vector of at least 2 classes needed", to_string(inputs[0])));
     }
     return {};

@@ -10,15 +10,15 @@ class Adam final : public Optimizer {
 
   std::vector<std::string> slot_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
-  void update(const UpdateOperands& p, const UpdateFactors& factors) const override {
-    kernels::adam(p.target, p.slots[0], p.slots[1],
-                  {.learning_rate = factors.learning_rate,
-                   .beta1 = factors.momentum.value_or(o_.beta1),
-                   .beta2 = o_.beta2,
-                   .eps = o_.eps,
-                   .step = factors.step,
-                   .weight_decay = o_.weight_decay.of(p),
-                   .decoupled = decoupled_});
+  bool update(const UpdateOperands& p, const UpdateFactors& factors) const override {
+    return kernels::adam(p.target, p.slots[0], p.slots[1],
+                         {.learning_rate = factors.learning_rate,
+                          .beta1 = factors.momentum.value_or(o_.beta1),
+                          .beta2 = o_.beta2,
+                          .eps = o_.eps,
+                          .step = factors.step,
+                          .weight_decay = o_.weight_decay.of(p),
+                          .decoupled = decoupled_});
   }
 
  private:

@@ -31,7 +31,8 @@ class Optimizer {
   /// Tensors of state that each parameter that is trained has, zero at the start: PyTorch's names (exp_avg,
   /// exp_avg_sq).
   virtual std::vector<std::string> slot_names() const = 0;
-  virtual void update(const UpdateOperands& operands, const UpdateFactors& factors) const = 0;
+  /// Returns whether all that it wrote is finite: false where a gradient or a weight was not.
+  virtual bool update(const UpdateOperands& operands, const UpdateFactors& factors) const = 0;
 };
 
 /// PyTorch's weight_decay, and which parameters it shrinks.

@@ -13,12 +13,12 @@ class Sgd final : public Optimizer {
     return {"momentum_buffer"};
   }
 
-  void update(const UpdateOperands& p, const UpdateFactors& factors) const override {
-    kernels::sgd(p.target, p.slots.empty() ? nullptr : p.slots[0],
-                 {.learning_rate = factors.learning_rate,
-                  .momentum = factors.momentum.value_or(o_.momentum),
-                  .nesterov = o_.nesterov,
-                  .weight_decay = o_.weight_decay.of(p)});
+  bool update(const UpdateOperands& p, const UpdateFactors& factors) const override {
+    return kernels::sgd(p.target, p.slots.empty() ? nullptr : p.slots[0],
+                        {.learning_rate = factors.learning_rate,
+                         .momentum = factors.momentum.value_or(o_.momentum),
+                         .nesterov = o_.nesterov,
+                         .weight_decay = o_.weight_decay.of(p)});
   }
 
  private:

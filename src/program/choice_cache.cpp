@@ -66,7 +66,8 @@ std::filesystem::path ChoiceCache::user_folder() {
 }
 
 ChoiceCache::ChoiceCache(const std::filesystem::path& folder)
-    : machine_(fmt::format("{}, {}, {}, {}revision {}", base::cpu_model(), onednn::instructions(), onednn::version(),
+    : machine_(fmt::format("{}, {} ({:#x}), {} on {}, {}revision {}", base::cpu_model(), onednn::instructions(),
+                           onednn::instruction_bits(), onednn::version(), onednn::threading(),
                            slow_build ? "slow build, " : "", revision)) {
   if (!folder.empty()) file_ = folder / fmt::format("choices-{:08x}.json", hash(machine_));
 }

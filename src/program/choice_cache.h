@@ -7,8 +7,9 @@
 
 namespace facet::program {
 
-/// What earlier processes measured on such a machine: a file in the user's cache folder, one for each CPU model, its
-/// instructions, version of oneDNN and layout of the file. Many processes may use it at once, on NFS too: it is read
+/// What earlier processes measured on such a machine: a file in the user's cache folder, one for each CPU model, the
+/// instructions that oneDNN may use (ONEDNN_MAX_CPU_ISA among them), its version, what it runs its threads on, and
+/// layout of the file. Many processes may use it at once, on NFS too: it is read
 /// whole, and replaced whole by what was read just before and what is new; of two that write at one time the later one
 /// wins, and the other's choices are measured again some day.
 class ChoiceCache {

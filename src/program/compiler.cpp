@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <functional>
 #include <limits>
 
@@ -42,6 +43,7 @@ Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const Prog
   gradients_.resize(count);
   backward_.resize(count);
   chosen_.resize(count);
+  updated_.resize(parameters.list.size(), false);
   needs_gradient_.resize(count, false);
   if (training()) needs_gradient_ = find_needed_gradients(nodes_.nodes, parameters_.list);
   out_.logits.resize(graph.heads().size());
@@ -55,7 +57,7 @@ void Compiler::naming(std::string_view what, const Function& function) const {
   } catch (const dnnl::error& error) {
     throw Error(fmt::format("{}: {} can't do this in {}: {}", what, onednn::version(), to_string(options_.precision),
                             error.what()));
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {  // Error, and what an op that is given too few parameters throws
     throw Error(fmt::format("{}, in {}: {}", what, to_string(options_.precision), error.what()));
   }
 }
@@ -256,6 +258,11 @@ Tensor Compiler::convert_order(const Tensor& tensor, const Layout& wanted) {
 
 Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   const int index = current().parameters.at(parameter);
+  const Shape& shape = parameters_.list[index].shape;
+  if (element_count(onednn::dims_of(wanted)) != element_count(shape)) {
+    throw Error(fmt::format("parameter '{}' of shape {} found; as many elements as {} has needed",
+                            parameters_.list[index].name, to_string(shape), to_string(onednn::dims_of(wanted))));
+  }
   for (const PreparedParameter& other : out_.prepared) {
     if (other.parameter == index && other.tensor.layout == wanted) return other.tensor;
   }

@@ -89,7 +89,7 @@ class Compiler final : public lowering::Lowering {
   void emit_clipping();
   void emit_waiting_updates();
   void emit_update(int parameter, const lowering::Tensor& gradient);
-  /// Lets the average follow what updates don't write: running statistics, and what is frozen.
+  /// Lets the average follow what updates don't write: running statistics, and weights that stay as they are.
   void emit_average_of_statistics();
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor make_held(const onednn::Layout& layout);
@@ -126,6 +126,7 @@ class Compiler final : public lowering::Lowering {
   std::vector<lowering::Tensor> gradients_;                 // by value: the sum of what its readers gave so far
   std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: the same in other orders
   std::vector<lowering::Backward> backward_;                // by node
+  std::vector<bool> updated_;                               // by parameter: an update of it was emitted
   std::vector<std::string> chosen_;                         // by node: the candidate, where there were several
   std::vector<std::pair<int, lowering::Tensor>> waiting_;   // gradients, by parameter, of updates that come last
 };

@@ -25,6 +25,12 @@ std::int64_t float_count(const Layout& layout) { return static_cast<std::int64_t
 /// Of the average: the first step copies.
 double decay_in(const RunState& state, double decay) { return state.step == 1 ? 0 : decay; }
 
+/// @param squares the sum of its squares, which costs nothing to look at and is not finite where a gradient is not.
+void require_finite_gradient(const std::string& parameter, const float* gradient, std::int64_t count, double squares) {
+  if (std::isfinite(squares) || kernels::all_finite(gradient, count)) return;
+  throw Error(fmt::format("the gradient of parameter '{}' isn't finite", parameter));
+}
+
 Step update_step(std::string name, std::string_view implementation, std::vector<Tensor> operands,
                  lowering::Kernel kernel) {
   Step step;
@@ -66,21 +72,27 @@ Tensor Compiler::emit_accumulation(int parameter, const Tensor& gradient) {
   StoredParameter& stored = parameters_.stored[parameter];
   if (stored.gradient.size() == 0) stored.gradient = base::PageBuffer(stored.layout.get_size());
   const Tensor sum = make_fixed(stored.gradient, stored.layout);
-  out_.steps.push_back(update_step(
-      parameters_.list[parameter].name + ".gradient_sum", "accumulate", {gradient, sum},
-      [count = float_count(stored.layout)](std::span<void* const> addresses, RunState& state) {
-        state.squared_norm += kernels::accumulate(static_cast<const float*>(addresses[0]),
-                                                  static_cast<float*>(addresses[1]), count, state.adds_gradients);
-      }));
+  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".gradient_sum", "accumulate", {gradient, sum},
+                                   [name = parameters_.list[parameter].name, count = float_count(stored.layout)](
+                                       std::span<void* const> addresses, RunState& state) {
+                                     auto* so_far = static_cast<float*>(addresses[1]);
+                                     const double squares = kernels::accumulate(static_cast<const float*>(addresses[0]),
+                                                                                so_far, count, state.adds_gradients);
+                                     require_finite_gradient(name, so_far, count, squares);
+                                     state.squared_norm += squares;
+                                   }));
   return sum;
 }
 
 void Compiler::emit_norm(int parameter, const Tensor& gradient) {
-  out_.steps.push_back(
-      update_step(parameters_.list[parameter].name + ".gradient_norm", "sum_of_squares", {gradient},
-                  [count = float_count(gradient.layout)](std::span<void* const> addresses, RunState& state) {
-                    state.squared_norm += kernels::sum_of_squares(static_cast<const float*>(addresses[0]), count);
-                  }));
+  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".gradient_norm", "sum_of_squares", {gradient},
+                                   [name = parameters_.list[parameter].name, count = float_count(gradient.layout)](
+                                       std::span<void* const> addresses, RunState& state) {
+                                     const auto* values = static_cast<const float*>(addresses[0]);
+                                     const double squares = kernels::sum_of_squares(values, count);
+                                     require_finite_gradient(name, values, count, squares);
+                                     state.squared_norm += squares;
+                                   }));
 }
 
 void Compiler::emit_clipping() {
@@ -111,23 +123,30 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   }
   std::vector<Tensor> tensors{gradient, make_fixed(stored.master, stored.layout)};
   for (const base::PageBuffer& slot : stored.slots) tensors.push_back(make_fixed(slot, stored.layout));
-  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
-                                   [operands, &stored, rule = options_.optimizer, decay = options_.average_decay](
-                                       std::span<void* const> at, RunState& state) mutable {
-                                     if (!state.updates) return;
-                                     if (stored.rounded.size() > 0) {
-                                       operands.target.weight_bf16 =
-                                           reinterpret_cast<std::uint16_t*>(stored.rounded.data());
-                                     }
-                                     operands.target.gradient = static_cast<const float*>(at[0]);
-                                     operands.target.weight = static_cast<float*>(at[1]);
-                                     for (std::size_t i = 0; i < operands.slots.size(); ++i) {
-                                       operands.slots[i] = static_cast<float*>(at[2 + i]);
-                                     }
-                                     operands.target.gradient_scale = state.gradient_scale;
-                                     operands.target.average_decay = decay_in(state, decay);
-                                     rule->update(operands, {state.learning_rate, state.step, state.momentum});
-                                   }));
+  out_.steps.push_back(
+      update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
+                  [operands, &stored, name = parameters_.list[parameter].name, rule = options_.optimizer,
+                   decay = options_.average_decay](std::span<void* const> at, RunState& state) mutable {
+                    if (!state.updates) return;
+                    if (stored.rounded.size() > 0) {
+                      operands.target.weight_bf16 = reinterpret_cast<std::uint16_t*>(stored.rounded.data());
+                    }
+                    operands.target.gradient = static_cast<const float*>(at[0]);
+                    operands.target.weight = static_cast<float*>(at[1]);
+                    for (std::size_t i = 0; i < operands.slots.size(); ++i) {
+                      operands.slots[i] = static_cast<float*>(at[2 + i]);
+                    }
+                    operands.target.gradient_scale = state.gradient_scale;
+                    operands.target.average_decay = decay_in(state, decay);
+                    if (rule->update(operands, {state.learning_rate, state.step, state.momentum})) {
+                      return;
+                    }
+                    throw Error(
+                        fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its "
+                                    "value before was not, or the step is too large",
+                                    name));
+                  }));
+  updated_[parameter] = true;
   out_.steps.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
 }
 
@@ -140,7 +159,7 @@ void Compiler::emit_average_of_statistics() {
     std::byte* to = average.stored[i].master.data();
     if (parameter.type == DataType::s64) {
       moves.emplace_back([from, to](double) { std::memcpy(to, from, sizeof(std::int64_t)); });
-    } else if (parameter.frozen) {
+    } else if (parameter.trainable && !updated_[i]) {  // it is frozen, or no head's loss reads it
       moves.emplace_back([from, to, bytes = parameters_.stored[i].master.size()](double decay) {
         if (decay == 0) std::memcpy(to, from, bytes);  // and stays
       });

@@ -3,11 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "base/random.h"
 #include "facet/error.h"
+#include "kernels/gradients.h"
 #include "program/parameter_store.h"
 
 namespace facet {
@@ -77,11 +76,8 @@ void require_counter(const Parameter& parameter) {
 }
 
 bool all_finite(const StoredParameter& stored) {
-  const float* values = floats(stored.master);
-  const std::size_t count = stored.layout.get_size() / sizeof(float);
-  bool finite = true;  // no early end: the loop is then vectors
-  for (std::size_t i = 0; i < count; ++i) finite &= std::abs(values[i]) <= std::numeric_limits<float>::max();
-  return finite;
+  return kernels::all_finite(floats(stored.master),
+                             static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float)));
 }
 
 }  // namespace
@@ -146,7 +142,13 @@ Parameters::~Parameters() = default;
 Parameters::Parameters(Parameters&&) noexcept = default;
 Parameters& Parameters::operator=(Parameters&&) noexcept = default;
 
-const std::vector<Parameter>& Parameters::list() const { return state_->list; }
+Parameters::State& Parameters::state() {
+  if (state_ == nullptr) throw Error("parameters that were moved from found: they have no values any more");
+  return *state_;
+}
+const Parameters::State& Parameters::state() const { return const_cast<Parameters&>(*this).state(); }
+
+const std::vector<Parameter>& Parameters::list() const { return state().list; }
 
 const Parameter& Parameters::State::at(int index) const {
   if (index < 0 || index >= static_cast<int>(list.size())) {
@@ -156,40 +158,40 @@ const Parameter& Parameters::State::at(int index) const {
 }
 
 int Parameters::find(std::string_view name) const {
-  const auto& list = state_->list;
+  const auto& list = state().list;
   const auto found = std::find_if(list.begin(), list.end(), [&](const Parameter& p) { return p.name == name; });
   if (found == list.end()) throw Error(fmt::format("no parameter is called '{}'", name));
   return static_cast<int>(found - list.begin());
 }
 
 std::vector<float> Parameters::get(int index) const {
-  const Parameter& parameter = state_->at(index);
+  const Parameter& parameter = state().at(index);
   if (parameter.type == DataType::s64) return {static_cast<float>(get_counter(index))};
-  return read_plain(state_->stored[index], state_->stored[index].master, element_count(parameter.shape));
+  return read_plain(state().stored[index], state().stored[index].master, element_count(parameter.shape));
 }
 
 void Parameters::set(int index, const std::vector<float>& values) {
-  const Parameter& parameter = state_->at(index);
+  const Parameter& parameter = state().at(index);
   require_count(parameter, values);
   if (parameter.type == DataType::s64) {
     set_counter(index, static_cast<std::int64_t>(values[0]));
     return;
   }
-  write_plain(state_->stored[index], state_->stored[index].master, values);
-  ++state_->version;
-  ++state_->set_version;
+  write_plain(state().stored[index], state().stored[index].master, values);
+  ++state().version;
+  ++state().set_version;
 }
 
 std::int64_t Parameters::get_counter(int index) const {
-  require_counter(state_->at(index));
-  return *counter(state_->stored[index].master);
+  require_counter(state().at(index));
+  return *counter(state().stored[index].master);
 }
 
 void Parameters::set_counter(int index, std::int64_t value) {
-  require_counter(state_->at(index));
-  *counter(state_->stored[index].master) = value;
-  ++state_->version;
-  ++state_->set_version;
+  require_counter(state().at(index));
+  *counter(state().stored[index].master) = value;
+  ++state().version;
+  ++state().set_version;
 }
 
 }  // namespace facet

@@ -18,6 +18,7 @@ PrecisionChoice parse_precision(std::string_view text) {
 bool has_native_bf16() { return onednn::has_native_bf16(); }
 
 void require_precision(Precision precision) {
+  to_string(precision);  // throws for what is none
   if (precision == Precision::bf16 && !has_native_bf16()) {
     throw Error(fmt::format("precision bf16 can't be had: {} ({}) with {} computes none natively; use f32",
                             base::cpu_model(), onednn::instructions(), onednn::version()));

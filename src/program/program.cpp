@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <map>
 #include <utility>
 
@@ -19,6 +21,9 @@ using lowering::Tensor;
 
 namespace {
 
+/// Of a batch: times the elements that a graph allows a value, they can be counted.
+constexpr std::int64_t most_images = std::int64_t{1} << 20;
+
 /// A step whose operands have addresses.
 struct BoundStep {
   std::vector<dnnl::memory> memories;
@@ -27,7 +32,8 @@ struct BoundStep {
   std::vector<std::span<const std::byte>> memory;
 };
 
-MemoryPlan plan(const Compiled& compiled) {
+/// By buffer of the arena: the steps between which it holds something, the prologue's counted first.
+std::vector<Lifetime> find_lifetimes(const Compiled& compiled) {
   std::vector<Lifetime> lifetimes(compiled.buffers.size());
   const int prologue = static_cast<int>(compiled.prologue.size());
   const int count = prologue + static_cast<int>(compiled.steps.size());
@@ -42,7 +48,7 @@ MemoryPlan plan(const Compiled& compiled) {
       if (buffer.kept) lifetime.last = count;
     }
   }
-  return plan_memory(lifetimes);
+  return lifetimes;
 }
 
 /// By buffer: how many steps name it.
@@ -72,6 +78,7 @@ struct Program::State {
   ProgramOptions options;
   Parameters::State* parameters;
   Compiled compiled;
+  std::vector<Lifetime> lifetimes;
   MemoryPlan memory;
   std::vector<BoundStep> prologue, steps;
   dnnl::stream stream{onednn::engine()};
@@ -79,12 +86,14 @@ struct Program::State {
   std::vector<std::int32_t> no_labels;
   std::vector<HeadView> heads;
   std::vector<double> seconds;
-  std::uint64_t prepared_version = 0;     // of the parameters that the prologue saw
-  std::uint64_t layout_version = 0;       // of the parameters that the steps were made for
+  std::uint64_t prepared_version = 0;  // of the parameters that the prologue saw
+  std::uint64_t layout_version = 0;    // of the parameters that the steps were made for
+  std::uint64_t checked_version = 0;   // of the parameters, as they were set, that are known to be finite
   int threads = base::compute_threads();  // that the primitives were made for
   base::Arena* bound_arena = nullptr;
   bool profile = false;
   BeforeStep before_step;
+  std::optional<std::byte> poison;
 
   std::byte* address(const Tensor& tensor, const base::Arena& arena) const {
     const Buffer& buffer = compiled.buffers[tensor.buffer];
@@ -105,6 +114,15 @@ struct Program::State {
     return bound;
   }
 
+  /// Of those that were set: a ReLU or a pooling takes NaN for 0, and updates see only what is trained.
+  void require_finite_parameters() {
+    if (checked_version == parameters->set_version) return;
+    if (const int index = parameters->find_not_finite(); index >= 0) {
+      throw Error(fmt::format("parameter '{}' isn't finite", parameters->at(index).name));
+    }
+    checked_version = parameters->set_version;
+  }
+
   void execute(const Step& step, const BoundStep& bound) {
     if (step.kernel) {
       step.kernel(bound.addresses, run);
@@ -114,11 +132,51 @@ struct Program::State {
         step.primitive.get(), stream.get(), static_cast<int>(bound.arguments.size()), bound.arguments.data());
     if (status != dnnl_success) throw Error(fmt::format("{}: oneDNN failed with status {}", step.name, int{status}));
   }
+
+  // --- poison: see Program::poison -----------------------------------------------------------------------------------
+
+  std::span<std::byte> arena_memory(std::size_t buffer) const {
+    return {bound_arena->data() + memory.offsets[buffer], lifetimes[buffer].bytes};
+  }
+
+  void poison_arena() const { std::ranges::fill(std::span(bound_arena->data(), memory.bytes), *poison); }
+
+  void poison_held() {
+    for (const base::PageBuffer& held : compiled.held) std::ranges::fill(std::span(held.data(), held.size()), *poison);
+  }
+
+  /// @param turn of the step, the prologue's counted first.
+  void require_poison(const Step& step, int turn) const {
+    for (std::size_t buffer = 0; buffer < lifetimes.size(); ++buffer) {
+      if (lifetimes[buffer].first != turn || lifetimes[buffer].bytes == 0) continue;
+      const std::span<const std::byte> untouched = arena_memory(buffer);
+      if (untouched[0] == *poison && std::memcmp(untouched.data(), untouched.data() + 1, untouched.size() - 1) == 0) {
+        continue;
+      }
+      throw Error(fmt::format("{}: an operand that it is the first to write was written before", step.name));
+    }
+  }
+
+  void poison_after(int turn) const {
+    for (std::size_t buffer = 0; buffer < lifetimes.size(); ++buffer) {
+      if (lifetimes[buffer].last == turn) std::ranges::fill(arena_memory(buffer), *poison);
+    }
+  }
+
+  /// @param turn of the step, the prologue's counted first.
+  void execute_in_turn(const Step& step, const BoundStep& bound, std::size_t turn) {
+    if (poison) require_poison(step, static_cast<int>(turn));
+    execute(step, bound);
+    if (poison) poison_after(static_cast<int>(turn));
+  }
 };
 
 Program::Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, Choices& choices)
     : state_(std::make_unique<State>()) {
-  if (options.batch < 1) throw Error(fmt::format("batch {} found; at least 1 needed", options.batch));
+  if (options.batch < 1 || options.batch > most_images) {
+    throw Error(fmt::format("batch {} found; 1 to {} allowed", options.batch, most_images));
+  }
+  to_string(options.precision);  // throws for what is none
   if (graph.heads().empty()) throw Error("the graph has no head: end it in softmax_cross_entropy");
   if (options.mode == Mode::training && options.optimizer == nullptr) throw Error("training needs an optimizer");
   State& s = *state_;
@@ -126,7 +184,8 @@ Program::Program(const Graph& graph, Parameters& parameters, const ProgramOption
   s.parameters = &parameters.state();
   s.compiled = Compiler(graph, parameters.state(), s.options, choices).compile();
   s.layout_version = s.parameters->layout_version;
-  s.memory = plan(s.compiled);
+  s.lifetimes = find_lifetimes(s.compiled);
+  s.memory = plan_memory(s.lifetimes);
   s.run.losses.resize(graph.heads().size());
   s.no_labels.assign(graph.heads().size() * options.batch, -1);
   s.heads.resize(graph.heads().size());
@@ -177,6 +236,7 @@ void Program::run(const RunInput& input) {
   }
   if (s.layout_version != s.parameters->layout_version) {
     follow_layouts(s.compiled, *s.parameters);
+    s.lifetimes = find_lifetimes(s.compiled);  // the same or shorter: the plan holds
     s.layout_version = s.parameters->layout_version;
     s.seconds.resize(s.compiled.steps.size());
     bind(*s.bound_arena);
@@ -194,10 +254,15 @@ void Program::run(const RunInput& input) {
   s.run.updates = input.update;
   s.run.squared_norm = 0;
   s.run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
+  if (s.options.mode != Mode::inference) s.require_finite_parameters();
   // In training the prologue reads what is frozen, and nothing that steps change.
   const std::uint64_t version = s.options.mode == Mode::training ? s.parameters->set_version : s.parameters->version;
+  if (s.poison) s.poison_arena();
   if (s.prepared_version != version) {
-    for (std::size_t i = 0; i < s.prologue.size(); ++i) s.execute(s.compiled.prologue[i], s.prologue[i]);
+    if (s.poison) s.poison_held();
+    for (std::size_t i = 0; i < s.prologue.size(); ++i) {
+      s.execute_in_turn(s.compiled.prologue[i], s.prologue[i], i);
+    }
     s.prepared_version = version;
   }
   if (s.options.mode == Mode::training) s.parameters->round_masters();
@@ -207,7 +272,7 @@ void Program::run(const RunInput& input) {
   if (s.options.average != nullptr) ++s.options.average->state().version;
   for (std::size_t i = 0; i < s.steps.size(); ++i) {
     if (!s.profile) {
-      s.execute(s.compiled.steps[i], s.steps[i]);
+      s.execute_in_turn(s.compiled.steps[i], s.steps[i], s.prologue.size() + i);
       continue;
     }
     if (s.before_step) s.before_step(i, s.steps[i].memory);
@@ -247,6 +312,11 @@ std::span<const double> Program::step_seconds() const { return state_->seconds; 
 void Program::profile(bool on, BeforeStep before) {
   state_->profile = on;
   state_->before_step = std::move(before);
+}
+
+void Program::poison(std::optional<std::byte> pattern) {
+  state_->poison = pattern;
+  state_->prepared_version = 0;  // what is held is filled, and prepared anew
 }
 
 }  // namespace facet::program

@@ -99,8 +99,16 @@ class Program {
   /// Takes the arena to run on; it must have arena_bytes() and outlive the program.
   void bind(base::Arena& arena);
 
-  /// Runs all steps. @throws Error when there are other threads than it was compiled for; naming the head when its loss isn't finite, or when the norm of gradients to be
-  /// clipped isn't; running statistics have moved by then, no trained parameter has.
+  /// Runs all steps. @throws Error when there are other threads than it was compiled for. In training what isn't finite stops it where it appears, with an Error:
+  ///   - naming the parameter, when one that was set since the last run isn't finite (Mode::gradients too): nothing has
+  ///     changed by then;
+  ///   - naming the head, when its loss isn't (Mode::gradients too); naming the parameter, when its gradient isn't and
+  ///     gradients are summed over batches or clipped; when the norm of gradients to be clipped isn't: running
+  ///     statistics have moved by then, no trained parameter has;
+  ///   - naming the parameter, when what its update wrote isn't, value or optimiser's state: then that parameter and
+  ///     those updated before it in the step, which are nearer to the losses, have changed, and so have running
+  ///     statistics and the average. The others have not. Such parameters are of no use: go on from saved ones.
+  /// A step that returns has left every trained parameter finite.
   void run(const RunInput& input);
   std::span<const HeadView> heads() const;
 
@@ -111,6 +119,13 @@ class Program {
   /// Seconds of each step in the last run after profile(true).
   std::span<const double> step_seconds() const;
   void profile(bool on, BeforeStep before = {});
+
+  /// For tests: fills memory of the arena with this byte wherever it holds nothing, that is before its first writer and
+  /// after its last reader, and what the program holds beside the arena before it is prepared anew, so that a step that
+  /// reads what none has written gives other numbers. 0xFF is NaN in f32 and bf16 and -1 in integers; 0x7F is 3.4e38
+  /// in both, which a maximum does not hide. Nothing: off. While it is on, run() throws Error naming the step whose
+  /// operand was written before it was that step's turn.
+  void poison(std::optional<std::byte> pattern);
 
  private:
   struct State;

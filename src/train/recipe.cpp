@@ -20,7 +20,7 @@ std::string_view to_string(OptimizerKind kind) {
     case OptimizerKind::sgd:
       return "sgd";
   }
-  return "unknown";
+  throw Error(fmt::format("optimizer {} found; allowed: adam, adamw, sgd", static_cast<int>(kind)));
 }
 
 OptimizerKind parse_optimizer(std::string_view text) {
@@ -61,6 +61,7 @@ std::vector<double> balanced(const Dataset& train, std::size_t head) {
 }  // namespace
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
+  to_string(options.optimizer);  // throws for what is none
   const optim::WeightDecay decay{.rate = options.weight_decay, .of_vectors = options.bias_decay};
   if (options.optimizer == OptimizerKind::sgd) {
     return optim::sgd({.momentum = options.momentum, .nesterov = options.nesterov, .weight_decay = decay});

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "facet/error.h"
 #include "inference/heads.h"
+#include "inference/threads.h"
 
 namespace facet::train {
 namespace {
@@ -37,6 +38,7 @@ bool is_positive(double value) { return std::isfinite(value) && value > 0; }
 
 void check_schedule(const TrainOptions& options) {
   const LearningRateSchedule& schedule = options.schedule;
+  to_string(schedule.kind);  // throws for what is none
   const auto epochs = static_cast<double>(options.epochs);
   require(schedule.warmup_epochs >= 0 && schedule.warmup_epochs < epochs, "warmup_epochs", schedule.warmup_epochs,
           fmt::format("0 up to below the run's {} epochs", options.epochs));
@@ -114,14 +116,14 @@ void check_options(const TrainOptions& options) {
   require(std::isfinite(options.clip_norm) && options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
   require(options.ema_decay >= 0 && options.ema_decay < 1, "ema_decay", options.ema_decay, "0 up to below 1");
   require(options.patience >= 0, "patience", static_cast<double>(options.patience), "0 or more");
-  require(options.threads >= 0, "threads", options.threads, "0 or more");
-  require(options.loader_threads >= 0, "loader_threads", options.loader_threads, "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
   require(std::isfinite(options.checkpoint_minutes) && options.checkpoint_minutes >= 0, "checkpoint_minutes",
           options.checkpoint_minutes, "0 or more");
 }
 
 ThreadPlan plan_threads(const TrainOptions& options) {
+  inference::require_threads("threads", options.threads);
+  inference::require_threads("loader_threads", options.loader_threads);
   ThreadPlan plan;
   if (options.loader_threads > 0) plan.loader = options.loader_threads;
   const int cores = base::usable_cores();

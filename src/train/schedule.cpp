@@ -22,7 +22,7 @@ std::string_view to_string(Kind kind) {
     case Kind::one_cycle:
       return "one-cycle";
   }
-  return "unknown";
+  throw Error(fmt::format("schedule {} found; allowed: constant, step, cosine, one-cycle", static_cast<int>(kind)));
 }
 
 Kind parse_schedule(std::string_view text) {

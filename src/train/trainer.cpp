@@ -201,18 +201,15 @@ void Trainer::State::choose_precision(const train::RunRecord* record) {
   precision = chosen.precision;
   if (const auto found = tried.find(precision); found != tried.end()) choices_ = found->second;
   choices_.record(precision_key, to_string(precision));
-  if (!tried.empty()) choices_.record_measured(measured_precision_key(), to_string(precision));
+  if (chosen.measured) choices_.record_measured(measured_precision_key(), to_string(precision));
   note(chosen.note);
 }
 
 std::string Trainer::State::measured_precision_key() const {
-  std::string key = fmt::format("precision of {} with {} parameters at {}x{}", info_.model, graph_.trainable_count(),
-                                info_.size, info_.size);
-  if (!info_.shape.empty()) key += fmt::format(" shape {}", info_.shape);
-  for (const Head& head : info_.heads) key += fmt::format(" {}", head.classes.size());
+  std::string key =
+      inference::measured_precision_key(info_, graph_, std::min(options_.batch, train_.size()), threads_.compute);
   if (graph_.frozen_count() > 0) key += fmt::format(" frozen {}", fmt::join(options_.freeze, " "));
-  return fmt::format("{} batch {} threads {}{}{}", key, std::min(options_.batch, train_.size()), threads_.compute,
-                     options_.save_memory ? " saving memory" : "", options_.tune ? "" : " untuned");
+  return fmt::format("{}{}{}", key, options_.save_memory ? " saving memory" : "", options_.tune ? "" : " untuned");
 }
 
 program::ProgramOptions Trainer::State::program_options(program::Mode mode) {
@@ -258,6 +255,9 @@ void Trainer::State::compile() {
   if (validation_ != nullptr) {
     const std::int64_t batch = std::min(options_.batch, validation_->size());
     arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(batch).arena_bytes());
+    if (const std::int64_t rest = validation_->size() % batch; rest > 0) {
+      arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(rest).arena_bytes());
+    }
   }
   check_memory(planned_bytes());
   arena_.grow(arena_bytes_);

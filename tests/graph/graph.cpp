@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <optional>
+
 #include "facet/error.h"
 #include "graph/some_op.h"
 
@@ -148,6 +151,71 @@ TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar 
   CHECK(graph.heads()[0].classes == 8);
   CHECK(graph.has_head("age"));
   CHECK(!graph.has_head("race"));
+}
+
+TEST_CASE("graph: parameters that can't be are refused by name, and leave nothing behind") {
+  Graph graph;
+  const Scope scope(graph, "block");
+  const auto refused = [&](const Parameter& parameter, const char* message) {
+    const auto& p = parameter;
+    CHECK_THROWS_WITH_AS(graph.add_parameter(p.name, p.shape, p.initializer, p.trainable, p.type),
+                         doctest::Contains(message), Error);
+    const auto op = std::make_shared<const SomeOp>(Shape{2});
+    CHECK_THROWS_WITH_AS(graph.apply(op, "layer", {}, {parameter}), doctest::Contains(message), Error);
+  };
+  const Initializer ones = Initializer::ones();
+  refused({"", {2}, ones}, "a parameter without a name found, in the scope 'block.'");
+  refused({"w", {}, ones}, "parameter 'block.w': shape scalar found; 1 to 12 extents needed");
+  refused({"w", Shape(13, 1), ones}, "1 to 12 extents needed");
+  refused({"w", {2, -3}, ones}, "parameter 'block.w': shape 2x-3 found");
+  refused({"w", {2, 0}, ones}, "shape 2x0 found");
+  refused({"w", {1LL << 62, 4}, ones}, "1099511627776 elements at most");
+  refused({"w", {1LL << 20, 1LL << 21}, ones}, "1099511627776 elements at most");
+  refused({"w", {2}, Initializer::normal(std::nanf(""))}, "a finite one needed");
+  refused({"w", {2}, {static_cast<Initializer::Kind>(9), 1}}, "initializer of kind 9 found");
+  refused({"w", {2}, ones, true, static_cast<DataType>(9)}, "type 9 found");
+  refused({"count", {}, ones, true, DataType::s64}, "a scalar that isn't trained needed");
+  refused({"count", {2}, ones, false, DataType::s64}, "a scalar that isn't trained needed");
+  CHECK(graph.parameters().empty());
+  CHECK(graph.nodes().empty());
+  graph.add_parameter("count", {}, Initializer::zeros(), false, DataType::s64);
+  graph.add_parameter("w", Shape(12, 1), ones);
+  std::vector<Parameter> twice = weight("twin");
+  twice.push_back(twice.front());
+  CHECK_THROWS_WITH_AS(graph.apply(std::make_shared<const SomeOp>(Shape{2}), "layer", {}, twice),
+                       doctest::Contains("two parameters are called 'block.twin'"), Error);
+  CHECK(graph.parameters().size() == 2);
+}
+
+TEST_CASE("graph: no op, outputs that can't be counted, and heads and scopes without a name are refused") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  CHECK_THROWS_WITH_AS(graph.apply(nullptr, "layer", {x}), "layer: no op found", Error);
+  CHECK_THROWS_WITH_AS(apply_some(x, "layer", {1LL << 62, 1LL << 62}), doctest::Contains("layer (some): shape"), Error);
+  CHECK_THROWS_AS(apply_some(x, "layer", {-1}), Error);
+  CHECK_THROWS_AS(Graph().input({3, 1LL << 40, 1LL << 40}), Error);
+  CHECK_THROWS_WITH_AS(Scope(graph, ""), doctest::Contains("a scope without a name"), Error);
+  const Value logits = apply_some(x, "logits"), loss = apply_some(logits, "loss", {});
+  CHECK_THROWS_WITH_AS(graph.add_head("", logits, loss), "a head without a name found", Error);
+  CHECK(graph.nodes().size() == 3);
+  CHECK(graph.nodes()[1].name == "logits");
+}
+
+TEST_CASE("graph: scopes may end in any order") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  std::optional<Scope> outer(std::in_place, graph, "outer"), inner(std::in_place, graph, "inner");
+  apply_some(x, "a");
+  outer.reset();
+  apply_some(x, "b");
+  std::optional<Scope> last(std::in_place, graph, "last");
+  inner.reset();
+  apply_some(x, "c");
+  last.reset();
+  apply_some(x, "d");
+  std::vector<std::string> names;
+  for (const Node& node : graph.nodes()) names.push_back(node.name);
+  CHECK(names == std::vector<std::string>{"input", "outer.inner.a", "inner.b", "last.c", "d"});
 }
 
 }  // namespace facet::testing

@@ -48,4 +48,26 @@ TEST_CASE("values of a graph that was moved belong to it where it is now") {
   CHECK(third.nodes().size() == 4);
 }
 
+TEST_CASE("a graph that was moved from throws, until another is moved into it") {
+  Graph graph;
+  const Value x = graph.input({3, 8, 8});
+  Graph moved = std::move(graph);
+  CHECK_THROWS_WITH_AS(graph.nodes(), doctest::Contains("moved from"), Error);  // NOLINT(bugprone-use-after-move)
+  CHECK_THROWS_AS(graph.parameters(), Error);
+  CHECK_THROWS_AS(graph.heads(), Error);
+  CHECK_THROWS_AS(graph.has_head("age"), Error);
+  CHECK_THROWS_AS(graph.input({3, 8, 8}), Error);
+  CHECK_THROWS_AS(graph.input_shape(), Error);
+  CHECK_THROWS_AS(graph.apply(std::make_shared<const SomeOp>(Shape{1}), "sum", {x}), Error);
+  CHECK_THROWS_AS(graph.add_parameter("weight", {1}, Initializer::ones()), Error);
+  CHECK_THROWS_AS(graph.freeze("*"), Error);
+  CHECK_THROWS_AS(graph.add_head("age", x, x), Error);
+  CHECK_THROWS_AS(graph.trainable_count(), Error);
+  CHECK_THROWS_AS(graph.frozen_count(), Error);
+  CHECK_THROWS_AS(Scope(graph, "scope"), Error);
+  graph = std::move(moved);
+  CHECK(&x.graph() == &graph);
+  CHECK(graph.nodes().size() == 1);
+}
+
 }  // namespace facet::testing

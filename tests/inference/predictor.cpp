@@ -7,7 +7,9 @@
 
 #include "facet/inference.h"
 #include "facet/models.h"
+#include "inference/choose_precision.h"
 #include "inference/small_model.h"
+#include "program/choice_cache.h"
 #include "temporary_folder.h"
 
 using namespace facet;
@@ -206,4 +208,54 @@ TEST_CASE("what can't be answered is an error") {
   CHECK(contains(error_of([&] { Predictor refused(folder.path() / "none.safetensors"); }), "none.safetensors"));
   CHECK(error_of([&] { Predictor refused(file, small::model(), {.batch = 0}); }) ==
         "batch is 0; at least 1 is allowed");
+}
+
+TEST_CASE("numbers of threads that can't be are refused") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = model_file(folder);
+  for (const int threads : {-1, 4097, 100'000, std::numeric_limits<int>::max()}) {
+    CAPTURE(threads);
+    CHECK_THROWS_WITH_AS(Predictor(file, small::model(), {.threads = threads}), doctest::Contains("threads is"), Error);
+    CHECK_THROWS_WITH_AS(Predictor(file, small::model(), {.loader_threads = threads}),
+                         doctest::Contains("loader_threads is"), Error);
+    Predictor predictor(file, small::model());
+    const MemoryDataset data = small::images(2);
+    CHECK_THROWS_WITH_AS(evaluate(predictor, data, {.loader_threads = threads}), doctest::Contains("loader_threads is"),
+                         Error);
+  }
+}
+
+TEST_CASE("a predictor that was moved from throws") {
+  const TemporaryFolder folder;
+  Predictor predictor(model_file(folder), small::model());
+  Predictor moved = std::move(predictor);
+  const MemoryDataset data = small::images(1);
+  const std::vector<std::uint8_t> pixels = pixels_of(data, 0, 1);
+  CHECK_THROWS_WITH_AS(predictor.predict(pixels), doctest::Contains("moved from"), Error);  // NOLINT
+  CHECK_THROWS_AS(predictor.predict(Image{}), Error);
+  CHECK_THROWS_AS(predictor.info(), Error);
+  CHECK_THROWS_AS(predictor.options(), Error);
+  CHECK_THROWS_AS(predictor.precision(), Error);
+  CHECK(moved.predict(pixels).size() == 3);
+}
+
+TEST_CASE("the precision that automatic took is remembered") {
+  const TemporaryFolder folder;
+  const std::filesystem::path file = model_file(folder);
+  const InferenceOptions options{
+      .batch = 4, .precision = PrecisionChoice::automatic, .threads = 2, .choice_cache = folder.path() / "cache"};
+  const program::ChoiceCache cache(options.choice_cache);
+  const std::string key =
+      "inference " + inference::measured_precision_key(small::info(), small::model(), 4, 2) + " untuned";
+  const Precision first = Predictor(file, small::model(), options).precision();
+  program::Choices known(false);
+  cache.read_into(known);
+  CHECK(known.find(key) == (has_native_bf16() ? to_string(first) : ""));
+  for (const Precision remembered : {Precision::f32, Precision::bf16}) {
+    program::Choices choices(false);
+    choices.record_measured(key, to_string(remembered));
+    CHECK(cache.add(choices) == "");
+    const Precision found = Predictor(file, small::model(), options).precision();
+    CHECK(found == (has_native_bf16() ? remembered : Precision::f32));
+  }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/parallel.h"
@@ -128,5 +129,50 @@ TEST_CASE("adam lets a gradient that isn't finite show") {
     step(state, paper);
     CHECK(std::isnan(state.weight[7]));
     CHECK(std::isfinite(state.weight[8]));
+  });
+}
+
+TEST_CASE("adam and sgd tell of what isn't finite, wherever it is") {
+  constexpr std::int64_t count = 100'003;
+  const float nan = std::nanf(""), infinity = std::numeric_limits<float>::infinity();
+  for_each_instruction_set([&] {
+    const auto adam = [&](State state) {
+      return kernels::adam({.weight = state.weight.data(),
+                            .gradient = state.gradient.data(),
+                            .weight_bf16 = state.weight_bf16.data(),
+                            .count = count},
+                           state.m.data(), state.v.data(),
+                           {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .step = 2});
+    };
+    const auto sgd = [&](State state, double momentum) {
+      return kernels::sgd({.weight = state.weight.data(),
+                           .gradient = state.gradient.data(),
+                           .weight_bf16 = state.weight_bf16.data(),
+                           .count = count},
+                          momentum == 0 ? nullptr : state.m.data(), {.learning_rate = 1e-3, .momentum = momentum});
+    };
+    const auto all = [&](const State& state, bool finite) {
+      CHECK(adam(state) == finite);
+      CHECK(sgd(state, 0) == finite);
+      CHECK(sgd(state, 0.9) == finite);
+    };
+    const State sound = random_state(count);
+    all(sound, true);
+    for (const std::size_t at : {0, 7, 8192, 100'001, 100'002, 100'003}) {
+      for (const float value : {nan, infinity, -infinity}) {
+        CAPTURE(at);
+        CAPTURE(value);
+        State state = sound;
+        state.weight[at] = value;
+        all(state, at == count);  // the one after the last
+        state = sound;
+        state.gradient[at] = value;
+        all(state, at == count);
+      }
+    }
+    State large = sound;
+    large.gradient[5] = 1e30F;  // its square is none: the weight stays finite, and never moves again
+    CHECK(!adam(large));
+    CHECK(sgd(large, 0.9));
   });
 }

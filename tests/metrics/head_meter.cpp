@@ -67,3 +67,12 @@ TEST_CASE("precision, recall and F1 of each class") {
   CHECK(classes[5].support == 0);
   CHECK(classes[5].f1 == 0);
 }
+
+TEST_CASE("a confusion matrix that isn't square is refused, with the head's name") {
+  for (const Confusion& confusion : {Confusion{{1, 2}, {3}}, Confusion{{1, 2, 3}, {4, 5, 6}}, Confusion{{}}}) {
+    HeadResult result;
+    result.head = "age";
+    result.confusion = confusion;
+    CHECK_THROWS_WITH_AS(per_class(result), doctest::Contains("head age: a confusion matrix"), Error);
+  }
+}

@@ -130,4 +130,19 @@ TEST_CASE("models: one that isn't there is refused, and those that are, named") 
                        "model resnet34 found with a shape of its own; allowed: reference", Error);
 }
 
+TEST_CASE("models: heads and classes have names of their own, or no model is built") {
+  const Head good = head("age", 3);
+  const auto refused = [&](const std::vector<Head>& heads, const char* message) {
+    CAPTURE(message);
+    for (const std::string& name : model_names()) {
+      CAPTURE(name);
+      CHECK_THROWS_WITH_AS(build_model(name, {.heads = heads, .size = 64}), doctest::Contains(message), Error);
+    }
+  };
+  refused({good, head("", 2)}, "a head without a name found");
+  refused({good, head("race", 2), good}, "two heads called 'age' found");
+  refused({good, {"race", {"a", "b", "a"}}}, "head 'race' has the class 'a' twice");
+  refused({good, {"race", {"a", ""}}}, "head 'race' has a class without a name");
+}
+
 }  // namespace facet::testing

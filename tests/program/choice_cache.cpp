@@ -1,12 +1,16 @@
 #include "program/choice_cache.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 
+#include "onednn/onednn.h"
 #include "temporary_folder.h"
 
 namespace facet::testing {
@@ -139,6 +143,17 @@ TEST_CASE("choice cache: the user's folder is the standard's") {
   CHECK(ChoiceCache::user_folder() == "/home/someone/.cache/facet");
   const Variable none("HOME", nullptr);
   CHECK(ChoiceCache::user_folder().empty());
+}
+
+TEST_CASE("choice cache: what another oneDNN's threads or instructions measured is for them alone") {
+  const TemporaryFolder folder;
+  const ChoiceCache cache(folder.path());
+  CHECK(cache.add(measured({{"x", "direct"}})) == "");
+  std::ifstream in(cache.file());
+  const std::string machine = nlohmann::json::parse(in).at("machine");
+  CAPTURE(machine);
+  CHECK(machine.find(fmt::format("({:#x})", onednn::instruction_bits())) != std::string::npos);
+  CHECK(machine.find(fmt::format("{} on {},", onednn::version(), onednn::threading())) != std::string::npos);
 }
 
 }  // namespace facet::testing

@@ -176,6 +176,29 @@ TEST_CASE("program: the average follows weights, statistics and counters, step b
   CHECK(rms_difference(average.get(0), parameters.get(0)) > 1e-4);
 }
 
+TEST_CASE("program: the average has weights that no loss reads as they are") {
+  Problem problem = make_problem([](Value x) {
+    linear(flatten(front(x, 4)), {.features = 3, .name = "unread"});
+    return x;
+  });
+  Parameters parameters = random_parameters(problem.graph), average(problem.graph, 9);
+  const auto rule = optim::sgd();
+  program::ProgramOptions options = training(problem.batch, rule.get());
+  options.average = &average;
+  options.average_decay = 0.5;
+  Session session(problem.graph, parameters, options);
+  const auto before = snapshot(parameters);
+  for (std::int64_t step = 1; step <= 2; ++step) {
+    session.run(problem, step, 0.1F);
+    for (const char* name : {"front.weight", "front.bias", "unread.weight", "unread.bias"}) {
+      CAPTURE(name);
+      const int index = parameters.find(name);
+      CHECK(parameters.get(index) == before[static_cast<std::size_t>(index)]);
+      CHECK(average.get(index) == before[static_cast<std::size_t>(index)]);
+    }
+  }
+}
+
 TEST_CASE("program: gradients whose norm isn't finite stop a step before any update") {
   Problem problem = make_problem([](Value x) { return linear(flatten(x), {.features = 4, .name = "hidden"}); });
   Parameters parameters = random_parameters(problem.graph);

@@ -18,6 +18,19 @@ std::string error_with(const std::function<void(TrainOptions&)>& change, TrainOp
 }  // namespace
 
 TEST_CASE("values that can't be meant are refused by name") {
+  for (const int threads : {-1, 4097, 100'000}) {
+    CHECK(error_with([&](TrainOptions& options) { options.threads = threads; }) ==
+          "threads is " + std::to_string(threads) + "; 0 to 4096 is allowed");
+    CHECK(error_with([&](TrainOptions& options) { options.loader_threads = threads; }) ==
+          "loader_threads is " + std::to_string(threads) + "; 0 to 4096 is allowed");
+  }
+  CHECK(error_with([](TrainOptions& options) { options.optimizer = static_cast<OptimizerKind>(9); }) ==
+        "optimizer 9 found; allowed: adam, adamw, sgd");
+  CHECK(contains(
+      error_with([](TrainOptions& options) { options.schedule.kind = static_cast<LearningRateSchedule::Kind>(9); }),
+      "schedule 9 found"));
+  CHECK(contains(error_with([](TrainOptions& options) { options.precision = static_cast<PrecisionChoice>(77); }),
+                 "precision 77 found"));
   CHECK(error_with([](TrainOptions& options) { options.batch = 0; }) == "batch is 0; 1 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.epochs = 0; }) == "epochs is 0; 1 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.learning_rate = -1; }) ==

@@ -1,11 +1,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "facet/inference.h"
 #include "interchange/safetensors.h"
+#include "program/choices.h"
 #include "temporary_folder.h"
 #include "train/schedule.h"
 #include "train/small_run.h"
@@ -312,3 +314,36 @@ TEST_CASE("a trainer that was made outside of a parallel region refuses to run i
 }
 
 #endif
+TEST_CASE("the programs of the last, smaller batches are compiled before training, the validation's too") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  const small::Run run(options);
+  const program::Choices choices = program::Choices::load(options.out / "choices.json", false);
+  for (const char* wanted :
+       {"batch 8 f32 training", "batch 5 f32 training", "batch 8 f32 inference", "batch 5 f32 inference"}) {
+    CAPTURE(wanted);
+    CHECK(std::any_of(choices.all().begin(), choices.all().end(),
+                      [&](const auto& choice) { return choice.first.find(wanted) != std::string::npos; }));
+  }
+}
+
+TEST_CASE("a weight that is no number stops the step, by name, though its ReLU hides it from the loss") {
+  const TemporaryFolder folder;
+  const TrainOptions options = small::options(folder / "run");
+  small::Run run(options);
+  const std::string error = error_of([&] {
+    run.trainer.run({.step = [&](const StepResult& step) {
+      if (step.epoch != 2 || step.batch != 3) return;
+      Parameters& parameters = run.trainer.parameters();
+      const auto index = static_cast<std::size_t>(parameters.find("side.hidden.weight"));
+      *reinterpret_cast<float*>(parameters.state().stored[index].master.data()) = std::nanf("");
+    }});
+  });
+  CAPTURE(error);
+  CHECK(contains(error, "step 10 (epoch 2, batch 4 of 6)"));
+  CHECK(contains(error, "parameter 'side.hidden.weight' isn't finite after its update"));
+  CHECK(contains(error, "of step 6"));
+  Parameters last(small::model(), 0);
+  load_weights(options.out / "checkpoints" / "last.safetensors", last);
+  CHECK(last.state().find_not_finite() == -1);
+}
