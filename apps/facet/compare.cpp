@@ -6,6 +6,7 @@
 
 #include "columns.h"
 #include "command.h"
+#include "print.h"
 #include "report/benchmark.h"
 
 namespace facet::app {
@@ -101,7 +102,7 @@ int run(Options& options) {
     for (Benchmark& benchmark : report::read_benchmarks(file)) benchmarks.push_back(std::move(benchmark));
   }
   const Prices prices = read_prices(options, benchmarks);
-  fmt::print("{}", table(benchmarks, prices));
+  print_out("{}", table(benchmarks, prices));
   return 0;
 }
 

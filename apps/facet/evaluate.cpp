@@ -1,5 +1,3 @@
-#include <fmt/core.h>
-
 #include <cstdio>
 
 #include "base/text.h"
@@ -11,6 +9,7 @@
 #include "manifests.h"
 #include "output_file.h"
 #include "prediction_rows.h"
+#include "print.h"
 #include "progress_bar.h"
 #include "run_folder.h"
 #include "shared_options.h"
@@ -60,10 +59,10 @@ int run(Options& options) {
   json.commit();
   predictions.commit();
   if (json.is_standard_output()) return 0;
-  fmt::print(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
-             base::printable(csv), evaluation_tables(results));
-  if (json.is_kept()) fmt::print(remarks, "\nJSON: {}\n", base::printable(json.name()));
-  if (predictions.is_kept()) fmt::print(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
+  print_out(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
+            base::printable(csv), evaluation_tables(results));
+  if (json.is_kept()) print_out(remarks, "\nJSON: {}\n", base::printable(json.name()));
+  if (predictions.is_kept()) print_out(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
   return 0;
 }
 

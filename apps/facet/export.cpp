@@ -1,5 +1,3 @@
-#include <fmt/core.h>
-
 #include <cstdio>
 #include <filesystem>
 
@@ -11,6 +9,7 @@
 #include "facet/onnx.h"
 #include "figures.h"
 #include "output_file.h"
+#include "print.h"
 #include "run_folder.h"
 
 namespace facet::app {
@@ -76,9 +75,9 @@ int run(Options& options) {
   } else {
     save_model(file, info, parameters);
   }
-  fmt::print(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
-             name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()),
-             format, counted(graph.trainable_count(), "parameter"));
+  print_out(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
+            name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()),
+            format, counted(graph.trainable_count(), "parameter"));
   return 0;
 }
 

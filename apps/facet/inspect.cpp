@@ -12,6 +12,7 @@
 #include "figures.h"
 #include "interchange/safetensors.h"
 #include "manifests.h"
+#include "print.h"
 #include "run_folder.h"
 #include "shared_options.h"
 #include "train/file_system.h"
@@ -51,10 +52,10 @@ void print_missing_files(const ManifestDataset& data) {
     if (missing++ == 0) first = i;
   }
   if (missing == 0) {
-    fmt::print("files       all there\n");
+    print_out("files       all there\n");
   } else {
-    fmt::print("files       {} of {} missing; the first, in line {}: {} (--root says where they are)\n",
-               grouped(missing), grouped(data.size()), data.line(first), base::printable(data.path(first).string()));
+    print_out("files       {} of {} missing; the first, in line {}: {} (--root says where they are)\n",
+              grouped(missing), grouped(data.size()), data.line(first), base::printable(data.path(first).string()));
   }
 }
 
@@ -78,21 +79,21 @@ void print_sizes(const ManifestDataset& data) {
   if (!widths.empty()) {
     std::sort(widths.begin(), widths.end());
     std::sort(heights.begin(), heights.end());
-    fmt::print("sizes       width {} to {}, median {}; height {} to {}, median {} (of {})\n", widths.front(),
-               widths.back(), widths[widths.size() / 2], heights.front(), heights.back(), heights[heights.size() / 2],
-               counted(std::ssize(widths), "image"));
+    print_out("sizes       width {} to {}, median {}; height {} to {}, median {} (of {})\n", widths.front(),
+              widths.back(), widths[widths.size() / 2], heights.front(), heights.back(), heights[heights.size() / 2],
+              counted(std::ssize(widths), "image"));
   }
   if (bad > 0)
-    fmt::print("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), base::printable(first_bad));
+    print_out("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), base::printable(first_bad));
 }
 
 void inspect_manifest(const std::string& csv, const Options& options) {
   const ManifestDataset data(csv, read_manifest_options(options));
-  fmt::print("manifest    {}: {}\n", base::printable(csv), counted(data.size(), "image"));
+  print_out("manifest    {}: {}\n", base::printable(csv), counted(data.size(), "image"));
   print_notes(csv, data);
   print_missing_files(data);
   print_sizes(data);
-  for (std::size_t head = 0; head < data.heads().size(); ++head) fmt::print("\n{}", class_counts(data, head));
+  for (std::size_t head = 0; head < data.heads().size(); ++head) print_out("\n{}", class_counts(data, head));
 }
 
 void inspect_model(const std::filesystem::path& file) {
@@ -100,16 +101,16 @@ void inspect_model(const std::filesystem::path& file) {
   const interchange::SafetensorsReader reader(file);
   std::int64_t elements = 0;
   for (const interchange::TensorEntry& tensor : reader.tensors()) elements += element_count(tensor.shape);
-  fmt::print("file        {} ({})\n", base::printable(file.string()), bytes_text(static_cast<double>(reader.bytes())));
-  fmt::print("model       {} at {}x{}\n", base::printable(info.model), info.size, info.size);
-  fmt::print("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
-  fmt::print("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
-             info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],
-             info.normalization.std[1], info.normalization.std[2]);
-  fmt::print("heads\n{}", describe_heads(info.heads, 2));
-  fmt::print("metadata\n");
+  print_out("file        {} ({})\n", base::printable(file.string()), bytes_text(static_cast<double>(reader.bytes())));
+  print_out("model       {} at {}x{}\n", base::printable(info.model), info.size, info.size);
+  print_out("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
+  print_out("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
+            info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],
+            info.normalization.std[1], info.normalization.std[2]);
+  print_out("heads\n{}", describe_heads(info.heads, 2));
+  print_out("metadata\n");
   for (const auto& [key, value] : reader.metadata()) {
-    fmt::print("  {}: {}\n", base::printable(key), base::printable(value));
+    print_out("  {}: {}\n", base::printable(key), base::printable(value));
   }
 }
 

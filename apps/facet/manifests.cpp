@@ -7,6 +7,7 @@
 #include "facet/error.h"
 #include "figures.h"
 #include "output_file.h"
+#include "print.h"
 #include "progress_bar.h"
 #include "shared_options.h"
 
@@ -54,8 +55,8 @@ std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
 
 void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream) {
   for (const std::string& note : data.notes()) {
-    fmt::print(stream, "note        {}\n",
-               base::printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
+    print_out(stream, "note        {}\n",
+              base::printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
   }
 }
 
@@ -70,8 +71,8 @@ SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int
   if (data.size() == 0) {
     throw Error(fmt::format("{}: none of its {} can be read; {}", csv, counted(all, "image"), found));
   }
-  fmt::print(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
-             counted(all, "image"), base::printable(csv), base::printable(found));
+  print_out(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
+            counted(all, "image"), base::printable(csv), base::printable(found));
   return skipped;
 }
 

@@ -1,5 +1,3 @@
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <utility>
@@ -14,6 +12,7 @@
 #include "inference/threads.h"
 #include "output_file.h"
 #include "prediction_rows.h"
+#include "print.h"
 #include "progress_bar.h"
 #include "run_folder.h"
 #include "shared_options.h"
@@ -82,7 +81,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
       const std::int64_t index = batch.indices[row];
       if (const std::string& trouble = images.trouble(index); !trouble.empty()) {
         bar.clear();
-        fmt::print(stderr, "facet: skipped: {}\n", base::printable(trouble));
+        print_error("facet: skipped: {}\n", base::printable(trouble));
         ++skipped;
         continue;
       }
@@ -94,7 +93,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
     outputs.csv.write(csv);
     outputs.jsonl.write(jsonl);
     bar.clear();
-    if (!rows.empty()) fmt::print("{}{}", std::exchange(header, ""), rows);
+    if (!rows.empty()) print_out("{}{}", std::exchange(header, ""), rows);
     progress(done += batch.size);
   });
   return skipped;
@@ -122,9 +121,9 @@ int run(Options& options) {
   std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
     if (!file->is_kept()) continue;
-    fmt::print(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
+    print_out(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
   }
-  if (skipped > 0) fmt::print(stderr, "facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
+  if (skipped > 0) print_error("facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "columns.h"
 #include "figures.h"
+#include "print.h"
 
 namespace facet::app {
 namespace {
@@ -58,7 +59,7 @@ void ProgressBar::draw(const std::string& label, double share, const std::string
   const auto now = std::chrono::steady_clock::now();
   if (!shown_ || (drawn_ && share < 1 && now - last_ < std::chrono::milliseconds(100))) return;
   const std::size_t width = terminal_width() - 1;
-  fmt::print(stderr, "\r{}\033[K", cut(line_of(label, share, text, width), width));
+  print_error("\r{}\033[K", cut(line_of(label, share, text, width), width));
   std::fflush(stderr);
   drawn_ = true;
   last_ = now;
@@ -75,7 +76,7 @@ std::function<void(int)> tuning_progress(ProgressBar& bar) {
   return [&bar, said = false](int done) mutable {
     if (!said) {
       bar.clear();
-      fmt::print("tuning      timing primitives on this machine first; --no-tune leaves that out\n");
+      print_out("tuning      timing primitives on this machine first; --no-tune leaves that out\n");
       std::fflush(stdout);
       said = true;
     }

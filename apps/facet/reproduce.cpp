@@ -13,6 +13,7 @@
 #include "measured_run.h"
 #include "nearest.h"
 #include "output_file.h"
+#include "print.h"
 #include "reproduce_manual.h"
 #include "run_folder.h"
 #include "shared_options.h"
@@ -210,16 +211,16 @@ bool train_models(const Request& request, const Options& options, const Dataset&
   for (std::size_t i = 0; i < request.models.size(); ++i) {
     const std::string& model = request.models[i];
     MeasuredRow& row = row_of(table, model);
-    fmt::print("\n{} ({} of {})\n", model, i + 1, request.models.size());
+    print_out("\n{} ({} of {})\n", model, i + 1, request.models.size());
     if (row.epochs >= request.training.epochs) {
-      fmt::print("trained already: {}\n", counted(row.epochs, "epoch"));
+      print_out("trained already: {}\n", counted(row.epochs, "epoch"));
       continue;
     }
     std::vector<std::string> words = training_words(request, options, model);
     const bool saves_memory = must_save_memory(request, model, data);
     if (saves_memory) {
       words.emplace_back("--save-memory");
-      fmt::print("note        the batch doesn't fit into memory as it is: trained with --save-memory\n");
+      print_out("note        the batch doesn't fit into memory as it is: trained with --save-memory\n");
     }
     std::fflush(stdout);
     if (signals.came()) return false;
@@ -251,8 +252,8 @@ int run(Options& options) {
   const ManifestDataset data(request.manifests.train, manifest);
   request.heads = manifest.expected = data.heads();
   const ManifestDataset validation(request.manifests.validation, manifest);
-  fmt::print("training    {}: {}\nvalidation  {}: {}\n", request.manifests.train.string(),
-             counted(data.size(), "image"), request.manifests.validation.string(), counted(validation.size(), "image"));
+  print_out("training    {}: {}\nvalidation  {}: {}\n", request.manifests.train.string(), counted(data.size(), "image"),
+            request.manifests.validation.string(), counted(validation.size(), "image"));
 
   Table1 table = empty_table(request);
   const std::vector<std::string> models = table1_models();
@@ -267,9 +268,9 @@ int run(Options& options) {
   const bool finished = train_models(request, options, data, signals, table);
   const int stopped = signals.exit_status();
   signals.forget();
-  fmt::print("\n{}\nwritten to {}: table1.md, table1.csv, table1.json\n", markdown(table), out.string());
+  print_out("\n{}\nwritten to {}: table1.md, table1.csv, table1.json\n", markdown(table), out.string());
   if (!finished) {
-    fmt::print("stopped; the same command goes on\n");
+    print_out("stopped; the same command goes on\n");
     return stopped;
   }
   if (const std::vector<std::string> failed = failed_models(request, table); !failed.empty()) {

@@ -10,6 +10,7 @@
 #include "facet/models.h"
 #include "figures.h"
 #include "output_file.h"
+#include "print.h"
 #include "program/program.h"
 #include "reference_shape.h"
 #include "shared_options.h"
@@ -141,8 +142,8 @@ int run(Options& options) {
       plan_training(graph, question.batch, question.precision, question.save_memory, read_choice_cache(options));
   const std::vector<program::StepInfo> steps = options.on("primitives") ? plan.steps : std::vector<program::StepInfo>();
   if (!file.is_standard_output()) {
-    fmt::print("{}", summary_text(question, graph, layers, plan.memory));
-    if (!steps.empty()) fmt::print("{}", primitives_text(steps));
+    print_out("{}", summary_text(question, graph, layers, plan.memory));
+    if (!steps.empty()) print_out("{}", primitives_text(steps));
   }
   if (file.wanted()) file.write(summary_json(question, graph, layers, plan.memory, steps));
   file.commit();

@@ -1,8 +1,7 @@
-#include <fmt/core.h>
-
 #include "command.h"
 #include "facet/data.h"
 #include "figures.h"
+#include "print.h"
 #include "progress_bar.h"
 #include "run_folder.h"
 
@@ -20,10 +19,10 @@ int run(Options& options) {
     ProgressBar bar;
     write_synthetic_sample(folder, sample, count_progress(bar, "drawing", sample.train + sample.validation));
   }
-  fmt::print("{}/train.csv: {}\n{}/validation.csv: {}\n", folder, counted(sample.train, "image"), folder,
-             counted(sample.validation, "image"));
-  fmt::print("learn it: facet train --train {0}/train.csv --validation {0}/validation.csv --size {1}\n",
-             shell_word(folder), sample.size);
+  print_out("{}/train.csv: {}\n{}/validation.csv: {}\n", folder, counted(sample.train, "image"), folder,
+            counted(sample.validation, "image"));
+  print_out("learn it: facet train --train {0}/train.csv --validation {0}/validation.csv --size {1}\n",
+            shell_word(folder), sample.size);
   return 0;
 }
 

@@ -173,6 +173,8 @@ class FACET_EXPORT Loader {
   Loader& operator=(const Loader&) = delete;
 
   std::int64_t batches_per_epoch() const;
+  /// Bytes of memory that its batches take.
+  std::int64_t held_bytes() const;
   /// Starts an epoch at batch `first`, giving up what was decoded ahead. Starting at its end is allowed: it is then over.
   /// @throws Error when the epoch has no such batch, or the data set's size or heads have changed since the loader was
   ///   made.

@@ -197,7 +197,8 @@ class FACET_EXPORT Trainer {
 
   /// The precision that is used, after `automatic` was decided.
   Precision precision() const;
-  /// Bytes planned for a step's activations, gradients and scratch; parameters and optimiser included.
+  /// Bytes planned for a step's activations, gradients and scratch; parameters, optimiser, the batches that are decoded
+  /// ahead and the counts of validation included.
   std::int64_t planned_bytes() const;
   Parameters& parameters();
   /// What is validated: with ema_decay the average, otherwise parameters().

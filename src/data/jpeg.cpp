@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/machine.h"
 #include "base/text.h"
 #include "data/jpeg_header.h"
 #include "data/read_file.h"
@@ -21,6 +22,8 @@ namespace {
 // Larger ones are taken for an attack or an accident. Each loader thread decodes an image of its own.
 constexpr std::uint64_t most_file_bytes = std::uint64_t{1} << 30;
 constexpr std::int64_t most_memory = std::int64_t{1} << 31;
+/// Of an image that takes more, what the machine has is asked first; for every image that would cost too much time.
+constexpr std::int64_t much_memory = std::int64_t{1} << 27;
 
 struct HandleDeleter {
   void operator()(void* handle) const { tjDestroy(handle); }
@@ -110,6 +113,12 @@ Image decode_jpeg(std::span<std::uint8_t> bytes, int size) {
   if (memory > most_memory) {
     throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", header.width,
                             header.height, memory, most_memory));
+  }
+  if (memory > much_memory) {
+    if (const std::int64_t available = base::available_memory(); memory > available) {
+      throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; {} are available", header.width,
+                              header.height, memory, available));
+    }
   }
   Decoder decoder(bytes);
   if (decoder.width() != header.width || decoder.height() != header.height) {

@@ -273,6 +273,14 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options)
 Loader::~Loader() = default;
 
 std::int64_t Loader::batches_per_epoch() const { return state_->batches(); }
+std::int64_t Loader::held_bytes() const {
+  std::size_t bytes = 0;
+  for (const Slot& slot : state_->slots) {
+    bytes += slot.batch.pixels.capacity() + slot.batch.labels.capacity() * sizeof(std::int32_t) +
+             slot.batch.indices.capacity() * sizeof(std::int64_t);
+  }
+  return static_cast<std::int64_t>(bytes);
+}
 
 void Loader::start_epoch(std::int64_t epoch, std::int64_t first) {
   try {

@@ -93,6 +93,8 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   if (record) train::require_same_options(folder_->last().string(), record->options, fixed_options_);
   compile();
   make_loaders();
+  check_memory(planned_bytes());
+  arena_.grow(arena_bytes_);
   state_.start_epoch(1, info_.heads.size());
   if (validation_ != nullptr) validation_data_ = train::fingerprint(*validation_);
   if (last) resume(*last);
@@ -260,13 +262,19 @@ void Trainer::State::compile() {
     }
   }
   check_memory(planned_bytes());
-  arena_.grow(arena_bytes_);
 }
 
 std::int64_t Trainer::State::planned_bytes() const {
-  return static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() +
-                                   evaluation_programs_->held_bytes()) +
-         bytes_of(parameters->state()) + (average ? bytes_of(average->state()) : 0);
+  std::int64_t bytes =
+      static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() + evaluation_programs_->held_bytes()) +
+      bytes_of(parameters->state()) + (average ? bytes_of(average->state()) : 0);
+  for (const std::optional<Loader>* loader : {&loader_, &validation_loader_}) {
+    if (*loader) bytes += (*loader)->held_bytes();
+  }
+  for (const Head& head : info_.heads) {  // a count for each label and answer, while the epoch is validated
+    bytes += static_cast<std::int64_t>(head.classes.size() * head.classes.size() * sizeof(std::int64_t));
+  }
+  return bytes;
 }
 
 void Trainer::State::check_memory(std::int64_t bytes) const {
