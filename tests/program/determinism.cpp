@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
+#include <memory>
 
+#include "lowering/lowering.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
@@ -15,7 +18,44 @@ std::vector<std::vector<float>> train(const Problem& problem, std::uint64_t seed
   return snapshot(parameters);
 }
 
+/// Adds to its input what memory holds that no step has written.
+class ReadsUnwritten final : public lowering::LowerableOp {
+ public:
+  std::string_view kind() const override { return "reads_unwritten"; }
+  Shape infer_shape(const std::vector<Shape>& inputs) const override { return inputs.at(0); }
+  double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
+  lowering::Backward lower(lowering::Lowering& l) const override {
+    const onednn::Layout layout = onednn::plain(l.output_dims(), onednn::Type::f32);
+    const std::size_t count = layout.get_size() / sizeof(float);
+    l.emit("forward", lowering::StepKind::elementwise, "reads_unwritten",
+           {l.input(0, layout), l.make_output(layout), l.make(layout)},
+           [count](std::span<void* const> at, lowering::RunState&) {
+             const auto* x = static_cast<const float*>(at[0]);
+             const auto* unwritten = static_cast<const float*>(at[2]);
+             for (std::size_t i = 0; i < count; ++i) static_cast<float*>(at[1])[i] = x[i] + unwritten[i];
+           });
+    return {};
+  }
+};
+
 }  // namespace
+
+TEST_CASE("program: poison shows a step that reads what none has written") {
+  const Problem problem = make_problem([](Value x) {
+    x = relu(linear(flatten(x), {.features = 6, .name = "hidden"}));
+    return x.graph().apply(std::make_shared<const ReadsUnwritten>(), "bad", {x});
+  });
+  Parameters parameters = random_parameters(problem.graph);
+  Session session = inference_session(problem, parameters);
+  session.run(problem);
+  for (const float logit : session.logits()) CHECK(std::abs(logit) < 1e9F);
+  session.program().poison(std::byte{0xFF});
+  session.run(problem);
+  for (const float logit : session.logits()) CHECK(std::isnan(logit));
+  session.program().poison(std::byte{0x7F});
+  session.run(problem);
+  for (const float logit : session.logits()) CHECK(!(std::abs(logit) < 1e30F));
+}
 
 TEST_CASE("program: the same seed gives the same bits, whatever the arena held before") {
   const Problem problem = small_model(6);
