@@ -1,10 +1,16 @@
 #include "image_files.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <set>
+#include <system_error>
+#include <utility>
 
+#include "base/text.h"
 #include "facet/error.h"
 
 namespace facet::app {
@@ -18,51 +24,78 @@ bool is_jpeg_name(const fs::path& file) {
   return extension == ".jpg" || extension == ".jpeg";
 }
 
-/// What a word of the command line, or a folder's entry, is, as far as can be told.
-bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
+/// The photographs in a folder and in those within, each folder once, whatever links lead to it: by its own path where
+/// it is in the tree, else by that of the first link.
+class FolderWalk {
+ public:
+  /// @param unreadable takes a line for each folder that can't be read; null: that is an error.
+  explicit FolderWalk(std::vector<std::string>* unreadable) : unreadable_(unreadable) {}
 
-/// Adds the JPEGs in a folder and in the folders within.
-void add_jpegs(const fs::path& folder, bool skip, FoundImages& found) {
-  std::error_code error;
-  fs::directory_iterator entry(folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    const fs::path& path = entry->path();
-    std::error_code ignored;
-    if (!is_folder(path)) {
-      if (is_jpeg_name(path)) found.files.push_back(path);
-    } else if (fs::is_symlink(path, ignored)) {
-      found.troubles.push_back(fmt::format("{} is a link to a folder, which isn't followed", path.string()));
-    } else {
-      add_jpegs(path, skip, found);
+  std::vector<fs::path> files(const fs::path& folder) {
+    visit(folder);
+    // Links to folders come after all folders of the tree itself, which may be where they lead.
+    for (std::vector<fs::path> links; !links_.empty();) {
+      links = std::exchange(links_, {});
+      std::sort(links.begin(), links.end());
+      for (const fs::path& link : links) visit(link);
     }
+    std::sort(files_.begin(), files_.end());
+    return std::move(files_);
   }
-  if (!error) return;
-  const std::string trouble = fmt::format("{} can't be read: {}", folder.string(), error.message());
-  if (!skip) throw Error(trouble);
-  found.troubles.push_back(trouble);
-}
+
+ private:
+  void visit(const fs::path& folder) {
+    struct stat status {};
+    if (::stat(folder.c_str(), &status) != 0) return refuse(folder, errno);
+    if (!seen_.emplace(status.st_dev, status.st_ino).second) return;
+    std::error_code error;
+    fs::directory_iterator entries(folder, error);
+    std::vector<fs::path> folders;
+    while (!error && entries != fs::directory_iterator()) {
+      const fs::directory_entry& entry = *entries;
+      std::error_code unknown;  // then it is taken for a file, and reading it says why it can't be read
+      if (!entry.is_directory(unknown)) {
+        if (is_jpeg_name(entry.path())) files_.push_back(entry.path());
+      } else {
+        (entry.is_symlink(unknown) ? links_ : folders).push_back(entry.path());
+      }
+      entries.increment(error);
+    }
+    if (error) refuse(folder, error.value());
+    for (const fs::path& each : folders) visit(each);
+  }
+
+  void refuse(const fs::path& folder, int reason) {
+    std::string line =
+        fmt::format("{} can't be read: {}", base::printable(folder.string()), std::generic_category().message(reason));
+    if (!unreadable_) throw Error(line);
+    unreadable_->push_back(std::move(line));
+  }
+
+  std::vector<std::string>* unreadable_;
+  std::set<std::pair<dev_t, ino_t>> seen_;
+  std::vector<fs::path> files_, links_;
+};
 
 }  // namespace
 
-FoundImages find_images(const std::vector<std::string>& words, bool skip) {
-  FoundImages found;
+std::vector<fs::path> find_images(const std::vector<std::string>& words, std::vector<std::string>* unreadable) {
+  std::vector<fs::path> files;
   for (const std::string& word : words) {
-    if (!is_folder(word)) {
-      found.files.emplace_back(word);
+    std::error_code unknown;  // then it is taken for a file, and reading it says why it can't be read
+    if (!fs::is_directory(word, unknown)) {
+      files.emplace_back(word);
       continue;
     }
-    const auto before = std::ssize(found.files);
-    const std::size_t troubles = found.troubles.size();
-    add_jpegs(word, skip, found);
-    if (std::ssize(found.files) == before && (!skip || found.troubles.size() == troubles)) {
-      throw Error(fmt::format("no .jpg or .jpeg is in {}", word));
+    const std::size_t unreadable_before = unreadable ? unreadable->size() : 0;
+    const std::vector<fs::path> found = FolderWalk(unreadable).files(word);
+    if (found.empty() && (!unreadable || unreadable->size() == unreadable_before)) {
+      throw Error(fmt::format("no .jpg or .jpeg is in {}", base::printable(word)));
     }
-    std::sort(found.files.begin() + before, found.files.end());
+    files.insert(files.end(), found.begin(), found.end());
   }
-  return found;
+  if (files.empty() && unreadable && !unreadable->empty()) throw Error(unreadable->front());
+  return files;
 }
 
 ImageFiles::ImageFiles(std::vector<fs::path> files, std::vector<Head> heads, bool skip)

@@ -8,17 +8,13 @@
 
 namespace facet::app {
 
-struct FoundImages {
-  std::vector<std::filesystem::path> files;
-  std::vector<std::string> troubles;  ///< folders that were passed over, each with the reason
-};
-
 /// The JPEGs that words of a command line mean: a folder stands for the .jpg and .jpeg files in it and in the folders
-/// within (in any case, sorted by path), but for links to folders; any other word for itself, whether it is there or
-/// not.
-/// @param skip pass over folders that can't be read, instead of throwing.
+/// within (in any case, sorted by path); any other word for itself, whether it is there or not. Links to folders are
+/// followed; a folder that is reached twice counts once.
+/// @param unreadable takes a line for each folder that can't be read; null: that is an error.
 /// @throws Error naming a folder that holds none or can't be read.
-FoundImages find_images(const std::vector<std::string>& words, bool skip);
+std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words,
+                                               std::vector<std::string>* unreadable);
 
 /// Photographs without labels.
 class ImageFiles final : public Dataset {

@@ -107,11 +107,9 @@ int run(Options& options) {
   const bool skip = skips_bad_images(options);
   const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
-  FoundImages found = find_images(words, skip);
-  for (const std::string& trouble : found.troubles)
-    fmt::print(stderr, "facet: skipped: {}\n", base::printable(trouble));
-  if (found.files.empty()) throw Error("none of the images could be read");
-  const ImageFiles images(std::move(found.files), read_model_info(model).heads, skip);
+  std::vector<std::string> unreadable;
+  const ImageFiles images(find_images(words, skip ? &unreadable : nullptr), read_model_info(model).heads, skip);
+  for (const std::string& folder : unreadable) fmt::print(stderr, "facet: skipped: {}\n", folder);
   require_different_files(options, {"csv", "jsonl"});
   Outputs outputs{OutputFile(options.text("csv")), OutputFile(options.text("jsonl"))};
 
@@ -140,7 +138,7 @@ Command predict_command() {
   command.description =
       "Answers for photographs: a table on standard output, or a CSV or JSON lines. RUN_OR_MODEL is the folder of a "
       "training run, of which the best checkpoint is taken, or a model file (.safetensors); a folder of photographs "
-      "stands for all .jpg and .jpeg files in it and in the folders within, sorted; links to folders aren't followed.";
+      "stands for all .jpg and .jpeg files in it and in the folders within, sorted; links are followed.";
   command.groups = {
       {"Photographs", {bad_images_option("skip them, each with a line on standard error")}},
       {"Results",
