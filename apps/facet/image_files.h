@@ -8,11 +8,6 @@
 
 namespace facet::app {
 
-struct FoundImages {
-  std::vector<std::filesystem::path> files;
-  std::vector<std::string> troubles;  ///< folders that were passed over, each with the reason
-};
-
 /// The JPEGs that words of a command line mean: a folder stands for the .jpg and .jpeg files in it and in the folders
 /// within (in any case, sorted by path); any other word for itself, whether it is there or not. Links to folders are
 /// followed; a folder that is reached twice counts once.

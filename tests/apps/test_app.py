@@ -494,10 +494,6 @@ class Run(AppTest):
         manifest = photos / "long.csv"
         manifest.write_text(f"file,age\ngood.jpg,0-2\n{long.name},0-2\n")
         self.assertIn("1 of 2 missing", self.succeeds("inspect", manifest))
-        (photos / "link").symlink_to(self.folder / "sample")
-        status, _, error = facet("predict", self.run_folder, photos, "--bad-images", "skip")
-        self.assertIn(f"{photos}/link is a link to a folder", error)
-        self.assertEqual(status, 0, error)
         self.fails_to_read_any(photos / "empty.jpg")
         status, table, _ = facet("predict", self.run_folder, photos / "empty.jpg")
         self.assertEqual((status, table), (1, ""))
