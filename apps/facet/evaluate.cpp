@@ -59,10 +59,10 @@ int run(Options& options) {
   json.commit();
   predictions.commit();
   if (json.is_standard_output()) return 0;
-  print_out(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
+  print_to(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
             base::printable(csv), evaluation_tables(results));
-  if (json.is_kept()) print_out(remarks, "\nJSON: {}\n", base::printable(json.name()));
-  if (predictions.is_kept()) print_out(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
+  if (json.is_kept()) print_to(remarks, "\nJSON: {}\n", base::printable(json.name()));
+  if (predictions.is_kept()) print_to(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
   return 0;
 }
 

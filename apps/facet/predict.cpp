@@ -121,7 +121,7 @@ int run(Options& options) {
   std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
     if (!file->is_kept()) continue;
-    print_out(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
+    print_to(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
   }
   if (skipped > 0) print_error("facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;
