@@ -75,7 +75,7 @@ int run(Options& options) {
   } else {
     save_model(file, info, parameters);
   }
-  print_out(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
+  print_to(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
             name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()),
             format, counted(graph.trainable_count(), "parameter"));
   return 0;
