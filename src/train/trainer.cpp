@@ -36,11 +36,9 @@ std::int64_t bytes_of(const Parameters::State& state) {
   return static_cast<std::int64_t>(bytes);
 }
 
-/// So that the process may change its working folder.
-TrainOptions with_absolute_paths(TrainOptions options) {
-  for (std::filesystem::path* path : {&options.out, &options.choices, &options.choice_cache, &options.pretrained}) {
-    if (!path->empty()) *path = std::filesystem::absolute(*path);
-  }
+/// So that the process may change its working folder. Other files are read by the constructor alone.
+TrainOptions with_absolute_out(TrainOptions options) {
+  if (!options.out.empty()) options.out = std::filesystem::absolute(options.out);
   return options;
 }
 
@@ -48,7 +46,7 @@ TrainOptions with_absolute_paths(TrainOptions options) {
 
 Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& train_set, const Dataset* validation_set,
                       const TrainOptions& asked)
-    : options_(with_absolute_paths(asked)),
+    : options_(with_absolute_out(asked)),
       info_(std::move(model_info)),
       graph_(std::move(model_graph)),
       train_(train_set),
