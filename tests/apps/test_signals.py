@@ -77,7 +77,7 @@ class Interruption(RunTest):
 
     def test_a_later_second_signal_ends_it_at_once(self):
         # Steps of a second and more, so that the first signal is still being answered.
-        process = start("train", *self.data, "--size", 384, "--batch", 48, "--threads", 1, "--precision", "f32", "--no-tune",
+        process = start("train", *self.data, "--size", 160, "--batch", 48, "--threads", 1, "--precision", "f32", "--no-tune",
                         "--epochs", 1000, "--out", self.folder / "twice")
         self.addCleanup(process.kill)
         read_until(process.stdout, "epoch 1/1000  training")
