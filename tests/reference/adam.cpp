@@ -23,11 +23,16 @@ TEST_CASE("reference model: 20 Adam steps lose what PyTorch's lose") {
   options.optimizer = optimizer.get();
   Session session(problem.graph, parameters, options);
 
-  const std::vector<float> one = reference.read("losses.threads1"), two = reference.read("losses.threads2");
+  const std::vector<float> exact = reference.read("losses");  // in double precision
+  const std::vector<float> one = reference.read("losses.float32.threads1"),
+                           two = reference.read("losses.float32.threads2");
   const float learning_rate = reference.read("learning_rate").at(0);
   REQUIRE(steps == 20);
   REQUIRE(one.size() == steps);
-  double threads_apart = 0;  // the most that PyTorch's two runs have come apart so far, as a share of the loss
+  // Adam's first steps follow the gradients' signs, so that a run's rounding grows from step to step: ours may be as
+  // large as PyTorch's own in float32. The most that its two runs have come apart from double precision so far, as a
+  // share of the loss:
+  double rounding = 0;
   for (std::size_t i = 0; i < steps; ++i) {
     CAPTURE(i);
     const auto part = [&](const auto& all) {
@@ -37,12 +42,12 @@ TEST_CASE("reference model: 20 Adam steps lose what PyTorch's lose") {
     problem.pixels = part(pixels);
     problem.labels = part(labels);
     const double loss = session.run(problem, static_cast<std::int64_t>(i) + 1, learning_rate);
-    const double expected = one[i];
-    threads_apart = std::max(threads_apart, std::abs(static_cast<double>(two[i]) - expected) / expected);
-    const double apart = std::abs(loss - expected) / expected;
-    CHECK_MESSAGE(apart <= std::max(3 * threads_apart, 1e-4), "loss ", loss, ", PyTorch's ", expected, " and ", two[i]);
+    const auto apart = [&](double value) { return std::abs(value - exact[i]) / exact[i]; };
+    rounding = std::max({rounding, apart(one[i]), apart(two[i])});
+    CHECK_MESSAGE(apart(loss) <= std::max(3 * rounding, 1e-4), "loss ", loss, ", PyTorch's ", exact[i],
+                  ", in float32 ", one[i], " and ", two[i]);
   }
-  CHECK(one.back() < one.front());
+  CHECK(exact.back() < exact.front());
 }
 
 }  // namespace facet::testing

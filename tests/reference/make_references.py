@@ -357,11 +357,11 @@ def model_loss(net, pixels, labels):
     return logits, sum(F.cross_entropy(value, y) for value, y in zip(logits.values(), labels))
 
 
-def in_float32(net):
-    """The same weights for a float32 run."""
-    copy = Network(0, torch.float32)
-    copy.parameters = {k: v.detach().to(torch.float32).clone().requires_grad_() for k, v in net.parameters.items()}
-    copy.statistics = {k: tuple(s.to(torch.float32) for s in v) for k, v in net.statistics.items()}
+def in_type(net, dtype):
+    """The same weights for a run in that type."""
+    copy = Network(0, dtype)
+    copy.parameters = {k: v.detach().to(dtype).clone().requires_grad_() for k, v in net.parameters.items()}
+    copy.statistics = {k: tuple(s.to(dtype).clone() for s in v) for k, v in net.statistics.items()}
     copy.margins = NoMargins()
     return copy
 
@@ -376,7 +376,7 @@ class NoMargins(Margins):
 
 def float32_errors(net, pixels, labels, gradients):
     """PyTorch's own float32 error of each gradient: {rms, largest}, as a share of the gradient's rms."""
-    small = in_float32(net)
+    small = in_type(net, torch.float32)
     _, loss = model_loss(small, pixels, labels)
     errors = {}
     rounded = torch.autograd.grad(loss, list(small.parameters.values()))
@@ -404,9 +404,9 @@ def make_model(folder, size, batch):
     write_safetensors(folder / f"model{size}.safetensors", tensors, {"margin": repr(net.margins.least)})
 
 
-def adam_losses(net, samples, threads, learning_rate):
+def adam_losses(net, samples, dtype, threads, learning_rate):
     torch.set_num_threads(threads)
-    net = in_float32(net)
+    net = in_type(net, dtype)
     optimizer = torch.optim.Adam(list(net.parameters.values()), lr=learning_rate)
     losses = []
     for pixels, labels in samples:
@@ -427,8 +427,9 @@ def make_adam(folder, size=64, batch=4, steps=20, learning_rate=1e-4):
     tensors = {"pixels": torch.stack([p for p, _ in samples]),
                "labels": torch.stack([torch.stack(y) for _, y in samples]),
                "learning_rate": torch.tensor([learning_rate]), **weights_of(net)}
+    tensors["losses"] = adam_losses(net, samples, torch.float64, 2, learning_rate)
     for threads in (1, 2):
-        tensors[f"losses.threads{threads}"] = adam_losses(net, samples, threads, learning_rate)
+        tensors[f"losses.float32.threads{threads}"] = adam_losses(net, samples, torch.float32, threads, learning_rate)
     write_safetensors(folder / "adam.safetensors", tensors, {})
 
 
