@@ -101,12 +101,13 @@ void StopSignal::step_ended() {
 
 void StopSignal::saving(bool begins) {
   is_saving = begins ? 1 : 0;
-  if (signalled != 0) alarm(begins ? 0U : static_cast<unsigned>(longest_wait));
+  if (signalled != 0 && !answered_) alarm(begins ? 0U : static_cast<unsigned>(longest_wait));
 }
 
 bool StopSignal::came() const {
   if (signalled == 0) return false;
   alarm(0);
+  answered_ = true;
   return true;
 }
 

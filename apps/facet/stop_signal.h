@@ -39,6 +39,7 @@ class StopSignal {
   std::chrono::steady_clock::time_point last_step_;
   std::vector<double> seconds_;  ///< of the newest steps, as a ring
   std::size_t steps_ = 0;
+  mutable bool answered_ = false;  ///< the caller knows of the signal: what it saves then may take its time
 };
 
 }  // namespace facet::app
