@@ -60,7 +60,7 @@ int run(Options& options) {
   predictions.commit();
   if (json.is_standard_output()) return 0;
   print_to(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
-            base::printable(csv), evaluation_tables(results));
+           base::printable(csv), evaluation_tables(results));
   if (json.is_kept()) print_to(remarks, "\nJSON: {}\n", base::printable(json.name()));
   if (predictions.is_kept()) print_to(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
   return 0;

@@ -76,8 +76,8 @@ int run(Options& options) {
     save_model(file, info, parameters);
   }
   print_to(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
-            name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()),
-            format, counted(graph.trainable_count(), "parameter"));
+           name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()), format,
+           counted(graph.trainable_count(), "parameter"));
   return 0;
 }
 

@@ -56,7 +56,7 @@ std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
 void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream) {
   for (const std::string& note : data.notes()) {
     print_to(stream, "note        {}\n",
-              base::printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
+             base::printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
   }
 }
 
@@ -72,7 +72,7 @@ SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int
     throw Error(fmt::format("{}: none of its {} can be read; {}", csv, counted(all, "image"), found));
   }
   print_to(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
-            counted(all, "image"), base::printable(csv), base::printable(found));
+           counted(all, "image"), base::printable(csv), base::printable(found));
   return skipped;
 }
 
