@@ -6,12 +6,9 @@ namespace facet::inference {
 
 BatchPrograms::BatchPrograms(const Graph& graph, Parameters& parameters, const program::ProgramOptions& options,
                              program::Choices& choices, base::Arena& arena, std::size_t capacity)
-    : graph_(graph),
-      parameters_(parameters),
-      options_(options),
-      choices_(choices),
-      arena_(arena),
-      capacity_(capacity) {}
+    : graph_(graph), parameters_(parameters), options_(options), choices_(choices), arena_(arena), capacity_(capacity) {
+  options_.prepared = &prepared_;
+}
 
 BatchPrograms::Entry& BatchPrograms::compiled(std::int64_t batch) {
   const auto found = std::find_if(programs_.begin(), programs_.end(),
@@ -39,10 +36,6 @@ program::Program& BatchPrograms::get(std::int64_t batch) {
 
 const program::Program& BatchPrograms::plan(std::int64_t batch) { return compiled(batch).program; }
 
-std::size_t BatchPrograms::held_bytes() const {
-  std::size_t bytes = 0;
-  for (const Entry& entry : programs_) bytes += entry.program.held_bytes();
-  return bytes;
-}
+std::size_t BatchPrograms::held_bytes() const { return prepared_.bytes(); }
 
 }  // namespace facet::inference

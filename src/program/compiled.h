@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "base/memory.h"
@@ -21,6 +23,7 @@ struct Buffer {
   Place place = Place::arena;
   std::byte* address = nullptr;  ///< of held and fixed ones
   bool kept = false;             ///< to the end of the run
+  std::string made_of = {};      ///< of what is made of parameters: says from which, and how
 };
 
 /// A parameter in an order that a step asked for: a reorder, or the master itself, when its layout is known at last.
@@ -37,7 +40,7 @@ struct Compiled {
   std::vector<lowering::Step> prologue;  ///< run again only when the parameters have changed
   std::vector<lowering::Step> steps;
   std::vector<Buffer> buffers;
-  std::vector<base::PageBuffer> held;
+  std::vector<std::shared_ptr<base::PageBuffer>> held;  ///< other programs may share it, see PreparedMemory
   std::vector<lowering::Tensor> logits, probabilities;  ///< by head
   std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (Mode::gradients)
   std::vector<PreparedParameter> prepared;

@@ -1,6 +1,7 @@
 #include "program/compiler.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <exception>
@@ -32,11 +33,13 @@ Layout without_gaps(const Layout& layout) {
 
 }  // namespace
 
-Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices)
+Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices,
+                   PreparedMemory& prepared)
     : graph_(graph),
       parameters_(parameters),
       options_(options),
       choices_(choices),
+      prepared_(prepared),
       nodes_(fuse(graph, parameters.list, options.mode == Mode::inference)) {
   const std::size_t count = nodes_.nodes.size();
   values_.resize(count);
@@ -71,6 +74,7 @@ Compiled Compiler::compile() {
   if (options_.average != nullptr) emit_average_of_statistics();
   if (options_.mode == Mode::training) parameters_.layout_fixed = true;
   place_prepared_parameters();
+  place_held();
   if (options_.save_memory && training()) recompute(out_, forward_steps_);
   return std::move(out_);
 }
@@ -267,7 +271,7 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
     if (other.parameter == index && other.tensor.layout == wanted) return other.tensor;
   }
   const bool once = !training() || !parameters_.list[index].is_trained();
-  const Tensor tensor = once ? make_held(wanted) : make(wanted);
+  const Tensor tensor = once ? make_held(wanted, parameters_.list[index].name) : make(wanted);
   std::vector<Step>& steps = once ? out_.prologue : out_.steps;
   out_.prepared.push_back({index, tensor, steps.size(), once});
   steps.resize(steps.size() + 2);  // a detour through the plain order takes both
@@ -276,16 +280,18 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
 
 Tensor Compiler::make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
                                       std::vector<Tensor> parameters, const Layout& layout, lowering::Kernel kernel) {
-  const Tensor result = is_constant() ? make_held(layout) : make(layout);
-  parameters.push_back(result);
-  std::vector<Step>& steps = is_constant() ? out_.prologue : out_.steps;
-  steps.push_back(kernel_step(part, kind, name, std::move(parameters), std::move(kernel)));
+  Step step = kernel_step(part, kind, name, std::move(parameters), std::move(kernel));
+  const Tensor result = is_constant()
+                            ? make_held(layout, made_of(step.name + " by " + step.implementation, step.operands))
+                            : make(layout);
+  step.operands.push_back(result);
+  (is_constant() ? out_.prologue : out_.steps).push_back(std::move(step));
   return result;
 }
 
 Tensor Compiler::reorder_from_parameters(const Tensor& made, const Layout& wanted) {
   if (made.layout == wanted) return made;
-  const Tensor result = is_constant() ? make_held(wanted) : make(wanted);
+  const Tensor result = is_constant() ? make_held(wanted, made_of("reorder", {made})) : make(wanted);
   (is_constant() ? out_.prologue : out_.steps).push_back(reorder_step(current().name + ".reorder", made, result));
   return result;
 }
@@ -400,13 +406,35 @@ Tensor Compiler::make(const Layout& layout) {
   return {static_cast<int>(out_.buffers.size()) - 1, layout};
 }
 
-Tensor Compiler::make_held(const Layout& layout) {
+Tensor Compiler::make_held(const Layout& layout, std::string made_of) {
   const Tensor tensor = make(layout);
-  out_.held.emplace_back(layout.get_size());
-  Buffer& buffer = out_.buffers.back();
-  buffer.place = Buffer::Place::held;
-  buffer.address = out_.held.back().data();
+  out_.buffers.back().place = Buffer::Place::held;
+  out_.buffers.back().made_of = std::move(made_of);
+  held_.push_back(tensor);
   return tensor;
+}
+
+std::string Compiler::made_of(const std::string& step, const std::vector<Tensor>& operands) const {
+  std::vector<std::string> names;
+  for (const Tensor& operand : operands) names.push_back(out_.buffers[operand.buffer].made_of);
+  return fmt::format("{} of ({})", step, fmt::join(names, ", "));
+}
+
+void Compiler::place_held() {
+  std::vector<bool> is_read(out_.buffers.size());
+  for (const Step& step : out_.steps) {
+    for (const Tensor& operand : step.operands) is_read[operand.buffer] = true;
+  }
+  for (const Tensor& tensor : held_) {
+    Buffer& buffer = out_.buffers[tensor.buffer];
+    if (buffer.place != Buffer::Place::held) continue;  // a parameter that is read where it is stored
+    if (!is_read[tensor.buffer]) {
+      buffer.place = Buffer::Place::arena;
+      continue;
+    }
+    out_.held.push_back(prepared_.get(buffer.made_of, tensor.layout));
+    buffer.address = out_.held.back()->data();
+  }
 }
 
 Tensor Compiler::make_fixed(const base::PageBuffer& memory, const Layout& layout) {

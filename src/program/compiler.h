@@ -18,7 +18,8 @@ namespace facet::program {
 /// Walks the nodes forward, then back, and lets each op write its steps.
 class Compiler final : public lowering::Lowering {
  public:
-  Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices);
+  Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices,
+           PreparedMemory& prepared);
 
   /// @throws Error naming the node or parameter, and the precision, that can't be had.
   Compiled compile();
@@ -92,7 +93,12 @@ class Compiler final : public lowering::Lowering {
   /// Lets the average follow what updates don't write: running statistics, and weights that stay as they are.
   void emit_average_of_statistics();
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
-  lowering::Tensor make_held(const onednn::Layout& layout);
+  /// What stays from run to run; what no step reads after the prologue gets a place in the arena in the end.
+  /// @param made_of empty: no other program makes the same.
+  lowering::Tensor make_held(const onednn::Layout& layout, std::string made_of = {});
+  void place_held();
+  /// Says what a step makes of parameters, by its operands.
+  std::string made_of(const std::string& step, const std::vector<lowering::Tensor>& operands) const;
   /// Memory of a parameter.
   lowering::Tensor make_fixed(const base::PageBuffer& memory, const onednn::Layout& layout);
   /// What the current node computes, by whatever means.
@@ -116,10 +122,12 @@ class Compiler final : public lowering::Lowering {
   Parameters::State& parameters_;
   const ProgramOptions& options_;
   Choices& choices_;
+  PreparedMemory& prepared_;
   FusedNodes nodes_;
   int node_ = 0;
   Compiled out_;
   std::size_t forward_steps_ = 0;
+  std::vector<lowering::Tensor> held_;
 
   std::vector<bool> needs_gradient_;                        // by value
   std::vector<lowering::Tensor> values_;                    // by value

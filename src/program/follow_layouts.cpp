@@ -53,7 +53,7 @@ Step copy_step(const std::string& name, const StoredParameter& stored, const Ten
 
 }  // namespace
 
-void follow_layouts(Compiled& compiled, const Parameters::State& parameters) {
+void follow_layouts(Compiled& compiled, const Parameters::State& parameters, PreparedMemory& memory) {
   for (const PreparedParameter& prepared : compiled.prepared) {
     Step copy =
         copy_step(parameters.list[prepared.parameter].name, parameters.stored[prepared.parameter], prepared.tensor);
@@ -61,10 +61,10 @@ void follow_layouts(Compiled& compiled, const Parameters::State& parameters) {
         replace_steps(compiled.steps, prepared.tensor, copy)) {
       continue;
     }
-    compiled.held.emplace_back(prepared.tensor.layout.get_size());
+    compiled.held.push_back(memory.get(parameters.list[prepared.parameter].name, prepared.tensor.layout));
     Buffer& buffer = compiled.buffers[prepared.tensor.buffer];
     buffer.place = Buffer::Place::held;
-    buffer.address = compiled.held.back().data();
+    buffer.address = compiled.held.back()->data();
     // First: what is made of the parameter comes after.
     compiled.prologue.insert(compiled.prologue.begin(), std::move(copy));
   }

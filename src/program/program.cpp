@@ -77,6 +77,7 @@ std::int64_t moved_bytes(const Step& step, const std::vector<Buffer>& buffers, c
 struct Program::State {
   ProgramOptions options;
   Parameters::State* parameters;
+  PreparedMemory own_prepared;
   Compiled compiled;
   std::vector<Lifetime> lifetimes;
   MemoryPlan memory;
@@ -86,14 +87,16 @@ struct Program::State {
   std::vector<std::int32_t> no_labels;
   std::vector<HeadView> heads;
   std::vector<double> seconds;
-  std::uint64_t prepared_version = 0;  // of the parameters that the prologue saw
-  std::uint64_t layout_version = 0;    // of the parameters that the steps were made for
-  std::uint64_t checked_version = 0;   // of the parameters, as they were set, that are known to be finite
+  std::uint64_t prepared_version = 0;     // of the parameters that the prologue saw
+  std::uint64_t layout_version = 0;       // of the parameters that the steps were made for
+  std::uint64_t checked_version = 0;      // of the parameters, as they were set, that are known to be finite
   int threads = base::compute_threads();  // that the primitives were made for
   base::Arena* bound_arena = nullptr;
   bool profile = false;
   BeforeStep before_step;
   std::optional<std::byte> poison;
+
+  PreparedMemory& prepared() { return options.prepared != nullptr ? *options.prepared : own_prepared; }
 
   std::byte* address(const Tensor& tensor, const base::Arena& arena) const {
     const Buffer& buffer = compiled.buffers[tensor.buffer];
@@ -142,7 +145,7 @@ struct Program::State {
   void poison_arena() const { std::ranges::fill(std::span(bound_arena->data(), memory.bytes), *poison); }
 
   void poison_held() {
-    for (const base::PageBuffer& held : compiled.held) std::ranges::fill(std::span(held.data(), held.size()), *poison);
+    for (const auto& held : compiled.held) std::ranges::fill(std::span(held->data(), held->size()), *poison);
   }
 
   /// @param turn of the step, the prologue's counted first.
@@ -182,7 +185,7 @@ Program::Program(const Graph& graph, Parameters& parameters, const ProgramOption
   State& s = *state_;
   s.options = options;
   s.parameters = &parameters.state();
-  s.compiled = Compiler(graph, parameters.state(), s.options, choices).compile();
+  s.compiled = Compiler(graph, parameters.state(), s.options, choices, s.prepared()).compile();
   s.layout_version = s.parameters->layout_version;
   s.lifetimes = find_lifetimes(s.compiled);
   s.memory = plan_memory(s.lifetimes);
@@ -235,7 +238,7 @@ void Program::run(const RunInput& input) {
                     s.threads, base::compute_threads()));
   }
   if (s.layout_version != s.parameters->layout_version) {
-    follow_layouts(s.compiled, *s.parameters);
+    follow_layouts(s.compiled, *s.parameters, s.prepared());
     s.lifetimes = find_lifetimes(s.compiled);  // the same or shorter: the plan holds
     s.layout_version = s.parameters->layout_version;
     s.seconds.resize(s.compiled.steps.size());

@@ -18,6 +18,7 @@
 #include "lowering/step.h"
 #include "optim/optimizer.h"
 #include "program/choices.h"
+#include "program/prepared_memory.h"
 
 namespace facet::program {
 
@@ -41,6 +42,8 @@ struct ProgramOptions {
   double clip_norm = 0;  ///< in training: gradients whose norm, all in one vector, is above it are scaled down; 0: none
   Parameters* average = nullptr;  ///< in training: takes all parameters' moving average; must outlive the program
   double average_decay = 0;       ///< what a step leaves of it, but for the first step, which copies
+  PreparedMemory* prepared =
+      nullptr;  ///< shared with other programs of the graph; must outlive the program; null: none
 };
 
 /// What one run reads.
@@ -94,7 +97,7 @@ class Program {
   const ProgramOptions& options() const;
   /// Bytes of the arena that a run needs.
   std::size_t arena_bytes() const;
-  /// Bytes that the program holds beside it (prepared weights).
+  /// Bytes that the program holds beside it (prepared weights), those that it shares with other programs included.
   std::size_t held_bytes() const;
   /// Takes the arena to run on; it must have arena_bytes() and outlive the program.
   void bind(base::Arena& arena);

@@ -57,7 +57,8 @@ TEST_CASE(
       compiled.prepared.push_back({weight, target, 1});
 
       parameters.state().set_layout(weight, onednn::tagged(dims, Type::f32, onednn::Tag::hwio));
-      program::follow_layouts(compiled, parameters.state());
+      program::PreparedMemory prepared;
+      program::follow_layouts(compiled, parameters.state(), prepared);
       REQUIRE(steps.size() == 3);
       CHECK(steps[0].operands[0].buffer == other.buffer);
       CHECK(steps[2].operands[1].buffer == other.buffer);
