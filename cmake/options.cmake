@@ -5,6 +5,7 @@ option(FACET_BUILD_APPS "Build the facet program" ${PROJECT_IS_TOP_LEVEL})
 option(FACET_BUILD_BENCH "Build the bench executables" ${PROJECT_IS_TOP_LEVEL})
 option(FACET_WERROR "Treat warnings in facet's own code as errors" ${PROJECT_IS_TOP_LEVEL})
 set(FACET_SANITIZE "" CACHE STRING "Sanitizers to build with: address,undefined or thread")
+set(FACET_SANITIZE_MODULES "" CACHE STRING "Modules of src, and their tests, that the sanitizers watch; empty: all")
 set(FACET_TEST_FACES "" CACHE PATH "Folder with real faces and their manifests train.csv and val.csv; empty: tests that need them are skipped")
 set(FACET_TEST_FAIRFACE "" CACHE PATH "Folder with FairFace's label files; empty: tests that need them are skipped")
 
@@ -19,9 +20,16 @@ if(FACET_WERROR)
   target_compile_options(facet_options INTERFACE -Werror)
 endif()
 if(FACET_SANITIZE)
-  target_compile_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE})
 endif()
+
+# facet_sanitize(TARGET MODULE): lets the sanitizers watch a target of a module. Without optimisation: with it, sanitized code
+# takes four times as long to compile.
+function(facet_sanitize target module)
+  if(FACET_SANITIZE AND (NOT FACET_SANITIZE_MODULES OR module IN_LIST FACET_SANITIZE_MODULES))
+    target_compile_options(${target} PRIVATE -fsanitize=${FACET_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all -O0 -g1)
+  endif()
+endfunction()
 
 # AVX2, AVX-512 and Highway's portable fallback: further targets would compile every SIMD source again and gain nothing. (The
 # complement, because Highway's versions know different targets.)

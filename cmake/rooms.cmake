@@ -8,6 +8,7 @@ function(facet_room name)
   target_include_directories(facet_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
   target_link_libraries(facet_${name} PRIVATE facet_options PUBLIC ${ROOM_DEPENDS})
   target_compile_features(facet_${name} PUBLIC cxx_std_20)
+  facet_sanitize(facet_${name} ${name})
   set_target_properties(facet_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
                                                  VISIBILITY_INLINES_HIDDEN ON CXX_EXTENSIONS OFF)
   set_property(GLOBAL APPEND PROPERTY FACET_ROOMS facet_${name})
