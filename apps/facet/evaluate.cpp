@@ -18,13 +18,14 @@ namespace facet::app {
 namespace {
 
 std::vector<HeadResult> evaluate_and_write(Predictor& predictor, const ManifestDataset& data,
-                                           const InferenceOptions& inference, OutputFile& predictions) {
+                                           const InferenceOptions& inference, OutputFile& predictions,
+                                           EvaluationTime& time) {
   ProgressBar bar;
   const auto progress = count_progress(bar, "evaluating", data.size());
   const std::vector<Head>& heads = predictor.info().heads;
   predictions.write(prediction_header(heads, Detail::all));
   std::int64_t done = 0;
-  return evaluate(predictor, data, inference, [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
+  const auto each = [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
     std::string lines;
     for (std::size_t row = 0; predictions.wanted() && row < batch.indices.size(); ++row) {
       const std::int64_t index = batch.indices[row];
@@ -32,7 +33,8 @@ std::vector<HeadResult> evaluate_and_write(Predictor& predictor, const ManifestD
     }
     predictions.write(lines);
     progress(done += batch.size);
-  });
+  };
+  return evaluate(predictor, data, inference, each, &time);
 }
 
 int run(Options& options) {
@@ -54,13 +56,15 @@ int run(Options& options) {
   if (skip) skip_bad_images(csv, data, inference.threads, remarks);
 
   Predictor predictor(model, inference);
-  const auto results = evaluate_and_write(predictor, data, inference, predictions);
+  EvaluationTime time;
+  const auto results = evaluate_and_write(predictor, data, inference, predictions, time);
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();
   predictions.commit();
   if (json.is_standard_output()) return 0;
   print_to(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
            base::printable(csv), evaluation_tables(results));
+  print_to(remarks, "\n{}\n", waiting_text(time));
   if (json.is_kept()) print_to(remarks, "\nJSON: {}\n", base::printable(json.name()));
   if (predictions.is_kept()) print_to(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
   return 0;

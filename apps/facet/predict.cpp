@@ -67,7 +67,7 @@ struct Outputs {
 
 /// Looks at all images and writes the answers; returns how many couldn't be read.
 std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const InferenceOptions& inference,
-                         Outputs& outputs) {
+                         Outputs& outputs, EvaluationTime& time) {
   ProgressBar bar;
   const auto progress = count_progress(bar, "predicting", images.size());
   const std::vector<Head>& heads = predictor.info().heads;
@@ -75,7 +75,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
   std::string header = outputs.table() ? table.header() : "";
   outputs.csv.write(prediction_header(heads, Detail::answers));
   std::int64_t done = 0, skipped = 0;
-  evaluate(predictor, images, inference, [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
+  const auto each = [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
     std::string csv, jsonl, rows;
     for (std::size_t row = 0; row < batch.indices.size(); ++row) {
       const std::int64_t index = batch.indices[row];
@@ -95,7 +95,8 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
     bar.clear();
     if (!rows.empty()) print_out("{}{}", std::exchange(header, ""), rows);
     progress(done += batch.size);
-  });
+  };
+  evaluate(predictor, images, inference, each, &time);
   return skipped;
 }
 
@@ -114,15 +115,18 @@ int run(Options& options) {
 
   inference.batch = std::min(inference.batch, images.size());
   Predictor predictor(model, inference);
-  const std::int64_t skipped = predict_all(predictor, images, inference, outputs);
+  EvaluationTime time;
+  const std::int64_t skipped = predict_all(predictor, images, inference, outputs, time);
   if (skipped == images.size()) throw Error("none of the images could be read");
   outputs.csv.commit();
   outputs.jsonl.commit();
   std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
     if (!file->is_kept()) continue;
-    print_to(remarks, "{}: {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"));
+    print_to(remarks, "{}: {}; {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"),
+             waiting_text(time));
   }
+  if (outputs.table() && images.size() > 1) print_error("facet: {}\n", waiting_text(time));
   if (skipped > 0) print_error("facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;
 }

@@ -61,6 +61,12 @@ std::filesystem::path read_choice_cache(const Options& options) {
   return folder == "none" ? std::filesystem::path() : std::filesystem::path(folder);
 }
 
+std::string waiting_text(const EvaluationTime& time) {
+  const double share = time.seconds > 0 ? time.waited_seconds / time.seconds : 0;
+  return fmt::format("waited for images in {} of {:.3g} s, with {}", percent(share), time.seconds,
+                     counted(time.loader_threads, "decoding thread"));
+}
+
 OptionGroup inference_options() {
   return {"Computing",
           {{.name = "checkpoint",
@@ -72,7 +78,10 @@ OptionGroup inference_options() {
             .argument = "N",
             .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use",
             .fallback = "0"},
-           {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+           {.name = "loader-threads",
+            .argument = "N",
+            .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
+            .fallback = "0"},
            pin_option(),
            {.name = "tune",
             .argument = "",

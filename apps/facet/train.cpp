@@ -192,7 +192,8 @@ void print_machine(const train::ThreadPlan& threads) {
   const std::string cpu = base::cpu_model();
   print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_instructions(),
             counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
-            base::placement(threads.compute), counted(threads.loader, "thread"));
+            base::placement(threads.compute),
+            threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
   if (threads.compute > cores) {
     print_out("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
   }

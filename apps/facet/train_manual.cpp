@@ -58,7 +58,10 @@ OptionGroup computing_options() {
             "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use (of 16 and more, less the "
             "decoding threads)",
         .fallback = "0"},
-       {.name = "loader-threads", .argument = "N", .help = "decoding threads; 0: one", .fallback = "0"},
+       {.name = "loader-threads",
+        .argument = "N",
+        .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
+        .fallback = "0"},
        pin_option(),
        {.name = "no-tune",
         .argument = "",

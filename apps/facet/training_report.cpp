@@ -80,8 +80,8 @@ void TrainingReport::epoch(const EpochResult& result) {
     }
     line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
   }
-  print_out("{}  {:.1f} images/s  {}{}\n", line, result.images_per_s, duration_text(result.seconds),
-            result.best ? "  best so far" : "");
+  print_out("{}  {:.1f} images/s  waited {}  {}{}\n", line, result.images_per_s, percent(result.waited),
+            duration_text(result.seconds), result.best ? "  best so far" : "");
   std::fflush(stdout);
   ++epochs_done_;
   epoch_seconds_ = result.seconds;

@@ -142,7 +142,7 @@ FACET_EXPORT void resize(const Image& image, int size, std::span<std::uint8_t> p
 
 /// Images and labels of one step. Buffers are reused from batch to batch.
 struct Batch {
-  std::int64_t size = 0;                ///< images
+  std::int64_t size = 0;                   ///< images
   std::vector<std::uint8_t> pixels = {};   ///< {size, height, width, 3}
   std::vector<std::int32_t> labels = {};   ///< {heads, size}; no_label where an image carries none
   std::vector<std::int64_t> indices = {};  ///< of the images in the data set
@@ -150,22 +150,23 @@ struct Batch {
 
 struct LoaderOptions {
   std::int64_t batch = 64;
-  int size = 224;            ///< height and width of the images
-  int threads = 0;           ///< loader threads, at most 4096; 0: one
+  int size = 224;  ///< height and width of the images
+  /// Decoding threads, at most 4096; 0: as many as keep the caller from waiting, one at first, at most one for each core
+  /// that the process may use.
+  int threads = 0;
   std::uint64_t seed = 0;
-  bool shuffle = true;       ///< the order is a function of (seed, epoch) alone
-  bool flip = true;          ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
-  bool drop_last = false;    ///< leave out the last, smaller batch of an epoch
-  int prefetch = 4;          ///< batches decoded ahead
+  bool shuffle = true;     ///< the order is a function of (seed, epoch) alone
+  bool flip = true;        ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  bool drop_last = false;  ///< leave out the last, smaller batch of an epoch
+  int prefetch = 4;        ///< batches decoded ahead
 };
 
 /// Decodes batches ahead of the step that uses them, on threads of its own within a oneTBB arena, with bounded memory.
 /// One thread calls the members. The data set must outlive the loader, and its images and heads stay the same.
 class FACET_EXPORT Loader {
  public:
-  /// Starts its threads.
   /// @throws Error naming the first option whose value can't be meant, the memory that the batches take when it is more
-  ///   than is available, or the thread that can't be started.
+  ///   than is available, or the thread that can't be started (of those that are added later, none is needed).
   Loader(const Dataset& dataset, const LoaderOptions& options);
   Loader(const Dataset&& dataset, const LoaderOptions& options) = delete;  ///< a temporary would be gone too soon
   ~Loader();
@@ -173,6 +174,8 @@ class FACET_EXPORT Loader {
   Loader& operator=(const Loader&) = delete;
 
   std::int64_t batches_per_epoch() const;
+  /// Threads that decode now.
+  int threads() const;
   /// Bytes of memory that its batches take.
   std::int64_t held_bytes() const;
   /// Starts an epoch at batch `first`, giving up what was decoded ahead. Starting at its end is allowed: it is then over.

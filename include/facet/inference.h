@@ -23,9 +23,10 @@ FACET_EXPORT Graph build_model(const ModelInfo& info);
 struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
-  int threads = 0;         ///< compute threads, up to 4096; 0: OMP_NUM_THREADS, else all cores that it may use
-  int loader_threads = 0;  ///< decoding threads of evaluate(), up to 4096; 0: one
-  bool tune = false;       ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
+  int threads = 0;  ///< compute threads, up to 4096; 0: OMP_NUM_THREADS, else all cores that it may use
+  int loader_threads =
+      0;  ///< decoding threads of evaluate(), up to 4096; 0: as many as keep it from waiting (see LoaderOptions)
+  bool tune = false;  ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
   /// Folder where choices made by timing, the precision that `automatic` took among them, are kept between processes,
   /// and taken from also without `tune`; empty: nowhere.
   std::filesystem::path choice_cache = {};
@@ -75,14 +76,23 @@ class FACET_EXPORT Predictor {
   std::unique_ptr<State> state_;
 };
 
+/// Where the time of an evaluation went.
+struct EvaluationTime {
+  double seconds = 0;         ///< from asking for the first batch to the end of the last
+  double waited_seconds = 0;  ///< of these, waiting for the loader
+  int loader_threads = 0;     ///< that decoded in the end
+};
+
 /// Looks at every image of a data set, in its order. Of `options`, the batch (no more than the predictor's) and the
 /// loader's threads are taken.
 /// @param each called after every batch with it and its predictions; may be empty.
+/// @param time null: not asked for.
 /// @throws Error when the data set's heads are not the model's, when it holds no image, when one can't be read, or
 /// naming
 ///   image and head when a logit isn't finite.
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
-    const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {});
+    const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {},
+    EvaluationTime* time = nullptr);
 
 }  // namespace facet

@@ -96,7 +96,8 @@ struct TrainOptions {
   PrecisionChoice precision = PrecisionChoice::automatic;
   /// Compute threads, up to 4096; 0: OMP_NUM_THREADS, else the cores that the process may use (of 16 and more, less the loader's).
   int threads = 0;
-  int loader_threads = 0;  ///< decoding threads, up to 4096; 0: one
+  int loader_threads =
+      0;  ///< decoding threads, up to 4096; 0: as many as keep the training from waiting (see LoaderOptions)
   std::uint64_t seed = 0;
   bool flip = true;
   bool drop_last = false;
@@ -139,8 +140,9 @@ struct EpochResult {
   std::vector<HeadResult> validation = {};  ///< by head; empty without a validation set
   double learning_rate = 0;                 ///< of the epoch's last step
   double images_per_s = 0;                  ///< of training
-  double seconds = 0;                       ///< of the clock, training and validation
-  std::int64_t peak_resident_bytes = 0;     ///< bytes: the most that the process has held resident so far
+  double waited = 0;   ///< the share of the training's time, 0 to 1, in which it waited for the loader
+  double seconds = 0;  ///< of the clock, training and validation
+  std::int64_t peak_resident_bytes = 0;  ///< bytes: the most that the process has held resident so far
   bool best = false;  ///< the highest mean validation accuracy so far, over the heads that have labels
 };
 

@@ -180,17 +180,13 @@ struct ComputeScope::Limit : tbb::global_control {
 
 namespace {
 
-/// What the scopes that are open on a thread asked for; 0: none is.
-struct Asked {
-  int threads = 0;
-  int others = 0;
-};
-thread_local Asked asked;
+/// Threads that the scope which is open on this thread asked for; 0: none is open.
+thread_local int asked = 0;
 
 }  // namespace
 
 int compute_threads() {
-  if (asked.threads > 0) return asked.threads;  // whatever the scopes of other threads limit the process to
+  if (asked > 0) return asked;  // whatever the scopes of other threads limit the process to
   const auto allowed = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
   return std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
 }
@@ -198,23 +194,21 @@ int compute_threads() {
 // oneDNN's own tasks flush denormals where the scope is opened before this thread's first TBB task: an arena keeps the
 // floating-point control of its birth.
 void ComputeScope::begin() {
-  threads_before_ = asked.threads;
-  others_before_ = asked.others;
+  threads_before_ = std::exchange(asked, threads_);
   control_before_ = control();
   flush_denormals();
-  asked = {threads_, std::max(others_, asked.others)};
-  limit_ = std::make_shared<Limit>(asked.threads + asked.others);
+  limit_ = std::make_shared<Limit>(threads_);
 }
 
 void ComputeScope::end() {
   limit_.reset();
-  asked = {threads_before_, others_before_};
+  asked = threads_before_;
   set_control(control_before_);
 }
 
 #endif
 
-ComputeScope::ComputeScope(int threads, int others) : threads_(std::max(threads, 1)), others_(others) { begin(); }
+ComputeScope::ComputeScope(int threads) : threads_(std::max(threads, 1)) { begin(); }
 ComputeScope::~ComputeScope() { end(); }
 
 }  // namespace facet::base

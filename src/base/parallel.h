@@ -21,9 +21,7 @@ int compute_threads();
 /// the host program's workers too. Scopes of one thread end in the reverse order of their beginning.
 class ComputeScope {
  public:
-  /// @param others threads of other oneTBB arenas that work meanwhile (a loader's). Where oneTBB is also the runtime of
-  ///   compute, its workers are limited, over all arenas, to both together; of scopes within each other the most count.
-  explicit ComputeScope(int threads, int others = 0);
+  explicit ComputeScope(int threads);
   ~ComputeScope();
   ComputeScope(const ComputeScope&) = delete;
   ComputeScope& operator=(const ComputeScope&) = delete;
@@ -50,9 +48,7 @@ class ComputeScope {
   void end();
 
   int threads_;
-  int others_;
   int threads_before_ = 0;
-  int others_before_ = 0;
   unsigned control_before_ = 0;
   bool is_dynamic_before_ = false;         // with OpenMP: whether it may provide fewer threads than asked for
   bool is_outermost_ = true;               // with OpenMP: of the scopes that are open on the thread

@@ -1,12 +1,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <limits>
 #include <mutex>
 #include <new>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "base/cpus.h"
 #include "base/machine.h"
@@ -19,6 +22,12 @@
 
 namespace facet {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
 
 /// A batch that is decoded, or being decoded.
 struct Slot {
@@ -85,7 +94,8 @@ std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const Loade
 }  // namespace
 
 /// Images are decoded one a time by threads that take them in the order of the epoch, as long as there are images to
-/// decode. Slots are a ring: batch b lies in slot b % slots.
+/// decode. Slots are a ring: batch b lies in slot b % slots. Which thread decodes an image, and how many there are,
+/// changes no bit.
 struct Loader::State {
   State(const Dataset& data, const LoaderOptions& asked);
   ~State();
@@ -98,7 +108,8 @@ struct Loader::State {
   const Batch* next();
   void give_up_scheduled(std::unique_lock<std::mutex>& lock);
   void schedule_batch();
-  void work();
+  void adapt_threads(Clock::time_point asked);
+  void work(int thread);
   void load_image(Batch& batch, std::int64_t position) const;
 
   const Dataset& dataset;
@@ -109,9 +120,12 @@ struct Loader::State {
   std::vector<std::int64_t> order;
   std::int64_t epoch = 0;
   bool started = false;
-  bool holds_batch = false;     // the caller has the one before next_batch
-  std::int64_t next_batch = 0;  // that next() returns
-  std::int64_t end_batch = 0;   // one past the last that was scheduled
+  bool holds_batch = false;                        // the caller has the one before next_batch
+  std::int64_t next_batch = 0;                     // that next() returns
+  std::int64_t end_batch = 0;                      // one past the last that was scheduled
+  std::optional<data::ThreadDemand> demand;        // nothing where the caller says how many threads there are
+  std::optional<Clock::time_point> last_returned;  // when next() gave the epoch's batch before
+  double counted_busy = 0;                         // of busy_seconds, by the demand
 
   std::mutex mutex;                   // guards what follows, and slots' `left`, `failed` and `error`
   std::condition_variable scheduled;  // there are images to decode, or the loader ends
@@ -119,6 +133,8 @@ struct Loader::State {
   std::int64_t next_image = 0;        // in `order`: the one to decode next
   std::int64_t end_image = 0;         // one past the last that was scheduled
   int busy = 0;                       // threads that decode an image
+  double busy_seconds = 0;            // that threads have decoded images, in sum
+  int working = 0;                    // the threads whose numbers are below it take images, the others wait
   bool ending = false;
 
   data::WorkerThreads threads;
@@ -130,7 +146,11 @@ Loader::State::State(const Dataset& data, const LoaderOptions& asked)
       size(checked_size(data)),
       heads(data.heads()),
       slots(make_slots(size, heads.size(), options)),
-      threads(std::max(options.threads, 1), [this] { work(); }) {}
+      threads(options.threads > 0 ? options.threads : base::usable_cores(), [this](int thread) { work(thread); }) {
+  if (options.threads == 0) demand.emplace(base::usable_cores());
+  working = std::max(options.threads, 1);
+  threads.start(working);
+}
 
 Loader::State::~State() {
   const std::lock_guard lock(mutex);
@@ -172,6 +192,7 @@ void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
   started = true;
   holds_batch = false;
   next_batch = end_batch = first;
+  last_returned.reset();
   while (end_batch < std::min(batches(), first + std::ssize(slots) - 1)) schedule_batch();
 }
 
@@ -184,14 +205,42 @@ const Batch* Loader::State::next() {
   }
   if (next_batch == batches()) return nullptr;
   Slot& slot = slot_of(next_batch);
+  const Clock::time_point asked = Clock::now();
   {
     std::unique_lock lock(mutex);
     done.wait(lock, [&] { return slot.left == 0; });
     if (slot.error) std::rethrow_exception(slot.error);
   }
+  if (demand) adapt_threads(asked);
   ++next_batch;
   holds_batch = true;
   return &slot.batch;
+}
+
+/// An epoch's first batch tells nothing: nothing was decoded ahead of it.
+/// @param asked when the caller began to wait for the batch that is there now.
+void Loader::State::adapt_threads(Clock::time_point asked) {
+  const Clock::time_point now = Clock::now();
+  const std::optional<Clock::time_point> before = std::exchange(last_returned, now);
+  double busy_meanwhile = 0;
+  {
+    const std::lock_guard lock(mutex);
+    busy_meanwhile = busy_seconds - std::exchange(counted_busy, busy_seconds);
+  }
+  if (!before) return;
+  demand->add_batch(seconds_between(*before, now), seconds_between(asked, now), busy_meanwhile);
+  if (demand->threads() > threads.count()) {
+    try {
+      threads.start(demand->threads() - threads.count());
+    } catch (const Error&) {
+      demand->limit(threads.count());
+    }
+  }
+  {
+    const std::lock_guard lock(mutex);
+    working = demand->threads();
+  }
+  scheduled.notify_all();
 }
 
 /// Returns when no image is being decoded.
@@ -222,16 +271,17 @@ void Loader::State::schedule_batch() {
 }
 
 /// What each thread does.
-void Loader::State::work() {
+void Loader::State::work(int thread) {
   std::unique_lock lock(mutex);
   for (;;) {
-    scheduled.wait(lock, [&] { return ending || next_image < end_image; });
+    scheduled.wait(lock, [&] { return ending || (thread < working && next_image < end_image); });
     if (ending) return;
     const std::int64_t image = next_image++;
     Slot& slot = slot_of(image / options.batch);
     const std::int64_t position = image % options.batch;
     ++busy;
     lock.unlock();
+    const Clock::time_point began = Clock::now();
     std::exception_ptr error;
     try {
       load_image(slot.batch, position);
@@ -240,8 +290,10 @@ void Loader::State::work() {
     } catch (...) {
       error = std::current_exception();
     }
+    const double seconds = seconds_between(began, Clock::now());
     lock.lock();
     --busy;
+    busy_seconds += seconds;
     if (error && (!slot.error || position < slot.failed)) {
       slot.error = std::move(error);
       slot.failed = position;
@@ -273,6 +325,10 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options)
 Loader::~Loader() = default;
 
 std::int64_t Loader::batches_per_epoch() const { return state_->batches(); }
+int Loader::threads() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->working;
+}
 std::int64_t Loader::held_bytes() const {
   std::size_t bytes = 0;
   for (const Slot& slot : state_->slots) {

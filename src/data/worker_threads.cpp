@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <future>
 #include <latch>
@@ -33,18 +34,22 @@ struct Gate {
 
 }  // namespace
 
-WorkerThreads::WorkerThreads(int count, std::function<void()> work)
-    : work_(std::move(work)), arena_(std::max(count, 1), static_cast<unsigned>(std::max(count, 1))) {
+WorkerThreads::WorkerThreads(int most, std::function<void(int)> work)
+    : work_(std::move(work)), arena_(std::max(most, 1), static_cast<unsigned>(std::max(most, 1))) {}
+
+void WorkerThreads::start(int count) {
   if (count < 1) return;
+  const std::size_t first = threads_.size();
+  const std::size_t all = first + static_cast<std::size_t>(count);
   const auto gate = std::make_shared<Gate>(count);
-  const auto run = [this, gate, open = gate->open] {
+  const auto run = [this, gate, open = gate->open](int number) {
     bool is_in = false;
     try {
       base::leave_openmp_place();
       arena_.execute([&] {
         is_in = true;
         gate->entered.count_down();
-        if (open.get()) work_();
+        if (open.get()) work_(number);
       });
     } catch (const std::exception&) {
       if (is_in) throw;  // of `work`, against its promise
@@ -54,16 +59,16 @@ WorkerThreads::WorkerThreads(int count, std::function<void()> work)
   };
   const auto fail = [&](std::size_t thread, const std::string& reason) {
     gate->opened.set_value(false);
-    join();
+    join_from(first);
     throw Error(
         fmt::format("thread {} of {} that decode images cannot be started: {}; ask for fewer loader threads, or "
                     "raise the limits on processes and memory (ulimit -u, ulimit -v, the container's pids)",
-                    thread, count, reason));
+                    thread, all, reason));
   };
   try {
     arena_.initialize();
-    threads_.reserve(static_cast<std::size_t>(count));
-    while (threads_.size() < static_cast<std::size_t>(count)) threads_.emplace_back(run);
+    threads_.reserve(all);
+    while (threads_.size() < all) threads_.emplace_back(run, static_cast<int>(threads_.size()));
   } catch (const std::system_error& error) {
     fail(threads_.size() + 1, error.code().message());
   } catch (const std::exception&) {
@@ -74,10 +79,49 @@ WorkerThreads::WorkerThreads(int count, std::function<void()> work)
   gate->opened.set_value(true);
 }
 
-WorkerThreads::~WorkerThreads() { join(); }
+WorkerThreads::~WorkerThreads() { join_from(0); }
 
-void WorkerThreads::join() {
-  for (std::thread& thread : threads_) thread.join();
+void WorkerThreads::join_from(std::size_t first) {
+  while (threads_.size() > first) {
+    threads_.back().join();
+    threads_.pop_back();
+  }
+}
+
+void ThreadDemand::limit(int most) {
+  most_ = std::max(most, 1);
+  if (threads_ > most_) change(most_);
+}
+
+void ThreadDemand::add_batch(double seconds, double waited, double busy) {
+  constexpr double tolerated = 0.02;    // of the time, waiting
+  constexpr double utilisation = 0.7;   // of the threads that are left, so that uneven batches don't make it wait
+  constexpr int batches_to_settle = 2;  // after a change: what is ahead of the consumer has to grow first
+  constexpr int most_patience = 1024;
+  ++batches_;
+  seconds_ += seconds;
+  waited_ += waited;
+  busy_ += busy;
+  if (waited > tolerated * seconds) {
+    if (threads_ == most_ || batches_ < batches_to_settle) return;
+    if (is_shrunk_) least_batches_ = std::min(2 * least_batches_, most_patience);
+    // Whoever waits takes seconds - waited for a batch; the threads took seconds.
+    const double needed = std::ceil(threads_ * seconds / std::max(seconds - waited, 1e-9));
+    is_shrunk_ = false;
+    change(static_cast<int>(std::clamp<double>(needed, threads_ + 1, std::min(2 * threads_, most_))));
+  } else if (threads_ > 1 && batches_ >= least_batches_ && waited_ <= tolerated * seconds_ &&
+             busy_ < utilisation * (threads_ - 1) * seconds_) {
+    is_shrunk_ = true;
+    change(threads_ - 1);
+  } else if (batches_ >= 2 * least_batches_) {
+    change(threads_);  // what was long ago tells nothing of now
+  }
+}
+
+void ThreadDemand::change(int threads) {
+  threads_ = threads;
+  batches_ = 0;
+  seconds_ = waited_ = busy_ = 0;
 }
 
 void for_each_index(std::int64_t count, int threads, const std::function<void(std::int64_t)>& body) {
@@ -98,7 +142,8 @@ void for_each_index(std::int64_t count, int threads, const std::function<void(st
   const auto helpers = static_cast<int>(std::clamp<std::int64_t>(count, 1, std::max(threads, 1))) - 1;
   std::optional<WorkerThreads> others;
   try {
-    others.emplace(helpers, work);
+    others.emplace(helpers, [&](int) { work(); });
+    others->start(helpers);
   } catch (const Error&) {
     // The caller can do it alone.
   }

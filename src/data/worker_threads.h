@@ -16,21 +16,58 @@ namespace facet::data {
 /// one.
 class WorkerThreads {
  public:
-  /// Starts `count` threads, which call `work` once each.
-  /// @param work throws nothing.
-  /// @throws Error when the system refuses one of them; none has then called `work`, and all are joined.
-  WorkerThreads(int count, std::function<void()> work);
+  /// Starts none yet.
+  /// @param most threads that can be started.
+  /// @param work what each thread calls once, with its number from 0. Throws nothing.
+  WorkerThreads(int most, std::function<void(int)> work);
   /// Joins them.
   ~WorkerThreads();
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;
 
- private:
-  void join();
+  /// Starts `count` more.
+  /// @throws Error when the system refuses one of them: none of these has then called `work`, and they are joined.
+  void start(int count);
+  /// Threads that were started.
+  int count() const { return static_cast<int>(threads_.size()); }
 
-  std::function<void()> work_;
+ private:
+  void join_from(std::size_t first);
+
+  std::function<void(int)> work_;
   tbb::task_arena arena_;
   std::vector<std::thread> threads_;
+};
+
+/// How many threads a consumer of batches needs: more while it waits for batches, fewer when the others could do it
+/// alone.
+class ThreadDemand {
+ public:
+  /// @param most threads that may be asked for, at least one.
+  explicit ThreadDemand(int most) : most_(most) {}
+
+  int threads() const { return threads_; }
+  /// The system grants no more than this.
+  void limit(int most);
+  /// Takes one batch into account.
+  /// @param seconds from the batch before to this one, the waiting included.
+  /// @param waited of these, seconds in which the consumer waited for this batch.
+  /// @param busy seconds that the threads spent on images meanwhile, in sum.
+  void add_batch(double seconds, double waited, double busy);
+
+ private:
+  void change(int threads);
+
+  int most_;
+  int threads_ = 1;
+  // Since the last change:
+  int batches_ = 0;
+  double seconds_ = 0;
+  double waited_ = 0;
+  double busy_ = 0;
+
+  int least_batches_ = 16;  // that must have gone well before there are fewer threads
+  bool is_shrunk_ = false;  // the last change left fewer threads
 };
 
 /// Calls body(index) for each index of [0, count) on `threads` threads, the caller among them; on the caller alone

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <span>
 
 #include "base/parallel.h"
@@ -11,6 +12,10 @@
 
 namespace facet {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 /// @throws Error naming the image where an answer isn't finite.
 const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const Dataset& data, const Batch& batch,
@@ -26,7 +31,8 @@ const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const
 }  // namespace
 
 std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, const InferenceOptions& options,
-                                 const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each) {
+                                 const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each,
+                                 EvaluationTime* time) {
   const ModelInfo& info = predictor.info();
   inference::require_heads(info.heads, data.heads(), "the data set");
   if (data.size() == 0) throw Error("the data set holds no image");
@@ -41,11 +47,18 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  base::ComputeScope scope(inference::compute_threads(predictor.options().threads),
-                           std::max(options.loader_threads, 1));
+  base::ComputeScope scope(inference::compute_threads(predictor.options().threads));
   inference::Evaluation evaluation(info.heads);
   loader.start_epoch(0);
-  while (const Batch* batch = loader.next()) {
+  const Clock::time_point began = Clock::now();
+  double waited = 0;
+  const auto next = [&] {
+    const Clock::time_point asked = Clock::now();
+    const Batch* batch = loader.next();
+    waited += seconds_since(asked);
+    return batch;
+  };
+  while (const Batch* batch = next()) {
     const auto pixels = std::span(batch->pixels).first(static_cast<std::size_t>(batch->size) * image_bytes);
     const std::vector<HeadPrediction>& predictions = named_predictions(predictor, data, *batch, pixels);
     evaluation.add(*batch, predictions);
@@ -54,6 +67,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
       each(*batch, predictions);
     }
   }
+  if (time != nullptr) *time = {seconds_since(began), waited, loader.threads()};
   return evaluation.results();
 }
 

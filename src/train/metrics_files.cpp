@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -32,6 +33,19 @@ std::optional<std::int64_t> epoch_of_json(const std::string& line) {
   const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
   if (!json.is_object() || !json.contains("epoch") || !json["epoch"].is_number_integer()) return std::nullopt;
   return json["epoch"].get<std::int64_t>();
+}
+
+std::ptrdiff_t count_commas(std::string_view text) { return std::count(text.begin(), text.end(), ','); }
+
+/// Lines of metrics.csv with a cell for each column: an earlier build wrote fewer columns.
+std::string with_all_cells(const std::string& lines, std::ptrdiff_t commas) {
+  std::istringstream stream(lines);
+  std::string filled, line;
+  while (std::getline(stream, line)) {
+    const std::ptrdiff_t missing = commas - count_commas(line);
+    filled += line + std::string(static_cast<std::size_t>(std::max<std::ptrdiff_t>(missing, 0)), ',') + "\n";
+  }
+  return filled;
 }
 
 std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
@@ -79,24 +93,32 @@ std::string quoted_cell(const std::string& text) {
 std::string header_of(const std::vector<Head>& heads) {
   std::string header = "epoch,train_loss,validation_loss";
   for (const Head& head : heads) header += fmt::format(",{}", quoted_cell("validation_accuracy_" + head.name));
-  return header + ",learning_rate,images_per_s,seconds,peak_resident_bytes\n";
+  return header + ",learning_rate,images_per_s,seconds,peak_resident_bytes,waited\n";
 }
 
 }  // namespace
 
 MetricsFiles::MetricsFiles(const std::filesystem::path& folder, const std::vector<Head>& heads)
-    : csv_(folder / "metrics.csv"), jsonl_(folder / "metrics.jsonl"), csv_header_(header_of(heads)) {}
+    : csv_(folder / "metrics.csv"),
+      jsonl_(folder / "metrics.jsonl"),
+      csv_header_(header_of(heads)),
+      heads_(heads.size()) {}
+
+std::string MetricsFiles::csv_lines_before(std::int64_t epoch) const {
+  EpochResult empty;
+  const std::ptrdiff_t commas = count_commas(csv_line(empty, heads_));
+  return with_all_cells(lines_before(csv_, epoch, epoch_of_csv), commas);
+}
 
 bool MetricsFiles::exist() const { return is_there(csv_) || is_there(jsonl_); }
 
 void MetricsFiles::cut(std::int64_t epoch) const {
-  if (is_there(csv_)) replace(csv_, csv_header_ + lines_before(csv_, epoch, epoch_of_csv));
+  if (is_there(csv_)) replace(csv_, csv_header_ + csv_lines_before(epoch));
   if (is_there(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
 }
 
 void MetricsFiles::add(const EpochResult& result) const {
-  const std::size_t heads = result.train_accuracy.size();
-  replace(csv_, csv_header_ + lines_before(csv_, result.epoch, epoch_of_csv) + csv_line(result, heads) + "\n");
+  replace(csv_, csv_header_ + csv_lines_before(result.epoch) + csv_line(result, heads_) + "\n");
   replace(jsonl_, lines_before(jsonl_, result.epoch, epoch_of_json) + json_line(result) + "\n");
 }
 
@@ -126,8 +148,8 @@ std::string csv_line(const EpochResult& result, std::size_t heads) {
       line += head.labelled > 0 ? fmt::format(",{}", head.accuracy) : ",";
     }
   }
-  return line + fmt::format(",{},{:.6g},{:.6g},{}", result.learning_rate, result.images_per_s, result.seconds,
-                            result.peak_resident_bytes);
+  return line + fmt::format(",{},{:.6g},{:.6g},{},{:.4g}", result.learning_rate, result.images_per_s, result.seconds,
+                            result.peak_resident_bytes, result.waited);
 }
 
 std::string json_line(const EpochResult& result) {
@@ -144,6 +166,7 @@ std::string json_line(const EpochResult& result) {
   json["images_per_s"] = result.images_per_s;
   json["seconds"] = result.seconds;
   json["peak_resident_bytes"] = result.peak_resident_bytes;
+  json["waited"] = result.waited;
   return json.dump();
 }
 

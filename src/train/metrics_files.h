@@ -24,9 +24,12 @@ class MetricsFiles {
   void add(const EpochResult& result) const;
 
  private:
+  std::string csv_lines_before(std::int64_t epoch) const;
+
   std::filesystem::path csv_;
   std::filesystem::path jsonl_;
   std::string csv_header_;
+  std::size_t heads_;
 };
 
 /// What metrics.jsonl says of an epoch.

@@ -50,7 +50,7 @@ double rate(std::int64_t images, double seconds) { return seconds > 0 ? static_c
 }  // namespace
 
 bool Trainer::State::run(const TrainObserver& user) {
-  base::ComputeScope scope(threads_.compute, threads_.loader);
+  base::ComputeScope scope(threads_.compute);
   const TrainObserver observer{.step = outside(scope, user.step),
                                .epoch = outside(scope, user.epoch),
                                .note = outside(scope, user.note),
@@ -121,7 +121,9 @@ bool Trainer::State::train_batch(StepResult& result) {
   const Clock::time_point asked = Clock::now();
   const Batch* batch = next_batch(*loader_);
   if (batch == nullptr) return false;
-  state_.sums.training_seconds += seconds_since(asked);
+  const double waited = seconds_since(asked);
+  state_.sums.training_seconds += waited;
+  state_.sums.waited_seconds += waited;
 
   program::Program& program = training_programs_->get(batch->size);
   save_choices();
@@ -235,6 +237,7 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   for (const HeadResult& head : validation) result.validation_loss += head.loss;
   result.learning_rate = schedule_->learning_rate(state_.step);
   result.images_per_s = rate(sums.images, sums.training_seconds);
+  result.waited = sums.training_seconds > 0 ? sums.waited_seconds / sums.training_seconds : 0;
   result.seconds = epoch_seconds();
   result.peak_resident_bytes = base::peak_resident_memory();
   train::TrainingState next = state_;

@@ -125,9 +125,9 @@ ThreadPlan plan_threads(const TrainOptions& options) {
   inference::require_threads("threads", options.threads);
   inference::require_threads("loader_threads", options.loader_threads);
   ThreadPlan plan;
-  if (options.loader_threads > 0) plan.loader = options.loader_threads;
+  plan.loader = options.loader_threads;
   const int cores = base::usable_cores();
-  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - plan.loader);
+  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
   plan.compute = base::compute_threads(options.threads, left);
   return plan;
 }

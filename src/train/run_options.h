@@ -14,10 +14,10 @@ void check_options(const TrainOptions& options);
 
 struct ThreadPlan {
   int compute = 1;
-  int loader = 1;
+  int loader = 0;  ///< 0: as many as are needed
 };
 
-/// As asked for; otherwise one loader thread, and for compute OMP_NUM_THREADS, or all cores that the process may use:
+/// As asked for; otherwise as many loader threads as are needed, and for compute OMP_NUM_THREADS, or all cores that the process may use:
 /// decoding is cheap against a step. From 16 cores on the loader gets a core of its own, since a step waits for its
 /// slowest thread.
 ThreadPlan plan_threads(const TrainOptions& options);

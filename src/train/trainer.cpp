@@ -77,7 +77,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   }
   load_choices(last != nullptr);
 
-  base::ComputeScope scope(threads_.compute, threads_.loader);
+  base::ComputeScope scope(threads_.compute);
   if (scope.threads() < threads_.compute) {
     note(
         fmt::format("OpenMP provides {} of {} compute threads (OMP_THREAD_LIMIT, or a parallel region around the "
@@ -287,7 +287,7 @@ void Trainer::State::make_loaders() {
   LoaderOptions loading;
   loading.batch = options_.batch;
   loading.size = info_.size;
-  loading.threads = threads_.loader;
+  loading.threads = options_.loader_threads;
   loading.seed = options_.seed;
   loading.flip = options_.flip;
   loading.drop_last = options_.drop_last;

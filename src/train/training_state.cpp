@@ -36,6 +36,7 @@ nlohmann::ordered_json to_record(const TrainingState& state) {
             {"correct", sums.correct},
             {"labelled", sums.labelled},
             {"training_seconds", sums.training_seconds},
+            {"waited_seconds", sums.waited_seconds},
             {"seconds", sums.seconds}}}};
 }
 
@@ -60,6 +61,7 @@ TrainingState from_record(const nlohmann::ordered_json& record, std::size_t head
                             sums.correct[head]));
   }
   sums.training_seconds = number_field(fields, "training_seconds", 0, any);
+  if (fields.contains("waited_seconds")) sums.waited_seconds = number_field(fields, "waited_seconds", 0, any);
   sums.seconds = number_field(fields, "seconds", 0, any);
   return state;
 }

@@ -14,6 +14,7 @@ struct EpochSums {
   std::vector<std::int64_t> correct;   ///< by head
   std::vector<std::int64_t> labelled;  ///< by head
   double training_seconds = 0;         ///< waiting for batches and running steps
+  double waited_seconds = 0;           ///< of these, waiting for batches
   double seconds = 0;                  ///< of the clock, up to the last save
 
   /// Of a head's labelled images; 0 when there are none.

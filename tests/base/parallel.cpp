@@ -71,8 +71,8 @@ TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
   }
 }
 
-TEST_CASE("threads of other arenas aren't threads of compute, in scopes within each other neither") {
-  const ComputeScope outer(2, 6);
+TEST_CASE("each of scopes within each other has its own threads") {
+  const ComputeScope outer(2);
   CHECK(compute_threads() == 2);
   CHECK(pieces_of(100, 1).size() <= 2);
   {

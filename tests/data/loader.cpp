@@ -10,6 +10,7 @@
 #include <thread>
 #include <type_traits>
 
+#include "base/machine.h"
 #include "data/make_jpeg.h"
 #include "facet/data.h"
 
@@ -231,6 +232,38 @@ TEST_CASE("as many threads work as asked for, however few the cores") {
   read_epoch(loader, 0);
   CHECK(data.most_running >= 2);
   CHECK(data.most_running <= 4);
+}
+
+TEST_CASE("without a number of threads there are as many as keep a slow source from being waited for") {
+  if (facet::base::usable_cores() < 2) return;  // a thread more than one core is never taken
+  using Clock = std::chrono::steady_clock;
+  Numbered data(9 * 60);
+  data.delay_ms = 10;
+  Loader loader(data, {.batch = 9, .size = 2});  // 90 ms of one thread
+  loader.start_epoch(0);
+  CHECK(loader.threads() == 1);
+  std::chrono::duration<double> waited{}, all{};
+  for (int batch = 0; batch < 60; ++batch) {
+    const Clock::time_point asked = Clock::now();
+    REQUIRE(loader.next() != nullptr);
+    const Clock::time_point began = Clock::now();
+    std::this_thread::sleep_for(std::chrono::milliseconds(65));
+    if (batch < 20) continue;
+    waited += began - asked;
+    all += Clock::now() - asked;
+  }
+  CHECK(loader.threads() == 2);
+  CHECK(waited / all < 0.02);
+
+  // A caller that needs little gets no more than one.
+  data.delay_ms = 0;
+  Loader idle(data, {.batch = 9, .size = 2});
+  idle.start_epoch(0);
+  for (int batch = 0; batch < 60; ++batch) {
+    REQUIRE(idle.next() != nullptr);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  CHECK(idle.threads() <= 2);  // a moment in which the machine is busy may bring another
 }
 
 TEST_CASE("a loader can go while it works") {

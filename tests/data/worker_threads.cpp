@@ -3,10 +3,12 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <latch>
 #include <stdexcept>
+#include <vector>
 
 #include "data/make_jpeg.h"
 #include "facet/data.h"
@@ -14,6 +16,7 @@
 using facet::contains;
 using facet::error_of;
 using facet::data::for_each_index;
+using facet::data::ThreadDemand;
 using facet::data::WorkerThreads;
 
 namespace {
@@ -55,10 +58,11 @@ TEST_CASE("all threads work at once, and are joined") {
     std::latch all(count);
     std::atomic<int> done = 0;
     {
-      const WorkerThreads threads(count, [&] {
+      WorkerThreads threads(count, [&](int) {
         all.arrive_and_wait();
         ++done;
       });
+      threads.start(count);
     }
     CHECK(done == count);
   }
@@ -69,13 +73,94 @@ TEST_CASE("a thread that cannot be started is an error, and none has worked") {
   std::atomic<int> worked = 0;
   for (int again = 0; again < 3; ++again) {
     const FewStacks few;
-    const std::string error = error_of([&] { WorkerThreads threads(2000, [&] { ++worked; }); });
+    WorkerThreads threads(2000, [&](int) { ++worked; });
+    const std::string error = error_of([&] { threads.start(2000); });
+    CHECK(threads.count() == 0);
     CAPTURE(error);
     CHECK(contains(error, " of 2000"));
     CHECK(contains(error, refused));
     CHECK(!contains(error, "\n"));
   }
   CHECK(worked == 0);
+}
+
+TEST_CASE("more threads can be started later; each has its number") {
+  std::latch all(5);
+  std::vector<std::atomic<int>> calls(5);
+  {
+    WorkerThreads threads(5, [&](int number) {
+      ++calls[static_cast<std::size_t>(number)];
+      all.arrive_and_wait();
+    });
+    for (const int more : {1, 0, 3, 1}) threads.start(more);
+    CHECK(threads.count() == 5);
+  }
+  for (const auto& count : calls) CHECK(count == 1);
+}
+
+namespace {
+
+/// A consumer that takes `step` seconds a batch, of which a thread decodes in `decode` seconds: what share of the last
+/// `batches` it waits, by the model that threads keep up or not.
+struct Consumer {
+  double decode, step;
+  double waited = 0, seconds = 0;
+  int most_threads = 0;
+
+  void take(ThreadDemand& demand, int batches) {
+    waited = seconds = 0;
+    for (int i = 0; i < batches; ++i) {
+      const double wait = std::max(decode / demand.threads() - step, 0.0);
+      waited += wait;
+      seconds += step + wait;
+      demand.add_batch(step + wait, wait, decode);
+      most_threads = std::max(most_threads, demand.threads());
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("there are as many threads as keep the consumer from waiting, within 20 batches") {
+  for (const double decode : {0.5, 1.0, 1.5, 3.0, 7.9, 30.0, 63.0}) {
+    CAPTURE(decode);
+    ThreadDemand demand(64);
+    Consumer consumer{decode, 1};
+    consumer.take(demand, 20);
+    consumer.take(demand, 2000);
+    CHECK(consumer.waited / consumer.seconds < 0.02);
+    CHECK(demand.threads() >= decode);
+    CHECK(consumer.most_threads <= 2 * decode + 1);
+    CHECK(demand.threads() <= std::max(1.0, decode / 0.7 + 2));
+  }
+}
+
+TEST_CASE("threads that are no longer needed rest, and there are never more than the limit") {
+  ThreadDemand demand(8);
+  Consumer heavy{30, 1};
+  heavy.take(demand, 40);
+  CHECK(demand.threads() == 8);
+  demand.limit(5);
+  CHECK(demand.threads() == 5);
+  heavy.take(demand, 40);
+  CHECK(demand.threads() == 5);
+  Consumer light{0.5, 1};
+  light.take(demand, 100);
+  CHECK(demand.threads() == 1);
+  demand.add_batch(1.1, 0.1, 0.5);
+  CHECK(demand.threads() == 2);
+}
+
+TEST_CASE("a thread too few is tried ever more rarely") {
+  ThreadDemand demand(8);
+  // Two threads are busy for less than the share that one should be, and yet one makes the consumer wait.
+  int waits = 0;
+  for (int batch = 0; batch < 4000; ++batch) {
+    const double wait = demand.threads() == 1 ? 0.1 : 0;
+    waits += wait > 0 ? 1 : 0;
+    demand.add_batch(1 + wait, wait, 0.6);
+  }
+  CHECK(waits < 40);
 }
 
 TEST_CASE("a loader whose threads cannot be started is an error; the next one works") {

@@ -32,12 +32,13 @@ EpochResult epoch(std::int64_t number) {
   result.images_per_s = 12.5;
   result.seconds = 60;
   result.peak_resident_bytes = 4096;
+  result.waited = 0.03125;
   return result;
 }
 
 constexpr const char* header =
     "epoch,train_loss,validation_loss,validation_accuracy_age,\"validation_accuracy_the \"\"look\"\", say\","
-    "learning_rate,images_per_s,seconds,peak_resident_bytes\n";
+    "learning_rate,images_per_s,seconds,peak_resident_bytes,waited\n";
 
 }  // namespace
 
@@ -48,28 +49,28 @@ TEST_CASE("an epoch is a line of each file") {
   files.add(epoch(1));
   CHECK(files.exist());
   CHECK(read_file(folder / "metrics.csv") ==
-        std::string(header) + "1,1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096\n");
+        std::string(header) + "1,1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096,0.03125\n");
   CHECK(
       read_file(folder / "metrics.jsonl") ==
       R"({"epoch":1,"train_loss":1.5,"validation_loss":0.1,"validation_accuracy":)"
-      R"({"age":0.75,"the \"look\", say":0.3333333333333333},"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,"peak_resident_bytes":4096})"
+      R"({"age":0.75,"the \"look\", say":0.3333333333333333},"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,"peak_resident_bytes":4096,"waited":0.03125})"
       "\n");
 }
 
 TEST_CASE("without a validation set its cells are empty and its keys absent") {
   EpochResult result = epoch(2);
   result.validation.clear();
-  CHECK(train::csv_line(result, 2) == "2,1.5,,,,0.0001,12.5,60,4096");
+  CHECK(train::csv_line(result, 2) == "2,1.5,,,,0.0001,12.5,60,4096,0.03125");
   CHECK(
       train::json_line(result) ==
-      R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,"peak_resident_bytes":4096})");
+      R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,"peak_resident_bytes":4096,"waited":0.03125})");
 }
 
 TEST_CASE("a head without a label has no accuracy") {
   EpochResult result = epoch(2);
   result.validation[0].labelled = 0;
   result.validation[0].accuracy = 0;
-  CHECK(train::csv_line(result, 2) == "2,1.5,0.1,,0.3333333333333333,0.0001,12.5,60,4096");
+  CHECK(train::csv_line(result, 2) == "2,1.5,0.1,,0.3333333333333333,0.0001,12.5,60,4096,0.03125");
   CHECK(contains(train::json_line(result), R"({"age":null,"the)"));
 }
 
@@ -100,13 +101,22 @@ TEST_CASE("cutting leaves the epochs before, and no torn line") {
   write_file(folder / "metrics.jsonl", read_file(folder / "metrics.jsonl") + R"({"epoch":1,"tra)");
   files.cut(3);
   files.add(epoch(3));
-  const std::string line = ",1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096\n";
+  const std::string line = ",1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096,0.03125\n";
   CHECK(read_file(folder / "metrics.csv") == std::string(header) + "1" + line + "2" + line + "3" + line);
   const std::string json = read_file(folder / "metrics.jsonl");
   CHECK(std::count(json.begin(), json.end(), '\n') == 3);
   files.cut(1);
   CHECK(read_file(folder / "metrics.csv") == header);
   CHECK(read_file(folder / "metrics.jsonl").empty());
+}
+
+TEST_CASE("lines of an earlier build, which wrote fewer columns, get empty cells") {
+  const TemporaryFolder folder;
+  const MetricsFiles files(folder.path(), heads);
+  write_file(folder / "metrics.csv", "epoch,train_loss\n1,1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096\n");
+  files.add(epoch(2));
+  const std::string cells = ",1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096,";
+  CHECK(read_file(folder / "metrics.csv") == std::string(header) + "1" + cells + "\n2" + cells + "0.03125\n");
 }
 
 TEST_CASE("what was written is read again") {
