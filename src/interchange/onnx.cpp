@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "facet/error.h"
+#include "facet/version.h"
 #include "graph/op.h"
 #include "interchange/model_graph.h"
 #include "interchange/model_metadata.h"
@@ -156,7 +157,7 @@ std::string onnx_file(Metadata metadata, const ModelInfo& info, const Graph& gra
   model.set_ir_version(ir_version);
   model.add_opset_import()->set_version(opset);
   model.set_producer_name("facet");
-  model.set_producer_version(FACET_VERSION);
+  model.set_producer_version(std::string(version()));
   metadata.emplace("input", name_of(options.input));
   metadata.emplace("outputs", options.softmax ? "probabilities" : "logits");
   for (const auto& [key, value] : metadata) {
