@@ -16,6 +16,9 @@ import unittest
 
 from program import AppTest, facet
 
+# A step of the recipe that is left out, or another filter, changes probabilities by 4e-4 and more on these photographs.
+TOLERANCE = 2e-5
+
 RUNNER = os.environ.get("FACET_ONNX_RUNNER", "")
 
 # What the recipe uses of ONNX Runtime, by another program that reads ONNX files.
@@ -72,22 +75,22 @@ print(json.dumps({"age": age[0].tolist(), "gender": gender[0].tolist(), "race": 
             (self.folder / "onnxruntime.py").write_text(STAND_IN)
         photographs = self.photographs()
         for mode in ["squash", "crop"]:
-            self.succeeds("train", *self.data, "--out", mode, "--resize", mode, "--size", 32, "--batch", 8, "--epochs", 4,
-                          "--lr", "1e-3", "--threads", 1, "--precision", "f32", "--no-tune", folder=self.folder)
+            self.succeeds("train", *self.data, "--out", mode, "--resize", mode, "--size", 32, "--batch", 8, "--epochs",
+                          4, "--lr", "1e-3", "--threads", 1, "--precision", "f32", "--no-tune", folder=self.folder)
             self.succeeds("export", mode, "--out", "faces.onnx", "--input", "pixels", "--softmax", folder=self.folder)
             lines = self.succeeds("predict", mode, *photographs, "--jsonl", "-", folder=self.folder).splitlines()
             answers = []
             for line in map(json.loads, lines):
                 with self.subTest(mode=mode, photograph=line["file"]):
                     (self.folder / "photo.jpg").write_bytes((self.folder / line["file"]).read_bytes())
-                    done = subprocess.run([sys.executable, "recipe.py"], cwd=self.folder, capture_output=True, text=True,
-                                          timeout=120)
+                    done = subprocess.run([sys.executable, "recipe.py"], cwd=self.folder, capture_output=True,
+                                          text=True, timeout=120)
                     self.assertEqual(done.returncode, 0, done.stderr)
                     for head, found in json.loads(done.stdout).items():
                         expected = list(line["heads"][head]["probabilities"].values())
                         self.assertEqual(len(found), len(expected), head)
                         for one, other in zip(found, expected):
-                            self.assertAlmostEqual(one, other, delta=1e-3, msg=head)
+                            self.assertAlmostEqual(one, other, delta=TOLERANCE, msg=head)
                         best = list(line["heads"][head]["probabilities"])[found.index(max(found))]
                         self.assertEqual(best, line["heads"][head]["class"], head)
                 answers.append(line["heads"]["age"]["probabilities"])
