@@ -33,12 +33,13 @@ struct Image {
   std::vector<std::uint8_t> pixels = {};
 };
 
-/// How an image of any shape is resized to size x size. Both modes filter as PIL's Image.resize with BILINEAR does
-/// (antialiased), and give the same pixels.
+/// How an image of any shape is resized to size x size. The filter is that of PIL's Image.resize with BILINEAR
+/// (antialiased), to the same pixels.
 enum class ResizeMode : std::uint8_t {
   squash,  ///< the whole image; its aspect ratio is lost
-  /// The aspect ratio is kept: the shorter side is resized to floor(size / 0.875), the longer one in proportion, rounded
-  /// down, and the centre of size x size is taken (torchvision: Resize(256) and CenterCrop(224) for a size of 224).
+  /// The aspect ratio is kept: the shorter side is resized to floor(size / 0.875), the longer one in proportion (rounded
+  /// down), and the centre of size x size is taken. For a size of 224 that is torchvision's Resize(256) and
+  /// CenterCrop(224).
   crop
 };
 /// "squash" or "crop". @throws Error when it is neither.
