@@ -8,6 +8,7 @@
 #include "base/machine_facts.h"
 #include "base/median.h"
 #include "base/pinning.h"
+#include "facet/version.h"
 #include "onednn/onednn.h"
 
 namespace facet::bench {
@@ -50,7 +51,7 @@ json result_json(const std::string& bench, const Workload& workload, const progr
           {"tuned", !o.no_tune},
           {"save_memory", o.save_memory},
           {"machine", machine_json(o.instructions)},
-          {"versions", {{"facet", FACET_VERSION}, {"onednn", onednn::version()}, {"compiler", __VERSION__}}},
+          {"versions", {{"facet", version()}, {"onednn", onednn::version()}, {"compiler", __VERSION__}}},
           {"choices", choices.all()}};
 }
 

@@ -94,7 +94,7 @@ Command export_command() {
       "checkpoint is taken, or a model file (.safetensors).\n\n"
       "The ONNX file's input is `input`, f32 {batch, 3, size, size}, RGB; the batch may be of any size. Its outputs "
       "are called as the heads, f32 {batch, classes}. Its metadata tell the heads' classes (heads, as JSON), mean, "
-      "std, size, input and outputs.";
+      "std, size, resize (squash or crop), input and outputs.";
   command.groups = {
       {"File",
        {{.name = "out",

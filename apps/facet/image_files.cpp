@@ -109,10 +109,10 @@ std::span<const std::int32_t> ImageFiles::labels(std::int64_t /*index*/) const {
 
 std::string ImageFiles::name(std::int64_t index) const { return files_[static_cast<std::size_t>(index)].string(); }
 
-void ImageFiles::load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const {
+void ImageFiles::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
   const auto place = static_cast<std::size_t>(index);
   try {
-    resize(read_jpeg(files_[place], size), size, pixels);
+    resize(read_jpeg(files_[place], resized_side(size, mode)), size, mode, pixels);
   } catch (const Error& error) {
     if (!skip_) throw;
     std::fill(pixels.begin(), pixels.end(), std::uint8_t{0});

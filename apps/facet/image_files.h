@@ -25,7 +25,7 @@ class ImageFiles final : public Dataset {
   std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
   const std::vector<Head>& heads() const override { return heads_; }
   std::span<const std::int32_t> labels(std::int64_t index) const override;
-  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
+  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
   /// Why an image that was loaded couldn't be read; empty when it could.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "command.h"
+#include "facet/version.h"
 #include "manual.h"
 #include "nearest.h"
 #include "print.h"
@@ -66,7 +67,8 @@ int run(std::vector<std::string> words) {
     return 0;
   }
   if (words[0] == "--version") {
-    print_out("facet {}\n", FACET_VERSION);
+    print_out("facet {}\n", version());
+    for (const BuildFeature& feature : build_features()) print_out("{:15}{}\n", feature.name, feature.value);
     return 0;
   }
   std::vector<std::string> names;

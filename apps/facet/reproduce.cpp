@@ -43,6 +43,7 @@ struct Request {
   std::vector<std::string> models;
   TrainOptions training;  ///< those that all models share; `out` is the folder of the table
   int size = 0;
+  ResizeMode resize = ResizeMode::squash;
 };
 
 /// FairFace's own files, or what facet's sample and others call theirs.
@@ -89,6 +90,7 @@ Request read_request(const Options& options) {
   Request request;
   request.models = read_models(options);
   request.size = static_cast<int>(options.integer("size", 1, 16384));
+  request.resize = read_resize(options);
   TrainOptions& training = request.training;
   training.epochs = options.integer("epochs", 1, 1'000'000);
   training.batch = options.integer("batch", 1, 65536);
@@ -119,6 +121,7 @@ Table1 empty_table(const Request& request) {
   table.epochs = request.training.epochs;
   table.batch = request.training.batch;
   table.size = request.size;
+  table.resize = to_string(request.resize);
   table.seed = request.training.seed;
   table.rows.resize(printed_table1().size());
   return table;
@@ -135,7 +138,8 @@ MeasuredRow read_row(const Request& request, const std::string& model, const Dat
     PrecisionChoice asked = request.training.precision;
     if (asked == PrecisionChoice::automatic) asked = parse_precision(record.options.at("precision").get<std::string>());
     const Precision precision = asked == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
-    train::require_same_model(file, last.info(), {model, request.size, request.heads, {}});
+    train::require_same_model(file, last.info(),
+                              {.model = model, .size = request.size, .resize = request.resize, .heads = request.heads});
     train::require_same_options(file, record.options, train::fixed_options(request.training, precision, data));
     row = measured_run(folder, record, request.heads);
     if (row.epochs > request.training.epochs) {
@@ -179,7 +183,7 @@ std::vector<std::string> training_words(const Request& request, const Options& o
                                  std::string("--checkpoint-minutes=") + checkpoint_minutes,
                                  fmt::format("--no-tune={}", request.training.tune ? "no" : "yes"),
                                  fmt::format("--pin={}", options.on("pin") ? "yes" : "no")};
-  for (const char* name : {"epochs", "batch", "size", "seed", "precision", "threads", "loader-threads"}) {
+  for (const char* name : {"epochs", "batch", "size", "resize", "seed", "precision", "threads", "loader-threads"}) {
     words.push_back(fmt::format("--{}={}", name, options.text(name)));
   }
   if (options.given("choice-cache")) words.push_back("--choice-cache=" + options.text("choice-cache"));

@@ -39,6 +39,7 @@ Command reproduce_manual() {
          .help = "models to train now; the rows of the others show what --out holds of them",
          .fallback = fmt::format("{}", fmt::join(table1_models(), ","))},
         size_option(),
+        resize_option(),
         {.name = "epochs", .argument = "N", .help = "epochs of each model", .fallback = "100"},
         {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
         {.name = "seed", .argument = "N", .help = "seed of every random draw", .fallback = "0"}}},

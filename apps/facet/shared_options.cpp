@@ -147,6 +147,20 @@ Option size_option() {
           .fallback = "224"};
 }
 
+Option resize_option() {
+  return {.name = "resize",
+          .argument = "squash|crop",
+          .help =
+              "how photographs are resized to that, in training and whenever the model is used: squash takes the whole "
+              "photograph, whatever its aspect ratio; crop resizes the shorter side to size / 0.875 and takes the "
+              "centre, as torchvision evaluates",
+          .fallback = "squash"};
+}
+
+ResizeMode read_resize(const Options& options) {
+  return parse_resize_mode(options.one_of("resize", {"squash", "crop"}));
+}
+
 Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape) {
   const std::string name = options.one_of("model", model_names());
   try {

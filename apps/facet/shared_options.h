@@ -41,9 +41,11 @@ int read_threads(const Options& options, const std::string& name);
 Option pin_option();
 void pin_if_asked(const Options& options, int threads);
 
-/// --model and --size.
+/// --model, --size and --resize.
 Option model_option();
 Option size_option();
+Option resize_option();
+ResizeMode read_resize(const Options& options);
 /// A model by --model, at --size, whose heads and shape are known to be good; a size that it can't have is a
 /// UsageError.
 Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape);

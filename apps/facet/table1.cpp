@@ -146,7 +146,7 @@ std::string markdown(const Table1& table) {
   return cells.markdown() +
          fmt::format(
              "\n"
-             "Adam, learning rate 1e-4, batches of {}, {} at {}x{}, seed {}; trained on {}, validated on {}.\n"
+             "Adam, learning rate 1e-4, batches of {}, {} at {}x{} ({}), seed {}; trained on {}, validated on {}.\n"
              "Accuracies are the validation set's after the best epoch, the one of the highest mean accuracy over the "
              "heads\n(checkpoints/best.safetensors of each model's run). images/s are training's, the median over "
              "epochs; peak is the\nprocess's resident memory while training; hours are of training and validation. "
@@ -156,7 +156,7 @@ std::string markdown(const Table1& table) {
              "FairFace: only a\ntable trained and validated on FairFace's images compares with them. {}: not measured, "
              "or "
              "no head of the paper's.\n",
-             table.batch, counted(table.epochs, "epoch"), table.size, table.size, table.seed, table.train,
+             table.batch, counted(table.epochs, "epoch"), table.size, table.size, table.resize, table.seed, table.train,
              table.validation, machine(), unknown);
 }
 
@@ -207,6 +207,7 @@ std::string json(const Table1& table) {
       {"batch", table.batch},
       {"epochs", table.epochs},
       {"size", table.size},
+      {"resize", table.resize},
       {"seed", table.seed},
       {"checkpoint", "best"},
       {"machine",

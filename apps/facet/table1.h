@@ -42,6 +42,7 @@ struct Table1 {
   std::int64_t epochs = 0;  ///< asked for
   std::int64_t batch = 0;
   int size = 0;
+  std::string resize;  ///< "squash" or "crop"
   std::uint64_t seed = 0;
   std::vector<MeasuredRow> rows;  ///< one for each of printed_table1()
 };

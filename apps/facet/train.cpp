@@ -97,6 +97,7 @@ Settings read_settings(const Options& options) {
   settings.skip = skips_bad_images(options);
   settings.info.model = options.text("model");
   settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
+  settings.info.resize = read_resize(options);
   settings.info.normalization = {read_channels(options, "mean", false), read_channels(options, "std", true)};
   settings.training = read_training(options);
   settings.shape = read_shape(options);

@@ -35,6 +35,7 @@ OptionGroup learning_options() {
       "Model and learning",
       {model_option(),
        size_option(),
+       resize_option(),
        {.name = "pretrained",
         .argument = "FILE",
         .help = "weights to begin with: a safetensors file, or what torch.save writes of a state_dict, with "

@@ -9,6 +9,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "facet/export.h"
@@ -32,6 +33,20 @@ struct Image {
   std::vector<std::uint8_t> pixels = {};
 };
 
+/// How an image of any shape is resized to size x size. The filter is that of PIL's Image.resize with BILINEAR
+/// (antialiased), to the same pixels.
+enum class ResizeMode : std::uint8_t {
+  squash,  ///< the whole image; its aspect ratio is lost
+  /// The aspect ratio is kept: the shorter side is resized to floor(size / 0.875), the longer one in proportion (rounded
+  /// down), and the centre of size x size is taken. For a size of 224 that is torchvision's Resize(256) and
+  /// CenterCrop(224).
+  crop
+};
+/// "squash" or "crop". @throws Error when it is neither.
+FACET_EXPORT std::string_view to_string(ResizeMode mode);
+/// @throws Error naming the value and those allowed.
+FACET_EXPORT ResizeMode parse_resize_mode(std::string_view text);
+
 /// Labelled images. Const members may be called from many threads at once. While a Loader, a Trainer or evaluate() uses
 /// it, a data set must neither change nor go.
 class FACET_EXPORT Dataset {
@@ -41,9 +56,9 @@ class FACET_EXPORT Dataset {
   virtual const std::vector<Head>& heads() const = 0;
   /// Labels of image `index`, one a head: an index into its classes, or no_label.
   virtual std::span<const std::int32_t> labels(std::int64_t index) const = 0;
-  /// Writes image `index` as 8-bit RGB of {size, size, 3}, resized as PIL's bilinear filter does (antialiased).
+  /// Writes image `index` as 8-bit RGB of {size, size, 3}, resized as facet::resize does.
   /// @throws Error naming the image (and its line in the manifest) when it can't be read.
-  virtual void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const = 0;
+  virtual void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const = 0;
   /// What to call image `index` in messages and predictions: for a manifest, the file as the CSV has it.
   virtual std::string name(std::int64_t index) const = 0;
 };
@@ -60,7 +75,7 @@ class FACET_EXPORT MemoryDataset final : public Dataset {
   const std::vector<Head>& heads() const override;
   /// These three: @throws Error when there is no image `index`.
   std::span<const std::int32_t> labels(std::int64_t index) const override;
-  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
+  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
  private:
@@ -96,7 +111,7 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   std::int64_t size() const override;
   const std::vector<Head>& heads() const override;
   std::span<const std::int32_t> labels(std::int64_t index) const override;
-  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override;
+  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
   /// The image's file, with the root in front.
@@ -129,16 +144,21 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
 };
 
 /// Reads a JPEG file (baseline or progressive; grey, RGB, CMYK or YCCK; EXIF orientation honoured) as RGB.
-/// @param size the photograph is only needed at about size x size: one that is much larger is decoded at 1/2, 1/4 or 1/8
-///   (scaled DCT), never below `size`; 0: in full.
+/// @param size the length that the shorter side needs (see resized_side): a photograph that is much larger is decoded
+///   at 1/2, 1/4 or 1/8 (scaled DCT), with no side below `size`; 0: in full.
 /// @throws Error naming the file when it is missing, no regular file, empty, truncated or not a JPEG, a lossless or
 ///   hierarchical one, one of other than 8 bits a sample, over 1 GiB long or so large that decoding it would take over
 ///   2 GiB of memory, or more than there is.
 FACET_EXPORT Image read_jpeg(const std::filesystem::path& file, int size = 0);
 
-/// Resizes to {height, width, 3} = {size, size, 3} with PIL's antialiased bilinear filter.
-/// @throws Error when the image's or `pixels`' bytes aren't those of its size, or a size is below 1.
-FACET_EXPORT void resize(const Image& image, int size, std::span<std::uint8_t> pixels);
+/// The length to which the shorter side of an image is resized: `size`, or floor(size / 0.875) before a crop.
+/// @throws Error when the size is below 1, or so large that the side doesn't fit into an int.
+FACET_EXPORT int resized_side(int size, ResizeMode mode);
+
+/// Resizes to {height, width, 3} = {size, size, 3}. Only the pixels that are kept are computed, so that a crop of an
+/// image of any aspect ratio takes little memory.
+/// @throws Error when the image's or `pixels`' bytes aren't those of its size, or a size is out of range.
+FACET_EXPORT void resize(const Image& image, int size, ResizeMode mode, std::span<std::uint8_t> pixels);
 
 /// Images and labels of one step. Buffers are reused from batch to batch.
 struct Batch {
@@ -150,7 +170,8 @@ struct Batch {
 
 struct LoaderOptions {
   std::int64_t batch = 64;
-  int size = 224;  ///< height and width of the images
+  int size = 224;                          ///< height and width of the images
+  ResizeMode resize = ResizeMode::squash;  ///< how they are resized to it
   /// Decoding threads, at most 4096; 0: as many as keep the caller from waiting, one at first, at most one for each core
   /// that the process may use.
   int threads = 0;

@@ -66,7 +66,7 @@ class FACET_EXPORT Predictor {
   ///   when a logit isn't finite; when memory doesn't suffice.
   const std::vector<HeadPrediction>& predict(std::span<const std::uint8_t> pixels);
 
-  /// Resizes the image and answers for it alone. @throws Error likewise, and as resize does.
+  /// Resizes the image as ModelInfo::resize says and answers for it alone. @throws Error likewise, and as resize does.
   const std::vector<HeadPrediction>& predict(const Image& image);
 
  private:

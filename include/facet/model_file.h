@@ -24,6 +24,7 @@ struct Normalization {
 struct ModelInfo {
   std::string model = "reference";  ///< a name that build_model knows, or what the caller calls a model of its own
   int size = 224;                   ///< height and width of the input
+  ResizeMode resize = ResizeMode::squash;  ///< how images are resized to it, in training and inference
   std::vector<Head> heads = {};
   Normalization normalization = {};
   /// How the model differs from what its name says, in words of its own: what build_model takes for the reference

@@ -26,10 +26,11 @@ struct OnnxOptions {
 
 /// Writes a model as an ONNX file (https://onnx.ai; opset 10, f32): what is computed in inference, for other programs
 /// to run. Its input is called `input`, and each output, f32 {batch, classes}, as its head; the batch may be of any
-/// size. Its metadata_props, all strings, are those of a model file (`model`; `size`, a number; `heads`, a JSON list of
-/// {"name", "classes"} in the order of the outputs; `mean` and `std`, JSON lists of three numbers; `shape`, where the
-/// model has one of its own; `format` "facet" and `version` "1") and `input` ("normalized", "unit" or "pixels") and
-/// `outputs` ("logits" or "probabilities"). Written whole or not at all.
+/// size. Its metadata_props, all strings, are those of a model file (`model`; `size`, a number; `resize`, "squash" or
+/// "crop", how images are resized to it (ResizeMode); `heads`, a JSON list of {"name", "classes"} in the order of the
+/// outputs; `mean` and `std`, JSON lists of three numbers; `shape`, where the model has one of its own; `format`
+/// "facet" and `version` "1") and `input` ("normalized", "unit" or "pixels") and `outputs` ("logits" or
+/// "probabilities"). Written whole or not at all.
 /// @throws Error naming the file and the system's reason; what `info` has that no file can hold; in what graph,
 ///   parameters and `info` don't fit together; a tensor that isn't finite; an op without a form in ONNX; a head called
 ///   `input`; or a model larger than the 2 GiB that an ONNX file can hold.

@@ -43,6 +43,7 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   };
   require("batch", options.batch, 1);
   require("size", options.size, 1);
+  to_string(options.resize);  // throws for what is none
   require("prefetch", options.prefetch, 1);
   if (options.threads < 0 || options.threads > base::most_threads) {
     throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::most_threads));
@@ -309,7 +310,7 @@ void Loader::State::load_image(Batch& batch, std::int64_t position) const {
   data::require_labels(dataset.name(index), labels, heads);
   const auto bytes = static_cast<std::size_t>(options.size) * static_cast<std::size_t>(options.size) * 3;
   const auto pixels = std::span(batch.pixels).subspan(static_cast<std::size_t>(position) * bytes, bytes);
-  dataset.load(index, options.size, pixels);
+  dataset.load(index, options.size, options.resize, pixels);
   if (options.flip) {
     base::RandomStream random(options.seed, base::Purpose::augmentation, static_cast<std::uint64_t>(epoch),
                               static_cast<std::uint64_t>(index));

@@ -189,13 +189,13 @@ std::span<const std::int32_t> ManifestDataset::labels(std::int64_t index) const 
   return std::span(state().labels).subspan(checked(index) * heads, heads);
 }
 
-void ManifestDataset::load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const {
+void ManifestDataset::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
   const std::filesystem::path file = path(index);
   const auto fail = [&](const char* reason) {
     throw Error(fmt::format("{}:{}: {}: {}", state().csv, line(index), printable(file.string()), reason));
   };
   try {
-    resize(data::decode_jpeg_file(file, size), size, pixels);
+    resize(data::decode_jpeg_file(file, resized_side(size, mode)), size, mode, pixels);
   } catch (const Error& error) {
     fail(error.what());
   } catch (const std::bad_alloc&) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "data/resize_passes.h"
 #include "facet/data.h"
@@ -59,15 +60,15 @@ class Weights {
 
 }  // namespace
 
-Taps triangle_taps(int inputs, int outputs) {
+Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count) {
   // The arithmetic of Pillow's Resample.c, in its order, so that the weights are the same to the last bit.
-  const double scale = static_cast<double>(inputs) / outputs;
+  const double scale = inputs / static_cast<double>(outputs);
   const double support = std::max(scale, 1.0);
   const double shrink = 1.0 / support;
   Weights all;
   std::vector<double> weights;
-  for (int o = 0; o < outputs; ++o) {
-    const double center = (o + 0.5) * scale;
+  for (std::int64_t o = first; o < first + count; ++o) {
+    const double center = (static_cast<double>(o) + 0.5) * scale;
     const int begin = std::max(static_cast<int>(center - support + 0.5), 0);
     const int end = std::min(static_cast<int>(center + support + 0.5), inputs);
     weights.clear();
@@ -84,15 +85,21 @@ Taps triangle_taps(int inputs, int outputs) {
 
 namespace {
 
-/// Rows of the image at the new width. The last row is resized from a copy: the pass reads a byte past its input.
-void resize_width(const Image& image, int width, std::uint8_t* out) {
-  const Taps taps = triangle_taps(image.width, width);
-  const std::ptrdiff_t stride = std::ptrdiff_t{image.width} * 3;
-  const std::uint8_t* in = image.pixels.data();
-  resize_rows(in, stride, image.height - 1, taps, out);
-  std::vector<std::uint8_t> last(static_cast<std::size_t>(stride) + 1);
-  std::copy_n(in + stride * (image.height - 1), stride, last.begin());
-  resize_rows(last.data(), stride, 1, taps, out + std::ptrdiff_t{width} * 3 * (image.height - 1));
+/// What an image is resized to, and where in that the wanted pixels begin.
+struct Frame {
+  std::int64_t width, height;
+  std::int64_t left, top;
+};
+
+/// torchvision's CenterCrop: Python's int(round(room / 2)), which rounds halves to even.
+std::int64_t centered(std::int64_t room) { return room / 2 + (room % 2 == 1 && room / 2 % 2 == 1 ? 1 : 0); }
+
+Frame frame_of(const Image& image, int size, ResizeMode mode) {
+  if (mode == ResizeMode::squash) return {size, size, 0, 0};
+  const std::int64_t side = resized_side(size, mode);
+  const std::int64_t width = std::max(side, side * image.width / image.height);
+  const std::int64_t height = std::max(side, side * image.height / image.width);
+  return {width, height, centered(width - size), centered(height - size)};
 }
 
 void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
@@ -108,27 +115,81 @@ void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
   }
 }
 
+/// Some rows of an image, the last of them the image's own last or one above it.
+struct Rows {
+  const std::uint8_t* first;
+  std::ptrdiff_t stride;
+  int count;
+};
+
+/// The rows at another width. The last one is resized from a copy: the pass reads a byte past its input.
+void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out) {
+  resize_rows(rows.first, rows.stride, rows.count - 1, taps, out);
+  std::vector<std::uint8_t> last(static_cast<std::size_t>(rows.stride) + 1);
+  std::copy_n(rows.first + rows.stride * (rows.count - 1), rows.stride, last.begin());
+  resize_rows(last.data(), rows.stride, 1, taps, out + std::ssize(taps.first) * 3 * (rows.count - 1));
+}
+
+void resize(const Image& image, const Frame& frame, int size, std::uint8_t* pixels) {
+  const std::ptrdiff_t bytes = std::ptrdiff_t{size} * 3;
+  Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size};
+  Taps down;  // where the height changes
+  if (frame.height == image.height) {
+    rows.first += frame.top * rows.stride;
+  } else {
+    down = triangle_taps(image.height, frame.height, frame.top, size);
+    const auto [lowest, highest] = std::minmax_element(down.first.begin(), down.first.end());
+    const int first = *lowest;
+    rows.first += first * rows.stride;
+    rows.count = *highest + down.count - first;
+    for (int& row : down.first) row -= first;
+  }
+  std::vector<std::uint8_t> narrowed;
+  if (frame.width == image.width) {
+    rows.first += frame.left * 3;
+  } else {
+    const Taps across = triangle_taps(image.width, frame.width, frame.left, size);
+    if (down.first.empty()) return resize_width(rows, across, pixels);
+    narrowed.resize(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
+    resize_width(rows, across, narrowed.data());
+    rows = {narrowed.data(), bytes, rows.count};
+  }
+  if (!down.first.empty()) return mix_rows(rows.first, rows.stride, size * 3, down, pixels);
+  for (int y = 0; y < size; ++y) std::copy_n(rows.first + y * rows.stride, bytes, pixels + y * bytes);
+}
+
 }  // namespace
 }  // namespace data
 
-void resize(const Image& image, int size, std::span<std::uint8_t> pixels) {
+std::string_view to_string(ResizeMode mode) {
+  switch (mode) {
+    case ResizeMode::squash:
+      return "squash";
+    case ResizeMode::crop:
+      return "crop";
+  }
+  throw Error(fmt::format("{} is no way to resize images", static_cast<int>(mode)));
+}
+
+ResizeMode parse_resize_mode(std::string_view text) {
+  for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+    if (text == to_string(mode)) return mode;
+  }
+  throw Error(fmt::format("images resized by '{}'; squash and crop are allowed", text));
+}
+
+int resized_side(int size, ResizeMode mode) {
+  const std::int64_t side = mode == ResizeMode::crop ? std::int64_t{size} * 8 / 7 : size;
+  if (size < 1 || side > std::numeric_limits<int>::max()) {
+    throw Error(fmt::format("images of size {} by {}; at least 1 is needed, and the side before a crop is at most {}",
+                            size, to_string(mode), std::numeric_limits<int>::max()));
+  }
+  return static_cast<int>(side);
+}
+
+void resize(const Image& image, int size, ResizeMode mode, std::span<std::uint8_t> pixels) {
   data::check(image, size, pixels);
-  const std::uint8_t* rows = image.pixels.data();
-  if (image.height == size) {
-    if (image.width == size) {
-      std::copy(image.pixels.begin(), image.pixels.end(), pixels.begin());
-    } else {
-      data::resize_width(image, size, pixels.data());
-    }
-    return;
-  }
-  std::vector<std::uint8_t> narrowed;
-  if (image.width != size) {
-    narrowed.resize(static_cast<std::size_t>(image.height) * static_cast<std::size_t>(size) * 3);
-    data::resize_width(image, size, narrowed.data());
-    rows = narrowed.data();
-  }
-  data::mix_rows(rows, size * 3, data::triangle_taps(image.height, size), pixels.data());
+  data::resize(image, data::frame_of(image, size, mode), size, pixels.data());
 }
 
 }  // namespace facet

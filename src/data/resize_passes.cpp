@@ -64,26 +64,27 @@ HWY_INLINE void ResizeRowsBy(const std::uint8_t* in, std::ptrdiff_t in_stride, i
 }
 
 template <int fixed_count>
-HWY_INLINE void MixRowsBy(const std::uint8_t* in, int bytes, const Taps& taps, std::uint8_t* out) {
+HWY_INLINE void MixRowsBy(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps,
+                          std::uint8_t* out) {
   const hn::ScalableTag<std::int32_t> wide;
   const hn::Rebind<std::uint8_t, decltype(wide)> narrow;
   const auto lanes = static_cast<int>(hn::Lanes(wide));
   const int count = fixed_count > 0 ? fixed_count : taps.count;
   const std::int32_t* weight = taps.weights.data();
   for (const int first : taps.first) {
-    const std::uint8_t* rows = in + std::ptrdiff_t{first} * bytes;
+    const std::uint8_t* rows = in + first * in_stride;
     int x = 0;
     for (; x + lanes <= bytes; x += lanes) {
       auto sum = hn::Set(wide, half);
       for (int t = 0; t < count; ++t) {
-        const auto pixels = hn::PromoteTo(wide, hn::LoadU(narrow, rows + x + std::ptrdiff_t{t} * bytes));
+        const auto pixels = hn::PromoteTo(wide, hn::LoadU(narrow, rows + x + t * in_stride));
         sum = hn::Add(sum, hn::Mul(pixels, hn::Set(wide, weight[t])));
       }
       hn::StoreU(hn::DemoteTo(narrow, hn::ShiftRight<weight_bits>(sum)), narrow, out + x);
     }
     for (; x < bytes; ++x) {
       std::int32_t sum = half;
-      for (int t = 0; t < count; ++t) sum += rows[x + std::ptrdiff_t{t} * bytes] * weight[t];
+      for (int t = 0; t < count; ++t) sum += rows[x + t * in_stride] * weight[t];
       out[x] = static_cast<std::uint8_t>(std::clamp(sum >> weight_bits, 0, 255));
     }
     weight += count;
@@ -96,8 +97,8 @@ void ResizeRows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, cons
   taps.count == 2 ? ResizeRowsBy<2>(in, in_stride, rows, taps, out) : ResizeRowsBy<0>(in, in_stride, rows, taps, out);
 }
 
-void MixRows(const std::uint8_t* in, int bytes, const Taps& taps, std::uint8_t* out) {
-  taps.count == 2 ? MixRowsBy<2>(in, bytes, taps, out) : MixRowsBy<0>(in, bytes, taps, out);
+void MixRows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out) {
+  taps.count == 2 ? MixRowsBy<2>(in, in_stride, bytes, taps, out) : MixRowsBy<0>(in, in_stride, bytes, taps, out);
 }
 
 }  // namespace facet::data::HWY_NAMESPACE
@@ -113,8 +114,8 @@ void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, con
   HWY_DYNAMIC_DISPATCH(ResizeRows)(in, in_stride, rows, taps, out);
 }
 
-void mix_rows(const std::uint8_t* in, int bytes, const Taps& taps, std::uint8_t* out) {
-  HWY_DYNAMIC_DISPATCH(MixRows)(in, bytes, taps, out);
+void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out) {
+  HWY_DYNAMIC_DISPATCH(MixRows)(in, in_stride, bytes, taps, out);
 }
 
 }  // namespace facet::data

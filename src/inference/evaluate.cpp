@@ -41,6 +41,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   LoaderOptions loading;
   loading.batch = std::min(options.batch, predictor.options().batch);
   loading.size = info.size;
+  loading.resize = info.resize;
   loading.threads = options.loader_threads;
   loading.shuffle = false;
   loading.flip = false;

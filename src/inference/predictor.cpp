@@ -183,7 +183,7 @@ const std::vector<HeadPrediction>& Predictor::predict(std::span<const std::uint8
 const std::vector<HeadPrediction>& Predictor::predict(const Image& image) {
   State& s = state();
   s.resized.resize(inference::image_bytes(s.info));
-  resize(image, s.info.size, s.resized);
+  resize(image, s.info.size, s.info.resize, s.resized);
   return s.run(s.resized.data(), 1);
 }
 

@@ -107,6 +107,13 @@ int parse_size(const std::string& file, const std::string& text) {
   fail(file, fmt::format("its `size` is {}; 1 to {} is allowed", in_quotes(text), max_size));
 }
 
+ResizeMode parse_resize(const std::string& file, const std::string& text) {
+  for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+    if (text == to_string(mode)) return mode;
+  }
+  fail(file, fmt::format("its `resize` is {}; \"squash\" or \"crop\" is allowed", in_quotes(text)));
+}
+
 }  // namespace
 
 Metadata to_metadata(const std::string& file, const ModelInfo& info) {
@@ -117,6 +124,7 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
                     {"version", std::string(version)},
                     {"model", info.model},
                     {"size", std::to_string(info.size)},
+                    {"resize", std::string(to_string(info.resize))},
                     {"heads", heads_text(file, info.heads)},
                     {"mean", FloatJson(info.normalization.mean).dump()},
                     {"std", FloatJson(info.normalization.std).dump()}};
@@ -139,6 +147,9 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
       .size = parse_size(file, value_of(file, metadata, "size")),
       .heads = parse_heads(file, value_of(file, metadata, "heads")),
       .normalization = {.mean = parse_channels(file, metadata, "mean"), .std = parse_channels(file, metadata, "std")}};
+  if (const auto resize = metadata.find("resize"); resize != metadata.end()) {
+    info.resize = parse_resize(file, resize->second);
+  }
   if (const auto shape = metadata.find("shape"); shape != metadata.end()) info.shape = shape->second;
   check(file, info);
   return info;

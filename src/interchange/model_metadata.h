@@ -8,8 +8,12 @@
 namespace facet::interchange {
 
 // A model file's metadata, all strings: `format` "facet"; `version` "1", of what is described here; `model`; `size`, a
-// number; `heads`, a JSON list of {"name", "classes"} in the order of the model's outputs; `mean` and `std`, JSON lists
-// of three numbers; `shape`, only where the model has one of its own. Other keys are the caller's.
+// number; `resize`, how images are resized to it, "squash" or "crop" (ResizeMode; a file without it means "squash");
+// `heads`, a JSON list of {"name", "classes"} in the order of the model's outputs; `mean` and `std`, JSON lists of three
+// numbers; `shape`, only where the model has one of its own. Other keys are the caller's.
+//
+// What is added to the metadata is a key that a file may lack, with a meaning for files without it, so that the files
+// of every earlier version are still read. `version` changes only where that can't be done.
 
 /// @param file what messages call the file.
 /// @throws Error naming the file and the value when `info` doesn't make sense (no head, a class twice, std of 0, ...).

@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "facet/error.h"
+#include "facet/version.h"
 #include "graph/op.h"
 #include "interchange/model_graph.h"
 #include "interchange/model_metadata.h"
@@ -39,7 +40,11 @@ std::string_view name_of(OnnxInput input) {
 
 std::string described(const ModelInfo& info, OnnxInput input) {
   const auto& [mean, deviation] = info.normalization;
-  const std::string images = fmt::format("RGB images of {0}x{0}: ", info.size);
+  const std::string crop =
+      info.resize == ResizeMode::crop
+          ? fmt::format(", the centre of those resized to {} on the shorter side", resized_side(info.size, info.resize))
+          : "";
+  const std::string images = fmt::format("RGB images of {0}x{0}{1}: ", info.size, crop);
   if (input == OnnxInput::pixels) return images + "8-bit pixels as they are, 0 to 255";
   if (input == OnnxInput::unit) return images + "8-bit pixels / 255, 0 to 1";
   return images + fmt::format("(8-bit pixels / 255 - mean) / std, with the mean {}, {}, {} and the std {}, {}, {}",
@@ -156,7 +161,7 @@ std::string onnx_file(Metadata metadata, const ModelInfo& info, const Graph& gra
   model.set_ir_version(ir_version);
   model.add_opset_import()->set_version(opset);
   model.set_producer_name("facet");
-  model.set_producer_version(FACET_VERSION);
+  model.set_producer_version(std::string(version()));
   metadata.emplace("input", name_of(options.input));
   metadata.emplace("outputs", options.softmax ? "probabilities" : "logits");
   for (const auto& [key, value] : metadata) {

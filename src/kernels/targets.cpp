@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "facet/error.h"
+#include "kernels/amx_backward_weights.h"
 
 namespace facet::kernels {
 
@@ -30,6 +31,24 @@ void limit_instructions(std::string_view limit) {
   hwy::DisableTargets(targets_above(limit));
   bf16_allowed = limit.empty() || limit == "avx512_bf16";
   without_limit = limit.empty();
+}
+
+std::vector<std::string_view> compiled_instructions() {
+  std::vector<std::string_view> compiled;
+  if ((HWY_TARGETS & ~(HWY_AVX2 | HWY_AVX3)) != 0) compiled.emplace_back("baseline");
+  if ((HWY_TARGETS & HWY_AVX2) != 0) compiled.emplace_back("avx2");
+  if ((HWY_TARGETS & HWY_AVX3) != 0) {
+    for (const char* name : {"avx512", "avx512_bf16", "avx512_amx"}) compiled.emplace_back(name);
+  }
+  return compiled;
+}
+
+std::string_view used_instructions() {
+  const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  if (has_amx_bf16()) return "avx512_amx";
+  if (has_bf16_dot_product()) return "avx512_bf16";
+  if ((targets & HWY_AVX3) != 0) return "avx512";
+  return (targets & HWY_AVX2) != 0 ? "avx2" : "baseline";
 }
 
 bool amx_allowed() { return without_limit; }

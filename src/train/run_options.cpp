@@ -28,8 +28,8 @@ std::string instead(const std::string& file) {
   return fmt::format(": a new run from its weights can, by --pretrained {} --out NEW", file);
 }
 
-[[noreturn]] void refuse(const std::string& file, std::string_view option, const std::string& recorded,
-                         const std::string& asked) {
+[[noreturn]] void refuse(const std::string& file, std::string_view option, std::string_view recorded,
+                         std::string_view asked) {
   throw Error(fmt::format("{}: the run was started with {} {}, asked for is {}; a run to be resumed can't change it{}",
                           file, option, recorded, asked, instead(file)));
 }
@@ -230,6 +230,7 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
 void require_same_model(const std::string& file, const ModelInfo& recorded, const ModelInfo& asked) {
   if (recorded.model != asked.model) refuse(file, "model", recorded.model, asked.model);
   if (recorded.size != asked.size) refuse(file, "size", std::to_string(recorded.size), std::to_string(asked.size));
+  if (recorded.resize != asked.resize) refuse(file, "resize", to_string(recorded.resize), to_string(asked.resize));
   const auto shape_text = [](const std::string& shape) { return shape.empty() ? "default" : shape; };
   if (recorded.shape != asked.shape) refuse(file, "shape", shape_text(recorded.shape), shape_text(asked.shape));
   try {

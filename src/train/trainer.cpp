@@ -287,6 +287,7 @@ void Trainer::State::make_loaders() {
   LoaderOptions loading;
   loading.batch = options_.batch;
   loading.size = info_.size;
+  loading.resize = info_.resize;
   loading.threads = options_.loader_threads;
   loading.seed = options_.seed;
   loading.flip = options_.flip;

@@ -47,7 +47,8 @@ TrainingState from_record(const nlohmann::ordered_json& record, std::size_t head
   state.batch = whole_field(record, "batch", 0);
   state.step = whole_field(record, "step", 0);
   state.best = number_field(record, "best", -1, 1);
-  state.epochs_since_best = whole_field(record, "epochs_since_best", 0);
+  // The first versions didn't write it.
+  if (record.contains("epochs_since_best")) state.epochs_since_best = whole_field(record, "epochs_since_best", 0);
   const nlohmann::ordered_json& fields = field(record, "sums");
   EpochSums& sums = state.sums;
   sums.steps = whole_field(fields, "steps", 0);

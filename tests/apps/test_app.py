@@ -45,7 +45,15 @@ class Manual(unittest.TestCase):
         self.assertIn("--drop-last", page)
         self.assertEqual(page, facet("help", "train")[1])
         self.assertEqual(page, facet("train", "--train", "x", "-h")[1])
-        self.assertRegex(facet("--version")[1], r"^facet \d+\.\d+\.\d+\n$")
+
+    def test_version_names_what_the_build_has(self):
+        first, *lines = facet("--version")[1].splitlines()
+        self.assertRegex(first, r"^facet \d+\.\d+\.\d+$")
+        features = dict(line.split("  ", 1) for line in lines)
+        self.assertRegex(features["primitives"], r"^ *oneDNN \d+\.\d+\.\d+, threads of (OpenMP|oneTBB); \w+ on this CPU$")
+        compiled, used = re.fullmatch(r" *(.*); (\w+) on this CPU", features["kernels"]).groups()
+        self.assertIn(used, compiled.split(", "))
+        self.assertRegex(features["image formats"], r"^ *JPEG \(libjpeg-turbo \d+\.\d+\.\d+\)")
 
 
 class Misuse(AppTest):

@@ -52,7 +52,7 @@ class Table(Reproduction):
     def test_table(self):
         whole = json.loads((self.whole / "table1.json").read_text())
         for key, value in {"table": "table1", "optimizer": "adam", "learning_rate": 1e-4, "batch": 8, "epochs": 2,
-                           "size": 16, "seed": 0, "checkpoint": "best"}.items():
+                           "size": 16, "resize": "squash", "seed": 0, "checkpoint": "best"}.items():
             self.assertEqual(whole[key], value, key)
         table = self.table(self.whole)
         for model in TWO:
@@ -164,8 +164,9 @@ class Refusing(Reproduction):
         words = self.words(self.whole)
         self.assertIn("the run has 2 epochs, asked for are 1", self.fails(1, *self.words(self.whole, 1)))
         for option, value, message in [("--batch", 4, "batch 8, asked for is 4"), ("--seed", 1, "seed 0"),
-                                       ("--size", 32, "size 16, asked for is 32"), ("--precision", "bf16", "precision"),
-                                       ("--heads", "age", "heads")]:
+                                       ("--size", 32, "size 16, asked for is 32"),
+                                       ("--resize", "crop", "resize squash, asked for is crop"),
+                                       ("--precision", "bf16", "precision"), ("--heads", "age", "heads")]:
             with self.subTest(option):
                 changed = list(words)
                 if option in changed:

@@ -26,7 +26,7 @@ PUBLIC_HEADERS = {  # header of include/facet: the room that it counts as
     "graph": "graph",
     "data": "data",
     "ops": "ops",
-    "parameters": "program", "precision": "program", "instructions": "program",
+    "parameters": "program", "precision": "program", "instructions": "program", "version": "program",
     "models": "models",
     "metrics": "metrics",
     "model_file": "interchange", "onnx": "interchange",

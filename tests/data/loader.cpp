@@ -40,7 +40,7 @@ class Numbered final : public facet::Dataset {
   void set_label(std::int64_t index, std::size_t head, std::int32_t label) {
     labels_[static_cast<std::size_t>(index) * 2 + head] = label;
   }
-  void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override {
+  void load(std::int64_t index, int size, facet::ResizeMode, std::span<std::uint8_t> pixels) const override {
     ++loads;
     const int now = ++running;
     for (int most = most_running; now > most && !most_running.compare_exchange_weak(most, now);) {
@@ -102,6 +102,19 @@ TEST_CASE("an epoch holds every image once, in epoch_order, the last batch small
   }
   CHECK(seen == facet::epoch_order(23, 9, 4));
   CHECK(batches.back().size == 3);
+}
+
+TEST_CASE("images are resized in the mode that is asked for") {
+  facet::MemoryDataset data({{"a", {"x", "y"}}});
+  const facet::Image image = facet::noise(30, 20);
+  data.add(image, {0});
+  for (const facet::ResizeMode mode : {facet::ResizeMode::squash, facet::ResizeMode::crop}) {
+    Loader loader(data, {.size = 14, .resize = mode, .flip = false});
+    facet::Bytes expected(14 * 14 * 3);
+    facet::resize(image, 14, mode, expected);
+    CHECK(read_epoch(loader, 0).front().pixels == expected);
+  }
+  CHECK(!facet::error_of([&] { Loader loader(data, {.resize = static_cast<facet::ResizeMode>(9)}); }).empty());
 }
 
 TEST_CASE("drop_last leaves the smaller batch out; without shuffle the order is the data's") {
@@ -198,7 +211,7 @@ TEST_CASE("a data set's labels aren't trusted") {
     std::int64_t size() const override { return 3; }
     const std::vector<facet::Head>& heads() const override { return heads_; }
     std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
-    void load(std::int64_t, int, std::span<std::uint8_t>) const override {}
+    void load(std::int64_t, int, facet::ResizeMode, std::span<std::uint8_t>) const override {}
     std::string name(std::int64_t index) const override { return "other " + std::to_string(index); }
 
    private:
@@ -366,7 +379,7 @@ class Together final : public facet::Dataset {
   const std::vector<facet::Head>& heads() const override { return heads_; }
   std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
   std::string name(std::int64_t index) const override { return std::to_string(index); }
-  void load(std::int64_t, int, std::span<std::uint8_t>) const override {
+  void load(std::int64_t, int, facet::ResizeMode, std::span<std::uint8_t>) const override {
     all_.arrive_and_wait();
     concurrency = tbb::this_task_arena::max_concurrency();
     tbb::parallel_for(0, 100, [this](int) {

@@ -144,7 +144,7 @@ TEST_CASE("the heads of a model decide; what doesn't fit them is an error with i
   CHECK(facet::contains(Manifest("file,race\na,Asian\n").error(options), "no column for head 'gender'"));
   options.heads = {"race"};
   CHECK(facet::contains(Manifest("file,gender,race\na,Male,Asian\n").error(options),
-                   "heads race asked for; the model has race, gender"));
+                        "heads race asked for; the model has race, gender"));
 }
 
 TEST_CASE("what can't be a manifest is refused in one clear line") {
@@ -166,7 +166,8 @@ TEST_CASE("what can't be a manifest is refused in one clear line") {
 
   ManifestOptions options;
   options.heads = {"y"};
-  CHECK(facet::contains(error("file,x,z\na,1,2\n", options), "m.csv: no column for head 'y'; those that there are: x, z"));
+  CHECK(facet::contains(error("file,x,z\na,1,2\n", options),
+                        "m.csv: no column for head 'y'; those that there are: x, z"));
   options.heads = {"file"};
   CHECK(facet::contains(error("file,x\na,1\n", options), "no column for head 'file'"));
   options.heads = {"x", "x"};
@@ -219,9 +220,9 @@ TEST_CASE("loading names the CSV's line and the file") {
   facet::write_file(folder / "2.jpg", "GIF89a no JPEG");
   const ManifestDataset data(folder / "m.csv");
   facet::Bytes pixels(8 * 8 * 3);
-  CHECK(facet::contains(error_of([&] { data.load(0, 8, pixels); }), "m.csv:2: "));
-  CHECK(facet::contains(error_of([&] { data.load(0, 8, pixels); }), "1.jpg: no such file"));
-  CHECK(facet::contains(error_of([&] { data.load(1, 8, pixels); }), "2.jpg: not a JPEG"));
+  CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "m.csv:2: "));
+  CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "1.jpg: no such file"));
+  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }), "2.jpg: not a JPEG"));
 }
 
 TEST_CASE("images that are not there are an error") {
@@ -230,7 +231,7 @@ TEST_CASE("images that are not there are an error") {
   for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 62}) {
     const std::string message = "m.csv: image " + std::to_string(index) + "; 0 to 1 are allowed";
     CHECK(facet::contains(error_of([&] { data.labels(index); }), message));
-    CHECK(facet::contains(error_of([&] { data.load(index, 2, pixels); }), message));
+    CHECK(facet::contains(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }), message));
     CHECK(facet::contains(error_of([&] { data.name(index); }), message));
     CHECK(facet::contains(error_of([&] { data.path(index); }), message));
     CHECK(facet::contains(error_of([&] { data.line(index); }), message));
@@ -246,7 +247,7 @@ TEST_CASE("a manifest that was moved from is an error, whatever is asked of it")
                                                 [&] { data.heads(); },
                                                 [&] { data.labels(0); },
                                                 [&] { data.name(0); },
-                                                [&] { data.load(0, 2, pixels); },
+                                                [&] { data.load(0, 2, facet::ResizeMode::squash, pixels); },
                                                 [&] { data.path(0); },
                                                 [&] { data.line(0); },
                                                 [&] { data.notes(); },
@@ -313,7 +314,7 @@ TEST_CASE("control characters of a CSV show as escapes in messages and notes, an
   CHECK(data.name(0) == clear + ".jpg");
   shows_escapes(data.notes()[0]);
   facet::Bytes pixels(2 * 2 * 3);
-  shows_escapes(error_of([&] { data.load(0, 2, pixels); }));
+  shows_escapes(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }));
 }
 
 TEST_CASE("missing files are found by their folders' listings") {

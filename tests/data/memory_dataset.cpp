@@ -3,8 +3,8 @@
 #include "data/make_jpeg.h"
 #include "facet/data.h"
 
-using facet::error_of;
 using facet::contains;
+using facet::error_of;
 using facet::MemoryDataset;
 
 TEST_CASE("images in memory keep their labels and are resized when they are loaded") {
@@ -20,9 +20,11 @@ TEST_CASE("images in memory keep their labels and are resized when they are load
   CHECK(data.name(1) == "image 1");
   facet::Bytes loaded(6 * 6 * 3);
   facet::Bytes expected(6 * 6 * 3);
-  data.load(0, 6, loaded);
-  facet::resize(image, 6, expected);
-  CHECK(loaded == expected);
+  for (const facet::ResizeMode mode : {facet::ResizeMode::squash, facet::ResizeMode::crop}) {
+    data.load(0, 6, mode, loaded);
+    facet::resize(image, 6, mode, expected);
+    CHECK(loaded == expected);
+  }
 }
 
 TEST_CASE("images and labels that don't fit are refused, and leave the set as it was") {
@@ -43,10 +45,10 @@ TEST_CASE("images that are not there are an error") {
   for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{1}, std::int64_t{5}, std::int64_t{1} << 62}) {
     const std::string message = "images in memory: image " + std::to_string(index) + "; 0 to 0 are allowed";
     CHECK(error_of([&] { data.labels(index); }) == message);
-    CHECK(error_of([&] { data.load(index, 2, pixels); }) == message);
+    CHECK(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }) == message);
     CHECK(error_of([&] { data.name(index); }) == message);
   }
-  CHECK(error_of([&] { data.load(0, 2, pixels); }).empty());
+  CHECK(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }).empty());
 }
 
 TEST_CASE("heads and classes that no model can have are refused at once") {

@@ -9,15 +9,36 @@
 
 using facet::Bytes;
 using facet::Image;
+using facet::ResizeMode;
 
 namespace {
 
 bool has_pillow() { return std::system("/usr/bin/python3 -c 'import PIL' >/dev/null 2>&1") == 0; }
 
-/// Runs a script that may use `Image` and `folder`.
+/// Python's resized(image, size, mode): a crop by torchvision's own transforms where it is installed, else as they are
+/// defined.
+constexpr const char* resized_in_python = R"(
+try:
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+except ImportError:
+    Compose = None
+
+def resized(image, size, mode):
+    if mode == 'squash':
+        return image.resize((size, size), Image.BILINEAR)
+    side = int(size / 0.875)
+    if Compose:
+        return Compose([Resize(side, InterpolationMode.BILINEAR), CenterCrop(size)])(image)
+    (width, height), shorter = image.size, min(image.size)
+    image = image.resize((int(side * width / shorter), int(side * height / shorter)), Image.BILINEAR)
+    left, top = int(round((image.width - size) / 2)), int(round((image.height - size) / 2))
+    return image.crop((left, top, left + size, top + size))
+)";
+
+/// Runs a script that may use `Image`, `folder` and `resized`.
 void run_pillow(const facet::TemporaryFolder& folder, const std::string& script) {
   facet::write_file(folder / "script.py",
-                    "from PIL import Image\nfolder = '" + folder.path().string() + "/'\n" + script);
+                    "from PIL import Image\nfolder = '" + folder.path().string() + "/'\n" + resized_in_python + script);
   REQUIRE(std::system(("/usr/bin/python3 '" + (folder / "script.py").string() + "'").c_str()) == 0);
 }
 
@@ -34,23 +55,24 @@ struct Case {
 
 }  // namespace
 
-TEST_CASE("resize is Pillow's bilinear filter, to the bit") {
+TEST_CASE("resize is Pillow's bilinear filter, squashed or cropped as torchvision does, to the bit") {
   if (!has_pillow()) {
     MESSAGE("SKIPPED: Pillow (python3-pil) isn't installed");
     return;
   }
   const facet::TemporaryFolder folder;
   const std::vector<Case> cases{{200, 200, 224}, {640, 480, 224}, {224, 300, 224}, {300, 224, 224}, {1, 1, 5},
-                                {7, 3, 64},      {3, 900, 33},    {1023, 517, 64}, {225, 223, 224}, {50, 50, 1}};
+                                {7, 3, 64},      {3, 900, 33},    {1023, 517, 64}, {225, 223, 224}, {50, 50, 1},
+                                {223, 301, 96},  {37, 31, 50},    {256, 341, 224}};
   std::string script;
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const auto& [width, height, size] = cases[i];
     const std::string stem = std::to_string(i);
     facet::save(folder / (stem + ".rgb"), facet::noise(width, height).pixels);
     script += "image = Image.frombytes('RGB', (" + std::to_string(width) + ", " + std::to_string(height) +
-              "), open(folder + '" + stem + ".rgb', 'rb').read())\n" + "open(folder + '" + stem +
-              ".out', 'wb').write(image.resize((" + std::to_string(size) + ", " + std::to_string(size) +
-              "), Image.BILINEAR).tobytes())\n";
+              "), open(folder + '" + stem + ".rgb', 'rb').read())\n" +
+              "for mode in 'squash', 'crop':\n    open(folder + '" + stem + ".' + mode, 'wb').write(resized(image, " +
+              std::to_string(size) + ", mode).tobytes())\n";
   }
   run_pillow(folder, script);
   for (std::size_t i = 0; i < cases.size(); ++i) {
@@ -58,11 +80,16 @@ TEST_CASE("resize is Pillow's bilinear filter, to the bit") {
     CAPTURE(width);
     CAPTURE(height);
     CAPTURE(size);
-    Bytes ours(static_cast<std::size_t>(size * size * 3));
-    facet::resize(facet::noise(width, height), size, ours);
-    // Newer versions (12, say) take the columns first where that is less work: each pass rounds to bytes.
-    const bool either_first = width < size && height > size;
-    CHECK(facet::mean_difference(ours, read_bytes(folder / (std::to_string(i) + ".out"))) <= (either_first ? 0.2 : 0));
+    for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+      const std::string name(to_string(mode));
+      CAPTURE(name);
+      Bytes ours(static_cast<std::size_t>(size * size * 3));
+      facet::resize(facet::noise(width, height), size, mode, ours);
+      // Newer versions (12, say) take the columns first where that is less work: each pass rounds to bytes.
+      const bool either_first = mode == ResizeMode::squash && width < size && height > size;
+      CHECK(facet::mean_difference(ours, read_bytes(folder / (std::to_string(i) + "." + name))) <=
+            (either_first ? 0.2 : 0));
+    }
   }
 }
 
@@ -91,15 +118,21 @@ TEST_CASE("loading a JPEG is Pillow's draft, orientation, conversion to RGB and 
              "for i in range(" +
                  std::to_string(jpegs.size()) +
                  "):\n"
-                 "    image = Image.open(f'{folder}{i}.jpg')\n"
-                 "    image.draft(None, (224, 224))\n"
-                 "    image = ImageOps.exif_transpose(image).convert('RGB').resize((224, 224), Image.BILINEAR)\n"
-                 "    open(f'{folder}{i}.out', 'wb').write(image.tobytes())\n");
+                 "    for mode, side in ('squash', 224), ('crop', 256):\n"
+                 "        image = Image.open(f'{folder}{i}.jpg')\n"
+                 "        image.draft(None, (side, side))\n"
+                 "        image = resized(ImageOps.exif_transpose(image).convert('RGB'), 224, mode)\n"
+                 "        open(f'{folder}{i}.{mode}', 'wb').write(image.tobytes())\n");
   for (std::size_t i = 0; i < jpegs.size(); ++i) {
     CAPTURE(i);
-    Bytes ours(224 * 224 * 3);
-    facet::resize(facet::read_jpeg(folder / (std::to_string(i) + ".jpg"), 224), 224, ours);
-    // Pillow may be linked with another libjpeg than ours.
-    CHECK(facet::mean_difference(ours, read_bytes(folder / (std::to_string(i) + ".out"))) < 0.5);
+    for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+      const std::string name(to_string(mode));
+      CAPTURE(name);
+      Bytes ours(224 * 224 * 3);
+      const std::filesystem::path file = folder / (std::to_string(i) + ".jpg");
+      facet::resize(facet::read_jpeg(file, facet::resized_side(224, mode)), 224, mode, ours);
+      // Pillow may be linked with another libjpeg than ours.
+      CHECK(facet::mean_difference(ours, read_bytes(folder / (std::to_string(i) + "." + name))) < 0.5);
+    }
   }
 }

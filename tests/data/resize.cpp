@@ -1,7 +1,11 @@
 #include <doctest/doctest.h>
 
+#include <climits>
+#include <cmath>
 #include <numeric>
+#include <utility>
 
+#include "base/machine.h"
 #include "data/make_jpeg.h"
 #include "data/mirror.h"
 #include "data/resize_passes.h"
@@ -9,12 +13,64 @@
 
 using facet::Bytes;
 using facet::Image;
+using facet::ResizeMode;
 
 namespace {
 
-Bytes resized(const Image& image, int size) {
+Bytes resized(const Image& image, int size, ResizeMode mode = ResizeMode::squash) {
   Bytes pixels(static_cast<std::size_t>(size * size * 3));
-  facet::resize(image, size, pixels);
+  facet::resize(image, size, mode, pixels);
+  return pixels;
+}
+
+/// The weight of every input in an output, by the definition of the filter.
+std::vector<double> triangle(int inputs, int outputs, int output) {
+  const double scale = static_cast<double>(inputs) / outputs;
+  std::vector<double> weights;
+  for (int i = 0; i < inputs; ++i) {
+    weights.push_back(std::max(0.0, 1 - std::abs(i + 0.5 - (output + 0.5) * scale) / std::max(scale, 1.0)));
+  }
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  for (double& weight : weights) weight /= total;
+  return weights;
+}
+
+/// The whole image at another size, each axis rounded to bytes, by the definition.
+Image resized_whole(const Image& image, int width, int height) {
+  Image narrowed{.width = width, .height = image.height, .pixels = {}};
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const std::vector<double> weights = triangle(image.width, width, x);
+      for (int c = 0; c < 3; ++c) {
+        double sum = 0;
+        for (int i = 0; i < image.width; ++i) {
+          sum += weights[static_cast<std::size_t>(i)] *
+                 image.pixels[static_cast<std::size_t>((y * image.width + i) * 3 + c)];
+        }
+        narrowed.pixels.push_back(static_cast<std::uint8_t>(std::lround(sum)));
+      }
+    }
+  }
+  Image made{.width = width, .height = height, .pixels = {}};
+  for (int y = 0; y < height; ++y) {
+    const std::vector<double> weights = triangle(image.height, height, y);
+    for (int at = 0; at < width * 3; ++at) {
+      double sum = 0;
+      for (int i = 0; i < image.height; ++i) {
+        sum += weights[static_cast<std::size_t>(i)] * narrowed.pixels[static_cast<std::size_t>(i * width * 3 + at)];
+      }
+      made.pixels.push_back(static_cast<std::uint8_t>(std::lround(sum)));
+    }
+  }
+  return made;
+}
+
+Bytes cropped(const Image& image, int left, int top, int size) {
+  Bytes pixels;
+  for (int y = top; y < top + size; ++y) {
+    const auto row = image.pixels.begin() + (y * image.width + left) * 3;
+    pixels.insert(pixels.end(), row, row + size * 3);
+  }
   return pixels;
 }
 
@@ -23,12 +79,12 @@ Bytes resized(const Image& image, int size) {
 TEST_CASE("the taps of an enlargement are the two nearest pixels, of a reduction the triangle") {
   using Weights = std::vector<std::int32_t>;
   const std::int32_t one = 1 << facet::data::weight_bits;
-  const auto twice = facet::data::triangle_taps(2, 4);
+  const auto twice = facet::data::triangle_taps(2, 4, 0, 4);
   CHECK(twice.count == 2);
   CHECK(twice.first == std::vector<int>{0, 0, 0, 0});
   CHECK(twice.weights == Weights{one, 0, one * 3 / 4, one / 4, one / 4, one * 3 / 4, 0, one});
 
-  const auto half = facet::data::triangle_taps(8, 4);
+  const auto half = facet::data::triangle_taps(8, 4, 0, 4);
   CHECK(half.count == 4);
   CHECK(half.first == std::vector<int>{0, 1, 3, 4});
   CHECK(std::equal(half.weights.begin() + 4, half.weights.begin() + 8,
@@ -43,7 +99,7 @@ TEST_CASE("the taps are the triangle's own, whatever rounding makes of its ends"
   const auto check = [&](int inputs, int outputs) {
     CAPTURE(inputs);
     CAPTURE(outputs);
-    const auto taps = facet::data::triangle_taps(inputs, outputs);
+    const auto taps = facet::data::triangle_taps(inputs, outputs, 0, outputs);
     REQUIRE(taps.first.size() == static_cast<std::size_t>(outputs));
     REQUIRE(taps.weights.size() == static_cast<std::size_t>(outputs) * static_cast<std::size_t>(taps.count));
     double worst = 0;
@@ -97,10 +153,94 @@ TEST_CASE("one pixel becomes any size, any size one pixel") {
 
 TEST_CASE("sizes that don't fit are errors") {
   Bytes pixels(12);
-  CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 3, pixels); }).empty());
-  CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 0, {}); }).empty());
-  CHECK(!facet::error_of([&] { facet::resize(Image{.width = 2, .height = 2, .pixels = {1}}, 2, pixels); }).empty());
-  CHECK(!facet::error_of([&] { facet::resize(Image{}, 2, pixels); }).empty());
+  CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 3, ResizeMode::squash, pixels); }).empty());
+  CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 0, ResizeMode::squash, {}); }).empty());
+  for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+    const Image short_of_bytes{.width = 2, .height = 2, .pixels = {1}};
+    CHECK(!facet::error_of([&] { facet::resize(short_of_bytes, 2, mode, pixels); }).empty());
+    CHECK(!facet::error_of([&] { facet::resize(Image{}, 2, mode, pixels); }).empty());
+  }
+}
+
+TEST_CASE("the taps of a part of an axis are those of the whole") {
+  for (const auto& [inputs, outputs] : {std::pair{50, 20}, {20, 50}, {273, 299}, {299, 273}, {3, 1000}, {1000, 3}}) {
+    CAPTURE(inputs);
+    CAPTURE(outputs);
+    const auto whole = facet::data::triangle_taps(inputs, outputs, 0, outputs);
+    const auto weight = [](const facet::data::Taps& taps, int output, int input) {
+      const int at = input - taps.first[static_cast<std::size_t>(output)];
+      return at < 0 || at >= taps.count ? 0 : taps.weights[static_cast<std::size_t>(output * taps.count + at)];
+    };
+    for (const auto& [first, count] : {std::pair{0, 1}, {outputs / 3, outputs / 2}, {outputs - 1, 1}}) {
+      const auto part = facet::data::triangle_taps(inputs, outputs, first, count);
+      REQUIRE(part.first.size() == static_cast<std::size_t>(count));
+      int different = 0;
+      for (int o = 0; o < count; ++o) {
+        for (int i = 0; i < inputs; ++i) different += weight(part, o, i) == weight(whole, first + o, i) ? 0 : 1;
+      }
+      CHECK(different == 0);
+    }
+  }
+}
+
+TEST_CASE("a crop is the centre of the image at floor(size / 0.875) on its shorter side") {
+  struct Case {
+    int width, height, size;
+    int resized_width, resized_height, left, top;  // by torchvision's arithmetic, written out
+  };
+  const Case cases[] = {{50, 40, 14, 20, 16, 3, 1}, {40, 50, 14, 16, 20, 1, 3},   {9, 7, 28, 41, 32, 6, 2},
+                        {33, 33, 21, 24, 24, 2, 2}, {8, 70, 7, 8, 70, 0, 32},     {70, 8, 7, 70, 8, 32, 0},
+                        {61, 47, 13, 18, 14, 2, 0}, {5, 90, 12, 13, 234, 0, 111}, {1, 3, 7, 8, 24, 0, 8},
+                        {24, 16, 14, 24, 16, 5, 1}, {1, 1, 1, 1, 1, 0, 0},        {64, 48, 6, 8, 6, 1, 0}};
+  for (const Case& each : cases) {
+    CAPTURE(each.width);
+    CAPTURE(each.height);
+    CAPTURE(each.size);
+    const Image image = facet::noise(each.width, each.height);
+    const Image whole = resized_whole(image, each.resized_width, each.resized_height);
+    const Bytes expected = cropped(whole, each.left, each.top, each.size);
+    const Bytes found = resized(image, each.size, ResizeMode::crop);
+    int worst = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
+    CHECK(worst <= 1);  // a sum that lies between two levels
+    CHECK(facet::mean_difference(found, expected) < 0.01);
+  }
+}
+
+TEST_CASE("a crop begins at half of what is left over, of two equally near places at the even one") {
+  // At 8 pixels, the resized side of 7, nothing is filtered: the crop is a copy.
+  for (const auto& [width, left] : {std::pair{8, 0}, {9, 1}, {10, 2}, {11, 2}, {12, 2}, {13, 3}, {14, 4}, {15, 4}}) {
+    CAPTURE(width);
+    const Image across = facet::noise(width, 8), down = facet::noise(8, width);
+    CHECK(resized(across, 7, ResizeMode::crop) == cropped(across, left, 0, 7));
+    CHECK(resized(down, 7, ResizeMode::crop) == cropped(down, 0, left, 7));
+  }
+}
+
+TEST_CASE("the side that is resized to, and the modes' names") {
+  CHECK(facet::resized_side(224, ResizeMode::squash) == 224);
+  for (const auto& [size, side] : {std::pair{224, 256}, {96, 109}, {48, 54}, {7, 8}, {1, 1}, {299, 341}, {256, 292}}) {
+    CHECK(facet::resized_side(size, ResizeMode::crop) == side);
+    CHECK(side == static_cast<int>(size / 0.875));
+  }
+  CHECK(facet::resized_side(INT_MAX, ResizeMode::squash) == INT_MAX);
+  CHECK(!facet::error_of([] { facet::resized_side(INT_MAX, ResizeMode::crop); }).empty());
+  CHECK(!facet::error_of([] { facet::resized_side(0, ResizeMode::crop); }).empty());
+  for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+    CHECK(facet::parse_resize_mode(facet::to_string(mode)) == mode);
+  }
+  CHECK(facet::error_of([] { facet::parse_resize_mode("pad"); }) ==
+        "images resized by 'pad'; squash and crop are allowed");
+}
+
+TEST_CASE("a crop of a very long image takes little memory") {
+  // Resized as a whole, each would be 256 x 2,560,000 pixels: 2 GB.
+  const std::int64_t before = facet::base::peak_resident_memory();
+  for (const auto& [width, height] : {std::pair{1, 10'000}, {10'000, 1}}) {
+    const Image image{.width = width, .height = height, .pixels = Bytes(30'000, 77)};
+    CHECK(resized(image, 224, ResizeMode::crop) == Bytes(224 * 224 * 3, 77));
+  }
+  CHECK(facet::base::peak_resident_memory() - before < 64'000'000);
 }
 
 TEST_CASE("a mirrored image has its rows from right to left") {

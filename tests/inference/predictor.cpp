@@ -29,7 +29,8 @@ std::vector<std::uint8_t> pixels_of(const Dataset& data, std::int64_t first, std
   const std::size_t bytes = std::size_t{small::size} * small::size * 3;
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count) * bytes);
   for (std::int64_t image = 0; image < count; ++image) {
-    data.load(first + image, small::size, std::span(pixels).subspan(static_cast<std::size_t>(image) * bytes, bytes));
+    data.load(first + image, small::size, ResizeMode::squash,
+              std::span(pixels).subspan(static_cast<std::size_t>(image) * bytes, bytes));
   }
   return pixels;
 }
@@ -104,10 +105,34 @@ TEST_CASE("a single image is resized") {
     }
   }
   std::vector<std::uint8_t> resized(image.pixels.size());
-  resize(doubled, small::size, resized);
+  resize(doubled, small::size, ResizeMode::squash, resized);
   const std::vector<float> expected = predictor.predict(resized)[0].logits;
   CHECK(predictor.predict(doubled)[0].logits == expected);
   CHECK(expected != native);
+}
+
+TEST_CASE("images are resized as the model file says, one by one and in a data set") {
+  const TemporaryFolder folder;
+  Image image{40, 24, std::vector<std::uint8_t>(40 * 24 * 3)};
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<std::uint8_t>(i * i / 7);
+  MemoryDataset data(small::heads());
+  data.add(image, {0, 0, 0});
+  std::vector<std::vector<float>> answers;
+  for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+    ModelInfo info = small::info();
+    info.resize = mode;
+    save_model(folder / "model.safetensors", info, Parameters(small::model(), 7));
+    Predictor predictor(folder / "model.safetensors", small::model());
+    std::vector<std::uint8_t> pixels(small::size * small::size * 3);
+    resize(image, small::size, mode, pixels);
+    const std::vector<float> expected = predictor.predict(pixels)[0].logits;
+    CHECK(predictor.predict(image)[0].logits == expected);
+    evaluate(predictor, data, {.batch = 1}, [&](const Batch&, const std::vector<HeadPrediction>& predictions) {
+      CHECK(predictions[0].logits == expected);
+    });
+    answers.push_back(expected);
+  }
+  CHECK(answers[0] != answers[1]);
 }
 
 TEST_CASE("an answer that isn't finite is an error that names head and image") {

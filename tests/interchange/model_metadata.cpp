@@ -39,6 +39,16 @@ TEST_CASE("a shape of the model's own is kept as it is") {
   CHECK(to_model_info("f", metadata).shape == info.shape);
 }
 
+TEST_CASE("how images are resized is kept; a file that an earlier version wrote, without it, means squash") {
+  ModelInfo info = faces();
+  info.resize = ResizeMode::crop;
+  Metadata metadata = to_metadata("f", info);
+  CHECK(metadata.at("resize") == "crop");
+  CHECK(to_model_info("f", metadata).resize == ResizeMode::crop);
+  metadata.erase("resize");
+  CHECK(to_model_info("f", metadata).resize == ResizeMode::squash);
+}
+
 TEST_CASE("the keys, as other programs see them") {
   ModelInfo info;
   info.heads = {{"gender", {"Male", "Female"}}};
@@ -46,6 +56,7 @@ TEST_CASE("the keys, as other programs see them") {
                                            {"version", "1"},
                                            {"model", "reference"},
                                            {"size", "224"},
+                                           {"resize", "squash"},
                                            {"heads", R"([{"name":"gender","classes":["Male","Female"]}])"},
                                            {"mean", "[0.485,0.456,0.406]"},
                                            {"std", "[0.229,0.224,0.225]"}});
@@ -88,6 +99,7 @@ TEST_CASE("metadata that is refused, and what is said of it") {
       {"size", "64x", R"(f: its `size` is "64x"; 1 to 16384 is allowed)"},
       {"size", "99999999999", R"(f: its `size` is "99999999999"; 1 to 16384 is allowed)"},
       {"size", "-1", "f: its size is -1; 1 to 16384 is allowed"},
+      {"resize", "pad", R"(f: its `resize` is "pad"; "squash" or "crop" is allowed)"},
       {"heads", nullptr, "f: its metadata has no `heads`"},
       {"heads", "[", R"(f: its `heads` are "["; a JSON list of objects with `name` and `classes` is allowed)"},
       {"heads", "{}", R"(f: its `heads` are "{}"; a JSON list is allowed)"},

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <hwy/targets.h>
 
+#include <algorithm>
+
 #include "facet/error.h"
 #include "kernels/kernels.h"
 
@@ -21,6 +23,19 @@ TEST_CASE("limit_instructions limits what kernels are dispatched to, and lifts t
   kernels::limit_instructions("avx2");
   kernels::limit_instructions("");
   CHECK(hwy::SupportedTargets() == all);
+}
+
+TEST_CASE("the instruction sets that are compiled in, and the one that is used") {
+  const std::vector<std::string_view> compiled = kernels::compiled_instructions();
+  const auto place = [&](std::string_view name) { return std::find(compiled.begin(), compiled.end(), name); };
+  const auto best = place(kernels::used_instructions());
+  REQUIRE(best != compiled.end());
+  for (const char* limit : {"avx2", "avx512", "avx512_bf16"}) {
+    kernels::limit_instructions(limit);
+    CHECK(kernels::used_instructions() == *std::min(best, place(limit)));
+  }
+  kernels::limit_instructions("");
+  CHECK(kernels::used_instructions() == *best);
 }
 
 TEST_CASE("bf16 dot products are off below avx512_bf16") {

@@ -155,8 +155,7 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
         run.refusal([&](Json& record) { record[Json::json_pointer(hostile.where)] = hostile.value; });
     CHECK_MESSAGE(contains(said, hostile.says), said);
   }
-  for (const char* member :
-       {"epoch", "batch", "step", "best", "epochs_since_best", "sums", "options", "threads", "optimizer_file"}) {
+  for (const char* member : {"epoch", "batch", "step", "best", "sums", "options", "threads", "optimizer_file"}) {
     CHECK(contains(run.refusal([&](Json& record) { record.erase(member); }), fmt::format("`{}` is missing", member)));
   }
   CHECK(contains(run.refusal("[]"), "is no JSON object"));

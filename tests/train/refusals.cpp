@@ -129,7 +129,7 @@ TEST_CASE("what no checkpoint can hold is refused at once, with a folder and wit
     std::int64_t size() const override { return 1; }
     const std::vector<Head>& heads() const override { return heads_; }
     std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
-    void load(std::int64_t, int, std::span<std::uint8_t>) const override {}
+    void load(std::int64_t, int, ResizeMode, std::span<std::uint8_t>) const override {}
     std::string name(std::int64_t) const override { return "the image"; }
 
    private:
@@ -229,6 +229,8 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
                  "model small, asked for is other"));
   CHECK(contains(error_as([](ModelInfo& info) { info.shape = "wide"; }, small::train_set()),
                  "shape default, asked for is wide; a run to be resumed can't change it"));
+  CHECK(contains(error_as([](ModelInfo& info) { info.resize = ResizeMode::crop; }, small::train_set()),
+                 "resize squash, asked for is crop; a run to be resumed can't change it"));
   CHECK(contains(error_as([](ModelInfo& info) { info.normalization.mean[0] = 0.5F; }, small::train_set()),
                  "mean 0.485,0.456,0.406, asked for is 0.5,0.456,0.406"));
   CHECK(contains(error_as([](ModelInfo&) {}, small::validation_set()), "training images 45, asked for is 21"));
@@ -244,8 +246,8 @@ TEST_CASE("a run can't be resumed on data that have changed: a name, a label, th
       if (index == label_of) return other_labels;
       return small::train_set().labels(swapped(index));
     }
-    void load(std::int64_t index, int size, std::span<std::uint8_t> pixels) const override {
-      small::train_set().load(swapped(index), size, pixels);
+    void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override {
+      small::train_set().load(swapped(index), size, mode, pixels);
     }
     std::string name(std::int64_t index) const override {
       return index == name_of ? "another" : small::train_set().name(swapped(index));

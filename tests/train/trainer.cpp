@@ -34,6 +34,40 @@ TEST_CASE("64 drawn images are learnt by heart, in every head") {
   CHECK(last_loss < 0.2 * first_loss);
 }
 
+TEST_CASE("training and validation resize images as the model says") {
+  const MemoryDataset& drawn = small::train_set();
+  // Each image within a wide one, and what is left of that after a crop.
+  MemoryDataset wide(small::heads()), cropped(small::heads());
+  for (std::int64_t index = 0; index < drawn.size(); ++index) {
+    Image image{small::size, small::size, std::vector<std::uint8_t>(small::size * small::size * 3)};
+    drawn.load(index, small::size, ResizeMode::squash, image.pixels);
+    Image whole{3 * small::size, small::size, {}};
+    const std::ptrdiff_t row = std::ptrdiff_t{small::size} * 3;
+    for (int y = 0; y < small::size; ++y) {
+      for (int part = 0; part < 3; ++part) {
+        whole.pixels.insert(whole.pixels.end(), image.pixels.begin() + y * row, image.pixels.begin() + (y + 1) * row);
+      }
+    }
+    resize(whole, small::size, ResizeMode::crop, image.pixels);
+    const std::vector<std::int32_t> labels(drawn.labels(index).begin(), drawn.labels(index).end());
+    cropped.add(image, labels);
+    wide.add(std::move(whole), labels);
+  }
+  const auto history = [](const MemoryDataset& data, ResizeMode mode) {
+    ModelInfo info = small::info();
+    info.resize = mode;
+    TrainOptions options = small::options();
+    options.epochs = 1;
+    Trainer trainer(small::model(), info, data, &data, options);
+    small::History made;
+    REQUIRE(trainer.run({.epoch = [&](const EpochResult& result) { made.add(result); }}));
+    return made.numbers;
+  };
+  const std::vector<double> expected = history(cropped, ResizeMode::squash);
+  CHECK(history(wide, ResizeMode::crop) == expected);
+  CHECK(history(wide, ResizeMode::squash) != expected);
+}
+
 TEST_CASE("every image of an epoch is trained on, the last small batch included") {
   Run run(small::options());
   std::vector<StepResult> steps;
