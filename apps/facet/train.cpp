@@ -249,8 +249,9 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   }
   std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
   if (const fs::path& root = settings.manifest.root; !root.empty()) data += " --root " + shell_word(root.string());
-  if (const std::string& name = settings.manifest.file_column; !name.empty())
-    data += " --file-column " + shell_word(name);
+  if (const std::string& column = settings.manifest.file_column; !column.empty()) {
+    data += " --file-column " + shell_word(column);
+  }
   print_out("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(), out,
             data);
   return 0;

@@ -1,5 +1,6 @@
 // Which columns a manifest's files and labels are taken from.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "data/make_jpeg.h"
 #include "facet/data.h"
@@ -143,10 +144,7 @@ TEST_CASE("FairFace's classes are told in a note, taken elsewhere where they are
 
 TEST_CASE("identifiers are passed over unless they are asked for") {
   std::string text = "file,id,mood,score\n";
-  for (int i = 0; i < 60; ++i) {
-    text += "a" + std::to_string(i) + "," + std::to_string(i) + (i % 2 == 0 ? ",sad" : ",glad") + ",0." +
-            std::to_string(100 + i) + "\n";
-  }
+  for (int i = 0; i < 60; ++i) text += fmt::format("a{0},{0},{1},0.{2}\n", i, i % 2 == 0 ? "sad" : "glad", 100 + i);
   const Manifest manifest(text);
   const auto data = manifest.open();
   CHECK(names_of(data) == Names{"mood"});
@@ -164,7 +162,7 @@ TEST_CASE("identifiers are passed over unless they are asked for") {
   CHECK(names_of(manifest.open(options)) == Names{"id", "mood"});
 
   std::string alone = "file,id\n";
-  for (int i = 0; i < 60; ++i) alone += "a," + std::to_string(i) + "\n";
+  for (int i = 0; i < 60; ++i) alone += fmt::format("a,{}\n", i);
   CHECK(contains(Manifest(alone).error(), "m.csv: no column for a head; passed over as identifiers"));
 }
 
@@ -204,10 +202,10 @@ TEST_CASE("absolute paths of Windows are refused, with what to do") {
 TEST_CASE("semicolons and tabs separate the fields of a header without a comma") {
   for (const std::string separator : {";", "\t"}) {
     const auto data = Manifest("file" + separator + "\"x, y\"\na,b.jpg" + separator + "p\nc.jpg" + separator + "\"q" +
-                               separator + "\"\n")
+                               separator + "r\"\n")
                           .open();
     CHECK(data.name(0) == "a,b.jpg");
-    CHECK(data.heads() == std::vector<Head>{{"x, y", {"p", "q" + separator}}});
+    CHECK(data.heads() == std::vector<Head>{{"x, y", {"p", "q" + separator + "r"}}});
     CHECK(notes_of(data) ==
           Names{std::string("m.csv: ") + (separator == ";" ? "semicolons" : "tabs") + " separate the fields"});
   }

@@ -15,7 +15,7 @@
         facet::SyntheticOptions{.train = 1}, facet::Initializer{.value = 1}, facet::Parameter{.trainable = false},
         facet::Node{.inputs = {1}}, facet::HeadOutput{.classes = 2}, facet::InferenceOptions{.batch = 1},
         facet::HeadPrediction{.predicted = {1}}, facet::HeadResult{.labelled = 1}, facet::ClassResult{.support = 1},
-        facet::Normalization{.mean = {0, 0, 0}}, facet::ModelInfo{.model = "own"},
+        facet::ConfusionCell{.label = 1}, facet::Normalization{.mean = {0, 0, 0}}, facet::ModelInfo{.model = "own"},
         facet::PretrainedWeights{.fresh = {"fc"}}, facet::ModelOptions{.size = 64},
         facet::ReferenceBlock{.residual_blocks = 1}, facet::ReferenceHidden{.features = 1},
         facet::ReferenceShape{.stem = 1}, facet::OnnxOptions{.softmax = true}, facet::ConvolutionOptions{.channels = 1},
