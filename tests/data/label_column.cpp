@@ -100,5 +100,5 @@ TEST_CASE("300,000 classes are found in a time that grows with their number alon
   for (const std::size_t i : {std::size_t{0}, std::size_t{1234}, std::size_t{299'999}}) {
     CHECK(classes[static_cast<std::size_t>(indices[i])] == labels[i]);
   }
-  CHECK(seconds.count() < 20);  // 0.3 s on an idle machine; a linear search takes minutes
+  CHECK(seconds.count() < 60);  // 0.5 s on an idle machine; a linear search takes minutes
 }
