@@ -49,6 +49,8 @@ int run(Options& options) {
   OutputFile json(options.text("json")), predictions(options.text("predictions"));
   ManifestOptions manifest;
   manifest.root = options.text("root");
+  read_columns(options, manifest);
+  manifest.allow_missing = true;
   manifest.expected = read_model_info(model).heads;
   ManifestDataset data(csv, manifest);
   std::FILE* const remarks = json.is_standard_output() || predictions.is_standard_output() ? stderr : stdout;
@@ -57,7 +59,8 @@ int run(Options& options) {
 
   Predictor predictor(model, inference);
   EvaluationTime time;
-  const auto results = evaluate_and_write(predictor, data, inference, predictions, time);
+  std::vector<HeadResult> results = evaluate_and_write(predictor, data, inference, predictions, time);
+  std::erase_if(results, [](const HeadResult& result) { return result.labelled == 0; });  // named in the notes
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();
   predictions.commit();
@@ -83,13 +86,16 @@ Command evaluate_command() {
       "precision, recall and F1 of each class, and a confusion matrix. RUN_OR_MODEL is the folder of a training run, "
       "of "
       "which the best checkpoint is taken, or a model file (.safetensors).";
+  OptionGroup data{"Data",
+                   {{.name = "data",
+                     .argument = "CSV",
+                     .help = "the manifest: a column of files and one for each of the model's heads; heads without a "
+                             "column or a label are named and left out"},
+                    root_option()}};
+  for (Option& option : column_options()) data.options.push_back(std::move(option));
+  data.options.push_back(bad_images_option("skip them and say how many"));
   command.groups = {
-      {"Data",
-       {{.name = "data",
-         .argument = "CSV",
-         .help = "the manifest: a `file` column and one column for each of the model's heads"},
-        root_option(),
-        bad_images_option("skip them and say how many")}},
+      std::move(data),
       {"Results",
        {{.name = "json",
          .argument = "FILE",

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -12,26 +13,19 @@
 namespace facet::app {
 namespace {
 
-constexpr std::size_t most_classes_shown = 24;
+constexpr std::size_t max_confusion_shown = 24;  ///< classes
 
 /// Shares of a class; none where there is nothing that it would be a share of.
 struct ClassShares {
   std::optional<double> precision, recall, f1;
 };
 
-ClassShares shares_of(const HeadResult& result, std::size_t index, const ClassResult& one) {
-  std::int64_t answers = 0;
-  for (const auto& row : result.confusion) answers += row[index];
+ClassShares shares_of(const ClassResult& one) {
   ClassShares shares;
-  if (answers > 0) shares.precision = one.precision;
+  if (one.predicted > 0) shares.precision = one.precision;
   if (one.support > 0) shares.recall = one.recall;
-  if (answers + one.support > 0) shares.f1 = one.f1;
+  if (one.predicted + one.support > 0) shares.f1 = one.f1;
   return shares;
-}
-
-/// A head's figure, which needs a label.
-std::optional<double> if_labelled(const HeadResult& result, double value) {
-  return result.labelled > 0 ? std::optional(value) : std::nullopt;
 }
 
 std::string percent_or_dash(const std::optional<double>& share) { return share ? percent(*share) : "-"; }
@@ -43,8 +37,7 @@ nlohmann::ordered_json number_or_null(const std::optional<double>& value) {
 std::string head_table(const std::vector<HeadResult>& results) {
   Table table({{"head"}, {"accuracy", true}, {"loss", true}, {"images", true}, {"classes", true}});
   for (const HeadResult& result : results) {
-    table.add({result.head, percent_or_dash(if_labelled(result, result.accuracy)),
-               result.labelled > 0 ? fmt::format("{:.4f}", result.loss) : "-", grouped(result.labelled),
+    table.add({result.head, percent(result.accuracy), fmt::format("{:.4f}", result.loss), grouped(result.labelled),
                std::to_string(result.classes.size())});
   }
   return table.text();
@@ -53,12 +46,12 @@ std::string head_table(const std::vector<HeadResult>& results) {
 std::string class_table(const HeadResult& result) {
   Table table({{result.head}, {"precision", true}, {"recall", true}, {"F1", true}, {"support", true}});
   const std::vector<ClassResult> classes = per_class(result);
-  for (std::size_t i = 0; i < classes.size(); ++i) {
-    const ClassShares shares = shares_of(result, i, classes[i]);
+  for (std::size_t i = 0; i < std::min(classes.size(), max_classes_shown); ++i) {
+    const ClassShares shares = shares_of(classes[i]);
     table.add({result.classes[i], percent_or_dash(shares.precision), percent_or_dash(shares.recall),
                percent_or_dash(shares.f1), grouped(classes[i].support)});
   }
-  return table.text();
+  return table.text() + more_classes(classes.size());
 }
 
 std::string confusion_table(const HeadResult& result) {
@@ -76,10 +69,11 @@ std::string confusion_table(const HeadResult& result) {
 }  // namespace
 
 std::string evaluation_tables(const std::vector<HeadResult>& results) {
+  if (results.empty()) return "no image has a label\n";
   std::string text = head_table(results);
   for (const HeadResult& result : results) {
     text += '\n' + class_table(result);
-    if (result.classes.size() <= most_classes_shown) {
+    if (result.classes.size() <= max_confusion_shown) {
       text += '\n' + confusion_table(result);
     } else {
       text += fmt::format("\nThe confusion matrix of {} classes is in the JSON (--json).\n", result.classes.size());
@@ -94,17 +88,24 @@ std::string evaluation_json(const std::string& model, const std::string& data, s
   json["model"] = model;
   json["data"] = data;
   json["images"] = images;
+  json["heads"] = nlohmann::ordered_json::object();
   for (const HeadResult& result : results) {
     nlohmann::ordered_json& head = json["heads"][result.head];
-    head["accuracy"] = number_or_null(if_labelled(result, result.accuracy));
-    head["loss"] = number_or_null(if_labelled(result, result.loss));
+    head["accuracy"] = result.accuracy;
+    head["loss"] = result.loss;
     head["labelled"] = result.labelled;
     head["classes"] = result.classes;
-    head["confusion"] = result.confusion;
-    const std::vector<ClassResult> classes = per_class(result);
-    for (std::size_t i = 0; i < classes.size(); ++i) {
-      const ClassShares shares = shares_of(result, i, classes[i]);
-      head["per_class"].push_back({{"support", classes[i].support},
+    if (result.classes.size() <= max_dense_classes) {
+      head["confusion"] = result.confusion;
+    } else {
+      nlohmann::ordered_json& cells = head["confusion_cells"] = nlohmann::ordered_json::array();
+      for (const ConfusionCell& cell : result.confusion_cells) {
+        cells.push_back(nlohmann::ordered_json::array({cell.label, cell.predicted, cell.images}));
+      }
+    }
+    for (const ClassResult& one : per_class(result)) {
+      const ClassShares shares = shares_of(one);
+      head["per_class"].push_back({{"support", one.support},
                                    {"precision", number_or_null(shares.precision)},
                                    {"recall", number_or_null(shares.recall)},
                                    {"f1", number_or_null(shares.f1)}});

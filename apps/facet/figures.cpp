@@ -35,4 +35,9 @@ std::string duration_text(double seconds) {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
 
+std::string more_classes(std::size_t classes) {
+  if (classes <= max_classes_shown) return "";
+  return fmt::format("(and {} more classes)\n", grouped(static_cast<std::int64_t>(classes - max_classes_shown)));
+}
+
 }  // namespace facet::app

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -15,5 +16,10 @@ std::string bytes_text(double bytes);
 std::string duration_text(double seconds);
 /// A share as "81.2 %".
 std::string percent(double share);
+
+/// So many classes have a row of their own in a table for people.
+inline constexpr std::size_t max_classes_shown = 1000;
+/// The line below such a table: "(and 9,000 more classes)"; empty where all are shown.
+std::string more_classes(std::size_t classes);
 
 }  // namespace facet::app

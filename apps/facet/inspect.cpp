@@ -34,9 +34,11 @@ std::string class_counts(const ManifestDataset& data, std::size_t head) {
   const auto share = [&](std::int64_t count) {
     return percent(static_cast<double>(count) / static_cast<double>(std::max<std::int64_t>(data.size(), 1)));
   };
-  for (std::size_t i = 0; i < names.size(); ++i) table.add({names[i], grouped(counts[i]), share(counts[i])});
+  for (std::size_t i = 0; i < std::min(names.size(), max_classes_shown); ++i) {
+    table.add({names[i], grouped(counts[i]), share(counts[i])});
+  }
   if (unlabelled > 0) table.add({"(no label)", grouped(unlabelled), share(unlabelled)});
-  return table.text();
+  return table.text() + more_classes(names.size());
 }
 
 /// Whether a regular file is there, as far as can be told: not where its name is too long or its folder isn't ours.
@@ -96,6 +98,16 @@ void inspect_manifest(const std::string& csv, const Options& options) {
   for (std::size_t head = 0; head < data.heads().size(); ++head) print_out("\n{}", class_counts(data, head));
 }
 
+/// A value of a model file's metadata; of a very long one, such as thousands of classes, the beginning.
+std::string shortened(const std::string& value) {
+  constexpr std::size_t max_bytes = 4000;
+  if (value.size() <= max_bytes) return base::printable(value);
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(value[end]) & 0xC0U) == 0x80U) --end;
+  return fmt::format("{}... ({} bytes)", base::printable(value.substr(0, end)),
+                     grouped(static_cast<std::int64_t>(value.size())));
+}
+
 void inspect_model(const std::filesystem::path& file) {
   const ModelInfo info = read_model_info(file);
   const interchange::SafetensorsReader reader(file);
@@ -110,15 +122,15 @@ void inspect_model(const std::filesystem::path& file) {
   print_out("heads\n{}", describe_heads(info.heads, 2));
   print_out("metadata\n");
   for (const auto& [key, value] : reader.metadata()) {
-    print_out("  {}: {}\n", base::printable(key), base::printable(value));
+    print_out("  {}: {}\n", base::printable(key), shortened(value));
   }
 }
 
 int run(Options& options) {
   const std::filesystem::path asked = only_argument(options, "a manifest, a run's folder or a model file");
   if (train::is_folder(asked) || asked.extension() == ".safetensors") {
-    for (const char* name : {"root", "heads", "classes"}) {
-      if (options.given(name)) throw UsageError(fmt::format("{} goes with a manifest", options.origin(name)));
+    for (const Option& option : manifest_options()) {
+      if (options.given(option.name)) throw UsageError(options.origin(option.name) + " goes with a manifest");
     }
     inspect_model(find_model(asked, options.text("checkpoint")));
   } else {

@@ -1,9 +1,9 @@
 #include "manifests.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/text.h"
+#include "data/labels.h"
 #include "facet/error.h"
 #include "figures.h"
 #include "output_file.h"
@@ -14,21 +14,32 @@
 namespace facet::app {
 
 std::vector<Option> manifest_options() {
-  return {root_option(),
-          {.name = "heads",
-           .argument = "A,B,...",
-           .help = "columns to use, one a question asked of each image; without it, all but `file` and `service_test`"},
-          {.name = "classes",
-           .argument = "HEAD=A,B,...",
-           .help = "classes of a head, in the order of the model's outputs; without it, FairFace's where the column's "
-                   "values are FairFace's, else the column's values, sorted",
-           .value = Option::Value::many}};
+  std::vector<Option> options{root_option()};
+  for (Option& option : column_options()) options.push_back(std::move(option));
+  options.push_back(heads_option());
+  options.push_back(
+      {.name = "classes",
+       .argument = "HEAD=A,B,...",
+       .help = "classes of a head, in the order of the model's outputs, or HEAD=fairface for FairFace's; without it, "
+               "FairFace's for a column age, gender or race that holds nothing else, else the column's values, sorted: "
+               "by number where all are whole numbers",
+       .value = Option::Value::many});
+  return options;
+}
+
+Option heads_option() {
+  return {.name = "heads",
+          .argument = "A,B,...",
+          .help =
+              "columns to use, one a question asked of each image; without it, all but that of the files, "
+              "`service_test` and identifiers (more than 50 values, with fewer than two rows each on average)"};
 }
 
 ManifestOptions read_manifest_options(const Options& options) {
   ManifestOptions manifest;
   manifest.root = options.text("root");
   manifest.heads = options.words("heads");
+  read_columns(options, manifest);
   for (const std::string& text : options.list("classes")) {
     const std::size_t equals = text.find('=');
     if (equals == 0 || equals == std::string::npos) {
@@ -46,9 +57,8 @@ ManifestOptions read_manifest_options(const Options& options) {
 std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
   std::string text;
   for (const Head& head : heads) {
-    text += fmt::format(
-        "{}{}\n", std::string(indent, ' '),
-        base::printable(fmt::format("{} ({}): {}", head.name, head.classes.size(), fmt::join(head.classes, ", "))));
+    text += fmt::format("{}{} ({}): {}\n", std::string(indent, ' '), base::printable(head.name), head.classes.size(),
+                        data::list_of(head.classes));
   }
   return text;
 }

@@ -12,12 +12,14 @@
 
 namespace facet::app {
 
-/// --root, --heads and --classes of a command that reads a manifest whose heads aren't known yet.
+/// --root, --file-column, --label-column, --heads and --classes of a command that reads a manifest whose heads aren't
+/// known yet.
 std::vector<Option> manifest_options();
-/// @throws UsageError when --classes isn't HEAD=A,B,... or names a head twice.
+Option heads_option();
+/// @throws UsageError when --classes isn't HEAD=A,B,... or names a head twice, and as read_columns does.
 ManifestOptions read_manifest_options(const Options& options);
 
-/// "age (9): 0-2, 3-9, ..." for each head, a line each after `indent` blanks.
+/// "age (9): 0-2, 3-9, ..." for each head, a line each after `indent` blanks; of very many classes, the first.
 std::string describe_heads(const std::vector<Head>& heads, std::size_t indent);
 
 /// Prints what the reader of a manifest noted, a line each.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "output_file.h"
 
@@ -65,9 +66,13 @@ std::string prediction_json(const std::vector<Head>& heads, const std::string& f
     head["class"] = answer.name;
     head["probability"] = answer.probability;
     const std::size_t classes = heads[i].classes.size();
+    // Appended as they are: to look each name up first would take time by the square of the classes.
+    nlohmann::ordered_json::object_t probabilities;
+    probabilities.reserve(classes);
     for (std::size_t c = 0; c < classes; ++c) {
-      head["probabilities"][heads[i].classes[c]] = predictions[i].probabilities[row * classes + c];
+      probabilities.emplace_back(heads[i].classes[c], predictions[i].probabilities[row * classes + c]);
     }
+    head["probabilities"] = std::move(probabilities);
   }
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }

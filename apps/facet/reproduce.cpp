@@ -186,7 +186,9 @@ std::vector<std::string> training_words(const Request& request, const Options& o
   for (const char* name : {"epochs", "batch", "size", "resize", "seed", "precision", "threads", "loader-threads"}) {
     words.push_back(fmt::format("--{}={}", name, options.text(name)));
   }
-  if (options.given("choice-cache")) words.push_back("--choice-cache=" + options.text("choice-cache"));
+  for (const char* name : {"choice-cache", "file-column", "label-column"}) {
+    if (options.given(name)) words.push_back(fmt::format("--{}={}", name, options.text(name)));
+  }
   return words;
 }
 
@@ -253,6 +255,7 @@ int run(Options& options) {
   Request request = read_request(options);
   ManifestOptions manifest;
   manifest.heads = options.words("heads");
+  read_columns(options, manifest);
   const ManifestDataset data(request.manifests.train, manifest);
   request.heads = manifest.expected = data.heads();
   const ManifestDataset validation(request.manifests.validation, manifest);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "manifests.h"
 #include "shared_options.h"
 #include "table1.h"
 
@@ -24,15 +25,15 @@ Command reproduce_manual() {
       "epochs may be asked for. A model that fails doesn't keep the others from being trained. Where a model's batch "
       "wouldn't fit into memory, it is trained with --save-memory, and its row says so.",
       fmt::join(table1_models(), ", "));
+  OptionGroup data{"Data",
+                   {{.name = "data",
+                     .argument = "DIR",
+                     .help = "folder with the manifests: fairface_label_train.csv and fairface_label_val.csv (with "
+                             "FairFace's folders train and val), or train.csv and val.csv or validation.csv"},
+                    heads_option()}};
+  for (Option& option : column_options()) data.options.push_back(std::move(option));
   command.groups = {
-      {"Data",
-       {{.name = "data",
-         .argument = "DIR",
-         .help = "folder with the manifests: fairface_label_train.csv and fairface_label_val.csv (with FairFace's "
-                 "folders train and val), or train.csv and val.csv or validation.csv"},
-        {.name = "heads",
-         .argument = "A,B,...",
-         .help = "columns to use; without it, all but `file` and `service_test`"}}},
+      std::move(data),
       {"Models and learning",
        {{.name = "models",
          .argument = "A,B,...",

@@ -18,7 +18,25 @@ namespace facet::app {
 Option root_option() {
   return {.name = "root",
           .argument = "DIR",
-          .help = "folder that the manifest's `file` column is relative to; without it, the manifest's own"};
+          .help = "folder that the manifest's files are relative to; without it, the manifest's own"};
+}
+
+std::vector<Option> column_options() {
+  return {{.name = "file-column",
+           .argument = "NAME",
+           .help = "column that names the files; without it `file`, else image, path, filename, file_name, filepath, "
+                   "image_path or img"},
+          {.name = "label-column", .argument = "NAME", .help = "column that holds the labels of the only head"}};
+}
+
+void read_columns(const Options& options, ManifestOptions& manifest) {
+  manifest.file_column = options.text("file-column");
+  manifest.label_column = options.text("label-column");
+  if (!manifest.label_column.empty() && !manifest.heads.empty() &&
+      manifest.heads != std::vector{manifest.label_column}) {
+    throw UsageError(fmt::format("{} is '{}' and {} is '{}'; one of the two is enough", options.origin("label-column"),
+                                 manifest.label_column, options.origin("heads"), options.text("heads")));
+  }
 }
 
 Option bad_images_option(const std::string& consequence) {

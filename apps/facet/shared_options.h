@@ -14,6 +14,11 @@ namespace facet::app {
 // Options that several commands have, as declared and as read.
 
 Option root_option();
+/// --file-column and --label-column of a manifest.
+std::vector<Option> column_options();
+/// @throws UsageError when --heads, whose value `manifest` has, and --label-column differ.
+void read_columns(const Options& options, ManifestOptions& manifest);
+
 Option bad_images_option(const std::string& consequence);
 Option precision_option(const std::string& fallback);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -12,6 +13,7 @@
 #include "base/pinning.h"
 #include "base/text.h"
 #include "command.h"
+#include "data/labels.h"
 #include "facet/error.h"
 #include "figures.h"
 #include "manifests.h"
@@ -22,6 +24,8 @@
 #include "run_folder.h"
 #include "shared_options.h"
 #include "stop_signal.h"
+#include "train/file_system.h"
+#include "train/run_folder.h"
 #include "train/run_options.h"
 #include "train_manual.h"
 #include "training_report.h"
@@ -162,9 +166,27 @@ void require_files(const std::string& csv, const ManifestDataset& data) {
                           csv, first.line, base::printable(first.file), first.reason, others));
 }
 
+/// How the training set is read. A run to be resumed keeps its heads and the order of their classes, which an earlier
+/// build may have chosen in another way, unless other ones are asked for, which the trainer then refuses.
+ManifestOptions training_manifest(const Settings& settings) {
+  ManifestOptions manifest = settings.manifest;
+  const train::RunFolder folder(settings.training.out);
+  if (!settings.training.resume || !train::is_there(folder.last())) return manifest;
+  const std::vector<Head> heads = read_model_info(folder.last()).heads;
+  const std::vector<std::string> names = data::names_of(heads);
+  const bool same_heads = manifest.heads.empty() || manifest.heads == names;
+  const bool same_label = manifest.label_column.empty() || names == std::vector{manifest.label_column};
+  const bool same_classes = std::all_of(heads.begin(), heads.end(), [&](const Head& head) {
+    const auto declared = manifest.classes.find(head.name);
+    return declared == manifest.classes.end() || declared->second == head.classes;
+  });
+  if (same_heads && same_label && same_classes) manifest.expected = heads;
+  return manifest;
+}
+
 RunData open_data(const Settings& settings) {
   RunData data;
-  data.train.emplace(settings.train_csv, settings.manifest);
+  data.train.emplace(settings.train_csv, training_manifest(settings));
   print_out("training    {}: {}\n", settings.train_csv, counted(data.train->size(), "image"));
   print_notes(settings.train_csv, *data.train);
   if (!settings.validation_csv.empty()) {
@@ -227,7 +249,11 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   if (report.epochs_done() == 0) {
     print_out("nothing was left to do: the run has come to its end already\n");
   }
-  const std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
+  std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
+  if (const fs::path& root = settings.manifest.root; !root.empty()) data += " --root " + shell_word(root.string());
+  if (const std::string& column = settings.manifest.file_column; !column.empty()) {
+    data += " --file-column " + shell_word(column);
+  }
   print_out("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(), out,
             data);
   return 0;

@@ -13,7 +13,7 @@ OptionGroup data_options() {
       "Data",
       {{.name = "train",
         .argument = "CSV",
-        .help = "manifest to learn from: a `file` column and one column a head (FairFace's files work as they are)"},
+        .help = "manifest to learn from: a column of files and one column a head (FairFace's files work as they are)"},
        {.name = "validation", .argument = "CSV", .help = "manifest to validate with after each epoch"}}};
   for (Option& option : manifest_options()) group.options.push_back(std::move(option));
   group.options.push_back(bad_images_option("skip them, listed in the run's skipped.csv"));

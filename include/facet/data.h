@@ -85,20 +85,34 @@ class FACET_EXPORT MemoryDataset final : public Dataset {
 };
 
 struct ManifestOptions {
-  std::filesystem::path root = {};      ///< folder that the `file` column is relative to; empty: the CSV's own
-  std::vector<std::string> heads = {};  ///< columns to learn; empty: all but `file` and `service_test`
-  std::map<std::string, std::vector<std::string>> classes =
-      {};                           ///< declared classes by head, in the order of the logits
+  std::filesystem::path root = {};      ///< folder that the files are relative to; empty: the CSV's own
+  std::vector<std::string> heads = {};  ///< columns to learn; empty: all but the files', `service_test` and identifiers
+  /// Declared classes by head, in the order of the logits; {"fairface"}: FairFace's set that the labels belong to.
+  std::map<std::string, std::vector<std::string>> classes = {};
   std::vector<Head> expected = {};  ///< the heads of a model: columns and classes must fit them, in their order
+  std::string file_column = {};     ///< names the files; empty: `file`, or another usual name
+  /// The column with the labels of the only head, which has its name unless `expected` names it; empty: each head has
+  /// the name of its column.
+  std::string label_column = {};
+  /// Heads of `expected` may lack a column, all but one of them: no image has a label for them, which a note says.
+  bool allow_missing = false;
 };
 
-/// A CSV with a `file` column and one column a head (FairFace's own files work as they are).
+/// A CSV with a column of image files and one column a head (FairFace's own files work as they are).
 ///
-/// Classes of a head: those of `expected`; else the declared ones; else, where every value of the column belongs to
-/// FairFace's set for age, gender or race, all of that set in its canonical order; else the column's values, sorted.
-/// FairFace's aliases (70+ for "more than 70"; 9-Mar and 19-Oct, as a spreadsheet mangles 3-9 and 10-19) count as the
-/// class they stand for. Empty fields are no label. Labels are taken without spaces around them; columns without a name
-/// (a data frame's index) are passed over.
+/// The files are those of the column `file`, else of the first of image, path, filename, file_name, filepath,
+/// image_path and img that there is, in any case, unless the options name another. Where the first file with a
+/// backslash in it isn't there by the name as it stands, backslashes separate folders, as on Windows. Fields are
+/// separated by commas; by semicolons or tabs where the header has no comma.
+///
+/// Classes of a head: those of `expected`; else the declared ones; else, of a column called age, gender or race (in any
+/// case) all of whose values belong to FairFace's set of that name, all of that set in its canonical order; else the
+/// column's values, sorted: by number where all are whole numbers (also as "3.0"), so that of 0, 1, ..., n - 1 each is
+/// its own index, otherwise as text. "007" and "7" are two classes. FairFace's aliases (70+ for "more than 70"; 9-Mar
+/// and 19-Oct, as a spreadsheet mangles 3-9 and 10-19) count as the class they stand for. Empty fields are no label.
+/// Labels are taken without spaces around them; columns without a name (a data frame's index) are passed over, and so
+/// are, unless they are asked for or their classes declared, identifiers: columns of more than 50 different values that
+/// have on average fewer than two rows each.
 ///
 /// All members throw Error when there is no image `index`, or when the data set was moved from.
 class FACET_EXPORT ManifestDataset final : public Dataset {
@@ -118,7 +132,8 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   std::filesystem::path path(std::int64_t index) const;
   /// The image's line in the CSV, from 1.
   std::int64_t line(std::int64_t index) const;
-  /// What a user should know of how the file was read, a line each (mangled age bins).
+  /// What a user should know of how the file was read, a line each (FairFace's classes, mangled age bins, columns that
+  /// were passed over).
   const std::vector<std::string>& notes() const;
 
   struct BadImage {

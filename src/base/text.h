@@ -17,4 +17,7 @@ bool is_utf8(std::string_view text);
 /// ("\xE9"); all else, backslashes included, stays.
 std::string printable(std::string_view text);
 
+/// The text with A to Z as a to z; all else stays.
+std::string lower_case(std::string_view text);
+
 }  // namespace facet::base

@@ -31,6 +31,42 @@ void require_utf8(const std::string& name, std::string_view text) {
   }
 }
 
+/// @throws Error naming the encoding, where it can be told, of a file that is no text in UTF-8.
+void require_text(const std::string& name, std::string_view text) {
+  const char* encoding = nullptr;
+  if (text.starts_with(std::string_view("\xFF\xFE\0\0", 4)) || text.starts_with(std::string_view("\0\0\xFE\xFF", 4))) {
+    encoding = "UTF-32";
+  } else if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF") ||
+             (text.size() > 1 && (text[0] == '\0') != (text[1] == '\0'))) {
+    encoding = "UTF-16";
+  }
+  if (encoding) throw Error(fmt::format("{}: is in {}; save the file in UTF-8", name, encoding));
+  if (text.starts_with("PK\x03\x04")) {
+    throw Error(
+        fmt::format("{}: is a ZIP archive, as .xlsx and .ods are, and no CSV; save the sheet as a CSV in UTF-8", name));
+  }
+  if (text.find('\0') != std::string_view::npos) throw Error(fmt::format("{}: is a binary file, and no CSV", name));
+  require_utf8(name, text);
+}
+
+/// What separates the fields of the first line that isn't blank.
+char find_separator(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  char found = ',';
+  bool quoted = false;
+  for (const char c : text) {
+    if (c == '"') quoted = !quoted;
+    if (quoted) continue;
+    if (c == ',' || c == '\n' || c == '\r') return c == ',' ? c : found;
+    if (c == ';' || (c == '\t' && found == ',')) found = c;
+  }
+  return found;
+}
+
+const char* name_of_separator(char separator) {
+  return separator == ',' ? "a comma" : separator == ';' ? "a semicolon" : "a tab";
+}
+
 std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::path& file) {
   try {
     return read_file(file, most_bytes);
@@ -47,11 +83,9 @@ CsvReader::CsvReader(const std::filesystem::path& file)
     : name_(base::printable(file.string())),
       bytes_(read(name_, file)),
       text_(reinterpret_cast<const char*>(bytes_.data()), bytes_.size()) {
-  if (text_.starts_with("\xFF\xFE") || text_.starts_with("\xFE\xFF") || text_.find('\0') != std::string_view::npos) {
-    throw Error(fmt::format("{}: not a CSV in UTF-8 (UTF-16, or a binary file)", name_));
-  }
-  require_utf8(name_, text_);
+  require_text(name_, text_);
   if (text_.starts_with("\xEF\xBB\xBF")) position_ = 3;
+  separator_ = find_separator(text_.substr(position_));
 }
 
 bool CsvReader::next(CsvRow& row) {
@@ -97,15 +131,16 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
     field += c;
   }
   ++position_;
-  if (!at_line_end() && text_[position_] != ',') {
-    throw Error(fmt::format("{}:{}: '{}' after a closing quote, where a comma or the line's end is allowed", name_,
-                            line_,
-                            base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_))))));
+  if (!at_line_end() && text_[position_] != separator_) {
+    throw Error(fmt::format("{}:{}: '{}' after a closing quote, where {} or the line's end is allowed", name_, line_,
+                            base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
+                            name_of_separator(separator_)));
   }
 }
 
 void CsvReader::plain_field(std::string& field) {
-  const std::size_t end = std::min(text_.find_first_of(",\r\n", position_), text_.size());
+  const char ends[] = {separator_, '\r', '\n', '\0'};
+  const std::size_t end = std::min(text_.find_first_of(ends, position_), text_.size());
   field.assign(text_.substr(position_, end - position_));
   position_ = end;
 }

@@ -14,10 +14,12 @@ struct CsvRow {
 };
 
 /// Reads a CSV (RFC 4180) row by row: quoted fields, LF, CRLF or CR, a UTF-8 byte-order mark; blank lines are skipped.
+/// Where the first line has no comma outside of quotes, but a semicolon or a tab, that one separates the fields of the
+/// whole file, as spreadsheets write it in many languages.
 class CsvReader {
  public:
-  /// @throws Error naming the file when it can't be read, and the line that isn't text in UTF-8: such a name could be
-  ///   in no model file.
+  /// @throws Error naming the file when it can't be read, or the encoding that isn't UTF-8, and the line that isn't text
+  ///   in UTF-8: such a name could be in no model file.
   explicit CsvReader(const std::filesystem::path& file);
   CsvReader(const CsvReader&) = delete;
   CsvReader& operator=(const CsvReader&) = delete;
@@ -26,6 +28,9 @@ class CsvReader {
   /// @throws Error naming file and line when a quote isn't closed, or is followed by text, or the row has very many
   ///   fields.
   bool next(CsvRow& row);
+
+  /// ',', ';' or '\t'.
+  char separator() const { return separator_; }
 
  private:
   void quoted_field(std::string& field, std::int64_t start_line);
@@ -39,6 +44,7 @@ class CsvReader {
   std::string_view text_;  ///< of bytes_
   std::size_t position_ = 0;
   std::int64_t line_ = 1;
+  char separator_ = ',';
 };
 
 /// Without spaces and tabs at both ends.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/text.h"
+
 namespace facet::data {
 
 const std::vector<std::string>& fairface_ages() {
@@ -30,15 +32,25 @@ std::string_view without_alias(std::string_view label) {
   return label;
 }
 
-std::optional<std::vector<std::string>> fairface_classes(const std::vector<std::string>& labels) {
-  if (labels.empty()) return std::nullopt;
+const std::vector<std::string>* fairface_set_of(std::string_view column) {
+  const std::string name = base::lower_case(column);
+  if (name == "age") return &fairface_ages();
+  if (name == "gender") return &fairface_genders();
+  if (name == "race") return &fairface_races();
+  return nullptr;
+}
+
+const std::vector<std::string>* fairface_set_with(const std::vector<std::string>& labels) {
   for (const auto* set : {&fairface_ages(), &fairface_genders(), &fairface_races()}) {
-    const auto known = [set](const std::string& label) {
-      return std::find(set->begin(), set->end(), without_alias(label)) != set->end();
-    };
-    if (std::all_of(labels.begin(), labels.end(), known)) return *set;
+    if (!labels.empty() && all_in_set(labels, *set)) return set;
   }
-  return std::nullopt;
+  return nullptr;
+}
+
+bool all_in_set(const std::vector<std::string>& labels, const std::vector<std::string>& set) {
+  return std::all_of(labels.begin(), labels.end(), [&](const std::string& label) {
+    return std::find(set.begin(), set.end(), without_alias(label)) != set.end();
+  });
 }
 
 }  // namespace facet::data

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +18,13 @@ bool is_mangled_age(std::string_view label);
 /// they stand.
 std::string_view without_alias(std::string_view label);
 
-/// FairFace's classes for a column that holds these labels: the set (ages, genders or races) that each of them belongs
-/// to, aliases included; nothing when there is none.
-std::optional<std::vector<std::string>> fairface_classes(const std::vector<std::string>& labels);
+/// FairFace's classes for the column of that name, in any case: age, gender or race; null for another name.
+const std::vector<std::string>* fairface_set_of(std::string_view column);
+
+/// The set (ages, genders or races) that each of the labels belongs to, aliases included; null when there is none.
+const std::vector<std::string>* fairface_set_with(const std::vector<std::string>& labels);
+
+/// Whether each of the labels belongs to the set, aliases included.
+bool all_in_set(const std::vector<std::string>& labels, const std::vector<std::string>& set);
 
 }  // namespace facet::data

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 #include "base/text.h"
 #include "data/fairface.h"
@@ -15,14 +17,78 @@ namespace {
 
 using base::printable;
 
-/// Of the class that is the label, else of the one that it stands for.
-std::int32_t find_class(const std::vector<std::string>& classes, const std::string& label) {
-  auto found = std::find(classes.begin(), classes.end(), label);
-  if (found == classes.end()) {
-    found = std::find_if(classes.begin(), classes.end(),
-                         [&](const std::string& name) { return without_alias(name) == without_alias(label); });
+/// Finds classes by name, and where none has the label's name, by what it stands for.
+class ClassIndex {
+ public:
+  explicit ClassIndex(const std::vector<std::string>& classes) {
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      const auto index = static_cast<std::int32_t>(i);
+      by_name_.emplace(classes[i], index);
+      by_meaning_.emplace(without_alias(classes[i]), index);  // the first of them stays
+    }
   }
-  return found == classes.end() ? no_label : static_cast<std::int32_t>(found - classes.begin());
+
+  std::int32_t find(std::string_view label) const {
+    if (const auto found = by_name_.find(label); found != by_name_.end()) return found->second;
+    const auto found = by_meaning_.find(without_alias(label));
+    return found == by_meaning_.end() ? no_label : found->second;
+  }
+
+ private:
+  std::unordered_map<std::string_view, std::int32_t> by_name_, by_meaning_;
+};
+
+/// A whole number of any length.
+struct WholeNumber {
+  bool negative = false;
+  std::string_view digits = {};  ///< without zeros in front; none for 0
+};
+
+std::optional<WholeNumber> whole_number(std::string_view text) {
+  WholeNumber number;
+  if (text.starts_with('-') || text.starts_with('+')) {
+    number.negative = text[0] == '-';
+    text.remove_prefix(1);
+  }
+  const std::size_t point = std::min(text.find('.'), text.size());
+  const std::string_view digits = text.substr(0, point), fraction = text.substr(point);
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (!fraction.empty() && (fraction == "." || fraction.find_first_not_of('0', 1) != std::string_view::npos)) {
+    return std::nullopt;
+  }
+  number.digits = digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
+  if (number.digits.empty()) number.negative = false;
+  return number;
+}
+
+bool is_less(const WholeNumber& a, const WholeNumber& b) {
+  if (a.negative != b.negative) return a.negative;
+  const WholeNumber& small = a.negative ? b : a;
+  const WholeNumber& large = a.negative ? a : b;
+  if (small.digits.size() != large.digits.size()) return small.digits.size() < large.digits.size();
+  return small.digits < large.digits;
+}
+
+/// Sorts labels that are whole numbers; false, and nothing is done, where one isn't.
+bool sort_as_numbers(std::vector<std::string>& labels) {
+  struct Entry {
+    WholeNumber number;
+    const std::string* label;
+  };
+  std::vector<Entry> entries;
+  for (const std::string& label : labels) {
+    const std::optional<WholeNumber> number = whole_number(label);
+    if (!number) return false;
+    entries.push_back({*number, &label});
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    if (is_less(a.number, b.number)) return true;
+    return !is_less(b.number, a.number) && *a.label < *b.label;
+  });
+  std::vector<std::string> sorted;
+  for (const Entry& entry : entries) sorted.push_back(*entry.label);
+  labels = std::move(sorted);
+  return true;
 }
 
 }  // namespace
@@ -35,25 +101,51 @@ void LabelColumn::add(const std::string& label, std::int64_t line) {
   const auto [entry, is_new] = numbers_.try_emplace(label, static_cast<std::int32_t>(labels_.size()));
   if (is_new) labels_.push_back({label, line, 0});
   ++labels_[static_cast<std::size_t>(entry->second)].rows;
+  ++labelled_;
   rows_.push_back(entry->second);
 }
 
+bool LabelColumn::is_identifier() const {
+  constexpr std::int64_t least_different = 51;
+  constexpr std::int64_t least_images = 2;  // of a class, on average
+  return different() >= least_different && labelled_ < least_images * different();
+}
+
+std::vector<std::string> LabelColumn::texts() const {
+  std::vector<std::string> texts;
+  for (const Label& label : labels_) texts.push_back(label.text);
+  return texts;
+}
+
+std::vector<std::string> LabelColumn::fairface_classes_by_name() const {
+  const std::vector<std::string>* set = fairface_set_of(name_);
+  return set != nullptr && !labels_.empty() && all_in_set(texts(), *set) ? *set : std::vector<std::string>();
+}
+
+std::vector<std::string> LabelColumn::fairface_classes() const {
+  if (const std::vector<std::string>* set = fairface_set_with(texts())) return *set;
+  throw Error(
+      fmt::format("{}: column '{}' is declared to have FairFace's classes, and its labels belong to none of its "
+                  "sets (ages, genders or races): {}",
+                  csv_, printable(name_), labels_.empty() ? "it has none" : list_of(texts())));
+}
+
 std::vector<std::string> LabelColumn::own_classes() const {
-  std::vector<std::string> classes;
-  for (const auto& [text, number] : numbers_) classes.push_back(text);
-  if (auto known = fairface_classes(classes)) return *std::move(known);
+  std::vector<std::string> classes = texts();
   if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)));
   if (classes.size() == 1) {
     throw Error(fmt::format("{}: column '{}' has one class only, '{}'; a head needs at least two", csv_,
                             printable(name_), printable(classes[0])));
   }
+  if (!sort_as_numbers(classes)) std::sort(classes.begin(), classes.end());
   return classes;
 }
 
 std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& classes) const {
+  const ClassIndex index(classes);
   std::vector<std::int32_t> class_of;
   for (const Label& label : labels_) {
-    class_of.push_back(find_class(classes, label.text));
+    class_of.push_back(index.find(label.text));
     if (class_of.back() == no_label) {
       throw Error(fmt::format("{}:{}: {} '{}' is none of its classes: {}", csv_, label.first_line, printable(name_),
                               printable(label.text), list_of(classes)));
@@ -67,7 +159,7 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
   return indices;
 }
 
-std::string LabelColumn::note_on_ages(const std::vector<std::string>& classes) const {
+std::string LabelColumn::note_on_ages(const std::vector<std::string>& classes, std::string_view taken) const {
   std::vector<std::string> readings;
   for (const Label& label : labels_) {
     if (!is_mangled_age(label.text) || std::find(classes.begin(), classes.end(), label.text) != classes.end()) continue;
@@ -75,8 +167,13 @@ std::string LabelColumn::note_on_ages(const std::vector<std::string>& classes) c
   }
   if (readings.empty()) return {};
   std::sort(readings.begin(), readings.end());
-  return fmt::format("{}: column '{}': a spreadsheet turned age bins into dates; taken {}", csv_, printable(name_),
+  return fmt::format("{}: column '{}': a spreadsheet turned age bins into dates; {} {}", csv_, printable(name_), taken,
                      fmt::join(readings, ", "));
+}
+
+std::string LabelColumn::note_on_own_classes() const {
+  if (!all_in_set(texts(), fairface_ages())) return {};
+  return note_on_ages(fairface_ages(), fmt::format("--classes {}=fairface takes", printable(name_)));
 }
 
 }  // namespace facet::data

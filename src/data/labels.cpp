@@ -35,12 +35,11 @@ std::vector<std::string> names_of(const std::vector<Head>& heads) {
 }
 
 std::string list_of(const std::vector<std::string>& names) {
-  constexpr std::size_t most = 100;
   std::string list;
-  for (std::size_t i = 0; i < std::min(names.size(), most); ++i) {
+  for (std::size_t i = 0; i < std::min(names.size(), max_listed); ++i) {
     list += (i == 0 ? "" : ", ") + printable(names[i]);
   }
-  return names.size() > most ? fmt::format("{} and {} more", list, names.size() - most) : list;
+  return names.size() > max_listed ? fmt::format("{} and {} more", list, names.size() - max_listed) : list;
 }
 
 void require_named_heads(const std::string& where, const std::vector<Head>& heads) {

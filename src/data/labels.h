@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -12,7 +13,10 @@ namespace facet::data {
 /// The heads' names, in their order.
 std::vector<std::string> names_of(const std::vector<Head>& heads);
 
-/// Names a list in a message: "a, b, c", printable, the first of them where there are very many.
+/// So many names of a list stand in a message.
+inline constexpr std::size_t max_listed = 20;
+
+/// Names a list in a message: "a, b, c", printable; of more than max_listed the first, and how many more there are.
 std::string list_of(const std::vector<std::string>& names);
 
 /// @param where what messages begin with.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 
 #include "base/cpus.h"
 #include "base/text.h"
@@ -10,6 +11,7 @@
 #include "data/jpeg.h"
 #include "data/label_column.h"
 #include "data/labels.h"
+#include "data/manifest_columns.h"
 #include "data/missing_files.h"
 #include "facet/data.h"
 #include "facet/error.h"
@@ -18,87 +20,20 @@ namespace facet {
 namespace {
 
 using base::printable;
-using data::list_of;
 using Names = std::vector<std::string>;
 
-constexpr const char* file_column = "file";
-constexpr const char* fairface_extra_column = "service_test";
-
-bool contains(const Names& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
+/// An absolute path as Windows has it: C:\faces\1.jpg or C:/faces/1.jpg; where backslashes separate folders, also
+/// \\server\faces\1.jpg.
+bool is_windows_path(const std::string& file, bool backslashes) {
+  const auto is_separator = [&](std::size_t at) { return file[at] == '/' || (backslashes && file[at] == '\\'); };
+  const bool drive = file.size() > 2 && ((file[0] >= 'A' && file[0] <= 'Z') || (file[0] >= 'a' && file[0] <= 'z')) &&
+                     file[1] == ':' && is_separator(2);
+  return drive || (backslashes && file.starts_with('\\'));
 }
 
-void require_distinct(const std::string& where, const std::string& what, Names names) {
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' stands there twice", where, what, printable(*twice)));
-}
-
-/// The header's names; columns without one (a data frame's index) are kept, as empty, and never read.
-Names read_header(data::CsvReader& reader, const std::string& csv) {
-  data::CsvRow row;
-  if (!reader.next(row)) throw Error(fmt::format("{}: is empty; a header with a 'file' column is needed", csv));
-  Names columns;
-  Names named;
-  for (const std::string& field : row.fields) {
-    columns.push_back(data::trimmed(field));
-    if (!columns.back().empty()) named.push_back(columns.back());
-  }
-  const std::string where = fmt::format("{}:{}", csv, row.line);
-  require_distinct(where, "column", named);
-  if (!contains(columns, file_column)) {
-    throw Error(fmt::format("{}: no column '{}'; the columns are: {}", where, file_column, list_of(named)));
-  }
-  return columns;
-}
-
-/// Which columns are heads, in the order of the logits.
-Names choose_heads(const std::string& csv, const Names& columns, const ManifestOptions& options) {
-  Names heads = options.heads;
-  if (!options.expected.empty()) {
-    const Names expected = data::names_of(options.expected);
-    if (!heads.empty() && heads != expected) {
-      throw Error(fmt::format("{}: heads {} asked for; the model has {}", csv, list_of(heads), list_of(expected)));
-    }
-    heads = expected;
-  }
-  if (heads.empty()) {
-    for (const std::string& column : columns) {
-      if (!column.empty() && column != file_column && column != fairface_extra_column) heads.push_back(column);
-    }
-  }
-  if (heads.empty()) throw Error(fmt::format("{}: no column but '{}'; each head needs one", csv, file_column));
-  require_distinct(csv, "head", heads);
-  if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name asked for", csv));
-  for (const std::string& head : heads) {
-    if (head == file_column || !contains(columns, head)) {
-      Names allowed = columns;
-      std::erase_if(allowed, [](const std::string& name) { return name.empty() || name == file_column; });
-      throw Error(
-          fmt::format("{}: no column for head '{}'; those that there are: {}", csv, printable(head), list_of(allowed)));
-    }
-  }
-  return heads;
-}
-
-void check_declared_classes(const std::string& csv, const Names& heads, const ManifestOptions& options) {
-  for (const auto& [head, classes] : options.classes) {
-    if (!contains(heads, head)) {
-      throw Error(fmt::format("{}: classes declared for '{}', which is none of the heads: {}", csv, printable(head),
-                              list_of(heads)));
-    }
-    if (classes.size() < 2) {
-      throw Error(fmt::format("{}: {} class declared for head '{}'; at least two are needed", csv, classes.size(),
-                              printable(head)));
-    }
-    data::require_named_heads(csv, {{head, classes}});
-  }
-}
-
-Names choose_classes(const data::LabelColumn& column, std::size_t head, const ManifestOptions& options) {
-  if (!options.expected.empty()) return options.expected[head].classes;
-  const auto declared = options.classes.find(column.name());
-  return declared != options.classes.end() ? declared->second : column.own_classes();
+std::string with_slashes(std::string file) {
+  std::replace(file.begin(), file.end(), '\\', '/');
+  return file;
 }
 
 }  // namespace
@@ -107,63 +42,127 @@ struct ManifestDataset::State {
   std::string csv;  // printable
   std::filesystem::path root;
   std::vector<Head> heads;
-  std::vector<std::string> files;
+  std::vector<std::string> files;  // as the CSV has them
+  bool backslashes = false;        // separate folders in files
   std::vector<std::int64_t> lines;
   std::vector<std::int32_t> labels;  // {images, heads}
   Names notes;
 
-  std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const Names& columns, const Names& names);
+  std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns);
+  void read_windows_paths();
+  void leave_out_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
+  Names choose_classes(const data::LabelColumn& column, const ManifestOptions& options, Names& fairface);
   void set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
+
+  std::string file(std::size_t index) const { return backslashes ? with_slashes(files[index]) : files[index]; }
+  void note(const std::string& text) { notes.push_back(fmt::format("{}: {}", csv, text)); }
 };
 
-std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader& reader, const Names& columns,
-                                                                 const Names& names) {
-  const auto position = [&](const std::string& name) {
-    return static_cast<std::size_t>(std::find(columns.begin(), columns.end(), name) - columns.begin());
-  };
-  const std::size_t file = position(file_column);
+std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader& reader,
+                                                                 const data::ManifestColumns& columns) {
   std::vector<data::LabelColumn> found;
-  std::vector<std::size_t> positions;
-  for (const std::string& name : names) {
-    found.emplace_back(csv, name);
-    positions.push_back(position(name));
-  }
+  for (const data::HeadColumn& head : columns.heads) found.emplace_back(csv, head.column);
+  const std::string none;
   for (data::CsvRow row; reader.next(row);) {
-    if (row.fields.size() != columns.size()) {
-      throw Error(fmt::format("{}:{}: {} fields; the header has {}", csv, row.line, row.fields.size(), columns.size()));
+    if (row.fields.size() != columns.count) {
+      throw Error(fmt::format("{}:{}: {} fields; the header has {}", csv, row.line, row.fields.size(), columns.count));
     }
-    if (row.fields[file].empty()) throw Error(fmt::format("{}:{}: no file is named", csv, row.line));
-    files.push_back(row.fields[file]);
+    if (row.fields[columns.file].empty()) throw Error(fmt::format("{}:{}: no file is named", csv, row.line));
+    files.push_back(row.fields[columns.file]);
     lines.push_back(row.line);
-    for (std::size_t h = 0; h < found.size(); ++h) found[h].add(data::trimmed(row.fields[positions[h]]), row.line);
+    for (std::size_t h = 0; h < found.size(); ++h) {
+      const std::optional<std::size_t> position = columns.heads[h].position;
+      found[h].add(position ? data::trimmed(row.fields[*position]) : none, row.line);
+    }
   }
   if (files.empty()) throw Error(fmt::format("{}: a header, but no rows", csv));
   return found;
 }
 
+/// A backslash may be part of a name here. The first file with one tells: where it isn't there by the name as it stands,
+/// the CSV is of Windows.
+void ManifestDataset::State::read_windows_paths() {
+  const auto first = std::find_if(files.begin(), files.end(),
+                                  [](const std::string& file) { return file.find('\\') != std::string::npos; });
+  std::error_code ignored;
+  backslashes = first != files.end() && !std::filesystem::exists(root / *first, ignored);
+  if (backslashes) note("the backslashes in files' names separate folders, as on Windows");
+  const auto absolute = std::find_if(files.begin(), files.end(),
+                                     [&](const std::string& file) { return is_windows_path(file, backslashes); });
+  if (absolute == files.end()) return;
+  throw Error(
+      fmt::format("{}:{}: '{}' is an absolute path of Windows; names relative to one folder are needed, which "
+                  "--root names unless it is the CSV's own",
+                  csv, lines[static_cast<std::size_t>(absolute - files.begin())], printable(*absolute)));
+}
+
+/// A column that nobody asked for and that numbers the images would be a head with as many classes.
+void ManifestDataset::State::leave_out_identifiers(std::vector<data::LabelColumn>& columns,
+                                                   const ManifestOptions& options) {
+  Names left_out;
+  std::erase_if(columns, [&](const data::LabelColumn& column) {
+    if (!column.is_identifier() || options.classes.contains(column.name())) return false;
+    left_out.push_back(fmt::format("{} ({} values in {} rows)", column.name(), column.different(), column.labelled()));
+    return true;
+  });
+  if (left_out.empty()) return;
+  const std::string text =
+      fmt::format("passed over as identifiers, with fewer than two rows a value: {}; --heads takes such columns too",
+                  data::list_of(left_out));
+  if (columns.empty()) throw Error(fmt::format("{}: no column for a head; {}", csv, text));
+  note(text);
+}
+
+/// Of a head whose classes no model decides. @param fairface gets the column's name where they are FairFace's.
+Names ManifestDataset::State::choose_classes(const data::LabelColumn& column, const ManifestOptions& options,
+                                             Names& fairface) {
+  const auto declared = options.classes.find(column.name());
+  if (declared != options.classes.end() && !data::is_fairface(declared->second)) return declared->second;
+  Names known = declared != options.classes.end() ? column.fairface_classes() : column.fairface_classes_by_name();
+  if (!known.empty()) {
+    fairface.push_back(column.name());
+    return known;
+  }
+  if (std::string text = column.note_on_own_classes(); !text.empty()) notes.push_back(std::move(text));
+  return column.own_classes();
+}
+
 void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options) {
   labels.resize(files.size() * columns.size());
+  Names fairface, unlabelled;
   for (std::size_t h = 0; h < columns.size(); ++h) {
-    heads.push_back({columns[h].name(), choose_classes(columns[h], h, options)});
-    const auto indices = columns[h].indices(heads[h].classes);
+    const data::LabelColumn& column = columns[h];
+    heads.push_back(options.expected.empty() ? Head{column.name(), choose_classes(column, options, fairface)}
+                                             : options.expected[h]);
+    const Names& classes = heads[h].classes;
+    if (options.allow_missing && column.labelled() == 0) unlabelled.push_back(heads[h].name);
+    const auto indices = column.indices(classes);
     for (std::size_t i = 0; i < indices.size(); ++i) labels[i * columns.size() + h] = indices[i];
-    if (std::string note = columns[h].note_on_ages(heads[h].classes); !note.empty()) notes.push_back(std::move(note));
+    if (std::string text = column.note_on_ages(classes); !text.empty()) notes.push_back(std::move(text));
   }
+  if (!fairface.empty()) {
+    note(fmt::format("FairFace's classes, in its order, for {}; --classes declares others", data::list_of(fairface)));
+  }
+  if (!unlabelled.empty()) note(fmt::format("no labels for these heads of the model: {}", data::list_of(unlabelled)));
 }
 
 ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options)
     : state_(std::make_unique<State>()) {
-  state_->csv = printable(csv.string());
-  state_->root = options.root.empty() ? csv.parent_path() : options.root;
-  data::require_named_heads(state_->csv, options.expected);
+  State& state = *state_;
+  state.csv = printable(csv.string());
+  state.root = options.root.empty() ? csv.parent_path() : options.root;
+  data::require_named_heads(state.csv, options.expected);
   try {
     data::CsvReader reader(csv);
-    const Names columns = read_header(reader, state_->csv);
-    const Names heads = choose_heads(state_->csv, columns, options);
-    check_declared_classes(state_->csv, heads, options);
-    state_->set_heads(state_->read_rows(reader, columns, heads), options);
+    const data::ManifestColumns columns = data::read_columns(state.csv, reader, options);
+    data::require_declared_classes(state.csv, columns.heads, options);
+    state.notes = columns.notes;
+    std::vector<data::LabelColumn> found = state.read_rows(reader, columns);
+    state.read_windows_paths();
+    if (!columns.heads_are_chosen) state.leave_out_identifiers(found, options);
+    state.set_heads(found, options);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory", state_->csv));
+    throw Error(fmt::format("{}: out of memory", state.csv));
   }
 }
 
@@ -206,7 +205,7 @@ void ManifestDataset::load(std::int64_t index, int size, ResizeMode mode, std::s
 std::string ManifestDataset::name(std::int64_t index) const { return state().files[checked(index)]; }
 
 std::filesystem::path ManifestDataset::path(std::int64_t index) const {
-  return state().root / state().files[checked(index)];
+  return state().root / state().file(checked(index));
 }
 
 std::int64_t ManifestDataset::line(std::int64_t index) const { return state().lines[checked(index)]; }
@@ -214,9 +213,12 @@ std::int64_t ManifestDataset::line(std::int64_t index) const { return state().li
 const std::vector<std::string>& ManifestDataset::notes() const { return state().notes; }
 
 std::vector<ManifestDataset::BadImage> ManifestDataset::missing_files(std::chrono::milliseconds limit) const {
+  const State& state = this->state();
+  Names converted;
+  for (std::size_t i = 0; state.backslashes && i < state.files.size(); ++i) converted.push_back(state.file(i));
   std::vector<BadImage> missing;
-  for (const std::size_t i : data::missing_files(state().root, state().files, limit)) {
-    missing.push_back({state().lines[i], state().files[i], "no such file"});
+  for (const std::size_t i : data::missing_files(state.root, state.backslashes ? converted : state.files, limit)) {
+    missing.push_back({state.lines[i], state.files[i], "no such file"});
   }
   return missing;
 }

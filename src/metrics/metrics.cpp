@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "facet/error.h"
@@ -13,10 +14,7 @@ double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
 }  // namespace
 
-HeadMeter::HeadMeter(Head head) : head_(std::move(head)) {
-  const std::size_t classes = head_.classes.size();
-  confusion_.assign(classes, std::vector<std::int64_t>(classes, 0));
-}
+HeadMeter::HeadMeter(Head head) : head_(std::move(head)) {}
 
 void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss) {
   if (labels.size() != predicted.size()) {
@@ -31,41 +29,68 @@ void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::i
     if (labels[i] == no_label) continue;
     check(labels[i], "label");
     check(predicted[i], "prediction");
-    ++confusion_[static_cast<std::size_t>(labels[i])][static_cast<std::size_t>(predicted[i])];
+    ++counts_[static_cast<std::uint64_t>(labels[i]) * head_.classes.size() + static_cast<std::uint64_t>(predicted[i])];
   }
   loss_ += loss;
 }
 
 HeadResult HeadMeter::result() const {
-  HeadResult result{.head = head_.name, .classes = head_.classes, .confusion = confusion_};
+  const std::size_t classes = head_.classes.size();
+  HeadResult result{.head = head_.name, .classes = head_.classes};
+  const bool dense = classes <= max_dense_classes;
+  if (dense) result.confusion.assign(classes, std::vector<std::int64_t>(classes, 0));
   std::int64_t right = 0;
-  for (std::size_t label = 0; label < confusion_.size(); ++label) {
-    for (const std::int64_t images : confusion_[label]) result.labelled += images;
-    right += confusion_[label][label];
+  for (const auto& [pair, images] : counts_) {
+    const std::size_t label = pair / classes, predicted = pair % classes;
+    result.labelled += images;
+    if (label == predicted) right += images;
+    if (dense) {
+      result.confusion[label][predicted] = images;
+    } else {
+      result.confusion_cells.push_back(
+          {static_cast<std::int32_t>(label), static_cast<std::int32_t>(predicted), images});
+    }
   }
+  std::sort(result.confusion_cells.begin(), result.confusion_cells.end(),
+            [](const ConfusionCell& a, const ConfusionCell& b) {
+              return std::pair(a.label, a.predicted) < std::pair(b.label, b.predicted);
+            });
   result.loss = ratio(loss_, static_cast<double>(result.labelled));
   result.accuracy = ratio(static_cast<double>(right), static_cast<double>(result.labelled));
   return result;
 }
 
 std::vector<ClassResult> per_class(const HeadResult& result) {
-  for (const std::vector<std::int64_t>& row : result.confusion) {
-    if (row.size() == result.confusion.size()) continue;
-    throw Error(fmt::format("head {}: a confusion matrix of {} rows with one of {} columns found; a square one needed",
-                            result.head, result.confusion.size(), row.size()));
-  }
-  std::vector<ClassResult> classes(result.confusion.size());
-  for (std::size_t c = 0; c < classes.size(); ++c) {
-    std::int64_t predicted = 0;
-    for (std::size_t other = 0; other < classes.size(); ++other) {
-      classes[c].support += result.confusion[c][other];
-      predicted += result.confusion[other][c];
+  const std::size_t count = result.confusion.empty() ? result.classes.size() : result.confusion.size();
+  std::vector<ClassResult> classes(count);
+  std::vector<std::int64_t> right(count);
+  const auto add = [&](std::size_t label, std::size_t predicted, std::int64_t images) {
+    classes[label].support += images;
+    classes[predicted].predicted += images;
+    if (label == predicted) right[label] += images;
+  };
+  for (std::size_t label = 0; label < result.confusion.size(); ++label) {
+    const std::vector<std::int64_t>& row = result.confusion[label];
+    if (row.size() != count) {
+      throw Error(
+          fmt::format("head {}: a confusion matrix of {} rows with one of {} columns found; a square one needed",
+                      result.head, result.confusion.size(), row.size()));
     }
-    const auto right = static_cast<double>(result.confusion[c][c]);
-    const auto support = static_cast<double>(classes[c].support);
-    classes[c].precision = ratio(right, static_cast<double>(predicted));
-    classes[c].recall = ratio(right, support);
-    classes[c].f1 = ratio(2 * right, support + static_cast<double>(predicted));
+    for (std::size_t predicted = 0; predicted < count; ++predicted) add(label, predicted, row[predicted]);
+  }
+  for (const ConfusionCell& cell : result.confusion_cells) {
+    const auto is_class = [&](std::int32_t index) { return index >= 0 && static_cast<std::size_t>(index) < count; };
+    if (!is_class(cell.label) || !is_class(cell.predicted)) {
+      throw Error(fmt::format("head {}: a confusion cell of label {} and answer {} found; 0 to {} are allowed",
+                              result.head, cell.label, cell.predicted, static_cast<std::int64_t>(count) - 1));
+    }
+    add(static_cast<std::size_t>(cell.label), static_cast<std::size_t>(cell.predicted), cell.images);
+  }
+  for (std::size_t c = 0; c < count; ++c) {
+    const auto support = static_cast<double>(classes[c].support), predicted = static_cast<double>(classes[c].predicted);
+    classes[c].precision = ratio(static_cast<double>(right[c]), predicted);
+    classes[c].recall = ratio(static_cast<double>(right[c]), support);
+    classes[c].f1 = ratio(2 * static_cast<double>(right[c]), support + predicted);
   }
   return classes;
 }

@@ -1,7 +1,6 @@
 #include "train/recipe.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <numeric>
@@ -39,7 +38,7 @@ void require_heads_of(std::string_view option, const ByHead& by_head, const std:
   const std::vector<std::string> names = data::names_of(heads);
   for (const auto& [name, value] : by_head) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, fmt::join(names, ", ")));
+    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, data::list_of(names)));
   }
 }
 
@@ -88,7 +87,7 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
     if (rules[head].class_weights.size() != heads[head].classes.size()) {
       throw Error(fmt::format("class_weights of {}: {} numbers found; its {} classes need one each: {}",
                               heads[head].name, asked.values.size(), heads[head].classes.size(),
-                              fmt::join(heads[head].classes, ", ")));
+                              data::list_of(heads[head].classes)));
     }
   }
   return rules;

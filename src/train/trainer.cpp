@@ -8,6 +8,7 @@
 
 #include "base/machine.h"
 #include "base/parallel.h"
+#include "data/labels.h"
 #include "facet/error.h"
 #include "inference/choose_precision.h"
 #include "inference/heads.h"
@@ -34,6 +35,20 @@ std::int64_t bytes_of(const Parameters::State& state) {
   std::size_t bytes = 0;
   for (const StoredParameter& stored : state.stored) bytes += stored.bytes();
   return static_cast<std::int64_t>(bytes);
+}
+
+/// Memory of the confusion matrices, while so many images are validated and after.
+std::int64_t confusion_bytes(const std::vector<Head>& heads, std::int64_t images) {
+  constexpr std::int64_t counter = 64;  // an entry of HeadMeter's hash table
+  std::int64_t bytes = 0;
+  for (const Head& head : heads) {
+    const std::int64_t classes = std::ssize(head.classes), pairs = classes * classes;
+    const std::int64_t counted = std::min(images, pairs);
+    const bool dense = head.classes.size() <= max_dense_classes;
+    bytes += counted * counter +
+             (dense ? pairs * std::int64_t{sizeof(std::int64_t)} : counted * std::int64_t{sizeof(ConfusionCell)});
+  }
+  return bytes;
 }
 
 /// So that the process may change its working folder. Other files are read by the constructor alone.
@@ -138,7 +153,7 @@ void Trainer::State::note_balanced_classes() {
     for (std::size_t c = 0; c < found.classes.size(); ++c) {
       weights.push_back(fmt::format("{} {:.3g}", found.classes[c], losses_[head].class_weights[c]));
     }
-    note(fmt::format("balanced weights of {}: {}", found.name, fmt::join(weights, ", ")));
+    note(fmt::format("balanced weights of {}: {}", found.name, data::list_of(weights)));
   }
 }
 
@@ -269,10 +284,7 @@ std::int64_t Trainer::State::planned_bytes() const {
   for (const std::optional<Loader>* loader : {&loader_, &validation_loader_}) {
     if (*loader) bytes += (*loader)->held_bytes();
   }
-  for (const Head& head : info_.heads) {  // a count for each label and answer, while the epoch is validated
-    bytes += static_cast<std::int64_t>(head.classes.size() * head.classes.size() * sizeof(std::int64_t));
-  }
-  return bytes;
+  return bytes + (validation_ != nullptr ? confusion_bytes(info_.heads, validation_->size()) : 0);
 }
 
 void Trainer::State::check_memory(std::int64_t bytes) const {

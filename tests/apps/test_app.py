@@ -313,18 +313,26 @@ class Run(AppTest):
 
     def test_no_labels(self):
         bare = self.folder / "sample/no_labels.csv"
-        lines = [row["file"] + ",,," for row in rows(self.validation_csv)]
-        bare.write_text("\n".join(["file,age,gender,race", *[line + "White" for line in lines]]) + "\n")
-        tables = self.succeeds("evaluate", self.run_folder, "--data", bare, "--json", self.folder / "no_labels.json")
-        self.assertRegex(tables, r"(?m)^age +- +- +0 +9$")
-        self.assertRegex(tables, r"(?m)^0-2 +\S+( %)? +- +\S+( %)? +0$")
+        files = [row["file"] for row in rows(self.validation_csv)]
+        bare.write_text("\n".join(["file,age,race", *[file + ",,White" for file in files]]) + "\n")
+        words = ["evaluate", self.run_folder, "--data", bare, "--json"]
+        tables = self.succeeds(*words, self.folder / "no_labels.json")
+        self.assertRegex(tables, r"(?m)^note .*no_labels\.csv: no labels for these heads of the model: age, gender$")
+        self.assertRegex(tables, r"(?m)^head .*\nrace .* 16 +7\n\n")
+        self.assertRegex(tables, r"(?m)^Black +\S+( %)? +- +\S+( %)? +0$")
         heads = json.loads((self.folder / "no_labels.json").read_text())["heads"]
-        self.assertIsNone(heads["age"]["accuracy"])
-        self.assertIsNone(heads["age"]["loss"])
-        self.assertTrue(all(one["recall"] is None for one in heads["age"]["per_class"]))
+        self.assertEqual(list(heads), ["race"])
         self.assertIsNotNone(heads["race"]["loss"])
         self.assertEqual([one["recall"] is None for one in heads["race"]["per_class"]],
                          [name != "White" for name in heads["race"]["classes"]])
+        status, output, remarks = facet(*words)
+        self.assertEqual((status, json.loads(output)["heads"]), (0, heads))
+        self.assertIn("no labels for these heads of the model: age, gender", remarks)
+        bare.write_text("\n".join(["file,age", *[file + "," for file in files]]) + "\n")
+        self.assertIn("no image has a label\n", self.succeeds("evaluate", self.run_folder, "--data", bare))
+        bare.write_text("\n".join(["file,mood", *[file + ",sad" for file in files]]) + "\n")
+        self.assertIn("no column for any of the model's heads, age, gender, race; those that there are: mood",
+                      self.fails(1, "evaluate", self.run_folder, "--data", bare))
 
     def test_outputs_that_are_no_plain_files(self):
         photo = next((self.folder / "sample").rglob("*.jpg"))
@@ -564,6 +572,106 @@ class Run(AppTest):
         page = self.succeeds("inspect", self.run_folder)
         for part in ["reference at 16x16", "Latino_Hispanic", "format: facet"]:
             self.assertIn(part, page)
+
+
+class Manifests(AppTest):
+    """CSVs as they circulate: other columns, other orders, other separators."""
+
+    def write(self, name, header, *columns):
+        """A manifest of the sample's 48 pictures, whose files the first column has; returns its path."""
+        files = [row["file"] for row in rows(self.train_csv)]
+        manifest = self.folder / "sample" / name
+        manifest.write_text("\n".join([header, *map(",".join, zip(files, *columns))]) + "\n")
+        return manifest
+
+    def classes(self, run, head):
+        page = self.succeeds("inspect", run)
+        return re.search(rf"(?m)^  {head} \(\d+\): (.*)$", page).group(1).split(", ")
+
+    def test_named_columns(self):
+        kinds = ["cat", "dog"] * 24
+        manifest = self.write("columns.csv", "photo,file,kind", map(str, range(48)), kinds)
+        run = self.folder / "columns"
+        words = ["--file-column", "photo", "--label-column", "kind"]
+        output = self.succeeds("train", "--train", manifest, "--validation", manifest, *QUICK, *words, "--epochs", 1,
+                               "--out", run)
+        self.assertIn("\nheads\n  kind (2): cat, dog\n", output)
+        self.assertIn(f"--data {manifest} --file-column photo\n", output)
+        config = (run / "run.cfg").read_text()
+        self.assertIn("\nfile-column = photo\nlabel-column = kind\n", config)
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertIn("no column for head 'kind'", self.fails(1, "train", "--resume", "--out", run, "--file-column", "kind"))
+        self.assertRegex(self.fails(1, "train", "--resume", "--out", run, "--label-column", "file"),
+                         "has the heads file, the model has kind; a run to be resumed can't change its heads")
+        other = self.write("other.csv", "image,answer", kinds)
+        output = self.succeeds("evaluate", run, "--data", other, "--label-column", "answer")
+        self.assertRegex(output, r"(?m)^note .*other\.csv: column 'image' names the files$")
+        self.assertRegex(output, r"(?m)^kind .* 48 +2$")
+        self.assertIn("columns.csv:1: no column is called file, image,",
+                      self.fails(1, "inspect", self.write("columns.csv", "photo,kind", kinds)))
+        self.assertIn("--label-column is 'kind' and --heads is 'kind,mood'",
+                      self.fails(2, "train", "--train", manifest, "--label-column", "kind", "--heads", "kind,mood"))
+        self.assertIn("--file-column goes with a manifest", self.fails(2, "inspect", run, "--file-column", "photo"))
+
+    def test_whole_numbers_and_runs_that_sorted_them_as_text(self):
+        numbers = [str(i % 12) for i in range(48)]
+        manifest = self.write("numbers.csv", "file,number", numbers)
+        new, old = self.folder / "numbers", self.folder / "text"
+        words = ["train", "--train", manifest, *QUICK, "--epochs", 1, "--out"]
+        self.succeeds(*words, new)
+        self.assertEqual(self.classes(new, "number"), [str(i) for i in range(12)])
+        text = sorted(set(numbers))
+        self.succeeds(*words, old, "--classes", "number=" + ",".join(text))
+        config = old / "run.cfg"
+        config.write_text(re.sub("(?m)^classes = .*\n", "", config.read_text()))
+        self.succeeds("train", "--resume", "--out", old, "--epochs", 2)
+        self.assertEqual(self.classes(old, "number"), text)
+        self.succeeds("evaluate", old, "--data", manifest)
+        self.assertIn("a run to be resumed can't change its heads",
+                      self.fails(1, "train", "--resume", "--out", old, "--classes",
+                                 "number=" + ",".join(reversed(text))))
+
+    def test_fairface_is_told(self):
+        output = self.succeeds("inspect", self.train_csv)
+        self.assertRegex(output, r"(?m)^note .*train\.csv: FairFace's classes, in its order, for age, gender, race; --classes")
+        manifest = self.write("colours.csv", "file,colour", ["White", "Black"] * 24)
+        self.assertNotIn("Indian", self.succeeds("inspect", manifest))
+        self.assertIn("Indian", self.succeeds("inspect", manifest, "--classes", "colour=fairface"))
+
+    def test_separators_and_backslashes(self):
+        manifest = self.write("windows.csv", "file,mood", ["sad", "glad"] * 24)
+        manifest.write_text(manifest.read_text().replace("/", "\\").replace(",", ";"))
+        output = self.succeeds("inspect", manifest)
+        for part in ["48 images", "all there", "semicolons separate the fields", "backslashes", "glad"]:
+            self.assertIn(part, output)
+
+    def test_thousands_of_classes(self):
+        people = self.folder / "people.csv"
+        people.write_text("file,person,mood\n" + "".join(f"{i}.jpg,{i},{i % 2}\n" for i in range(1100)))
+        output = self.succeeds("inspect", people)
+        self.assertIn("passed over as identifiers, with fewer than two rows a value: person (1100 values in 1100 rows)", output)
+        self.assertLess(output.count("\n"), 10)
+        self.assertIn("\n(and 100 more classes)\n", self.succeeds("inspect", people, "--heads", "person"))
+
+        manifest = self.write("many.csv", "file,person", [str(i % 24 * 200) for i in range(48)])
+        run, result, lines = self.folder / "many", self.folder / "many.json", self.folder / "many.jsonl"
+        classes = "person=" + ",".join(map(str, range(5000)))
+        output = self.succeeds("train", "--train", manifest, "--validation", manifest, *QUICK, "--classes", classes,
+                               "--epochs", 1, "--out", run)
+        self.assertIn("\n  person (5000): 0, 1, 2, ", output)
+        self.assertLess(max(map(len, output.splitlines())), 400)
+        self.assertLess(len(self.succeeds("inspect", run)), 10000)
+        output = self.succeeds("evaluate", run, "--data", manifest, "--json", result)
+        self.assertIn("(and 4,000 more classes)", output)
+        head = json.loads(result.read_text())["heads"]["person"]
+        self.assertEqual(sum(images for _, _, images in head["confusion_cells"]), 48)
+        self.assertEqual(sum(images for label, answer, images in head["confusion_cells"] if label == answer) / 48,
+                         head["accuracy"])
+        self.assertNotIn("confusion", head)
+        self.assertEqual([i for i, one in enumerate(head["per_class"]) if one["support"]], list(range(0, 4800, 200)))
+        self.succeeds("predict", run, self.folder / "sample", "--jsonl", lines)
+        probabilities = json.loads(lines.read_text().splitlines()[0])["heads"]["person"]["probabilities"]
+        self.assertEqual(list(probabilities), [str(i) for i in range(5000)])
 
 
 class Recipe(AppTest):

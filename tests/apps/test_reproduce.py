@@ -105,6 +105,19 @@ class Table(Reproduction):
         self.succeeds(*self.words(self.folder / "named", data=data))
         self.assertEqual(self.learnt(self.folder / "named"), self.learnt(self.whole))
 
+    def test_named_columns(self):
+        named = self.folder / "photos"
+        named.mkdir()
+        for name in ["train", "validation"]:
+            (named / name).symlink_to(self.folder / "sample" / name)
+            text = (self.folder / "sample" / f"{name}.csv").read_text()
+            (named / f"{name}.csv").write_text(text.replace("file,", "photo,", 1))
+        out = self.folder / "of photos"
+        self.succeeds(*self.words(out, epochs=1, models=TWO[:1], data=named), "--file-column", "photo",
+                      "--label-column", "gender")
+        self.assertEqual(list(self.table(out)["reference"]["accuracy"]), ["gender"])
+        self.assertIn("\nfile-column = photo\nlabel-column = gender\n", (out / "reference/run.cfg").read_text())
+
 
 class Resuming(Reproduction):
     """Stopped, killed or done in parts, and gone on with: the same as in one go."""

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 using facet::base::is_utf8;
+using facet::base::lower_case;
 using facet::base::printable;
 
 TEST_CASE("text that a terminal shows as it is stays, backslashes and other scripts included") {
@@ -29,4 +30,9 @@ TEST_CASE("bytes that are not UTF-8 become escapes, one each") {
   CHECK(!is_utf8("a\xFF"));
   CHECK(is_utf8(""));
   CHECK(is_utf8("\u20AC\U0001F600"));
+}
+
+TEST_CASE("lower case is of ASCII's letters alone") {
+  CHECK(lower_case("AgeZ-\u00c4[") == "agez-\u00c4[");
+  CHECK(lower_case("").empty());
 }

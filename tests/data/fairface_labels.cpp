@@ -31,13 +31,12 @@ TEST_CASE("FairFace's label files are read as they circulate") {
   CHECK(counts(train, 0) == std::vector<int>{1792, 10408, 9103, 25598, 19250, 10744, 6228, 2779, 842});
   CHECK(counts(train, 1) == std::vector<int>{45986, 40758});
   CHECK(counts(train, 2) == std::vector<int>{16527, 12233, 13367, 12287, 10795, 12319, 9216});
-  REQUIRE(train.notes().size() == 1);
+  REQUIRE(train.notes().size() == 2);
   CHECK(facet::contains(train.notes()[0], "19-Oct as 10-19 (9103 rows), 9-Mar as 3-9 (10408 rows)"));
   CHECK(train.name(86743) == "train/86744.jpg");
   CHECK(train.line(86743) == 86745);
 
-  const ManifestDataset validation(folder / "fairface_label_val.csv",
-                                   {.root = {}, .heads = {}, .classes = {}, .expected = train.heads()});
+  const ManifestDataset validation(folder / "fairface_label_val.csv", {.expected = train.heads()});
   CHECK(validation.size() == 10954);
   CHECK(counts(validation, 0)[1] == 1356);
   CHECK(validation.path(0) == folder / "val/1.jpg");

@@ -10,18 +10,17 @@
 
 // Every public struct, of which a caller names one member: no compiler may warn of the others.
 [[maybe_unused]] const auto every_struct =
-    [](const auto&... one_each) {
-      return sizeof...(one_each);
-    }(facet::Head{.name = "age"}, facet::Image{.width = 1}, facet::ManifestOptions{.heads = {"age"}},
-      facet::ManifestDataset::BadImage{.line = 1}, facet::Batch{.size = 1}, facet::LoaderOptions{.batch = 1},
-      facet::SyntheticOptions{.train = 1}, facet::Initializer{.value = 1}, facet::Parameter{.trainable = false},
-      facet::Node{.inputs = {1}}, facet::HeadOutput{.classes = 2}, facet::InferenceOptions{.batch = 1},
-      facet::HeadPrediction{.predicted = {1}}, facet::HeadResult{.labelled = 1}, facet::ClassResult{.support = 1},
-      facet::BuildFeature{.name = "kernels"}, facet::Normalization{.mean = {0, 0, 0}}, facet::ModelInfo{.model = "own"},
-      facet::PretrainedWeights{.fresh = {"fc"}}, facet::ModelOptions{.size = 64},
-      facet::ReferenceBlock{.residual_blocks = 1}, facet::ReferenceHidden{.features = 1},
-      facet::ReferenceShape{.stem = 1}, facet::OnnxOptions{.softmax = true}, facet::ConvolutionOptions{.channels = 1},
-      facet::BatchNormOptions{.eps = 1}, facet::PoolOptions{.stride = 1}, facet::AdaptivePoolOptions{.width = 1},
-      facet::LinearOptions{.features = 1}, facet::LearningRateSchedule{.gamma = 1},
-      facet::ClassWeights{.balanced = true}, facet::TrainOptions{.batch = 1}, facet::StepResult{.epoch = 1},
-      facet::EpochResult{.epoch = 1}, facet::TrainObserver{.stop = [] { return true; }});
+    [](const auto&... one_each) { return sizeof...(one_each); }(
+        facet::Head{.name = "age"}, facet::Image{.width = 1}, facet::ManifestOptions{.heads = {"age"}},
+        facet::ManifestDataset::BadImage{.line = 1}, facet::Batch{.size = 1}, facet::LoaderOptions{.batch = 1},
+        facet::SyntheticOptions{.train = 1}, facet::Initializer{.value = 1}, facet::Parameter{.trainable = false},
+        facet::Node{.inputs = {1}}, facet::HeadOutput{.classes = 2}, facet::InferenceOptions{.batch = 1},
+        facet::HeadPrediction{.predicted = {1}}, facet::HeadResult{.labelled = 1}, facet::ClassResult{.support = 1},
+        facet::ConfusionCell{.label = 1}, facet::BuildFeature{.name = "kernels"}, facet::EvaluationTime{.seconds = 1}, facet::Normalization{.mean = {0, 0, 0}}, facet::ModelInfo{.model = "own"},
+        facet::PretrainedWeights{.fresh = {"fc"}}, facet::ModelOptions{.size = 64},
+        facet::ReferenceBlock{.residual_blocks = 1}, facet::ReferenceHidden{.features = 1},
+        facet::ReferenceShape{.stem = 1}, facet::OnnxOptions{.softmax = true}, facet::ConvolutionOptions{.channels = 1},
+        facet::BatchNormOptions{.eps = 1}, facet::PoolOptions{.stride = 1}, facet::AdaptivePoolOptions{.width = 1},
+        facet::LinearOptions{.features = 1}, facet::LearningRateSchedule{.gamma = 1},
+        facet::ClassWeights{.balanced = true}, facet::TrainOptions{.batch = 1}, facet::StepResult{.epoch = 1},
+        facet::EpochResult{.epoch = 1}, facet::TrainObserver{.stop = [] { return true; }});

@@ -68,6 +68,51 @@ TEST_CASE("precision, recall and F1 of each class") {
   CHECK(classes[5].f1 == 0);
 }
 
+TEST_CASE("the confusion matrix of very many classes is its cells, with the same figures") {
+  Head head{"person", {}};
+  for (std::size_t i = 0; i < max_dense_classes; ++i) head.classes.push_back(std::to_string(i));
+  const auto result_of = [](const Head& of) {
+    HeadMeter meter(of);
+    meter.add(Labels{4000, 7, 7, no_label, 7, 0}, Labels{4000, 9, 7, 7, 9, 4095}, 5);
+    return meter.result();
+  };
+  const HeadResult dense = result_of(head);
+  CHECK(dense.confusion.size() == max_dense_classes);
+  CHECK(dense.confusion_cells.empty());
+  head.classes.push_back("one more");
+  const HeadResult sparse = result_of(head);
+  CHECK(sparse.confusion.empty());
+  CHECK(sparse.confusion_cells == std::vector<ConfusionCell>{{0, 4095, 1}, {7, 7, 1}, {7, 9, 2}, {4000, 4000, 1}});
+  CHECK(sparse.labelled == 5);
+  CHECK(sparse.accuracy == 2.0 / 5);
+  CHECK(sparse.loss == 1);
+  const std::vector<ClassResult> few = per_class(dense), many = per_class(sparse);
+  REQUIRE(many.size() == few.size() + 1);
+  for (std::size_t c = 0; c < few.size(); ++c) {
+    CHECK(few[c].support == many[c].support);
+    CHECK(few[c].predicted == many[c].predicted);
+    CHECK(few[c].precision == many[c].precision);
+    CHECK(few[c].recall == many[c].recall);
+    CHECK(few[c].f1 == many[c].f1);
+  }
+  CHECK(many[7].support == 3);
+  CHECK(many[9].predicted == 2);
+  CHECK(many[7].recall == doctest::Approx(1.0 / 3));
+}
+
+TEST_CASE("a head of 300,000 classes takes memory for what is counted alone") {
+  Head head{"person", {}};
+  for (int i = 0; i < 300'000; ++i) head.classes.push_back(std::to_string(i));
+  HeadMeter meter(head);  // 720 GB as a matrix
+  meter.add(Labels{299'999, 5}, Labels{299'999, 299'998}, 1);
+  CHECK(meter.result().confusion_cells.size() == 2);
+  HeadResult broken = meter.result();
+  broken.confusion_cells[0].predicted = 300'000;
+  CHECK_THROWS_WITH_AS(per_class(broken),
+                       "head person: a confusion cell of label 5 and answer 300000 found; 0 to 299999 are allowed",
+                       Error);
+}
+
 TEST_CASE("a confusion matrix that isn't square is refused, with the head's name") {
   for (const Confusion& confusion : {Confusion{{1, 2}, {3}}, Confusion{{1, 2, 3}, {4, 5, 6}}, Confusion{{}}}) {
     HeadResult result;
