@@ -55,6 +55,7 @@ int run(Options& options) {
 
   Predictor predictor(model, inference);
   const auto results = evaluate_and_write(predictor, data, inference, predictions);
+  print_warnings(csv, data);
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();
   predictions.commit();
