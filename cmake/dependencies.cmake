@@ -1,6 +1,6 @@
-# What facet links, each through its own CMake package; Highway, TurboJPEG and libzip through pkg-config, or their CMake
-# packages where there is no pkg-config. (Debian's CMake packages of libjpeg-turbo and libzip are errors where libjpeg's own
-# files and libzip's tools aren't there.)
+# What facet links, each through its own CMake package, libjpeg-turbo and libpng through CMake's modules of them; Highway,
+# libwebp and libzip through pkg-config, or their CMake packages where there is no pkg-config. (Debian has no CMake package
+# of libwebp, and libzip's is an error where libzip's tools aren't there.)
 # Read by facet's build, and by facetConfig.cmake where the installed libfacet is static.
 
 include(CMakeFindDependencyMacro)

@@ -10,6 +10,7 @@ import pathlib
 import random
 import struct
 import sys
+import warnings
 import zlib
 
 from PIL import Image, ImageOps
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps
 folder = pathlib.Path(sys.argv[1])
 verdicts = []
 random.seed(1)
+warnings.simplefilter("ignore")
 
 
 def noise(mode, width, height):
