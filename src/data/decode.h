@@ -35,9 +35,8 @@ void require_decoding_memory(std::int64_t width, std::int64_t height, std::int64
 /// tells none, or nonsense.
 int exif_orientation(std::span<const std::uint8_t> block);
 
-/// Turns and mirrors an image so that it stands upright.
+/// Turns and mirrors an image so that it stands upright, which takes a copy unless it does.
 /// @param orientation EXIF's (tag 0x0112), 1 to 8.
-/// @throws Error when there is no memory for the copy that this takes.
 Image upright(Image image, int orientation);
 
 }  // namespace facet::data

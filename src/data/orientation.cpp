@@ -50,7 +50,6 @@ int exif_orientation(std::span<const std::uint8_t> block) {
 
 Image upright(Image image, int orientation) {
   if (orientation < 2 || orientation > 8) return image;
-  require_decoding_memory(image.width, image.height, static_cast<std::int64_t>(image.pixels.size()) * 2);
   const bool swaps_axes = orientation >= 5;
   const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;

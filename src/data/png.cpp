@@ -35,7 +35,7 @@ class PngDecoder {
     if (info_ == nullptr) throw std::bad_alloc();
     if (!succeeds([&] { read_header(); })) fail();
     const std::int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
-    require_decoding_memory(width, height, width * height * 3);
+    require_decoding_memory(width, height, width * height * 6);  // twice: EXIF, which may turn it, may come last
     int passes = 0;
     if (!succeeds([&] { passes = ask_for_rgb(); })) fail();
     const auto row_bytes = static_cast<std::size_t>(width) * 3;

@@ -50,28 +50,25 @@ int orientation_of(const WebPDemuxer* demuxer) {
   return orientation;
 }
 
-/// Decodes a frame to its place in the image.
-void decode_frame(const WebPIterator& frame, Image& image) {
+/// What a frame's bytes say of it, which lies within the image.
+WebPDecoderConfig configure(const WebPIterator& frame, std::int64_t width, std::int64_t height) {
   WebPDecoderConfig config;
-  if (WebPInitDecoderConfig(&config) == 0)
+  if (WebPInitDecoderConfig(&config) == 0) {
     throw Error("can't be read: this version of libwebp is another than was built with");
-  require(WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &config.input));
-  const int width = config.input.width, height = config.input.height;
-  if (frame.x_offset < 0 || frame.y_offset < 0 || width < 1 || height < 1 || width > image.width - frame.x_offset ||
-      height > image.height - frame.y_offset) {
-    throw Error(fmt::format("corrupt WebP: a frame of {}x{} at {}, {} of {}x{} pixels", width, height, frame.x_offset,
-                            frame.y_offset, image.width, image.height));
   }
-  // Lossless pixels take four bytes each while they are decoded, an alpha channel one.
-  const std::int64_t pixels = std::int64_t{width} * height;
-  require_decoding_memory(image.width, image.height, static_cast<std::int64_t>(image.pixels.size()) + 4 * pixels);
-  const auto stride = static_cast<std::size_t>(image.width) * 3;
-  const auto offset = static_cast<std::size_t>(frame.y_offset) * stride + static_cast<std::size_t>(frame.x_offset) * 3;
-  config.output.colorspace = MODE_RGB;
-  config.output.is_external_memory = 1;
-  config.output.u.RGBA = {
-      .rgba = image.pixels.data() + offset, .stride = static_cast<int>(stride), .size = image.pixels.size() - offset};
-  require(WebPDecode(frame.fragment.bytes, frame.fragment.size, &config));
+  require(WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &config.input));
+  if (frame.x_offset < 0 || frame.y_offset < 0 || config.input.width < 1 || config.input.height < 1 ||
+      config.input.width > width - frame.x_offset || config.input.height > height - frame.y_offset) {
+    throw Error(fmt::format("corrupt WebP: a frame of {}x{} at {}, {} of {}x{} pixels", config.input.width,
+                            config.input.height, frame.x_offset, frame.y_offset, width, height));
+  }
+  return config;
+}
+
+/// At the peak: while the frame is decoded, lossless pixels at four bytes each, or the image turned upright.
+std::int64_t memory_needed(const WebPBitstreamFeatures& frame, std::int64_t width, std::int64_t height) {
+  const std::int64_t pixels = width * height * 3;
+  return pixels + std::max(std::int64_t{frame.width} * frame.height * 4, pixels);
 }
 
 }  // namespace
@@ -81,13 +78,21 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   const Demuxer demuxer = open(data);
   const std::int64_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
   const std::int64_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
-  require_decoding_memory(width, height, width * height * 3);
-  Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
-  image.pixels.resize(static_cast<std::size_t>(width * height * 3));  // black where the first frame is smaller
   WebPIterator frame{};
   const std::unique_ptr<WebPIterator, void (*)(WebPIterator*)> owner(&frame, WebPDemuxReleaseIterator);
   if (WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) throw Error("corrupt WebP: it holds no image");
-  decode_frame(frame, image);
+  WebPDecoderConfig config = configure(frame, width, height);
+  require_decoding_memory(width, height, memory_needed(config.input, width, height));
+
+  Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
+  image.pixels.resize(static_cast<std::size_t>(width * height * 3));  // black where the first frame is smaller
+  const auto stride = static_cast<std::size_t>(image.width) * 3;
+  const auto offset = static_cast<std::size_t>(frame.y_offset) * stride + static_cast<std::size_t>(frame.x_offset) * 3;
+  config.output.colorspace = MODE_RGB;
+  config.output.is_external_memory = 1;
+  config.output.u.RGBA = {
+      .rgba = image.pixels.data() + offset, .stride = static_cast<int>(stride), .size = image.pixels.size() - offset};
+  require(WebPDecode(frame.fragment.bytes, frame.fragment.size, &config));
   return {upright(std::move(image), orientation_of(demuxer.get())), {}};
 }
 

@@ -198,10 +198,38 @@ TEST_CASE("pictures too large to be photographs are refused before they are allo
   set_u32(png, 16, 900'000);
   set_u32(png, 20, 900'000);
   set_checksums(png);
-  CHECK(contains(reason(png), "900000x900000 pixels take 2430000000000 bytes of memory to decode; at most 2147483648"));
+  CHECK(contains(reason(png), "900000x900000 pixels take 4860000000000 bytes of memory to decode; at most 2147483648"));
   set_u32(png, 16, 0x7FFFFFFF);
   set_checksums(png);
   CHECK(contains(reason(png), "corrupt PNG: "));
+
+  // An extended WebP: a canvas of 2^24 pixels a side, and a frame that fills little of it.
+  const Image frame = facet::waves(16, 16);
+  const Bytes still = to_webp(frame, true);
+  Bytes webp = bytes_of(
+      "RIFF\0\0\0\0WEBPVP8X\x0A\0\0\0\2\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF"
+      "ANIM\6\0\0\0\0\0\0\0\0\0ANMF"sv);
+  const std::size_t pixels = still.size() - 12;
+  const auto append = [&](std::size_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) webp.push_back(static_cast<std::uint8_t>(value >> 8 * i));
+  };
+  append(16 + pixels, 4);
+  append(0, 6);  // where the frame lies
+  append(15, 3);
+  append(15, 3);
+  append(0, 4);  // how long it is shown
+  webp.insert(webp.end(), still.begin() + 12, still.end());
+  for (std::size_t i = 0; i < 4; ++i) webp[4 + i] = static_cast<std::uint8_t>((webp.size() - 8) >> 8 * i);
+  CHECK(!reason(webp).empty());  // which libwebp may refuse by itself
+  for (const std::size_t side : {27, 30}) webp[side - 1] = 0;
+  webp[28] = 0x7F;
+  CHECK(contains(reason(webp), "65536x32768 pixels take 12884901888 bytes of memory to decode; at most 2147483648"));
+  for (const std::size_t at : {24, 25, 27, 28}) webp[at] = at % 3 == 0 ? 63 : 0;
+  const Image image = decode_image(webp, 0).image;
+  REQUIRE(image.pixels.size() == 64 * 64 * 3);
+  CHECK(Bytes(image.pixels.begin(), image.pixels.begin() + 16 * 3) ==
+        Bytes(frame.pixels.begin(), frame.pixels.begin() + 16 * 3));
+  CHECK(Bytes(image.pixels.begin() + 16 * 3, image.pixels.begin() + 64 * 3) == Bytes(48 * 3));  // black around
 }
 
 TEST_CASE("truncated anywhere, PNG and WebP are errors that say so") {
