@@ -1,6 +1,6 @@
-# What facet links, each through its own CMake package; Highway, TurboJPEG and libzip through pkg-config, or their CMake
-# packages where there is no pkg-config. (Debian's CMake packages of libjpeg-turbo and libzip are errors where libjpeg's own
-# files and libzip's tools aren't there.)
+# What facet links, each through its own CMake package, libjpeg-turbo and libpng through CMake's modules of them; Highway,
+# libwebp and libzip through pkg-config, or their CMake packages where there is no pkg-config. (Debian has no CMake package
+# of libwebp, and libzip's is an error where libzip's tools aren't there.)
 # Read by facet's build, and by facetConfig.cmake where the installed libfacet is static.
 
 include(CMakeFindDependencyMacro)
@@ -37,7 +37,9 @@ facet_find(TBB CONFIG)
 facet_find(fmt CONFIG)
 facet_find(Threads)
 facet_find_either(hwy hwy::hwy libhwy)
-facet_find_either(libjpeg-turbo libjpeg-turbo::turbojpeg libturbojpeg)
+facet_find(JPEG)
+facet_find(PNG)
+facet_find_either(WebP WebP::webpdemux libwebpdemux)
 facet_find_either(protobuf protobuf::libprotobuf-lite protobuf-lite)
 facet_find_either(libzip libzip::zip libzip)
 if(DNNL_CPU_RUNTIME STREQUAL "OMP")

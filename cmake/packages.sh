@@ -1,11 +1,12 @@
 # Debian's packages for facet, and how test.sh, demo.sh and .ci/run install them. Sourced by those; it runs nothing.
 # shellcheck shell=bash disable=SC2034 # the lists are used by those
 
-facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libturbojpeg0-dev libboost-program-options-dev
-  nlohmann-json3-dev libfmt-dev libhwy-dev libprotobuf-dev protobuf-compiler libonnx-dev libzip-dev
+facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev
+  libboost-program-options-dev nlohmann-json3-dev libfmt-dev libhwy-dev libprotobuf-dev protobuf-compiler libonnx-dev libzip-dev
   ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
-facet_test_packages=(doctest-dev python3)
+facet_test_packages=(doctest-dev python3 libturbojpeg0-dev)
 facet_peer_packages=(python3-torch python3-torchvision # PyTorch, which the ops and the whole model are held against
+  python3-pil # Pillow, which decoding and resizing are held against
   python3-onnx libopencv-dnn-dev) # what checks and runs the ONNX files that are written
 
 # install_packages PACKAGE...: by apt, those that aren't there; where that can't be done, says what is needed and goes on.

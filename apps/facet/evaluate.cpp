@@ -61,6 +61,7 @@ int run(Options& options) {
   EvaluationTime time;
   std::vector<HeadResult> results = evaluate_and_write(predictor, data, inference, predictions, time);
   std::erase_if(results, [](const HeadResult& result) { return result.labelled == 0; });  // named in the notes
+  print_warnings(csv, data);
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();
   predictions.commit();

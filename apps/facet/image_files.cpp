@@ -17,11 +17,11 @@ namespace facet::app {
 namespace fs = std::filesystem;
 namespace {
 
-bool is_jpeg_name(const fs::path& file) {
+bool is_image_name(const fs::path& file) {
   std::string extension = file.extension().string();
   std::transform(extension.begin(), extension.end(), extension.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension == ".jpg" || extension == ".jpeg";
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp";
 }
 
 /// The photographs in a folder and in those within, each folder once, whatever links lead to it: by its own path where
@@ -55,7 +55,7 @@ class FolderWalk {
       const fs::directory_entry& entry = *entries;
       std::error_code unknown;  // then it is taken for a file, and reading it says why it can't be read
       if (!entry.is_directory(unknown)) {
-        if (is_jpeg_name(entry.path())) files_.push_back(entry.path());
+        if (is_image_name(entry.path())) files_.push_back(entry.path());
       } else {
         (entry.is_symlink(unknown) ? links_ : folders).push_back(entry.path());
       }
@@ -90,7 +90,7 @@ std::vector<fs::path> find_images(const std::vector<std::string>& words, std::ve
     const std::size_t unreadable_before = unreadable ? unreadable->size() : 0;
     const std::vector<fs::path> found = FolderWalk(unreadable).files(word);
     if (found.empty() && (!unreadable || unreadable->size() == unreadable_before)) {
-      throw Error(fmt::format("no .jpg or .jpeg is in {}", base::printable(word)));
+      throw Error(fmt::format("no .jpg, .jpeg, .png or .webp is in {}", base::printable(word)));
     }
     files.insert(files.end(), found.begin(), found.end());
   }
@@ -103,7 +103,8 @@ ImageFiles::ImageFiles(std::vector<fs::path> files, std::vector<Head> heads, boo
       heads_(std::move(heads)),
       no_labels_(heads_.size(), no_label),
       skip_(skip),
-      troubles_(files_.size()) {}
+      troubles_(files_.size()),
+      warnings_(files_.size()) {}
 
 std::span<const std::int32_t> ImageFiles::labels(std::int64_t /*index*/) const { return no_labels_; }
 
@@ -112,7 +113,7 @@ std::string ImageFiles::name(std::int64_t index) const { return files_[static_ca
 void ImageFiles::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
   const auto place = static_cast<std::size_t>(index);
   try {
-    resize(read_jpeg(files_[place], resized_side(size, mode)), size, mode, pixels);
+    resize(read_image(files_[place], resized_side(size, mode), &warnings_[place]), size, mode, pixels);
   } catch (const Error& error) {
     if (!skip_) throw;
     std::fill(pixels.begin(), pixels.end(), std::uint8_t{0});

@@ -8,9 +8,9 @@
 
 namespace facet::app {
 
-/// The JPEGs that words of a command line mean: a folder stands for the .jpg and .jpeg files in it and in the folders
-/// within (in any case, sorted by path); any other word for itself, whether it is there or not. Links to folders are
-/// followed; a folder that is reached twice counts once.
+/// The images that words of a command line mean: a folder stands for the .jpg, .jpeg, .png and .webp files in it and in
+/// the folders within (in any case, sorted by path); any other word for itself, whether it is there or not. Links to
+/// folders are followed; a folder that is reached twice counts once.
 /// @param unreadable takes a line for each folder that can't be read; null: that is an error.
 /// @throws Error naming a folder that holds none or can't be read.
 std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words,
@@ -30,13 +30,15 @@ class ImageFiles final : public Dataset {
 
   /// Why an image that was loaded couldn't be read; empty when it could.
   const std::string& trouble(std::int64_t index) const { return troubles_[static_cast<std::size_t>(index)]; }
+  /// What is wrong with the file of an image that was loaded but harms no pixel; empty: nothing.
+  const std::string& warning(std::int64_t index) const { return warnings_[static_cast<std::size_t>(index)]; }
 
  private:
   std::vector<std::filesystem::path> files_;
   std::vector<Head> heads_;
   std::vector<std::int32_t> no_labels_;
   bool skip_;
-  mutable std::vector<std::string> troubles_;  // each written by the one thread that loads its image
+  mutable std::vector<std::string> troubles_, warnings_;  // each written by the one thread that loads its image
 };
 
 }  // namespace facet::app

@@ -64,14 +64,16 @@ void print_missing_files(const ManifestDataset& data) {
 /// Sizes of some of the photographs that are there, evenly spread over the manifest.
 void print_sizes(const ManifestDataset& data) {
   std::vector<int> widths, heights;
-  std::int64_t bad = 0;
-  std::string first_bad;
+  std::int64_t bad = 0, warned = 0;
+  std::string first_bad, first_warning;
   const std::int64_t count = std::min(data.size(), sampled_images);
   for (std::int64_t k = 0; k < count; ++k) {
     const std::filesystem::path file = data.path(k * data.size() / count);
     if (!can_be_seen(file)) continue;
     try {
-      const Image image = read_jpeg(file);
+      std::string warning;
+      const Image image = read_image(file, 0, &warning);
+      if (!warning.empty() && warned++ == 0) first_warning = fmt::format("{}: {}", file.string(), warning);
       widths.push_back(image.width);
       heights.push_back(image.height);
     } catch (const Error& error) {
@@ -84,6 +86,10 @@ void print_sizes(const ManifestDataset& data) {
     print_out("sizes       width {} to {}, median {}; height {} to {}, median {} (of {})\n", widths.front(),
               widths.back(), widths[widths.size() / 2], heights.front(), heights.back(), heights[heights.size() / 2],
               counted(std::ssize(widths), "image"));
+  }
+  if (warned > 0) {
+    print_out("warnings    {} of {} tried; the first: {}\n", grouped(warned), grouped(count),
+              base::printable(first_warning));
   }
   if (bad > 0)
     print_out("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), base::printable(first_bad));

@@ -70,10 +70,19 @@ void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE*
   }
 }
 
-SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream) {
+void print_warnings(const std::string& csv, const ManifestDataset& data) {
+  const std::vector<ManifestDataset::BadImage> warnings = data.warnings();
+  if (warnings.empty()) return;
+  const ManifestDataset::BadImage& first = warnings.front();
+  print_error("facet: {} of {} read with warnings; the first: {}\n", grouped(std::ssize(warnings)),
+              counted(data.size(), "image"),
+              base::printable(fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason)));
+}
+
+ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream) {
   ProgressBar bar;
   const std::int64_t all = data.size();
-  SkippedImages skipped{csv, data.drop_bad_images(threads, count_progress(bar, "checking", all))};
+  ListedImages skipped{csv, data.drop_bad_images(threads, count_progress(bar, "checking", all))};
   bar.clear();
   if (skipped.images.empty()) return skipped;
   const ManifestDataset::BadImage& first = skipped.images.front();
@@ -86,9 +95,9 @@ SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int
   return skipped;
 }
 
-std::string skipped_csv(const std::vector<SkippedImages>& skipped) {
+std::string images_csv(const std::vector<ListedImages>& manifests) {
   std::string text = csv_line({"file", "line", "reason", "manifest"});
-  for (const SkippedImages& manifest : skipped) {
+  for (const ListedImages& manifest : manifests) {
     for (const ManifestDataset::BadImage& image : manifest.images) {
       text += csv_line({image.file, std::to_string(image.line), image.reason, manifest.csv});
     }

@@ -25,17 +25,21 @@ std::string describe_heads(const std::vector<Head>& heads, std::size_t indent);
 /// Prints what the reader of a manifest noted, a line each.
 void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream = stdout);
 
-/// Images that were left out of a manifest.
-struct SkippedImages {
+/// Prints on standard error how many images were read although something is wrong with their files, and of the first
+/// what; nothing where there are none.
+void print_warnings(const std::string& csv, const ManifestDataset& data);
+
+/// Images of a manifest that were left out of it, or read with warnings.
+struct ListedImages {
   std::string csv;
   std::vector<ManifestDataset::BadImage> images;
 };
 
 /// Leaves out the images that can't be read, with a progress bar, and prints how many.
 /// @throws Error when none is left.
-SkippedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream = stdout);
+ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream = stdout);
 
 /// A CSV of file, line, reason and manifest.
-std::string skipped_csv(const std::vector<SkippedImages>& skipped);
+std::string images_csv(const std::vector<ListedImages>& manifests);
 
 }  // namespace facet::app

@@ -100,8 +100,21 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
   return skipped;
 }
 
+void print_warnings(const ImageFiles& images) {
+  std::int64_t count = 0, first = 0;
+  for (std::int64_t i = images.size() - 1; i >= 0; --i) {
+    if (images.warning(i).empty()) continue;
+    ++count;
+    first = i;
+  }
+  if (count == 0) return;
+  print_error("facet: {} of {} read with warnings; the first: {}: {}\n", grouped(count),
+              counted(images.size(), "image"), base::printable(images.name(first)),
+              base::printable(images.warning(first)));
+}
+
 int run(Options& options) {
-  if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one JPEG or folder are needed");
+  if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one image or folder are needed");
   InferenceOptions inference = read_inference_options(options);
   pin_if_asked(options, inference::compute_threads(inference.threads));
   const bool skip = skips_bad_images(options);
@@ -127,6 +140,7 @@ int run(Options& options) {
              waiting_text(time));
   }
   if (outputs.table() && images.size() > 1) print_error("facet: {}\n", waiting_text(time));
+  print_warnings(images);
   if (skipped > 0) print_error("facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;
 }
@@ -137,11 +151,12 @@ Command predict_command() {
   Command command;
   command.name = "predict";
   command.summary = "say what a model sees in photographs";
-  command.usage = "RUN_OR_MODEL JPEG_OR_FOLDER... [options]";
+  command.usage = "RUN_OR_MODEL IMAGE_OR_FOLDER... [options]";
   command.description =
-      "Answers for photographs: a table on standard output, or a CSV or JSON lines. RUN_OR_MODEL is the folder of a "
+      "Answers for photographs (JPEG, PNG or WebP): a table on standard output, or a CSV or JSON lines. RUN_OR_MODEL "
+      "is the folder of a "
       "training run, of which the best checkpoint is taken, or a model file (.safetensors); a folder of photographs "
-      "stands for all .jpg and .jpeg files in it and in the folders within, sorted; links are followed.";
+      "stands for all .jpg, .jpeg, .png and .webp files in it and in the folders within, sorted; links are followed.";
   command.groups = {
       {"Photographs", {bad_images_option("skip them, each with a line on standard error")}},
       {"Results",

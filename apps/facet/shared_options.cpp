@@ -42,7 +42,7 @@ void read_columns(const Options& options, ManifestOptions& manifest) {
 Option bad_images_option(const std::string& consequence) {
   return {.name = "bad-images",
           .argument = "fail|skip",
-          .help = "what to do about files that are missing, empty, truncated or no JPEG: fail, naming the first, or " +
+          .help = "what to do about files that are missing, empty, truncated or no image: fail, naming the first, or " +
                   consequence,
           .fallback = "fail"};
 }

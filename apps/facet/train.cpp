@@ -152,7 +152,7 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
 /// The images of a run, as far as they can be read.
 struct RunData {
   std::optional<ManifestDataset> train, validation;
-  std::vector<SkippedImages> skipped;
+  std::vector<ListedImages> skipped;
 };
 
 /// Before hours of training end at such an image. @throws Error naming the first file that is missing.
@@ -222,20 +222,54 @@ void print_machine(const train::ThreadPlan& threads) {
   }
 }
 
+/// Lists the images that were read with warnings in the run's folder.
+class ImageWarnings {
+ public:
+  ImageWarnings(const Settings& settings, const RunData& data) : settings_(settings), data_(data) {}
+
+  /// Writes the list anew and prints a line where there are more than before.
+  void update(TrainingReport& report) {
+    std::vector<ListedImages> lists{{settings_.train_csv, data_.train->warnings()}};
+    if (data_.validation) lists.push_back({settings_.validation_csv, data_.validation->warnings()});
+    std::int64_t count = 0;
+    for (const ListedImages& list : lists) count += std::ssize(list.images);
+    if (count == count_) return;
+    count_ = count;
+    const fs::path file = settings_.training.out / "image-warnings.csv";
+    try {
+      write_file(file, images_csv(lists));
+      report.note(fmt::format("{} read with warnings: {}", counted(count, "image"), file.string()));
+    } catch (const Error& error) {  // of a full disk, say, which is no reason to end hours of training
+      report.note(fmt::format("{} read with warnings; {}", counted(count, "image"), error.what()));
+    }
+  }
+
+ private:
+  const Settings& settings_;
+  const RunData& data_;
+  std::int64_t count_ = 0;
+};
+
 /// Trains until the last epoch or the user stops it; returns the exit status.
-int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, std::vector<std::string> heads) {
+int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data,
+                     std::vector<std::string> heads) {
   TrainingReport report(std::move(heads), settings.training.epochs);
+  ImageWarnings warnings(settings, data);
   signal.begin_steps();
   TrainObserver observer;
   observer.step = [&](const StepResult& result) {
     signal.step_ended();
     report.step(result);
   };
-  observer.epoch = [&](const EpochResult& result) { report.epoch(result); };
+  observer.epoch = [&](const EpochResult& result) {
+    report.epoch(result);
+    warnings.update(report);
+  };
   observer.note = [&](const std::string& text) { report.note(text); };
   observer.stop = [&] { return signal.came(); };
   observer.saving = [&](bool begins) { signal.saving(begins); };
   const bool finished = trainer.run(observer);
+  warnings.update(report);
   report.clear();
 
   const std::string out = shell_word(settings.training.out.string());
@@ -249,13 +283,13 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   if (report.epochs_done() == 0) {
     print_out("nothing was left to do: the run has come to its end already\n");
   }
-  std::string data = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
-  if (const fs::path& root = settings.manifest.root; !root.empty()) data += " --root " + shell_word(root.string());
+  std::string manifest = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
+  if (const fs::path& root = settings.manifest.root; !root.empty()) manifest += " --root " + shell_word(root.string());
   if (const std::string& column = settings.manifest.file_column; !column.empty()) {
-    data += " --file-column " + shell_word(column);
+    manifest += " --file-column " + shell_word(column);
   }
   print_out("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(), out,
-            data);
+            manifest);
   return 0;
 }
 
@@ -284,14 +318,14 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   print_out("precision   {}\n", to_string(trainer.precision()));
   print_out("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
             bytes_text(static_cast<double>(base::available_memory())));
-  if (settings.skip) write_file(training.out / "skipped.csv", skipped_csv(data.skipped));
+  if (settings.skip) write_file(training.out / "skipped.csv", images_csv(data.skipped));
   write_run_config(options, settings, trainer.precision(), threads);
   print_out("run         {}\n", training.out.string());
   std::fflush(stdout);
 
   std::vector<std::string> heads;
   for (const Head& head : settings.info.heads) heads.push_back(head.name);
-  return train_and_report(trainer, signal, settings, std::move(heads));
+  return train_and_report(trainer, signal, settings, data, std::move(heads));
 }
 
 int run(Options& options) {

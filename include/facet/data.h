@@ -150,6 +150,9 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   /// @param progress called now and then with the number of images done, from one thread at a time.
   /// @throws Error when `threads` is out of range or memory runs out.
   std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
+  /// The images that were decoded so far, by load() or drop_bad_images(), although something is wrong with their files
+  /// that harms no pixel (see read_image), by line; the reason says what. May be called while images are loaded.
+  std::vector<BadImage> warnings() const;
 
  private:
   struct FACET_NO_EXPORT State;
@@ -158,13 +161,23 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   std::unique_ptr<State> state_;
 };
 
-/// Reads a JPEG file (baseline or progressive; grey, RGB, CMYK or YCCK; EXIF orientation honoured) as RGB.
-/// @param size the length that the shorter side needs (see resized_side): a photograph that is much larger is decoded
-///   at 1/2, 1/4 or 1/8 (scaled DCT), with no side below `size`; 0: in full.
-/// @throws Error naming the file when it is missing, no regular file, empty, truncated or not a JPEG, a lossless or
-///   hierarchical one, one of other than 8 bits a sample, over 1 GiB long or so large that decoding it would take over
-///   2 GiB of memory, or more than there is.
-FACET_EXPORT Image read_jpeg(const std::filesystem::path& file, int size = 0);
+/// Reads an image file as RGB, upright: EXIF's orientation is honoured. The content tells the format, not the name.
+/// Pixels are those of Pillow's convert("RGB"), which drops alpha and colour profiles.
+/// - JPEG: baseline, extended and progressive; grey, RGB, CMYK or YCCK. CMYK counts as inverted, as Adobe's programs
+///   write it and Pillow reads it.
+/// - PNG: of all kinds. Of 16 bits the high byte counts, of grey ones too (Pillow's conversion of those clips at 255);
+///   of an animation the default image.
+/// - WebP: lossy and lossless; of an animation the first frame.
+/// @param size the length that the shorter side needs (see resized_side): a JPEG that is much larger is decoded at 1/2,
+///   1/4 or 1/8 (scaled DCT), with no side below `size`; 0: in full.
+/// @param warning if not null, takes what is wrong with the file but harms no pixel, or an empty string. Of a JPEG:
+///   extraneous bytes before a marker, a missing end marker where all data of the image are there, an unknown Adobe
+///   transform or JFIF version, odd spectral parameters of a sequential scan. Of a PNG: whatever libpng warns of, and
+///   a missing end after the pixels.
+/// @throws Error naming the file when it is missing, no regular file, empty or of another format (which it names), when
+///   its data are truncated or corrupt, when it is a JPEG that is lossless, hierarchical or of other than 8 bits a
+///   sample, over 1 GiB long, or so large that decoding it would take over 2 GiB of memory, or more than there is.
+FACET_EXPORT Image read_image(const std::filesystem::path& file, int size = 0, std::string* warning = nullptr);
 
 /// The length to which the shorter side of an image is resized: `size`, or floor(size / 0.875) before a crop.
 /// @throws Error when the size is below 1, or so large that the side doesn't fit into an int.

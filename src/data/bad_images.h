@@ -8,13 +8,17 @@
 
 namespace facet::data {
 
-/// Decodes `count` JPEG files in parallel.
+struct CheckedImage {
+  std::string error = {};    ///< why it can't be read; empty where it can
+  std::string warning = {};  ///< what is wrong with its file but harms no pixel; empty: nothing
+};
+
+/// Decodes `count` image files in parallel.
 /// @param threads 0: all that the process may use.
 /// @param progress may be empty; called now and then with the number of files done, by one thread at a time.
-/// @return why each can't be read; empty for those that can.
 /// @throws std::bad_alloc when memory runs out: that tells nothing of an image.
-std::vector<std::string> find_bad_images(std::int64_t count,
-                                         const std::function<std::filesystem::path(std::int64_t)>& path, int threads,
-                                         const std::function<void(std::int64_t)>& progress);
+std::vector<CheckedImage> check_images(std::int64_t count,
+                                       const std::function<std::filesystem::path(std::int64_t)>& path, int threads,
+                                       const std::function<void(std::int64_t)>& progress);
 
 }  // namespace facet::data

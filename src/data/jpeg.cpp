@@ -1,181 +1,287 @@
-#include "data/jpeg.h"
-
 #include <fmt/format.h>
-#include <turbojpeg.h>
 
 #include <algorithm>
-#include <memory>
+#include <array>
+#include <csetjmp>
+#include <cstdio>
 #include <new>
-#include <string>
 #include <string_view>
+#include <vector>
+// It uses std::size_t and FILE, and includes neither; jerror.h wants it first.
+#include <jerror.h>
+#include <jpeglib.h>
 
-#include "base/machine.h"
-#include "base/text.h"
-#include "data/jpeg_header.h"
-#include "data/read_file.h"
+#include "data/decode.h"
 #include "facet/error.h"
 
-namespace facet {
-namespace data {
+#ifndef LIBJPEG_TURBO_VERSION
+#error "facet: the libjpeg that was found is not libjpeg-turbo"
+#endif
+
+namespace facet::data {
 namespace {
 
-// Larger ones are taken for an attack or an accident. Each loader thread decodes an image of its own.
-constexpr std::uint64_t most_file_bytes = std::uint64_t{1} << 30;
-constexpr std::int64_t most_memory = std::int64_t{1} << 31;
-/// Of an image that takes more, what the machine has is asked first; for every image that would cost too much time.
-constexpr std::int64_t much_memory = std::int64_t{1} << 27;
+/// Bits of a sample, a channel's value.
+constexpr int sample_bits = 8;
+/// A progressive JPEG of a few kilobytes can have thousands of scans, each of which goes over all coefficients.
+constexpr int max_scans = 500;
 
-struct HandleDeleter {
-  void operator()(void* handle) const { tjDestroy(handle); }
+/// Warnings of libjpeg that harm no pixel. All others tell of damaged data: bad Huffman codes, missing restart markers,
+/// data that end within a scan.
+constexpr std::array tolerated{JWRN_ADOBE_XFORM, JWRN_EXTRANEOUS_DATA, JWRN_JFIF_MAJOR, JWRN_JPEG_EOF,
+                               JWRN_NOT_SEQUENTIAL};
+
+/// What the callbacks of libjpeg share with the decoder.
+struct Messages {
+  jpeg_error_mgr manager = {};
+  std::jmp_buf escape = {};
+  bool in_header = true;
+  bool ended_early = false;  ///< the bytes ended where libjpeg wanted more; it goes on as if an end marker were there
+  bool too_many_scans = false;
+  unsigned components_seen = 0;  ///< a bit for each component of the frame
+  std::array<std::array<char, JMSG_LENGTH_MAX>, tolerated.size()> warnings =
+      {};  ///< the first of each kind; empty: none
 };
-using Handle = std::unique_ptr<void, HandleDeleter>;
+
+Messages& messages_of(j_common_ptr decoder) { return *static_cast<Messages*>(decoder->client_data); }
+
+[[noreturn]] void leave(j_common_ptr decoder) { std::longjmp(messages_of(decoder).escape, 1); }
+
+void take_message(j_common_ptr decoder, int level) {
+  if (level >= 0) return;  // a remark for debugging
+  Messages& messages = messages_of(decoder);
+  const int code = decoder->err->msg_code;
+  const auto place = std::find(tolerated.begin(), tolerated.end(), code);
+  if (code == JWRN_JPEG_EOF) messages.ended_early = true;
+  if (place == tolerated.end() || (code == JWRN_JPEG_EOF && messages.in_header)) leave(decoder);
+  std::array<char, JMSG_LENGTH_MAX>& text = messages.warnings[static_cast<std::size_t>(place - tolerated.begin())];
+  if (text[0] == '\0') decoder->err->format_message(decoder, text.data());
+}
+
+/// Is called before each row of blocks of a JPEG of many scans.
+void watch_scans(j_common_ptr common) {
+  Messages& messages = messages_of(common);
+  const auto* decoder = reinterpret_cast<j_decompress_ptr>(common);
+  for (int i = 0; i < decoder->comps_in_scan; ++i) {
+    messages.components_seen |= 1U << decoder->cur_comp_info[i]->component_index;
+  }
+  if (decoder->input_scan_number > max_scans) {
+    messages.too_many_scans = true;
+    leave(common);
+  }
+}
+
+/// @throws Error when the marker is that of a kind of JPEG that isn't decoded.
+void require_supported(int marker) {
+  const auto refuse = [marker](std::string_view kind) {
+    throw Error(
+        fmt::format("{} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker));
+  };
+  switch (marker) {
+    case 0xC3:
+    case 0xCB:
+      return refuse("a lossless JPEG");
+    case 0xC7:
+    case 0xCF:
+      return refuse("a lossless, hierarchical JPEG");
+    case 0xC5:
+    case 0xC6:
+    case 0xCD:
+    case 0xCE:
+    case 0xDE:
+      return refuse("a hierarchical JPEG");
+    case 0xF7:
+      return refuse("a JPEG-LS");
+    default:
+      return;
+  }
+}
+
+[[noreturn]] void refuse_precision(int bits) {
+  throw Error(fmt::format("a JPEG of {} bits a sample; {} are allowed", bits, sample_bits));
+}
 
 /// 1, 2, 4 or 8: the largest that leaves both sides at least `size` (PIL's Image.draft has the same rule).
-int reduction(const JpegHeader& header, int size) {
+unsigned reduction(JDIMENSION width, JDIMENSION height, int size) {
   if (size < 1) return 1;
-  const int ratio = std::min(header.width / size, header.height / size);
-  for (const int by : {8, 4, 2}) {
+  const unsigned ratio = std::min(width, height) / static_cast<unsigned>(size);
+  for (const unsigned by : {8U, 4U, 2U}) {
     if (ratio >= by) return by;
   }
   return 1;
 }
 
-/// Bytes that decoding takes beside the file's own, at its peak.
-/// @param pixels of the decoded image, which may be reduced.
-std::int64_t memory_needed(const JpegHeader& header, std::int64_t pixels) {
-  const std::int64_t full = std::int64_t{header.width} * header.height;
-  const std::int64_t coefficients = header.many_scans ? full * header.components * 2 : 0;
-  const std::int64_t cmyk = header.components == 4 ? pixels * 4 : 0;
-  const std::int64_t upright_copy = header.orientation > 1 ? pixels * 3 : 0;
-  return pixels * 3 + std::max(coefficients + cmyk, upright_copy);
-}
-
-[[noreturn]] void fail(std::string_view message) {
-  if (message.find("Insufficient memory") != std::string_view::npos) throw std::bad_alloc();
-  const bool truncated = message.find("Premature end of JPEG file") != std::string_view::npos;
-  throw Error(fmt::format("{} JPEG: {}", truncated ? "truncated" : "corrupt", message));
-}
-
-/// libjpeg-turbo's decoder, at a JPEG held in memory.
-class Decoder {
- public:
-  explicit Decoder(std::span<const std::uint8_t> bytes) : bytes_(bytes), handle_(tjInitDecompress()) {
-    if (!handle_) throw std::bad_alloc();
-    int subsampling = 0;
-    int colours = 0;
-    if (tjDecompressHeader3(handle_.get(), bytes_.data(), static_cast<unsigned long>(bytes_.size()), &width_, &height_,
-                            &subsampling, &colours) != 0 &&
-        width_ < 1) {  // else it has no name for the sampling, but decodes it
-      fail(tjGetErrorStr2(handle_.get()));
-    }
+/// Inverted ink to light, without a colour profile: each of R, G, B is its own light times that of black. All CMYK is
+/// taken for inverted, as Adobe's programs write it and Pillow reads it.
+void cmyk_to_rgb(std::span<const std::uint8_t> cmyk, std::uint8_t* rgb) {
+  for (std::size_t i = 0; i < cmyk.size(); i += 4) {
+    for (std::size_t c = 0; c < 3; ++c) *rgb++ = static_cast<std::uint8_t>((cmyk[i + c] * cmyk[i + 3] + 127) / 255);
   }
+}
 
-  /// In full, as the decoder has it: buffers take no other number's word.
-  int width() const { return width_; }
-  int height() const { return height_; }
+/// libjpeg-turbo's decoder of a JPEG in memory.
+class JpegDecoder {
+ public:
+  JpegDecoder() {
+    decoder_.err = jpeg_std_error(&messages_.manager);
+    messages_.manager.error_exit = leave;
+    messages_.manager.emit_message = take_message;
+    decoder_.client_data = &messages_;
+    progress_.progress_monitor = watch_scans;
+  }
+  ~JpegDecoder() { jpeg_destroy_decompress(&decoder_); }
+  JpegDecoder(const JpegDecoder&) = delete;
+  JpegDecoder& operator=(const JpegDecoder&) = delete;
 
-  /// @param pixels {height, width, channels of the format}.
-  void decode(int width, int height, int format, std::span<std::uint8_t> pixels) {
-    constexpr int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
-    if (tjDecompress2(handle_.get(), bytes_.data(), static_cast<unsigned long>(bytes_.size()), pixels.data(), width, 0,
-                      height, format, flags) != 0) {
-      fail(tjGetErrorStr2(handle_.get()));
-    }
+  DecodedImage decode(std::span<const std::uint8_t> bytes, int size) {
+    read_header(bytes);
+    decoder_.scale_num = 1;
+    decoder_.scale_denom = reduction(decoder_.image_width, decoder_.image_height, size);
+    decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK : JCS_RGB;
+    const int orientation = this->orientation();
+    guarded([&] { jpeg_calc_output_dimensions(&decoder_); });
+    require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
+    guarded([&] { jpeg_start_decompress(&decoder_); });
+    Image image = read_rows();
+    const bool complete = is_complete();
+    guarded([&] { jpeg_finish_decompress(&decoder_); });
+    if (messages_.ended_early && !complete) fail();
+    return {upright(std::move(image), orientation), warning()};
   }
 
  private:
-  std::span<const std::uint8_t> bytes_;
-  Handle handle_;
-  int width_ = 0;
-  int height_ = 0;
-};
+  static constexpr int exif_marker = JPEG_APP0 + 1;
 
-std::uint8_t product(int a, int b) { return static_cast<std::uint8_t>((a * b + 127) / 255); }
-
-/// Ink to light, without a colour profile: each of R, G, B is (1 - ink) (1 - black), as PIL has it.
-/// @param inverted the values tell how much light is left, not how much ink there is (Adobe's convention).
-void cmyk_to_rgb(std::span<const std::uint8_t> cmyk, bool inverted, std::span<std::uint8_t> rgb) {
-  const int flip = inverted ? 0 : 0xFF;
-  for (std::size_t i = 0; i * 3 < rgb.size(); ++i) {
-    const std::uint8_t* from = &cmyk[i * 4];
-    const int light = from[3] ^ flip;
-    for (std::size_t c = 0; c < 3; ++c) rgb[i * 3 + c] = product(from[c] ^ flip, light);
+  /// Runs calls of libjpeg, which leaves those that fail by longjmp: nothing that has a destructor may live in `calls`.
+  template <class Calls>
+  void guarded(const Calls& calls) {
+    if (setjmp(messages_.escape) != 0) fail();
+    calls();
   }
-}
+
+  /// Throws what libjpeg's last message says.
+  [[noreturn]] void fail() {
+    const int code = messages_.manager.msg_code;
+    const int parameter = messages_.manager.msg_parm.i[0];
+    if (messages_.too_many_scans) throw Error(fmt::format("a JPEG of more than {} scans", max_scans));
+    if (code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
+    if (code == JERR_BAD_PRECISION) refuse_precision(parameter);
+    if (code == JERR_SOF_UNSUPPORTED || code == JERR_UNKNOWN_MARKER) require_supported(parameter);
+    if (messages_.ended_early) {
+      throw Error(fmt::format("truncated JPEG: it ends {}",
+                              messages_.in_header ? "within its header" : "before the last row is complete"));
+    }
+    std::array<char, JMSG_LENGTH_MAX> text{};
+    messages_.manager.format_message(common(), text.data());
+    throw Error(fmt::format("corrupt JPEG: {}", text.data()));
+  }
+
+  void read_header(std::span<const std::uint8_t> bytes) {
+    guarded([&] {
+      jpeg_create_decompress(&decoder_);
+      decoder_.progress = &progress_;
+      jpeg_mem_src(&decoder_, bytes.data(), static_cast<unsigned long>(bytes.size()));
+      jpeg_save_markers(&decoder_, exif_marker, 0xFFFF);
+      jpeg_read_header(&decoder_, TRUE);
+      many_scans_ = jpeg_has_multiple_scans(&decoder_);
+    });
+    messages_.in_header = false;
+    // libjpeg-turbo 3 decodes lossless frames and those of other precisions, but by other functions.
+    if (block_size() != DCTSIZE) require_supported(decoder_.arith_code ? 0xCB : 0xC3);
+    if (decoder_.data_precision != sample_bits) refuse_precision(decoder_.data_precision);
+  }
+
+  /// Side of the blocks that the frame is coded in; 1: it is lossless.
+  int block_size() const {
+#if JPEG_LIB_VERSION >= 70
+    return decoder_.min_DCT_h_scaled_size;
+#else
+    return decoder_.min_DCT_scaled_size;
+#endif
+  }
+
+  int orientation() const {
+    constexpr std::string_view start("Exif\0\0", 6);
+    for (const jpeg_marker_struct* marker = decoder_.marker_list; marker != nullptr; marker = marker->next) {
+      const std::span<const std::uint8_t> block(marker->data, marker->data_length);
+      if (block.size() >= start.size() && std::equal(start.begin(), start.end(), block.begin())) {
+        return exif_orientation(block);
+      }
+    }
+    return 1;
+  }
+
+  /// At the peak: while it is decoded, or turned upright afterwards.
+  std::int64_t memory_needed(bool turned) const {
+    const std::int64_t pixels = std::int64_t{decoder_.output_width} * decoder_.output_height * 3;
+    const std::int64_t coefficients = std::int64_t{decoder_.image_width} * decoder_.image_height *
+                                      decoder_.num_components * std::int64_t{sizeof(JCOEF)};
+    return pixels + std::max(many_scans_ ? coefficients : 0, turned ? pixels : 0);
+  }
+
+  Image read_rows() {
+    constexpr std::size_t max_rows = 16;
+    const std::size_t width = decoder_.output_width, height = decoder_.output_height;
+    const auto channels = static_cast<std::size_t>(decoder_.output_components);
+    Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
+    image.pixels.resize(width * height * 3);
+    std::vector<std::uint8_t> cmyk(channels == 4 ? width * 4 : 0);
+    if (cmyk.empty() && channels != 3) throw Error(fmt::format("corrupt JPEG: {} channels are decoded", channels));
+    guarded([&] {
+      while (decoder_.output_scanline < height) {
+        const std::size_t done = decoder_.output_scanline;
+        std::array<JSAMPROW, max_rows> rows{};
+        if (cmyk.empty()) {
+          const std::size_t count = std::min(height - done, max_rows);
+          for (std::size_t i = 0; i < count; ++i) rows[i] = &image.pixels[(done + i) * width * 3];
+          jpeg_read_scanlines(&decoder_, rows.data(), static_cast<JDIMENSION>(count));
+        } else {
+          rows[0] = cmyk.data();
+          jpeg_read_scanlines(&decoder_, rows.data(), 1);
+          cmyk_to_rgb(cmyk, &image.pixels[done * width * 3]);
+        }
+      }
+    });
+    return image;
+  }
+
+  /// Whether the rows that were read are all that there is to the image, should the end marker be missing. A scan that
+  /// is cut makes libjpeg warn as soon as it needs bits that aren't there (JWRN_HIT_MARKER, an error here): what is
+  /// left to ask is whether scans are missing.
+  bool is_complete() const {
+    if (decoder_.arith_code) return false;  // zeros follow its data, by the standard: a cut can't be told
+    if (!many_scans_) return true;
+    const auto components = static_cast<unsigned>(decoder_.num_components);
+    if (!decoder_.progressive_mode) return messages_.components_seen == (1U << components) - 1;
+    for (unsigned i = 0; i < components; ++i) {
+      const int(&bits_missing)[DCTSIZE2] = decoder_.coef_bits[i];
+      if (std::any_of(std::begin(bits_missing), std::end(bits_missing), [](int bits) { return bits != 0; })) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  std::string warning() const {
+    std::string all;
+    for (std::size_t i = 0; i < tolerated.size(); ++i) {
+      if (messages_.warnings[i][0] == '\0') continue;
+      if (!all.empty()) all += "; ";
+      all += tolerated[i] == JWRN_JPEG_EOF ? "the end marker is missing" : messages_.warnings[i].data();
+    }
+    return all;
+  }
+
+  j_common_ptr common() { return reinterpret_cast<j_common_ptr>(&decoder_); }
+
+  Messages messages_;
+  jpeg_progress_mgr progress_ = {};
+  jpeg_decompress_struct decoder_ = {};
+  bool many_scans_ = false;  ///< progressive, or a scan a component: decoded with all coefficients in memory
+};
 
 }  // namespace
 
-Image decode_jpeg(std::span<std::uint8_t> bytes, int size) {
-  const JpegHeader header = read_jpeg_header(bytes);
-  const tjscalingfactor scale{1, reduction(header, size)};
-  const std::int64_t memory =
-      memory_needed(header, std::int64_t{TJSCALED(header.width, scale)} * TJSCALED(header.height, scale));
-  if (memory > most_memory) {
-    throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", header.width,
-                            header.height, memory, most_memory));
-  }
-  if (memory > much_memory) {
-    if (const std::int64_t available = base::available_memory(); memory > available) {
-      throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; {} are available", header.width,
-                              header.height, memory, available));
-    }
-  }
-  Decoder decoder(bytes);
-  if (decoder.width() != header.width || decoder.height() != header.height) {
-    throw Error(fmt::format("corrupt JPEG: {}x{} by its header, {}x{} to libjpeg-turbo", header.width, header.height,
-                            decoder.width(), decoder.height()));
-  }
-  Image image{.width = TJSCALED(decoder.width(), scale), .height = TJSCALED(decoder.height(), scale), .pixels = {}};
-  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-  image.pixels.resize(count * 3);
-  if (header.components == 4) {
-    std::vector<std::uint8_t> cmyk(count * 4);
-    decoder.decode(image.width, image.height, TJPF_CMYK, cmyk);
-    cmyk_to_rgb(cmyk, header.adobe, image.pixels);
-  } else {
-    decoder.decode(image.width, image.height, TJPF_RGB, image.pixels);
-  }
-  return upright(std::move(image), header.orientation);
-}
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, int size) { return JpegDecoder().decode(bytes, size); }
 
-Image decode_jpeg_file(const std::filesystem::path& file, int size) {
-  std::vector<std::uint8_t> bytes = read_file(file, most_file_bytes, jpeg_start);
-  return decode_jpeg(bytes, size);
-}
-
-Image upright(Image image, int orientation) {
-  if (orientation < 2 || orientation > 8) return image;
-  const bool swaps_axes = orientation >= 5;
-  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  Image turned{.width = swaps_axes ? image.height : image.width,
-               .height = swaps_axes ? image.width : image.height,
-               .pixels = std::vector<std::uint8_t>(image.pixels.size())};
-  std::uint8_t* to = turned.pixels.data();
-  for (int y = 0; y < turned.height; ++y) {
-    for (int x = 0; x < turned.width; ++x) {
-      const int across = swaps_axes ? y : x;
-      const int down = swaps_axes ? x : y;
-      const int from_x = from_right ? image.width - 1 - across : across;
-      const int from_y = from_below ? image.height - 1 - down : down;
-      const auto from = 3 * (static_cast<std::size_t>(from_y) * static_cast<std::size_t>(image.width) +
-                             static_cast<std::size_t>(from_x));
-      for (std::size_t c = 0; c < 3; ++c) *to++ = image.pixels[from + c];
-    }
-  }
-  return turned;
-}
-
-}  // namespace data
-
-Image read_jpeg(const std::filesystem::path& file, int size) {
-  try {
-    return data::decode_jpeg_file(file, size);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", base::printable(file.string()), error.what()));
-  } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory while it is decoded", base::printable(file.string())));
-  }
-}
-
-}  // namespace facet
+}  // namespace facet::data

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <mutex>
 #include <new>
 #include <optional>
 
@@ -8,7 +10,7 @@
 #include "base/text.h"
 #include "data/bad_images.h"
 #include "data/csv.h"
-#include "data/jpeg.h"
+#include "data/decode.h"
 #include "data/label_column.h"
 #include "data/labels.h"
 #include "data/manifest_columns.h"
@@ -47,7 +49,14 @@ struct ManifestDataset::State {
   std::vector<std::int64_t> lines;
   std::vector<std::int32_t> labels;  // {images, heads}
   Names notes;
+  std::mutex warnings_mutex;
+  std::map<std::int64_t, BadImage> warnings;  // by line
 
+  void record_warning(std::size_t image, std::string text) {
+    if (text.empty()) return;
+    const std::lock_guard lock(warnings_mutex);
+    warnings.try_emplace(lines[image], BadImage{lines[image], files[image], std::move(text)});
+  }
   std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns);
   void read_windows_paths();
   void leave_out_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
@@ -194,7 +203,9 @@ void ManifestDataset::load(std::int64_t index, int size, ResizeMode mode, std::s
     throw Error(fmt::format("{}:{}: {}: {}", state().csv, line(index), printable(file.string()), reason));
   };
   try {
-    resize(data::decode_jpeg_file(file, resized_side(size, mode)), size, mode, pixels);
+    data::DecodedImage decoded = data::decode_image_file(file, resized_side(size, mode));
+    resize(decoded.image, size, mode, pixels);
+    state().record_warning(static_cast<std::size_t>(index), std::move(decoded.warning));
   } catch (const Error& error) {
     fail(error.what());
   } catch (const std::bad_alloc&) {
@@ -211,6 +222,13 @@ std::filesystem::path ManifestDataset::path(std::int64_t index) const {
 std::int64_t ManifestDataset::line(std::int64_t index) const { return state().lines[checked(index)]; }
 
 const std::vector<std::string>& ManifestDataset::notes() const { return state().notes; }
+
+std::vector<ManifestDataset::BadImage> ManifestDataset::warnings() const {
+  const std::lock_guard lock(state().warnings_mutex);
+  std::vector<BadImage> all;
+  for (const auto& [line, image] : state().warnings) all.push_back(image);
+  return all;
+}
 
 std::vector<ManifestDataset::BadImage> ManifestDataset::missing_files(std::chrono::milliseconds limit) const {
   const State& state = this->state();
@@ -230,9 +248,9 @@ std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
     throw Error(
         fmt::format("{}: {} threads to check images; 0 to {} are allowed", state.csv, threads, base::most_threads));
   }
-  std::vector<std::string> reasons;
+  std::vector<data::CheckedImage> checked;
   try {
-    reasons = data::find_bad_images(
+    checked = data::check_images(
         size(), [this](std::int64_t index) { return path(index); }, threads, progress);
   } catch (const std::bad_alloc&) {
     throw Error(fmt::format("{}: out of memory while its images are checked", state.csv));
@@ -240,11 +258,12 @@ std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
   const std::size_t heads = state.heads.size();
   std::vector<BadImage> bad;
   std::size_t kept = 0;
-  for (std::size_t i = 0; i < reasons.size(); ++i) {
-    if (!reasons[i].empty()) {
-      bad.push_back({state.lines[i], state.files[i], reasons[i]});
+  for (std::size_t i = 0; i < checked.size(); ++i) {
+    if (!checked[i].error.empty()) {
+      bad.push_back({state.lines[i], state.files[i], checked[i].error});
       continue;
     }
+    state.record_warning(i, std::move(checked[i].warning));
     if (kept != i) state.files[kept] = std::move(state.files[i]);
     state.lines[kept] = state.lines[i];
     std::copy_n(&state.labels[i * heads], heads, &state.labels[kept * heads]);

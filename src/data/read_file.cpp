@@ -70,33 +70,39 @@ class RegularFile {
   int descriptor_;
 };
 
+using IsWanted = std::function<bool(std::span<const std::uint8_t>)>;
+
 std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint64_t most_bytes,
-                                    std::span<const std::uint8_t> start) {
+                                    std::size_t start_bytes, const IsWanted& wanted) {
   const RegularFile opened(file);
   const std::uint64_t size = opened.size();
   if (size > most_bytes) throw Error(fmt::format("is {} bytes long; at most {} are read", size, most_bytes));
   std::vector<std::uint8_t> bytes;
-  opened.append(std::min<std::size_t>(size, start.size()), bytes);
-  if (!std::equal(bytes.begin(), bytes.end(), start.begin(), start.end())) return bytes;
+  opened.append(std::min<std::size_t>(size, start_bytes), bytes);
+  if (!wanted(bytes)) return bytes;
   opened.append(size - bytes.size(), bytes);
   return bytes;
 }
 
 }  // namespace
 
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes) {
+  return read_file(file, most_bytes, 0, [](std::span<const std::uint8_t>) { return true; });
+}
+
 std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
-                                    std::span<const std::uint8_t> start) {
+                                    std::size_t start_bytes, const IsWanted& wanted) {
   // Opened anew each time: a stale handle of NFS stays stale.
   constexpr std::array pauses{std::chrono::milliseconds(50), std::chrono::milliseconds(200),
                               std::chrono::milliseconds(800)};
   for (const auto pause : pauses) {
     try {
-      return read_once(file, most_bytes, start);
+      return read_once(file, most_bytes, start_bytes, wanted);
     } catch (const TransientError&) {
       std::this_thread::sleep_for(pause);
     }
   }
-  return read_once(file, most_bytes, start);
+  return read_once(file, most_bytes, start_bytes, wanted);
 }
 
 std::string read_text(const std::filesystem::path& file) {

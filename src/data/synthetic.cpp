@@ -1,19 +1,23 @@
 #include <fmt/format.h>
-#include <turbojpeg.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
+// It uses std::size_t and FILE, and includes neither.
+#include <jpeglib.h>
 
 #include "base/atomic_file.h"
 #include "base/machine.h"
@@ -55,7 +59,7 @@ std::string file_name(const Set& set, std::int64_t index) {
 }
 
 /// What can't be written whole is removed. Images are neither synced nor renamed, one by one: the CSVs come last.
-void write_file(const fs::path& file, const unsigned char* bytes, unsigned long count) {
+void write_file(const fs::path& file, std::span<const std::uint8_t> bytes) {
   const auto fail = [&](bool opened = true) {
     const std::string reason = std::generic_category().message(errno);
     std::error_code ignored;
@@ -64,26 +68,56 @@ void write_file(const fs::path& file, const unsigned char* bytes, unsigned long 
   };
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "wbe"), std::fclose);
   if (!stream) fail(false);
-  if (std::fwrite(bytes, 1, count, stream.get()) != count) fail();
+  if (std::fwrite(bytes.data(), 1, bytes.size(), stream.get()) != bytes.size()) fail();
   if (std::fclose(stream.release()) != 0) fail();
 }
 
-void write_jpeg(const fs::path& file, int size, const std::vector<std::uint8_t>& pixels) {
-  const std::unique_ptr<void, int (*)(tjhandle)> compressor(tjInitCompress(), tjDestroy);
-  if (!compressor)
-    throw Error(fmt::format("{}: libjpeg-turbo can't be started: {}", base::printable(file.string()), tjGetErrorStr()));
-  unsigned char* bytes = nullptr;
-  unsigned long count = 0;
-  // Full chroma: the stripes are few pixels wide, and their hue is a label.
-  const int failed = tjCompress2(compressor.get(), pixels.data(), size, 0, size, TJPF_RGB, &bytes, &count, TJSAMP_444,
-                                 jpeg_quality, TJFLAG_ACCURATEDCT);
-  const std::unique_ptr<unsigned char, void (*)(unsigned char*)> owner(bytes, tjFree);
-  if (failed != 0) {
-    throw Error(
-        fmt::format("{}: can't be compressed: {}", base::printable(file.string()), tjGetErrorStr2(compressor.get())));
+/// libjpeg-turbo's encoder to memory.
+class JpegEncoder {
+ public:
+  JpegEncoder() {
+    encoder_.err = jpeg_std_error(&errors_);
+    encoder_.client_data = &escape_;
+    errors_.error_exit = [](j_common_ptr encoder) {
+      std::longjmp(*static_cast<std::jmp_buf*>(encoder->client_data), 1);
+    };
   }
-  write_file(file, bytes, count);
-}
+  ~JpegEncoder() {
+    jpeg_destroy_compress(&encoder_);
+    std::free(bytes_);
+  }
+  JpegEncoder(const JpegEncoder&) = delete;
+  JpegEncoder& operator=(const JpegEncoder&) = delete;
+
+  /// @throws std::bad_alloc: nothing else can fail.
+  std::span<const std::uint8_t> encode(const std::vector<std::uint8_t>& pixels, int size) {
+    if (setjmp(escape_) != 0) throw std::bad_alloc();
+    jpeg_create_compress(&encoder_);
+    jpeg_mem_dest(&encoder_, &bytes_, &count_);
+    encoder_.image_width = encoder_.image_height = static_cast<JDIMENSION>(size);
+    encoder_.input_components = 3;
+    encoder_.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&encoder_);
+    jpeg_set_quality(&encoder_, jpeg_quality, TRUE);
+    // Full chroma: the stripes are few pixels wide, and their hue is a label.
+    encoder_.comp_info[0].h_samp_factor = encoder_.comp_info[0].v_samp_factor = 1;
+    jpeg_start_compress(&encoder_, TRUE);
+    while (encoder_.next_scanline < encoder_.image_height) {
+      const std::size_t at = std::size_t{encoder_.next_scanline} * encoder_.image_width * 3;
+      JSAMPROW row = const_cast<JSAMPROW>(&pixels[at]);  // libjpeg only reads it
+      jpeg_write_scanlines(&encoder_, &row, 1);
+    }
+    jpeg_finish_compress(&encoder_);
+    return {bytes_, count_};
+  }
+
+ private:
+  jpeg_error_mgr errors_ = {};
+  std::jmp_buf escape_ = {};
+  jpeg_compress_struct encoder_ = {};
+  unsigned char* bytes_ = nullptr;
+  unsigned long count_ = 0;
+};
 
 void check(const SyntheticOptions& options) {
   if (options.train < 0 || options.validation < 0) {
@@ -162,7 +196,9 @@ class Progress {
 void write_images(const fs::path& folder, const Set& set, const SyntheticOptions& options, Progress& progress) {
   data::for_each_index(set.count, base::usable_cores(), [&](std::int64_t i) {
     const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
-    write_jpeg(folder / file_name(set, i), options.size, draw_synthetic(labels_of(i), options.size, random));
+    JpegEncoder encoder;
+    write_file(folder / file_name(set, i),
+               encoder.encode(draw_synthetic(labels_of(i), options.size, random), options.size));
     progress.add_one();
   });
 }

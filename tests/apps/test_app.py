@@ -18,6 +18,7 @@ import termios
 import unittest
 import unittest.mock
 import zipfile
+import zlib
 
 import program
 from program import AppTest, QUICK, facet, read_until, rows, start, tensors
@@ -865,6 +866,52 @@ class BadImages(AppTest):
         self.assertRegex(error, r"(torn|gone)\.jpg")
         tables = self.succeeds("evaluate", self.folder / "skip", "--data", manifest, "--bad-images", "skip")
         self.assertIn("on 48 images", tables)
+
+
+    def test_images_with_warnings(self):
+        sample = self.folder / "sample"
+        whole = next((sample / "train").glob("*.jpg")).read_bytes()
+        for name in ("unended.jpg", "again.jpg"):
+            (sample / name).write_bytes(whole[:-2])
+        manifest = sample / "unended.csv"
+        manifest.write_text(self.train_csv.read_text() + "unended.jpg,0-2,Male,White,True\nagain.jpg,3-9,Male,White,True\n")
+        run = self.folder / "warned"
+        output = self.succeeds("train", "--train", manifest, *QUICK, "--epochs", 2, "--out", run)
+        self.assertEqual(output.count(f"2 images read with warnings: {run}/image-warnings.csv\n"), 1, output)
+        reason = "the end marker is missing"
+        self.assertEqual(rows(run / "image-warnings.csv"),
+                         [{"file": name, "line": line, "reason": reason, "manifest": str(manifest)}
+                          for name, line in (("unended.jpg", "50"), ("again.jpg", "51"))])
+        status, _, error = facet("evaluate", run, "--data", manifest)
+        self.assertEqual((status, error), (0, f"facet: 2 of 50 images read with warnings; the first: {manifest}:50: "
+                                              f"unended.jpg: {reason}\n"))
+        status, _, error = facet("predict", run, sample / "again.jpg", sample / "train")
+        self.assertEqual((status, error), (0, f"facet: 1 of 49 images read with warnings; the first: {sample}/again.jpg: "
+                                              f"{reason}\n"))
+        self.assertIn(f"warnings    2 of 50 tried; the first: {sample}/unended.jpg: {reason}\n",
+                      self.succeeds("inspect", manifest))
+
+    def test_png(self):
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        rows_of_red = b"".join(b"\0" + b"\xFF\0\0" * 32 for _ in range(32))
+        png = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)) +
+               chunk(b"IDAT", zlib.compress(rows_of_red)) + chunk(b"IEND", b""))
+        sample = self.folder / "sample"
+        (sample / "png").mkdir()
+        for name in ("a.PNG", "b.jpg"):  # the content tells
+            (sample / "png" / name).write_bytes(png)
+        (sample / "c.gif").write_bytes(b"GIF89a")
+        manifest = sample / "png.csv"
+        manifest.write_text(self.train_csv.read_text() + "png/a.PNG,0-2,Male,White,True\npng/b.jpg,0-2,Male,White,True\n")
+        run = self.folder / "with_png"
+        self.succeeds("train", "--train", manifest, *QUICK, "--epochs", 1, "--out", run)
+        self.assertFalse((run / "image-warnings.csv").exists())
+        output = self.succeeds("predict", run, sample / "png", "--csv", "-")
+        answers = [line.split(",", 1) for line in output.splitlines()[1:3]]
+        self.assertEqual([pathlib.Path(file).name for file, _ in answers], ["a.PNG", "b.jpg"])
+        self.assertEqual(answers[0][1], answers[1][1])
+        self.assertIn("c.gif: is a GIF; JPEG, PNG and WebP can be read", self.fails(1, "predict", run, sample / "c.gif"))
 
 
 class Comparing(AppTest):

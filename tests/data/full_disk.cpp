@@ -18,7 +18,7 @@ TEST_CASE("a sample that the disk has no room for is an error, and leaves no emp
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path())) {
     if (!entry.is_regular_file()) continue;
     ++images;
-    if (!facet::error_of([&] { facet::read_jpeg(entry.path()); }).empty()) ++bad;
+    if (!facet::error_of([&] { facet::read_image(entry.path()); }).empty()) ++bad;
   }
   ::umount(folder.path().c_str());
   CHECK(facet::contains(error, "cannot write "));

@@ -1,28 +1,33 @@
-#include "data/jpeg.h"
-
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+// It uses std::size_t and FILE, and includes neither.
+#include <jpeglib.h>
 
+#include "data/decode.h"
 #include "data/make_jpeg.h"
 #include "temporary_folder.h"
 
 using facet::Bytes;
 using facet::compress;
-using facet::error_of;
 using facet::contains;
+using facet::error_of;
 using facet::Image;
 using facet::JpegOptions;
-using facet::data::decode_jpeg;
+using facet::data::decode_image;
 
 namespace {
 
-std::string reason(Bytes bytes, int size = 0) {
-  return error_of([&] { decode_jpeg(bytes, size); });
+std::string reason(const Bytes& bytes, int size = 0) {
+  return error_of([&] { decode_image(bytes, size); });
 }
 
-Image decode(Bytes bytes, int size = 0) { return decode_jpeg(bytes, size); }
+Image decode(const Bytes& bytes, int size = 0) { return decode_image(bytes, size).image; }
+
+std::string warning(const Bytes& bytes, int size = 0) { return decode_image(bytes, size).warning; }
 
 /// Where the first scan's data begin.
 std::size_t scan_data(const Bytes& jpeg) {
@@ -38,6 +43,61 @@ Bytes colour(int width, int height, const Bytes& pixel) {
   Bytes pixels;
   for (int i = 0; i < width * height; ++i) pixels.insert(pixels.end(), pixel.begin(), pixel.end());
   return pixels;
+}
+
+constexpr int one_scan_each = 1 << 30;  // beside TurboJPEG's flags
+
+/// By libjpeg's own API, which has options that TurboJPEG lacks.
+template <class Change>
+Bytes compress_with(const Image& image, const Change& change) {
+  jpeg_error_mgr errors;
+  jpeg_compress_struct encoder;
+  encoder.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&encoder);
+  unsigned char* bytes = nullptr;
+  unsigned long size = 0;
+  jpeg_mem_dest(&encoder, &bytes, &size);
+  encoder.image_width = static_cast<JDIMENSION>(image.width);
+  encoder.image_height = static_cast<JDIMENSION>(image.height);
+  encoder.input_components = 3;
+  encoder.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&encoder);
+  change(encoder);
+  jpeg_start_compress(&encoder, TRUE);
+  while (encoder.next_scanline < encoder.image_height) {
+    const std::size_t at = std::size_t{encoder.next_scanline} * encoder.image_width * 3;
+    auto* row = const_cast<JSAMPROW>(&image.pixels[at]);
+    jpeg_write_scanlines(&encoder, &row, 1);
+  }
+  jpeg_finish_compress(&encoder);
+  jpeg_destroy_compress(&encoder);
+  Bytes jpeg(bytes, bytes + size);
+  std::free(bytes);
+  return jpeg;
+}
+
+/// A sequential JPEG with a scan for each component: three grey ones, put together.
+Bytes of_three_scans() {
+  const JpegOptions options{.format = TJPF_GRAY, .subsampling = TJSAMP_GRAY};
+  Bytes whole;
+  for (std::uint8_t component = 1; component <= 3; ++component) {
+    Bytes grey;
+    for (int i = 0; i < 64 * 48; ++i)
+      grey.push_back(facet::noise(64, 48, component).pixels[static_cast<std::size_t>(3 * i)]);
+    Bytes jpeg = compress(grey, 64, 48, options);
+    const std::size_t scan = facet::find(jpeg, {0xFF, 0xDA});
+    jpeg[scan + 5] = component;
+    if (component == 1) {
+      const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
+      whole = first(jpeg, scan);
+      whole[frame + 3] = 17;
+      whole[frame + 9] = 3;
+      whole.insert(whole.begin() + static_cast<std::ptrdiff_t>(frame) + 13, {2, 0x11, 0, 3, 0x11, 0});
+    }
+    whole.insert(whole.end(), jpeg.begin() + static_cast<std::ptrdiff_t>(scan), jpeg.end() - 2);
+  }
+  whole.insert(whole.end(), {0xFF, 0xD9});
+  return whole;
 }
 
 void check_near(const Image& image, const Bytes& rgb, int tolerance) {
@@ -73,7 +133,7 @@ TEST_CASE("grey becomes RGB of equal values") {
   }
 }
 
-TEST_CASE("YCCK and CMYK become RGB, inverted where Adobe's marker says so") {
+TEST_CASE("YCCK and CMYK become RGB, taken for inverted with and without Adobe's marker") {
   const JpegOptions options{.format = TJPF_CMYK, .subsampling = TJSAMP_444, .quality = 100};
   // Stored values of 200, 100, 50 of colour and 204 of black.
   Bytes ycck = compress(colour(16, 16, {200, 100, 50, 204}), 16, 16, options);
@@ -91,8 +151,10 @@ TEST_CASE("YCCK and CMYK become RGB, inverted where Adobe's marker says so") {
              2);
 
   cmyk.erase(cmyk.begin() + static_cast<std::ptrdiff_t>(adobe), cmyk.begin() + static_cast<std::ptrdiff_t>(adobe) + 16);
-  const int ink_free = 255 - 204;
-  check_near(decode(cmyk), {55 * 51 / 255, static_cast<std::uint8_t>(127 * ink_free / 255), 127 * 51 / 255}, 2);
+  check_near(decode(cmyk),
+             {static_cast<std::uint8_t>(200 * light / 255), static_cast<std::uint8_t>(128 * light / 255),
+              static_cast<std::uint8_t>(128 * light / 255)},
+             2);
 }
 
 TEST_CASE("each EXIF orientation, in both byte orders, stands upright") {
@@ -159,13 +221,12 @@ TEST_CASE("much larger photographs are decoded at 1/2, 1/4 or 1/8, never below t
   CHECK(tiny.height == 1);
 }
 
-TEST_CASE("truncated anywhere, a JPEG is an error that says so") {
-  for (const int flags : {0, int{TJFLAG_PROGRESSIVE}}) {
-    const Bytes jpeg = compress(facet::noise(64, 64), {.flags = flags});
+TEST_CASE("truncated anywhere before its end marker, a JPEG is an error that says so") {
+  for (const int flags : {0, int{TJFLAG_PROGRESSIVE}, int{TJFLAG_PROGRESSIVE} | one_scan_each}) {
+    const Bytes jpeg = flags & one_scan_each ? of_three_scans() : compress(facet::noise(64, 64), {.flags = flags});
     const std::size_t scan = scan_data(jpeg);
-    for (const std::size_t length :
-         {std::size_t{3}, std::size_t{10}, scan / 2, scan - 1, scan, scan + 1, scan + 50, (scan + jpeg.size()) / 2,
-          jpeg.size() - 100, jpeg.size() - 3, jpeg.size() - 2, jpeg.size() - 1}) {
+    for (const std::size_t length : {std::size_t{3}, std::size_t{10}, scan / 2, scan - 1, scan, scan + 1, scan + 50,
+                                     (scan + jpeg.size()) / 2, jpeg.size() - 100, jpeg.size() - 4, jpeg.size() - 3}) {
       CAPTURE(flags);
       CAPTURE(length);
       const std::string message = reason(first(jpeg, length));
@@ -173,16 +234,74 @@ TEST_CASE("truncated anywhere, a JPEG is an error that says so") {
       CHECK(!contains(message, "\n"));
       CHECK(contains(reason(first(jpeg, length), 8), "truncated JPEG"));
     }
-    CHECK(reason(jpeg).empty());
+    CHECK(warning(jpeg).empty());
   }
+}
+
+TEST_CASE("a JPEG without its end marker is read with a warning, to the same pixels") {
+  for (const Bytes& jpeg :
+       {compress(facet::noise(64, 64)), compress(facet::noise(61, 43), {.flags = TJFLAG_PROGRESSIVE}),
+        compress(facet::waves(17, 3), {.flags = TJFLAG_PROGRESSIVE}), of_three_scans()}) {
+    for (const std::size_t cut : {1U, 2U}) {
+      const auto decoded = decode_image(first(jpeg, jpeg.size() - cut), 0);
+      CHECK(decoded.warning == "the end marker is missing");
+      CHECK(decoded.image.pixels == decode(jpeg).pixels);
+      CHECK(warning(first(jpeg, jpeg.size() - cut), 8) == "the end marker is missing");
+    }
+  }
+}
+
+TEST_CASE("a JPEG of several scans of which the last ones are missing is truncated") {
+  const Bytes three = of_three_scans();
+  const Bytes progressive = compress(facet::noise(64, 64), {.flags = TJFLAG_PROGRESSIVE});
+  for (const Bytes& jpeg : {three, progressive}) {
+    std::size_t scans = 0;
+    for (std::size_t at = scan_data(jpeg); at + 1 < jpeg.size(); ++at) {
+      if (jpeg[at] != 0xFF || jpeg[at + 1] == 0x00 || jpeg[at + 1] == 0xD9) continue;
+      ++scans;  // a marker between scans: exactly here a scan is whole
+      CHECK(contains(reason(first(jpeg, at)), "truncated JPEG"));
+      at += 1 + static_cast<std::size_t>(jpeg[at + 2] << 8 | jpeg[at + 3]);
+    }
+    CHECK(scans >= 2);
+  }
+}
+
+TEST_CASE("an arithmetic-coded JPEG needs its end marker: a cut can't be told otherwise") {
+  const Bytes jpeg =
+      compress_with(facet::noise(64, 64), [](jpeg_compress_struct& encoder) { encoder.arith_code = TRUE; });
+  CHECK(warning(jpeg).empty());
+  CHECK(contains(reason(first(jpeg, jpeg.size() - 2)), "truncated JPEG"));
+  CHECK(contains(reason(first(jpeg, jpeg.size() / 2)), "truncated JPEG"));
+}
+
+TEST_CASE("restart markers that are missing or out of turn are damage") {
+  const Bytes jpeg =
+      compress_with(facet::noise(64, 64), [](jpeg_compress_struct& encoder) { encoder.restart_in_rows = 1; });
+  CHECK(warning(jpeg).empty());
+  Bytes missing = jpeg, wrong = jpeg;
+  const std::size_t restart = facet::find(jpeg, {0xFF, 0xD1});
+  missing.erase(missing.begin() + static_cast<std::ptrdiff_t>(restart),
+                missing.begin() + static_cast<std::ptrdiff_t>(restart) + 2);
+  wrong[restart + 1] = 0xD5;
+  CHECK(contains(reason(missing), "corrupt JPEG"));
+  CHECK(contains(reason(wrong), "corrupt JPEG"));
+}
+
+TEST_CASE("a JPEG of more than 500 scans is refused") {
+  const Bytes jpeg = of_three_scans();
+  const auto at = [&](std::size_t place) { return jpeg.begin() + static_cast<std::ptrdiff_t>(place); };
+  const std::size_t scan = facet::find(jpeg, {0xFF, 0xDA});
+  const std::size_t next = scan + 2 + facet::find(Bytes(at(scan + 2), jpeg.end()), {0xFF, 0xDA});
+  Bytes many = jpeg;
+  for (int i = 0; i < 600; ++i) many.insert(many.end() - 2, at(scan), at(next));
+  CHECK(reason(many) == "a JPEG of more than 500 scans");
 }
 
 TEST_CASE("empty files, other formats and damaged data are told apart") {
   CHECK(reason({}) == "is empty");
-  CHECK(reason({0xFF}) == "not a JPEG");
-  CHECK(reason({0x89, 'P', 'N', 'G', 13, 10, 26, 10}) == "not a JPEG");
-  CHECK(contains(reason({0xFF, 0xD8, 0xFF, 0xD9}), "it holds no image"));
-  CHECK(contains(reason({0xFF, 0xD8, 0xFF, 0xE0, 0, 1, 0, 0}), "corrupt JPEG"));
+  CHECK(contains(reason({0xFF}), "unknown format"));
+  CHECK(contains(reason({0xFF, 0xD8, 0xFF, 0xD9}), "corrupt JPEG: JPEG datastream contains no image"));
+  CHECK(contains(reason({0xFF, 0xD8, 0xFF, 0xE0, 0, 1, 0, 0}), "truncated JPEG"));
 
   const Bytes jpeg = compress(facet::noise(64, 64));
   Bytes holed = jpeg;
@@ -194,15 +313,6 @@ TEST_CASE("empty files, other formats and damaged data are told apart") {
   Bytes without_tables = jpeg;
   without_tables[facet::find(jpeg, {0xFF, 0xDB}) + 1] = 0xEF;
   CHECK(!reason(without_tables).empty());
-
-  for (std::uint32_t seed = 0; seed < 200; ++seed) {
-    Bytes garbled = jpeg;
-    const Bytes random = facet::noise(4, 1, seed).pixels;
-    for (std::size_t i = 0; i + 1 < random.size(); i += 2) {
-      garbled[(random[i] * 256U + random[i + 1]) % garbled.size()] = random[i + 1];
-    }
-    reason(garbled);  // must throw Error, or nothing, but never crash
-  }
 }
 
 TEST_CASE("a frame too large to be a photograph is refused before it is allocated") {
@@ -220,10 +330,9 @@ TEST_CASE("coefficients count where they are all held: in progressive JPEGs, and
   // 3 components of 24672x24672 at 2 bytes, and the pixels at 1/8.
   CHECK(contains(reason(progressive, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
 
-  Bytes one_each = compress(facet::waves(16, 16));
+  Bytes one_each = of_three_scans();
   const std::size_t sequential = facet::find(one_each, {0xFF, 0xC0});
   for (std::size_t i = 5; i < 9; ++i) one_each[sequential + i] = 0x60;
-  one_each[facet::find(one_each, {0xFF, 0xDA}) + 4] = 1;
   CHECK(contains(reason(one_each, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
 }
 
@@ -274,7 +383,7 @@ TEST_CASE("a sampling that has no name decodes all the same") {
   CHECK(decode(jpeg, 2).pixels.size() == 2 * 2 * 3);
 }
 
-TEST_CASE("the pixels of CMYK and of what must be turned count twice") {
+TEST_CASE("the pixels of what must be turned count twice") {
   const auto large = [](Bytes jpeg) {
     const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
     for (std::size_t i = 5; i < 9; ++i) jpeg[frame + i] = 0x60;
@@ -283,8 +392,6 @@ TEST_CASE("the pixels of CMYK and of what must be turned count twice") {
   const Bytes upright = compress(facet::waves(16, 16));
   CHECK(!contains(large(upright), "bytes of memory"));
   CHECK(contains(large(facet::with_orientation(upright, 3)), "24672x24672 pixels take 3652245504 bytes"));
-  const Bytes cmyk = compress(Bytes(16 * 16 * 4), 16, 16, {.format = TJPF_CMYK, .subsampling = TJSAMP_444});
-  CHECK(contains(large(cmyk), "24672x24672 pixels take 4260953088 bytes"));
 }
 
 TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
@@ -294,33 +401,41 @@ TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
   odd[scan - 2] = 0;
   REQUIRE(odd != jpeg);
   CHECK(decode(odd).pixels == decode(jpeg).pixels);
+  CHECK(contains(warning(odd), "Invalid SOS parameters"));
 }
 
 TEST_CASE("what is no regular file, or no photograph, is told apart without reading it") {
   const facet::TemporaryFolder folder;
-  const auto error = [&](const char* name) { return error_of([&] { facet::read_jpeg(folder / name); }); };
+  const auto error = [&](const char* name) { return error_of([&] { facet::read_image(folder / name); }); };
   REQUIRE(::mkfifo((folder / "fifo.jpg").c_str(), 0600) == 0);
   CHECK(error("fifo.jpg") == (folder / "fifo.jpg").string() + ": is not a regular file");
-  CHECK(error_of([] { facet::read_jpeg("/dev/zero"); }) == "/dev/zero: is not a regular file");
+  CHECK(error_of([] { facet::read_image("/dev/zero"); }) == "/dev/zero: is not a regular file");
 
   constexpr std::uintmax_t most = std::uintmax_t{1} << 30;
   facet::save(folder / "hole.jpg", {});
   std::filesystem::resize_file(folder / "hole.jpg", most);
   const auto begin = std::chrono::steady_clock::now();
-  CHECK(contains(error("hole.jpg"), ": not a JPEG"));
+  CHECK(contains(error("hole.jpg"), ": is a file of zeros; JPEG, PNG and WebP can be read"));
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(100));
   facet::save(folder / "large.jpg", {0xFF, 0xD8, 0xFF});
   std::filesystem::resize_file(folder / "large.jpg", 200 * most);
   CHECK(contains(error("large.jpg"), "is 214748364800 bytes long; at most 1073741824 are read"));
 }
 
-TEST_CASE("read_jpeg names the file") {
+TEST_CASE("read_image names the file, and tells warnings apart from errors") {
   const facet::TemporaryFolder folder;
   facet::save(folder / "a.jpg", compress(facet::waves(20, 10)));
   facet::save(folder / "b.jpg", {});
-  CHECK(facet::read_jpeg(folder / "a.jpg").width == 20);
-  CHECK(facet::read_jpeg(folder / "a.jpg", 5).width == 10);
-  CHECK(error_of([&] { facet::read_jpeg(folder / "b.jpg"); }) == (folder / "b.jpg").string() + ": is empty");
-  CHECK(error_of([&] { facet::read_jpeg(folder / "c.jpg"); }) == (folder / "c.jpg").string() + ": no such file");
-  CHECK(contains(error_of([&] { facet::read_jpeg(folder.path()); }), "is a folder"));
+  CHECK(facet::read_image(folder / "a.jpg").width == 20);
+  CHECK(facet::read_image(folder / "a.jpg", 5).width == 10);
+  CHECK(error_of([&] { facet::read_image(folder / "b.jpg"); }) == (folder / "b.jpg").string() + ": is empty");
+  CHECK(error_of([&] { facet::read_image(folder / "c.jpg"); }) == (folder / "c.jpg").string() + ": no such file");
+  CHECK(contains(error_of([&] { facet::read_image(folder.path()); }), "is a folder"));
+  std::string told = "old";
+  facet::read_image(folder / "a.jpg", 0, &told);
+  CHECK(told.empty());
+  const Bytes jpeg = compress(facet::waves(20, 10));
+  facet::save(folder / "d.jpg", first(jpeg, jpeg.size() - 2));
+  facet::read_image(folder / "d.jpg", 0, &told);
+  CHECK(told == "the end marker is missing");
 }

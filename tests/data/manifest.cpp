@@ -214,6 +214,31 @@ TEST_CASE("bad images are dropped and listed; the others keep their labels and l
   }
 }
 
+TEST_CASE("images that are read with warnings are listed once, by line, whoever reads them") {
+  const facet::TemporaryFolder folder;
+  auto jpeg = facet::compress(facet::waves(40, 30));
+  facet::save(folder / "1.jpg", jpeg);
+  jpeg.resize(jpeg.size() - 2);
+  facet::save(folder / "2.jpg", jpeg);
+  facet::save(folder / "3.jpg", {});
+  facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n3.jpg,a\n2.jpg,b\n2.jpg,a\n");
+  ManifestDataset data(folder / "m.csv");
+  facet::Bytes pixels(8 * 8 * 3);
+  data.load(0, 8, facet::ResizeMode::squash, pixels);
+  CHECK(data.warnings().empty());
+  data.load(3, 8, facet::ResizeMode::squash, pixels);
+  data.load(3, 8, facet::ResizeMode::squash, pixels);
+  REQUIRE(data.warnings().size() == 1);
+  CHECK(data.drop_bad_images().size() == 1);
+  data.load(2, 8, facet::ResizeMode::squash, pixels);
+  const auto warnings = data.warnings();
+  REQUIRE(warnings.size() == 2);
+  CHECK(warnings[0].line == 4);
+  CHECK(warnings[1].line == 5);
+  CHECK(warnings[0].file == "2.jpg");
+  CHECK(warnings[0].reason == "the end marker is missing");
+}
+
 TEST_CASE("loading names the CSV's line and the file") {
   const facet::TemporaryFolder folder;
   facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n2.jpg,b\n");
@@ -222,7 +247,7 @@ TEST_CASE("loading names the CSV's line and the file") {
   facet::Bytes pixels(8 * 8 * 3);
   CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "m.csv:2: "));
   CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "1.jpg: no such file"));
-  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }), "2.jpg: not a JPEG"));
+  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }), "2.jpg: is a GIF; JPEG, PNG and WebP can be read"));
 }
 
 TEST_CASE("images that are not there are an error") {
@@ -252,6 +277,7 @@ TEST_CASE("a manifest that was moved from is an error, whatever is asked of it")
                                                 [&] { data.line(0); },
                                                 [&] { data.notes(); },
                                                 [&] { data.missing_files(); },
+                                                [&] { data.warnings(); },
                                                 [&] { data.drop_bad_images(); }};
   for (const auto& use : uses) CHECK(facet::contains(error_of(use), "the manifest was moved to another object"));
 }

@@ -74,7 +74,7 @@ TEST_CASE("a sample is two FairFace-like manifests with every class equally ofte
   const ManifestDataset validation(folder.path() / "new" / "sample" / "validation.csv");
   REQUIRE(validation.size() == 63);
   CHECK(validation.heads() == train.heads());
-  const facet::Image image = facet::read_jpeg(validation.path(62));
+  const facet::Image image = facet::read_image(validation.path(62));
   CHECK(image.width == 32);
   CHECK(image.height == 32);
 
@@ -188,7 +188,7 @@ TEST_CASE("a linear model on pixels learns the mean hue, a third of age, and lit
     const ManifestDataset files(folder.path() / csv);
     facet::MemoryDataset memory(files.heads());
     for (std::int64_t i = 0; i < files.size(); ++i) {
-      memory.add(facet::read_jpeg(files.path(i)), {files.labels(i).begin(), files.labels(i).end()});
+      memory.add(facet::read_image(files.path(i)), {files.labels(i).begin(), files.labels(i).end()});
     }
     return memory;
   };

@@ -1,0 +1,160 @@
+#include "data/decode.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <new>
+#include <string_view>
+#include <vector>
+
+#include "base/machine.h"
+#include "base/text.h"
+#include "data/read_file.h"
+#include "facet/error.h"
+
+namespace facet {
+namespace data {
+namespace {
+
+// Larger ones are taken for an attack or an accident. Each loader thread decodes an image of its own.
+constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 30;
+constexpr std::int64_t max_memory = std::int64_t{1} << 31;
+/// Of an image that takes more, what the machine has is asked first; for every image that would cost too much time.
+constexpr std::int64_t much_memory = std::int64_t{1} << 27;
+/// Bytes of a file's beginning that tell its format.
+constexpr std::size_t start_bytes = 512;
+
+enum class Format { jpeg, png, webp, other };
+
+using namespace std::string_view_literals;
+
+bool has_at(std::string_view start, std::size_t at, std::string_view pattern) {
+  return start.size() >= at && start.substr(at).starts_with(pattern);
+}
+
+std::string_view as_text(std::span<const std::uint8_t> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), std::min(bytes.size(), start_bytes)};
+}
+
+Format format_of(std::string_view start) {
+  if (start.starts_with("\xFF\xD8\xFF"sv)) return Format::jpeg;
+  if (start.starts_with("\x89PNG\r\n\x1A\n"sv)) return Format::png;
+  if (start.starts_with("RIFF"sv) && has_at(start, 8, "WEBP"sv)) return Format::webp;
+  return Format::other;
+}
+
+/// What a file is that consists of boxes, as MP4 does, by the brand in its first one.
+std::string_view name_of_brand(std::string_view brand) {
+  if (brand == "avif" || brand == "avis") return "an AVIF";
+  for (const std::string_view each : {"heic"sv, "heix"sv, "heim"sv, "heis"sv, "hevc"sv, "hevx"sv, "mif1"sv, "msf1"sv}) {
+    if (brand == each) return "a HEIC";
+  }
+  return "a video, or another file of MP4's family";
+}
+
+/// A file of text. Tags may follow a byte order mark and blanks.
+std::string_view name_of_text(std::string_view start) {
+  if (start.starts_with("version https://git-lfs"sv)) return "a pointer to a file in Git LFS";
+  const std::size_t cut = start.size() < start_bytes ? 0 : 3;  // what was read may end within a character
+  if (start.starts_with("\xEF\xBB\xBF"sv)) start.remove_prefix(3);
+  std::string lower;
+  for (const char c : start) {
+    if (!lower.empty() || !std::isspace(static_cast<unsigned char>(c))) {
+      lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    }
+  }
+  if (lower.starts_with("<!doctype html") || lower.find("<html") != std::string::npos) return "an HTML page";
+  if (lower.find("<svg") != std::string::npos) return "an SVG";
+  if (lower.starts_with("<?xml")) return "an XML file";
+  const auto is_control = [](char c) {
+    return static_cast<unsigned char>(c) < ' ' && std::string_view("\t\n\r\f").find(c) == std::string_view::npos;
+  };
+  if (std::any_of(start.begin(), start.end(), is_control)) return "a file of an unknown format";
+  for (std::size_t i = 0; i <= std::min(cut, start.size()); ++i) {
+    if (base::is_utf8(start.substr(0, start.size() - i))) return "text";
+  }
+  return "a file of an unknown format";
+}
+
+/// What a file is that isn't decoded, with its article.
+std::string_view name_of_other(std::string_view start) {
+  struct Pattern {
+    std::size_t at;
+    std::string_view bytes;
+    std::string_view name;
+  };
+  constexpr std::array patterns{Pattern{0, "GIF8"sv, "a GIF"sv},
+                                Pattern{0, "II*\0"sv, "a TIFF"sv},
+                                Pattern{0, "MM\0*"sv, "a TIFF"sv},
+                                Pattern{0, "II+\0"sv, "a TIFF"sv},
+                                Pattern{0, "MM\0+"sv, "a TIFF"sv},
+                                Pattern{0, "\0\0\0\x0CJXL "sv, "a JPEG XL"sv},
+                                Pattern{0, "\xFF\x0A"sv, "a JPEG XL"sv},
+                                Pattern{0, "\0\0\0\x0CjP  "sv, "a JPEG 2000"sv},
+                                Pattern{0, "\xFF\x4F\xFF\x51"sv, "a JPEG 2000"sv},
+                                Pattern{0, "8BPS"sv, "a Photoshop file"sv},
+                                Pattern{0, "\0\0\1\0"sv, "an icon (ICO)"sv},
+                                Pattern{0, "%PDF"sv, "a PDF"sv},
+                                Pattern{0, "PK\3\4"sv, "a ZIP archive"sv},
+                                Pattern{0, "\x1F\x8B"sv, "a gzip file"sv},
+                                Pattern{0, "RIFF"sv, "a RIFF file that is no WebP"sv}};
+  for (const auto& [at, bytes, name] : patterns) {
+    if (has_at(start, at, bytes)) return name;
+  }
+  if (start.starts_with("BM"sv) && has_at(start, 6, "\0\0\0\0"sv)) return "a BMP";
+  if (has_at(start, 4, "ftyp"sv)) return name_of_brand(start.substr(8, 4));
+  if (start.find_first_not_of('\0') == std::string_view::npos) return "a file of zeros";
+  return name_of_text(start);
+}
+
+}  // namespace
+
+void require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes) {
+  if (bytes > max_memory) {
+    throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", width, height,
+                            bytes, max_memory));
+  }
+  if (bytes <= much_memory) return;
+  if (const std::int64_t available = base::available_memory(); bytes > available) {
+    throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; {} are available", width, height, bytes,
+                            available));
+  }
+}
+
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {
+  if (bytes.empty()) throw Error("is empty");
+  switch (format_of(as_text(bytes))) {
+    case Format::jpeg:
+      return decode_jpeg(bytes, size);
+    case Format::png:
+      return decode_png(bytes);
+    case Format::webp:
+      return decode_webp(bytes);
+    case Format::other:
+      break;
+  }
+  throw Error(fmt::format("is {}; JPEG, PNG and WebP can be read", name_of_other(as_text(bytes))));
+}
+
+DecodedImage decode_image_file(const std::filesystem::path& file, int size) {
+  const auto is_image = [](std::span<const std::uint8_t> start) { return format_of(as_text(start)) != Format::other; };
+  return decode_image(read_file(file, max_file_bytes, start_bytes, is_image), size);
+}
+
+}  // namespace data
+
+Image read_image(const std::filesystem::path& file, int size, std::string* warning) {
+  try {
+    data::DecodedImage decoded = data::decode_image_file(file, size);
+    if (warning) *warning = std::move(decoded.warning);
+    return std::move(decoded.image);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", base::printable(file.string()), error.what()));
+  } catch (const std::bad_alloc&) {
+    throw Error(fmt::format("{}: out of memory while it is decoded", base::printable(file.string())));
+  }
+}
+
+}  // namespace facet
