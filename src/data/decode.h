@@ -27,6 +27,12 @@ DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, int size);
 DecodedImage decode_png(std::span<const std::uint8_t> bytes);
 DecodedImage decode_webp(std::span<const std::uint8_t> bytes);
 
+// The libraries that decode them, with their versions: "libpng 1.6.39".
+
+std::string jpeg_library();
+std::string png_library();
+std::string webp_library();
+
 /// @param bytes of memory that decoding takes at its peak, beside the file's own.
 /// @throws Error when they are more than 2 GiB, or than the machine has.
 void require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes);

@@ -282,6 +282,10 @@ class JpegDecoder {
 
 }  // namespace
 
+#define FACET_TEXT(token) #token
+#define FACET_TEXT_OF(macro) FACET_TEXT(macro)
+std::string jpeg_library() { return "libjpeg-turbo " FACET_TEXT_OF(LIBJPEG_TURBO_VERSION); }
+
 DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, int size) { return JpegDecoder().decode(bytes, size); }
 
 }  // namespace facet::data

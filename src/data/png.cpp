@@ -146,6 +146,8 @@ class PngDecoder {
 
 }  // namespace
 
+std::string png_library() { return fmt::format("libpng {}", png_get_libpng_ver(nullptr)); }
+
 DecodedImage decode_png(std::span<const std::uint8_t> bytes) { return PngDecoder(bytes).decode(); }
 
 }  // namespace facet::data

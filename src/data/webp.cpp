@@ -73,6 +73,11 @@ std::int64_t memory_needed(const WebPBitstreamFeatures& frame, std::int64_t widt
 
 }  // namespace
 
+std::string webp_library() {
+  const int version = WebPGetDecoderVersion();  // 0xMMmmrr
+  return fmt::format("libwebp {}.{}.{}", version >> 16, (version >> 8) & 0xFF, version & 0xFF);
+}
+
 DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   const WebPData data{.bytes = bytes.data(), .size = bytes.size()};
   const Demuxer demuxer = open(data);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "data/decode.h"
 #include "facet/version.h"
 #include "kernels/targets.h"
 #include "onednn/onednn.h"
@@ -14,7 +15,8 @@ std::vector<BuildFeature> build_features() {
                                      onednn::instructions())},
           {"kernels", fmt::format("{}; {} on this CPU", fmt::join(kernels::compiled_instructions(), ", "),
                                   kernels::used_instructions())},
-          {"image formats", fmt::format("JPEG (libjpeg-turbo {})", FACET_LIBJPEG_TURBO_VERSION)}};
+          {"image formats", fmt::format("JPEG ({}), PNG ({}), WebP ({})", data::jpeg_library(), data::png_library(),
+                                        data::webp_library())}};
 }
 
 }  // namespace facet

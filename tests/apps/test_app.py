@@ -54,7 +54,8 @@ class Manual(unittest.TestCase):
         self.assertRegex(features["primitives"], r"^ *oneDNN \d+\.\d+\.\d+, threads of (OpenMP|oneTBB); \w+ on this CPU$")
         compiled, used = re.fullmatch(r" *(.*); (\w+) on this CPU", features["kernels"]).groups()
         self.assertIn(used, compiled.split(", "))
-        self.assertRegex(features["image formats"], r"^ *JPEG \(libjpeg-turbo \d+\.\d+\.\d+\)")
+        self.assertRegex(features["image formats"], 
+                         r"^ *JPEG \(libjpeg-turbo [\d.]+\), PNG \(libpng [\d.]+\), WebP \(libwebp [\d.]+\)$")
 
 
 class Misuse(AppTest):
