@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "facet/model_file.h"
 #include "interchange/safetensors.h"
@@ -10,6 +11,9 @@ namespace facet::interchange {
 // A model file's metadata, all strings: `format` "facet"; `version` "1", of what is described here; `model`; `size`, a
 // number; `heads`, a JSON list of {"name", "classes"} in the order of the model's outputs; `mean` and `std`, JSON lists
 // of three numbers; `shape`, only where the model has one of its own. Other keys are the caller's.
+
+/// The format in the metadata of a model file.
+inline constexpr std::string_view model_file_format = "facet";
 
 /// @param file what messages call the file.
 /// @throws Error naming the file and the value when `info` doesn't make sense (no head, a class twice, std of 0, ...).

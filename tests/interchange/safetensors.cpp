@@ -142,7 +142,7 @@ TEST_CASE("another type, shape or name than what is wanted") {
   CHECK_THROWS_WITH_AS(reader.require("w", {3, 2}), (name + ": tensor \"w\" has the shape 2x3, 3x2 is wanted").c_str(),
                        Error);
   CHECK_THROWS_WITH_AS(reader.read_f32(*reader.find("n")),
-                       (name + ": tensor \"n\" has the dtype I64; F32, F16 or BF16 is wanted").c_str(), Error);
+                       (name + ": tensor \"n\" has the dtype I64; F32, F64, F16 or BF16 is wanted").c_str(), Error);
   CHECK_THROWS_WITH_AS(reader.read_s64(*reader.find("w")),
                        (name + ": tensor \"w\" has the dtype F32; I64 is wanted").c_str(), Error);
 }
