@@ -158,8 +158,8 @@ int run(Options& options) {
 
 Command import_command() {
   Option model = model_option();
-  model.help = "the model that the weights are of" + model.help.substr(model.help.find(':'));
-  model.fallback.clear();
+  model.help = fmt::format("the model that the weights are of: {}", fmt::join(model_names(), ", "));
+  model.fallback.clear();  // weights fit one model alone
   Command command;
   command.name = "import";
   command.summary = "make a model of weights trained elsewhere, without training";
