@@ -61,6 +61,11 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
     }
     head->classes = std::move(classes);
   }
+  try {
+    data::require_named_heads(options.origin("classes"), heads);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
 }
 
 /// The heads of weights whose layers are called as facet calls them.
@@ -124,12 +129,12 @@ int run(Options& options) {
   const std::string name = options.required("out");
   const std::filesystem::path file = output_path(name);
   ModelInfo info;
-  info.model = options.required("model");
+  options.required("model");
+  info.model = options.one_of("model", model_names());
   info.size = static_cast<int>(options.integer("size", 1, 16384));
   info.normalization = read_normalization(options);
   const AskedShape shape = read_shape(options);
   HeadSplit split = read_split_head(options);
-  options.one_of("model", model_names());
   std::error_code ignored;
   if (std::filesystem::equivalent(weights, file, ignored)) {
     throw UsageError(fmt::format("{} is the file to be read, which would be written over", options.origin("out")));

@@ -75,8 +75,8 @@ struct HeadSplit {
 /// @throws Error naming the text and what is allowed.
 FACET_EXPORT HeadSplit parse_head_split(std::string_view text);
 
-/// Names for the classes of a head of which only the number is known: FairFace's, in its order, of a head called age (9),
-/// gender (2) or race (7), in upper or lower case; otherwise "0", "1", "2", ...
+/// Names for the classes of a head of which only the number is known: FairFace's, in its order, of a head called age
+/// (9), gender (2) or race (7), in upper or lower case; otherwise "0", "1", "2", ...
 FACET_EXPORT std::vector<std::string> default_classes(std::string_view head, std::int64_t count);
 
 /// What of a file of weights went into a model.
@@ -91,22 +91,23 @@ struct PretrainedWeights {
 /// Reads weights to begin with into the parameters of a graph: of a safetensors file, or of what PyTorch's torch.save
 /// writes, before 1.6 too (but not before 0.1.10), of a state_dict or of a checkpoint that has one under `state_dict`,
 /// `model` or `model_state_dict` (averaged ones, `state_dict_ema` and `model_ema`, are taken where there are none of
-/// these). Names are torchvision's, those before its 0.3 included, or facet's; `module.`, `model.` and `_orig_mod.` before
-/// all of them are passed over. Values are f32, f64, f16 or bf16. All is read as data: no pickled code is run, whatever a
-/// file says.
+/// these). Names are torchvision's, DenseNet's old ones included, or facet's; `module.`, `model.` and `_orig_mod.` at the
+/// begin of all of them are passed over. Values are f32, f64, f16 or bf16. All is read as data: no pickled code is run,
+/// whatever a file says.
 ///
 /// Layers of the model's heads are taken where the file has them in the same shapes; layers of the file's classifier
-/// (`fc`, `classifier` and `heads`) that the model has no place for are left out. All other tensors must be in both (but
-/// for num_batches_tracked, which old files lack).
+/// (`fc`, `classifier` and `heads`) that the model has no place for are left out. All other tensors must be in both
+/// (but for num_batches_tracked, which old files lack).
 ///
 /// Where the file's classes are known, from a model file's metadata or from `split`, each of a head's classes gets its
 /// own logit, in whatever order they are; the logits of a head of other classes are left out.
 /// @param heads the graph's, with their classes; empty: logits are taken in the file's order.
+/// @param parameters the graph's.
 /// @param split a layer of the file that becomes a layer for each of its heads.
 /// @throws Error naming the file and what is wrong with it: the first tensor that is missing, the first of another
 ///   shape, the first that is none of the model's, each with the number of others; the layer that can't be split; or a
 ///   value that isn't finite, a variance below 0 or a tensor that is damaged, where parameters before it have been set
-///   already.
+///   already. Also when the parameters are of another graph.
 FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph,
                                                const std::vector<Head>& heads, Parameters& parameters,
                                                const HeadSplit& split = {});

@@ -49,8 +49,8 @@ constexpr std::array<NamedStorage, 20> storage_types{{{"torch.FloatStorage", Sto
                                                       {"torch.storage.UntypedStorage", StorageType::other, 1},
                                                       {"torch.storage._UntypedStorage", StorageType::other, 1}}};
 
-/// Where checkpoints keep a model's state_dict, the first that is there. Averaged weights come last, as in timm unless it
-/// is told otherwise.
+/// Where checkpoints keep a model's state_dict: the first of these that is there. Averaged weights come last, as in timm
+/// with use_ema=False.
 constexpr std::array<std::string_view, 5> state_dict_keys{"state_dict", "model", "model_state_dict", "state_dict_ema",
                                                           "model_ema"};
 
@@ -220,7 +220,7 @@ class Reader {
       if (is_tensor_class(function) && given.empty() && state.size() == 4) return make_tensor(name, state);
       if (!contains(parameters, function)) return {};
       if (given.empty() && state.size() != 5) return {};
-      value = given.empty() ? state[0] : given[0];  // the former before 0.2: (tensor, gradient, hooks, ...)
+      value = given.empty() ? state[0] : given[0];  // PyTorch 0.1 has a state: (tensor, gradient, hooks, ...)
     }
     return {};
   }

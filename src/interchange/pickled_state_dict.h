@@ -41,8 +41,8 @@ struct PickledStateDict {
   std::vector<PickledTensor> tensors = {};
 };
 
-/// The state_dict of what torch.save wrote: a dictionary of tensors by name, or a checkpoint that holds one under the key
-/// state_dict, model or model_state_dict or, where there is none of these, state_dict_ema or model_ema. What else a
+/// The state_dict of what torch.save wrote: a dictionary of tensors by name, or a checkpoint that holds one under the
+/// key state_dict, model or model_state_dict or, where there is none of these, state_dict_ema or model_ema. What else a
 /// checkpoint holds is passed over, whatever it is.
 /// @param file names the file in messages.
 /// @throws Error naming the file and what was found: something else than such a dictionary, an object that is no tensor

@@ -212,6 +212,11 @@ namespace facet {
 
 PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads,
                                   Parameters& parameters, const HeadSplit& split) {
+  const auto same_name = [](const Parameter& one, const Parameter& other) { return one.name == other.name; };
+  if (!std::equal(parameters.list().begin(), parameters.list().end(), graph.parameters().begin(),
+                  graph.parameters().end(), same_name)) {
+    throw Error(fmt::format("{}: the parameters that it is to be read into are of another graph", file.string()));
+  }
   const interchange::Pretrained pretrained(file, graph, heads, split);
   pretrained.load(parameters);
   return pretrained.found();

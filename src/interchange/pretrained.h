@@ -20,8 +20,8 @@ class Pretrained {
              const HeadSplit& split);
 
   const PretrainedWeights& found() const { return found_; }
-  /// Into parameters of the graph that it was opened for. @throws Error naming the file and tensor whose values can't be
-  /// read or aren't finite.
+  /// Into parameters of the graph that it was opened for. @throws Error naming the file and tensor whose values can't
+  /// be read or aren't finite.
   void load(Parameters& parameters) const;
 
  private:

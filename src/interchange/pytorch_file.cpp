@@ -29,6 +29,8 @@ static_assert(std::endian::native == std::endian::little, "storages are little-e
 constexpr std::uint64_t max_pickle_bytes = std::uint64_t{64} << 20;
 /// Elements of a storage that are read for one of a tensor's: strides may pick a few of many.
 constexpr std::int64_t most_apart = 64;
+/// Elements that a tensor of strides of 0 may make of a few: no more than memory surely holds.
+constexpr std::int64_t most_repeated = 1 << 24;
 
 /// The archive's one folder, with a slash: all entries lie in it, the pickle as data.pkl.
 std::string folder_of(const ZipArchive& archive) {
@@ -107,6 +109,10 @@ TensorValues read(const std::string& file, const PickledTensor& tensor, const Re
   const std::int64_t extent = tensor.extent();
   if (extent / most_apart > element_count(tensor.shape)) {
     throw Error(fmt::format("{}: tensor {} of shape {} is spread over {} elements; save its contiguous()", file,
+                            in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
+  }
+  if (const std::int64_t count = element_count(tensor.shape); count > most_repeated && count / most_apart > extent) {
+    throw Error(fmt::format("{}: tensor {} of shape {} repeats {} elements; save its contiguous()", file,
                             in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(extent) * size);

@@ -117,7 +117,8 @@ class Import(ImportTest):
         self.assertIn("HEAD=A,B,... or HEAD=@FILE is needed", self.fails(2, *words, "--classes", "race"))
         self.assertIn("classes of race twice", self.fails(2, *words, *["--classes", "race=a,b,c,d"] * 2))
         self.assertIn("nowhere.txt: can't be opened", self.fails(1, *words, "--classes", "race=@nowhere.txt"))
-        self.assertIn('the class \'a\' twice', self.fails(2, *words, "--classes", "race=a,a,b,c"))
+        self.assertIn("--classes: the class of head 'race' 'a' is there twice",
+                      self.fails(2, *words, "--classes", "race=a,a,b,c"))
 
     def test_own_names(self):
         """A run's weights that went through PyTorch and back."""
@@ -131,7 +132,8 @@ class Import(ImportTest):
         shape = ["--stem", 16, "--blocks", "16x1,16x0"]
         self.succeeds(*words, "--model", "reference", *shape)
         self.assertEqual(tensors(model), tensors(checkpoint))
-        self.assertIn("is a model file already", self.fails(2, "import", checkpoint, "--model", "reference", *words[2:]))
+        self.assertIn("is a model file already",
+                      self.fails(2, "import", checkpoint, "--model", "reference", *words[2:]))
         self.assertIn("stem.conv.weight", self.fails(1, *words, "--model", "reference"))
         self.assertIn("--model NAME is needed", self.fails(2, *words))
 
@@ -188,7 +190,8 @@ class SplitHead(ImportTest):
     def test_refused(self):
         words = ["train", *self.data, *MODEL, "--out", self.folder / "none"]
         self.assertIn("without pretrained", self.fails(2, *words, *SPLIT))
-        self.assertIn("--split-head: 'fc' found", self.fails(2, *words, "--pretrained", self.weights, "--split-head", "fc"))
+        self.assertIn("--split-head: 'fc' found",
+                      self.fails(2, *words, "--pretrained", self.weights, "--split-head", "fc"))
         self.assertFalse((self.folder / "none").exists())
         self.assertIn('has no linear layer "cf"',
                       self.fails(1, *words, "--pretrained", self.weights, "--split-head", "cf=race:0-6"))

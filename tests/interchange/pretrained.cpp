@@ -307,6 +307,11 @@ TEST_CASE("files that are no plain state_dict are refused in a line") {
                                         {"a/data/0", std::string(16384, '\0')}});
   tensors = open_pytorch_file(folder / "w.pth").tensors;
   CHECK(contains(error_of([&] { tensors.at(0).values(); }), "is spread over 4096 elements; save its contiguous()"));
+  const std::string repeated = pickles::tensor({.shape = {1'000'000'000'000, 2}, .strides = {0, 1}, .elements = 2});
+  pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", repeated}}))},
+                                        {"a/data/0", std::string(8, '\0')}});
+  tensors = open_pytorch_file(folder / "w.pth").tensors;
+  CHECK(contains(error_of([&] { tensors.at(0).values(); }), "repeats 2 elements; save its contiguous()"));
 
   write_file(folder / "w.pth", "hello, world");
   CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Writes by torch.save what facet reads weights from, and what PyTorch has in those files.
 
-state_dict.pth, protocol4.pth and their like of before PyTorch 1.6 hold the same tensors, of every type that is read and in
-every way that tensors lie in storages; state_dict.safetensors holds their values as F32. resnet18.pth is torchvision's
-state_dict (drawn, not trained) and resnet18.expected.safetensors its values. weights-*.pth are torchvision's models with
-FairFace's 18 rows in the classifier, saved in the ways in which weights circulate; weights.expected.safetensors holds
-pixels and, by file, PyTorch's logits for them. The other files hold what is refused.
+state_dict.pth, protocol4.pth and their like of before PyTorch 1.6 hold the same tensors, of every type that is read and
+in every way that tensors lie in storages; state_dict.safetensors holds their values as F32. resnet18.pth is
+torchvision's state_dict (drawn, not trained) and resnet18.expected.safetensors its values. weights-*.pth are
+torchvision's models with FairFace's 18 rows in the classifier, saved in the ways in which weights circulate;
+weights.expected.safetensors holds pixels and, by file, PyTorch's logits for them. The other files hold what is refused.
 
     make_pretrained_files.py --out FOLDER
 
@@ -101,8 +101,8 @@ def circulating(out):
         "resnet34": (fairface, fairface.state_dict(), legacy),
         "densenet121": (densenet, old_densenet(densenet.state_dict()), legacy),
         "checkpoint": (mobilenet, {"epoch": 3, "best": 0.5, "args": argparse.Namespace(lr=0.1, data=pathlib.Path("x")),
-                                   "optimizer": optimizer.state_dict(), "scheduler": None, "random": torch.get_rng_state(),
-                                   "state_dict_ema": averaged, "history": {"loss": [1.5, 0.5], "done": {1, 2}},
+                                   "optimizer": optimizer.state_dict(), "scheduler": None,
+                                   "random": torch.get_rng_state(), "state_dict_ema": averaged, "history": {"loss": [1.5, 0.5], "done": {1, 2}},
                                    "state_dict": renamed(state, lambda name: "module." + name)}, {}),
         "legacy-checkpoint": (mobilenet, {"optimizer": optimizer.state_dict(), "random": torch.get_rng_state(),
                                           "model": renamed(state, lambda name: "module.model." + name)}, legacy),
