@@ -40,9 +40,9 @@ std::function<int(Options&)> with_printable_errors(std::function<int(Options&)> 
 }  // namespace
 
 std::vector<Command> commands() {
-  std::vector<Command> all{synth_command(),  inspect_command(),  summary_command(),
-                           train_command(),  evaluate_command(), predict_command(),
-                           export_command(), compare_command(),  reproduce_command()};
+  std::vector<Command> all{synth_command(),   inspect_command(),  summary_command(), train_command(),
+                           import_command(),  evaluate_command(), predict_command(), export_command(),
+                           compare_command(), reproduce_command()};
   for (Command& command : all) {
     command.groups.push_back(general_options());
     command.run = with_printable_errors(std::move(command.run));

@@ -30,6 +30,7 @@ Command summary_command();
 Command train_command();
 Command evaluate_command();
 Command predict_command();
+Command import_command();
 Command export_command();
 Command compare_command();
 Command reproduce_command();

@@ -4,6 +4,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
 
 #include "base/cpus.h"
 #include "base/pinning.h"
@@ -14,6 +17,24 @@
 #include "train/file_system.h"
 
 namespace facet::app {
+namespace {
+
+std::array<float, 3> read_channels(const Options& options, const std::string& name, bool above_zero) {
+  const std::vector<std::string> words = options.words(name);
+  std::array<float, 3> values{};
+  bool good = words.size() == values.size();
+  for (std::size_t i = 0; good && i < values.size(); ++i) {
+    const char* const end = words[i].data() + words[i].size();
+    const auto [stop, error] = std::from_chars(words[i].data(), end, values[i]);
+    good = error == std::errc() && stop == end && std::isfinite(values[i]) && (!above_zero || values[i] > 0);
+  }
+  if (good) return values;
+  throw UsageError(fmt::format("{} is '{}'; three numbers{} are needed, of red, green and blue: {}",
+                               options.origin(name), options.text(name), above_zero ? " above 0" : "",
+                               "0.485,0.456,0.406"));
+}
+
+}  // namespace
 
 Option root_option() {
   return {.name = "root",
@@ -146,6 +167,33 @@ void pin_if_asked(const Options& options, int threads) {
     base::pin_compute_threads(threads);
   } catch (const Error& error) {
     throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
+  }
+}
+
+std::vector<Option> normalization_options() {
+  return {
+      {.name = "mean", .argument = "R,G,B", .help = "subtracted from pixels / 255", .fallback = "0.485,0.456,0.406"},
+      {.name = "std", .argument = "R,G,B", .help = "what that is divided by", .fallback = "0.229,0.224,0.225"}};
+}
+
+Normalization read_normalization(const Options& options) {
+  return {read_channels(options, "mean", false), read_channels(options, "std", true)};
+}
+
+Option split_head_option(const std::string& what) {
+  return {.name = "split-head",
+          .argument = "LAYER=HEAD:FIRST-LAST,...",
+          .help = what +
+                  ", counted from 0: fc=race:0-6,gender:7-8,age:9-17 for FairFace's ResNet-34. Classes of age "
+                  "(9), gender (2) and race (7) are FairFace's, in its order, others are called 0, 1, 2, ..."};
+}
+
+HeadSplit read_split_head(const Options& options) {
+  if (!options.given("split-head")) return {};
+  try {
+    return parse_head_split(options.text("split-head"));
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("{}: {}", options.origin("split-head"), error.what()));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "facet/data.h"
 #include "facet/inference.h"
+#include "facet/model_file.h"
 #include "facet/models.h"
 #include "options.h"
 
@@ -45,6 +46,14 @@ int read_threads(const Options& options, const std::string& name);
 /// have been printed yet.
 Option pin_option();
 void pin_if_asked(const Options& options, int threads);
+
+/// --mean and --std.
+std::vector<Option> normalization_options();
+Normalization read_normalization(const Options& options);
+
+/// --split-head, and the heads that it names; none where it isn't given.
+Option split_head_option(const std::string& what);
+HeadSplit read_split_head(const Options& options);
 
 /// --model, --size and --resize.
 Option model_option();

@@ -3,9 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -44,21 +41,6 @@ struct Settings {
   TrainOptions training;
 };
 
-std::array<float, 3> read_channels(const Options& options, const std::string& name, bool above_zero) {
-  const std::vector<std::string> words = options.words(name);
-  std::array<float, 3> values{};
-  bool good = words.size() == values.size();
-  for (std::size_t i = 0; good && i < values.size(); ++i) {
-    const char* const end = words[i].data() + words[i].size();
-    const auto [stop, error] = std::from_chars(words[i].data(), end, values[i]);
-    good = error == std::errc() && stop == end && std::isfinite(values[i]) && (!above_zero || values[i] > 0);
-  }
-  if (good) return values;
-  throw UsageError(fmt::format("{} is '{}'; three numbers{} are needed, of red, green and blue: {}",
-                               options.origin(name), options.text(name), above_zero ? " above 0" : "",
-                               "0.485,0.456,0.406"));
-}
-
 TrainOptions read_training(const Options& options) {
   TrainOptions training;
   training.epochs = options.integer("epochs", 1, 1'000'000);
@@ -73,6 +55,7 @@ TrainOptions read_training(const Options& options) {
   training.tune = !options.on("no-tune");
   training.save_memory = options.on("save-memory");
   training.pretrained = options.text("pretrained");
+  training.split_head = read_split_head(options);
   training.freeze = options.list("freeze");
   training.choices = options.text("choices");
   training.choice_cache = read_choice_cache(options);
@@ -102,7 +85,7 @@ Settings read_settings(const Options& options) {
   settings.info.model = options.text("model");
   settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
   settings.info.resize = read_resize(options);
-  settings.info.normalization = {read_channels(options, "mean", false), read_channels(options, "std", true)};
+  settings.info.normalization = read_normalization(options);
   settings.training = read_training(options);
   settings.shape = read_shape(options);
   build_asked_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size},

@@ -23,10 +23,7 @@ OptionGroup data_options() {
                            .value = Option::Value::none});
   group.options.push_back(
       {.name = "no-flip", .argument = "", .help = "don't mirror images at random", .value = Option::Value::none});
-  group.options.push_back(
-      {.name = "mean", .argument = "R,G,B", .help = "subtracted from pixels / 255", .fallback = "0.485,0.456,0.406"});
-  group.options.push_back(
-      {.name = "std", .argument = "R,G,B", .help = "what that is divided by", .fallback = "0.229,0.224,0.225"});
+  for (Option& option : normalization_options()) group.options.push_back(std::move(option));
   return group;
 }
 
@@ -38,8 +35,11 @@ OptionGroup learning_options() {
        resize_option(),
        {.name = "pretrained",
         .argument = "FILE",
-        .help = "weights to begin with: a safetensors file, or what torch.save writes of a state_dict, with "
-                "torchvision's names or facet's (a checkpoint); a classifier of other classes is left out"},
+        .help =
+            "weights to begin with: a safetensors file, or what torch.save writes of a state_dict or of a checkpoint "
+            "that has one, with torchvision's names or facet's; a head's classes are matched by name, and a "
+            "classifier of other classes is left out"},
+       split_head_option("of a layer of --pretrained, the rows that are a head's"),
        freeze_option(),
        {.name = "epochs", .argument = "N", .help = "epochs in all, those of a resumed run included", .fallback = "100"},
        {.name = "batch", .argument = "N", .help = "images a batch", .fallback = "64"},
@@ -125,6 +125,9 @@ Command train_manual() {
       {"go on after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},
       {"begin with weights trained on ImageNet",
        "facet train --train train.csv --model resnet34 --pretrained resnet34.safetensors"},
+      {"begin with FairFace's own ResNet-34, its three heads included",
+       "facet train --train train.csv --model resnet34 --pretrained res34_fair_align_multi_7_20190809.pt "
+       "\\\n      --split-head fc=race:0-6,gender:7-8,age:9-17"},
       {"train the heads alone: keep all whose name doesn't begin with h",
        "facet train --train train.csv --model resnet34 --pretrained resnet34.pth --freeze '[!h]*'"},
       {"the same run again, bit for bit on the same kind of machine",

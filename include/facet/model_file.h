@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -9,7 +10,9 @@
 
 #include "facet/data.h"
 #include "facet/export.h"
+#include "facet/graph.h"
 #include "facet/parameters.h"
+#include "facet/tensor_types.h"
 
 namespace facet {
 
@@ -55,21 +58,68 @@ FACET_EXPORT ModelInfo read_model_info(const std::filesystem::path& file);
 ///   all finite and at least 0: parameters before it have been set then.
 FACET_EXPORT void load_weights(const std::filesystem::path& file, Parameters& parameters);
 
-/// What of a file and of a model didn't meet: layers, such as "fc" or "heads.age".
-struct PretrainedWeights {
-  std::set<std::string> left_out = {};  ///< of the file's classifier: not the model's, or of other shapes there
-  std::set<std::string> fresh = {};     ///< of the model's heads: they keep the values that they had
+/// Rows of a linear layer that are a head: the logits of one question.
+struct HeadRows {
+  Head head = {};          ///< its name, and a class for each row, in their order
+  std::int64_t first = 0;  ///< its first row
 };
 
-/// Weights to begin a training with, of another one: a safetensors file or what PyTorch's torch.save writes of a
-/// state_dict (since 1.6, a zip archive), with torchvision's names or facet's; F32, F16, BF16 or, from PyTorch, F64.
-/// What lies in the file is read as data: no pickled code is run, whatever it says. Layers of the model's heads are
-/// taken where the file has them in the same shapes; layers of the file's classifier (`fc`, `classifier` and `heads`)
-/// that the model has no place for are left out. All other tensors must be in both (but for num_batches_tracked, which
-/// old files lack).
+/// A linear layer of a file of weights in which the logits of several heads lie: the layer `fc` of FairFace's ResNet-34
+/// has 18 rows, race 0 to 6, gender 7 and 8, age 9 to 17.
+struct HeadSplit {
+  std::string layer = {};  ///< as the file calls it; empty: none is split
+  std::vector<HeadRows> heads = {};
+};
+
+/// Of "fc=race:0-6,gender:7-8,age:9-17": a layer and each head's name, first and last row. Rows may be left over. The
+/// classes are default_classes'.
+/// @throws Error naming the text and what is allowed.
+FACET_EXPORT HeadSplit parse_head_split(std::string_view text);
+
+/// Names for the classes of a head of which only the number is known: FairFace's, in its order, of a head called age
+/// (9), gender (2) or race (7), in upper or lower case; otherwise "0", "1", "2", ...
+FACET_EXPORT std::vector<std::string> default_classes(std::string_view head, std::int64_t count);
+
+/// What of a file of weights went into a model.
+struct PretrainedWeights {
+  std::set<std::string> left_out = {};  ///< layers of the file's classifier: not the model's, or other there
+  std::set<std::string> fresh = {};     ///< layers of the model's heads, which keep the values that they had
+  std::set<std::string> reordered = {};      ///< heads whose classes have another order in the file
+  std::set<std::string> other_classes = {};  ///< heads whose classes are others in the file
+  std::string summary = {};                  ///< all of it in a line
+};
+
+/// Reads weights to begin with into the parameters of a graph: of a safetensors file, or of what PyTorch's torch.save
+/// writes, before 1.6 too (but not before 0.1.10), of a state_dict or of a checkpoint that has one under `state_dict`,
+/// `model` or `model_state_dict` (averaged ones, `state_dict_ema` and `model_ema`, are taken where there are none of
+/// these). Names are torchvision's, DenseNet's old ones included, or facet's; `module.`, `model.` and `_orig_mod.` at the
+/// begin of all of them are passed over. Values are f32, f64, f16 or bf16. All is read as data: no pickled code is run,
+/// whatever a file says.
+///
+/// Layers of the model's heads are taken where the file has them in the same shapes; layers of the file's classifier
+/// (`fc`, `classifier` and `heads`) that the model has no place for are left out. All other tensors must be in both
+/// (but for num_batches_tracked, which old files lack).
+///
+/// Where the file's classes are known, from a model file's metadata or from `split`, each of a head's classes gets its
+/// own logit, in whatever order they are; the logits of a head of other classes are left out.
+/// @param heads the graph's, with their classes; empty: logits are taken in the file's order.
+/// @param parameters the graph's.
+/// @param split a layer of the file that becomes a layer for each of its heads.
 /// @throws Error naming the file and what is wrong with it: the first tensor that is missing, the first of another
-///   shape, the first that is none of the model's, each with the number of others; or a value that isn't finite, a
-///   variance below 0 or a tensor that is damaged, where parameters before it have been set already.
-FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, Parameters& parameters);
+///   shape, the first that is none of the model's, each with the number of others; the layer that can't be split; or a
+///   value that isn't finite, a variance below 0 or a tensor that is damaged, where parameters before it have been set
+///   already. Also when the parameters are of another graph.
+FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph,
+                                               const std::vector<Head>& heads, Parameters& parameters,
+                                               const HeadSplit& split = {});
+
+/// A tensor of a file of weights.
+struct PretrainedTensor {
+  std::string name = {};  ///< as load_pretrained knows it
+  Shape shape = {};
+};
+
+/// The tensors of a file of weights, in its order. @throws Error as load_pretrained does, but for values.
+FACET_EXPORT std::vector<PretrainedTensor> list_pretrained(const std::filesystem::path& file);
 
 }  // namespace facet

@@ -115,6 +115,7 @@ struct TrainOptions {
   /// Weights to begin with (see load_pretrained); empty: none. A run that is resumed has its own and reads them no
   /// more.
   std::filesystem::path pretrained = {};
+  HeadSplit split_head = {};  ///< a layer of these weights that holds several heads (see load_pretrained)
   bool resume = false;  ///< go on from the folder's last checkpoint; where there is none yet, start
 };
 

@@ -45,7 +45,8 @@ std::vector<const TensorEntry*> match(const SafetensorsReader& reader, const Par
     const TensorEntry& tensor = reader.require(parameter.name, parameter.shape);
     if ((parameter.type == DataType::s64) != (tensor.type == ElementType::s64)) {
       throw Error(fmt::format("{}: tensor {} has the dtype {}; {} is wanted", reader.name(), in_quotes(tensor.name),
-                              to_string(tensor.type), parameter.type == DataType::s64 ? "I64" : "F32, F16 or BF16"));
+                              to_string(tensor.type),
+                              parameter.type == DataType::s64 ? "I64" : "F32, F64, F16 or BF16"));
     }
     matched.push_back(&tensor);
     wanted.insert(parameter.name);

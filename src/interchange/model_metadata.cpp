@@ -13,7 +13,6 @@
 namespace facet::interchange {
 namespace {
 
-constexpr std::string_view format = "facet";
 constexpr std::string_view version = "1";
 constexpr int max_size = 16384;
 
@@ -120,7 +119,7 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
   check(file, info);
   utf8_dump(file, info.model, "the model's name");
   utf8_dump(file, info.shape, "the model's shape");
-  Metadata metadata{{"format", std::string(format)},
+  Metadata metadata{{"format", std::string(model_file_format)},
                     {"version", std::string(version)},
                     {"model", info.model},
                     {"size", std::to_string(info.size)},
@@ -134,9 +133,9 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
 
 ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
   const auto found = metadata.find("format");
-  if (found == metadata.end() || found->second != format) {
+  if (found == metadata.end() || found->second != model_file_format) {
     fail(file, fmt::format("is no model file of facet: its metadata has the format {}; \"{}\" is read",
-                           found == metadata.end() ? "(none)" : in_quotes(found->second), format));
+                           found == metadata.end() ? "(none)" : in_quotes(found->second), model_file_format));
   }
   const std::string written = value_of(file, metadata, "version");
   if (written != version) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "facet/model_file.h"
 #include "interchange/safetensors.h"
@@ -14,6 +15,9 @@ namespace facet::interchange {
 //
 // What is added to the metadata is a key that a file may lack, with a meaning for files without it, so that the files
 // of every earlier version are still read. `version` changes only where that can't be done.
+
+/// The format in the metadata of a model file.
+inline constexpr std::string_view model_file_format = "facet";
 
 /// @param file what messages call the file.
 /// @throws Error naming the file and the value when `info` doesn't make sense (no head, a class twice, std of 0, ...).

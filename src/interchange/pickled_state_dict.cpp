@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <map>
+#include <optional>
 #include <set>
-#include <unordered_map>
+#include <span>
 #include <utility>
 
 #include "facet/error.h"
@@ -15,278 +16,271 @@
 namespace facet::interchange {
 namespace {
 
+using Kind = PickleValue::Kind;
+
 constexpr std::size_t max_rank = 32;
 constexpr std::size_t max_key = 64;  // of a storage, by which many tensors may be
-/// A model of a thousand tensors makes some 30,000.
-constexpr std::size_t max_values = 2'000'000;
+/// A pickle may nest what it describes endlessly; PyTorch's are a few deep.
+constexpr int max_depth = 16;
 
 struct NamedStorage {
   std::string_view name;
   StorageType type;
   std::size_t size;
 };
-constexpr std::array<NamedStorage, 5> storage_types{{{"torch.FloatStorage", StorageType::f32, 4},
-                                                     {"torch.DoubleStorage", StorageType::f64, 8},
-                                                     {"torch.HalfStorage", StorageType::f16, 2},
-                                                     {"torch.BFloat16Storage", StorageType::bf16, 2},
-                                                     {"torch.LongStorage", StorageType::s64, 8}}};
+constexpr std::array<NamedStorage, 20> storage_types{{{"torch.FloatStorage", StorageType::f32, 4},
+                                                      {"torch.DoubleStorage", StorageType::f64, 8},
+                                                      {"torch.HalfStorage", StorageType::f16, 2},
+                                                      {"torch.BFloat16Storage", StorageType::bf16, 2},
+                                                      {"torch.LongStorage", StorageType::s64, 8},
+                                                      {"torch.IntStorage", StorageType::other, 4},
+                                                      {"torch.ShortStorage", StorageType::other, 2},
+                                                      {"torch.CharStorage", StorageType::other, 1},
+                                                      {"torch.ByteStorage", StorageType::other, 1},
+                                                      {"torch.BoolStorage", StorageType::other, 1},
+                                                      {"torch.ComplexFloatStorage", StorageType::other, 8},
+                                                      {"torch.ComplexDoubleStorage", StorageType::other, 16},
+                                                      {"torch.QInt8Storage", StorageType::other, 1},
+                                                      {"torch.QUInt8Storage", StorageType::other, 1},
+                                                      {"torch.QInt32Storage", StorageType::other, 4},
+                                                      {"torch.QUInt4x2Storage", StorageType::other, 1},
+                                                      {"torch.QUInt2x4Storage", StorageType::other, 1},
+                                                      {"torch.UntypedStorage", StorageType::other, 1},
+                                                      {"torch.storage.UntypedStorage", StorageType::other, 1},
+                                                      {"torch.storage._UntypedStorage", StorageType::other, 1}}};
+
+/// Where checkpoints keep a model's state_dict: the first of these that is there. Averaged weights come last, as in timm
+/// with use_ema=False.
+constexpr std::array<std::string_view, 5> state_dict_keys{"state_dict", "model", "model_state_dict", "state_dict_ema",
+                                                          "model_ema"};
 
 constexpr std::string_view ordered_dict = "collections.OrderedDict";
-constexpr std::string_view rebuild_tensor = "torch._utils._rebuild_tensor_v2";
-constexpr std::string_view rebuild_parameter = "torch._utils._rebuild_parameter";
+constexpr std::string_view default_dict = "collections.defaultdict";
+constexpr std::string_view tensor_size = "torch.Size";
+constexpr std::string_view rebuild_from_type = "torch._tensor._rebuild_from_type_v2";  ///< a tensor with attributes
+constexpr std::array<std::string_view, 2> rebuild_tensor{"torch._utils._rebuild_tensor_v2",
+                                                         "torch._utils._rebuild_tensor"};
+/// Their first argument is a tensor.
+constexpr std::array<std::string_view, 5> parameters{
+    "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Parameter",
+    "torch.nn.parameter.Buffer", "torch.autograd.variable.Variable"};
 
-/// The pickle machine's instructions that plain data need (Python's pickletools lists all).
-enum class Opcode : std::uint8_t {
-  mark = '(',
-  stop = '.',
-  binfloat = 'G',
-  binint = 'J',
-  binint1 = 'K',
-  binint2 = 'M',
-  none = 'N',
-  binpersid = 'Q',
-  reduce = 'R',
-  binstring = 'T',
-  short_binstring = 'U',
-  binunicode = 'X',
-  append = 'a',
-  build = 'b',
-  global = 'c',
-  empty_dict = '}',
-  appends = 'e',
-  binget = 'h',
-  long_binget = 'j',
-  empty_list = ']',
-  binput = 'q',
-  long_binput = 'r',
-  setitem = 's',
-  tuple = 't',
-  empty_tuple = ')',
-  setitems = 'u',
-  proto = 0x80,
-  tuple1 = 0x85,
-  tuple2 = 0x86,
-  tuple3 = 0x87,
-  newtrue = 0x88,
-  newfalse = 0x89,
-  long1 = 0x8a,
-  short_binunicode = 0x8c,
-  binunicode8 = 0x8d,
-  stack_global = 0x93,
-  memoize = 0x94,
-  frame = 0x95
-};
-
-enum class Kind : std::uint8_t { none, truth, integer, number, text, list, tuple, dictionary, global, storage, tensor };
-
-std::string_view to_string(Kind kind) {
-  constexpr std::array<std::string_view, 11> names{"None",   "a truth value", "an integer", "a number",
-                                                   "a text", "a list",        "a tuple",    "a dictionary",
-                                                   "a name", "a storage",     "a tensor"};
-  return names[static_cast<std::size_t>(kind)];
+template <std::size_t count>
+bool contains(const std::array<std::string_view, count>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-/// What a pickle makes. Others are named by their numbers: they may be nested however deeply, or hold themselves.
-struct Value {
-  Kind kind = Kind::none;
-  std::int64_t integer = 0;     ///< an integer or truth value; the number of a storage or tensor
-  std::string text = {};        ///< a text, or the dotted name of a global
-  std::vector<int> items = {};  ///< of a list or tuple; of a dictionary key, value, key, ...
+/// What of a persistent ID says that it is a storage, and the part of it that a tensor may use.
+struct StoragePart {
+  PickledStorage storage;
+  std::int64_t begin = 0, end = 0;
 };
 
-/// Runs a pickle over values of the kinds above.
-class Machine {
+/// Looks through a pickle's values for what PyTorch means by them.
+class Reader {
  public:
-  Machine(const std::string& file, std::span<const std::byte> pickle)
-      : file_(file), rest_(pickle), bytes_(pickle.size()) {}
+  Reader(const std::string& file, const Pickle& pickle) : file_(file), pickle_(pickle) {}
 
-  std::vector<PickledTensor> run() {
-    while (true) {
-      const auto opcode = static_cast<Opcode>(take_number<std::uint8_t>());
-      if (opcode == Opcode::stop) return state_dict(values_[pop()]);
-      execute(opcode);
+  PickledStateDict state_dict() const {
+    const int value = pickle_.root;
+    if (!is_dictionary(value)) {
+      fail(fmt::format("holds {}, not a state_dict, a dictionary of tensors by name{}", described(value),
+                       advice(value)));
     }
+    PickledStateDict found;
+    Items items = items_of(value);
+    for (int depth = 0; depth < max_depth; ++depth) {
+      const auto [key, nested] = nested_state_dict(items);
+      if (key.empty()) break;
+      found.path += fmt::format("[\"{}\"]", key);
+      items = items_of(nested);
+    }
+    found.tensors = tensors(items);
+    return found;
+  }
+
+  std::vector<PickledStorage> storages() const {
+    std::vector<PickledStorage> found;
+    std::map<std::string, std::size_t> by_key;
+    for (const PickleValue& value : pickle_.values) {
+      if (value.kind != Kind::persistent || !is_storage(value.arguments)) continue;
+      PickledStorage storage = storage_of(value.arguments).storage;
+      if (storage.element_size == 0) {
+        fail(fmt::format("its storage {} has elements of {}, whose size isn't known", in_quotes(storage.key),
+                         in_quotes(type_name(value.arguments))));
+      }
+      const auto [place, is_new] = by_key.emplace(storage.key, found.size());
+      if (is_new) {
+        found.push_back(std::move(storage));
+      } else if (found[place->second].element_size != storage.element_size ||
+                 found[place->second].elements != storage.elements) {
+        fail(fmt::format("its pickle describes the storage {} in two ways", in_quotes(storage.key)));
+      }
+    }
+    return found;
   }
 
  private:
+  using Items = std::vector<std::pair<int, int>>;  ///< keys and values
+
   [[noreturn]] void fail(const std::string& what) const { throw Error(fmt::format("{}: {}", file_, what)); }
-  [[noreturn]] void fail_malformed(const std::string& what) const {
-    fail(fmt::format("its pickle is malformed before byte {}: {}", bytes_ - rest_.size(), what));
+
+  const PickleValue& at(int value) const { return pickle_.values[static_cast<std::size_t>(value)]; }
+  const std::vector<int>& arguments(const PickleValue& call) const { return at(call.arguments).items; }
+
+  // --- objects and dictionaries --------------------------------------------------------------------------------------
+
+  /// The name of a function or class; "" of what is neither. Before 1.6 a module's class stands beside its source code.
+  std::string_view name_of(int value) const {
+    if (at(value).kind == Kind::global) return at(value).text;
+    if (at(value).kind != Kind::persistent) return "";
+    const std::vector<int>& id = at(at(value).arguments).items;
+    return id.size() >= 2 && at(id[0]).text == "module" && at(id[1]).kind == Kind::global
+               ? std::string_view(at(id[1]).text)
+               : "";
   }
 
-  // --- bytes ---------------------------------------------------------------------------------------------------------
-
-  std::span<const std::byte> take(std::uint64_t count) {
-    if (count > rest_.size()) fail_malformed("it is cut off");
-    const auto taken = rest_.first(count);
-    rest_ = rest_.subspan(count);
-    return taken;
+  std::string described(int value) const {
+    if (at(value).kind == Kind::global) return fmt::format("the name {}", in_quotes(at(value).text));
+    if (at(value).kind != Kind::call) return std::string(to_string(at(value).kind));
+    const std::string_view function = name_of(at(value).function);
+    return function.empty() ? "an object" : fmt::format("an object of {}", in_quotes(function));
   }
 
-  template <class Number>
-  Number take_number() {
-    Number number;
-    std::memcpy(&number, take(sizeof number).data(), sizeof number);
-    return number;
+  std::string advice(int value) const {
+    if (at(value).kind != Kind::call && at(value).kind != Kind::global) return "";
+    return "; no pickled code is ever run: save a model's weights by torch.save(model.state_dict(), FILE)";
   }
 
-  std::string take_text(std::uint64_t count) {
-    const auto bytes = take(count);
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  /// Also one that Python keeps the order of, or gives values to missing keys.
+  bool is_dictionary(int value) const {
+    if (at(value).kind != Kind::call) return at(value).kind == Kind::dictionary;
+    const std::string_view function = name_of(at(value).function);
+    return function == ordered_dict || function == default_dict;
   }
 
-  std::string take_line() {
-    const auto end = std::find(rest_.begin(), rest_.end(), std::byte{'\n'});
-    if (end == rest_.end()) fail_malformed("it is cut off");
-    std::string line = take_text(static_cast<std::uint64_t>(end - rest_.begin()));
-    take(1);
-    return line;
-  }
-
-  // --- the stack -----------------------------------------------------------------------------------------------------
-
-  int add(Value value) {
-    if (values_.size() >= max_values) fail(fmt::format("its pickle makes more than {} values", max_values));
-    values_.push_back(std::move(value));
-    return static_cast<int>(values_.size()) - 1;
-  }
-  void push(Value value) { stack_.push_back(add(std::move(value))); }
-
-  int top() const {
-    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) fail_malformed("a value is missing");
-    return stack_.back();
-  }
-  int pop() {
-    const int value = top();
-    stack_.pop_back();
-    return value;
-  }
-  int pop(Kind kind) {
-    const int value = pop();
-    require(value, kind);
-    return value;
-  }
-  std::vector<int> pop_to_mark() {
-    if (marks_.empty()) fail_malformed("a mark is missing");
-    std::vector<int> popped(stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
-    stack_.resize(marks_.back());
-    marks_.pop_back();
-    return popped;
-  }
-  void push_tuple(std::size_t count) {
-    std::vector<int> items(count);
-    for (std::size_t i = count; i-- > 0;) items[i] = pop();
-    push({.kind = Kind::tuple, .items = std::move(items)});
-  }
-
-  void require(int value, Kind kind) const {
-    if (values_[value].kind == kind) return;
-    fail_malformed(fmt::format("{} where {} belongs", to_string(values_[value].kind), to_string(kind)));
-  }
-
-  void append(int list, const std::vector<int>& items) {
-    require(list, Kind::list);
-    values_[list].items.insert(values_[list].items.end(), items.begin(), items.end());
-  }
-  void set_items(int dictionary, const std::vector<int>& items) {
-    require(dictionary, Kind::dictionary);
-    if (items.size() % 2 != 0) fail_malformed("a key without a value");
-    values_[dictionary].items.insert(values_[dictionary].items.end(), items.begin(), items.end());
-  }
-
-  void remember(std::uint32_t key) { memo_[key] = top(); }
-  void recall(std::uint32_t key) {
-    const auto found = memo_.find(key);
-    if (found == memo_.end()) fail_malformed("a value that it never made");
-    stack_.push_back(found->second);
-  }
-
-  // --- what it may name ----------------------------------------------------------------------------------------------
-
-  void push_global(std::string name) {
-    const bool is_storage = std::any_of(storage_types.begin(), storage_types.end(),
-                                        [&](const NamedStorage& storage) { return storage.name == name; });
-    if (!is_storage && name != ordered_dict && name != rebuild_tensor && name != rebuild_parameter) {
-      const bool other_storage = name.starts_with("torch.") && name.ends_with("Storage");
-      fail(
-          other_storage
-              ? fmt::format("its pickle has elements of {}; Float-, Double-, Half-, BFloat16- and LongStorage are read",
-                            in_quotes(name))
-              : fmt::format("its pickle names {}; only tensors in plain dictionaries are read, and no code is ever "
-                            "run: save a model's state_dict()",
-                            in_quotes(name)));
-    }
-    push({.kind = Kind::global, .text = std::move(name)});
-  }
-
-  /// ('storage', its type, its key, the device, its elements)
-  void push_storage() {
-    const std::vector<int>& id = values_[pop(Kind::tuple)].items;
-    if (id.size() != 5) fail_malformed("a storage isn't described by five values");
-    constexpr std::array<Kind, 5> kinds{Kind::text, Kind::global, Kind::text, Kind::text, Kind::integer};
-    for (std::size_t i = 0; i < kinds.size(); ++i) require(id[i], kinds[i]);
-    const auto type = std::find_if(storage_types.begin(), storage_types.end(),
-                                   [&](const NamedStorage& storage) { return storage.name == values_[id[1]].text; });
-    if (values_[id[0]].text != "storage" || type == storage_types.end() || values_[id[2]].text.size() > max_key ||
-        values_[id[4]].integer < 0) {
-      fail_malformed("a storage that can't be");
-    }
-    storages_.push_back(
-        {.storage = values_[id[2]].text, .type = type->type, .storage_elements = values_[id[4]].integer});
-    push({.kind = Kind::storage, .integer = static_cast<std::int64_t>(storages_.size()) - 1});
-  }
-
-  void call() {
-    const std::vector<int> arguments = values_[pop(Kind::tuple)].items;
-    const std::string name = values_[pop(Kind::global)].text;
-    if (name == ordered_dict && arguments.empty()) {
-      push({.kind = Kind::dictionary});
-    } else if (name == rebuild_tensor && (arguments.size() == 6 || arguments.size() == 7)) {
-      push_tensor(arguments);
-    } else if (name == rebuild_parameter && arguments.size() == 3) {
-      require(arguments[0], Kind::tensor);
-      stack_.push_back(arguments[0]);
-    } else {
-      fail_malformed(fmt::format("{} with {} arguments", in_quotes(name), arguments.size()));
-    }
-  }
-
-  /// (storage, offset, size, stride, requires_grad, hooks, metadata)
-  void push_tensor(const std::vector<int>& arguments) {
-    require(arguments[0], Kind::storage);
-    require(arguments[1], Kind::integer);
-    if (arguments.size() > 6) {
-      const Value& metadata = values_[arguments[6]];
-      if (metadata.kind != Kind::none && !metadata.items.empty()) {
-        fail("its pickle has a tensor whose values are negated or conjugated when read; save its clone()");
+  Items items_of(int dictionary) const {
+    const PickleValue& found = at(dictionary);
+    Items items;
+    if (found.kind == Kind::call && name_of(found.function) == ordered_dict && arguments(found).size() == 1) {
+      const PickleValue& given = at(arguments(found)[0]);  // Python 2: a list of lists of two
+      if (given.kind != Kind::list) fail("its pickle has an OrderedDict of other than keys and values");
+      for (const int pair : given.items) {
+        if (at(pair).items.size() != 2) fail("its pickle has an OrderedDict of other than keys and values");
+        items.emplace_back(at(pair).items[0], at(pair).items[1]);
       }
     }
-    PickledTensor tensor = storages_[static_cast<std::size_t>(values_[arguments[0]].integer)];
-    tensor.offset = values_[arguments[1]].integer;
-    tensor.shape = whole_numbers(arguments[2]);
-    tensor.strides = whole_numbers(arguments[3]);
-    require_within_storage(tensor);
-    tensors_.push_back(std::move(tensor));
-    push({.kind = Kind::tensor, .integer = static_cast<std::int64_t>(tensors_.size()) - 1});
+    for (std::size_t i = 0; i + 1 < found.items.size(); i += 2) items.emplace_back(found.items[i], found.items[i + 1]);
+    return items;
   }
 
-  std::vector<std::int64_t> whole_numbers(int tuple) const {
-    require(tuple, Kind::tuple);
-    if (values_[tuple].items.size() > max_rank) {
-      fail_malformed(fmt::format("a tensor of {} extents", values_[tuple].items.size()));
+  /// The dictionary that a checkpoint keeps a state_dict in, and its key; "": there is none.
+  std::pair<std::string_view, int> nested_state_dict(const Items& items) const {
+    for (const std::string_view key : state_dict_keys) {
+      for (const auto& [name, value] : items) {
+        if (at(name).kind == Kind::text && at(name).text == key && is_dictionary(value)) return {key, value};
+      }
     }
+    return {"", -1};
+  }
+
+  std::vector<PickledTensor> tensors(const Items& items) const {
+    std::vector<PickledTensor> found;
+    std::set<std::string_view> names;
+    for (const auto& [key, value] : items) {
+      const std::string& name = at(key).text;
+      if (at(key).kind != Kind::text) {
+        fail(fmt::format("its dictionary has {} for a key, not a text", described(key)));
+      }
+      std::optional<PickledTensor> tensor = tensor_of(name, value);
+      if (!tensor) {
+        fail(fmt::format(
+            "{} in its dictionary is {}, not a tensor{}", in_quotes(name), described(value),
+            is_dictionary(value) ? fmt::format(": save checkpoint[{}] alone", in_quotes(name)) : advice(value)));
+      }
+      if (!names.insert(name).second) fail(fmt::format("its dictionary has {} twice", in_quotes(name)));
+      found.push_back(*std::move(tensor));
+    }
+    return found;
+  }
+
+  // --- tensors -------------------------------------------------------------------------------------------------------
+
+  /// None: it isn't one that PyTorch makes of a storage.
+  std::optional<PickledTensor> tensor_of(const std::string& name, int value) const {
+    for (int depth = 0; depth < max_depth && at(value).kind == Kind::call; ++depth) {
+      std::string_view function = name_of(at(value).function);
+      std::span<const int> given = arguments(at(value)), state;
+      if (at(value).state >= 0) state = at(at(value).state).items;
+      if (function == rebuild_from_type && given.size() >= 3) {  // (function, type, arguments, state)
+        function = name_of(given[0]);
+        given = at(given[2]).items;
+      }
+      if (contains(rebuild_tensor, function)) return make_tensor(name, given);
+      if (is_tensor_class(function) && given.empty() && state.size() == 4) return make_tensor(name, state);
+      if (!contains(parameters, function)) return {};
+      if (given.empty() && state.size() != 5) return {};
+      value = given.empty() ? state[0] : given[0];  // PyTorch 0.1 has a state: (tensor, gradient, hooks, ...)
+    }
+    return {};
+  }
+
+  /// PyTorch's first releases pickled a tensor as an object of its class.
+  static bool is_tensor_class(std::string_view name) { return name.starts_with("torch.") && name.ends_with("Tensor"); }
+
+  /// (storage, offset, size, stride[, requires_grad, hooks[, metadata]])
+  PickledTensor make_tensor(const std::string& name, std::span<const int> given) const {
+    if (given.size() < 4) fail_tensor(name, fmt::format("is made of {} values", given.size()));
+    if (at(given[0]).kind != Kind::persistent || !is_storage(at(given[0]).arguments)) {
+      fail_tensor(name, fmt::format("lies in {}, not in a storage", described(given[0])));
+    }
+    if (given.size() > 6 && at(given[6]).kind != Kind::none && !at(given[6]).items.empty()) {
+      fail_tensor(name, "is negated or conjugated when it is read; save its clone()");
+    }
+    StoragePart part = storage_of(at(given[0]).arguments);
+    if (part.storage.type == StorageType::other) {
+      fail_tensor(name, fmt::format("has elements of {}; Float-, Double-, Half-, BFloat16- and LongStorage are read",
+                                    in_quotes(type_name(at(given[0]).arguments))));
+    }
+    PickledTensor tensor{.name = name, .storage = std::move(part.storage)};
+    if (at(given[1]).kind != Kind::integer) fail_tensor(name, fmt::format("has {} for an offset", described(given[1])));
+    tensor.offset = at(given[1]).integer;
+    tensor.shape = whole_numbers(name, given[2]);
+    tensor.strides = whole_numbers(name, given[3]);
+    require_within(tensor, part.end - part.begin);
+    tensor.offset = tensor.extent() == 0 ? 0 : tensor.offset + part.begin;
+    return tensor;
+  }
+
+  [[noreturn]] void fail_tensor(const std::string& name, const std::string& what) const {
+    fail(fmt::format("tensor {} {}", in_quotes(name), what));
+  }
+
+  std::vector<std::int64_t> whole_numbers(const std::string& name, int value) const {
+    if (at(value).kind == Kind::call && name_of(at(value).function) == tensor_size &&
+        arguments(at(value)).size() == 1) {
+      value = arguments(at(value))[0];
+    }
+    if (at(value).kind != Kind::tuple && at(value).kind != Kind::list) {
+      fail_tensor(name, fmt::format("has {} where its shape or strides belong", described(value)));
+    }
+    if (at(value).items.size() > max_rank) fail_tensor(name, fmt::format("has {} extents", at(value).items.size()));
     std::vector<std::int64_t> numbers;
-    for (const int item : values_[tuple].items) {
-      require(item, Kind::integer);
-      if (values_[item].integer < 0) fail_malformed(fmt::format("{} where 0 or more belongs", values_[item].integer));
-      numbers.push_back(values_[item].integer);
+    for (const int item : at(value).items) {
+      if (at(item).kind != Kind::integer || at(item).integer < 0) {
+        fail_tensor(name,
+                    fmt::format("has {} where an extent or stride of 0 or more belongs",
+                                at(item).kind == Kind::integer ? std::to_string(at(item).integer) : described(item)));
+      }
+      numbers.push_back(at(item).integer);
     }
     return numbers;
   }
 
-  void require_within_storage(const PickledTensor& tensor) const {
+  void require_within(const PickledTensor& tensor, std::int64_t elements) const {
     if (tensor.shape.size() != tensor.strides.size()) {
-      fail_malformed(fmt::format("a tensor of {} extents and {} strides", tensor.shape.size(), tensor.strides.size()));
+      fail_tensor(tensor.name,
+                  fmt::format("has {} extents and {} strides", tensor.shape.size(), tensor.strides.size()));
     }
     std::int64_t count = 1, last = tensor.offset;
     bool fits = tensor.offset >= 0;
@@ -296,168 +290,54 @@ class Machine {
              !__builtin_mul_overflow(std::max<std::int64_t>(tensor.shape[i] - 1, 0), tensor.strides[i], &reach) &&
              !__builtin_add_overflow(last, reach, &last);
     }
-    if (fits && (count == 0 || last < tensor.storage_elements)) return;
-    fail_malformed(fmt::format("a tensor of shape {} leaves its storage of {} elements", facet::to_string(tensor.shape),
-                               tensor.storage_elements));
+    if (fits && (count == 0 || last < elements)) return;
+    fail_tensor(tensor.name,
+                fmt::format("of shape {} leaves its storage of {} elements", facet::to_string(tensor.shape), elements));
   }
 
-  // --- the program ---------------------------------------------------------------------------------------------------
+  // --- storages ------------------------------------------------------------------------------------------------------
 
-  void execute(Opcode opcode) {
-    switch (opcode) {
-      case Opcode::proto:
-        if (const auto version = take_number<std::uint8_t>(); version < 2 || version > 5) {
-          fail(fmt::format("its pickle is of protocol {}; 2 to 5 are read", version));
-        }
-        return;
-      case Opcode::frame:
-        take(8);
-        return;
-      case Opcode::none:
-        return push({});
-      case Opcode::newtrue:
-      case Opcode::newfalse:
-        return push({.kind = Kind::truth});
-      case Opcode::binint:
-        return push({.kind = Kind::integer, .integer = take_number<std::int32_t>()});
-      case Opcode::binint1:
-        return push({.kind = Kind::integer, .integer = take_number<std::uint8_t>()});
-      case Opcode::binint2:
-        return push({.kind = Kind::integer, .integer = take_number<std::uint16_t>()});
-      case Opcode::long1:
-        return push({.kind = Kind::integer, .integer = take_long()});
-      case Opcode::binfloat:
-        take(8);
-        return push({.kind = Kind::number});
-      case Opcode::short_binstring:
-      case Opcode::short_binunicode:
-        return push({.kind = Kind::text, .text = take_text(take_number<std::uint8_t>())});
-      case Opcode::binstring:
-      case Opcode::binunicode:
-        return push({.kind = Kind::text, .text = take_text(take_number<std::uint32_t>())});
-      case Opcode::binunicode8:
-        return push({.kind = Kind::text, .text = take_text(take_number<std::uint64_t>())});
-      case Opcode::empty_list:
-        return push({.kind = Kind::list});
-      case Opcode::empty_dict:
-        return push({.kind = Kind::dictionary});
-      case Opcode::empty_tuple:
-        return push_tuple(0);
-      case Opcode::tuple1:
-        return push_tuple(1);
-      case Opcode::tuple2:
-        return push_tuple(2);
-      case Opcode::tuple3:
-        return push_tuple(3);
-      default:
-        return execute_on_stack(opcode);
-    }
+  bool is_storage(int id) const {
+    const PickleValue& found = at(id);
+    return found.kind == Kind::tuple && !found.items.empty() && at(found.items[0]).text == "storage";
   }
+  const std::string& type_name(int id) const { return at(at(id).items[1]).text; }
 
-  void execute_on_stack(Opcode opcode) {
-    switch (opcode) {
-      case Opcode::mark:
-        return marks_.push_back(stack_.size());
-      case Opcode::tuple:
-        return push({.kind = Kind::tuple, .items = pop_to_mark()});
-      case Opcode::append: {
-        const int item = pop();
-        return append(top(), {item});
-      }
-      case Opcode::appends: {
-        const std::vector<int> items = pop_to_mark();
-        return append(top(), items);
-      }
-      case Opcode::setitem: {
-        const int value = pop();
-        const int key = pop();
-        return set_items(top(), {key, value});
-      }
-      case Opcode::setitems: {
-        const std::vector<int> items = pop_to_mark();
-        return set_items(top(), items);
-      }
-      case Opcode::build:  // the attributes of a dictionary: PyTorch's _metadata, the versions of layers
-        pop();
-        return require(top(), Kind::dictionary);
-      case Opcode::binput:
-        return remember(take_number<std::uint8_t>());
-      case Opcode::long_binput:
-        return remember(take_number<std::uint32_t>());
-      case Opcode::memoize:
-        return remember(static_cast<std::uint32_t>(memo_.size()));
-      case Opcode::binget:
-        return recall(take_number<std::uint8_t>());
-      case Opcode::long_binget:
-        return recall(take_number<std::uint32_t>());
-      case Opcode::global: {
-        const std::string module = take_line();
-        return push_global(module + "." + take_line());
-      }
-      case Opcode::stack_global: {
-        const std::string name = values_[pop(Kind::text)].text;
-        return push_global(values_[pop(Kind::text)].text + "." + name);
-      }
-      case Opcode::binpersid:
-        return push_storage();
-      case Opcode::reduce:
-        return call();
-      default:
-        fail(fmt::format("its pickle has the instruction 0x{:02x}, which no plain state_dict needs",
-                         static_cast<unsigned>(opcode)));
+  /// ('storage', its type, its key, the device, its elements[, a view of it: None or (key, offset, elements)])
+  StoragePart storage_of(int id) const {
+    const std::vector<int>& items = at(id).items;
+    constexpr std::array<Kind, 5> kinds{Kind::text, Kind::global, Kind::text, Kind::text, Kind::integer};
+    const auto refuse = [&] { fail("its pickle describes a storage that can't be"); };
+    if (items.size() < kinds.size() || items.size() > kinds.size() + 1) refuse();
+    for (std::size_t i = 0; i < kinds.size(); ++i) {
+      if (at(items[i]).kind != kinds[i]) refuse();
     }
-  }
-
-  std::int64_t take_long() {
-    const auto count = take_number<std::uint8_t>();
-    const auto bytes = take(count);
-    if (count > sizeof(std::int64_t)) fail_malformed("an integer of more than 64 bits");
-    std::int64_t value = count > 0 && static_cast<std::int8_t>(bytes.back()) < 0 ? -1 : 0;
-    std::memcpy(&value, bytes.data(), count);
-    return value;
-  }
-
-  std::vector<PickledTensor> state_dict(const Value& root) const {
-    if (root.kind != Kind::dictionary) {
-      fail(fmt::format("holds {}, not a state_dict, a dictionary of tensors", to_string(root.kind)));
+    StoragePart part;
+    part.storage = {.key = at(items[2]).text, .type = StorageType::other, .elements = at(items[4]).integer};
+    if (part.storage.key.size() > max_key || part.storage.elements < 0) refuse();
+    for (const NamedStorage& known : storage_types) {
+      if (known.name != type_name(id)) continue;
+      part.storage.type_name = known.name;
+      part.storage.type = known.type;
+      part.storage.element_size = known.size;
     }
-    std::vector<PickledTensor> found;
-    std::set<std::string_view> names;
-    for (std::size_t i = 0; i < root.items.size(); i += 2) {
-      const Value& key = values_[root.items[i]];
-      const Value& value = values_[root.items[i + 1]];
-      if (key.kind != Kind::text) fail(fmt::format("its dictionary has {} for a key, not a text", to_string(key.kind)));
-      if (value.kind != Kind::tensor) {
-        fail(fmt::format(
-            "{} in its dictionary is {}, not a tensor: only a plain state_dict is read{}", in_quotes(key.text),
-            to_string(value.kind),
-            value.kind == Kind::dictionary ? fmt::format("; save checkpoint[{}] alone", in_quotes(key.text)) : ""));
-      }
-      if (!names.insert(key.text).second) fail(fmt::format("its dictionary has {} twice", in_quotes(key.text)));
-      found.push_back(tensors_[static_cast<std::size_t>(value.integer)]);
-      found.back().name = key.text;
+    part.end = part.storage.elements;
+    if (items.size() > kinds.size() && at(items[5]).kind != Kind::none) {
+      const std::vector<int>& view = at(items[5]).items;
+      if (view.size() != 3) refuse();
+      part.begin = at(view[1]).integer;
+      const std::int64_t count = at(view[2]).integer;
+      if (part.begin < 0 || count < 0 || part.begin > part.end || count > part.end - part.begin) refuse();
+      part.end = part.begin + count;
     }
-    return found;
+    return part;
   }
 
   const std::string& file_;
-  std::span<const std::byte> rest_;
-  std::size_t bytes_;
-  std::vector<Value> values_;
-  std::vector<int> stack_;
-  std::vector<std::size_t> marks_;  ///< sizes of the stack
-  std::unordered_map<std::uint32_t, int> memo_;
-  std::vector<PickledTensor> storages_;  ///< what of a tensor its storage decides
-  std::vector<PickledTensor> tensors_;
+  const Pickle& pickle_;
 };
 
 }  // namespace
-
-std::size_t size_of(StorageType type) {
-  return std::find_if(storage_types.begin(), storage_types.end(),
-                      [type](const NamedStorage& storage) { return storage.type == type; })
-      ->size;
-}
 
 std::int64_t PickledTensor::extent() const {
   std::int64_t last = 0;
@@ -468,8 +348,12 @@ std::int64_t PickledTensor::extent() const {
   return last + 1;
 }
 
-std::vector<PickledTensor> read_state_dict(const std::string& file, std::span<const std::byte> pickle) {
-  return Machine(file, pickle).run();
+PickledStateDict read_state_dict(const std::string& file, const Pickle& pickle) {
+  return Reader(file, pickle).state_dict();
+}
+
+std::vector<PickledStorage> read_storages(const std::string& file, const Pickle& pickle) {
+  return Reader(file, pickle).storages();
 }
 
 }  // namespace facet::interchange

@@ -5,17 +5,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
-#include <memory>
+#include <optional>
 #include <set>
-#include <span>
 #include <string_view>
 #include <utility>
 
 #include "facet/error.h"
 #include "interchange/model_file_with_state.h"
-#include "interchange/pytorch_file.h"
 #include "interchange/safetensors_header.h"
+#include "interchange/weight_file.h"
 
 namespace facet::interchange {
 namespace {
@@ -24,58 +24,14 @@ constexpr std::string_view own_heads = "heads.";
 /// What torchvision's models and facet's call their classifiers.
 constexpr std::array<std::string_view, 3> classifiers{"fc.", "classifier.", own_heads};
 
-struct OpenedFile {
-  std::vector<TensorSource> sources;
-  bool varied = false;  ///< a model file of facet that names a shape
-};
-
-OpenedFile open_safetensors(const std::filesystem::path& file) {
-  const auto reader = std::make_shared<const SafetensorsReader>(file);
-  OpenedFile opened{.sources = {}, .varied = reader->metadata().contains("shape")};
-  for (const TensorEntry& tensor : reader->tensors()) {
-    const bool whole = tensor.type == ElementType::s64;
-    opened.sources.push_back({.name = tensor.name,
-                              .shape = tensor.shape,
-                              .values = [reader, &tensor, whole]() -> TensorValues {
-                                if (whole) return reader->read_s64(tensor);
-                                return reader->read_f32(tensor);
-                              },
-                              .type = whole ? DataType::s64 : DataType::f32});
-  }
-  return opened;
-}
-
-/// The format is told by the file's first bytes, never by its name.
-OpenedFile open(const std::filesystem::path& file) {
-  std::array<char, 9> first{};
-  {
-    const ReadableFile readable(file);
-    readable.read(
-        0, std::as_writable_bytes(std::span(first)).first(std::min<std::uint64_t>(readable.size(), first.size())));
-  }
-  const std::string_view begin(first.data(), first.size());
-  if (begin[8] == '{') return open_safetensors(file);  // after the header's length
-  if (begin.starts_with("PK")) return {.sources = open_pytorch_file(file)};
-  if (begin.starts_with('\x80')) {
-    throw Error(
-        fmt::format("{}: is a pickle without an archive, as PyTorch wrote before 1.6; it is read once PyTorch "
-                    "has loaded it and saved its state_dict again",
-                    file.string()));
-  }
-  throw Error(
-      fmt::format("{}: is neither a safetensors file nor the zip archive that torch.save writes", file.string()));
-}
-
 bool is_classifiers(std::string_view tensor) {
   return std::any_of(classifiers.begin(), classifiers.end(),
                      [&](std::string_view classifier) { return tensor.starts_with(classifier); });
 }
 
-/// "heads.age" of "heads.age.weight".
-std::string layer_of(std::string_view tensor) { return std::string(tensor.substr(0, tensor.rfind('.'))); }
-
+/// A counter may be floating-point: converting a model to half precision may convert its counters too.
 bool fits(const TensorSource& tensor, const Parameter& parameter) {
-  return tensor.shape == parameter.shape && tensor.type == parameter.type;
+  return tensor.shape == parameter.shape && (tensor.type == parameter.type || parameter.type == DataType::s64);
 }
 
 std::string described(const Shape& shape, DataType type) {
@@ -98,20 +54,71 @@ class Misfits {
   int count_ = 0;
 };
 
-std::string listed(const std::set<std::string>& layers) {
+std::string listed(const std::set<std::string>& all) {
   constexpr std::size_t most = 8;
   std::vector<std::string> names;
-  for (const std::string& layer : layers) names.push_back(in_quotes(layer));
+  for (const std::string& name : all) names.push_back(in_quotes(name));
   if (names.size() <= most) return fmt::format("{}", fmt::join(names, ", "));
   return fmt::format("{} and {} more", fmt::join(names.begin(), names.begin() + most, ", "), names.size() - most);
 }
 
+/// For each class its place among the others. None: they aren't the same classes.
+std::optional<std::vector<std::int64_t>> places_of(const std::vector<std::string>& classes,
+                                                   const std::vector<std::string>& others) {
+  if (classes.size() != others.size()) return {};
+  std::map<std::string_view, std::int64_t> by_name;
+  for (const std::string& name : others) by_name.emplace(name, std::ssize(by_name));
+  std::vector<std::int64_t> places;
+  for (const std::string& name : classes) {
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) return {};
+    places.push_back(found->second);
+  }
+  return places;
+}
+
+/// How a head's classes in the file stand to the model's, where they aren't the same in the same order.
+struct ClassMatch {
+  std::string head;
+  std::vector<int> parameters;                      ///< of the model's logits
+  std::optional<std::vector<std::int64_t>> places;  ///< of the model's classes in the file; none: other classes
+};
+
+std::vector<ClassMatch> match_classes(const WeightFile& file, const Graph& graph, const std::vector<Head>& heads) {
+  std::vector<ClassMatch> matches;
+  for (const Head& head : heads) {
+    const auto in_file =
+        std::find_if(file.heads.begin(), file.heads.end(), [&](const Head& other) { return other.name == head.name; });
+    if (in_file == file.heads.end() || in_file->classes == head.classes) continue;
+    matches.push_back({head.name, logits_parameters(graph, head.name), places_of(head.classes, in_file->classes)});
+    if (matches.back().parameters.empty()) {
+      throw Error(
+          fmt::format("{}: its head {} has other classes than the model's, or another order of them; they can't "
+                      "be matched, as no linear layer gives the model's logits",
+                      file.name, in_quotes(head.name)));
+    }
+  }
+  return matches;
+}
+
 }  // namespace
 
-Pretrained::Pretrained(const std::filesystem::path& file, const std::vector<Parameter>& parameters)
-    : name_(file.string()), taken_(parameters.size(), -1) {
-  OpenedFile opened = open(file);
-  sources_ = std::move(opened.sources);
+Pretrained::Pretrained(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads,
+                       const HeadSplit& split)
+    : taken_(graph.parameters().size(), -1) {
+  const std::vector<Parameter>& parameters = graph.parameters();
+  WeightFile opened = open_weights(file, parameters);
+  const std::string unused_rows = split_layer(opened, split, graph);
+  const std::vector<ClassMatch> matches = match_classes(opened, graph, heads);
+  name_ = std::move(opened.name);
+  sources_ = std::move(opened.tensors);
+  for (const ClassMatch& match : matches) {
+    if (match.places) continue;
+    found_.other_classes.insert(match.head);
+    for (const int parameter : match.parameters) {
+      found_.fresh.insert(layer_of(parameters[static_cast<std::size_t>(parameter)].name));
+    }
+  }
   std::map<std::string_view, int> by_name;
   for (std::size_t i = 0; i < sources_.size(); ++i) by_name.emplace(sources_[i].name, static_cast<int>(i));
   Misfits missing, misshapen, extra;
@@ -119,6 +126,7 @@ Pretrained::Pretrained(const std::filesystem::path& file, const std::vector<Para
     const Parameter& parameter = parameters[i];
     const auto found = by_name.find(parameter.name);
     const bool is_there = found != by_name.end();
+    if (found_.fresh.contains(layer_of(parameter.name))) continue;
     if (is_there && fits(sources_[static_cast<std::size_t>(found->second)], parameter)) {
       taken_[i] = found->second;
     } else if (parameter.name.starts_with(own_heads)) {
@@ -141,7 +149,7 @@ Pretrained::Pretrained(const std::filesystem::path& file, const std::vector<Para
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     const std::string& tensor = sources_[i].name;
     if (is_taken[i]) continue;
-    if (is_classifiers(tensor)) {
+    if (is_classifiers(tensor) || found_.fresh.contains(layer_of(tensor))) {
       found_.left_out.insert(layer_of(tensor));
     } else if (!names.contains(tensor)) {
       extra.add(tensor, "is none of the model's");
@@ -149,14 +157,29 @@ Pretrained::Pretrained(const std::filesystem::path& file, const std::vector<Para
   }
   std::vector<std::string> misfits;
   for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->tell(misfits);
-  if (misfits.empty()) return;
-  throw Error(fmt::format("{}: doesn't fit the model: {}{}", name_, fmt::join(misfits, "; "),
-                          opened.varied ? "; the file's metadata tell the shape of its own" : ""));
+  if (!misfits.empty()) {
+    throw Error(fmt::format("{}: doesn't fit the model: {}{}", name_, fmt::join(misfits, "; "),
+                            opened.has_shape ? "; the file's metadata tell the shape of its own" : ""));
+  }
+  for (const ClassMatch& match : matches) {
+    if (!match.places) continue;
+    for (const int parameter : match.parameters) {
+      const int source = taken_[static_cast<std::size_t>(parameter)];
+      if (source < 0) continue;
+      TensorSource& tensor = sources_[static_cast<std::size_t>(source)];
+      tensor = take_rows(tensor, tensor.name, *match.places);
+      found_.reordered.insert(match.head);
+    }
+  }
+  found_.summary = summarize(unused_rows, split.layer);
 }
 
-std::string Pretrained::describe() const {
+std::string Pretrained::summarize(const std::string& unused_rows, const std::string& layer) const {
   const auto taken = std::count_if(taken_.begin(), taken_.end(), [](int source) { return source >= 0; });
   std::string text = fmt::format("{}: {} tensors are taken", name_, taken);
+  if (!found_.reordered.empty()) text += fmt::format("; classes put into this order: {}", listed(found_.reordered));
+  if (!unused_rows.empty()) text += fmt::format("; rows {} of {} are in no head", unused_rows, in_quotes(layer));
+  if (!found_.other_classes.empty()) text += fmt::format("; of other classes: {}", listed(found_.other_classes));
   if (!found_.left_out.empty()) text += fmt::format("; left out of it: {}", listed(found_.left_out));
   if (!found_.fresh.empty()) text += fmt::format("; drawn anew: {}", listed(found_.fresh));
   return text;
@@ -165,14 +188,21 @@ std::string Pretrained::describe() const {
 void Pretrained::load(Parameters& parameters) const {
   for (std::size_t i = 0; i < taken_.size(); ++i) {
     if (taken_[i] < 0) continue;
+    const int index = static_cast<int>(i);
     const TensorSource& source = sources_[static_cast<std::size_t>(taken_[i])];
     const TensorValues values = source.values();
     if (const auto* whole = std::get_if<std::vector<std::int64_t>>(&values)) {
-      parameters.set_counter(static_cast<int>(i), whole->at(0));
+      parameters.set_counter(index, whole->at(0));
       continue;
     }
-    require_finite(name_, source.name, std::get<std::vector<float>>(values), is_variance(source.name));
-    parameters.set(static_cast<int>(i), std::get<std::vector<float>>(values));
+    const auto& floats = std::get<std::vector<float>>(values);
+    if (parameters.list()[i].type == DataType::s64) {  // beyond 65504 a half counter is infinite; nothing reads it
+      constexpr float limit = 1e15F;
+      if (floats.at(0) >= 0 && floats[0] < limit) parameters.set_counter(index, std::llround(floats[0]));
+      continue;
+    }
+    require_finite(name_, source.name, floats, is_variance(source.name));
+    parameters.set(index, floats);
   }
 }
 
@@ -180,10 +210,24 @@ void Pretrained::load(Parameters& parameters) const {
 
 namespace facet {
 
-PretrainedWeights load_pretrained(const std::filesystem::path& file, Parameters& parameters) {
-  const interchange::Pretrained pretrained(file, parameters.list());
+PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads,
+                                  Parameters& parameters, const HeadSplit& split) {
+  const auto same_name = [](const Parameter& one, const Parameter& other) { return one.name == other.name; };
+  if (!std::equal(parameters.list().begin(), parameters.list().end(), graph.parameters().begin(),
+                  graph.parameters().end(), same_name)) {
+    throw Error(fmt::format("{}: the parameters that it is to be read into are of another graph", file.string()));
+  }
+  const interchange::Pretrained pretrained(file, graph, heads, split);
   pretrained.load(parameters);
   return pretrained.found();
+}
+
+std::vector<PretrainedTensor> list_pretrained(const std::filesystem::path& file) {
+  std::vector<PretrainedTensor> tensors;
+  for (const interchange::TensorSource& tensor : interchange::open_weights(file, {}).tensors) {
+    tensors.push_back({tensor.name, tensor.shape});
+  }
+  return tensors;
 }
 
 }  // namespace facet

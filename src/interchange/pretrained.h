@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "facet/graph.h"
 #include "facet/model_file.h"
 #include "facet/parameters.h"
 #include "interchange/safetensors.h"
@@ -15,16 +16,18 @@ namespace facet::interchange {
 class Pretrained {
  public:
   /// @throws Error as load_pretrained does, but for values.
-  Pretrained(const std::filesystem::path& file, const std::vector<Parameter>& parameters);
+  Pretrained(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads,
+             const HeadSplit& split);
 
   const PretrainedWeights& found() const { return found_; }
-  /// What was taken and what wasn't, in a line.
-  std::string describe() const;
-  /// Into the parameters that it was opened for. @throws Error naming the file and tensor whose values can't be read or
-  /// aren't finite.
+  /// Into parameters of the graph that it was opened for. @throws Error naming the file and tensor whose values can't
+  /// be read or aren't finite.
   void load(Parameters& parameters) const;
 
  private:
+  /// What was taken and what wasn't, in a line.
+  std::string summarize(const std::string& unused_rows, const std::string& layer) const;
+
   std::string name_;
   std::vector<TensorSource> sources_;
   std::vector<int> taken_;  ///< by parameter: a source; -1: none

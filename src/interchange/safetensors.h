@@ -25,9 +25,9 @@ namespace facet::interchange {
 // programs hold none and are taken as they are.
 
 /// Element types that are read; f32 and s64 are written.
-enum class ElementType : std::uint8_t { f32, f16, bf16, s64 };
+enum class ElementType : std::uint8_t { f32, f64, f16, bf16, s64 };
 
-/// As the format has it: "F32", "F16", "BF16", "I64".
+/// As the format has it: "F32", "F64", "F16", "BF16", "I64".
 std::string_view to_string(ElementType type);
 std::size_t size_of(ElementType type);
 
@@ -64,7 +64,7 @@ class SafetensorsReader {
   /// @throws Error naming the file and the tensor when there is none of that name or it has another shape.
   const TensorEntry& require(std::string_view name, const Shape& shape) const;
 
-  /// Elements of an F32, F16 or BF16 tensor.
+  /// Elements of an F32, F64, F16 or BF16 tensor.
   /// @throws Error naming the file and the tensor when it is of another type, can't be read or doesn't have its CRC.
   std::vector<float> read_f32(const TensorEntry& tensor) const;
   /// Elements of an I64 tensor. @throws Error likewise.

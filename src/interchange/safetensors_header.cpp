@@ -25,7 +25,8 @@ struct NamedType {
   std::string_view name;
   std::size_t size;
 };
-constexpr std::array<NamedType, 4> element_types{{{ElementType::f32, "F32", 4},
+constexpr std::array<NamedType, 5> element_types{{{ElementType::f32, "F32", 4},
+                                                  {ElementType::f64, "F64", 8},
                                                   {ElementType::f16, "F16", 2},
                                                   {ElementType::bf16, "BF16", 2},
                                                   {ElementType::s64, "I64", 8}}};
@@ -123,7 +124,7 @@ class HeaderParser {
     for (const NamedType& candidate : element_types) {
       if (candidate.name == text) return candidate.type;
     }
-    fail(name, fmt::format("has the dtype {}; F32, F16, BF16 and I64 are read", in_quotes(text)));
+    fail(name, fmt::format("has the dtype {}; F32, F64, F16, BF16 and I64 are read", in_quotes(text)));
   }
 
   Shape parse_shape(const std::string& name, const json& object) const {

@@ -62,8 +62,12 @@ const TensorEntry& SafetensorsReader::require(std::string_view tensor, const Sha
 
 std::vector<float> SafetensorsReader::read_f32(const TensorEntry& tensor) const {
   if (tensor.type == ElementType::f16 || tensor.type == ElementType::bf16) return read_16_bit(tensor);
+  if (tensor.type == ElementType::f64) {
+    const std::vector<double> values = read_whole<double>(tensor);
+    return {values.begin(), values.end()};
+  }
   if (tensor.type != ElementType::f32) {
-    throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F16 or BF16 is wanted", name(),
+    throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F64, F16 or BF16 is wanted", name(),
                             in_quotes(tensor.name), to_string(tensor.type)));
   }
   return read_whole<float>(tensor);

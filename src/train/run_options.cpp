@@ -115,6 +115,10 @@ void check_options(const TrainOptions& options) {
   require(options.accumulate >= 1, "accumulate", static_cast<double>(options.accumulate), "1 or more");
   require(std::isfinite(options.clip_norm) && options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
   require(options.ema_decay >= 0 && options.ema_decay < 1, "ema_decay", options.ema_decay, "0 up to below 1");
+  if (options.pretrained.empty() && !options.split_head.layer.empty()) {
+    throw Error(fmt::format("split_head names the layer {} without pretrained, the weights that have it",
+                            options.split_head.layer));
+  }
   require(options.patience >= 0, "patience", static_cast<double>(options.patience), "0 or more");
   require(options.keep >= 0, "keep", options.keep, "0 or more");
   require(std::isfinite(options.checkpoint_minutes) && options.checkpoint_minutes >= 0, "checkpoint_minutes",

@@ -176,8 +176,8 @@ void Trainer::State::refuse_run() const {
 
 void Trainer::State::open_pretrained() {
   if (options_.pretrained.empty()) return;
-  pretrained_.emplace(options_.pretrained, graph_.parameters());
-  note(pretrained_->describe());
+  pretrained_.emplace(options_.pretrained, graph_, info_.heads, options_.split_head);
+  note(pretrained_->found().summary);
 }
 
 void Trainer::State::load_choices(bool resumed) {

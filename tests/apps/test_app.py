@@ -23,7 +23,7 @@ import zlib
 import program
 from program import AppTest, QUICK, facet, read_until, rows, start, tensors
 
-COMMANDS = ["synth", "inspect", "summary", "train", "evaluate", "predict", "export", "compare", "reproduce"]
+COMMANDS = ["synth", "inspect", "summary", "train", "import", "evaluate", "predict", "export", "compare", "reproduce"]
 
 
 class Manual(unittest.TestCase):
@@ -834,11 +834,11 @@ class Pretrained(AppTest):
         weights = self.folder / "weights.pth"
         weights.write_bytes(b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")
         words = ["train", *self.data, *QUICK, "--out", self.folder / "none", "--pretrained"]
-        self.assertIn("weights.pth: is a pickle without an archive", self.fails(1, *words, weights))
+        self.assertIn("weights.pth: is a pickle that torch.save didn't write", self.fails(1, *words, weights))
         self.assertIn("nowhere.pth: can't be opened", self.fails(1, *words, "nowhere.pth"))
         with zipfile.ZipFile(weights, "w") as archive:
             archive.writestr("x/data.pkl", b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")
-        self.assertIn('its pickle names "os.system"', self.fails(1, *words, weights))
+        self.assertIn('holds an object of "os.system", not a state_dict', self.fails(1, *words, weights))
 
 
 class BadImages(AppTest):

@@ -111,7 +111,7 @@ TEST_CASE("weights that don't fit are refused, and nothing is set") {
        "tensor \"bn.num_batches_tracked\" has the dtype F32; I64 is wanted"},
       {weight + "," + tensor("bn.running_var", "I64", "[3]", 96, 120) + "," +
            tensor("bn.num_batches_tracked", "I64", "[]", 120, 128),
-       128, "tensor \"bn.running_var\" has the dtype I64; F32, F16 or BF16 is wanted"},
+       128, "tensor \"bn.running_var\" has the dtype I64; F32, F64, F16 or BF16 is wanted"},
       {weight + "," + variance + "," + counter + "," + tensor("fc.bias", "F32", "[1]", 110, 114), 114,
        "tensor \"fc.bias\" is none of the model's"},
   };
@@ -144,7 +144,7 @@ TEST_CASE("variances that can't be are refused, whoever wrote them") {
     const std::string says = file.string() + ": tensor \"bn.running_var\" holds " + wrong.shown +
                              "; finite numbers of at least 0 are allowed";
     CHECK_THROWS_WITH_AS(load_weights(file, parameters), says.c_str(), Error);
-    CHECK_THROWS_WITH_AS(load_pretrained(file, parameters), says.c_str(), Error);
+    CHECK_THROWS_WITH_AS(load_pretrained(file, small_graph(), small_info().heads, parameters), says.c_str(), Error);
   }
   Parameters written = trained();
   written.set(written.find("bn.running_var"), {0, -0.0F, 3e38F});

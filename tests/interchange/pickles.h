@@ -57,7 +57,30 @@ inline std::string dictionary(const std::vector<std::pair<std::string, std::stri
   for (const auto& [name, value] : items) all += text(name) + value;
   return all + "u";
 }
+/// An object of a class (or the result of a call), with arguments.
+inline std::string call(const std::string& module, const std::string& name, const std::string& arguments) {
+  return global(module, name) + "(" + arguments + "tR";
+}
 inline std::string whole(const std::string& value) { return proto + value + "."; }
+
+/// A storage as it lies in a file of before PyTorch 1.6.
+struct LegacyStorage {
+  std::string key;
+  std::int64_t elements;
+  std::string bytes;
+};
+
+/// What torch.save wrote before 1.6.
+inline std::string legacy_file(const std::string& object, const std::vector<LegacyStorage>& storages) {
+  std::string file = whole("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") + whole(integer(1001)) +
+                     whole(dictionary({{"little_endian", "\x88"}})) + whole(object);
+  std::string keys = "](", data;
+  for (const LegacyStorage& storage : storages) {
+    keys += text(storage.key);
+    data += bytes_of(storage.elements) + storage.bytes;
+  }
+  return file + whole(keys + "e") + data;
+}
 
 struct Entry {
   std::string name, content;

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -60,10 +61,14 @@ std::vector<TensorSource> trunk() {
            .type = DataType::s64}};
 }
 
+enum class Written { archive, deflated, legacy };
+
 /// As torch.save writes them, all of f32 but the counter.
-void write_pytorch(const std::filesystem::path& file, const std::vector<TensorSource>& tensors, bool deflated = false) {
+void write_pytorch(const std::filesystem::path& file, const std::vector<TensorSource>& tensors,
+                   Written how = Written::archive) {
   std::vector<std::pair<std::string, std::string>> items;
   std::vector<pickles::Entry> entries{{"archive/version", "3\n"}};
+  std::vector<pickles::LegacyStorage> storages;
   for (const TensorSource& tensor : tensors) {
     const std::int64_t count = element_count(tensor.shape);
     const std::string key = std::to_string(items.size());
@@ -76,18 +81,20 @@ void write_pytorch(const std::filesystem::path& file, const std::vector<TensorSo
                                                      .elements = count,
                                                      .storage = key,
                                                      .type = whole != nullptr ? "LongStorage" : "FloatStorage"}));
-    entries.push_back({"archive/data/" + key,
-                       whole != nullptr ? pickles::bytes_of(whole->at(0)) : pickles::floats(std::get<Values>(values)),
-                       deflated});
+    const std::string bytes =
+        whole != nullptr ? pickles::bytes_of(whole->at(0)) : pickles::floats(std::get<Values>(values));
+    entries.push_back({"archive/data/" + key, bytes, how == Written::deflated});
+    storages.push_back({key, count, bytes});
   }
-  entries.push_back({"archive/data.pkl", pickles::whole(pickles::dictionary(items)), deflated});
+  if (how == Written::legacy) return write_file(file, pickles::legacy_file(pickles::dictionary(items), storages));
+  entries.push_back({"archive/data.pkl", pickles::whole(pickles::dictionary(items)), how == Written::deflated});
   pickles::write_zip(file, entries);
 }
 
 /// What is wrong with the file, after its name.
 std::string refusal(const std::filesystem::path& file, const Graph& graph) {
   Parameters parameters(graph, 1);
-  const std::string what = error_of([&] { load_pretrained(file, parameters); });
+  const std::string what = error_of([&] { load_pretrained(file, graph, {}, parameters); });
   CHECK_MESSAGE(what.starts_with(file.string() + ": "), what);
   CHECK(what.find('\n') == std::string::npos);
   return what;
@@ -108,12 +115,13 @@ TEST_CASE("weights come from safetensors and from PyTorch's archives alike") {
   const Graph graph = model({{"age", 3}});
   write_safetensors(folder / "a", {}, trunk());
   write_pytorch(folder / "b", trunk());
-  write_pytorch(folder / "c", trunk(), true);
-  for (const char* file : {"a", "b", "c"}) {
+  write_pytorch(folder / "c", trunk(), Written::deflated);
+  write_pytorch(folder / "d", trunk(), Written::legacy);
+  for (const char* file : {"a", "b", "c", "d"}) {
     CAPTURE(file);
     Parameters parameters(graph, 1);
     const Values head = get(parameters, "heads.age.weight");
-    const PretrainedWeights found = load_pretrained(folder / file, parameters);
+    const PretrainedWeights found = load_pretrained(folder / file, graph, {}, parameters);
     CHECK(found.left_out.empty());
     CHECK(found.fresh == Layers{"heads.age"});
     CHECK(get(parameters, "conv.weight") == counted(54, 1));
@@ -136,12 +144,12 @@ TEST_CASE("a classifier is taken layer by layer where it fits, and told of where
   const Graph graph = model({{"age", 3}, {"race", 4}, {"mood", 2}});
   Parameters parameters(graph, 1);
   const Values drawn = get(parameters, "heads.race.bias");
-  const PretrainedWeights found = load_pretrained(folder / "w", parameters);
+  const PretrainedWeights found = load_pretrained(folder / "w", graph, {}, parameters);
   CHECK(found.left_out == Layers{"fc", "heads.race"});
   CHECK(found.fresh == Layers{"heads.mood", "heads.race"});
   CHECK(get(parameters, "heads.age.weight") == counted(96, 7));
   CHECK(get(parameters, "heads.race.bias") == drawn);
-  CHECK(Pretrained(folder / "w", graph.parameters()).describe() ==
+  CHECK(found.summary ==
         (folder / "w").string() +
             R"(: 8 tensors are taken; left out of it: "fc", "heads.race"; drawn anew: "heads.mood", "heads.race")");
 }
@@ -151,8 +159,9 @@ TEST_CASE("counters may be missing, and nothing else") {
   tensors.pop_back();
   const TemporaryFolder folder;
   write_safetensors(folder / "w", {}, tensors);
-  Parameters parameters(model({{"age", 3}}), 1);
-  load_pretrained(folder / "w", parameters);
+  const Graph graph = model({{"age", 3}});
+  Parameters parameters(graph, 1);
+  load_pretrained(folder / "w", graph, {}, parameters);
   CHECK(get(parameters, "bn.bias") == counted(2, 3));
   CHECK(parameters.get_counter(parameters.find("bn.num_batches_tracked")) == 0);
 
@@ -168,6 +177,74 @@ TEST_CASE("counters may be missing, and nothing else") {
   tensors[5].name = "bn.weight";
   tensors[1].name = "heads.x";
   CHECK(contains(refusal(tensors), R"("bn.weight" is integer scalar, floating-point 2 is wanted)"));
+}
+
+TEST_CASE("counters may be floating-point, and beyond what half precision holds") {
+  const TemporaryFolder folder;
+  const Graph graph = model({{"age", 3}});
+  for (const auto& [value, counter] : {std::pair{9.0F, 9}, std::pair{std::numeric_limits<float>::infinity(), 0},
+                                       std::pair{-1.0F, 0}, std::pair{NAN, 0}}) {
+    std::vector<TensorSource> tensors = trunk();
+    tensors[5] = source("bn.num_batches_tracked", {}, Values{value});
+    write_safetensors(folder / "w", {}, tensors);
+    Parameters parameters(graph, 1);
+    load_pretrained(folder / "w", graph, {}, parameters);
+    CHECK(parameters.get_counter(parameters.find("bn.num_batches_tracked")) == counter);
+  }
+}
+
+TEST_CASE("names that all begin with a wrapper's are taken without it") {
+  const TemporaryFolder folder;
+  const Graph graph = model({{"age", 3}});
+  const auto renamed = [](const std::string& prefix) {
+    std::vector<TensorSource> tensors = trunk();
+    for (TensorSource& tensor : tensors) tensor.name = prefix + tensor.name;
+    return tensors;
+  };
+  for (const char* prefix : {"module.", "model.", "_orig_mod.", "module._orig_mod.", "_orig_mod.model.module."}) {
+    CAPTURE(prefix);
+    write_safetensors(folder / "w", {}, renamed(prefix));
+    Parameters parameters(graph, 1);
+    load_pretrained(folder / "w", graph, {}, parameters);
+    CHECK(get(parameters, "conv.weight") == counted(54, 1));
+  }
+  std::vector<TensorSource> some = renamed("module.");
+  some[0].name = "conv.weight";
+  CHECK(contains(refusal(some), R"("bn.weight" is missing (as 3 more); "module.bn.)"));
+
+  Graph wrapped;  // a model whose own names begin so
+  {
+    const Scope scope(wrapped, "model");
+    const Value x = batch_norm(convolution(wrapped.input({3, 4, 4}), {.channels = 2, .bias = false, .name = "conv"}),
+                               {.name = "bn"});
+    softmax_cross_entropy(linear(flatten(x), {.features = 2, .name = "out"}), "age");
+  }
+  std::vector<TensorSource> tensors = renamed("module.model.");
+  tensors.push_back(source("module.model.out.weight", {2, 32}, 0));
+  tensors.push_back(source("module.model.out.bias", {2}, 0));
+  write_safetensors(folder / "w", {}, tensors);
+  Parameters parameters(wrapped, 1);
+  load_pretrained(folder / "w", wrapped, {}, parameters);
+  CHECK(get(parameters, "model.conv.weight") == counted(54, 1));
+}
+
+TEST_CASE("DenseNet's names of before torchvision 0.3 are today's without a dot") {
+  const TemporaryFolder folder;
+  std::vector<TensorSource> tensors;
+  for (const char* name :
+       {"features.denseblock1.denselayer12.norm.1.weight", "features.denseblock1.denselayer12.conv.2.weight",
+        "denselayer1.relu.2.x", "denselayer.norm.1.weight", "denselayer1.norm.3.weight", "denselayer1.norm.1",
+        "denselayer1.norm1.weight", "layer1.norm.1.weight"}) {
+    tensors.push_back(source(name, {1}, 0));
+  }
+  write_safetensors(folder / "w", {}, tensors);
+  std::vector<std::string> names;
+  for (const PretrainedTensor& tensor : list_pretrained(folder / "w")) names.push_back(tensor.name);
+  std::sort(names.begin(), names.end());
+  CHECK(names == std::vector<std::string>{"denselayer.norm.1.weight", "denselayer1.norm.1", "denselayer1.norm.3.weight",
+                                          "denselayer1.norm1.weight", "denselayer1.relu2.x",
+                                          "features.denseblock1.denselayer12.conv2.weight",
+                                          "features.denseblock1.denselayer12.norm1.weight", "layer1.norm.1.weight"});
 }
 
 TEST_CASE("values that aren't finite are refused") {
@@ -194,7 +271,7 @@ TEST_CASE("strided, offset and shared storages are read by their places") {
       folder / "w",
       {{"x/data.pkl", pickle}, {"x/byteorder", "little"}, {"x/data/0", pickles::floats({0, 1, 2, 3, 4, 5, 6, 7})}});
   std::map<std::string, Values> found;
-  for (const TensorSource& tensor : open_pytorch_file(folder / "w")) {
+  for (const TensorSource& tensor : open_pytorch_file(folder / "w").tensors) {
     found[tensor.name] = std::get<Values>(tensor.values());
   }
   CHECK(found == std::map<std::string, Values>{{"plain", {2, 3, 4, 5, 6, 7}},
@@ -222,18 +299,26 @@ TEST_CASE("files that are no plain state_dict are refused in a line") {
   says({{"a/data.pkl", pickle}, {"b/data.pkl", pickle}}, "more than one data.pkl");
   says({{"data.pkl", pickle}}, "holds no data.pkl");
   says({{"a/data.pkl", pickle}, {"a/constants.pkl", "x"}}, "holds a TorchScript program");
-  says({{"a/data.pkl", pickles::whole(pickles::global("os", "system"))}}, R"(its pickle names "os.system")");
+  says({{"a/data.pkl", pickles::whole(pickles::global("os", "system"))}},
+       R"(holds the name "os.system", not a state_dict)");
   const std::string spread = pickles::tensor({.shape = {2, 1}, .strides = {4095, 1}, .elements = 4096});
   std::vector<TensorSource> tensors;
   pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", spread}}))},
                                         {"a/data/0", std::string(16384, '\0')}});
-  tensors = open_pytorch_file(folder / "w.pth");
+  tensors = open_pytorch_file(folder / "w.pth").tensors;
   CHECK(contains(error_of([&] { tensors.at(0).values(); }), "is spread over 4096 elements; save its contiguous()"));
+  const std::string repeated = pickles::tensor({.shape = {1'000'000'000'000, 2}, .strides = {0, 1}, .elements = 2});
+  pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", repeated}}))},
+                                        {"a/data/0", std::string(8, '\0')}});
+  tensors = open_pytorch_file(folder / "w.pth").tensors;
+  CHECK(contains(error_of([&] { tensors.at(0).values(); }), "repeats 2 elements; save its contiguous()"));
 
-  write_file(folder / "w.pth", "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
-  CHECK(contains(refusal(folder / "w.pth", graph), "as PyTorch wrote before 1.6"));
   write_file(folder / "w.pth", "hello, world");
   CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));
+  write_file(folder / "w.pth", "<!DOCTYPE html><html>");
+  CHECK(contains(refusal(folder / "w.pth", graph), "is a web page, not the weights"));
+  write_file(folder / "w.pth", "pickle" + std::string(251, '\0') + "ustar");
+  CHECK(contains(refusal(folder / "w.pth", graph), "is a tar archive, as PyTorch wrote before 0.1.10"));
   write_file(folder / "w.pth", "");
   CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));
   write_file(folder / "w.pth", "PK\x03\x04 and nothing");

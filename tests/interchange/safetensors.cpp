@@ -132,6 +132,16 @@ TEST_CASE("half and bfloat16 are read as floats") {
   }
 }
 
+TEST_CASE("doubles are read as floats") {
+  const TemporaryFolder folder;
+  const double values[] = {1, 0.1, 1e-60, 1e300};
+  write_raw(folder / "a", R"({"w":{"dtype":"F64","shape":[2,2],"data_offsets":[0,32]}})",
+            std::string(reinterpret_cast<const char*>(values), sizeof values));
+  const SafetensorsReader reader(folder / "a");
+  CHECK(reader.read_f32(reader.tensors().at(0)) ==
+        std::vector<float>{1, 0.1F, 0, std::numeric_limits<float>::infinity()});
+}
+
 TEST_CASE("another type, shape or name than what is wanted") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
@@ -142,7 +152,7 @@ TEST_CASE("another type, shape or name than what is wanted") {
   CHECK_THROWS_WITH_AS(reader.require("w", {3, 2}), (name + ": tensor \"w\" has the shape 2x3, 3x2 is wanted").c_str(),
                        Error);
   CHECK_THROWS_WITH_AS(reader.read_f32(*reader.find("n")),
-                       (name + ": tensor \"n\" has the dtype I64; F32, F16 or BF16 is wanted").c_str(), Error);
+                       (name + ": tensor \"n\" has the dtype I64; F32, F64, F16 or BF16 is wanted").c_str(), Error);
   CHECK_THROWS_WITH_AS(reader.read_s64(*reader.find("w")),
                        (name + ": tensor \"w\" has the dtype F32; I64 is wanted").c_str(), Error);
 }

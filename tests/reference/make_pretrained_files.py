@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Writes by torch.save what facet reads weights from, and what PyTorch has in those files.
 
-state_dict.pth and protocol4.pth hold the same tensors, of every type that is read and in every way that tensors lie in
-storages; state_dict.safetensors holds their values as F32. resnet18.pth is torchvision's state_dict (drawn, not trained)
-and resnet18.expected.safetensors its values. The other files hold what is refused.
+state_dict.pth, protocol4.pth and their like of before PyTorch 1.6 hold the same tensors, of every type that is read and
+in every way that tensors lie in storages; state_dict.safetensors holds their values as F32. resnet18.pth is
+torchvision's state_dict (drawn, not trained) and resnet18.expected.safetensors its values. weights-*.pth are
+torchvision's models with FairFace's 18 rows in the classifier, saved in the ways in which weights circulate;
+weights.expected.safetensors holds pixels and, by file, PyTorch's logits for them. The other files hold what is refused.
 
     make_pretrained_files.py --out FOLDER
 
@@ -11,7 +13,9 @@ Needs python3-torchvision; without it the script says so in a line that begins w
 """
 import argparse
 import collections
+import copy
 import pathlib
+import re
 
 import make_references as base
 from make_references import torch
@@ -37,6 +41,88 @@ def tensors():
     return found
 
 
+def settled(model, images):
+    """The model with statistics of its own, as after training, and counters above 0; in evaluation."""
+    with torch.no_grad():
+        for _ in range(3):
+            model.train()(images)
+    return model.eval()
+
+
+def with_rows(model, rows):
+    """The model with another last layer."""
+    if hasattr(model, "fc"):
+        model.fc = torch.nn.Linear(model.fc.in_features, rows)
+    elif isinstance(model.classifier, torch.nn.Linear):
+        model.classifier = torch.nn.Linear(model.classifier.in_features, rows)
+    else:
+        model.classifier[-1] = torch.nn.Linear(model.classifier[-1].in_features, rows)
+    return model
+
+
+def renamed(state_dict, rename):
+    return collections.OrderedDict((rename(name), tensor) for name, tensor in state_dict.items())
+
+
+def old_densenet(state_dict):
+    """With the names that torchvision's files of before 0.3 have, and without counters."""
+    return collections.OrderedDict(
+        (re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12])", r"\1.\2", name), tensor)
+        for name, tensor in state_dict.items() if not name.endswith("num_batches_tracked"))
+
+
+def strided(state_dict):
+    """The same values as parts of larger storages, with gaps or in another order."""
+    def lay(tensor):
+        if tensor.dim() == 4:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        if tensor.dim() == 2:
+            return tensor.t().contiguous().t()
+        if tensor.dim() == 1:
+            return torch.stack([torch.zeros_like(tensor), tensor], dim=1)[:, 1]
+        return tensor
+    return collections.OrderedDict((name, lay(tensor)) for name, tensor in state_dict.items())
+
+
+def circulating(out):
+    """Weights in each way that is read, and PyTorch's logits of the model that has just these values."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), generator=torch.Generator().manual_seed(3))
+    images = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+    torch.manual_seed(5)
+    fairface = settled(with_rows(torchvision.models.resnet34(), 18), images)
+    densenet = settled(with_rows(torchvision.models.densenet121(), 18), images)
+    mobilenet = settled(with_rows(torchvision.models.mobilenet_v2(), 18), images)
+    optimizer = torch.optim.Adam(mobilenet.parameters())
+    state = mobilenet.state_dict()
+    averaged = {name: tensor + 1 for name, tensor in state.items()}
+    legacy = {"_use_new_zipfile_serialization": False}
+    files = {
+        "resnet34": (fairface, fairface.state_dict(), legacy),
+        "densenet121": (densenet, old_densenet(densenet.state_dict()), legacy),
+        "checkpoint": (mobilenet, {"epoch": 3, "best": 0.5, "args": argparse.Namespace(lr=0.1, data=pathlib.Path("x")),
+                                   "optimizer": optimizer.state_dict(), "scheduler": None,
+                                   "random": torch.get_rng_state(), "state_dict_ema": averaged, "history": {"loss": [1.5, 0.5], "done": {1, 2}},
+                                   "state_dict": renamed(state, lambda name: "module." + name)}, {}),
+        "legacy-checkpoint": (mobilenet, {"optimizer": optimizer.state_dict(), "random": torch.get_rng_state(),
+                                          "model": renamed(state, lambda name: "module.model." + name)}, legacy),
+        "compiled": (mobilenet, {"model_state_dict": renamed(state, lambda name: "_orig_mod.module." + name)}, {}),
+        "averaged": (mobilenet, {"state_dict_ema": state}, {}),
+        "half": (copy.deepcopy(mobilenet).half(),) * 2 + (legacy,),
+        "bfloat16": (copy.deepcopy(mobilenet).bfloat16(),) * 2 + ({},),
+        "double": (copy.deepcopy(mobilenet).double(),) * 2 + ({},),
+        "counters": (mobilenet, {name: tensor.float() for name, tensor in state.items()}, {}),
+        "strided": (mobilenet, strided(state), {}),
+    }
+    expected = {"pixels": pixels}
+    for name, (model, content, options) in files.items():
+        content = content.state_dict() if isinstance(content, torch.nn.Module) else content
+        torch.save(content, out / f"weights-{name}.pth", **options)
+        with torch.no_grad():
+            expected[name] = copy.deepcopy(model).float()(images)
+    base.write_safetensors(out / "weights.expected.safetensors", expected, {})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
@@ -54,6 +140,8 @@ def main():
     found = tensors()
     torch.save(found, out / "state_dict.pth")
     torch.save(dict(found), out / "protocol4.pth", pickle_protocol=4)
+    torch.save(found, out / "legacy_state_dict.pth", _use_new_zipfile_serialization=False)
+    torch.save(dict(found), out / "legacy_protocol4.pth", pickle_protocol=4, _use_new_zipfile_serialization=False)
     base.write_safetensors(out / "state_dict.safetensors", found, {})
     torch.manual_seed(1)
     model = torchvision.models.resnet18()
@@ -61,10 +149,12 @@ def main():
     base.write_safetensors(out / "resnet18.expected.safetensors", model.state_dict(), {})
     small = torch.nn.Linear(3, 2)
     torch.save(small, out / "module.pth")
-    torch.save({"epoch": 3, "model": small.state_dict()}, out / "checkpoint.pth")
-    torch.save(small.state_dict(), out / "legacy.pth", _use_new_zipfile_serialization=False)
+    torch.save(small, out / "legacy_module.pth", _use_new_zipfile_serialization=False)
+    torch.save({"epoch": 3, "model": small}, out / "checkpoint.pth")
+    torch.save({"epoch": 3, "net": small.state_dict()}, out / "other_checkpoint.pth")
     torch.save({"mask": torch.ones(3, dtype=torch.bool)}, out / "mask.pth")
     torch.jit.save(torch.jit.script(small), out / "script.pth")
+    circulating(out)
     mark.set()
     print(f"PyTorch {torch.__version__}: {out}")
 

@@ -3,11 +3,13 @@
 #include <set>
 
 #include "error_of.h"
+#include "facet/inference.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "interchange/pytorch_file.h"
 #include "models/heads.h"
 #include "reference/reference_file.h"
+#include "temporary_folder.h"
 
 namespace facet::testing {
 namespace {
@@ -25,9 +27,9 @@ std::vector<float> floats(const interchange::TensorValues& values) {
 TEST_CASE("what PyTorch saved is read exactly, of every type and however it lies") {
   if (!have_files()) return;
   const ReferenceFile expected("state_dict");
-  for (const char* file : {"state_dict.pth", "protocol4.pth"}) {
+  for (const char* file : {"state_dict.pth", "protocol4.pth", "legacy_state_dict.pth", "legacy_protocol4.pth"}) {
     CAPTURE(file);
-    const auto tensors = interchange::open_pytorch_file(reference_folder() / file);
+    const auto tensors = interchange::open_pytorch_file(reference_folder() / file).tensors;
     CHECK(tensors.size() == 16);
     for (const auto& tensor : tensors) {
       CAPTURE(tensor.name);
@@ -42,7 +44,7 @@ TEST_CASE("torchvision's weights go into facet's model by their names") {
   if (!have_files()) return;
   const Graph graph = build_model("resnet18", {.heads = fairface_heads(), .size = 64});
   Parameters parameters(graph, 1);
-  const PretrainedWeights found = load_pretrained(reference_folder() / "resnet18.pth", parameters);
+  const PretrainedWeights found = load_pretrained(reference_folder() / "resnet18.pth", graph, {}, parameters);
   CHECK(found.left_out == std::set<std::string>{"fc"});
   CHECK(found.fresh == std::set<std::string>{"heads.age", "heads.gender", "heads.race"});
   const ReferenceFile expected("resnet18.expected");
@@ -52,23 +54,68 @@ TEST_CASE("torchvision's weights go into facet's model by their names") {
       CHECK_MESSAGE(parameters.get(static_cast<int>(i)) == expected.read(name), name);
     }
   }
-  Parameters others(build_model("mobilenet_v2", {.heads = fairface_heads(), .size = 64}), 1);
-  const std::string what = error_of([&] { load_pretrained(reference_folder() / "resnet18.pth", others); });
+  const Graph other = build_model("mobilenet_v2", {.heads = fairface_heads(), .size = 64});
+  Parameters others(other, 1);
+  const std::string what = error_of([&] { load_pretrained(reference_folder() / "resnet18.pth", other, {}, others); });
   CHECK_MESSAGE(contains(what, R"(doesn't fit the model: "features.0.0.weight" is missing (as )"), what);
   CHECK_MESSAGE(contains(what, R"("conv1.weight" is none of the model's (as )"), what);
+}
+
+TEST_CASE("weights give PyTorch's logits, in whatever way they were saved") {
+  if (!have_files()) return;
+  const TemporaryFolder folder;
+  const ReferenceFile expected("weights.expected");
+  const std::vector<std::uint8_t> pixels = expected.pixels();
+  struct Saved {
+    std::string file, model, layer;
+  };
+  constexpr const char* mobilenet = "mobilenet_v2";
+  constexpr const char* classifier = "classifier.1";
+  for (const Saved& saved :
+       {Saved{"resnet34", "resnet34", "fc"}, Saved{"densenet121", "densenet121", "classifier"},
+        Saved{"checkpoint", mobilenet, classifier}, Saved{"legacy-checkpoint", mobilenet, classifier},
+        Saved{"compiled", mobilenet, classifier}, Saved{"averaged", mobilenet, classifier},
+        Saved{"half", mobilenet, classifier}, Saved{"bfloat16", mobilenet, classifier},
+        Saved{"double", mobilenet, classifier}, Saved{"counters", mobilenet, classifier},
+        Saved{"strided", mobilenet, classifier}}) {
+    CAPTURE(saved.file);
+    const HeadSplit split = parse_head_split(saved.layer + "=race:0-6,gender:7-8,age:9-17");
+    ModelInfo info{.model = saved.model, .size = 64};
+    for (const HeadRows& part : split.heads) info.heads.push_back(part.head);
+    const Graph graph = build_model(info);
+    Parameters parameters(graph, 1);
+    const PretrainedWeights found =
+        load_pretrained(reference_folder() / ("weights-" + saved.file + ".pth"), graph, info.heads, parameters, split);
+    CHECK(found.left_out.empty());
+    CHECK(found.fresh.empty());
+    save_model(folder / "model", info, parameters);
+    Predictor predictor(folder / "model");
+    std::vector<float> logits;  // as the classifier has them: all of an image, head after head
+    const std::vector<HeadPrediction>& heads = predictor.predict(pixels);
+    for (std::size_t image = 0; image < 2; ++image) {
+      for (std::size_t head = 0; head < heads.size(); ++head) {
+        const std::size_t classes = info.heads[head].classes.size();
+        const auto begin = heads[head].logits.begin() + static_cast<std::ptrdiff_t>(image * classes);
+        logits.insert(logits.end(), begin, begin + static_cast<std::ptrdiff_t>(classes));
+      }
+    }
+    CHECK(difference(logits, expected.read(saved.file)).rms < 1e-4);
+  }
 }
 
 TEST_CASE("PyTorch's other files are refused in a line") {
   if (!have_files()) return;
   const std::pair<const char*, const char*> files[] = {
-      {"module.pth", R"(its pickle names "torch.nn.modules.linear.Linear")"},
+      {"module.pth", R"(holds an object of "torch.nn.modules.linear.Linear", not a state_dict)"},
+      {"legacy_module.pth", R"(holds an object of "torch.nn.modules.linear.Linear", not a state_dict)"},
       {"checkpoint.pth", R"("epoch" in its dictionary is an integer, not a tensor)"},
-      {"legacy.pth", "as PyTorch wrote before 1.6"},
-      {"mask.pth", R"(its pickle has elements of "torch.BoolStorage")"},
+      {"other_checkpoint.pth", R"("epoch" in its dictionary is an integer, not a tensor)"},
+      {"mask.pth", R"(tensor "mask" has elements of "torch.BoolStorage"; Float-)"},
       {"script.pth", "holds a TorchScript program"}};
   for (const auto& [file, says] : files) {
-    Parameters parameters(build_model("resnet18", {.heads = fairface_heads(), .size = 64}), 1);
-    const std::string what = error_of([&] { load_pretrained(reference_folder() / file, parameters); });
+    const Graph graph = build_model("resnet18", {.heads = fairface_heads(), .size = 64});
+    Parameters parameters(graph, 1);
+    const std::string what = error_of([&] { load_pretrained(reference_folder() / file, graph, {}, parameters); });
     CHECK_MESSAGE(contains(what, says), what);
   }
 }
