@@ -60,7 +60,9 @@ int run(Options& options) {
   Predictor predictor(model, inference);
   EvaluationTime time;
   std::vector<HeadResult> results = evaluate_and_write(predictor, data, inference, predictions, time);
-  std::erase_if(results, [](const HeadResult& result) { return result.labelled == 0; });  // named in the notes
+  std::erase_if(results, [](const HeadResult& result) {
+    return result.labelled == 0;
+  });  // a note names those that have none in the CSV
   print_warnings(csv, data);
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();

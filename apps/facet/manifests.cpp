@@ -32,7 +32,8 @@ Option heads_option() {
           .argument = "A,B,...",
           .help =
               "columns to use, one a question asked of each image; without it, all but that of the files, "
-              "`service_test` and identifiers (more than 50 values, with fewer than two rows each on average)"};
+              "`service_test`, further columns called as those of files are, and identifiers (more than 50 values, "
+              "with fewer than two rows each on average)"};
 }
 
 ManifestOptions read_manifest_options(const Options& options) {

@@ -44,6 +44,7 @@ struct Request {
   TrainOptions training;  ///< those that all models share; `out` is the folder of the table
   int size = 0;
   ResizeMode resize = ResizeMode::squash;
+  std::vector<Head> begun_heads;  ///< of the runs that the table's folder holds
 };
 
 /// FairFace's own files, or what facet's sample and others call theirs.
@@ -186,6 +187,11 @@ std::vector<std::string> training_words(const Request& request, const Options& o
   for (const char* name : {"epochs", "batch", "size", "resize", "seed", "precision", "threads", "loader-threads"}) {
     words.push_back(fmt::format("--{}={}", name, options.text(name)));
   }
+  for (const Head& head : request.begun_heads) {  // this build might choose others for a model that is still to begin
+    const std::string classes = fmt::format("{}", fmt::join(head.classes, ","));
+    if (std::ranges::count(classes, ',') + 1 != std::ssize(head.classes)) continue;  // a name has a comma of its own
+    words.push_back(fmt::format("--classes={}={}", head.name, classes));
+  }
   for (const char* name : {"choice-cache", "file-column", "label-column"}) {
     if (options.given(name)) words.push_back(fmt::format("--{}={}", name, options.text(name)));
   }
@@ -249,6 +255,16 @@ std::vector<std::string> failed_models(const Request& request, Table1& table) {
   return failed;
 }
 
+/// The heads of a table that was begun: those of its first run, whose classes an earlier build may have chosen in
+/// another way; none where there is no run yet.
+std::vector<Head> begun_heads(const Request& request) {
+  for (const std::string& model : table1_models()) {
+    const train::RunFolder run(request.training.out / model);
+    if (train::is_there(run.last())) return read_model_info(run.last()).heads;
+  }
+  return {};
+}
+
 int run(Options& options) {
   const std::string what = only_argument(options, "table1");
   if (what != "table1") throw UsageError(fmt::format("'{}' is nothing to reproduce; table1 is", what));
@@ -256,6 +272,8 @@ int run(Options& options) {
   ManifestOptions manifest;
   manifest.heads = options.words("heads");
   read_columns(options, manifest);
+  request.begun_heads = begun_heads(request);
+  if (manifest.heads.empty() && manifest.label_column.empty()) manifest.expected = request.begun_heads;
   const ManifestDataset data(request.manifests.train, manifest);
   request.heads = manifest.expected = data.heads();
   const ManifestDataset validation(request.manifests.validation, manifest);

@@ -110,9 +110,11 @@ struct ManifestOptions {
 /// column's values, sorted: by number where all are whole numbers (also as "3.0"), so that of 0, 1, ..., n - 1 each is
 /// its own index, otherwise as text. "007" and "7" are two classes. FairFace's aliases (70+ for "more than 70"; 9-Mar
 /// and 19-Oct, as a spreadsheet mangles 3-9 and 10-19) count as the class they stand for. Empty fields are no label.
-/// Labels are taken without spaces around them; columns without a name (a data frame's index) are passed over, and so
-/// are, unless they are asked for or their classes declared, identifiers: columns of more than 50 different values that
-/// have on average fewer than two rows each.
+/// "3" and "3.0" are one label where one of them alone is a class. Labels are taken without spaces around them.
+///
+/// Columns without a name (a data frame's index) are passed over. So are, unless they are asked for or their classes
+/// declared, further columns that are called as those of files are, and identifiers: columns of more than 50 different
+/// values that have on average fewer than two rows each.
 ///
 /// All members throw Error when there is no image `index`, or when the data set was moved from.
 class FACET_EXPORT ManifestDataset final : public Dataset {
@@ -166,7 +168,7 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
 /// - JPEG: baseline, extended and progressive; grey, RGB, CMYK or YCCK. CMYK counts as inverted, as Adobe's programs
 ///   write it and Pillow reads it.
 /// - PNG: of all kinds. Of 16 bits the high byte counts, of grey ones too (Pillow's conversion of those clips at 255);
-///   of an animation the default image.
+///   of an animation the default image. EXIF is that of the chunk eXIf, not of ImageMagick's text chunks.
 /// - WebP: lossy and lossless; of an animation the first frame.
 /// @param size the length that the shorter side needs (see resized_side): a JPEG that is much larger is decoded at 1/2,
 ///   1/4 or 1/8 (scaled DCT), with no side below `size`; 0: in full.

@@ -111,16 +111,19 @@ std::string_view name_of_other(std::string_view start) {
 
 }  // namespace
 
-void require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes) {
+DecodingTurn require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes) {
   if (bytes > max_memory) {
     throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", width, height,
                             bytes, max_memory));
   }
-  if (bytes <= much_memory) return;
+  if (bytes <= much_memory) return {};
+  static std::mutex turns;
+  DecodingTurn turn(turns);
   if (const std::int64_t available = base::available_memory(); bytes > available) {
     throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; {} are available", width, height, bytes,
                             available));
   }
+  return turn;
 }
 
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <mutex>
 #include <span>
 #include <string>
 
@@ -33,9 +34,13 @@ std::string jpeg_library();
 std::string png_library();
 std::string webp_library();
 
+/// The right to decode an image that takes much memory: one thread has it at a time, the others wait.
+using DecodingTurn = std::unique_lock<std::mutex>;
+
 /// @param bytes of memory that decoding takes at its peak, beside the file's own.
+/// @return what to hold until the image is decoded; of an image that takes little, nothing.
 /// @throws Error when they are more than 2 GiB, or than the machine has.
-void require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes);
+[[nodiscard]] DecodingTurn require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes);
 
 /// The orientation (1 to 8) that an EXIF block (a TIFF file, with or without "Exif\0\0" in front) tells; 1 where it
 /// tells none, or nonsense.

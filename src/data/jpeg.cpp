@@ -38,7 +38,8 @@ struct Messages {
   bool in_header = true;
   bool ended_early = false;  ///< the bytes ended where libjpeg wanted more; it goes on as if an end marker were there
   bool too_many_scans = false;
-  unsigned components_seen = 0;  ///< a bit for each component of the frame
+  unsigned components_seen = 0;             ///< a bit for each component of the frame
+  std::span<const std::uint8_t> exif = {};  ///< of the bytes that are decoded: the first block with EXIF; empty: none
   std::array<std::array<char, JMSG_LENGTH_MAX>, tolerated.size()> warnings =
       {};  ///< the first of each kind; empty: none
 };
@@ -69,6 +70,25 @@ void watch_scans(j_common_ptr common) {
     messages.too_many_scans = true;
     leave(common);
   }
+}
+
+/// Looks at an APP1 segment where it lies: libjpeg's own way would keep a copy of each, of any number.
+boolean find_exif(j_decompress_ptr decoder) {
+  constexpr std::string_view start("Exif\0\0", 6);
+  constexpr std::size_t length_bytes = 2;
+  const jpeg_source_mgr& source = *decoder->src;
+  std::size_t length = length_bytes;
+  if (source.bytes_in_buffer >= length_bytes) {
+    length = std::max<std::size_t>(source.next_input_byte[0] << 8 | source.next_input_byte[1], length_bytes);
+    const std::span<const std::uint8_t> block(source.next_input_byte, std::min(length, source.bytes_in_buffer));
+    std::span<const std::uint8_t>& exif = messages_of(reinterpret_cast<j_common_ptr>(decoder)).exif;
+    if (exif.empty() && block.size() == length && length >= length_bytes + start.size() &&
+        std::equal(start.begin(), start.end(), block.begin() + length_bytes)) {
+      exif = block.subspan(length_bytes);
+    }
+  }
+  source.skip_input_data(decoder, static_cast<long>(length));
+  return TRUE;
 }
 
 /// @throws Error when the marker is that of a kind of JPEG that isn't decoded.
@@ -138,9 +158,10 @@ class JpegDecoder {
     decoder_.scale_num = 1;
     decoder_.scale_denom = reduction(decoder_.image_width, decoder_.image_height, size);
     decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK : JCS_RGB;
-    const int orientation = this->orientation();
+    const int orientation = exif_orientation(messages_.exif);
     guarded([&] { jpeg_calc_output_dimensions(&decoder_); });
-    require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
+    const DecodingTurn turn =
+        require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
     guarded([&] { jpeg_start_decompress(&decoder_); });
     Image image = read_rows();
     const bool complete = is_complete();
@@ -181,7 +202,7 @@ class JpegDecoder {
       jpeg_create_decompress(&decoder_);
       decoder_.progress = &progress_;
       jpeg_mem_src(&decoder_, bytes.data(), static_cast<unsigned long>(bytes.size()));
-      jpeg_save_markers(&decoder_, exif_marker, 0xFFFF);
+      jpeg_set_marker_processor(&decoder_, exif_marker, find_exif);
       jpeg_read_header(&decoder_, TRUE);
       many_scans_ = jpeg_has_multiple_scans(&decoder_);
     });
@@ -198,17 +219,6 @@ class JpegDecoder {
 #else
     return decoder_.min_DCT_scaled_size;
 #endif
-  }
-
-  int orientation() const {
-    constexpr std::string_view start("Exif\0\0", 6);
-    for (const jpeg_marker_struct* marker = decoder_.marker_list; marker != nullptr; marker = marker->next) {
-      const std::span<const std::uint8_t> block(marker->data, marker->data_length);
-      if (block.size() >= start.size() && std::equal(start.begin(), start.end(), block.begin())) {
-        return exif_orientation(block);
-      }
-    }
-    return 1;
   }
 
   /// At the peak: while it is decoded, or turned upright afterwards.

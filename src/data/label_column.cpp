@@ -17,6 +17,20 @@ namespace {
 
 using base::printable;
 
+/// What a label stands for: aliases of FairFace's classes, and "3" for "3.0", as a data frame with gaps writes it.
+std::string_view meaning_of(std::string_view label) {
+  const std::size_t point = label.find('.');
+  if (point == std::string_view::npos || point + 1 == label.size() ||
+      label.find_first_not_of('0', point + 1) != std::string_view::npos) {
+    return without_alias(label);
+  }
+  const std::string_view whole = label.substr(0, point);
+  const std::string_view unsigned_part = whole.starts_with('-') ? whole.substr(1) : whole;
+  const bool is_number =
+      !unsigned_part.empty() && unsigned_part.find_first_not_of("0123456789") == std::string_view::npos;
+  return is_number ? whole : label;
+}
+
 /// Finds classes by name, and where none has the label's name, by what it stands for.
 class ClassIndex {
  public:
@@ -24,13 +38,13 @@ class ClassIndex {
     for (std::size_t i = 0; i < classes.size(); ++i) {
       const auto index = static_cast<std::int32_t>(i);
       by_name_.emplace(classes[i], index);
-      by_meaning_.emplace(without_alias(classes[i]), index);  // the first of them stays
+      by_meaning_.emplace(meaning_of(classes[i]), index);  // the first of them stays
     }
   }
 
   std::int32_t find(std::string_view label) const {
     if (const auto found = by_name_.find(label); found != by_name_.end()) return found->second;
-    const auto found = by_meaning_.find(without_alias(label));
+    const auto found = by_meaning_.find(meaning_of(label));
     return found == by_meaning_.end() ? no_label : found->second;
   }
 

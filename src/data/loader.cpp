@@ -25,6 +25,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// A caller that waits so long for one batch gets more threads before it is there.
+constexpr std::chrono::milliseconds long_wait{100};
+
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
 }
@@ -109,7 +112,8 @@ struct Loader::State {
   const Batch* next();
   void give_up_scheduled(std::unique_lock<std::mutex>& lock);
   void schedule_batch();
-  void adapt_threads(Clock::time_point asked);
+  void count_batch(Clock::time_point asked);
+  void start_demanded_threads();
   void work(int thread);
   void load_image(Batch& batch, std::int64_t position) const;
 
@@ -148,7 +152,7 @@ Loader::State::State(const Dataset& data, const LoaderOptions& asked)
       heads(data.heads()),
       slots(make_slots(size, heads.size(), options)),
       threads(options.threads > 0 ? options.threads : base::usable_cores(), [this](int thread) { work(thread); }) {
-  if (options.threads == 0) demand.emplace(base::usable_cores());
+  if (options.threads == 0) demand.emplace(threads.most());
   working = std::max(options.threads, 1);
   threads.start(working);
 }
@@ -209,10 +213,17 @@ const Batch* Loader::State::next() {
   const Clock::time_point asked = Clock::now();
   {
     std::unique_lock lock(mutex);
-    done.wait(lock, [&] { return slot.left == 0; });
+    const auto is_done = [&] { return slot.left == 0; };
+    while (demand && !done.wait_for(lock, long_wait, is_done)) {
+      demand->double_threads();
+      lock.unlock();
+      start_demanded_threads();
+      lock.lock();
+    }
+    done.wait(lock, is_done);
     if (slot.error) std::rethrow_exception(slot.error);
   }
-  if (demand) adapt_threads(asked);
+  if (demand) count_batch(asked);
   ++next_batch;
   holds_batch = true;
   return &slot.batch;
@@ -220,7 +231,7 @@ const Batch* Loader::State::next() {
 
 /// An epoch's first batch tells nothing: nothing was decoded ahead of it.
 /// @param asked when the caller began to wait for the batch that is there now.
-void Loader::State::adapt_threads(Clock::time_point asked) {
+void Loader::State::count_batch(Clock::time_point asked) {
   const Clock::time_point now = Clock::now();
   const std::optional<Clock::time_point> before = std::exchange(last_returned, now);
   double busy_meanwhile = 0;
@@ -230,10 +241,14 @@ void Loader::State::adapt_threads(Clock::time_point asked) {
   }
   if (!before) return;
   demand->add_batch(seconds_between(*before, now), seconds_between(asked, now), busy_meanwhile);
+  start_demanded_threads();
+}
+
+void Loader::State::start_demanded_threads() {
   if (demand->threads() > threads.count()) {
     try {
       threads.start(demand->threads() - threads.count());
-    } catch (const Error&) {
+    } catch (const std::exception&) {  // refused by the system: those that there are do
       demand->limit(threads.count());
     }
   }

@@ -43,7 +43,7 @@ bool is_image_file(std::string_view text) {
 /// The header's names; columns without one (a data frame's index) are kept, as empty, and never read.
 Names read_header(CsvReader& reader, const std::string& csv, std::string& where) {
   CsvRow row;
-  if (!reader.next(row)) throw Error(fmt::format("{}: is empty; a header with a 'file' column is needed", csv));
+  if (!reader.next(row)) throw Error(fmt::format("{}: is empty; a header that names the columns is needed", csv));
   where = fmt::format("{}:{}", csv, row.line);
   Names columns;
   for (const std::string& field : row.fields) columns.push_back(trimmed(field));
@@ -124,8 +124,21 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
   found.heads_are_chosen = !found.heads.empty();
   const auto can_be_head = [&](const std::string& name) { return !name.empty() && name != found.file_column; };
   if (!found.heads_are_chosen) {
+    Names files;  // that are called as columns of files are
     for (const std::string& column : columns) {
-      if (can_be_head(column) && column != fairface_extra_column) found.heads.push_back({column, column, {}});
+      if (!can_be_head(column) || column == fairface_extra_column) continue;
+      const bool names_files = contains(usual_file_columns(), base::lower_case(column));
+      if (names_files && !options.classes.contains(column)) {
+        files.push_back(column);
+      } else {
+        found.heads.push_back({column, column, {}});
+      }
+    }
+    if (found.heads.empty()) {
+      for (const std::string& column : files) found.heads.push_back({column, column, {}});
+    } else if (!files.empty()) {
+      found.notes.push_back(fmt::format("{}: passed over, as they name files as '{}' does: {}; --heads takes them", csv,
+                                        printable(found.file_column), list_of(files)));
     }
   }
   if (found.heads.empty()) {
@@ -141,7 +154,7 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
   }
   require_distinct(csv, "head", heads);
   if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name asked for", csv));
-  const bool may_be_missing = options.allow_missing && !options.expected.empty();
+  const bool may_be_missing = options.allow_missing && !options.expected.empty() && options.label_column.empty();
   if (may_be_missing && present.empty()) {
     throw Error(fmt::format("{}: no column for any of the model's heads, {}; those that there are: {}", csv,
                             list_of(heads), list_of(allowed)));
@@ -154,7 +167,9 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
   return found;
 }
 
-bool is_fairface(const std::vector<std::string>& declared) { return declared == Names{"fairface"}; }
+bool is_fairface(const std::vector<std::string>& declared) {
+  return declared.size() == 1 && base::lower_case(declared[0]) == "fairface";
+}
 
 void require_declared_classes(const std::string& csv, const std::vector<HeadColumn>& heads,
                               const ManifestOptions& options) {
@@ -167,8 +182,8 @@ void require_declared_classes(const std::string& csv, const std::vector<HeadColu
     }
     if (is_fairface(classes)) continue;
     if (classes.size() < 2) {
-      throw Error(fmt::format("{}: {} class declared for head '{}'; at least two are needed", csv, classes.size(),
-                              printable(head)));
+      throw Error(fmt::format("{}: {} class declared for head '{}'; at least two are needed, or fairface", csv,
+                              classes.size(), printable(head)));
     }
     require_named_heads(csv, {{head, classes}});
   }

@@ -12,6 +12,10 @@ class Tiff {
   explicit Tiff(std::span<const std::uint8_t> bytes)
       : bytes_(bytes), little_(bytes.size() >= 2 && bytes[0] == 'I' && bytes[1] == 'I') {}
 
+  bool is_valid() const {
+    constexpr std::uint32_t magic = 42;
+    return bytes_.size() >= 2 && bytes_[0] == bytes_[1] && (little_ || bytes_[0] == 'M') && u16(2) == magic;
+  }
   std::uint32_t u16(std::size_t at) const { return number(at, 2); }
   std::uint32_t u32(std::size_t at) const { return number(at, 4); }
 
@@ -36,6 +40,7 @@ int exif_orientation(std::span<const std::uint8_t> block) {
   constexpr std::uint32_t type_short = 3;
   constexpr std::uint32_t type_long = 4;
   const Tiff tiff(block);
+  if (!tiff.is_valid()) return 1;
   const std::size_t directory = tiff.u32(4);
   const std::size_t entries = tiff.u16(directory);
   for (std::size_t i = 0; i < entries; ++i) {

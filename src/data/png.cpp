@@ -35,7 +35,8 @@ class PngDecoder {
     if (info_ == nullptr) throw std::bad_alloc();
     if (!succeeds([&] { read_header(); })) fail();
     const std::int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
-    require_decoding_memory(width, height, width * height * 6);  // twice: EXIF, which may turn it, may come last
+    const DecodingTurn turn =
+        require_decoding_memory(width, height, width * height * 6);  // twice: EXIF, which may turn it, may come last
     int passes = 0;
     if (!succeeds([&] { passes = ask_for_rgb(); })) fail();
     const auto row_bytes = static_cast<std::size_t>(width) * 3;
@@ -124,8 +125,8 @@ class PngDecoder {
   void read_end() {
     png_set_crc_action(png_, PNG_CRC_NO_CHANGE, PNG_CRC_WARN_DISCARD);
     if (succeeds([&] { png_read_end(png_, info_); })) return;
-    if (!ended_early_) fail();
-    keep("its end is missing", warning_);
+    if (std::string_view(error_.data()).find("memory") != std::string_view::npos) fail();
+    keep(ended_early_ ? "its end is missing" : error_.data(), warning_);
   }
 
   int orientation() const {

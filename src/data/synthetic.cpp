@@ -91,7 +91,10 @@ class JpegEncoder {
 
   /// @throws std::bad_alloc: nothing else can fail.
   std::span<const std::uint8_t> encode(const std::vector<std::uint8_t>& pixels, int size) {
-    if (setjmp(escape_) != 0) throw std::bad_alloc();
+    if (setjmp(escape_) != 0) {
+      bytes_ = nullptr;  // libjpeg may have freed it to take a larger one, and tells where that is only at the end
+      throw std::bad_alloc();
+    }
     jpeg_create_compress(&encoder_);
     jpeg_mem_dest(&encoder_, &bytes_, &count_);
     encoder_.image_width = encoder_.image_height = static_cast<JDIMENSION>(size);

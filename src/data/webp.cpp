@@ -87,7 +87,7 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   const std::unique_ptr<WebPIterator, void (*)(WebPIterator*)> owner(&frame, WebPDemuxReleaseIterator);
   if (WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) throw Error("corrupt WebP: it holds no image");
   WebPDecoderConfig config = configure(frame, width, height);
-  require_decoding_memory(width, height, memory_needed(config.input, width, height));
+  const DecodingTurn turn = require_decoding_memory(width, height, memory_needed(config.input, width, height));
 
   Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
   image.pixels.resize(static_cast<std::size_t>(width * height * 3));  // black where the first frame is smaller

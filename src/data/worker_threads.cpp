@@ -97,18 +97,15 @@ void ThreadDemand::add_batch(double seconds, double waited, double busy) {
   constexpr double tolerated = 0.02;    // of the time, waiting
   constexpr double utilisation = 0.7;   // of the threads that are left, so that uneven batches don't make it wait
   constexpr int batches_to_settle = 2;  // after a change: what is ahead of the consumer has to grow first
-  constexpr int most_patience = 1024;
   ++batches_;
   seconds_ += seconds;
   waited_ += waited;
   busy_ += busy;
   if (waited > tolerated * seconds) {
     if (threads_ == most_ || batches_ < batches_to_settle) return;
-    if (is_shrunk_) least_batches_ = std::min(2 * least_batches_, most_patience);
     // Whoever waits takes seconds - waited for a batch; the threads took seconds.
     const double needed = std::ceil(threads_ * seconds / std::max(seconds - waited, 1e-9));
-    is_shrunk_ = false;
-    change(static_cast<int>(std::clamp<double>(needed, threads_ + 1, std::min(2 * threads_, most_))));
+    grow(static_cast<int>(std::clamp<double>(needed, threads_ + 1, std::min(2 * threads_, most_))));
   } else if (threads_ > 1 && batches_ >= least_batches_ && waited_ <= tolerated * seconds_ &&
              busy_ < utilisation * (threads_ - 1) * seconds_) {
     is_shrunk_ = true;
@@ -116,6 +113,17 @@ void ThreadDemand::add_batch(double seconds, double waited, double busy) {
   } else if (batches_ >= 2 * least_batches_) {
     change(threads_);  // what was long ago tells nothing of now
   }
+}
+
+void ThreadDemand::double_threads() {
+  if (threads_ < most_) grow(std::min(2 * threads_, most_));
+}
+
+void ThreadDemand::grow(int threads) {
+  constexpr int most_patience = 1024;
+  if (is_shrunk_) least_batches_ = std::min(2 * least_batches_, most_patience);
+  is_shrunk_ = false;
+  change(threads);
 }
 
 void ThreadDemand::change(int threads) {

@@ -28,6 +28,8 @@ class WorkerThreads {
   /// Starts `count` more.
   /// @throws Error when the system refuses one of them: none of these has then called `work`, and they are joined.
   void start(int count);
+  /// Threads that can be started, in all.
+  int most() const { return arena_.max_concurrency(); }
   /// Threads that were started.
   int count() const { return static_cast<int>(threads_.size()); }
 
@@ -54,8 +56,11 @@ class ThreadDemand {
   /// @param waited of these, seconds in which the consumer waited for this batch.
   /// @param busy seconds that the threads spent on images meanwhile, in sum.
   void add_batch(double seconds, double waited, double busy);
+  /// The consumer waits for so long that there may be twice as many before the batch is done.
+  void double_threads();
 
  private:
+  void grow(int threads);
   void change(int threads);
 
   int most_;

@@ -38,6 +38,7 @@ def make_file_as_first_written(file):
     if "training" in kept:
         record = only(FIRST_RECORD, json.loads(kept["training"]))
         record["options"] = only(FIRST_RECORD_OPTIONS, record["options"])
+        del record["sums"]["waited_seconds"]
         kept["training"] = json.dumps(record)
     header["__metadata__"] = kept
     text = json.dumps(header).encode()
@@ -56,10 +57,10 @@ def make_run_as_first_written(run):
     kept = [paths.get(line.split("=")[0].strip(), line) for line in kept]
     (run / "run.cfg").write_text("\n".join(kept) + "\n")
     csv = (run / "metrics.csv").read_text().splitlines()
-    (run / "metrics.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in csv))
+    (run / "metrics.csv").write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in csv))
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for epoch in epochs:
-        del epoch["peak_resident_bytes"]
+        del epoch["peak_resident_bytes"], epoch["waited"]
     (run / "metrics.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     (run / "run.lock").unlink(missing_ok=True)
 

@@ -197,6 +197,12 @@ TEST_CASE("an EXIF block that tells nonsense is no orientation") {
   Bytes far = facet::with_orientation(jpeg, 6);
   far[2 + 4 + 6 + 7] = 0xFF;  // the directory's offset, beyond the block
   CHECK(decode(far).width == 16);
+  for (const int at : {0, 1, 2}) {
+    CAPTURE(at);
+    Bytes other = facet::with_orientation(jpeg, 6);
+    other[static_cast<std::size_t>(2 + 4 + 6 + at)] = 'X';  // no TIFF file
+    CHECK(decode(other).width == 16);
+  }
 }
 
 TEST_CASE("much larger photographs are decoded at 1/2, 1/4 or 1/8, never below the size") {

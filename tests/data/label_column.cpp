@@ -71,6 +71,15 @@ TEST_CASE("a column has FairFace's classes by its name and its labels") {
       "genders or races): White, Male");
 }
 
+TEST_CASE("a whole number is found by another way to write it with a fraction of zeros") {
+  CHECK(column("x", {"0", "1.0", "-2", ""}).indices({"0.0", "1", "-2.00"}) == std::vector<std::int32_t>{0, 1, 2, -1});
+  CHECK(column("x", {"1", "1.0"}).indices({"1", "1.0"}) == std::vector<std::int32_t>{0, 1});
+  for (const char* label : {"007", "7.5", "v7.0", "7.", ".0"}) {
+    CAPTURE(label);
+    CHECK(contains(error_of([&] { column("x", {label}).indices({"7", "8"}); }), "is none of its classes: 7, 8"));
+  }
+}
+
 TEST_CASE("identifiers have more than 50 labels, on average of fewer than two rows") {
   const auto numbered = [](int rows, int classes) {
     Names labels;

@@ -268,6 +268,13 @@ TEST_CASE("without a number of threads there are as many as keep a slow source f
   CHECK(loader.threads() == 2);
   CHECK(waited / all < 0.02);
 
+  // One long batch is enough.
+  data.delay_ms = 60;
+  Loader few(data, {.batch = 9, .size = 2});
+  few.start_epoch(0);
+  REQUIRE(few.next() != nullptr);
+  CHECK(few.threads() > 1);
+
   // A caller that needs little gets no more than one.
   data.delay_ms = 0;
   Loader idle(data, {.batch = 9, .size = 2});

@@ -206,6 +206,8 @@ def pngs():
     add("bad_pixel_check", spliced(plain, pixels + 4 + length, bad, 4), refuses=True,
         differs="Pillow doesn't look at the checksum of pixels")
     add("bad_text_check", png(8, RGB, before=chunk(b"tEXt", b"a\0b", bad)))
+    add("late_zeros", png(8, RGB, after=b"\0" * 64), warns=True)
+    add("late_unknown_critical", png(8, RGB, after=chunk(b"ABCD", b"x")), warns=True)
     add("bad_late_text_check", png(8, RGB, after=chunk(b"tEXt", b"a\0b", bad)), warns=True)
     add("bad_deflate", spliced(plain, pixels + 4, b"\0\0", 2))
     add("unknown_critical", png(8, RGB, before=chunk(b"ABCD", b"")), refuses=True,

@@ -48,6 +48,14 @@ Names notes_of(const ManifestDataset& data) {
 
 }  // namespace
 
+TEST_CASE("another column that names files is no head unless it is asked for") {
+  const Manifest manifest("file,Path,mood\na.jpg,x/a.jpg,sad\nb.jpg,x/b.jpg,glad\n");
+  const ManifestDataset data = manifest.open();
+  CHECK(names_of(data) == Names{"mood"});
+  CHECK(notes_of(data) == Names{"m.csv: passed over, as they name files as 'file' does: Path; --heads takes them"});
+  CHECK(names_of(manifest.open({.heads = {"Path"}})) == Names{"Path"});
+}
+
 TEST_CASE("the files' column is `file`, else another usual name in any case, which a note tells") {
   for (const std::string name : {"image", "Path", "FILENAME", "file_name", "filepath", "image_path", "img", "File"}) {
     CAPTURE(name);

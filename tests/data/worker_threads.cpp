@@ -151,6 +151,14 @@ TEST_CASE("threads that are no longer needed rest, and there are never more than
   CHECK(demand.threads() == 2);
 }
 
+TEST_CASE("while one batch is waited for, threads double up to the limit") {
+  ThreadDemand demand(6);
+  for (const int threads : {2, 4, 6, 6}) {
+    demand.double_threads();
+    CHECK(demand.threads() == threads);
+  }
+}
+
 TEST_CASE("a thread too few is tried ever more rarely") {
   ThreadDemand demand(8);
   // Two threads are busy for less than the share that one should be, and yet one makes the consumer wait.

@@ -39,7 +39,7 @@ std::string metrics(const std::filesystem::path& folder) {
   std::istringstream lines(read_file(folder / "metrics.csv"));
   std::string line, kept;
   while (std::getline(lines, line)) {
-    for (int cell = 0; cell < 3; ++cell) line.erase(line.rfind(','));
+    for (int cell = 0; cell < 4; ++cell) line.erase(line.rfind(','));
     kept += line + "\n";
   }
   return kept;
