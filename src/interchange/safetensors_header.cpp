@@ -35,8 +35,8 @@ constexpr std::size_t max_rank = 32;
 /// The header, a tensor's object, its shape.
 constexpr int max_depth = 3;
 
-/// Looks through a header for what json's own parser lets pass: of keys that repeat it would keep the last. Its callback
-/// could check as much, but goes over all of an object's members for each that ends.
+/// Looks through a header for what json's own parser lets pass: of keys that repeat it would keep the last. A callback
+/// could check as much, but with one the parser goes over all of an object's members for each that ends.
 class HeaderCheck : public nlohmann::json_sax<json> {
  public:
   std::string found = {};  ///< what is wrong with the header
