@@ -2,16 +2,19 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <fstream>
+#include <sstream>
 #include <system_error>
+#include <utility>
 
 #include "base/text.h"
 #include "command.h"
 #include "data/labels.h"
+#include "data/read_file.h"
 #include "facet/error.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "figures.h"
+#include "interchange/weight_file.h"
 #include "manifests.h"
 #include "output_file.h"
 #include "print.h"
@@ -21,10 +24,13 @@
 namespace facet::app {
 namespace {
 
-/// A name a line.
+constexpr std::int64_t min_rows = 2;  // of a head: of one class there is nothing to tell
+
+/// A name a line, in UTF-8, with or without a byte order mark.
 std::vector<std::string> read_class_file(const std::string& file) {
-  std::ifstream stream(file);
-  if (!stream) throw Error(fmt::format("{}: can't be opened; a file of class names, one a line, is needed", file));
+  std::string text = data::read_text(file);
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  std::istringstream stream(std::move(text));
   std::vector<std::string> names;
   for (std::string line; std::getline(stream, line);) {
     if (line.ends_with('\r')) line.pop_back();
@@ -68,15 +74,24 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
   }
 }
 
+/// Whether a layer's rows may be a head's classes.
+bool is_head(std::int64_t rows) { return rows >= min_rows && rows <= interchange::max_rows; }
+
 /// The heads of weights whose layers are called as facet calls them.
-std::vector<Head> find_heads(const std::vector<PretrainedTensor>& tensors, const std::string& model) {
+std::vector<Head> find_heads(const std::string& weights, const std::vector<PretrainedTensor>& tensors,
+                             const std::string& model) {
   const std::string begin = "heads.", end = model == "reference" ? ".logits.weight" : ".weight";
   std::vector<Head> heads;
   for (const PretrainedTensor& tensor : tensors) {
     if (!tensor.name.starts_with(begin) || !tensor.name.ends_with(end) || tensor.shape.size() != 2) continue;
     if (tensor.name.size() <= begin.size() + end.size()) continue;
     const std::string name = tensor.name.substr(begin.size(), tensor.name.size() - begin.size() - end.size());
-    heads.push_back({name, default_classes(name, tensor.shape[0])});
+    const std::int64_t rows = tensor.shape[0];
+    if (!is_head(rows)) {
+      throw Error(fmt::format("{}: tensor '{}' has {}; {} to {} are allowed, one for each class of the head", weights,
+                              base::printable(tensor.name), counted(rows, "row"), min_rows, interchange::max_rows));
+    }
+    heads.push_back({name, default_classes(name, rows)});
   }
   return heads;
 }
@@ -89,6 +104,7 @@ std::string split_hint(const std::vector<PretrainedTensor>& tensors, const std::
   for (const PretrainedTensor& tensor : tensors) {
     if (tensor.name != layer + ".weight" || tensor.shape.size() != 2) continue;
     const std::int64_t rows = tensor.shape[0];
+    if (!is_head(rows)) return fmt::format("; {} has {}", layer, counted(rows, "row"));
     return fmt::format("; {} has {}: --split-head {}={}", layer, counted(rows, "row"), layer,
                        rows == fairface_rows ? "race:0-6,gender:7-8,age:9-17" : fmt::format("label:0-{}", rows - 1));
   }
@@ -101,7 +117,7 @@ std::vector<Head> read_heads(const Options& options, const std::string& weights,
   std::vector<Head> heads;
   if (split.layer.empty()) {
     const std::vector<PretrainedTensor> tensors = list_pretrained(weights);
-    heads = find_heads(tensors, model);
+    heads = find_heads(weights, tensors, model);
     if (heads.empty()) {
       throw UsageError(fmt::format("--split-head is needed: {} has no layers called heads.NAME{}", weights,
                                    split_hint(tensors, model)));

@@ -67,7 +67,7 @@ struct HeadRows {
 /// A linear layer of a file of weights in which the logits of several heads lie: the layer `fc` of FairFace's ResNet-34
 /// has 18 rows, race 0 to 6, gender 7 and 8, age 9 to 17.
 struct HeadSplit {
-  std::string layer = {};  ///< as the file calls it; empty: none is split
+  std::string layer = {};  ///< as the file calls it; empty, without heads: none is split
   std::vector<HeadRows> heads = {};
 };
 
@@ -102,13 +102,17 @@ struct PretrainedWeights {
 ///
 /// Where the file's classes are known, from a model file's metadata or from `split`, each of a head's classes gets its
 /// own logit, in whatever order they are; the logits of a head of other classes are left out.
-/// @param heads the graph's, with their classes; empty: logits are taken in the file's order.
+/// @param heads the graph's, each once, with a name for each of its classes; of a head that is not among them the
+///   logits are taken in the file's order.
 /// @param parameters the graph's.
 /// @param split a layer of the file that becomes a layer for each of its heads.
-/// @throws Error naming the file and what is wrong with it: the first tensor that is missing, the first of another
-///   shape, the first that is none of the model's, each with the number of others; the layer that can't be split; or a
-///   value that isn't finite, a variance below 0 or a tensor that is damaged, where parameters before it have been set
-///   already. Also when the parameters are of another graph.
+/// @throws Error naming the file and what is wrong with it: more than 100,000 tensors, a name of over 1,000 bytes or
+///   one that two tensors have; the first tensor that is missing, the first of another shape, the first that is none of
+///   the model's, each with the number of others; the layer that can't be split, or has more than 100,000 rows; a head
+///   whose classes differ from the file's, or are in another order, and whose logits no linear layer gives; or a value
+///   that isn't finite, a variance below 0 or a tensor that is damaged, where parameters before it have been set
+///   already. Also when the parameters are of another graph, when one of `heads` isn't the graph's or has another
+///   number of classes than there, and when `split` has heads but no layer.
 FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph,
                                                const std::vector<Head>& heads, Parameters& parameters,
                                                const HeadSplit& split = {});

@@ -9,17 +9,16 @@
 #include "data/fairface.h"
 #include "facet/error.h"
 #include "facet/model_file.h"
+#include "interchange/weight_file.h"
 
 namespace facet {
 namespace {
-
-constexpr std::int64_t max_rows = 100'000;
 
 /// -1: it isn't a row's number.
 std::int64_t parse_row(std::string_view text) {
   std::int64_t row = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), row);
-  return error == std::errc() && end == text.data() + text.size() && row < max_rows ? row : -1;
+  return error == std::errc() && end == text.data() + text.size() && row < interchange::max_rows ? row : -1;
 }
 
 /// Of "race:0-6".
@@ -34,7 +33,7 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
   if (first < 0 || last <= first) {
     throw Error(
         fmt::format("'{}' of '{}' is no head; NAME:FIRST-LAST is allowed, of two rows or more, from 0 to {}: race:0-6",
-                    base::printable(std::string(part)), base::printable(std::string(text)), max_rows - 1));
+                    base::printable(std::string(part)), base::printable(std::string(text)), interchange::max_rows - 1));
   }
   const std::string name(part.substr(0, colon));
   return {.head = {name, default_classes(name, last - first + 1)}, .first = first};

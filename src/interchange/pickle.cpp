@@ -20,6 +20,8 @@ using Kind = PickleValue::Kind;
 constexpr std::size_t max_values = 2'000'000;
 constexpr std::size_t max_stack = 2'000'000;
 constexpr std::size_t max_memo = 2'000'000;
+/// Bytes of a function's or class's dotted name. A few bytes may join two long texts that the memo holds.
+constexpr std::size_t max_name = 1'000;
 
 /// The instructions that pickles of data and objects have (Python's pickletools describes all).
 enum class Opcode : std::uint8_t {
@@ -217,6 +219,14 @@ class Machine {
     }
   }
 
+  void push_global(std::string_view module, std::string_view name) {
+    if (module.size() + name.size() > max_name) {
+      fail(fmt::format("its pickle names a function or class by {} bytes; at most {} are read",
+                       module.size() + name.size(), max_name));
+    }
+    push({.kind = Kind::global, .text = fmt::format("{}.{}", module, name)});
+  }
+
   void push_call() {
     const int arguments = pop(Kind::tuple);
     const int function = pop();
@@ -339,11 +349,11 @@ class Machine {
     switch (opcode) {
       case Opcode::global: {
         const std::string module = take_line();
-        return push({.kind = Kind::global, .text = module + "." + take_line()});
+        return push_global(module, take_line());
       }
       case Opcode::stack_global: {
-        const std::string name = at(pop(Kind::text)).text;
-        return push({.kind = Kind::global, .text = at(pop(Kind::text)).text + "." + name});
+        const int name = pop(Kind::text);
+        return push_global(at(pop(Kind::text)).text, at(name).text);
       }
       case Opcode::reduce:
       case Opcode::newobj:

@@ -52,7 +52,7 @@ struct Pickle {
 /// Reads the pickle (of protocols 2 to 5) that begins at `bytes`.
 /// @param file names the file in messages.
 /// @throws Error naming the file and what was found: an instruction that no pickle of PyTorch's has, a pickle that is
-///   malformed, cut off, or makes too many values.
+///   malformed, cut off, makes too many values, or names a function or class by more than 1,000 bytes.
 Pickle read_pickle(const std::string& file, std::span<const std::byte> bytes);
 
 }  // namespace facet::interchange

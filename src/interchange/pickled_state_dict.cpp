@@ -185,6 +185,9 @@ class Reader {
   }
 
   std::vector<PickledTensor> tensors(const Items& items) const {
+    if (items.size() > max_tensors) {
+      fail(fmt::format("its dictionary has {} keys; at most {} tensors are read", items.size(), max_tensors));
+    }
     std::vector<PickledTensor> found;
     std::set<std::string_view> names;
     for (const auto& [key, value] : items) {

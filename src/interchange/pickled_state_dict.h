@@ -11,6 +11,9 @@
 
 namespace facet::interchange {
 
+/// Tensors of a file that are read: a network of a thousand layers has some 6,000.
+inline constexpr std::size_t max_tensors = 100'000;
+
 /// Element types of PyTorch's storages. Weights are read from all but `other`.
 enum class StorageType : std::uint8_t { f64, f32, f16, bf16, s64, other };
 
@@ -46,7 +49,8 @@ struct PickledStateDict {
 /// checkpoint holds is passed over, whatever it is.
 /// @param file names the file in messages.
 /// @throws Error naming the file and what was found: something else than such a dictionary, an object that is no tensor
-///   in it, a tensor that leaves its storage or whose elements aren't floating-point or 64-bit integers.
+///   in it, more than max_tensors, a tensor that leaves its storage or whose elements aren't floating-point or 64-bit
+///   integers.
 PickledStateDict read_state_dict(const std::string& file, const Pickle& pickle);
 
 /// Every storage that a pickle names, each once, in their order. @throws Error naming the file and a storage that is

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "data/labels.h"
 #include "facet/error.h"
 #include "interchange/model_file_with_state.h"
 #include "interchange/safetensors_header.h"
@@ -77,6 +78,25 @@ std::optional<std::vector<std::int64_t>> places_of(const std::vector<std::string
   return places;
 }
 
+/// Classes are matched to rows of the graph's layers: of a head that is the graph's, once, with a class for each row.
+void require_heads(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads) {
+  if (heads.empty()) return;
+  data::require_named_heads(fmt::format("{}: the heads that it is to be read for", file.string()), heads);
+  for (const Head& head : heads) {
+    const bool is_graphs = std::any_of(graph.heads().begin(), graph.heads().end(), [&](const HeadOutput& output) {
+      return output.name == head.name && output.classes == std::ssize(head.classes);
+    });
+    if (is_graphs) continue;
+    std::vector<std::string> known;
+    for (const HeadOutput& output : graph.heads()) {
+      known.push_back(fmt::format("{} of {} classes", in_quotes(output.name), output.classes));
+    }
+    throw Error(fmt::format("{}: is to be read for a head {} of {} classes; the graph has {}", file.string(),
+                            in_quotes(head.name), head.classes.size(),
+                            known.empty() ? "no head" : fmt::format("{}", fmt::join(known, ", "))));
+  }
+}
+
 /// How a head's classes in the file stand to the model's, where they aren't the same in the same order.
 struct ClassMatch {
   std::string head;
@@ -106,6 +126,7 @@ std::vector<ClassMatch> match_classes(const WeightFile& file, const Graph& graph
 Pretrained::Pretrained(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads,
                        const HeadSplit& split)
     : taken_(graph.parameters().size(), -1) {
+  require_heads(file, graph, heads);
   const std::vector<Parameter>& parameters = graph.parameters();
   WeightFile opened = open_weights(file, parameters);
   const std::string unused_rows = split_layer(opened, split, graph);
@@ -120,7 +141,11 @@ Pretrained::Pretrained(const std::filesystem::path& file, const Graph& graph, co
     }
   }
   std::map<std::string_view, int> by_name;
-  for (std::size_t i = 0; i < sources_.size(); ++i) by_name.emplace(sources_[i].name, static_cast<int>(i));
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (by_name.emplace(sources_[i].name, static_cast<int>(i)).second) continue;
+    throw Error(fmt::format("{}: two of its tensors are read as {}; each name is allowed once", name_,
+                            in_quotes(sources_[i].name)));
+  }
   Misfits missing, misshapen, extra;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const Parameter& parameter = parameters[i];

@@ -35,7 +35,7 @@ constexpr std::int64_t most_repeated = 1 << 24;
 /// The archive's one folder, with a slash: all entries lie in it, the pickle as data.pkl.
 std::string folder_of(const ZipArchive& archive) {
   std::string folder;
-  for (const auto& [name, bytes] : archive.entries()) {
+  for (const std::string& name : archive.entries()) {
     const std::size_t slash = name.find('/');
     if (slash == std::string::npos || name.substr(slash) != "/data.pkl") continue;
     if (!folder.empty()) throw Error(fmt::format("{}: its zip archive holds more than one data.pkl", archive.name()));
@@ -51,7 +51,7 @@ std::string folder_of(const ZipArchive& archive) {
 }
 
 std::vector<std::byte> read_whole(const ZipArchive& archive, const std::string& entry, std::uint64_t most) {
-  const std::uint64_t bytes = archive.entries().at(entry);
+  const std::uint64_t bytes = archive.size_of(entry);
   if (bytes > most) {
     throw Error(fmt::format("{}: {} in its zip archive has {} bytes; at most {} are read", archive.name(),
                             in_quotes(entry), bytes, most));
@@ -146,16 +146,15 @@ TensorSource make_source(const std::string& file, PickledTensor tensor, ReadStor
 // --- since 1.6: a zip archive ----------------------------------------------------------------------------------------
 
 void require_entry(const ZipArchive& archive, const std::string& entry, const PickledTensor& tensor) {
-  const auto found = archive.entries().find(entry);
-  if (found == archive.entries().end()) {
+  if (!archive.entries().contains(entry)) {
     throw Error(fmt::format("{}: tensor {} lies in {}, which is missing in its zip archive", archive.name(),
                             in_quotes(tensor.name), in_quotes(entry)));
   }
-  const std::uint64_t size = tensor.storage.element_size;
+  const std::uint64_t bytes = archive.size_of(entry), size = tensor.storage.element_size;
   const auto elements = static_cast<std::uint64_t>(tensor.storage.elements);
-  if (found->second % size != 0 || found->second / size != elements) {
+  if (bytes % size != 0 || bytes / size != elements) {
     throw Error(fmt::format("{}: {} in its zip archive has {} bytes, and should hold {} elements of {}", archive.name(),
-                            in_quotes(entry), found->second, elements, size));
+                            in_quotes(entry), bytes, elements, size));
   }
 }
 

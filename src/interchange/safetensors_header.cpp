@@ -35,6 +35,50 @@ constexpr std::size_t max_rank = 32;
 /// The header, a tensor's object, its shape.
 constexpr int max_depth = 3;
 
+/// Looks through a header for what json's own parser lets pass: of keys that repeat it would keep the last. A callback
+/// could check as much, but with one the parser goes over all of an object's members for each that ends.
+class HeaderCheck : public nlohmann::json_sax<json> {
+ public:
+  std::string found = {};  ///< what is wrong with the header
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return open();
+  }
+  bool key(string_t& name) override {
+    if (keys_.back().insert(name).second) return true;
+    found = fmt::format("its header has the key {} twice", in_quotes(name));
+    return false;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return end_array();
+  }
+  bool start_array(std::size_t) override { return open(); }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const json::exception&) override { return false; }
+
+ private:
+  bool open() {
+    if (++depth_ <= max_depth) return true;
+    found = "its header is nested too deeply";
+    return false;
+  }
+
+  int depth_ = 0;
+  std::vector<std::set<std::string>> keys_ = {};  // of the objects that are open
+};
+
 /// Reads one header; holds what its messages need.
 class HeaderParser {
  public:
@@ -68,19 +112,10 @@ class HeaderParser {
     if (text.empty() || text.front() != '{') fail("its header doesn't begin with '{'; is it a safetensors file?");
     // The parser takes a NUL byte for the text's end, whatever follows it.
     if (text.find('\0') != std::string_view::npos) fail("its header is not JSON: it holds a NUL byte");
-    std::vector<std::set<std::string>> keys;  // of the objects that are open; json itself would keep the last of a name
-    const auto check = [&](int depth, json::parse_event_t event, const json& value) {
-      const bool opens = event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
-      if (opens && depth >= max_depth) fail("its header is nested too deeply");
-      if (event == json::parse_event_t::object_start) keys.emplace_back();
-      if (event == json::parse_event_t::object_end) keys.pop_back();
-      if (event == json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second) {
-        fail(fmt::format("its header has the key {} twice", in_quotes(value.get_ref<const std::string&>())));
-      }
-      return true;
-    };
+    HeaderCheck check;
+    if (!json::sax_parse(text.begin(), text.end(), &check) && !check.found.empty()) fail(check.found);
     try {
-      return json::parse(text.begin(), text.end(), check);
+      return json::parse(text.begin(), text.end());
     } catch (const json::exception& error) {
       const std::string_view what = error.what();
       const std::size_t id_end = what.find("] ");

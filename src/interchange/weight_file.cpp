@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -12,6 +13,7 @@
 #include "facet/error.h"
 #include "interchange/model_file_with_state.h"
 #include "interchange/model_metadata.h"
+#include "interchange/pickled_state_dict.h"
 #include "interchange/pytorch_file.h"
 #include "interchange/safetensors_header.h"
 
@@ -19,6 +21,8 @@ namespace facet::interchange {
 namespace {
 
 constexpr std::array<std::string_view, 3> wrappers{"module.", "model.", "_orig_mod."};
+constexpr int max_wrappers = 8;          // of a tensor, one in another
+constexpr std::size_t max_name = 1'000;  // bytes, of a tensor
 
 WeightFile open_safetensors(const std::filesystem::path& file) {
   const auto reader = std::make_shared<const SafetensorsReader>(file);
@@ -69,23 +73,34 @@ WeightFile open(const std::filesystem::path& file) {
   throw Error(fmt::format("{}: is neither a safetensors file nor one that torch.save writes", file.string()));
 }
 
-template <class Named>
-bool all_begin_with(const std::vector<Named>& list, std::string_view prefix) {
-  return !list.empty() &&
-         std::all_of(list.begin(), list.end(), [&](const Named& element) { return element.name.starts_with(prefix); });
+void require_limits(const WeightFile& file) {
+  if (file.tensors.size() > max_tensors) {
+    throw Error(fmt::format("{}: has {} tensors; at most {} are read", file.name, file.tensors.size(), max_tensors));
+  }
+  for (const TensorSource& tensor : file.tensors) {
+    if (tensor.name.size() <= max_name) continue;
+    throw Error(fmt::format("{}: has a tensor of a name of {} bytes, {}; at most {} are read", file.name,
+                            tensor.name.size(), in_quotes(tensor.name), max_name));
+  }
 }
 
 void strip_wrappers(std::vector<TensorSource>& tensors, const std::vector<Parameter>& parameters) {
+  if (tensors.empty()) return;
+  std::size_t begin = 0;  // of the names without wrappers
   const auto is_in_the_way = [&](std::string_view prefix) {
-    return all_begin_with(tensors, prefix) &&
+    return std::all_of(tensors.begin(), tensors.end(),
+                       [&](const TensorSource& tensor) {
+                         return std::string_view(tensor.name).substr(begin).starts_with(prefix);
+                       }) &&
            std::none_of(parameters.begin(), parameters.end(),
                         [&](const Parameter& parameter) { return parameter.name.starts_with(prefix); });
   };
-  while (true) {
+  for (int i = 0; i < max_wrappers; ++i) {
     const auto* const prefix = std::find_if(wrappers.begin(), wrappers.end(), is_in_the_way);
-    if (prefix == wrappers.end()) return;
-    for (TensorSource& tensor : tensors) tensor.name.erase(0, prefix->size());
+    if (prefix == wrappers.end()) break;
+    begin += prefix->size();
   }
+  for (TensorSource& tensor : tensors) tensor.name.erase(0, begin);
 }
 
 /// "denselayer1.norm1.weight" of "denselayer1.norm.1.weight": PyTorch allowed dots within a module's name until 0.4.
@@ -146,6 +161,7 @@ std::string unused_rows(const HeadSplit& split, std::int64_t rows) {
 
 WeightFile open_weights(const std::filesystem::path& file, const std::vector<Parameter>& parameters) {
   WeightFile opened = open(file);
+  require_limits(opened);
   strip_wrappers(opened.tensors, parameters);
   for (TensorSource& tensor : opened.tensors) tensor.name = without_inner_dot(std::move(tensor.name));
   return opened;
@@ -184,7 +200,11 @@ TensorSource take_rows(const TensorSource& tensor, const std::string& name, std:
 }
 
 std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& graph) {
-  if (split.layer.empty()) return "";
+  if (split.layer.empty()) {
+    if (split.heads.empty()) return "";
+    throw Error(fmt::format("{}: {} is to be split off, but of no layer; the name of a linear layer is needed",
+                            file.name, in_quotes(split.heads.front().head.name)));
+  }
   const std::string weight_name = split.layer + ".weight", bias_name = split.layer + ".bias";
   const TensorSource* const weight = find(file, weight_name);
   if (weight == nullptr || weight->shape.size() != 2 || weight->type != DataType::f32) {
@@ -192,6 +212,10 @@ std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& g
         fmt::format("{}: has no linear layer {} to split; {}", file.name, in_quotes(split.layer), linear_layers(file)));
   }
   const std::int64_t rows = weight->shape[0];
+  if (rows > max_rows) {
+    throw Error(fmt::format("{}: {} has {} rows; a layer of at most {} is split", file.name, in_quotes(split.layer),
+                            rows, max_rows));
+  }
   const TensorSource* const bias = find(file, bias_name);
   if (bias != nullptr && (bias->shape != Shape{rows} || bias->type != DataType::f32)) {
     throw Error(fmt::format("{}: {} has the shape {}; {} is wanted, as the layer has {} rows", file.name,
@@ -199,7 +223,9 @@ std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& g
   }
   std::vector<TensorSource> parts;
   for (const HeadRows& part : split.heads) {
-    const std::int64_t last = part.first + std::ssize(part.head.classes) - 1;
+    constexpr std::int64_t beyond = std::numeric_limits<std::int64_t>::max();
+    const std::int64_t count = std::ssize(part.head.classes);
+    const std::int64_t last = part.first > beyond - count ? beyond : part.first + count - 1;
     if (part.first < 0 || last >= rows) {
       throw Error(fmt::format("{}: {} has rows 0-{}; head {} wants {}", file.name, in_quotes(split.layer), rows - 1,
                               in_quotes(part.head.name), rows_text(part.first, last)));

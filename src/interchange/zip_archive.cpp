@@ -50,59 +50,80 @@ bool ends_well(zip_file_t& entry) {
 
 }  // namespace
 
+/// An archive's file, for messages and to hold what entries claim against it.
 struct ZipArchive::Handle {
+  std::string file = {};
+  std::uint64_t file_size = 0;
   zip_t* archive = nullptr;
+
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  explicit Handle(const ReadableFile& readable) : file(readable.name()), file_size(readable.size()) {}
   ~Handle() {
     if (archive != nullptr) ::zip_discard(archive);
   }
+
+  [[noreturn]] void refuse(std::string_view entry, const std::string& what) const {
+    throw Error(fmt::format("{}: {} in its zip archive {}", file, in_quotes(entry), what));
+  }
+
+  /// With the sizes that the archive claims, which are what may be.
+  zip_stat_t find(std::string_view entry) const {
+    zip_stat_t found;
+    if (::zip_stat(archive, std::string(entry).c_str(), ZIP_FL_ENC_GUESS, &found) != 0) refuse(entry, "is missing");
+    if (found.comp_size > file_size) {
+      refuse(entry, fmt::format("claims to take {} bytes of the file's {}", found.comp_size, file_size));
+    }
+    if (found.size > most_whatever_ratio && found.size / most_ratio > found.comp_size) {
+      refuse(entry, fmt::format("claims to unpack {} bytes to {}; at most {} times as many are unpacked",
+                                found.comp_size, found.size, most_ratio));
+    }
+    return found;
+  }
 };
 
-ZipArchive::ZipArchive(const std::filesystem::path& file)
-    : name_(ReadableFile(file).name()), handle_(std::make_unique<Handle>()) {
+ZipArchive::ZipArchive(const std::filesystem::path& file) : handle_(std::make_unique<Handle>(ReadableFile(file))) {
   int code = 0;
-  handle_->archive = ::zip_open(name_.c_str(), ZIP_RDONLY, &code);
+  handle_->archive = ::zip_open(name().c_str(), ZIP_RDONLY, &code);
   if (handle_->archive == nullptr) {
     zip_error_t error;
     ::zip_error_init_with_code(&error, code);
     const std::string reason = ::zip_error_strerror(&error);
     ::zip_error_fini(&error);
-    throw Error(fmt::format("{}: is no whole zip archive ({}); is it cut off?", name_, reason));
+    throw Error(fmt::format("{}: is no whole zip archive ({}); is it cut off?", name(), reason));
   }
+  constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
   const zip_int64_t count = ::zip_get_num_entries(handle_->archive, 0);
   for (zip_int64_t i = 0; i < count; ++i) {
     zip_stat_t found;
     if (::zip_stat_index(handle_->archive, static_cast<zip_uint64_t>(i), 0, &found) != 0 ||
-        (found.valid & ZIP_STAT_NAME) == 0 || (found.valid & ZIP_STAT_SIZE) == 0) {
-      throw Error(fmt::format("{}: entry {} of its zip archive can't be read", name_, i));
+        (found.valid & needed) != needed) {
+      throw Error(fmt::format("{}: entry {} of its zip archive can't be read", name(), i));
     }
-    if (!entries_.emplace(found.name, found.size).second) {
-      throw Error(fmt::format("{}: its zip archive holds {} twice", name_, in_quotes(found.name)));
+    if (!entries_.emplace(found.name).second) {
+      throw Error(fmt::format("{}: its zip archive holds {} twice", name(), in_quotes(found.name)));
     }
   }
 }
 
 ZipArchive::~ZipArchive() = default;
 
+const std::string& ZipArchive::name() const { return handle_->file; }
+
+std::uint64_t ZipArchive::size_of(std::string_view entry) const { return handle_->find(entry).size; }
+
 void ZipArchive::read(std::string_view entry, std::uint64_t offset, std::span<std::byte> bytes) const {
-  const auto refuse = [&](const std::string& what) {
-    throw Error(fmt::format("{}: {} in its zip archive {}", name_, in_quotes(entry), what));
-  };
-  const std::string name(entry);
-  zip_stat_t found;
-  if (::zip_stat(handle_->archive, name.c_str(), ZIP_FL_ENC_GUESS, &found) != 0) refuse("is missing");
+  const zip_stat_t found = handle_->find(entry);
   if (offset > found.size || bytes.size() > found.size - offset) {
-    refuse(fmt::format("has {} bytes, of which {} from {} on are wanted", found.size, bytes.size(), offset));
-  }
-  if (found.size > most_whatever_ratio && found.size / most_ratio > found.comp_size) {
-    refuse(fmt::format("claims to unpack {} bytes to {}; at most {} times as many are unpacked", found.comp_size,
-                       found.size, most_ratio));
+    handle_->refuse(entry,
+                    fmt::format("has {} bytes, of which {} from {} on are wanted", found.size, bytes.size(), offset));
   }
   const OpenEntry open(::zip_fopen_index(handle_->archive, found.index, 0));
-  if (open == nullptr) refuse(fmt::format("can't be read: {}", ::zip_strerror(handle_->archive)));
+  if (open == nullptr) handle_->refuse(entry, fmt::format("can't be read: {}", ::zip_strerror(handle_->archive)));
   const bool whole = offset + bytes.size() == found.size;
   if (!skip(*open, offset, found.comp_method == ZIP_CM_STORE) || !read_on(*open, bytes) ||
       (whole && !ends_well(*open))) {
-    refuse(fmt::format("is damaged: {}", ::zip_file_strerror(open.get())));
+    handle_->refuse(entry, fmt::format("is damaged: {}", ::zip_file_strerror(open.get())));
   }
 }
 

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,20 +20,22 @@ class ZipArchive {
   ZipArchive(const ZipArchive&) = delete;
   ZipArchive& operator=(const ZipArchive&) = delete;
 
-  const std::string& name() const { return name_; }
-  /// By name: bytes, unpacked, as the archive claims.
-  const std::map<std::string, std::uint64_t, std::less<>>& entries() const { return entries_; }
+  const std::string& name() const;
+  /// The names of its entries.
+  const std::set<std::string, std::less<>>& entries() const { return entries_; }
+  /// Bytes of an entry, unpacked, as the archive claims: never so many that they can't be allocated.
+  /// @throws Error naming the file and the entry when there is none of that name, or it claims to take more bytes than
+  ///   the file has, or to unpack to far more than weights ever do.
+  std::uint64_t size_of(std::string_view entry) const;
   /// Fills `bytes` from position `offset` of an entry.
-  /// @throws Error naming the file and the entry when there is none of that name, it ends before, can't be unpacked, is
-  ///   damaged, or claims to unpack to far more than weights ever do.
+  /// @throws Error as size_of does, and when the entry ends before, can't be unpacked or is damaged.
   void read(std::string_view entry, std::uint64_t offset, std::span<std::byte> bytes) const;
 
  private:
   struct Handle;
 
-  std::string name_;
   std::unique_ptr<Handle> handle_;
-  std::map<std::string, std::uint64_t, std::less<>> entries_;
+  std::set<std::string, std::less<>> entries_;
 };
 
 }  // namespace facet::interchange

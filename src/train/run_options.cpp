@@ -115,6 +115,10 @@ void check_options(const TrainOptions& options) {
   require(options.accumulate >= 1, "accumulate", static_cast<double>(options.accumulate), "1 or more");
   require(std::isfinite(options.clip_norm) && options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
   require(options.ema_decay >= 0 && options.ema_decay < 1, "ema_decay", options.ema_decay, "0 up to below 1");
+  if (options.split_head.layer.empty() && !options.split_head.heads.empty()) {
+    throw Error(fmt::format("split_head has the head {} and no layer; the layer that is split is needed",
+                            options.split_head.heads.front().head.name));
+  }
   if (options.pretrained.empty() && !options.split_head.layer.empty()) {
     throw Error(fmt::format("split_head names the layer {} without pretrained, the weights that have it",
                             options.split_head.layer));

@@ -4,6 +4,7 @@ Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_import.py [class]
 """
 
 import json
+import os
 import pathlib
 import struct
 import sys
@@ -116,7 +117,13 @@ class Import(ImportTest):
                       self.fails(2, *words, "--classes", "rce=a,b,c,d"))
         self.assertIn("HEAD=A,B,... or HEAD=@FILE is needed", self.fails(2, *words, "--classes", "race"))
         self.assertIn("classes of race twice", self.fails(2, *words, *["--classes", "race=a,b,c,d"] * 2))
-        self.assertIn("nowhere.txt: can't be opened", self.fails(1, *words, "--classes", "race=@nowhere.txt"))
+        self.assertIn("nowhere.txt: no such file", self.fails(1, *words, "--classes", "race=@nowhere.txt"))
+        self.assertIn("/dev/zero: is not a regular file", self.fails(1, *words, "--classes", "race=@/dev/zero"))
+        os.mkfifo(self.folder / "fifo")
+        self.assertIn("is not a regular file",
+                      self.fails(1, *words, "--classes", f"race=@{self.folder / 'fifo'}", timeout=30))
+        names.write_bytes("\ufeffa\nb\nc\nd\n".encode())
+        self.assertIn("  race (4): a, b, c, d\n", self.succeeds(*words, "--classes", f"race=@{names}"))
         self.assertIn("--classes: the class of head 'race' 'a' is there twice",
                       self.fails(2, *words, "--classes", "race=a,a,b,c"))
 
@@ -154,6 +161,16 @@ class Import(ImportTest):
         torch.save(torch.nn.Linear(2, 3), self.folder / "module.pth", _use_new_zipfile_serialization=False)
         self.assertIn("torch.save(model.state_dict(), FILE)",
                       self.fails(1, "import", self.folder / "module.pth", *MODEL, *SPLIT, "--out", out))
+        for count, found in [(10 ** 12, "1,000,000,000,000 rows"), (1, "1 row"), (0, "0 rows")]:
+            tensor = {"dtype": "F32", "shape": [count, 0], "data_offsets": [0, 0]}
+            header = json.dumps({"heads.age.weight": tensor}).encode()
+            (self.folder / "rows.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+            self.assertIn(f"rows.safetensors: tensor 'heads.age.weight' has {found}; 2 to 100000 are allowed",
+                          self.fails(1, "import", self.folder / "rows.safetensors", *MODEL, "--out", out))
+            header = header.replace(b"heads.age", b"fc")
+            (self.folder / "rows.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+            self.assertRegex(self.fails(2, "import", self.folder / "rows.safetensors", *MODEL, "--out", out),
+                             f"fc has {found}$")
         self.assertFalse(out.exists())
 
 

@@ -6,6 +6,7 @@
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "facet/ops.h"
+#include "interchange/raw_safetensors.h"
 #include "interchange/safetensors.h"
 #include "temporary_folder.h"
 
@@ -195,6 +196,44 @@ TEST_CASE("classes that can't be matched are refused, never mistaken") {
     load_pretrained(folder / "w", written, {{"age", {"old", "young"}}}, parameters);
   });
   CHECK_MESSAGE(contains(what, R"(its head "age" has other classes than the model's, or another order of them)"), what);
+}
+
+TEST_CASE("heads are held against the graph's") {
+  const TemporaryFolder folder;
+  write_classifier(folder / "w", 5);
+  const Graph graph = model({age, mood});
+  Parameters parameters(graph, 1);
+  const auto says = [&](const std::vector<Head>& heads, const char* part) {
+    const std::string what = error_of([&] { load_pretrained(folder / "w", graph, heads, parameters); });
+    CHECK_MESSAGE(what.starts_with((folder / "w").string() + ": "), what);
+    CHECK_MESSAGE(contains(what, part), what);
+  };
+  says({age, {"mood", {"sad", "glad"}}},
+       R"(for a head "mood" of 2 classes; the graph has "age" of 2 classes, "mood" of 3 classes)");
+  says({{"race", {"a", "b"}}}, R"(for a head "race" of 2 classes)");
+  says({mood, mood}, "the head 'mood' is there twice");
+  says({{"age", {"young", "young"}}}, "'young' is there twice");
+  // What the file says of its heads has other numbers of classes at most: rows are never counted beyond the graph's.
+  HeadSplit split = parse_head_split("fc=age:0-4");
+  CHECK(load_pretrained(folder / "w", graph, {age}, parameters, split).other_classes == Layers{"age"});
+}
+
+TEST_CASE("a split that can't be meant is refused") {
+  const TemporaryFolder folder;
+  write_classifier(folder / "w", 8);
+  const Graph graph = model({age});
+  Parameters parameters(graph, 1);
+  const auto refused = [&](const HeadSplit& split) {
+    return error_of([&] { load_pretrained(folder / "w", graph, {}, parameters, split); });
+  };
+  CHECK(contains(refused({.heads = {{.head = age}}}), R"("age" is to be split off, but of no layer)"));
+  CHECK(contains(refused({.layer = "fc", .heads = {{.head = age}, {.head = age, .first = 2}}}),
+                 R"(two of its tensors are read as "heads.age.weight")"));
+  CHECK(contains(refused({.layer = "fc", .heads = {{.head = age, .first = INT64_MAX}}}), R"("fc" has rows 0-7; head)"));
+  CHECK(contains(refused({.layer = "fc", .heads = {{.head = age, .first = -1}}}), R"("fc" has rows 0-7; head)"));
+  write_raw(folder / "w", R"({"fc.weight":{"dtype":"F32","shape":[1000000000000,0],"data_offsets":[0,0]}})", "");
+  CHECK(contains(refused(parse_head_split("fc=age:0-1")),
+                 R"("fc" has 1000000000000 rows; a layer of at most 100000 is split)"));
 }
 
 TEST_CASE("a layer that isn't there, or has fewer rows, is named beside those that there are") {

@@ -184,6 +184,8 @@ TEST_CASE("nothing is run, and nothing else is read") {
       {"calling what is no function", whole(global("torch", "FloatStorage") + ")R"), "holds an object of"},
       {"calling with other arguments", whole(ordered + integers({1}) + "R"), "OrderedDict of other than keys"},
       {"a dictionary of lists of three", whole(ordered + "](](NNNee\x85R"), "OrderedDict of other than keys"},
+      {"a name of 1,001 bytes", whole(global("os", std::string(999, 'x'))),
+       "names a function or class by 1001 bytes; at most 1000 are read"},
       {"calling a text", whole(text("os.system") + ")R"), "holds an object, not"},
       {"calling without arguments", whole(ordered + "NR"), "None where a tuple belongs"},
 
@@ -280,15 +282,28 @@ TEST_CASE("a pickle that makes too much is refused before memory is") {
   CHECK(contains(error_of([&] { read(holds_itself); }), "holds a list"));
 }
 
+TEST_CASE("a pickle that joins long texts again and again is refused at the first time") {
+  std::string many = proto + text(std::string(500'000, 'x')) + "q\1";
+  for (int i = 0; i < 100'000; ++i) many += "h\1h\1\x93";
+  CHECK(contains(error_of([&] { read(many + "."); }), "names a function or class by 1000000 bytes"));
+}
+
+TEST_CASE("more tensors than any network has are refused before they are read") {
+  std::string many = "}(";
+  for (int i = 0; i < 100'001; ++i) many += text(std::to_string(i)) + "N";
+  CHECK(contains(error_of([&] { read(whole(many + "u")); }),
+                 "its dictionary has 100001 keys; at most 100000 tensors are read"));
+}
+
 TEST_CASE("what is nested deeply or shares much takes no more time than its size does") {
   std::string nested = tensor(matrix);
   for (int i = 0; i < 1000; ++i) nested = call("torch.nn.parameter", "Parameter", nested);
   CHECK(contains(error_of([&] { read(one(nested)); }), "not a tensor"));
-  // 100,000 tensors with one tuple of 100,000 arguments.
+  // As many tensors as are read, with one tuple of 100,000 arguments.
   std::string arguments = "(";
   for (int i = 0; i < 100'000; ++i) arguments += "N";
   std::string many = "}("s + text("a") + global("torch._utils", "_rebuild_tensor_v2") + "q\x01" + arguments + "tq\x02R";
-  for (int i = 0; i < 100'000; ++i) many += text(std::to_string(i)) + "h\x01h\x02R";
+  for (int i = 1; i < 100'000; ++i) many += text(std::to_string(i)) + "h\x01h\x02R";
   CHECK(contains(error_of([&] { read(whole(many + "u")); }), "lies in None"));
 }
 

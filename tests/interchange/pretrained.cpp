@@ -11,6 +11,7 @@
 #include "facet/ops.h"
 #include "interchange/pickles.h"
 #include "interchange/pytorch_file.h"
+#include "interchange/raw_safetensors.h"
 #include "temporary_folder.h"
 
 using namespace facet;
@@ -208,6 +209,12 @@ TEST_CASE("names that all begin with a wrapper's are taken without it") {
     load_pretrained(folder / "w", graph, {}, parameters);
     CHECK(get(parameters, "conv.weight") == counted(54, 1));
   }
+  std::string eight;
+  for (int i = 0; i < 8; ++i) eight += "module.";
+  write_safetensors(folder / "w", {}, renamed(eight));
+  CHECK(list_pretrained(folder / "w").at(1).name == "conv.weight");
+  write_safetensors(folder / "w", {}, renamed("module." + eight));
+  CHECK(list_pretrained(folder / "w").at(1).name == "module.conv.weight");
   std::vector<TensorSource> some = renamed("module.");
   some[0].name = "conv.weight";
   CHECK(contains(refusal(some), R"("bn.weight" is missing (as 3 more); "module.bn.)"));
@@ -245,6 +252,29 @@ TEST_CASE("DenseNet's names of before torchvision 0.3 are today's without a dot"
                                           "denselayer1.norm1.weight", "denselayer1.relu2.x",
                                           "features.denseblock1.denselayer12.conv2.weight",
                                           "features.denseblock1.denselayer12.norm1.weight", "layer1.norm.1.weight"});
+}
+
+TEST_CASE("two tensors that are read by the same name are refused") {
+  std::vector<TensorSource> tensors = trunk();
+  tensors.push_back(source("denselayer1.norm.1.weight", {1}, 0));
+  tensors.push_back(source("denselayer1.norm1.weight", {1}, 0));
+  CHECK(contains(refusal(tensors), R"(two of its tensors are read as "denselayer1.norm1.weight"; each name is)"));
+}
+
+TEST_CASE("long names and more tensors than any network has are refused") {
+  const TemporaryFolder folder;
+  write_safetensors(folder / "w", {}, {source(std::string(1000, 'x'), {1}, 0)});
+  CHECK(list_pretrained(folder / "w").size() == 1);
+  write_safetensors(folder / "w", {}, {source(std::string(1001, 'x'), {1}, 0)});
+  CHECK(contains(error_of([&] { list_pretrained(folder / "w"); }), "has a tensor of a name of 1001 bytes"));
+  write_pytorch(folder / "w", {source(std::string(1001, 'x'), {1}, 0)});
+  CHECK(contains(error_of([&] { list_pretrained(folder / "w"); }), "has a tensor of a name of 1001 bytes"));
+  std::string header;
+  for (int i = 0; i < 100'001; ++i) {
+    header += (i == 0 ? "{\"" : ",\"") + std::to_string(i) + R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0]})";
+  }
+  write_raw(folder / "w", header + "}", "");
+  CHECK(contains(error_of([&] { list_pretrained(folder / "w"); }), "has 100001 tensors; at most 100000 are read"));
 }
 
 TEST_CASE("values that aren't finite are refused") {
@@ -312,6 +342,13 @@ TEST_CASE("files that are no plain state_dict are refused in a line") {
                                         {"a/data/0", std::string(8, '\0')}});
   tensors = open_pytorch_file(folder / "w.pth").tensors;
   CHECK(contains(error_of([&] { tensors.at(0).values(); }), "repeats 2 elements; save its contiguous()"));
+
+  // An entry that isn't what it claims to be is refused when the file is opened, before its values take memory.
+  const std::string large = pickles::tensor({.shape = {1 << 28}, .strides = {1}, .elements = 1 << 28});
+  pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", large}}))},
+                                        {"a/data/0", std::string(1 << 20, '\0'), true}});
+  pickles::claim_sizes(folder / "w.pth", "a/data/0", 1000, 1 << 30);
+  CHECK(contains(error_of([&] { open_pytorch_file(folder / "w.pth"); }), "claims to unpack 1000 bytes to 1073741824"));
 
   write_file(folder / "w.pth", "hello, world");
   CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));

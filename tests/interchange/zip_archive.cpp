@@ -41,7 +41,7 @@ TEST_CASE("entries are read at any place, stored or deflated") {
   CHECK(archive.name() == (folder / "a.zip").string());
   CHECK(archive.entries().size() == 3);
   for (const char* entry : {"stored", "deflated"}) {
-    CHECK(archive.entries().at(entry) == content.size());
+    CHECK(archive.size_of(entry) == content.size());
     CHECK(read(archive, entry, 0, content.size()) == content);
     CHECK(read(archive, entry, 100'001, 7) == content.substr(100'001, 7));
     CHECK(read(archive, entry, content.size() - 5, 5) == content.substr(content.size() - 5));
@@ -97,4 +97,14 @@ TEST_CASE("an entry that would unpack to far more than it takes is refused") {
                                         {"zeros", std::string(1 << 20, '\0'), true}});
   CHECK(contains(error_of_reading(folder / "a.zip", "bomb", 0, 1), "at most 100 times as many are unpacked"));
   CHECK(read(ZipArchive(folder / "a.zip"), "zeros", 5, 3) == std::string(3, '\0'));
+  CHECK(contains(error_of([&] { ZipArchive(folder / "a.zip").size_of("bomb"); }), "at most 100 times as many"));
+
+  pickles::write_zip(folder / "a.zip", {{"a", digits(500), true}});
+  const auto claims = [&](std::uint32_t packed, std::uint32_t unpacked) {
+    pickles::claim_sizes(folder / "a.zip", "a", packed, unpacked);
+    return error_of([&] { ZipArchive(folder / "a.zip").size_of("a"); });
+  };
+  CHECK(contains(claims(700, 1 << 30), R"("a" in its zip archive claims to unpack 700 bytes to 1073741824)"));
+  CHECK(contains(claims(1 << 30, 1 << 30), "claims to take 1073741824 bytes of the file's"));
+  CHECK(claims(700, 1 << 20).empty());
 }
