@@ -62,6 +62,10 @@ TEST_CASE("values that can't be meant are refused by name") {
         "base_momentum is 0.96; 0 up to max_momentum, 0.95, is allowed");
   CHECK(error_with([](TrainOptions& options) { options.label_smoothing = 1; }) ==
         "label_smoothing is 1; 0 up to below 1 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.split_head.heads = {{{"age", {"old", "young"}}, 0}}; }) ==
+        "split_head has the head age and no layer; the layer that is split is needed");
+  CHECK(error_with([](TrainOptions& options) { options.split_head.layer = "fc"; }) ==
+        "split_head names the layer fc without pretrained, the weights that have it");
   CHECK(error_with([](TrainOptions& options) { options.head_weights["side"] = 0; }) ==
         "head_weights of side is 0; a number above 0 is allowed");
   CHECK(contains(error_with([](TrainOptions& options) { options.head_weights["mood"] = 1; }),
