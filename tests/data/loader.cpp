@@ -269,15 +269,16 @@ TEST_CASE("without a number of threads there are as many as keep a slow source f
   CHECK(waited / all < 0.02);
 
   // One long batch is enough.
-  data.delay_ms = 60;
-  Loader few(data, {.batch = 9, .size = 2});
+  Numbered slow(9 * 60);
+  slow.delay_ms = 60;
+  Loader few(slow, {.batch = 9, .size = 2});
   few.start_epoch(0);
   REQUIRE(few.next() != nullptr);
   CHECK(few.threads() > 1);
 
   // A caller that needs little gets no more than one.
-  data.delay_ms = 0;
-  Loader idle(data, {.batch = 9, .size = 2});
+  const Numbered fast(9 * 60);
+  Loader idle(fast, {.batch = 9, .size = 2});
   idle.start_epoch(0);
   for (int batch = 0; batch < 60; ++batch) {
     REQUIRE(idle.next() != nullptr);
