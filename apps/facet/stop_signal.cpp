@@ -20,6 +20,7 @@ constexpr std::size_t remembered_steps = 31;
 volatile std::sig_atomic_t signalled = 0;  // the first signal that came
 volatile std::sig_atomic_t stepping = 0;
 volatile std::sig_atomic_t is_saving = 0;
+volatile std::sig_atomic_t is_saved = 0;  // what the first signal asked for is done; the process has only to end
 volatile std::sig_atomic_t longest_wait = shortest_wait;
 timespec signalled_at;  // written once, by the first signal
 
@@ -54,6 +55,10 @@ void note_signal(int signal) {
 }
 
 void give_up(int) {
+  if (is_saved != 0) {
+    say("\nfacet: everything is saved, but a thread does not end: ending the process\n");
+    _exit(status_after(signalled));
+  }
   say("\nfacet: no step has ended since the signal: giving up; the last checkpoint stays as it is\n");
   _exit(1);
 }
@@ -64,6 +69,7 @@ StopSignal::StopSignal() {
   signalled = 0;
   stepping = 0;
   is_saving = 0;
+  is_saved = 0;
   longest_wait = shortest_wait;
   struct sigaction action {};
   action.sa_flags = SA_RESTART;
@@ -101,7 +107,9 @@ void StopSignal::step_ended() {
 
 void StopSignal::saving(bool begins) {
   is_saving = begins ? 1 : 0;
-  if (signalled != 0 && !answered_) alarm(begins ? 0U : static_cast<unsigned>(longest_wait));
+  if (signalled == 0) return;
+  if (!begins && answered_) is_saved = 1;
+  alarm(begins ? 0U : static_cast<unsigned>(longest_wait));
 }
 
 bool StopSignal::came() const {

@@ -14,6 +14,8 @@ namespace facet::app {
 /// supervisors send two. SIGUSR1 never does that. One object at a time.
 ///
 /// Where no step ends within max(10 s, 5 median steps) after the signal, the process gives up and exits with status 1.
+/// Where it does not end within that time after it has saved, because a thread hangs in a read of an image for example,
+/// it is ended, with the exit status of a run that was stopped.
 class StopSignal {
  public:
   static constexpr int interrupted = 130;  ///< exit status after SIGINT, as a shell has it

@@ -10,8 +10,22 @@ import unittest
 from program import PROGRAM, QUICK, AppTest, facet, read_until, rows, start, tensors
 
 
+PTRACE = ctypes.CDLL(None).ptrace
 PTRACE_ATTACH = 16
+PTRACE_DETACH = 17
 WAIT_FOR_ANY = 0x40000000  # __WALL: also for threads
+FUTEX = "202"  # the number of the system call, on x86-64
+
+
+def other_threads(process):
+    """The threads of a process but its first, in ascending order of their numbers."""
+    return sorted(task for task in map(int, os.listdir(f"/proc/{process.pid}/task")) if task != process.pid)
+
+
+def is_waiting(process, task):
+    """Whether a thread that is held waits for another one."""
+    with open(f"/proc/{process.pid}/task/{task}/syscall", encoding="ascii") as stream:
+        return stream.read().split()[0] == FUTEX
 
 
 class RunTest(AppTest):
@@ -97,26 +111,53 @@ class Interruption(RunTest):
         process.communicate(timeout=120)
         self.assertEqual(process.returncode, 75)
 
-    def test_a_run_without_progress_gives_up(self):
-        run = self.folder / "stuck"
-        process = self.start_and_see_epoch(2, "--out", run)
-        # The threads that decode images are held, so that no step can end.
-        ptrace = ctypes.CDLL(None).ptrace
-        tasks = [task for task in map(int, os.listdir(f"/proc/{process.pid}/task")) if task != process.pid]
-        self.assertTrue(tasks)
+    def hold(self, tasks):
+        """Stops threads of another process, which no signal to that process starts again."""
         for task in tasks:
-            if ptrace(PTRACE_ATTACH, task, None, None) != 0:
+            if PTRACE(PTRACE_ATTACH, task, None, None) != 0:
                 self.skipTest("the system lets no process hold another's threads")
             os.waitpid(task, WAIT_FOR_ANY)
+
+    def end_of_held(self, process, tasks):
+        """What a process with held threads prints to standard error, once it has ended."""
+        deadline = time.monotonic() + 120
+        for task in tasks:  # until the one who holds them has seen their end, the process stays
+            while os.waitpid(task, WAIT_FOR_ANY | os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:
+                    process.kill()
+                    self.fail("a process with held threads has not ended")
+                time.sleep(0.01)
+        return process.communicate(timeout=120)[1]
+
+    def test_a_run_without_progress_gives_up(self):
+        # A fixed number of threads: otherwise the loader starts others instead of those that are held.
+        run = self.folder / "stuck"
+        process = self.start_and_see_epoch(2, "--out", run, "--loader-threads", 1)
+        tasks = other_threads(process)
+        self.assertTrue(tasks)
+        self.hold(tasks)
         time.sleep(1)
         saved = (run / "checkpoints/last.safetensors").read_bytes()
         process.send_signal(signal.SIGTERM)
-        for task in tasks:
-            os.waitpid(task, WAIT_FOR_ANY)  # until who holds them has seen their end, the process stays
-        _, error = process.communicate(timeout=120)
+        error = self.end_of_held(process, tasks)
         self.assertEqual(process.returncode, 1, error)
         self.assertIn("no step has ended since the signal", error)
         self.assertEqual((run / "checkpoints/last.safetensors").read_bytes(), saved)
+        self.assert_same_as_whole(run)
+
+    def test_a_thread_that_hangs_does_not_keep_a_run_that_is_saved(self):
+        run = self.folder / "lingering"
+        process = self.start_and_see_epoch(2, "--out", run, "--loader-threads", 2)
+        held = other_threads(process)[-1]
+        self.hold([held])
+        while not is_waiting(process, held):  # one that decodes would hold up the step
+            PTRACE(PTRACE_DETACH, held, None, None)
+            time.sleep(0.001)
+            self.hold([held])
+        process.send_signal(signal.SIGTERM)
+        error = self.end_of_held(process, [held])
+        self.assertEqual(process.returncode, 75, error)
+        self.assertIn("everything is saved, but a thread does not end", error)
         self.assert_same_as_whole(run)
 
     def test_killed(self):
