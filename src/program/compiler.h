@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -74,8 +75,7 @@ class Compiler final : public lowering::Lowering {
   const Node& current() const { return nodes_.nodes[node_]; }
   onednn::Dims dims_of_value(int value) const;
   /// Runs `function`; what it throws becomes an Error that names `what` and the precision.
-  template <class Function>
-  void naming(std::string_view what, const Function& function) const;
+  void naming(std::string_view what, const std::function<void()>& function) const;
   void lower_forward();
   void lower_backward();
   lowering::Tensor value(int value);
