@@ -10,18 +10,15 @@ import pathlib
 import pty
 import re
 import shutil
-import socket
 import struct
 import subprocess
 import tempfile
 import termios
 import unittest
-import unittest.mock
 import zipfile
-import zlib
 
 import program
-from program import AppTest, QUICK, facet, read_until, rows, start, tensors
+from program import AppTest, QUICK, facet, rows, start, tensors
 
 COMMANDS = ["synth", "inspect", "summary", "train", "import", "evaluate", "predict", "export", "compare", "reproduce"]
 
@@ -576,106 +573,6 @@ class Run(AppTest):
             self.assertIn(part, page)
 
 
-class Manifests(AppTest):
-    """CSVs as they circulate: other columns, other orders, other separators."""
-
-    def write(self, name, header, *columns):
-        """A manifest of the sample's 48 pictures, whose files the first column has; returns its path."""
-        files = [row["file"] for row in rows(self.train_csv)]
-        manifest = self.folder / "sample" / name
-        manifest.write_text("\n".join([header, *map(",".join, zip(files, *columns))]) + "\n")
-        return manifest
-
-    def classes(self, run, head):
-        page = self.succeeds("inspect", run)
-        return re.search(rf"(?m)^  {head} \(\d+\): (.*)$", page).group(1).split(", ")
-
-    def test_named_columns(self):
-        kinds = ["cat", "dog"] * 24
-        manifest = self.write("columns.csv", "photo,file,kind", map(str, range(48)), kinds)
-        run = self.folder / "columns"
-        words = ["--file-column", "photo", "--label-column", "kind"]
-        output = self.succeeds("train", "--train", manifest, "--validation", manifest, *QUICK, *words, "--epochs", 1,
-                               "--out", run)
-        self.assertIn("\nheads\n  kind (2): cat, dog\n", output)
-        self.assertIn(f"--data {manifest} --file-column photo\n", output)
-        config = (run / "run.cfg").read_text()
-        self.assertIn("\nfile-column = photo\nlabel-column = kind\n", config)
-        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
-        self.assertIn("no column for head 'kind'", self.fails(1, "train", "--resume", "--out", run, "--file-column", "kind"))
-        self.assertRegex(self.fails(1, "train", "--resume", "--out", run, "--label-column", "file"),
-                         "has the heads file, the model has kind; a run to be resumed can't change its heads")
-        other = self.write("other.csv", "image,answer", kinds)
-        output = self.succeeds("evaluate", run, "--data", other, "--label-column", "answer")
-        self.assertRegex(output, r"(?m)^note .*other\.csv: column 'image' names the files$")
-        self.assertRegex(output, r"(?m)^kind .* 48 +2$")
-        self.assertIn("columns.csv:1: no column is called file, image,",
-                      self.fails(1, "inspect", self.write("columns.csv", "photo,kind", kinds)))
-        self.assertIn("--label-column is 'kind' and --heads is 'kind,mood'",
-                      self.fails(2, "train", "--train", manifest, "--label-column", "kind", "--heads", "kind,mood"))
-        self.assertIn("--file-column goes with a manifest", self.fails(2, "inspect", run, "--file-column", "photo"))
-
-    def test_whole_numbers_and_runs_that_sorted_them_as_text(self):
-        numbers = [str(i % 12) for i in range(48)]
-        manifest = self.write("numbers.csv", "file,number", numbers)
-        new, old = self.folder / "numbers", self.folder / "text"
-        words = ["train", "--train", manifest, *QUICK, "--epochs", 1, "--out"]
-        self.succeeds(*words, new)
-        self.assertEqual(self.classes(new, "number"), [str(i) for i in range(12)])
-        text = sorted(set(numbers))
-        self.succeeds(*words, old, "--classes", "number=" + ",".join(text))
-        config = old / "run.cfg"
-        config.write_text(re.sub("(?m)^classes = .*\n", "", config.read_text()))
-        self.succeeds("train", "--resume", "--out", old, "--epochs", 2)
-        self.assertEqual(self.classes(old, "number"), text)
-        self.succeeds("evaluate", old, "--data", manifest)
-        self.assertIn("a run to be resumed can't change its heads",
-                      self.fails(1, "train", "--resume", "--out", old, "--classes",
-                                 "number=" + ",".join(reversed(text))))
-
-    def test_fairface_is_told(self):
-        output = self.succeeds("inspect", self.train_csv)
-        self.assertRegex(output, r"(?m)^note .*train\.csv: FairFace's classes, in its order, for age, gender, race; --classes")
-        manifest = self.write("colours.csv", "file,colour", ["White", "Black"] * 24)
-        self.assertNotIn("Indian", self.succeeds("inspect", manifest))
-        self.assertIn("Indian", self.succeeds("inspect", manifest, "--classes", "colour=fairface"))
-
-    def test_separators_and_backslashes(self):
-        manifest = self.write("windows.csv", "file,mood", ["sad", "glad"] * 24)
-        manifest.write_text(manifest.read_text().replace("/", "\\").replace(",", ";"))
-        output = self.succeeds("inspect", manifest)
-        for part in ["48 images", "all there", "semicolons separate the fields", "backslashes", "glad"]:
-            self.assertIn(part, output)
-
-    def test_thousands_of_classes(self):
-        people = self.folder / "people.csv"
-        people.write_text("file,person,mood\n" + "".join(f"{i}.jpg,{i},{i % 2}\n" for i in range(1100)))
-        output = self.succeeds("inspect", people)
-        self.assertIn("passed over as identifiers, with fewer than two rows a value: person (1100 values in 1100 rows)", output)
-        self.assertLess(output.count("\n"), 10)
-        self.assertIn("\n(and 100 more classes)\n", self.succeeds("inspect", people, "--heads", "person"))
-
-        manifest = self.write("many.csv", "file,person", [str(i % 24 * 200) for i in range(48)])
-        run, result, lines = self.folder / "many", self.folder / "many.json", self.folder / "many.jsonl"
-        classes = "person=" + ",".join(map(str, range(5000)))
-        output = self.succeeds("train", "--train", manifest, "--validation", manifest, *QUICK, "--classes", classes,
-                               "--epochs", 1, "--out", run)
-        self.assertIn("\n  person (5000): 0, 1, 2, ", output)
-        self.assertLess(max(map(len, output.splitlines())), 400)
-        self.assertLess(len(self.succeeds("inspect", run)), 10000)
-        output = self.succeeds("evaluate", run, "--data", manifest, "--json", result)
-        self.assertIn("(and 4,000 more classes)", output)
-        head = json.loads(result.read_text())["heads"]["person"]
-        self.assertEqual(sum(images for _, _, images in head["confusion_cells"]), 48)
-        self.assertEqual(sum(images for label, answer, images in head["confusion_cells"] if label == answer) / 48,
-                         head["accuracy"])
-        self.assertNotIn("confusion", head)
-        self.assertEqual([i for i, one in enumerate(head["per_class"]) if one["support"]], list(range(0, 4800, 200)))
-        self.succeeds("predict", run, self.folder / "sample", "--jsonl", lines)
-        probabilities = json.loads(lines.read_text().splitlines()[0])["heads"]["person"]["probabilities"]
-        self.assertEqual(list(probabilities), [str(i) for i in range(5000)])
-
-
 class Recipe(AppTest):
     """Options of a recipe: they are kept in run.cfg, which gives the same bits again, also after a stop."""
 
@@ -841,82 +738,6 @@ class Pretrained(AppTest):
         self.assertIn('holds an object of "os.system", not a state_dict', self.fails(1, *words, weights))
 
 
-class BadImages(AppTest):
-    def test_fail_and_skip(self):
-        (self.folder / "sample/torn.jpg").write_bytes(next((self.folder / "sample").rglob("*.jpg")).read_bytes()[:400])
-        manifest = self.folder / "sample/torn.csv"
-        bad = [f"{name}.jpg,0-2,Male,White,True\n" for name in ["torn", "gone"]]
-        manifest.write_text(self.train_csv.read_text() + "".join(bad))
-        words = ["train", "--train", manifest, *QUICK, "--epochs", 1]
-        error = self.fails(1, *words, "--out", self.folder / "fail")
-        self.assertIn(f"{manifest}:51: gone.jpg: no such file; --root says where the files are", error)
-        self.assertFalse((self.folder / "fail").exists())
-        manifest.write_text(self.train_csv.read_text() + 2 * bad[1])
-        self.assertIn("torn.csv:50: gone.jpg: no such file, like 1 other; ",
-                      self.fails(1, *words, "--out", self.folder / "fail"))
-        manifest.write_text(self.train_csv.read_text() + 2 * bad[0])
-        self.assertRegex(self.fails(1, *words, "--out", self.folder / "fail"), r"torn\.csv:5[01]: .*torn\.jpg: truncated")
-        shutil.rmtree(self.folder / "fail")
-        manifest.write_text(self.train_csv.read_text() + "".join(bad))
-        output = self.succeeds(*words, "--out", self.folder / "skip", "--bad-images", "skip")
-        self.assertRegex(output, r"2 of 50 images .* the first: .*torn\.csv:50: torn\.jpg: ")
-        skipped = rows(self.folder / "skip/skipped.csv")
-        self.assertEqual([(row["file"], row["line"]) for row in skipped], [("torn.jpg", "50"), ("gone.jpg", "51")])
-        self.assertTrue(all(row["reason"] for row in skipped))
-        error = self.fails(1, "evaluate", self.folder / "skip", "--data", manifest)
-        self.assertRegex(error, r"(torn|gone)\.jpg")
-        tables = self.succeeds("evaluate", self.folder / "skip", "--data", manifest, "--bad-images", "skip")
-        self.assertIn("on 48 images", tables)
-
-
-    def test_images_with_warnings(self):
-        sample = self.folder / "sample"
-        whole = next((sample / "train").glob("*.jpg")).read_bytes()
-        for name in ("unended.jpg", "again.jpg"):
-            (sample / name).write_bytes(whole[:-2])
-        manifest = sample / "unended.csv"
-        manifest.write_text(self.train_csv.read_text() + "unended.jpg,0-2,Male,White,True\nagain.jpg,3-9,Male,White,True\n")
-        run = self.folder / "warned"
-        output = self.succeeds("train", "--train", manifest, *QUICK, "--epochs", 2, "--out", run)
-        self.assertEqual(output.count(f"2 images read with warnings: {run}/image-warnings.csv\n"), 1, output)
-        reason = "the end marker is missing"
-        self.assertEqual(rows(run / "image-warnings.csv"),
-                         [{"file": name, "line": line, "reason": reason, "manifest": str(manifest)}
-                          for name, line in (("unended.jpg", "50"), ("again.jpg", "51"))])
-        status, _, error = facet("evaluate", run, "--data", manifest)
-        self.assertEqual((status, error), (0, f"facet: 2 of 50 images read with warnings; the first: {manifest}:50: "
-                                              f"unended.jpg: {reason}\n"))
-        status, _, error = facet("predict", run, sample / "again.jpg", sample / "train")
-        self.assertEqual(status, 0, error)
-        waited, warned = error.splitlines()
-        self.assertRegex(waited, r"^facet: waited for images in [\d.]+ % of [\d.]+ s, with \d+ decoding threads?$")
-        self.assertEqual(warned, f"facet: 1 of 49 images read with warnings; the first: {sample}/again.jpg: {reason}")
-        self.assertIn(f"warnings    2 of 50 tried; the first: {sample}/unended.jpg: {reason}\n",
-                      self.succeeds("inspect", manifest))
-
-    def test_png(self):
-        def chunk(kind, data):
-            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        rows_of_red = b"".join(b"\0" + b"\xFF\0\0" * 32 for _ in range(32))
-        png = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)) +
-               chunk(b"IDAT", zlib.compress(rows_of_red)) + chunk(b"IEND", b""))
-        sample = self.folder / "sample"
-        (sample / "png").mkdir()
-        for name in ("a.PNG", "b.jpg"):  # the content tells
-            (sample / "png" / name).write_bytes(png)
-        (sample / "c.gif").write_bytes(b"GIF89a")
-        manifest = sample / "png.csv"
-        manifest.write_text(self.train_csv.read_text() + "png/a.PNG,0-2,Male,White,True\npng/b.jpg,0-2,Male,White,True\n")
-        run = self.folder / "with_png"
-        self.succeeds("train", "--train", manifest, *QUICK, "--epochs", 1, "--out", run)
-        self.assertFalse((run / "image-warnings.csv").exists())
-        output = self.succeeds("predict", run, sample / "png", "--csv", "-")
-        answers = [line.split(",", 1) for line in output.splitlines()[1:3]]
-        self.assertEqual([pathlib.Path(file).name for file, _ in answers], ["a.PNG", "b.jpg"])
-        self.assertEqual(answers[0][1], answers[1][1])
-        self.assertIn("c.gif: is a GIF; JPEG, PNG and WebP can be read", self.fails(1, "predict", run, sample / "c.gif"))
-
-
 class Comparing(AppTest):
     def setUp(self):
         self.ours = self.folder / "ours.json"
@@ -957,143 +778,6 @@ class Tuning(AppTest):
         quick = [word for word in QUICK if word != "--no-tune"] + ["--epochs", "1", "--choice-cache", self.folder / "cache"]
         self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
         self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
-
-
-class Threads(AppTest):
-    """Where threads run: told in a line, and as the system has it."""
-
-    QUICK = [word for word in QUICK if word not in ["--threads", "1"]]
-
-    def masks(self, *words, cpus=None, **variables):
-        """Of a training run: the line about its machine, the affinity masks of its threads, the main one first."""
-        process = start("train", *self.data, *self.QUICK, "--epochs", 10000, *words, "--out", tempfile.mkdtemp(dir=self.folder),
-                        env={**os.environ, **variables}, preexec_fn=cpus and (lambda: os.sched_setaffinity(0, cpus)))
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        machine = [line for line in read_until(process.stdout, "epoch 1/") if line.startswith("machine ")]
-        tasks = sorted(map(int, os.listdir(f"/proc/{process.pid}/task")))
-        self.assertEqual(pathlib.Path(f"/proc/{process.pid}/comm").read_text(), pathlib.Path(program.PROGRAM).name + "\n")
-        return machine[0], [os.sched_getaffinity(task) for task in tasks], process
-
-    def setUp(self):
-        environment = unittest.mock.patch.dict(os.environ)
-        environment.start()
-        self.addCleanup(environment.stop)
-        for name in [name for name in os.environ if name.startswith(("OMP_", "GOMP_", "KMP_"))]:
-            del os.environ[name]
-        self.all = os.sched_getaffinity(0)
-        cores = {}
-        for cpu in sorted(self.all):
-            cores.setdefault(self.core_of(cpu), cpu)
-        self.two = list(cores.values())[:2]
-        if len(self.two) < 2:
-            self.skipTest("one core")
-
-    @staticmethod
-    def core_of(cpu):
-        """The first hyper-thread of its core."""
-        siblings = pathlib.Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        return int(re.match(r"\d+", siblings.read_text()).group()) if siblings.exists() else cpu
-
-    def take(self, cpu):
-        """Takes its core as a pinned program does, until the socket is closed."""
-        holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.addCleanup(holder.close)
-        holder.bind(f"\0facet, pinned to core {self.core_of(cpu)}")
-        return holder
-
-    def needs_pinning(self):
-        if "oneTBB" in facet("train", *self.data, "--threads", 4096, "--pin")[2]:
-            self.skipTest("compute runs on oneTBB")
-        try:
-            for cpu in self.two:
-                self.take(cpu).close()
-        except OSError as error:
-            self.skipTest(f"another program is pinned to CPU {cpu}: {error}")
-
-    def assert_one_core_each(self, machine, masks):
-        """Two compute threads on the two CPUs, of which the main thread has the first; the loader's is free."""
-        self.assertIn(f"2 threads, pinned to CPUs {self.two[0]}", machine)
-        self.assertEqual(masks[0], {self.two[0]})
-        self.assertEqual(masks.count({self.two[1]}), 1)
-        self.assertEqual(masks[1:].count(set(self.two)), len(masks) - 2, masks)
-
-    def test_free_by_default(self):
-        machine, masks, _ = self.masks("--threads", 2)
-        self.assertIn("2 threads, not pinned; decoding on as many threads as needed", machine)
-        self.assertEqual(masks, [self.all] * len(masks))
-
-    def test_pinned(self):
-        self.needs_pinning()
-        self.assert_one_core_each(*self.masks("--threads", 2, "--pin", cpus=self.two)[:2])
-
-    def test_as_openmp_is_told(self):
-        self.needs_pinning()
-        if "2 cores usable" not in self.masks("--threads=0", cpus=self.two)[0]:
-            self.skipTest("the CPU quota is one core's")
-        for words in [[], ["--pin"]]:
-            machine, masks, _ = self.masks("--threads=0", *words, cpus=self.two, OMP_PROC_BIND="close", OMP_PLACES="threads")
-            self.assertIn("computing on 2 threads", machine)
-            self.assert_one_core_each(machine, masks)
-        machine, masks, _ = self.masks("--threads=0", OMP_NUM_THREADS="1")
-        self.assertIn("computing on 1 thread, not pinned", machine)
-
-    def test_openmp_is_told_to_bind_nothing(self):
-        self.needs_pinning()
-        for name, value in [("OMP_PROC_BIND", "false"), ("OMP_PROC_BIND", ""), ("GOMP_CPU_AFFINITY", "")]:
-            with self.subTest(f"{name}={value}"):
-                status, _, error = facet("train", *self.data, "--threads", 1, "--pin", env={**os.environ, name: value})
-                self.assertEqual(status, 2, error)
-                # OpenMP itself may have warned before.
-                self.assertEqual(error.splitlines()[-1], "facet train: --pin: compute threads can't be pinned: "
-                                 f"{name} is '{value}', by which OpenMP binds none; unset it")
-
-    def test_config_from_a_pipe(self):
-        error = self.fails(2, "train", *self.data, "--config", "/dev/stdin", "--pin", input="epochs = 1\n")
-        self.assertIn("--config /dev/stdin can't be read twice, as --pin needs: a regular file is needed", error)
-
-    def test_one_cpu_of_many(self):
-        machine, masks, _ = self.masks("--threads=0", cpus=self.two[1:])
-        self.assertIn("1 core usable", machine)
-        self.assertIn("computing on 1 thread, not pinned", machine)
-        self.assertEqual(masks, [{self.two[1]}] * len(masks))
-
-    def test_processes_pin_to_cores_of_their_own(self):
-        self.needs_pinning()
-        first, _, running = self.masks("--threads", 1, "--pin", cpus=self.two)
-        second, _, _ = self.masks("--threads", 1, "--pin", cpus=self.two)
-        self.assertIn(f"pinned to CPU {self.two[0]};", first)
-        self.assertIn(f"pinned to CPU {self.two[1]};", second)
-        error = self.fails(2, "train", *self.data, "--threads", 1, "--pin", preexec_fn=lambda: os.sched_setaffinity(0, self.two))
-        self.assertIn("--pin: each of 1 compute threads needs a core of its own; of 2 that may be used, 2 are pinned to by other programs", error)
-        running.kill()
-        running.wait()
-        self.assertIn(f"pinned to CPU {self.two[0]};", self.masks("--threads", 1, "--pin", cpus=self.two)[0])
-
-    def test_a_table_that_cannot_be_pinned_is_not_begun(self):
-        self.needs_pinning()
-        words = ["reproduce", "table1", "--data", self.folder / "sample", "--models", "reference", "--epochs", 1, *self.QUICK,
-                 "--threads", 1, "--pin", "--out", self.folder / "table"]
-        one = {"preexec_fn": lambda: os.sched_setaffinity(0, self.two[:1])}
-        holder = self.take(self.two[0])
-        self.assertIn("--pin: each of 1 compute threads needs a core of its own; of 1 that may be used, 1 are pinned to by other programs",
-                      self.fails(2, *words, **one))
-        self.assertFalse((self.folder / "table").exists())
-        holder.close()
-        self.assertIn(f"pinned to CPU {self.two[0]};", self.succeeds(*words, **one))
-
-    def test_more_threads_than_cores(self):
-        self.needs_pinning()
-        self.assertIn("each of 4096 compute threads needs a core of its own", self.fails(2, "train", *self.data, "--threads", 4096, "--pin"))
-
-    def test_evaluation_and_predictions_can_be_pinned(self):
-        self.needs_pinning()
-        run = self.folder / "run"
-        self.succeeds("train", *self.data, *self.QUICK, "--epochs", 1, "--out", run)
-        for words in [["evaluate", run, "--data", self.validation_csv, "--json"], ["predict", run, self.folder / "sample/validation"]]:
-            self.assertEqual(self.succeeds(*words, "--threads", 1), self.succeeds(*words, "--threads", 1, "--pin"))
 
 
 class Terminal(AppTest):
