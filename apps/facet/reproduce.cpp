@@ -255,12 +255,10 @@ std::vector<std::string> failed_models(const Request& request, Table1& table) {
   return failed;
 }
 
-/// The heads of a table that was begun: those of its first run, whose classes an earlier build may have chosen in
-/// another way; none where there is no run yet.
-std::vector<Head> begun_heads(const Request& request) {
+/// Those of a table's first run.
+std::vector<Head> heads_of_table(const Request& request) {
   for (const std::string& model : table1_models()) {
-    const train::RunFolder run(request.training.out / model);
-    if (train::is_there(run.last())) return read_model_info(run.last()).heads;
+    if (std::vector<Head> heads = begun_heads(request.training.out / model); !heads.empty()) return heads;
   }
   return {};
 }
@@ -272,7 +270,7 @@ int run(Options& options) {
   ManifestOptions manifest;
   manifest.heads = options.words("heads");
   read_columns(options, manifest);
-  request.begun_heads = begun_heads(request);
+  request.begun_heads = heads_of_table(request);
   if (manifest.heads.empty() && manifest.label_column.empty()) manifest.expected = request.begun_heads;
   const ManifestDataset data(request.manifests.train, manifest);
   request.heads = manifest.expected = data.heads();

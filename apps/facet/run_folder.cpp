@@ -11,6 +11,7 @@
 #include "base/folder_lock.h"
 #include "base/text.h"
 #include "facet/error.h"
+#include "facet/model_file.h"
 #include "options.h"
 #include "train/file_system.h"
 #include "train/run_folder.h"
@@ -68,6 +69,11 @@ fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint)
   }
   throw Error(fmt::format("{} isn't a run's folder: neither checkpoints/best.safetensors nor last.safetensors is in it",
                           run_or_model.string()));
+}
+
+std::vector<Head> begun_heads(const fs::path& run) {
+  const fs::path last = train::RunFolder(run).last();
+  return train::is_there(last) ? read_model_info(last).heads : std::vector<Head>();
 }
 
 void record_failure(const fs::path& run, const std::exception& error) {

@@ -3,6 +3,9 @@
 #include <exception>
 #include <filesystem>
 #include <string>
+#include <vector>
+
+#include "facet/data.h"
 
 namespace facet::app {
 
@@ -20,6 +23,10 @@ void make_run_folder(const std::filesystem::path& folder);
 ///   run's checkpoints with or without .safetensors.
 /// @throws Error saying what was looked for.
 std::filesystem::path find_model(const std::filesystem::path& run_or_model, const std::string& checkpoint);
+
+/// The heads of a run that can be resumed, in the order of its classes, which an earlier build may have chosen in another
+/// way; none where the folder holds no such run.
+std::vector<Head> begun_heads(const std::filesystem::path& run);
 
 /// A run that fails leaves its reason in its folder's error.txt, which the next attempt removes.
 void record_failure(const std::filesystem::path& run, const std::exception& error);

@@ -21,8 +21,6 @@
 #include "run_folder.h"
 #include "shared_options.h"
 #include "stop_signal.h"
-#include "train/file_system.h"
-#include "train/run_folder.h"
 #include "train/run_options.h"
 #include "train_manual.h"
 #include "training_report.h"
@@ -149,13 +147,12 @@ void require_files(const std::string& csv, const ManifestDataset& data) {
                           csv, first.line, base::printable(first.file), first.reason, others));
 }
 
-/// How the training set is read. A run to be resumed keeps its heads and the order of their classes, which an earlier
-/// build may have chosen in another way, unless other ones are asked for, which the trainer then refuses.
+/// How the training set is read. A run to be resumed keeps its heads and the order of their classes, unless other ones
+/// are asked for, which the trainer then refuses.
 ManifestOptions training_manifest(const Settings& settings) {
   ManifestOptions manifest = settings.manifest;
-  const train::RunFolder folder(settings.training.out);
-  if (!settings.training.resume || !train::is_there(folder.last())) return manifest;
-  const std::vector<Head> heads = read_model_info(folder.last()).heads;
+  if (!settings.training.resume) return manifest;
+  const std::vector<Head> heads = begun_heads(settings.training.out);
   const std::vector<std::string> names = data::names_of(heads);
   const bool same_heads = manifest.heads.empty() || manifest.heads == names;
   const bool same_label = manifest.label_column.empty() || names == std::vector{manifest.label_column};

@@ -174,8 +174,8 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
 ///   1/4 or 1/8 (scaled DCT), with no side below `size`; 0: in full.
 /// @param warning if not null, takes what is wrong with the file but harms no pixel, or an empty string. Of a JPEG:
 ///   extraneous bytes before a marker, a missing end marker where all data of the image are there, an unknown Adobe
-///   transform or JFIF version, odd spectral parameters of a sequential scan. Of a PNG: whatever libpng warns of, and
-///   a missing end after the pixels.
+///   transform or JFIF version, odd spectral parameters of a sequential scan. Of a PNG: whatever libpng warns of,
+///   and damage after the pixels, a missing end too.
 /// @throws Error naming the file when it is missing, no regular file, empty or of another format (which it names), when
 ///   its data are truncated or corrupt, when it is a JPEG that is lossless, hierarchical or of other than 8 bits a
 ///   sample, over 1 GiB long, or so large that decoding it would take over 2 GiB of memory, or more than there is.

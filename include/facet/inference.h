@@ -24,8 +24,8 @@ struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
   int threads = 0;  ///< compute threads, up to 4096; 0: OMP_NUM_THREADS, else all cores that it may use
-  int loader_threads =
-      0;  ///< decoding threads of evaluate(), up to 4096; 0: as many as keep it from waiting (see LoaderOptions)
+  /// Decoding threads of evaluate(), up to 4096; 0: as many as keep it from waiting (see LoaderOptions).
+  int loader_threads = 0;
   bool tune = false;  ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
   /// Folder where choices made by timing, the precision that `automatic` took among them, are kept between processes,
   /// and taken from also without `tune`; empty: nowhere.

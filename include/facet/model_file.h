@@ -82,7 +82,7 @@ FACET_EXPORT std::vector<std::string> default_classes(std::string_view head, std
 
 /// What of a file of weights went into a model.
 struct PretrainedWeights {
-  std::set<std::string> left_out = {};  ///< layers of the file's classifier: not the model's, or other there
+  std::set<std::string> left_out = {};  ///< layers of the file's classifier that the model lacks or has in other shapes
   std::set<std::string> fresh = {};     ///< layers of the model's heads, which keep the values that they had
   std::set<std::string> reordered = {};      ///< heads whose classes have another order in the file
   std::set<std::string> other_classes = {};  ///< heads whose classes are others in the file
@@ -92,8 +92,8 @@ struct PretrainedWeights {
 /// Reads weights to begin with into the parameters of a graph: of a safetensors file, or of what PyTorch's torch.save
 /// writes, before 1.6 too (but not before 0.1.10), of a state_dict or of a checkpoint that has one under `state_dict`,
 /// `model` or `model_state_dict` (averaged ones, `state_dict_ema` and `model_ema`, are taken where there are none of
-/// these). Names are torchvision's, DenseNet's old ones included, or facet's; `module.`, `model.` and `_orig_mod.` at the
-/// begin of all of them are passed over. Values are f32, f64, f16 or bf16. All is read as data: no pickled code is run,
+/// these). Names are torchvision's, DenseNet's old ones included, or facet's; `module.`, `model.` and `_orig_mod.` at
+/// the beginning of all of them are passed over. Values are f32, f64, f16 or bf16. All is read as data: no pickled code is run,
 /// whatever a file says.
 ///
 /// Layers of the model's heads are taken where the file has them in the same shapes; layers of the file's classifier

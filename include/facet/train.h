@@ -96,8 +96,8 @@ struct TrainOptions {
   PrecisionChoice precision = PrecisionChoice::automatic;
   /// Compute threads, up to 4096; 0: OMP_NUM_THREADS, else the cores that the process may use (of 16 and more, less the loader's).
   int threads = 0;
-  int loader_threads =
-      0;  ///< decoding threads, up to 4096; 0: as many as keep the training from waiting (see LoaderOptions)
+  /// Decoding threads, up to 4096; 0: as many as keep the training from waiting (see LoaderOptions).
+  int loader_threads = 0;
   std::uint64_t seed = 0;
   bool flip = true;
   bool drop_last = false;
@@ -116,7 +116,7 @@ struct TrainOptions {
   /// more.
   std::filesystem::path pretrained = {};
   HeadSplit split_head = {};  ///< a layer of these weights that holds several heads (see load_pretrained)
-  bool resume = false;  ///< go on from the folder's last checkpoint; where there is none yet, start
+  bool resume = false;        ///< go on from the folder's last checkpoint; where there is none yet, start
 };
 
 /// What a step came to, of one batch or of as many as accumulate.

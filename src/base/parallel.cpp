@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <optional>
+#include <utility>
 
 #if defined(FACET_THREADING_OPENMP)
 #include <omp.h>

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <new>
 #include <string_view>
 #include <vector>
@@ -18,10 +17,11 @@ namespace facet {
 namespace data {
 namespace {
 
-// Larger ones are taken for an attack or an accident. Each loader thread decodes an image of its own.
+// Larger ones are taken for an attack or an accident.
 constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 30;
 constexpr std::int64_t max_memory = std::int64_t{1} << 31;
-/// Of an image that takes more, what the machine has is asked first; for every image that would cost too much time.
+/// Images that take more are decoded one at a time, after a look at what the machine has, which would take too long for
+/// every image.
 constexpr std::int64_t much_memory = std::int64_t{1} << 27;
 /// Bytes of a file's beginning that tell its format.
 constexpr std::size_t start_bytes = 512;
@@ -59,12 +59,8 @@ std::string_view name_of_text(std::string_view start) {
   if (start.starts_with("version https://git-lfs"sv)) return "a pointer to a file in Git LFS";
   const std::size_t cut = start.size() < start_bytes ? 0 : 3;  // what was read may end within a character
   if (start.starts_with("\xEF\xBB\xBF"sv)) start.remove_prefix(3);
-  std::string lower;
-  for (const char c : start) {
-    if (!lower.empty() || !std::isspace(static_cast<unsigned char>(c))) {
-      lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    }
-  }
+  const std::string lower =
+      base::lower_case(start.substr(std::min(start.find_first_not_of(" \t\n\v\f\r"), start.size())));
   if (lower.starts_with("<!doctype html") || lower.find("<html") != std::string::npos) return "an HTML page";
   if (lower.find("<svg") != std::string::npos) return "an SVG";
   if (lower.starts_with("<?xml")) return "an XML file";

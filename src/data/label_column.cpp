@@ -17,19 +17,19 @@ namespace {
 
 using base::printable;
 
-/// What a label stands for: aliases of FairFace's classes, and "3" for "3.0", as a data frame with gaps writes it.
-std::string_view meaning_of(std::string_view label) {
-  const std::size_t point = label.find('.');
-  if (point == std::string_view::npos || point + 1 == label.size() ||
-      label.find_first_not_of('0', point + 1) != std::string_view::npos) {
-    return without_alias(label);
-  }
-  const std::string_view whole = label.substr(0, point);
-  const std::string_view unsigned_part = whole.starts_with('-') ? whole.substr(1) : whole;
-  const bool is_number =
-      !unsigned_part.empty() && unsigned_part.find_first_not_of("0123456789") == std::string_view::npos;
-  return is_number ? whole : label;
+/// A whole number, "-7" or "007", without the zeros behind the point that a data frame with gaps writes; nothing where
+/// the text is no such number.
+std::optional<std::string_view> whole_part(std::string_view text) {
+  const std::size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
+  const std::size_t point = std::min(text.find('.'), text.size());
+  const std::string_view digits = text.substr(sign, point - sign), fraction = text.substr(point);
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (fraction == "." || fraction.find_first_not_of('0', 1) != std::string_view::npos) return std::nullopt;
+  return text.substr(0, point);
 }
+
+/// What a label stands for: "3" for "3.0", and the classes of FairFace's aliases.
+std::string_view meaning_of(std::string_view label) { return whole_part(label).value_or(without_alias(label)); }
 
 /// Finds classes by name, and where none has the label's name, by what it stands for.
 class ClassIndex {
@@ -59,19 +59,10 @@ struct WholeNumber {
 };
 
 std::optional<WholeNumber> whole_number(std::string_view text) {
-  WholeNumber number;
-  if (text.starts_with('-') || text.starts_with('+')) {
-    number.negative = text[0] == '-';
-    text.remove_prefix(1);
-  }
-  const std::size_t point = std::min(text.find('.'), text.size());
-  const std::string_view digits = text.substr(0, point), fraction = text.substr(point);
-  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
-  if (!fraction.empty() && (fraction == "." || fraction.find_first_not_of('0', 1) != std::string_view::npos)) {
-    return std::nullopt;
-  }
-  number.digits = digits.substr(std::min(digits.find_first_not_of('0'), digits.size()));
-  if (number.digits.empty()) number.negative = false;
+  const std::optional<std::string_view> whole = whole_part(text);
+  if (!whole) return std::nullopt;
+  WholeNumber number{.digits = whole->substr(std::min(whole->find_first_not_of("+-0"), whole->size()))};
+  number.negative = whole->starts_with('-') && !number.digits.empty();
   return number;
 }
 

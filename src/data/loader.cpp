@@ -152,7 +152,7 @@ Loader::State::State(const Dataset& data, const LoaderOptions& asked)
       heads(data.heads()),
       slots(make_slots(size, heads.size(), options)),
       threads(options.threads > 0 ? options.threads : base::usable_cores(), [this](int thread) { work(thread); }) {
-  if (options.threads == 0) demand.emplace(threads.most());
+  if (options.threads == 0) demand.emplace(threads.max_threads());
   working = std::max(options.threads, 1);
   threads.start(working);
 }
@@ -229,7 +229,7 @@ const Batch* Loader::State::next() {
   return &slot.batch;
 }
 
-/// An epoch's first batch tells nothing: nothing was decoded ahead of it.
+/// Lets the demand for threads follow a batch. An epoch's first one tells nothing: nothing was decoded ahead of it.
 /// @param asked when the caller began to wait for the batch that is there now.
 void Loader::State::count_batch(Clock::time_point asked) {
   const Clock::time_point now = Clock::now();
@@ -245,6 +245,7 @@ void Loader::State::count_batch(Clock::time_point asked) {
 }
 
 void Loader::State::start_demanded_threads() {
+  if (demand->threads() == working) return;  // the caller alone changes it
   if (demand->threads() > threads.count()) {
     try {
       threads.start(demand->threads() - threads.count());

@@ -89,11 +89,15 @@ class PngDecoder {
     return true;
   }
 
+  /// Of libpng's last error, which has no other sign of it.
+  void require_memory() const {
+    if (std::string_view(error_.data()).find("memory") != std::string_view::npos) throw std::bad_alloc();
+  }
+
   /// Throws what libpng's last error says.
   [[noreturn]] void fail() const {
-    const std::string_view error(error_.data());
-    if (error.find("memory") != std::string_view::npos) throw std::bad_alloc();
-    throw Error(fmt::format("{} PNG: {}", ended_early_ ? "truncated" : "corrupt", error));
+    require_memory();
+    throw Error(fmt::format("{} PNG: {}", ended_early_ ? "truncated" : "corrupt", error_.data()));
   }
 
   void read_header() {
@@ -125,7 +129,7 @@ class PngDecoder {
   void read_end() {
     png_set_crc_action(png_, PNG_CRC_NO_CHANGE, PNG_CRC_WARN_DISCARD);
     if (succeeds([&] { png_read_end(png_, info_); })) return;
-    if (std::string_view(error_.data()).find("memory") != std::string_view::npos) fail();
+    require_memory();
     keep(ended_early_ ? "its end is missing" : error_.data(), warning_);
   }
 

@@ -168,7 +168,7 @@ std::string_view to_string(ResizeMode mode) {
     case ResizeMode::crop:
       return "crop";
   }
-  throw Error(fmt::format("{} is no way to resize images", static_cast<int>(mode)));
+  throw Error(fmt::format("resize mode {} found; allowed: squash, crop", static_cast<int>(mode)));
 }
 
 ResizeMode parse_resize_mode(std::string_view text) {

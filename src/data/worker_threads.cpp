@@ -34,8 +34,8 @@ struct Gate {
 
 }  // namespace
 
-WorkerThreads::WorkerThreads(int most, std::function<void(int)> work)
-    : work_(std::move(work)), arena_(std::max(most, 1), static_cast<unsigned>(std::max(most, 1))) {}
+WorkerThreads::WorkerThreads(int max_threads, std::function<void(int)> work)
+    : work_(std::move(work)), arena_(std::max(max_threads, 1), static_cast<unsigned>(std::max(max_threads, 1))) {}
 
 void WorkerThreads::start(int count) {
   if (count < 1) return;
@@ -88,9 +88,9 @@ void WorkerThreads::join_from(std::size_t first) {
   }
 }
 
-void ThreadDemand::limit(int most) {
-  most_ = std::max(most, 1);
-  if (threads_ > most_) change(most_);
+void ThreadDemand::limit(int max_threads) {
+  max_threads_ = std::max(max_threads, 1);
+  if (threads_ > max_threads_) change(max_threads_);
 }
 
 void ThreadDemand::add_batch(double seconds, double waited, double busy) {
@@ -102,26 +102,26 @@ void ThreadDemand::add_batch(double seconds, double waited, double busy) {
   waited_ += waited;
   busy_ += busy;
   if (waited > tolerated * seconds) {
-    if (threads_ == most_ || batches_ < batches_to_settle) return;
+    if (threads_ == max_threads_ || batches_ < batches_to_settle) return;
     // Whoever waits takes seconds - waited for a batch; the threads took seconds.
     const double needed = std::ceil(threads_ * seconds / std::max(seconds - waited, 1e-9));
-    grow(static_cast<int>(std::clamp<double>(needed, threads_ + 1, std::min(2 * threads_, most_))));
-  } else if (threads_ > 1 && batches_ >= least_batches_ && waited_ <= tolerated * seconds_ &&
+    grow(static_cast<int>(std::clamp<double>(needed, threads_ + 1, std::min(2 * threads_, max_threads_))));
+  } else if (threads_ > 1 && batches_ >= min_batches_ && waited_ <= tolerated * seconds_ &&
              busy_ < utilisation * (threads_ - 1) * seconds_) {
     is_shrunk_ = true;
     change(threads_ - 1);
-  } else if (batches_ >= 2 * least_batches_) {
+  } else if (batches_ >= 2 * min_batches_) {
     change(threads_);  // what was long ago tells nothing of now
   }
 }
 
 void ThreadDemand::double_threads() {
-  if (threads_ < most_) grow(std::min(2 * threads_, most_));
+  if (threads_ < max_threads_) grow(std::min(2 * threads_, max_threads_));
 }
 
 void ThreadDemand::grow(int threads) {
-  constexpr int most_patience = 1024;
-  if (is_shrunk_) least_batches_ = std::min(2 * least_batches_, most_patience);
+  constexpr int max_patience = 1024;
+  if (is_shrunk_) min_batches_ = std::min(2 * min_batches_, max_patience);
   is_shrunk_ = false;
   change(threads);
 }

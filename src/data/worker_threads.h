@@ -17,9 +17,9 @@ namespace facet::data {
 class WorkerThreads {
  public:
   /// Starts none yet.
-  /// @param most threads that can be started.
+  /// @param max_threads that can be started, in all.
   /// @param work what each thread calls once, with its number from 0. Throws nothing.
-  WorkerThreads(int most, std::function<void(int)> work);
+  WorkerThreads(int max_threads, std::function<void(int)> work);
   /// Joins them.
   ~WorkerThreads();
   WorkerThreads(const WorkerThreads&) = delete;
@@ -29,7 +29,7 @@ class WorkerThreads {
   /// @throws Error when the system refuses one of them: none of these has then called `work`, and they are joined.
   void start(int count);
   /// Threads that can be started, in all.
-  int most() const { return arena_.max_concurrency(); }
+  int max_threads() const { return arena_.max_concurrency(); }
   /// Threads that were started.
   int count() const { return static_cast<int>(threads_.size()); }
 
@@ -45,25 +45,25 @@ class WorkerThreads {
 /// alone.
 class ThreadDemand {
  public:
-  /// @param most threads that may be asked for, at least one.
-  explicit ThreadDemand(int most) : most_(most) {}
+  /// @param max_threads that may be asked for, at least one.
+  explicit ThreadDemand(int max_threads) : max_threads_(max_threads) {}
 
   int threads() const { return threads_; }
   /// The system grants no more than this.
-  void limit(int most);
+  void limit(int max_threads);
   /// Takes one batch into account.
   /// @param seconds from the batch before to this one, the waiting included.
   /// @param waited of these, seconds in which the consumer waited for this batch.
   /// @param busy seconds that the threads spent on images meanwhile, in sum.
   void add_batch(double seconds, double waited, double busy);
-  /// The consumer waits for so long that there may be twice as many before the batch is done.
+  /// The consumer has waited for one batch for so long that twice as many threads are to work on it.
   void double_threads();
 
  private:
   void grow(int threads);
   void change(int threads);
 
-  int most_;
+  int max_threads_;
   int threads_ = 1;
   // Since the last change:
   int batches_ = 0;
@@ -71,7 +71,7 @@ class ThreadDemand {
   double waited_ = 0;
   double busy_ = 0;
 
-  int least_batches_ = 16;  // that must have gone well before there are fewer threads
+  int min_batches_ = 16;    // that must have gone well before there are fewer threads
   bool is_shrunk_ = false;  // the last change left fewer threads
 };
 

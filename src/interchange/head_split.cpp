@@ -1,8 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <charconv>
 
 #include "base/text.h"
@@ -33,7 +31,7 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
   if (first < 0 || last <= first) {
     throw Error(
         fmt::format("'{}' of '{}' is no head; NAME:FIRST-LAST is allowed, of two rows or more, from 0 to {}: race:0-6",
-                    base::printable(std::string(part)), base::printable(std::string(text)), interchange::max_rows - 1));
+                    base::printable(part), base::printable(text), interchange::max_rows - 1));
   }
   const std::string name(part.substr(0, colon));
   return {.head = {name, default_classes(name, last - first + 1)}, .first = first};
@@ -42,10 +40,10 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
 void require_apart(const HeadRows& one, const HeadRows& other, std::string_view text) {
   const auto end = [](const HeadRows& part) { return part.first + std::ssize(part.head.classes); };
   if (one.head.name == other.head.name) {
-    throw Error(fmt::format("'{}' has the head {} twice", base::printable(std::string(text)), one.head.name));
+    throw Error(fmt::format("'{}' has the head {} twice", base::printable(text), one.head.name));
   }
   if (one.first < end(other) && other.first < end(one)) {
-    throw Error(fmt::format("'{}' has row {} in both {} and {}", base::printable(std::string(text)),
+    throw Error(fmt::format("'{}' has row {} in both {} and {}", base::printable(text),
                             std::max(one.first, other.first), one.head.name, other.head.name));
   }
 }
@@ -56,7 +54,7 @@ HeadSplit parse_head_split(std::string_view text) {
   const std::size_t equals = text.find('=');
   if (equals == 0 || equals == std::string_view::npos) {
     throw Error(fmt::format("'{}' found; LAYER=NAME:FIRST-LAST,... is allowed: fc=race:0-6,gender:7-8,age:9-17",
-                            base::printable(std::string(text))));
+                            base::printable(text)));
   }
   HeadSplit split{.layer = std::string(text.substr(0, equals))};
   for (std::size_t begin = equals + 1; begin <= text.size();) {
@@ -70,16 +68,8 @@ HeadSplit parse_head_split(std::string_view text) {
 }
 
 std::vector<std::string> default_classes(std::string_view head, std::int64_t count) {
-  std::string name(head);
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-  struct Known {
-    std::string_view name;
-    const std::vector<std::string>& classes;
-  };
-  for (const Known& known : std::array<Known, 3>{
-           {{"age", data::fairface_ages()}, {"gender", data::fairface_genders()}, {"race", data::fairface_races()}}}) {
-    if (known.name == name && std::ssize(known.classes) == count) return known.classes;
-  }
+  const std::vector<std::string>* known = data::fairface_set_of(head);
+  if (known != nullptr && std::ssize(*known) == count) return *known;
   std::vector<std::string> classes;
   for (std::int64_t i = 0; i < count; ++i) classes.push_back(std::to_string(i));
   return classes;

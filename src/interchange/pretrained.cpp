@@ -140,6 +140,21 @@ Pretrained::Pretrained(const std::filesystem::path& file, const Graph& graph, co
       found_.fresh.insert(layer_of(parameters[static_cast<std::size_t>(parameter)].name));
     }
   }
+  match(parameters, opened.has_shape);
+  for (const ClassMatch& match : matches) {
+    if (!match.places) continue;
+    for (const int parameter : match.parameters) {
+      const int source = taken_[static_cast<std::size_t>(parameter)];
+      if (source < 0) continue;
+      TensorSource& tensor = sources_[static_cast<std::size_t>(source)];
+      tensor = take_rows(tensor, tensor.name, *match.places);
+      found_.reordered.insert(match.head);
+    }
+  }
+  found_.summary = summarize(unused_rows, split.layer);
+}
+
+void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape) {
   std::map<std::string_view, int> by_name;
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     if (by_name.emplace(sources_[i].name, static_cast<int>(i)).second) continue;
@@ -184,19 +199,8 @@ Pretrained::Pretrained(const std::filesystem::path& file, const Graph& graph, co
   for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->tell(misfits);
   if (!misfits.empty()) {
     throw Error(fmt::format("{}: doesn't fit the model: {}{}", name_, fmt::join(misfits, "; "),
-                            opened.has_shape ? "; the file's metadata tell the shape of its own" : ""));
+                            has_shape ? "; the file's metadata tell the shape of its own" : ""));
   }
-  for (const ClassMatch& match : matches) {
-    if (!match.places) continue;
-    for (const int parameter : match.parameters) {
-      const int source = taken_[static_cast<std::size_t>(parameter)];
-      if (source < 0) continue;
-      TensorSource& tensor = sources_[static_cast<std::size_t>(source)];
-      tensor = take_rows(tensor, tensor.name, *match.places);
-      found_.reordered.insert(match.head);
-    }
-  }
-  found_.summary = summarize(unused_rows, split.layer);
 }
 
 std::string Pretrained::summarize(const std::string& unused_rows, const std::string& layer) const {

@@ -25,6 +25,8 @@ class Pretrained {
   void load(Parameters& parameters) const;
 
  private:
+  /// Chooses a source for each parameter. @throws Error naming the file and what doesn't fit.
+  void match(const std::vector<Parameter>& parameters, bool has_shape);
   /// What was taken and what wasn't, in a line.
   std::string summarize(const std::string& unused_rows, const std::string& layer) const;
 

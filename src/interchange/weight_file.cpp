@@ -79,7 +79,7 @@ void require_limits(const WeightFile& file) {
   }
   for (const TensorSource& tensor : file.tensors) {
     if (tensor.name.size() <= max_name) continue;
-    throw Error(fmt::format("{}: has a tensor of a name of {} bytes, {}; at most {} are read", file.name,
+    throw Error(fmt::format("{}: the name of a tensor has {} bytes, {}; at most {} are read", file.name,
                             tensor.name.size(), in_quotes(tensor.name), max_name));
   }
 }

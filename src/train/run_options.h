@@ -17,9 +17,9 @@ struct ThreadPlan {
   int loader = 0;  ///< 0: as many as are needed
 };
 
-/// As asked for; otherwise as many loader threads as are needed, and for compute OMP_NUM_THREADS, or all cores that the process may use:
-/// decoding is cheap against a step. From 16 cores on the loader gets a core of its own, since a step waits for its
-/// slowest thread.
+/// As asked for; otherwise as many loader threads as are needed, and for compute OMP_NUM_THREADS, or all cores that the
+/// process may use: decoding is cheap against a step. From 16 cores on the loader gets a core of its own, since a step
+/// waits for its slowest thread.
 ThreadPlan plan_threads(const TrainOptions& options);
 
 /// The same for equal heads, classes, names and labels in the same order, on any machine. Images aren't read.
