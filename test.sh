@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source cmake/packages.sh
 
-install_packages "${facet_packages[@]}" "${facet_test_packages[@]}" "${facet_peer_packages[@]}"
+install_packages "${facet_packages[@]}" "${facet_test_packages[@]}" "${facet_peer_packages[@]}" "${facet_format_packages[@]}"
 configure_options
 cmake --preset release -DBUILD_TESTING=ON "${configure[@]}"
 cmake --build --preset release

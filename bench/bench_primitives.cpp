@@ -11,7 +11,7 @@
 #include "result.h"
 #include "workload.h"
 
-/// Each primitive of a model's step on its own, with all candidates, against what the machine can do.
+/// Times each primitive of a model's step on its own, with all candidates, and compares it with the machine's peak.
 
 namespace {
 
@@ -23,7 +23,7 @@ struct Options : bench::WorkloadOptions {
   int iterations = 5;
 };
 
-/// @throws Error, or an exception of Boost's, for what can't be taken.
+/// @throws Error, or an exception of Boost, for an invalid option or value.
 Options parse(int argc, char** argv) {
   Options o;
   po::options_description description("bench_primitives: time of each primitive of a step on its own\n\nOptions");
@@ -43,12 +43,12 @@ int run(const Options& o, bench::Workload& workload) {
   fmt::print("{}\n", bench::title(workload));
   const bench::Peak peak = bench::measure_peak();
   bench::print_peak(peak);
-  std::fflush(stdout);  // the rest takes a while
-  program::Choices choices(!o.no_tune);
-  bench::CompiledStep step(workload, choices);
-  const auto primitives = bench::measure_primitives(workload, step, choices, o.iterations);
+  std::fflush(stdout);  // the following measurements take a while
+  program::TuningRecord tuning_record(!o.no_tune);
+  bench::CompiledStep step(workload, tuning_record);
+  const auto primitives = bench::measure_primitives(workload, step, tuning_record, o.iterations);
   bench::print_primitives(primitives, peak, workload.precision());
-  nlohmann::json result = bench::result_json("primitives", workload, choices);
+  nlohmann::json result = bench::result_json("primitives", workload, tuning_record);
   result["eviction"] = bench::Eviction::method();
   result["peak"] = bench::peak_json(peak);
   result["primitives"] = bench::primitives_json(primitives, peak, workload.precision());

@@ -6,20 +6,16 @@
 #include <vector>
 
 #include "base/machine.h"
-#include "check.h"
 #include "eviction.h"
 #include "facet/error.h"
-#include "floor.h"
 #include "options.h"
 #include "peak.h"
 #include "primitives.h"
 #include "profile.h"
 #include "result.h"
-#include "scaling.h"
-#include "stopwatch.h"
 #include "workload.h"
 
-/// Throughput of a step on synthetic pixels: training (forward, backward, update) or inference.
+/// Measures the throughput of a step on synthetic pixels: training (forward, backward, update) or inference.
 
 namespace {
 
@@ -32,7 +28,7 @@ struct Options : bench::WorkloadOptions {
   bool profile = false;
 };
 
-/// @throws Error, or an exception of Boost's, for what can't be taken.
+/// @throws Error, or an exception of Boost, for an invalid option or value.
 Options parse(int argc, char** argv) {
   Options o;
   po::options_description description("bench_training: images/s of a step on synthetic pixels\n\nOptions");
@@ -41,7 +37,8 @@ Options parse(int argc, char** argv) {
   add("warmup", po::value(&o.warmup)->default_value(o.warmup), "steps before the first that counts");
   add("iterations", po::value(&o.iterations)->default_value(o.iterations), "steps that count");
   add("profile", po::bool_switch(&o.profile),
-      "also print time by kind and by step, of as many more steps, and the sum of the fastest primitives, each timed "
+      "also print time by kind and by instruction, of as many more steps, and the sum of the fastest primitives, each "
+      "timed "
       "alone");
   add("check", po::value(&o.check),
       "also compare ratios with those of this earlier result of --profile; exit 1 where one is worse by a tenth");
@@ -59,16 +56,17 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-/// Runs of each primitive on its own, in each of its places.
+/// How often each primitive is timed alone, in each of its places.
 constexpr int primitive_runs = 3;
 
-/// Adds what --profile and --check tell, of a step whose seconds unprofiled are known.
+/// Adds the results of --profile and --check.
+/// @param step_seconds the time of the step without profiling.
 void add_profile(const Options& o, bench::Workload& workload, bench::CompiledStep& step,
-                 const program::Choices& choices, double step_seconds, nlohmann::json& result) {
+                 const program::TuningRecord& tuning_record, double step_seconds, nlohmann::json& result) {
   const bench::Profile measured = bench::profile(step, o.iterations);
   const bench::Peak peak = bench::measure_peak();
   const bench::Floor floor =
-      bench::floor_of(bench::measure_primitives(workload, step, choices, primitive_runs), measured, step_seconds);
+      bench::floor_of(bench::measure_primitives(workload, step, tuning_record, primitive_runs), measured, step_seconds);
   bench::print_profile(measured);
   bench::print_floor(floor);
   bench::print_peak(peak);
@@ -77,21 +75,21 @@ void add_profile(const Options& o, bench::Workload& workload, bench::CompiledSte
   result["eviction"] = bench::Eviction::method();
   result["peak"] = bench::peak_json(peak);
   double flops = 0;
-  for (const program::StepInfo& info : measured.steps) flops += info.flops;
+  for (const program::InstructionInfo& info : measured.instructions) flops += info.flops;
   result["gflops"] = flops / step_seconds / 1e9;
   result["share_of_peak"] = flops / step_seconds / peak.flops(workload.precision());
 }
 
 /// Compiles the step and times it; prints a line, and returns its JSON.
-nlohmann::json time_step(const Options& o, bench::Workload& workload, program::Choices& choices,
+nlohmann::json time_step(const Options& o, bench::Workload& workload, program::TuningRecord& tuning_record,
                          std::optional<bench::CompiledStep>& step) {
-  const double compile_seconds = bench::seconds_of([&] { step.emplace(workload, choices); });
+  const double compile_seconds = bench::seconds_of([&] { step.emplace(workload, tuning_record); });
   for (int i = 0; i < o.warmup; ++i) step->run();
   std::vector<double> rates;
   for (int i = 0; i < o.iterations; ++i) {
     rates.push_back(static_cast<double>(o.batch) / bench::seconds_of([&] { step->run(); }));
   }
-  nlohmann::json result = bench::result_json("training", workload, choices);
+  nlohmann::json result = bench::result_json("training", workload, tuning_record);
   const nlohmann::json rate = result["images_per_s"] = bench::spread(rates);
   result["compile_seconds"] = compile_seconds;
   result["arena_bytes"] = step->program().arena_bytes();
@@ -99,7 +97,7 @@ nlohmann::json time_step(const Options& o, bench::Workload& workload, program::C
   fmt::print("{}: {:.2f} images/s (min {:.2f}, max {:.2f}); peak {} MiB\n", bench::title(workload),
              rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
              base::peak_resident_memory() >> 20);
-  std::fflush(stdout);  // what comes next takes a while
+  std::fflush(stdout);  // the following measurements take a while
   return result;
 }
 
@@ -109,27 +107,28 @@ int run(const Options& o, bench::Workload& workload) {
   bench::JsonFile json(o.json);
   bench::JsonFile trace(o.trace);
 
-  program::Choices choices(!o.no_tune);
-  if (check) check->require_comparable(bench::result_json("training", workload, choices));
+  program::TuningRecord tuning_record(!o.no_tune);
+  if (check) check->require_comparable(bench::result_json("training", workload, tuning_record));
   std::optional<bench::CompiledStep> step;
-  nlohmann::json result = time_step(o, workload, choices, step);
+  nlohmann::json result = time_step(o, workload, tuning_record, step);
   const double step_seconds = static_cast<double>(o.batch) / result["images_per_s"]["median"].get<double>();
   if (trace.asked()) trace.write(bench::trace_json(bench::profile(*step, 1)));
-  if (o.profile || check) add_profile(o, workload, *step, choices, step_seconds, result);
+  if (o.profile || check) add_profile(o, workload, *step, tuning_record, step_seconds, result);
   json.write(result);
   return check && !check->passes(result) ? 1 : 0;
 }
 
-/// The step on each count of threads, compiled anew with choices of its own, against the first.
+/// Measures the step for each number of threads and compares it with the first. Each number has its own compiled step
+/// and tuning record.
 int run_scaling(const Options& o, bench::Workload& workload) {
   bench::JsonFile json(o.json);
   std::vector<nlohmann::json> results;
   for (const int threads : bench::thread_counts(o)) {
-    base::restart_peak_resident_memory();
+    base::reset_peak_resident_memory();
     workload.use_threads(threads);
-    program::Choices choices(!o.no_tune);
+    program::TuningRecord tuning_record(!o.no_tune);
     std::optional<bench::CompiledStep> step;
-    results.push_back(time_step(o, workload, choices, step));
+    results.push_back(time_step(o, workload, tuning_record, step));
   }
   bench::add_scaling(results);
   bench::print_scaling(results);

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "base/machine_facts.h"
+#include "base/machine.h"
 #include "base/parallel.h"
 
 #if defined(__x86_64__)
@@ -50,7 +50,7 @@ Eviction::Eviction() {
   walked_ = base::PageBuffer(told > 0 ? told : std::int64_t{64} << 20);
   base::parallel_for(static_cast<std::int64_t>(walked_.size()), page, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; i += page)
-      walked_.data()[i] = std::byte{1};  // else all pages are the zero page
+      walked_.data()[i] = std::byte{1};  // untouched pages would all map to the zero page
   });
 }
 

@@ -8,13 +8,14 @@
 
 namespace facet::bench {
 
-/// Takes memory out of all caches, so that what is timed next finds it where a step's operands mostly are. By
-/// clflushopt, line by line, where the CPU has it; else by reading a buffer as large as the last-level caches.
+/// Evicts memory from all caches, so that the next timed instruction finds it in main memory, where a step's operands
+/// mostly are. It uses clflushopt on each cache line if the CPU has it; otherwise it reads a buffer as large as the
+/// last-level caches.
 class Eviction {
  public:
   Eviction();
   void evict(std::span<const std::span<const std::byte>> memory);
-  /// "clflushopt" or "walk".
+  /// Returns "clflushopt" or "walk".
   static std::string_view method();
 
  private:

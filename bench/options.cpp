@@ -7,11 +7,11 @@
 #include <charconv>
 #include <cstdlib>
 #include <sstream>
+#include <string_view>
 
 #include "base/cpus.h"
 #include "facet/error.h"
 #include "facet/models.h"
-#include "inference/threads.h"
 
 namespace facet::bench {
 
@@ -46,7 +46,8 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
       "compute threads; 0: OMP_NUM_THREADS, else all that may be used; bench_training takes several, as 1,2,4, one "
       "after the other");
   add("pin", po::bool_switch(&o.pin), "bind each compute thread to a core of its own, as facet train does");
-  add("instructions", po::value(&o.instructions), "no better ones than these: avx2, avx512 or avx512_bf16");
+  add("max-cpu-isa", po::value(&o.max_cpu_isa),
+      "the best instruction set that may be used: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&o.no_tune), "take oneDNN's default primitives instead of timing candidates");
   add("save-memory", po::bool_switch(&o.save_memory),
       "in training: compute what is cheap once more in backward instead of keeping it");
@@ -59,7 +60,7 @@ void require_good(const WorkloadOptions& o) {
   require_within("batch", o.batch, 1, 65536);
   require_within("size", o.size, 1, 16384);
   thread_counts(o);
-  if (!o.instructions.empty()) require_one_of("instructions", o.instructions, {"avx2", "avx512", "avx512_bf16"});
+  if (!o.max_cpu_isa.empty()) require_one_of("max-cpu-isa", o.max_cpu_isa, {"avx2", "avx512", "avx512_bf16"});
 }
 
 std::vector<int> thread_counts(const WorkloadOptions& o) {
@@ -68,19 +69,25 @@ std::vector<int> thread_counts(const WorkloadOptions& o) {
   for (std::string word; std::getline(words, word, ',');) {
     int count = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > base::most_threads) {
+    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > base::max_threads) {
       throw Error(
           fmt::format("--threads is {}; a whole number from 0 to {} is needed, or some with commas between them",
-                      o.threads, base::most_threads));
+                      o.threads, base::max_threads));
     }
-    counts.push_back(inference::compute_threads(count));
+    counts.push_back(base::resolve_threads(count));
   }
   return counts;
 }
 
 void read_words(int argc, char** argv, const po::options_description& description) {
   namespace style = po::command_line_style;
-  auto parser = po::command_line_parser(argc, argv).options(description);
+  std::vector<std::string> words(argv + 1, argv + argc);
+  constexpr std::string_view former_name = "--instructions";  // of --max-cpu-isa
+  for (std::string& word : words) {
+    if (word == former_name || word.starts_with("--instructions="))
+      word.replace(0, former_name.size(), "--max-cpu-isa");
+  }
+  auto parser = po::command_line_parser(words).options(description);
   const po::parsed_options parsed =
       parser.style(style::allow_long | style::long_allow_adjacent | style::long_allow_next).run();
   for (const po::option& option : parsed.options) {

@@ -10,20 +10,19 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "eviction.h"
-#include "peak_kernels.h"
-#include "stopwatch.h"
+#include "workload.h"
 
 namespace facet::bench {
 
 namespace {
 
-// Short: of many runs some aren't interrupted.
+// Runs are short, so that some of many are not interrupted.
 constexpr double run_seconds = 0.002;
 
-/// Calls the kernel on each compute thread at once.
+/// Returns the seconds of a run of the kernel on all compute threads at once.
 double kernel_seconds(const PeakKernel& kernel, std::int64_t rounds, std::vector<float>& sinks) {
   return seconds_of([&] {
-    base::parallel_for(base::compute_threads(), 1, [&](std::int64_t begin, std::int64_t end) {
+    base::parallel_for(base::current_threads(), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) kernel.run(rounds, sinks.data() + i * peak_sink_size);
     });
   });
@@ -38,7 +37,7 @@ double shortest_seconds(const PeakKernel& kernel, std::int64_t rounds, std::vect
 
 double best_flops(const PeakKernel& kernel) {
   if (kernel.run == nullptr) return 0;
-  const int threads = base::compute_threads();
+  const int threads = base::current_threads();
   std::vector<float> sinks(threads * peak_sink_size);
   std::int64_t rounds = 1000;
   while (shortest_seconds(kernel, rounds, sinks, 10) < run_seconds) rounds *= 2;

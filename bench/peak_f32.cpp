@@ -3,14 +3,15 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "peak_kernels.h"
+#include "peak.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace facet::bench::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Ten chains: as many as two units of four or five cycles' latency need, and AVX2 has the registers for.
+// Two multiply-add units with a latency of four or five cycles need up to ten independent chains, for which the
+// registers of AVX2 suffice.
 constexpr int chains = 10;
 
 void multiply_adds(std::int64_t rounds, float* sink) {

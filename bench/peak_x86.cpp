@@ -1,4 +1,4 @@
-#include "peak_kernels.h"
+#include "peak.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 
@@ -22,14 +22,14 @@ __attribute__((target("avx512f,avx512bf16"))) void dot_products(std::int64_t rou
   __m512 sums[dot_chains];
   for (__m512& sum : sums) sum = _mm512_setzero_ps();
   for (std::int64_t i = 0; i < rounds; ++i) {
-#pragma GCC unroll 12  // in registers whatever the build's optimisation
+#pragma GCC unroll 12  // keeps the sums in registers at any optimisation level
     for (int j = 0; j < dot_chains; ++j) sums[j] = _mm512_dpbf16_ps(sums[j], factor, factor);
   }
   for (int i = 1; i < dot_chains; ++i) sums[0] = _mm512_add_ps(sums[0], sums[i]);
   _mm512_storeu_ps(sink, sums[0]);
 }
 
-/// As ldtilecfg reads it, for palette 1.
+/// The memory operand of ldtilecfg for palette 1.
 struct alignas(64) TileConfiguration {
   std::uint8_t palette = 1, start_row = 0;
   std::uint8_t reserved[14] = {};

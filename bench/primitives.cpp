@@ -11,21 +11,23 @@
 
 namespace facet::bench {
 
-using program::StepInfo;
-using program::StepKind;
+using program::InstructionInfo;
+using program::InstructionKind;
 
-Work work_of(const StepInfo& step) {
-  const std::string part = step.name.substr(step.name.rfind('.') + 1);
-  if (!step.candidate.empty()) {
-    if (step.kind == StepKind::convolution_backward_data) return {step.kind, "backward_data", step.work};
-    if (step.kind == StepKind::convolution_backward_weights) return {step.kind, "backward_weights", step.work};
-    // What is done to the gradient of the weights, or of the bias, is a part of that work.
+Work work_of(const InstructionInfo& instruction) {
+  const std::string part = instruction.name.substr(instruction.name.rfind('.') + 1);
+  if (!instruction.candidate.empty()) {
+    if (instruction.kind == InstructionKind::convolution_backward_data)
+      return {instruction.kind, "backward_data", instruction.work};
+    if (instruction.kind == InstructionKind::convolution_backward_weights)
+      return {instruction.kind, "backward_weights", instruction.work};
+    // Instructions on the gradient of the weights or of the bias are part of that work.
     if (part.find("gradient") != std::string::npos) {
-      return {StepKind::convolution_backward_weights, "backward_weights", step.work};
+      return {InstructionKind::convolution_backward_weights, "backward_weights", instruction.work};
     }
-    return {StepKind::convolution_forward, "forward", step.work};
+    return {InstructionKind::convolution_forward, "forward", instruction.work};
   }
-  return {step.kind, step.work.starts_with(part) ? "" : part, step.work};
+  return {instruction.kind, instruction.work.starts_with(part) ? "" : part, instruction.work};
 }
 
 std::string to_string(const Work& work) {
@@ -40,32 +42,32 @@ const Way& Primitive::fastest() const {
 
 namespace {
 
-/// A step, or those of one convolution that do one work.
+/// An instruction, or all instructions of one convolution that belong to the same work.
 struct Place {
   Work work;
   std::string candidate, implementation;
   double flops = 0;
   std::int64_t bytes = 0;
-  std::vector<std::size_t> steps;
+  std::vector<std::size_t> instructions;
 };
 
-std::vector<Place> places_of(const std::vector<StepInfo>& steps) {
+std::vector<Place> places_of(const std::vector<InstructionInfo>& instructions) {
   std::vector<Place> places;
   std::map<std::pair<std::string, Work>, std::size_t> index;  // by node and work
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const StepInfo& step = steps[i];
-    const Work work = work_of(step);
-    const std::string node = step.name.substr(0, step.name.rfind('.'));
+  for (std::size_t i = 0; i < instructions.size(); ++i) {
+    const InstructionInfo& instruction = instructions[i];
+    const Work work = work_of(instruction);
+    const std::string node = instruction.name.substr(0, instruction.name.rfind('.'));
     const auto [found, is_new] = index.try_emplace({node, work}, places.size());
-    if (is_new || step.candidate.empty()) {
+    if (is_new || instruction.candidate.empty()) {
       found->second = places.size();
-      places.push_back({.work = work, .candidate = step.candidate, .implementation = {}, .steps = {}});
+      places.push_back({.work = work, .candidate = instruction.candidate, .implementation = {}, .instructions = {}});
     }
     Place& place = places[found->second];
-    if (place.implementation.empty() || step.flops > 0) place.implementation = step.implementation;
-    place.flops += step.flops;
-    place.bytes += step.bytes;
-    place.steps.push_back(i);
+    if (place.implementation.empty() || instruction.flops > 0) place.implementation = instruction.implementation;
+    place.flops += instruction.flops;
+    place.bytes += instruction.bytes;
+    place.instructions.push_back(i);
   }
   return places;
 }
@@ -74,9 +76,9 @@ class Measurement {
  public:
   explicit Measurement(int runs) : runs_(runs) {}
 
-  /// Times what no step before has done in its way.
+  /// Times the places of a step whose work no earlier step has done in the same way.
   void add(CompiledStep& step, bool chosen) {
-    std::vector<Place> places = places_of(step.program().steps());
+    std::vector<Place> places = places_of(step.program().instructions());
     std::erase_if(places, [&](const Place& place) {
       return !chosen && (place.candidate.empty() || !known(place) || find_way(place) != nullptr);
     });
@@ -87,7 +89,7 @@ class Measurement {
         at(place).ways.push_back({place.candidate, place.implementation, chosen, place.bytes, {}});
       }
     }
-    step.run();  // pays for what only a first run does
+    step.run();  // warm-up: does the work that only a first run has to do
     for (int run = 0; run < runs_; ++run) time(step, places);
   }
 
@@ -115,9 +117,9 @@ class Measurement {
   }
 
   void time(CompiledStep& step, const std::vector<Place>& places) {
-    std::vector<bool> wanted(step.program().steps().size(), false);
+    std::vector<bool> wanted(step.program().instructions().size(), false);
     for (const Place& place : places) {
-      for (const std::size_t i : place.steps) wanted[i] = true;
+      for (const std::size_t i : place.instructions) wanted[i] = true;
     }
     step.program().profile(true, [&](std::size_t i, std::span<const std::span<const std::byte>> memory) {
       if (wanted[i]) eviction_.evict(memory);
@@ -126,7 +128,7 @@ class Measurement {
     step.program().profile(false);
     for (const Place& place : places) {
       double seconds = 0;
-      for (const std::size_t i : place.steps) seconds += step.program().step_seconds()[i];
+      for (const std::size_t i : place.instructions) seconds += step.program().instruction_seconds()[i];
       find_way(place)->seconds.push_back(seconds);
     }
   }
@@ -137,9 +139,9 @@ class Measurement {
   std::map<Work, std::size_t> index_;
 };
 
-/// Choices that between them take every candidate that these didn't.
-std::vector<program::Choices> alternatives(const program::Choices& chosen) {
-  std::vector<program::Choices> result;
+/// Returns tuning records that together use every candidate that `chosen` doesn't use.
+std::vector<program::TuningRecord> alternatives(const program::TuningRecord& chosen) {
+  std::vector<program::TuningRecord> result;
   for (const auto& [key, candidates] : chosen.offered()) {
     std::size_t round = 0;
     for (const std::string& candidate : candidates) {
@@ -151,7 +153,7 @@ std::vector<program::Choices> alternatives(const program::Choices& chosen) {
   return result;
 }
 
-/// A value and its share of what is possible, or blanks where there is none.
+/// Formats a rate and its share of the peak; returns blanks if either is missing.
 std::string rate_text(double value, double peak) {
   if (!(value > 0) || !(peak > 0)) return fmt::format("{:>9} {:>6}", "", "");
   return fmt::format("{:9.1f} {:5.1f}%", value / 1e9, 100 * value / peak);
@@ -159,11 +161,11 @@ std::string rate_text(double value, double peak) {
 
 }  // namespace
 
-std::vector<Primitive> measure_primitives(Workload& workload, CompiledStep& step, const program::Choices& choices,
-                                          int runs) {
+std::vector<Primitive> measure_primitives(Workload& workload, CompiledStep& step,
+                                          const program::TuningRecord& tuning_record, int runs) {
   Measurement measurement(runs);
   measurement.add(step, true);
-  for (program::Choices& other : alternatives(choices)) {
+  for (program::TuningRecord& other : alternatives(tuning_record)) {
     CompiledStep compiled(workload, other);
     measurement.add(compiled, false);
   }

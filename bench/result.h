@@ -3,20 +3,22 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "base/atomic_file.h"
-#include "program/choices.h"
+#include "base/files.h"
+#include "program/tuning_record.h"
 #include "workload.h"
 
-/// The JSON of the bench executables: README.md beside this file says what its members mean.
+/// The JSON of the bench executables, whose members README.md in this folder describes, and how images/s scale with the
+/// number of threads.
 namespace facet::bench {
 
-/// A JSON file that is made now, so that a place that can't be written shows before anything is measured. "-" is
-/// standard output: what is printed from then on goes to standard error.
+/// A JSON file that the constructor opens, so that an error is found before anything is measured. "-" is standard
+/// output; all further printed text is then redirected to standard error.
 class JsonFile {
  public:
   explicit JsonFile(const std::string& path) {
@@ -32,7 +34,7 @@ class JsonFile {
     file_->write(json.dump(1) + "\n");
     file_->commit();
   }
-  /// One a line.
+  /// Writes one object per line.
   void write_lines(const std::vector<nlohmann::json>& objects) {
     if (!file_) return;
     for (const nlohmann::json& object : objects) file_->write(object.dump() + "\n");
@@ -43,12 +45,39 @@ class JsonFile {
   std::optional<base::AtomicFile> file_;
 };
 
-/// Median, min, max, and the spread: (max - min) / median.
+/// Returns the median, min, max and spread, which is (max - min) / median.
 nlohmann::json spread(const std::vector<double>& values);
 
-/// What all results begin with: the workload, the machine, the versions, the choices that were made.
-nlohmann::json result_json(const std::string& bench, const Workload& workload, const program::Choices& choices);
-/// "reference training bf16 batch 64 at 224x224, 2 threads, CPU (oneDNN 2.6.3)"
+/// Returns the members that all results share: the workload, the machine, the versions and the tuning record's choices.
+nlohmann::json result_json(const std::string& bench, const Workload& workload,
+                           const program::TuningRecord& tuning_record);
+/// Returns a text such as "reference training bf16 batch 64 at 224x224, 2 threads, CPU (oneDNN 2.6.3)".
 std::string title(const Workload& workload);
+
+/// A check against regressions: compares a result with an earlier one of bench_training --profile. It compares ratios
+/// of values from the same run, which depend little on the machine's clock: step to floor, and FLOP/s to peak.
+class Check {
+ public:
+  /// @throws Error naming the file and what is missing in it.
+  explicit Check(const std::filesystem::path& earlier);
+
+  /// @param result as result_json gives it, before anything is measured.
+  /// @throws Error naming the difference when the two results have different workloads or kinds of machines.
+  void require_comparable(const nlohmann::json& result) const;
+
+  /// Prints a line for each ratio. @return true if no ratio is worse by more than a tenth.
+  bool passes(const nlohmann::json& result) const;
+
+ private:
+  std::string file_;
+  nlohmann::json earlier_;
+};
+
+/// Adds `speed_up`, the images/s divided by those of the first result, and `efficiency`, the speed-up divided by the
+/// ratio of the thread counts.
+void add_scaling(std::vector<nlohmann::json>& results);
+
+/// Prints one row per result.
+void print_scaling(const std::vector<nlohmann::json>& results);
 
 }  // namespace facet::bench

@@ -8,16 +8,16 @@
 
 #include "base/pinning.h"
 #include "base/random.h"
-#include "facet/data.h"
-#include "facet/instructions.h"
+#include "facet/dataset.h"
 #include "facet/models.h"
+#include "facet/platform.h"
 
 namespace facet::bench {
 
 namespace {
 
 Precision prepare(const WorkloadOptions& options) {
-  if (!options.instructions.empty()) limit_instructions(options.instructions);
+  if (!options.max_cpu_isa.empty()) set_max_cpu_isa(options.max_cpu_isa);
   const Precision precision = options.precision == "bf16" ? Precision::bf16 : Precision::f32;
   require_precision(precision);
   return precision;
@@ -70,9 +70,9 @@ program::RunInput Workload::input() const {
   return {.pixels = pixels_.data(), .labels = labels_.data(), .learning_rate = 1e-4F};
 }
 
-CompiledStep::CompiledStep(Workload& workload, program::Choices& choices)
+CompiledStep::CompiledStep(Workload& workload, program::TuningRecord& tuning_record)
     : parameters_(workload.graph(), 0),
-      program_(workload.graph(), parameters_, workload.program_options(), choices),
+      program_(workload.graph(), parameters_, workload.program_options(), tuning_record),
       input_(workload.input()) {
   workload.arena().grow(program_.arena_bytes());
   program_.bind(workload.arena());

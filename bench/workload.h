@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,23 +15,32 @@
 #include "facet/precision.h"
 #include "optim/optimizer.h"
 #include "options.h"
-#include "program/choices.h"
 #include "program/program.h"
+#include "program/tuning_record.h"
 
 namespace facet::bench {
 
-/// A model, a batch of synthetic pixels and labels, and what its steps need; computes on the calling thread's team.
+/// Returns the seconds that `work` takes.
+template <class Work>
+double seconds_of(const Work& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// A model, a batch of synthetic pixels and labels, and the optimiser and memory of its steps. It computes with the
+/// calling thread's team.
 class Workload {
  public:
-  /// Limits the process's instructions where the options say so. The graph must outlive it.
+  /// Limits the process's CPU ISA if the options request it. The graph must outlive the workload.
   Workload(const WorkloadOptions& options, const Graph& graph);
 
   const WorkloadOptions& options() const { return options_; }
   const Graph& graph() const { return graph_; }
   Precision precision() const { return precision_; }
   int threads() const { return threads_; }
-  /// Computes on so many threads from now on, in fresh memory; before, on the first that the options ask for. Steps
-  /// that were compiled before are not to be run any more.
+  /// Sets the number of compute threads and allocates new memory. The initial number is the first of the options. Steps
+  /// that were compiled before must not be run any more.
   void use_threads(int threads);
   program::ProgramOptions program_options() const;
   program::RunInput input() const;
@@ -48,10 +58,10 @@ class Workload {
   std::optional<base::Arena> arena_;
 };
 
-/// A workload's step compiled by some choices, with parameters of its own, on the workload's arena.
+/// A step of a workload, compiled with a tuning record. It has its own parameters and uses the workload's arena.
 class CompiledStep {
  public:
-  CompiledStep(Workload& workload, program::Choices& choices);
+  CompiledStep(Workload& workload, program::TuningRecord& tuning_record);
   void run();
   program::Program& program() { return program_; }
   const program::Program& program() const { return program_; }
@@ -62,8 +72,9 @@ class CompiledStep {
   program::RunInput input_;
 };
 
-/// The main of a bench executable: `parse` reads its command line and tells which workload is asked for, `run`
-/// measures. Misuse exits 2 and a failure 1, each with one line that names the program; else what `run` returns.
+/// The main function of a bench executable: `parse` reads the command line and returns the requested workload, `run`
+/// measures. It returns 2 for an invalid command line and 1 for a failure, each with a one-line message that names the
+/// program; otherwise the result of `run`.
 int run_bench(const char* name, const std::function<WorkloadOptions()>& parse,
               const std::function<int(Workload&)>& run);
 

@@ -10,21 +10,20 @@
 #include <string>
 #include <vector>
 
-#include "command.h"
-#include "facet/version.h"
-#include "manual.h"
-#include "nearest.h"
-#include "print.h"
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/terminal.h"
+#include "facet/platform.h"
 
 namespace facet::app {
 namespace {
 
 constexpr int failed = 1;
 constexpr int misused = 2;
-constexpr int broken_pipe = 141;  // as a shell has it of a program that SIGPIPE ended
+constexpr int broken_pipe = 141;  // a shell's exit status for a program that SIGPIPE ended
 
-/// Descriptors 0, 1 and 2 that the process began without would become those of files that it opens, and take what it
-/// prints. In their place something is opened that can't be read or written.
+/// Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed, in a mode that lets its reads or writes fail.
+/// Otherwise a file that the process opens would get that descriptor, and printed text would end up in the file.
 void reserve_standard_descriptors() {
   for (const int descriptor : {0, 1, 2}) {
     if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) {
@@ -86,7 +85,7 @@ int run(std::vector<std::string> words) {
   return misused;
 }
 
-/// Whether what these words print tells of work whose results are files.
+/// Whether the command prints only its progress, while its results are files (Command::prints_progress).
 bool prints_progress(const std::vector<std::string>& words) {
   const std::vector<Command> all = commands();
   return !asks_for_help(words) && std::any_of(all.begin(), all.end(), [&](const Command& command) {
@@ -94,7 +93,7 @@ bool prints_progress(const std::vector<std::string>& words) {
   });
 }
 
-/// The status, unless what was printed is lost and was what the program was run for.
+/// `status`, or that of a failure where standard output couldn't be written and is the command's result.
 int status_after_output(const std::vector<std::string>& words, int status) {
   errno = 0;
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
@@ -122,7 +121,7 @@ int run_and_report(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   facet::app::reserve_standard_descriptors();
-  // A reader that has gone is an error of the write, after which what is half written is removed.
+  // A write to a closed pipe then returns an error, after which partly written files are removed.
   std::signal(SIGPIPE, SIG_IGN);
   return facet::app::run_and_report({argv + 1, argv + argc});
 }

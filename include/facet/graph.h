@@ -15,15 +15,16 @@ class Graph;
 class Op;
 struct GraphState;
 
-/// An activation of a graph: a light handle, valid as long as its graph, which may be moved. Values are made by the op
-/// functions of ops.h; a default one belongs to no graph, and what asks it for one throws Error.
+/// An activation of a graph: a light handle that is valid as long as its graph, which may be moved. Values are created
+/// by the op functions of ops.h. A default-constructed value belongs to no graph; its members other than id() throw
+/// Error.
 class FACET_EXPORT Value {
  public:
   Value() = default;
 
-  /// {channels, height, width} or {features}; without the batch.
+  /// Returns {channels, height, width} or {features}; the batch is left out.
   const Shape& shape() const;
-  /// The first extent: channels of an image, features of a vector.
+  /// Returns the first extent: channels of an image, features of a vector.
   std::int64_t channels() const;
   Graph& graph() const;
   int id() const { return id_; }
@@ -37,55 +38,57 @@ class FACET_EXPORT Value {
   int id_ = -1;
 };
 
-/// How a parameter starts out. What is drawn is a function of (seed, the parameter's name, element): the same for any
-/// thread count and layout.
+/// How a parameter is initialised. Random values depend only on the seed, the parameter's name and the element's index,
+/// so they are the same for any thread count and layout.
 struct FACET_EXPORT Initializer {
   enum class Kind : std::uint8_t { constant, uniform, normal };
   Kind kind = Kind::constant;
-  float value = 0;  ///< constant: the value; uniform: the draws are from [-value, value); normal: standard deviation
+  float value = 0;  ///< constant: the value; uniform: values are in [-value, value); normal: the standard deviation
 
   static Initializer zeros() { return {Kind::constant, 0.0F}; }
   static Initializer ones() { return {Kind::constant, 1.0F}; }
   static Initializer uniform(float bound) { return {Kind::uniform, bound}; }
-  /// Of mean 0.
+  /// Normal distribution with mean 0.
   static Initializer normal(float deviation) { return {Kind::normal, deviation}; }
-  /// For layers before a ReLU (He et al. 2015, "Delving Deep into Rectifiers"): normal, of variance 2 / fan.
+  /// Normal distribution with mean 0 and variance 2 / fan, for layers before a ReLU (He et al. 2015, "Delving Deep into
+  /// Rectifiers").
   /// @param fan products that an output sums (fan in), or that an input takes part in (fan out); at least 1.
   static Initializer kaiming_normal(std::int64_t fan);
 };
 
-/// A named tensor that outlives a step: a weight, or a statistic that is kept but not trained (PyTorch: a buffer).
+/// A named tensor that persists between steps: a weight, or a statistic that is kept but not trained (PyTorch: a
+/// buffer).
 struct Parameter {
   std::string name = {};  ///< dotted, in PyTorch's convention: block1.residual.0.conv1.weight
   Shape shape = {};       ///< in PyTorch's order
   Initializer initializer = {};
   bool trainable = true;
   DataType type = DataType::f32;  ///< f32, or s64 for num_batches_tracked
-  bool frozen = false;            ///< a weight that training leaves as it is (PyTorch: requires_grad = False)
+  bool frozen = false;            ///< a weight that training leaves unchanged (PyTorch: requires_grad = False)
 
   bool is_trained() const { return trainable && !frozen; }
 };
 
-/// One op applied to values; its one output is the value of the same index.
+/// One op applied to values. Its only output is the value with the same index.
 struct Node {
   std::shared_ptr<const Op> op = {};  ///< null for the graph's input
   std::string name = {};              ///< the scope's path and the op's own name: block1.conv
-  std::vector<int> inputs = {};       ///< values
+  std::vector<int> inputs = {};       ///< indices of values
   std::vector<int> parameters = {};   ///< indices into Graph::parameters()
   Shape shape = {};                   ///< of the output, without the batch
 };
 
-/// A classifier's output: logits of one question asked of each image.
+/// The output of a classification head.
 struct HeadOutput {
   std::string name = {};
-  int logits = -1;  ///< value, of shape {classes}
-  int loss = -1;    ///< value, a scalar: the head's mean loss over the labelled images of the batch
+  int logits = -1;  ///< index of a value of shape {classes}
+  int loss = -1;    ///< index of a scalar value: the head's mean loss over the labelled images of the batch
   int classes = 0;
 };
 
-/// A model as its paper would write it: ops applied to values, parameters named by scopes. A graph is a plain
-/// description: it holds no weights and no batch size. Not thread-safe while it is built; const use is. Every member
-/// function of a graph that was moved from throws Error, until another graph is moved into it.
+/// The description of a model: ops applied to values, with parameters named by scopes. A graph holds no weights and no
+/// batch size. Const members are thread-safe; building a graph is not. Every member function of a graph that was moved
+/// from throws Error, until another graph is moved into it.
 class FACET_EXPORT Graph {
  public:
   Graph();
@@ -93,48 +96,50 @@ class FACET_EXPORT Graph {
   Graph(Graph&&) noexcept;
   Graph& operator=(Graph&&) noexcept;
 
-  /// The image that the model looks at. Exactly one per graph.
+  /// Adds the model's input, an image. A graph has exactly one.
   /// @param shape {channels, height, width}; channels is 3 (RGB).
   Value input(const Shape& shape);
 
-  /// Adds a node and the parameters that it owns, their names ("conv.weight") prefixed by the open scopes. For the op
-  /// functions of ops.h; a model calls those. A name that the scope has already gets a number (relu, relu_1).
-  /// @throws Error when there is no op; naming the op when its shape rule refuses the inputs' shapes, when an output
-  /// would have more than 2^40 elements, when an input is of another graph, or when a parameter is refused as
-  /// add_parameter does; the graph is then as it was.
+  /// Adds a node and the parameters that it owns, whose names ("conv.weight") are prefixed by the open scopes. It is
+  /// called by the op functions of ops.h, which models use. A name that already exists in the scope gets a number
+  /// (relu, relu_1).
+  /// @throws Error when `op` is null; and, naming the op, when it doesn't accept the inputs' shapes, when its output
+  ///   would have more than 2^40 elements, when an input belongs to another graph, or when add_parameter would throw
+  ///   for a parameter. The graph is then unchanged.
   Value apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
               std::vector<Parameter> parameters = {});
 
   /// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.
-  /// @param shape of f32: 1 to 12 extents, each at least 1, of 2^40 elements at most; of s64, which is one number:
-  /// none.
-  /// @throws Error naming it when the name is empty or exists already, when the shape is another, when the
-  /// initializer's value isn't finite or its kind or the type is none, and when an s64 is to be trained.
+  /// @param shape for f32, 1 to 12 extents, each at least 1, with at most 2^40 elements in total; for s64, which is a
+  ///   scalar, empty.
+  /// @throws Error naming the parameter when its name is empty or exists already, when the shape isn't allowed, when
+  ///   the initializer's value is non-finite, when its kind or the type is invalid, or when an s64 parameter is
+  ///   trainable.
   int add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
                     DataType type = DataType::f32);
 
-  /// Keeps weights as they are in training: their layers pass gradients on only where something before them is trained,
-  /// and a batch normalisation whose weight and bias are both frozen normalises by its running statistics, which stay.
-  /// @param pattern of parameters' names: `*` stands for any text, `?` for a letter, [abc] for one of some; the names
-  /// of
-  ///   statistics don't count.
-  /// @throws Error naming what there is instead when no weight's name matches.
+  /// Excludes weights from training. Gradients are propagated through their layers only if a layer before them is
+  /// trained. A batch normalisation whose weight and bias are both frozen normalises by its running statistics, which
+  /// then stay unchanged.
+  /// @param pattern a pattern of weights' names: `*` matches any text, `?` any character, [abc] one of the listed
+  ///   characters. Statistics don't match.
+  /// @throws Error naming the weights that exist when no weight's name matches.
   void freeze(std::string_view pattern);
 
-  /// Declares `loss` (a scalar value computed from `logits`) as the loss of a head. The training loss is their sum.
-  /// @throws Error naming the head when its name is empty or another's, when the loss is no scalar or the logits no
-  /// vector, or when either is of another graph.
+  /// Declares a head with `logits` and their `loss`, a scalar value. The training loss is the sum of all heads' losses.
+  /// @throws Error naming the head when its name is empty or exists already, when the loss isn't a scalar or the logits
+  ///   aren't a vector, or when either belongs to another graph.
   void add_head(std::string_view name, Value logits, Value loss);
 
   const std::vector<Node>& nodes() const;
   const std::vector<Parameter>& parameters() const;
   const std::vector<HeadOutput>& heads() const;
   bool has_head(std::string_view name) const;
-  /// The input's shape: {channels, height, width}.
+  /// Returns the input's shape: {channels, height, width}.
   const Shape& input_shape() const;
-  /// Elements of all trainable parameters, frozen ones included.
+  /// Returns the number of elements of all trainable parameters, including frozen ones.
   std::int64_t trainable_count() const;
-  /// Elements of those that are frozen.
+  /// Returns the number of elements of the frozen parameters.
   std::int64_t frozen_count() const;
 
  private:
@@ -145,9 +150,9 @@ class FACET_EXPORT Graph {
   std::unique_ptr<GraphState> state_;
 };
 
-/// While it lives, names of its graph's nodes and parameters are prefixed by `name` and a dot, after the prefixes of
-/// the scopes that were opened before it and are still open: they may end in any order. The graph may be moved
-/// meanwhile (returned from the function that opened the scope), not destroyed.
+/// Prefixes the names of its graph's nodes and parameters by `name` and a dot as long as the scope exists. The prefixes
+/// of scopes that were opened earlier and are still open come first; scopes may end in any order. The graph may be
+/// moved while a scope is open (returned from the function that opened the scope), but not destroyed.
 class FACET_EXPORT Scope {
  public:
   /// @throws Error when the name is empty.

@@ -6,10 +6,12 @@
 #include <span>
 #include <vector>
 
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/export.h"
 #include "facet/graph.h"
+#include "facet/image.h"
+#include "facet/loader.h"
 #include "facet/metrics.h"
 #include "facet/model_file.h"
 #include "facet/parameters.h"
@@ -17,56 +19,58 @@
 
 namespace facet {
 
-/// A model as its file describes it (read_model_info). @throws Error as the build_model of models.h does.
+/// Builds a model as its file describes it (read_model_info). @throws Error as the build_model of models.h does.
 FACET_EXPORT Graph build_model(const ModelInfo& info);
 
 struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
-  int threads = 0;  ///< compute threads, up to 4096; 0: OMP_NUM_THREADS, else all cores that it may use
-  /// Decoding threads of evaluate(), up to 4096; 0: as many as keep it from waiting (see LoaderOptions).
+  int threads = 0;  ///< compute threads, up to 4096; 0: OMP_NUM_THREADS if set, else all cores the process may use
+  /// Decoding threads of evaluate(), up to 4096; 0: chosen so that it doesn't wait (see LoaderOptions).
   int loader_threads = 0;
-  bool tune = false;  ///< time candidate primitives when a batch size is met first; otherwise oneDNN's defaults
-  /// Folder where choices made by timing, the precision that `automatic` took among them, are kept between processes,
-  /// and taken from also without `tune`; empty: nowhere.
-  std::filesystem::path choice_cache = {};
+  bool tune = false;  ///< time candidate primitives for each new batch size; false: use oneDNN's defaults
+  /// The folder of the tuning cache, which keeps timed choices, including the precision chosen for `automatic`, between
+  /// processes. It is read even without `tune`. Empty: no cache.
+  std::filesystem::path tuning_cache = {};
 };
 
-/// Answers of one head for one batch.
+/// The predictions of one head for one batch.
 struct HeadPrediction {
   std::vector<float> logits = {};            ///< {images, classes}
   std::vector<float> probabilities = {};     ///< {images, classes}
   std::vector<std::int32_t> predicted = {};  ///< {images}: the class of the largest logit
 };
 
-/// A trained model that looks at images. One thread at a time uses a predictor; several predictors may work at once.
-/// All member functions of one that was moved from throw Error.
+/// Runs a trained model on images. A predictor is not thread-safe, but several predictors may run at the same time. All
+/// member functions of a predictor that was moved from throw Error.
 ///
-/// A process that has used a predictor or trainer may fork, but the child must not use facet (it hangs: as with GCC's
-/// OpenMP, the threads that compute are not there) unless it calls exec first.
+/// A process that has used a predictor or trainer may fork, but the child must not use facet unless it calls exec
+/// first: it would hang, because, as with GCC's OpenMP, the compute threads don't exist in the child.
 class FACET_EXPORT Predictor {
  public:
-  /// Of a model file of a model that build_model knows.
+  /// Loads a model file whose model build_model knows.
   /// @throws Error naming the file and what is wrong with it.
   explicit Predictor(const std::filesystem::path& model_file, const InferenceOptions& options = {});
-  /// Of a model of the caller's own, by its graph, whose input and heads must be the file's.
-  /// @throws Error naming the file and what doesn't fit; when an option can't be meant, or bf16 can't be had.
+  /// Loads a model file for the caller's own graph, whose input and heads must match the file's.
+  /// @throws Error naming the file and what doesn't fit; when an option is out of range, or bf16 isn't supported.
   Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options = {});
   ~Predictor();
   Predictor(Predictor&&) noexcept;
 
   const ModelInfo& info() const;
   const InferenceOptions& options() const;
-  /// The precision that is used, after `automatic` was decided.
+  /// Returns the precision in use; `automatic` is resolved to the chosen one.
   Precision precision() const;
 
+  /// Runs the model on a batch.
   /// @param pixels 8-bit RGB {images, size, size, 3}; images is at most options.batch.
-  /// @return one entry a head, valid until the next call.
-  /// @throws Error when the pixels are none, no whole images or too many; naming head and image (from 1, of the batch)
-  ///   when a logit isn't finite; when memory doesn't suffice.
+  /// @return one entry per head, valid until the next call.
+  /// @throws Error when `pixels` is empty, isn't a whole number of images or holds too many; when a logit is non-finite
+  ///   (naming the head and the image's number in the batch, from 1); or when memory is insufficient.
   const std::vector<HeadPrediction>& predict(std::span<const std::uint8_t> pixels);
 
-  /// Resizes the image as ModelInfo::resize says and answers for it alone. @throws Error likewise, and as resize does.
+  /// Resizes the image as ModelInfo::resize says and runs the model on it alone.
+  /// @throws Error as the other predict() does, and as resize does.
   const std::vector<HeadPrediction>& predict(const Image& image);
 
  private:
@@ -76,20 +80,19 @@ class FACET_EXPORT Predictor {
   std::unique_ptr<State> state_;
 };
 
-/// Where the time of an evaluation went.
+/// How an evaluation spent its time.
 struct EvaluationTime {
-  double seconds = 0;         ///< from asking for the first batch to the end of the last
-  double waited_seconds = 0;  ///< of these, waiting for the loader
-  int loader_threads = 0;     ///< that decoded in the end
+  double seconds = 0;         ///< from the request for the first batch to the end of the last
+  double waited_seconds = 0;  ///< the part of `seconds` spent waiting for the loader
+  int loader_threads = 0;     ///< number of decoding threads at the end
 };
 
-/// Looks at every image of a data set, in its order. Of `options`, the batch (no more than the predictor's) and the
-/// loader's threads are taken.
-/// @param each called after every batch with it and its predictions; may be empty.
-/// @param time null: not asked for.
-/// @throws Error when the data set's heads are not the model's, when it holds no image, when one can't be read, or
-/// naming
-///   image and head when a logit isn't finite.
+/// Runs the predictor on every image of a data set, in its order, and returns the result of each head. Of `options`,
+/// only `batch` (at most the predictor's) and `loader_threads` are used.
+/// @param each called after every batch with the batch and its predictions; may be empty.
+/// @param time if not null, is set to the time spent.
+/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, or when
+///   a logit is non-finite (naming image and head).
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
     const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {},

@@ -7,15 +7,16 @@
 #include <unordered_map>
 #include <vector>
 
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/export.h"
 
 namespace facet {
 
-/// The confusion matrix of a head of more classes is given by its cells that aren't 0.
+/// For a head with more classes than this, only the non-zero cells of the confusion matrix are given.
 inline constexpr std::size_t max_dense_classes = 4096;
 
-/// Images of one label that got one answer: indices into the classes.
+/// A cell of a confusion matrix: the number of images with one label and one predicted class, both indices into the
+/// classes.
 struct ConfusionCell {
   std::int32_t label = 0;
   std::int32_t predicted = 0;
@@ -23,26 +24,26 @@ struct ConfusionCell {
   bool operator==(const ConfusionCell&) const = default;
 };
 
-/// What a head got right over a data set. Images without a label take no part.
+/// The loss, accuracy and confusion matrix of a head over a data set. Images without a label are ignored.
 struct HeadResult {
   std::string head = {};
   std::vector<std::string> classes = {};
   std::int64_t labelled = 0;
   double loss = 0;      ///< mean cross-entropy in nats
-  double accuracy = 0;  ///< share of the labelled images, 0 to 1; means nothing where `labelled` is 0
-  /// [label][predicted], in images; empty where there are more than max_dense_classes.
+  double accuracy = 0;  ///< share of the labelled images, 0 to 1; meaningless if `labelled` is 0
+  /// [label][predicted], in images; empty if there are more than max_dense_classes classes.
   std::vector<std::vector<std::int64_t>> confusion = {};
-  /// Where there are more: the cells that aren't 0, by label, then by predicted.
+  /// The non-zero cells, ordered by label, then by predicted class; empty if `confusion` is given.
   std::vector<ConfusionCell> confusion_cells = {};
 };
 
-/// Counts labels against predictions, batch by batch, in memory for those pairs that occur.
+/// Accumulates the HeadResult of a head batch by batch. Memory grows with the pairs of label and prediction that occur.
 class FACET_EXPORT HeadMeter {
  public:
   explicit HeadMeter(Head head);
   /// @param labels class indices or no_label. @param predicted class indices. @param loss sum over the labelled images.
-  /// @throws Error naming the head when there are more of one than of the other, or one of a labelled image is no
-  /// class.
+  /// @throws Error naming the head when the numbers of labels and predictions differ, or when the label or prediction
+  ///   of a labelled image is out of range.
   void add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss);
   HeadResult result() const;
 
@@ -52,13 +53,15 @@ class FACET_EXPORT HeadMeter {
   std::unordered_map<std::uint64_t, std::int64_t> counts_;  ///< by label * classes + predicted
 };
 
-/// Of one class: images that carry the label, images that got the answer, precision, recall and F1 (0 where undefined).
+/// The result of one class: images with that label (`support`), images with that prediction, precision, recall and F1
+/// (0 where undefined).
 struct ClassResult {
   std::int64_t support = 0;
   std::int64_t predicted = 0;
   double precision = 0, recall = 0, f1 = 0;
 };
-/// By class. @throws Error naming the head when its confusion matrix isn't square, or a cell is of no class.
+/// Returns the result of each class.
+/// @throws Error naming the head when its confusion matrix isn't square, or a cell's class is out of range.
 FACET_EXPORT std::vector<ClassResult> per_class(const HeadResult& result);
 
 }  // namespace facet

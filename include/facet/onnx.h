@@ -10,30 +10,30 @@
 
 namespace facet {
 
-/// What the input of an exported model holds: f32 {batch, 3, height, width}, channels R, G, B, of images of the model's
-/// size, whose 8-bit pixels became
+/// The values of an exported model's input, which is f32 {batch, 3, height, width} with channels R, G, B and images of
+/// the model's size. `pixels` below are 8-bit values.
 enum class OnnxInput : std::uint8_t {
-  normalized,  ///< (pixels / 255 - mean) / std, by channel, as Normalization has them
-  unit,        ///< pixels / 255, of 0 to 1; the model normalises
-  pixels,      ///< numbers of 0 to 255; the model normalises
+  normalized,  ///< (pixels / 255 - mean) / std by channel, with the mean and std of Normalization
+  unit,        ///< pixels / 255, from 0 to 1; the model normalises
+  pixels,      ///< numbers from 0 to 255; the model normalises
 };
 
 struct OnnxOptions {
   OnnxInput input = OnnxInput::normalized;
-  bool fold_batch_norm = true;  ///< into the convolution before it, where that is read by nothing else
+  bool fold_batch_norm = true;  ///< into the preceding convolution, if nothing else reads its output
   bool softmax = false;         ///< outputs are probabilities instead of logits
 };
 
-/// Writes a model as an ONNX file (https://onnx.ai; opset 10, f32): what is computed in inference, for other programs
-/// to run. Its input is called `input`, and each output, f32 {batch, classes}, as its head; the batch may be of any
-/// size. Its metadata_props, all strings, are those of a model file (`model`; `size`, a number; `resize`, "squash" or
-/// "crop", how images are resized to it (ResizeMode); `heads`, a JSON list of {"name", "classes"} in the order of the
-/// outputs; `mean` and `std`, JSON lists of three numbers; `shape`, where the model has one of its own; `format`
-/// "facet" and `version` "1") and `input` ("normalized", "unit" or "pixels") and `outputs` ("logits" or
-/// "probabilities"). Written whole or not at all.
-/// @throws Error naming the file and the system's reason; what `info` has that no file can hold; in what graph,
-///   parameters and `info` don't fit together; a tensor that isn't finite; an op without a form in ONNX; a head called
-///   `input`; or a model larger than the 2 GiB that an ONNX file can hold.
+/// Writes a model as an ONNX file (https://onnx.ai; opset 10, f32) that computes inference in other programs. The input
+/// is called `input`, and each output, f32 {batch, classes}, has the name of its head; the batch size is free. The
+/// metadata_props, all strings, are those of a model file (`model`; `size`, a number; `resize`, "squash" or "crop", how
+/// images are resized to that size (ResizeMode); `heads`, a JSON list of {"name", "classes"} in the order of the
+/// outputs; `mean` and `std`, JSON lists of three numbers; `shape`, if the model has one; `format` "facet" and
+/// `version` "1") and `input` ("normalized", "unit" or "pixels") and `outputs` ("logits" or "probabilities"). The file
+/// is written completely or not at all.
+/// @throws Error when the file can't be written (with the system's reason); when `info` has a value that no model file
+///   can hold; when graph, parameters and `info` don't fit together; when a tensor is non-finite; when an op has no
+///   form in ONNX; when a head is called `input`; or when the model is larger than 2 GiB, the limit of an ONNX file.
 FACET_EXPORT void export_onnx(const std::filesystem::path& file, const ModelInfo& info, const Graph& graph,
                               const Parameters& parameters, const OnnxOptions& options = {});
 

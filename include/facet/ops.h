@@ -8,9 +8,9 @@
 #include "facet/graph.h"
 
 /// The ops: each function adds a node to its input's graph, with the parameters that it owns, and returns the output.
-/// Shapes are without the batch: {channels, height, width} for images, {features} for vectors. Every function throws
-/// Error, naming the op and the shapes, when they don't fit, and then leaves the graph as it was. `name` is the last
-/// part of the node's and parameters' names, as a PyTorch module attribute would be.
+/// Shapes leave out the batch: {channels, height, width} for images, {features} for vectors. Every function throws
+/// Error, naming the op and the shapes, when the shapes don't fit, and then leaves the graph unchanged. `name` is the
+/// last part of the node's and parameters' names, like the attribute of a PyTorch module.
 
 namespace facet {
 
@@ -21,11 +21,11 @@ struct ConvolutionOptions {
   std::int64_t padding = -1;  ///< zeros on every side, at least 0; -1: kernel / 2
   std::int64_t groups = 1;    ///< a divisor of the input's channels: all of them for a depthwise convolution
   bool bias = false;
-  std::optional<Initializer> weight_initializer{}, bias_initializer{};  ///< nothing: as PyTorch does
+  std::optional<Initializer> weight_initializer{}, bias_initializer{};  ///< empty: PyTorch's default
   std::string name = "conv";
 };
-/// 2-D convolution (PyTorch: Conv2d). Weights {channels, input channels / groups, kernel, kernel}, initialised, unless
-/// the options say otherwise, as PyTorch does: uniform in +-1/sqrt(fan in), weight and bias alike.
+/// 2-D convolution (PyTorch: Conv2d). The weights are {channels, input channels / groups, kernel, kernel}. By default,
+/// weights and bias are initialised as in PyTorch: uniform in +-1/sqrt(fan in).
 FACET_EXPORT Value convolution(Value x, const ConvolutionOptions& options);
 
 struct BatchNormOptions {
@@ -34,8 +34,8 @@ struct BatchNormOptions {
   std::string name = "bn";
 };
 /// Batch normalisation over batch, height and width (Ioffe and Szegedy 2015; PyTorch: BatchNorm2d). Normalises with the
-/// biased variance; running_var takes the unbiased one. A training program for a batch with one value per channel (one
-/// image of 1x1) is refused, as PyTorch does: it has no variance.
+/// biased variance; running_var is updated with the unbiased one. Compiling a training program for a batch with one
+/// value per channel (one image of 1x1), which has no variance, throws Error, as it does in PyTorch.
 FACET_EXPORT Value batch_norm(Value x, const BatchNormOptions& options = {});
 
 /// max(x, 0).
@@ -44,14 +44,14 @@ FACET_EXPORT Value relu(Value x);
 FACET_EXPORT Value relu6(Value x);
 /// x + y, of equal shapes.
 FACET_EXPORT Value add(Value x, Value y);
-/// Channels of all inputs one after another; heights and widths are equal.
+/// Concatenates the channels of the inputs, which have equal heights and widths.
 FACET_EXPORT Value concat(const std::vector<Value>& inputs);
 
 struct PoolOptions {
   std::int64_t kernel = 2;        ///< height and width; at least 1
   std::int64_t stride = 0;        ///< at least 1; 0: kernel
-  std::int64_t padding = 0;       ///< on every side, 0 to kernel / 2; never a maximum
-  bool count_include_pad = true;  ///< average pooling only, as PyTorch's
+  std::int64_t padding = 0;       ///< on every side, 0 to kernel / 2; max pooling ignores padded elements
+  bool count_include_pad = true;  ///< average pooling only: count padded zeros in the mean, as in PyTorch
 };
 /// Maximum over windows; output extents are rounded down.
 FACET_EXPORT Value max_pool(Value x, const PoolOptions& options);
@@ -63,35 +63,36 @@ FACET_EXPORT Value global_average_pool(Value x);
 struct AdaptivePoolOptions {
   std::int64_t height = 1, width = 1;  ///< of the output; at least 1
 };
-/// Mean over windows such that the output has these extents, whatever the input's (PyTorch: AdaptiveAvgPool2d): row i
-/// of `height` over an input of `rows` averages rows floor(i * rows / height) up to, and without, ceil((i + 1) * rows /
-/// height); columns likewise. Windows may overlap; a smaller input's values are repeated, one of these extents is
-/// passed on as it is.
+/// Mean over windows that are chosen such that the output has the given extents for any input (PyTorch:
+/// AdaptiveAvgPool2d): output row i averages input rows floor(i * rows / height) up to, but excluding, ceil((i + 1) *
+/// rows / height), where the input has `rows` rows; columns are treated alike. Windows may overlap; the values of a
+/// smaller input are repeated, and an input that has these extents already is returned unchanged.
 FACET_EXPORT Value adaptive_average_pool(Value x, const AdaptivePoolOptions& options);
-/// {channels, height, width} to {channels * height * width}, in that order.
+/// Reshapes {channels, height, width} to {channels * height * width}, in that order.
 FACET_EXPORT Value flatten(Value x);
 
 struct LinearOptions {
   std::int64_t features = 0;  ///< output features
   bool bias = true;
-  std::optional<Initializer> weight_initializer{}, bias_initializer{};  ///< nothing: as PyTorch does
+  std::optional<Initializer> weight_initializer{}, bias_initializer{};  ///< empty: PyTorch's default
   std::string name = "linear";
 };
-/// x W^T + b (PyTorch: Linear), initialised, unless the options say otherwise, as PyTorch does: uniform in
+/// x W^T + b (PyTorch: Linear). By default, weights and bias are initialised as in PyTorch: uniform in
 /// +-1/sqrt(input features).
 FACET_EXPORT Value linear(Value x, const LinearOptions& options);
 
 /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate), in training only.
 /// The mask is a function of (seed, step, node, position in the batch, element).
-/// @param rate in [0, 1). @throws Error naming the op and the rate outside.
+/// @param rate in [0, 1). @throws Error naming the op and the rate when it is out of range.
 FACET_EXPORT Value dropout(Value x, float rate = 0.5F);
 /// Alpha dropout (Klambauer et al. 2017, "Self-Normalizing Neural Networks"): dropped elements take SELU's negative
-/// saturation value and an affine map restores zero mean and unit variance. In training only.
-/// @param rate in [0, 1). @throws Error naming the op and the rate outside.
+/// saturation value, and an affine map restores zero mean and unit variance. It is applied in training only.
+/// @param rate in [0, 1). @throws Error naming the op and the rate when it is out of range.
 FACET_EXPORT Value alpha_dropout(Value x, float rate = 0.5F);
 
-/// Softmax and cross-entropy against the head's labels, averaged over the images that carry a label (those with -1 take
-/// no part; none at all gives 0). Declares the head: `logits` is {classes}, of at least 2.
+/// Softmax and cross-entropy against the head's labels, averaged over the images that have a label (images with label
+/// -1 are ignored; if none has a label, the loss is 0). Declares the head; `logits` is {classes}, with at least 2
+/// classes.
 /// @throws Error also when the graph has a head of that name.
 FACET_EXPORT void softmax_cross_entropy(Value logits, std::string_view head);
 

@@ -11,28 +11,32 @@
 
 namespace facet {
 
-/// The values of a graph's parameters: f32 masters that training, evaluation and prediction share. How they lie in
-/// memory is the programs' business; here they go in and out in PyTorch's order. They must outlive the programs that
-/// were compiled with them (and may be moved meanwhile). Not thread-safe. Functions that take an index into list()
-/// throw Error when there is none of that index; all throw Error when the parameters were moved from.
+/// The values of a graph's parameters: f32 master values that training, evaluation and prediction share. Programs
+/// choose their memory layout; get() and set() use PyTorch's element order. Parameters must outlive the programs that
+/// were compiled with them, but may be moved in the meantime. Not thread-safe. Functions that take an index into list()
+/// throw Error when the index is out of range; all functions throw Error when the parameters were moved from.
 class FACET_EXPORT Parameters {
  public:
-  /// Initialised as the graph says; a function of the seed and the names alone.
+  /// Initialises the values as the graph specifies. They depend only on the graph's parameters, their names and the
+  /// seed.
   Parameters(const Graph& graph, std::uint64_t seed);
   ~Parameters();
   Parameters(Parameters&&) noexcept;
   Parameters& operator=(Parameters&&) noexcept;
 
   const std::vector<Parameter>& list() const;
-  /// Index of a parameter. @throws Error when there is none of that name.
+  /// Returns the index of a parameter. @throws Error when no parameter has that name.
   int find(std::string_view name) const;
 
-  /// Elements in PyTorch's order; s64 parameters are converted.
+  /// Returns the elements in PyTorch's order; s64 parameters are converted.
   std::vector<float> get(int index) const;
-  /// @throws Error naming the parameter when the count is not its shape's.
+  /// Sets all elements, given in PyTorch's order.
+  /// @throws Error naming the parameter when the number of values doesn't match its shape.
   void set(int index, const std::vector<float>& values);
-  /// Of an s64 parameter (num_batches_tracked). @throws Error naming the parameter when it is none.
+  /// Returns the value of an s64 parameter (num_batches_tracked).
+  /// @throws Error naming the parameter when it isn't s64.
   std::int64_t get_counter(int index) const;
+  /// Sets the value of an s64 parameter. @throws Error as get_counter does.
   void set_counter(int index, std::int64_t value);
 
   struct FACET_NO_EXPORT State;

@@ -8,17 +8,18 @@
 
 namespace facet {
 
-/// What a user may ask for; `automatic` takes what is fastest on this CPU.
+/// The requested precision; `automatic` chooses the fastest on this CPU.
 enum class PrecisionChoice : std::uint8_t { automatic, f32, bf16 };
 
-/// Of "auto", "f32" or "bf16". @throws Error naming the value and those allowed.
+/// Parses "auto", "f32" or "bf16". @throws Error naming the value and those allowed.
 FACET_EXPORT PrecisionChoice parse_precision(std::string_view text);
 
-/// @throws Error when it is neither f32 nor bf16, or when bf16 is asked for and this CPU, or the oneDNN at hand,
-/// computes none natively.
+/// Checks that a precision is supported.
+/// @throws Error when it is neither f32 nor bf16, or when it is bf16 and this CPU, or the installed oneDNN, doesn't
+///   support it natively.
 FACET_EXPORT void require_precision(Precision precision);
 
-/// Whether this CPU and the oneDNN at hand compute in bf16 natively.
+/// Returns whether this CPU and the installed oneDNN support bf16 natively.
 FACET_EXPORT bool has_native_bf16();
 
 }  // namespace facet

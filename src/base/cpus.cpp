@@ -11,6 +11,9 @@
 #include <numeric>
 #include <thread>
 
+#include "base/machine.h"
+#include "facet/error.h"
+
 #if defined(FACET_THREADING_OPENMP)
 #include <omp.h>
 #endif
@@ -18,7 +21,7 @@
 namespace facet::base {
 namespace {
 
-/// The CPUs of OpenMP's places, in their order.
+/// The CPUs of OpenMP's places, in the places' order, each once.
 std::vector<int> openmp_cpus() {
   std::vector<int> cpus;
 #if defined(FACET_THREADING_OPENMP)
@@ -51,7 +54,7 @@ std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::p
   for (const int cpu : cpus) {
     std::ifstream file(root / fmt::format("sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
     int id = cpu;
-    if (int first = 0; file >> first) id = first;  // of "0,8" or "0-1"
+    if (int first = 0; file >> first) id = first;  // the file holds a list such as "0,8" or "0-1"
     const auto [core, is_new] = known.try_emplace(id, cores.size());
     if (is_new) cores.push_back({.id = id, .cpus = {}});
     cores[core->second].cpus.push_back(cpu);
@@ -71,7 +74,7 @@ std::string cpu_list(std::vector<int> cpus) {
   return text;
 }
 
-// The set grows until the kernel's mask fits (more than 1,024 CPUs).
+// The set is doubled until the kernel's mask fits: machines may have more than 1,024 CPUs.
 std::vector<int> affinity() {
   std::vector<int> cpus;
   for (std::size_t sets = 1; sets <= 64 && cpus.empty(); sets *= 2) {
@@ -104,10 +107,20 @@ std::optional<int> openmp_num_threads() {
   if (text == nullptr) return std::nullopt;
   char* end = nullptr;
   const long threads = std::strtol(text, &end, 10);
-  const bool good = threads >= 1 && threads <= most_threads && std::strchr(", ", *end) != nullptr;
+  const bool good = threads >= 1 && threads <= max_threads && std::strchr(", ", *end) != nullptr;
   return good ? std::optional(static_cast<int>(threads)) : std::nullopt;
 }
 
-int compute_threads(int asked, int otherwise) { return asked > 0 ? asked : openmp_num_threads().value_or(otherwise); }
+int resolve_threads(int asked, int otherwise) { return asked > 0 ? asked : openmp_num_threads().value_or(otherwise); }
+
+void require_threads(std::string_view option, int threads) {
+  if (threads >= 0 && threads <= max_threads) return;
+  throw Error(fmt::format("{} is {}; 0 to {} is allowed", option, threads, max_threads));
+}
+
+int resolve_threads(int asked) {
+  require_threads("threads", asked);
+  return resolve_threads(asked, usable_cores());
+}
 
 }  // namespace facet::base

@@ -3,52 +3,64 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-/// The logical CPUs that the system lets this process use, and what OpenMP's environment variables say of them.
+/// The logical CPUs that the system lets this process use, and OpenMP's environment variables that concern them.
 namespace facet::base {
 
-/// Whether OpenMP binds compute threads, the main thread among them, to places (OMP_PROC_BIND, OMP_PLACES,
+/// Whether OpenMP binds compute threads, including the main thread, to places (OMP_PROC_BIND, OMP_PLACES,
 /// GOMP_CPU_AFFINITY).
 bool openmp_binds();
 
-/// Logical CPUs that this process may use: those of the calling thread's affinity mask, ascending; where OpenMP binds
-/// threads, and that mask is one place's, those of all places, in their order.
+/// Logical CPUs that this process may use: those of the calling thread's affinity mask, in ascending order. Where
+/// OpenMP binds threads, that mask covers one place only; the CPUs of all places are returned then, in the places'
+/// order.
 std::vector<int> usable_cpus();
 
-/// A core, called after the first of all its hyper-threads, whichever of them may be used: every process calls it so.
+/// A core. Its ID is the number of its first hyper-thread, even if this process may not use that one, so that all
+/// processes agree on it.
 struct Core {
   int id = 0;
-  std::vector<int> cpus;  ///< those of its hyper-threads that were asked about
+  std::vector<int> cpus;  ///< those of its hyper-threads that are in by_core()'s list
 
   bool operator==(const Core&) const = default;
 };
 
-/// The CPUs by core, cores in the order of their first one. A CPU of which the system doesn't tell is a core.
+/// Groups CPUs by core, in the order of each core's first CPU. A CPU whose core the system doesn't report forms a core
+/// of its own.
 /// @param root "/", or a test's folder.
 std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::path& root = "/");
 
-/// "0-3,8"
+/// The CPUs as ascending ranges: "0-3,8".
 std::string cpu_list(std::vector<int> cpus);
 
 /// The affinity mask of the calling thread as CPUs, ascending.
 std::vector<int> affinity();
 
-/// Makes these, at least one, the calling thread's affinity mask; where the system refuses, the mask stays.
+/// Sets the calling thread's affinity mask to `cpus`, which holds at least one. Has no effect where the system refuses.
 void set_affinity(const std::vector<int>& cpus);
 
-/// Where OpenMP binds threads: lets the calling thread, which began with the place of the one that started it, run on
-/// all usable CPUs.
+/// Where OpenMP binds threads, lets the calling thread run on all usable CPUs. Without this call it keeps the place of
+/// the thread that started it.
 void leave_openmp_place();
 
-/// Compute threads that can be asked for.
-inline constexpr int most_threads = 4096;
+/// Largest number of compute threads that may be requested.
+inline constexpr int max_threads = 4096;
 
-/// OMP_NUM_THREADS, the first number of its list; nothing where it isn't set, or no number from 1 to most_threads:
-/// OpenMP ignores one that it can't read, too.
+/// The first number of the list OMP_NUM_THREADS; nothing if the variable is not set, or if the number is not from 1 to
+/// max_threads. OpenMP ignores invalid values, too.
 std::optional<int> openmp_num_threads();
 
-/// As many compute threads as are asked for; for 0 OMP_NUM_THREADS, or where that says nothing `otherwise`.
-int compute_threads(int asked, int otherwise);
+/// The number of compute threads: `asked`; if that is 0, OMP_NUM_THREADS; if that gives no number either, `otherwise`.
+int resolve_threads(int asked, int otherwise);
+
+/// @throws Error naming the option if `threads` is below 0 or above max_threads.
+void require_threads(std::string_view option, int threads);
+
+/// The number of compute threads for a user's request `asked`; 0 stands for OMP_NUM_THREADS, or else all cores that the
+/// process may use.
+/// @throws Error if `asked` is below 0 or above max_threads.
+int resolve_threads(int asked);
 
 }  // namespace facet::base

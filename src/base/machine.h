@@ -1,27 +1,67 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 
+/// What the kernel's files (/proc, /sys) report about the machine and about this process. `root` is the folder below
+/// which they are read: "/", or a test's folder.
 namespace facet::base {
 
-/// Cores that this process may use: those of usable_cpus(), a core's hyper-threads counted once, or its cgroups' CPU
-/// quota (v1 and v2, rounded up) if that is smaller.
+/// Number of cores that this process may use: the cores of usable_cpus(), whose hyper-threads count once, or the CPU
+/// quota of its cgroups (v1 and v2, rounded up) if that is smaller.
 int usable_cores();
 
-/// Bytes of memory that this process may still take: the smallest room under its cgroups' limits, and MemAvailable.
+/// Bytes of memory that this process may still allocate: the smaller of cgroup_memory() and system_memory().
 std::int64_t available_memory();
 
-/// "AMD EPYC 9634 84-Core Processor"; empty where the system doesn't tell.
+/// The CPU's model, such as "AMD EPYC 9634 84-Core Processor"; empty if the system doesn't report it.
 std::string cpu_model();
 
-/// The best instruction set of ours that this CPU has: "avx512_amx", "avx512_bf16", "avx512", "avx2" or "none".
-std::string cpu_instructions();
+/// The best CPU ISA that facet distinguishes and this CPU has: "avx512_amx", "avx512_bf16", "avx512", "avx2" or "none".
+std::string cpu_isa();
 
 /// Peak resident memory of this process so far, in bytes.
 std::int64_t peak_resident_memory();
 
-/// Lets the peak begin anew at what is resident now; without effect where the system can't.
-void restart_peak_resident_memory();
+/// Resets the peak to the memory that is resident now; has no effect where the system doesn't support it.
+void reset_peak_resident_memory();
+
+/// Current clock frequency of the first core in MHz; 0 if the system doesn't report it.
+double cpu_frequency_mhz(const std::filesystem::path& root = "/");
+
+/// Bytes of the first core's second-level cache; 0 if the system doesn't report it.
+std::int64_t second_level_cache_bytes(const std::filesystem::path& root = "/");
+
+/// Bytes of all last-level caches together, where a cache that several cores share counts once; 0 if the system doesn't
+/// report them.
+std::int64_t last_level_cache_bytes(const std::filesystem::path& root = "/");
+
+/// When the kernel gives this process transparent huge pages: "always", "madvise" or "never" (also if prctl disables
+/// them for this process); empty if the kernel doesn't support them.
+std::string huge_page_policy(const std::filesystem::path& root = "/");
+
+/// Bytes of this process that are on huge pages now.
+std::int64_t huge_page_bytes(const std::filesystem::path& root = "/");
+
+/// The value of a limit that isn't set.
+inline constexpr std::int64_t no_limit = INT64_MAX;
+
+/// The smallest CPU quota of this process's cgroups, in whole cores, rounded up; no_limit if there is none.
+std::int64_t cgroup_cores(const std::filesystem::path& root);
+
+/// The smallest number of bytes left under the memory limits of this process's cgroups; at least 0, and no_limit if
+/// there is no limit. File cache that isn't in active use doesn't count as used: the kernel drops it on demand.
+std::int64_t cgroup_memory(const std::filesystem::path& root);
+
+/// MemAvailable of /proc/meminfo in bytes; no_limit if the kernel doesn't report it.
+std::int64_t system_memory(const std::filesystem::path& root);
+
+/// The value of the first line "KEY: VALUE" with this key in a file such as /proc/cpuinfo or /proc/meminfo; empty if
+/// there is none.
+std::string field(const std::filesystem::path& file, const std::string& key);
+
+/// The best CPU ISA that the flags of /proc/cpuinfo allow, by cpu_isa()'s names.
+std::string cpu_isa_of(const std::string& flags);
 
 }  // namespace facet::base

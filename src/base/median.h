@@ -4,8 +4,8 @@
 
 namespace facet::base {
 
-/// Of an even number of values the midpoint of the two in the middle.
-/// @throws std::out_of_range when there is no value.
+/// The median; for an even number of values the midpoint of the two middle ones.
+/// @throws std::out_of_range if there are no values.
 double median(std::vector<double> values);
 
 }  // namespace facet::base

@@ -12,7 +12,6 @@
 #include <utility>
 
 #include "base/machine.h"
-#include "base/machine_limits.h"
 #include "base/parallel.h"
 #include "facet/error.h"
 
@@ -22,19 +21,20 @@ namespace {
 constexpr std::size_t page = 4096;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 
-/// Address space that an arena leaves, at least, to oneDNN's generated code, the stacks of threads and the allocator's
-/// pool of each, and the least that an arena is of use with. Short of it oneDNN 2.6 crashes.
+/// Address space that an arena leaves, at least, for everything else (oneDNN's generated code, thread stacks, each
+/// thread's allocator pool), and the smallest size that an arena is useful with. oneDNN 2.6 crashes if it runs out of
+/// address space.
 constexpr std::size_t space_of_all_else = std::size_t{512} << 20;
-constexpr std::size_t least_arena = std::size_t{64} << 20;
+constexpr std::size_t min_arena = std::size_t{64} << 20;
 
 std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
-/// What a buffer of `bytes` takes: whole huge pages once it fills one.
+/// The mapped size of a buffer of `bytes`: whole pages, or whole huge pages if it fills at least one.
 std::size_t mapped_size(std::size_t bytes) { return round_up(bytes, bytes < huge_page ? page : huge_page); }
 
 double mebibytes(std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
-/// Address space that this process may still take; the largest number where none is set (ulimit -v).
+/// Address space that this process may still take; the largest std::size_t if no limit (ulimit -v) is set.
 std::size_t free_address_space() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
@@ -52,7 +52,8 @@ void check_room(std::size_t bytes) {
   }
 }
 
-/// `bytes` (whole pages) of address space, on a huge page's boundary where they fill one; null when the system refuses.
+/// Maps `bytes` (whole pages) of address space, aligned to a huge page if they fill at least one; null if the system
+/// refuses.
 std::byte* map(std::size_t bytes, int protection, int flags) {
   const std::size_t slack = bytes < huge_page ? 0 : huge_page;
   if (bytes > PTRDIFF_MAX - slack) {
@@ -78,11 +79,11 @@ std::byte* map(std::size_t bytes, int protection, int flags) {
 
 void want_huge_pages(std::byte* data, std::size_t bytes) {
   if (bytes >= huge_page) {
-    ::madvise(data, bytes, MADV_HUGEPAGE);  // advice: refused where the kernel has none
+    ::madvise(data, bytes, MADV_HUGEPAGE);  // only advice: the kernel may refuse it
   }
 }
 
-/// Faults fresh pages in, on all compute threads.
+/// Faults in fresh pages, on all compute threads.
 void touch(std::byte* data, std::size_t bytes) {
   parallel_for(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(huge_page),
                [data](std::int64_t begin, std::int64_t end) {
@@ -121,15 +122,15 @@ PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
   return *this;
 }
 
-// More than the machine's memory is never needed. Where the process's address space is limited, half of it is left to
-// all else.
+// The arena never needs more than the machine's memory. If the process's address space is limited, half of it is left
+// for everything else.
 Arena::Arena() {
   const std::size_t space = free_address_space();
-  if (space < space_of_all_else + least_arena) {
+  if (space < space_of_all_else + min_arena) {
     throw Error(
         fmt::format("not enough memory: {:.1f} MiB of address space are left under this process's limit "
                     "(ulimit -v); {:.1f} MiB are needed at least",
-                    mebibytes(space), mebibytes(space_of_all_else + least_arena)));
+                    mebibytes(space), mebibytes(space_of_all_else + min_arena)));
   }
   const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
   const std::size_t memory = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));

@@ -4,11 +4,12 @@
 
 namespace facet::base {
 
-/// Zeroed memory from the system, on huge pages where the system has them (madvise), aligned to at least 4096 bytes.
+/// Zeroed memory from the system, on huge pages where the system provides them (madvise), aligned to at least 4096
+/// bytes.
 class PageBuffer {
  public:
   PageBuffer() = default;
-  /// @throws Error naming the size when the system or the process's limits have no room for it.
+  /// @throws Error naming the size if the system or the process's limits don't allow it.
   explicit PageBuffer(std::size_t bytes);
   ~PageBuffer();
   PageBuffer(PageBuffer&& other) noexcept;
@@ -22,8 +23,8 @@ class PageBuffer {
   std::size_t size_ = 0;
 };
 
-/// One memory that several programs use in turn, each from its start: an address range that stays, of which only what
-/// the largest program needs is ever touched.
+/// A memory region that several programs use in turn, each from its start. Its address range stays the same; only as
+/// much of it is touched as the largest program needs.
 class Arena {
  public:
   Arena();
@@ -34,8 +35,9 @@ class Arena {
   std::byte* data() const { return data_; }
   /// Bytes that may be used so far.
   std::size_t size() const { return size_; }
-  /// Makes at least `bytes` usable, touched, on huge pages where the system has them. Addresses and contents stay.
-  /// @throws Error naming bytes needed and bytes available when the process's memory limit has no room for them.
+  /// Makes at least `bytes` usable: they are touched, and on huge pages where the system provides them. Addresses and
+  /// contents stay the same.
+  /// @throws Error naming the bytes needed and the bytes available if the process's memory limit doesn't allow them.
   void grow(std::size_t bytes);
 
  private:

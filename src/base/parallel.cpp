@@ -25,7 +25,7 @@ namespace {
 
 using Body = std::function<void(std::int64_t, std::int64_t)>;
 
-/// The floating-point control word of the calling thread; 0 where we know none.
+/// The floating-point control word of the calling thread; 0 on CPUs without SSE2.
 unsigned control() {
 #if defined(__SSE2__)
   return _mm_getcsr();
@@ -46,7 +46,7 @@ void flush_denormals() {
   set_control(control() | flush_to_zero | denormals_are_zero);
 }
 
-/// [0, count) in `pieces` pieces of whole grains, as even as they come; the last one ends at count.
+/// Splits [0, count) into `pieces` pieces of whole grains, as evenly as possible; the last piece ends at count.
 struct Split {
   std::int64_t count;
   std::int64_t grains;
@@ -55,12 +55,13 @@ struct Split {
 
   std::int64_t start(std::int64_t piece) const {
     const std::int64_t each = grains / pieces;
-    const std::int64_t more = grains % pieces;  // the first pieces take one grain more
+    const std::int64_t more = grains % pieces;  // the first `more` pieces have one more grain
     return piece == pieces ? count : (piece * each + std::min(piece, more)) * grain;
   }
 };
 
-/// Keeps the first exception that a piece throws, to throw it again on the caller: none may leave a runtime's thread.
+/// Keeps the first exception that a piece throws and rethrows it on the caller: none may escape from a runtime's
+/// thread.
 class FirstException {
  public:
   void keep() noexcept {
@@ -83,7 +84,7 @@ class FirstException {
 
 void run(const Split& split, const Body& body) {
   FirstException first;
-  // The team is always the full one: libgomp ends and restarts threads when its size changes.
+  // The team always has its full size: libgomp ends and restarts threads when the size changes.
 #pragma omp parallel for schedule(static, 1)
   for (std::int64_t piece = 0; piece < split.pieces; ++piece) {
     try {
@@ -98,8 +99,8 @@ void run(const Split& split, const Body& body) {
 #else
 
 void run(const Split& split, const Body& body) {
-  // Bound to nothing, so that the workers take this thread's floating-point control and not the one of the arena's
-  // birth.
+  // The context is isolated so that the workers use this thread's floating-point control, not the one that was captured
+  // when the arena was created.
   tbb::task_group_context context(tbb::task_group_context::isolated);
   context.capture_fp_settings();
   tbb::parallel_for(
@@ -122,7 +123,7 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
   }
   grain = std::max<std::int64_t>(grain, 1);
   const std::int64_t grains = count / grain + (count % grain != 0 ? 1 : 0);
-  const std::int64_t pieces = std::min<std::int64_t>(grains, compute_threads());
+  const std::int64_t pieces = std::min<std::int64_t>(grains, current_threads());
   if (pieces <= 1) {
     body(0, count);
   } else {
@@ -132,11 +133,11 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
 
 #if defined(FACET_THREADING_OPENMP)
 
-int compute_threads() { return omp_get_max_threads(); }
+int current_threads() { return omp_get_max_threads(); }
 
 namespace {
 
-/// The calling thread's control from before the outermost scope that is open on it.
+/// The calling thread's floating-point control before its outermost open scope.
 thread_local std::optional<unsigned> host_control;
 
 }  // namespace
@@ -150,7 +151,8 @@ void ComputeScope::begin() {
   controls_before_.assign(static_cast<std::size_t>(threads_), *host_control);
   omp_set_dynamic(0);
   omp_set_num_threads(threads_);
-  // A worker that the region starts takes over the caller's control: it begins with the host's, not an outer scope's.
+  // Workers that the region starts inherit the caller's control: they shall start with the host's, not an outer
+  // scope's.
   set_control(*host_control);
 #pragma omp parallel
   {
@@ -181,19 +183,19 @@ struct ComputeScope::Limit : tbb::global_control {
 
 namespace {
 
-/// Threads that the scope which is open on this thread asked for; 0: none is open.
+/// Threads that the open scope of this thread requests; 0 if none is open.
 thread_local int asked = 0;
 
 }  // namespace
 
-int compute_threads() {
-  if (asked > 0) return asked;  // whatever the scopes of other threads limit the process to
+int current_threads() {
+  if (asked > 0) return asked;  // regardless of the limits that other threads' scopes set
   const auto allowed = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
   return std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
 }
 
-// oneDNN's own tasks flush denormals where the scope is opened before this thread's first TBB task: an arena keeps the
-// floating-point control of its birth.
+// oneDNN's own tasks flush denormals only if the scope is opened before this thread's first TBB task: an arena keeps
+// the floating-point control with which it was created.
 void ComputeScope::begin() {
   threads_before_ = std::exchange(asked, threads_);
   control_before_ = control();

@@ -26,8 +26,9 @@
 namespace facet::base {
 namespace {
 
-/// Whether the environment has OpenMP bind threads: the user's, or this program's own once it has been started anew.
-/// @throws Error when it has OpenMP bind none, or compute threads aren't OpenMP's.
+/// Whether the environment makes OpenMP bind threads: by the user's variables, or by those that this program set before
+/// it restarted itself.
+/// @throws Error if the variables make OpenMP bind no threads, or if compute threads aren't OpenMP's.
 bool openmp_is_told() {
 #if !defined(FACET_THREADING_OPENMP)
   throw Error("compute threads can't be pinned: oneDNN computes on oneTBB here, whose threads belong to no core");
@@ -42,29 +43,29 @@ bool openmp_is_told() {
   return false;
 }
 
-/// Takes a core for this process until it ends, however it does, or closes this descriptor; nothing where another has
-/// it. The name of an abstract socket is what only one process of a machine (or container) can have, and needs no file
-/// that could be left over.
+/// Reserves a core for this process until the process ends in any way or closes the returned descriptor; nothing if
+/// another process has reserved it. The reservation is the name of an abstract socket: only one process of a machine
+/// (or container) can hold it, and no file can be left over.
 std::optional<int> take(const Core& core) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string name = fmt::format("facet, pinned to core {}", core.id);
   name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  const int holder = ::socket(AF_UNIX, SOCK_DGRAM, 0);  // kept, by the program that is started anew too
+  const int holder = ::socket(AF_UNIX, SOCK_DGRAM, 0);  // stays open across the restart of the program
   if (::bind(holder, reinterpret_cast<const sockaddr*>(&address), length) != 0 && errno == EADDRINUSE) {
     ::close(holder);
     return std::nullopt;
   }
-  return holder;  // without a name, or none at all, where the system refuses: then the core is only hoped to be free
+  return holder;  // if the system refuses the socket or its name, the core isn't reserved but is used anyway
 }
 
 struct Places {
-  std::string text;          ///< cores as OpenMP's places, the threads' own first: "{0,8},{1,9}"
-  std::vector<int> holders;  ///< of the threads' own
+  std::string text;          ///< cores as OpenMP's places, those of the threads first: "{0,8},{1,9}"
+  std::vector<int> holders;  ///< descriptors that reserve the threads' cores
 };
 
-/// Takes the cores. @throws Error when there are too few.
+/// Reserves the cores. @throws Error if there are too few.
 Places take_places(int threads) {
   const std::vector<Core> cores = by_core(usable_cpus());
   const std::string needed = fmt::format("each of {} compute threads needs a core of its own", threads);
@@ -84,7 +85,7 @@ Places take_places(int threads) {
   return {fmt::format("{}", fmt::join(own, ",")), std::move(holders)};
 }
 
-/// The words that this process was started with.
+/// The arguments that this process was started with.
 std::vector<std::string> command_line() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   std::vector<std::string> words;
@@ -102,7 +103,7 @@ void pin_compute_threads(int threads) {
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
-  // By its path, since a process that executes /proc/self/exe is called exe by ps and top.
+  // The program is executed by its path, since ps and top would show a process that executes /proc/self/exe as "exe".
   std::error_code error;
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
   if (!error) {

@@ -2,24 +2,24 @@
 
 #include <string>
 
-/// Compute threads on cores of their own. For main functions alone, since it concerns the whole process: the library
-/// never calls it.
+/// Pins compute threads to cores of their own. Only main functions may use it, since it affects the whole process; the
+/// library never does.
 namespace facet::base {
 
-/// Has each of so many compute threads bound to a core of its own, the first that usable_cpus() has and no other
-/// program of ours on this machine has pinned to; all other threads stay free. Only OpenMP can bind its threads for
-/// good, and only when it is loaded: it is told by OMP_PLACES and OMP_PROC_BIND, and the program is started anew, as
-/// the same process with the same words. So call this before any work, and before anything is printed. Where the user
-/// has OpenMP bind threads by its own variables, those decide, and this does nothing.
-/// @throws Error when there are too few cores, the user's variables have OpenMP bind nothing (OMP_PROC_BIND=false), or
-/// compute runs on oneTBB, whose threads have no places.
+/// Binds each of `threads` compute threads to a core of its own: the first cores of usable_cpus() to which no other
+/// facet program on this machine is pinned. All other threads stay unbound. Only OpenMP can bind its threads
+/// permanently, and only when it is loaded. So this sets OMP_PLACES and OMP_PROC_BIND and restarts the program, in the
+/// same process and with the same arguments. Call it before any work is done and anything is printed. If the user's own
+/// variables make OpenMP bind threads, they take precedence and this does nothing.
+/// @throws Error if there are too few cores, if the user's variables make OpenMP bind no threads (OMP_PROC_BIND=false),
+/// or if compute runs on oneTBB, whose threads have no places.
 void pin_compute_threads(int threads);
 
-/// For a program that has others pin: that so many compute threads could be pinned now. Takes no core.
+/// Checks that `threads` compute threads could be pinned now, for a program that lets others pin. It reserves no core.
 /// @throws Error as pin_compute_threads does.
 void require_pinnable(int threads);
 
-/// Where the compute threads of this process are: "pinned to CPUs 0-3", or "not pinned".
+/// Where the compute threads of this process run: "pinned to CPUs 0-3", or "not pinned".
 std::string placement(int threads);
 
 }  // namespace facet::base

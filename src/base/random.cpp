@@ -37,8 +37,8 @@ std::uint64_t hash(std::string_view text) {
   return value;
 }
 
-// Seed, purpose, a and b are more bits than a key and a counter hold: the stream's key is itself drawn, from (purpose,
-// a) under the seed; b stands in the counter, beside the block's number.
+// Seed, purpose, a and b have more bits than a key and a counter hold. So the stream's key is itself drawn from
+// (purpose, a) under the seed, and b is a part of the counter, beside the block's number.
 RandomStream::RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t a, std::uint64_t b) {
   const Words2 first = words(a);
   const Words2 second = words(b);

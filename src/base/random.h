@@ -6,18 +6,18 @@
 
 namespace facet::base {
 
-/// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): four random words that are a
-/// function of the counter and the key alone.
+/// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): returns four random words that
+/// depend only on the counter and the key.
 std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
 
-/// What random numbers are drawn for. Each purpose has streams of its own, so that a draw added to one never moves
-/// another.
+/// What random numbers are drawn for. Each purpose has its own streams, so that an additional draw for one purpose
+/// doesn't change the numbers of another.
 enum class Purpose : std::uint32_t { initialization = 1, order = 2, augmentation = 3, dropout = 4, synthesis = 5 };
 
-/// 64-bit FNV-1a: a stable number for a name.
+/// 64-bit FNV-1a hash: a stable number for a name.
 std::uint64_t hash(std::string_view text);
 
-/// The numbers of one stream, in order; a function of (seed, purpose, a, b) alone.
+/// A stream of random numbers that depends only on (seed, purpose, a, b).
 class RandomStream {
  public:
   RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t a = 0, std::uint64_t b = 0);

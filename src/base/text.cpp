@@ -7,7 +7,7 @@
 namespace facet::base {
 namespace {
 
-/// The code point of the character that the text consists of.
+/// The code point of `character`, which is one UTF-8 character.
 std::uint32_t code_point(std::string_view character) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(character[i])); };
   if (character.size() == 1) return byte(0);
@@ -16,7 +16,8 @@ std::uint32_t code_point(std::string_view character) {
   return value;
 }
 
-/// C0 and C1 controls, marks and embeddings of direction, line and paragraph separators, and the byte-order mark.
+/// Whether the code point is a C0 or C1 control, a mark or embedding of text direction, a line or paragraph separator,
+/// or the byte-order mark.
 bool is_hidden(std::uint32_t code) {
   return code < 0x20 || (code >= 0x7F && code <= 0x9F) || code == 0x061C || (code >= 0x200B && code <= 0x200F) ||
          (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF;
@@ -46,7 +47,7 @@ std::size_t utf8_length(std::string_view text) {
   if (first < 0x80) return 1;
   if (within(0, 0xC2, 0xDF)) return follows(1) ? 2 : 0;
   if (within(0, 0xE0, 0xEF)) {
-    // Neither longer than needed nor half of a UTF-16 pair.
+    // Overlong encodings and UTF-16 surrogates are invalid.
     return within(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
   }
   if (!within(0, 0xF0, 0xF4)) return 0;

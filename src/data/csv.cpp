@@ -12,12 +12,12 @@
 namespace facet::data {
 namespace {
 
-/// Of a manifest; a hundred million rows have room in it.
-constexpr std::uint64_t most_bytes = std::uint64_t{1} << 33;
-/// As many columns as a spreadsheet can have. More come from a file that is no manifest, and would fill the memory.
-constexpr std::size_t most_fields = 16384;
+/// Maximum size of a manifest, enough for about a hundred million rows.
+constexpr std::uint64_t max_bytes = std::uint64_t{1} << 33;
+/// The number of columns that a spreadsheet can have. A file with more isn't a manifest and could exhaust memory.
+constexpr std::size_t max_fields = 16384;
 
-/// @throws Error naming file, line and byte at the first thing that isn't UTF-8.
+/// @throws Error naming file, line and byte at the first byte that isn't valid UTF-8.
 void require_utf8(const std::string& name, std::string_view text) {
   std::int64_t line = 1;
   for (std::size_t at = 0; at < text.size();) {
@@ -31,7 +31,7 @@ void require_utf8(const std::string& name, std::string_view text) {
   }
 }
 
-/// @throws Error naming the encoding, where it can be told, of a file that is no text in UTF-8.
+/// @throws Error unless the file is UTF-8 text, naming its encoding or file type where that is recognised.
 void require_text(const std::string& name, std::string_view text) {
   const char* encoding = nullptr;
   if (text.starts_with(std::string_view("\xFF\xFE\0\0", 4)) || text.starts_with(std::string_view("\0\0\xFE\xFF", 4))) {
@@ -49,7 +49,7 @@ void require_text(const std::string& name, std::string_view text) {
   require_utf8(name, text);
 }
 
-/// What separates the fields of the first line that isn't blank.
+/// Returns the separator of the fields in the first line that isn't blank.
 char find_separator(std::string_view text) {
   text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   char found = ',';
@@ -69,7 +69,7 @@ const char* name_of_separator(char separator) {
 
 std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::path& file) {
   try {
-    return read_file(file, most_bytes);
+    return read_file(file, max_bytes);
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", name, error.what()));
   } catch (const std::bad_alloc&) {
@@ -95,9 +95,9 @@ bool CsvReader::next(CsvRow& row) {
   row.line = line_;
   std::size_t count = 0;
   for (;;) {
-    if (count == most_fields) {
+    if (count == max_fields) {
       throw Error(
-          fmt::format("{}:{}: more than {} fields; at most that many are allowed", name_, row.line, most_fields));
+          fmt::format("{}:{}: more than {} fields; at most that many are allowed", name_, row.line, max_fields));
     }
     if (row.fields.size() == count) row.fields.emplace_back();
     std::string& field = row.fields[count++];

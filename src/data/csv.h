@@ -9,27 +9,27 @@
 namespace facet::data {
 
 struct CsvRow {
-  std::int64_t line = 0;  ///< where the row starts in the file, from 1
+  std::int64_t line = 0;  ///< the line of the file where the row starts, counted from 1
   std::vector<std::string> fields;
 };
 
 /// Reads a CSV (RFC 4180) row by row: quoted fields, LF, CRLF or CR, a UTF-8 byte-order mark; blank lines are skipped.
-/// Where the first line has no comma outside of quotes, but a semicolon or a tab, that one separates the fields of the
-/// whole file, as spreadsheets write it in many languages.
+/// The first line decides the separator of the whole file: a comma if there is one outside of quotes, else a semicolon
+/// (which spreadsheets write in many languages), else a tab.
 class CsvReader {
  public:
-  /// @throws Error naming the file when it can't be read, or the encoding that isn't UTF-8, and the line that isn't text
-  ///   in UTF-8: such a name could be in no model file.
+  /// @throws Error naming the file when it can't be read or isn't UTF-8 text, with its encoding where that is known or
+  ///   the first line that isn't valid UTF-8. Names in a model file must be UTF-8.
   explicit CsvReader(const std::filesystem::path& file);
   CsvReader(const CsvReader&) = delete;
   CsvReader& operator=(const CsvReader&) = delete;
 
-  /// The next row into `row`; false at the end.
-  /// @throws Error naming file and line when a quote isn't closed, or is followed by text, or the row has very many
-  ///   fields.
+  /// Reads the next row into `row`; returns false at the end of the file.
+  /// @throws Error naming file and line when a quote isn't closed, a closing quote is followed by text, or the row has
+  ///   more than 16384 fields.
   bool next(CsvRow& row);
 
-  /// ',', ';' or '\t'.
+  /// The field separator: ',', ';' or '\t'.
   char separator() const { return separator_; }
 
  private:
@@ -39,15 +39,15 @@ class CsvReader {
   void skip_line_end();
   bool skip_blank_line();
 
-  std::string name_;  ///< printable
+  std::string name_;  ///< the file's name in printable form
   std::vector<std::uint8_t> bytes_;
-  std::string_view text_;  ///< of bytes_
+  std::string_view text_;  ///< a view of bytes_
   std::size_t position_ = 0;
   std::int64_t line_ = 1;
   char separator_ = ',';
 };
 
-/// Without spaces and tabs at both ends.
+/// Returns `text` without leading and trailing spaces and tabs.
 std::string trimmed(const std::string& text);
 
 }  // namespace facet::data

@@ -17,13 +17,13 @@ namespace facet {
 namespace data {
 namespace {
 
-// Larger ones are taken for an attack or an accident.
+// Files and images that exceed these limits are refused as an attack or a mistake.
 constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 30;
 constexpr std::int64_t max_memory = std::int64_t{1} << 31;
-/// Images that take more are decoded one at a time, after a look at what the machine has, which would take too long for
-/// every image.
+/// Images that need more memory are decoded one at a time, after a check of the available memory, which would take too
+/// long for every image.
 constexpr std::int64_t much_memory = std::int64_t{1} << 27;
-/// Bytes of a file's beginning that tell its format.
+/// The number of leading bytes from which a file's format is recognised.
 constexpr std::size_t start_bytes = 512;
 
 enum class Format { jpeg, png, webp, other };
@@ -45,7 +45,7 @@ Format format_of(std::string_view start) {
   return Format::other;
 }
 
-/// What a file is that consists of boxes, as MP4 does, by the brand in its first one.
+/// Describes a file that consists of boxes, as MP4 does, by the brand in its first box.
 std::string_view name_of_brand(std::string_view brand) {
   if (brand == "avif" || brand == "avis") return "an AVIF";
   for (const std::string_view each : {"heic"sv, "heix"sv, "heim"sv, "heis"sv, "hevc"sv, "hevx"sv, "mif1"sv, "msf1"sv}) {
@@ -54,10 +54,10 @@ std::string_view name_of_brand(std::string_view brand) {
   return "a video, or another file of MP4's family";
 }
 
-/// A file of text. Tags may follow a byte order mark and blanks.
+/// Describes a text file. A byte-order mark and white space may precede its tags.
 std::string_view name_of_text(std::string_view start) {
   if (start.starts_with("version https://git-lfs"sv)) return "a pointer to a file in Git LFS";
-  const std::size_t cut = start.size() < start_bytes ? 0 : 3;  // what was read may end within a character
+  const std::size_t cut = start.size() < start_bytes ? 0 : 3;  // the bytes that were read may end within a character
   if (start.starts_with("\xEF\xBB\xBF"sv)) start.remove_prefix(3);
   const std::string lower =
       base::lower_case(start.substr(std::min(start.find_first_not_of(" \t\n\v\f\r"), start.size())));
@@ -74,7 +74,7 @@ std::string_view name_of_text(std::string_view start) {
   return "a file of an unknown format";
 }
 
-/// What a file is that isn't decoded, with its article.
+/// Describes a file of an unsupported format, with an article: "a GIF".
 std::string_view name_of_other(std::string_view start) {
   struct Pattern {
     std::size_t at;

@@ -7,9 +7,11 @@
 #include <new>
 #include <string_view>
 #include <vector>
-// It uses std::size_t and FILE, and includes neither; jerror.h wants it first.
-#include <jerror.h>
+// jpeglib.h uses std::size_t and FILE but includes neither header. jerror.h depends on a macro that jpeglib.h defines.
+// clang-format off
 #include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
 
 #include "data/decode.h"
 #include "facet/error.h"
@@ -21,17 +23,17 @@
 namespace facet::data {
 namespace {
 
-/// Bits of a sample, a channel's value.
+/// Bits per sample, the value of one channel.
 constexpr int sample_bits = 8;
 /// A progressive JPEG of a few kilobytes can have thousands of scans, each of which goes over all coefficients.
 constexpr int max_scans = 500;
 
-/// Warnings of libjpeg that harm no pixel. All others tell of damaged data: bad Huffman codes, missing restart markers,
-/// data that end within a scan.
+/// Warnings of libjpeg that affect no pixel. All others indicate damaged data: bad Huffman codes, missing restart
+/// markers, data that end within a scan.
 constexpr std::array tolerated{JWRN_ADOBE_XFORM, JWRN_EXTRANEOUS_DATA, JWRN_JFIF_MAJOR, JWRN_JPEG_EOF,
                                JWRN_NOT_SEQUENTIAL};
 
-/// What the callbacks of libjpeg share with the decoder.
+/// State that the callbacks of libjpeg share with the decoder.
 struct Messages {
   jpeg_error_mgr manager = {};
   std::jmp_buf escape = {};
@@ -39,7 +41,7 @@ struct Messages {
   bool ended_early = false;  ///< the bytes ended where libjpeg wanted more; it goes on as if an end marker were there
   bool too_many_scans = false;
   unsigned components_seen = 0;             ///< a bit for each component of the frame
-  std::span<const std::uint8_t> exif = {};  ///< of the bytes that are decoded: the first block with EXIF; empty: none
+  std::span<const std::uint8_t> exif = {};  ///< the first EXIF block, a view of the file's bytes; empty: none
   std::array<std::array<char, JMSG_LENGTH_MAX>, tolerated.size()> warnings =
       {};  ///< the first of each kind; empty: none
 };
@@ -59,7 +61,7 @@ void take_message(j_common_ptr decoder, int level) {
   if (text[0] == '\0') decoder->err->format_message(decoder, text.data());
 }
 
-/// Is called before each row of blocks of a JPEG of many scans.
+/// A callback that runs before each row of blocks of a JPEG with several scans.
 void watch_scans(j_common_ptr common) {
   Messages& messages = messages_of(common);
   const auto* decoder = reinterpret_cast<j_decompress_ptr>(common);
@@ -72,7 +74,8 @@ void watch_scans(j_common_ptr common) {
   }
 }
 
-/// Looks at an APP1 segment where it lies: libjpeg's own way would keep a copy of each, of any number.
+/// Examines an APP1 segment in place: libjpeg's own handling would copy every such segment, without limiting their
+/// number.
 boolean find_exif(j_decompress_ptr decoder) {
   constexpr std::string_view start("Exif\0\0", 6);
   constexpr std::size_t length_bytes = 2;
@@ -91,7 +94,7 @@ boolean find_exif(j_decompress_ptr decoder) {
   return TRUE;
 }
 
-/// @throws Error when the marker is that of a kind of JPEG that isn't decoded.
+/// @throws Error when the marker is that of an unsupported kind of JPEG.
 void require_supported(int marker) {
   const auto refuse = [marker](std::string_view kind) {
     throw Error(
@@ -121,7 +124,7 @@ void require_supported(int marker) {
   throw Error(fmt::format("a JPEG of {} bits a sample; {} are allowed", bits, sample_bits));
 }
 
-/// 1, 2, 4 or 8: the largest that leaves both sides at least `size` (PIL's Image.draft has the same rule).
+/// Returns 1, 2, 4 or 8, the largest divisor that leaves both sides at least `size` (the rule of PIL's Image.draft).
 unsigned reduction(JDIMENSION width, JDIMENSION height, int size) {
   if (size < 1) return 1;
   const unsigned ratio = std::min(width, height) / static_cast<unsigned>(size);
@@ -131,15 +134,15 @@ unsigned reduction(JDIMENSION width, JDIMENSION height, int size) {
   return 1;
 }
 
-/// Inverted ink to light, without a colour profile: each of R, G, B is its own light times that of black. All CMYK is
-/// taken for inverted, as Adobe's programs write it and Pillow reads it.
+/// Converts inverted CMYK to RGB without a colour profile: each of R, G and B is the product of its ink's channel and
+/// the black channel. All CMYK is taken as inverted, as Adobe's programs write it and Pillow reads it.
 void cmyk_to_rgb(std::span<const std::uint8_t> cmyk, std::uint8_t* rgb) {
   for (std::size_t i = 0; i < cmyk.size(); i += 4) {
     for (std::size_t c = 0; c < 3; ++c) *rgb++ = static_cast<std::uint8_t>((cmyk[i + c] * cmyk[i + 3] + 127) / 255);
   }
 }
 
-/// libjpeg-turbo's decoder of a JPEG in memory.
+/// Decodes a JPEG in memory with libjpeg-turbo.
 class JpegDecoder {
  public:
   JpegDecoder() {
@@ -173,14 +176,15 @@ class JpegDecoder {
  private:
   static constexpr int exif_marker = JPEG_APP0 + 1;
 
-  /// Runs calls of libjpeg, which leaves those that fail by longjmp: nothing that has a destructor may live in `calls`.
+  /// Runs calls of libjpeg, and throws when one fails. libjpeg leaves a failing call by longjmp, so `calls` must not
+  /// have local objects with destructors.
   template <class Calls>
   void guarded(const Calls& calls) {
     if (setjmp(messages_.escape) != 0) fail();
     calls();
   }
 
-  /// Throws what libjpeg's last message says.
+  /// Throws an exception for libjpeg's last message.
   [[noreturn]] void fail() {
     const int code = messages_.manager.msg_code;
     const int parameter = messages_.manager.msg_parm.i[0];
@@ -207,12 +211,12 @@ class JpegDecoder {
       many_scans_ = jpeg_has_multiple_scans(&decoder_);
     });
     messages_.in_header = false;
-    // libjpeg-turbo 3 decodes lossless frames and those of other precisions, but by other functions.
+    // libjpeg-turbo 3 decodes lossless frames and other precisions too, but through other functions.
     if (block_size() != DCTSIZE) require_supported(decoder_.arith_code ? 0xCB : 0xC3);
     if (decoder_.data_precision != sample_bits) refuse_precision(decoder_.data_precision);
   }
 
-  /// Side of the blocks that the frame is coded in; 1: it is lossless.
+  /// Returns the side of the blocks in which the frame is coded; 1 for a lossless frame.
   int block_size() const {
 #if JPEG_LIB_VERSION >= 70
     return decoder_.min_DCT_h_scaled_size;
@@ -221,7 +225,7 @@ class JpegDecoder {
 #endif
   }
 
-  /// At the peak: while it is decoded, or turned upright afterwards.
+  /// Returns the peak memory use in bytes, reached while the image is decoded or while it is turned upright.
   std::int64_t memory_needed(bool turned) const {
     const std::int64_t pixels = std::int64_t{decoder_.output_width} * decoder_.output_height * 3;
     const std::int64_t coefficients = std::int64_t{decoder_.image_width} * decoder_.image_height *
@@ -255,11 +259,11 @@ class JpegDecoder {
     return image;
   }
 
-  /// Whether the rows that were read are all that there is to the image, should the end marker be missing. A scan that
-  /// is cut makes libjpeg warn as soon as it needs bits that aren't there (JWRN_HIT_MARKER, an error here): what is
-  /// left to ask is whether scans are missing.
+  /// Whether the rows that were read are the complete image, for a file without an end marker. When a scan is cut off,
+  /// libjpeg warns as soon as it needs bits that are missing (JWRN_HIT_MARKER, an error here), so that only missing
+  /// scans remain to be checked.
   bool is_complete() const {
-    if (decoder_.arith_code) return false;  // zeros follow its data, by the standard: a cut can't be told
+    if (decoder_.arith_code) return false;  // the standard has zeros follow the data: a cut isn't detectable
     if (!many_scans_) return true;
     const auto components = static_cast<unsigned>(decoder_.num_components);
     if (!decoder_.progressive_mode) return messages_.components_seen == (1U << components) - 1;
@@ -287,7 +291,7 @@ class JpegDecoder {
   Messages messages_;
   jpeg_progress_mgr progress_ = {};
   jpeg_decompress_struct decoder_ = {};
-  bool many_scans_ = false;  ///< progressive, or a scan a component: decoded with all coefficients in memory
+  bool many_scans_ = false;  ///< progressive, or one scan per component: decoded with all coefficients in memory
 };
 
 }  // namespace

@@ -1,20 +1,25 @@
 #include "data/labels.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
+#include <string>
 #include <string_view>
 
 #include "base/text.h"
+#include "data/fairface.h"
 #include "facet/error.h"
 
 namespace facet::data {
+
 namespace {
 
 using base::printable;
 
-/// @param what the names are of.
+/// @param what what messages call the thing that is named: "head".
 void require_names(const std::string& where, const std::string& what, const std::vector<std::string>& names) {
   std::set<std::string_view> seen;
   for (const std::string& name : names) {
@@ -67,6 +72,195 @@ void require_labels(const std::string& image, std::span<const std::int32_t> labe
                               printable(heads[i].name), labels[i], classes - 1, no_label));
     }
   }
+}
+
+void require_heads(const std::vector<Head>& expected, const std::vector<Head>& found, std::string_view whose) {
+  const std::vector<std::string> expected_names = names_of(expected), found_names = names_of(found);
+  if (expected_names != found_names) {
+    throw Error(
+        fmt::format("{} has the heads {}, the model has {}", whose, list_of(found_names), list_of(expected_names)));
+  }
+  for (std::size_t head = 0; head < expected.size(); ++head) {
+    const std::vector<std::string>&model = expected[head].classes, &other = found[head].classes;
+    if (model == other) continue;
+    std::size_t same = 0;  // list_of may omit the place where they differ
+    while (same < std::min(model.size(), other.size()) && model[same] == other[same]) ++same;
+    const auto name = [&](const std::vector<std::string>& classes) {
+      return same < classes.size() ? base::printable(classes[same]) : "none";
+    };
+    const std::string place =
+        same < max_listed ? "" : fmt::format("; class {} is {}, in the model {}", same, name(other), name(model));
+    throw Error(fmt::format("{}: head {} has the classes {}, in the model it has {}{}", whose, found[head].name,
+                            list_of(other), list_of(model), place));
+  }
+}
+
+namespace {
+
+using base::printable;
+
+/// Returns a whole number ("-7", "007") without the zeros after the decimal point that a data frame with missing values
+/// writes; nullopt if the text isn't such a number.
+std::optional<std::string_view> whole_part(std::string_view text) {
+  const std::size_t sign = text.starts_with('-') || text.starts_with('+') ? 1 : 0;
+  const std::size_t point = std::min(text.find('.'), text.size());
+  const std::string_view digits = text.substr(sign, point - sign), fraction = text.substr(point);
+  if (digits.empty() || digits.find_first_not_of("0123456789") != std::string_view::npos) return std::nullopt;
+  if (fraction == "." || fraction.find_first_not_of('0', 1) != std::string_view::npos) return std::nullopt;
+  return text.substr(0, point);
+}
+
+/// Returns what a label stands for: "3" for "3.0", and the class of a FairFace alias.
+std::string_view meaning_of(std::string_view label) { return whole_part(label).value_or(without_alias(label)); }
+
+/// Finds classes by name and, if no class has the label's name, by what the label stands for.
+class ClassIndex {
+ public:
+  explicit ClassIndex(const std::vector<std::string>& classes) {
+    for (std::size_t i = 0; i < classes.size(); ++i) {
+      const auto index = static_cast<std::int32_t>(i);
+      by_name_.emplace(classes[i], index);
+      by_meaning_.emplace(meaning_of(classes[i]), index);  // keeps the first class of that meaning
+    }
+  }
+
+  std::int32_t find(std::string_view label) const {
+    if (const auto found = by_name_.find(label); found != by_name_.end()) return found->second;
+    const auto found = by_meaning_.find(meaning_of(label));
+    return found == by_meaning_.end() ? no_label : found->second;
+  }
+
+ private:
+  std::unordered_map<std::string_view, std::int32_t> by_name_, by_meaning_;
+};
+
+/// A whole number of any length.
+struct WholeNumber {
+  bool negative = false;
+  std::string_view digits = {};  ///< without leading zeros; empty for 0
+};
+
+std::optional<WholeNumber> whole_number(std::string_view text) {
+  const std::optional<std::string_view> whole = whole_part(text);
+  if (!whole) return std::nullopt;
+  WholeNumber number{.digits = whole->substr(std::min(whole->find_first_not_of("+-0"), whole->size()))};
+  number.negative = whole->starts_with('-') && !number.digits.empty();
+  return number;
+}
+
+bool is_less(const WholeNumber& a, const WholeNumber& b) {
+  if (a.negative != b.negative) return a.negative;
+  const WholeNumber& small = a.negative ? b : a;
+  const WholeNumber& large = a.negative ? a : b;
+  if (small.digits.size() != large.digits.size()) return small.digits.size() < large.digits.size();
+  return small.digits < large.digits;
+}
+
+/// Sorts labels that are all whole numbers; returns false and leaves them as they are if one isn't.
+bool sort_as_numbers(std::vector<std::string>& labels) {
+  struct Entry {
+    WholeNumber number;
+    const std::string* label;
+  };
+  std::vector<Entry> entries;
+  for (const std::string& label : labels) {
+    const std::optional<WholeNumber> number = whole_number(label);
+    if (!number) return false;
+    entries.push_back({*number, &label});
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    if (is_less(a.number, b.number)) return true;
+    return !is_less(b.number, a.number) && *a.label < *b.label;
+  });
+  std::vector<std::string> sorted;
+  for (const Entry& entry : entries) sorted.push_back(*entry.label);
+  labels = std::move(sorted);
+  return true;
+}
+
+}  // namespace
+
+void LabelColumn::add(const std::string& label, std::int64_t line) {
+  if (label.empty()) {
+    rows_.push_back(no_label);
+    return;
+  }
+  const auto [entry, is_new] = numbers_.try_emplace(label, static_cast<std::int32_t>(labels_.size()));
+  if (is_new) labels_.push_back({label, line, 0});
+  ++labels_[static_cast<std::size_t>(entry->second)].rows;
+  ++labelled_;
+  rows_.push_back(entry->second);
+}
+
+bool LabelColumn::is_identifier() const {
+  constexpr std::int64_t min_different = 51;
+  constexpr std::int64_t min_images = 2;  // per class, on average
+  return different() >= min_different && labelled_ < min_images * different();
+}
+
+std::vector<std::string> LabelColumn::texts() const {
+  std::vector<std::string> texts;
+  for (const Label& label : labels_) texts.push_back(label.text);
+  return texts;
+}
+
+std::vector<std::string> LabelColumn::fairface_classes_by_name() const {
+  const std::vector<std::string>* set = fairface_set_of(name_);
+  return set != nullptr && !labels_.empty() && all_in_set(texts(), *set) ? *set : std::vector<std::string>();
+}
+
+std::vector<std::string> LabelColumn::fairface_classes() const {
+  if (const std::vector<std::string>* set = fairface_set_with(texts())) return *set;
+  throw Error(
+      fmt::format("{}: column '{}' is declared to have FairFace's classes, and its labels belong to none of its "
+                  "sets (ages, genders or races): {}",
+                  csv_, printable(name_), labels_.empty() ? "it has none" : list_of(texts())));
+}
+
+std::vector<std::string> LabelColumn::own_classes() const {
+  std::vector<std::string> classes = texts();
+  if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)));
+  if (classes.size() == 1) {
+    throw Error(fmt::format("{}: column '{}' has one class only, '{}'; a head needs at least two", csv_,
+                            printable(name_), printable(classes[0])));
+  }
+  if (!sort_as_numbers(classes)) std::sort(classes.begin(), classes.end());
+  return classes;
+}
+
+std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& classes) const {
+  const ClassIndex index(classes);
+  std::vector<std::int32_t> class_of;
+  for (const Label& label : labels_) {
+    class_of.push_back(index.find(label.text));
+    if (class_of.back() == no_label) {
+      throw Error(fmt::format("{}:{}: {} '{}' is none of its classes: {}", csv_, label.first_line, printable(name_),
+                              printable(label.text), list_of(classes)));
+    }
+  }
+  std::vector<std::int32_t> indices;
+  indices.reserve(rows_.size());
+  for (const std::int32_t number : rows_) {
+    indices.push_back(number == no_label ? no_label : class_of[static_cast<std::size_t>(number)]);
+  }
+  return indices;
+}
+
+std::string LabelColumn::note_on_ages(const std::vector<std::string>& classes, std::string_view taken) const {
+  std::vector<std::string> readings;
+  for (const Label& label : labels_) {
+    if (!is_mangled_age(label.text) || std::find(classes.begin(), classes.end(), label.text) != classes.end()) continue;
+    readings.push_back(fmt::format("{} as {} ({} rows)", label.text, without_alias(label.text), label.rows));
+  }
+  if (readings.empty()) return {};
+  std::sort(readings.begin(), readings.end());
+  return fmt::format("{}: column '{}': a spreadsheet turned age bins into dates; {} {}", csv_, printable(name_), taken,
+                     fmt::join(readings, ", "));
+}
+
+std::string LabelColumn::note_on_own_classes() const {
+  if (!all_in_set(texts(), fairface_ages())) return {};
+  return note_on_ages(fairface_ages(), fmt::format("--classes {}=fairface takes", printable(name_)));
 }
 
 }  // namespace facet::data

@@ -4,32 +4,91 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
-#include "facet/data.h"
+#include "facet/dataset.h"
 
 namespace facet::data {
 
-/// The heads' names, in their order.
+/// Returns the names of the heads, in order.
 std::vector<std::string> names_of(const std::vector<Head>& heads);
 
-/// So many names of a list stand in a message.
+/// The maximum number of names that a message lists.
 inline constexpr std::size_t max_listed = 20;
 
-/// Names a list in a message: "a, b, c", printable; of more than max_listed the first, and how many more there are.
+/// Returns a list of names for a message, in printable form: "a, b, c". Names beyond max_listed are only counted.
 std::string list_of(const std::vector<std::string>& names);
 
 /// @param where what messages begin with.
-/// @throws Error unless each head, and each class of a head, has a name of its own, in UTF-8, and each head a class.
+/// @throws Error unless heads, and the classes of each head, have distinct UTF-8 names, and each head has a class.
 void require_named_heads(const std::string& where, const std::vector<Head>& heads);
 
+/// @param whose what messages call `found`: "the training set".
+/// @throws Error naming the first head, or class of a head, in which `found` differs from `expected`, and both values.
+void require_heads(const std::vector<Head>& expected, const std::vector<Head>& found, std::string_view whose);
+
 /// @param set what messages call the data set.
-/// @throws Error naming the index and those allowed unless it is that of one of `size` images.
+/// @throws Error naming the index and the allowed range when `index` is out of range for `size` images.
 void require_index(const std::string& set, std::int64_t index, std::int64_t size);
 
 /// @param image what messages call the image.
-/// @throws Error naming image, head, label and those allowed unless there is one label a head, each a class or
-/// no_label.
+/// @throws Error naming the image, the head, the label and the allowed values unless there is one label per head, each
+///   a class index or no_label.
 void require_labels(const std::string& image, std::span<const std::int32_t> labels, const std::vector<Head>& heads);
+
+/// The labels of one column of a manifest, before their classes are known.
+class LabelColumn {
+ public:
+  /// @param csv what messages call the file.
+  LabelColumn(std::string csv, std::string name) : csv_(std::move(csv)), name_(std::move(name)) {}
+
+  const std::string& name() const { return name_; }
+  /// Adds the label of a row; an empty string means that the row has none.
+  void add(const std::string& label, std::int64_t line);
+
+  std::int64_t labelled() const { return labelled_; }
+  std::int64_t different() const { return static_cast<std::int64_t>(labels_.size()); }
+  /// Whether the labels identify images rather than classes: there are more than 50 different ones, with fewer than two
+  /// images each on average.
+  bool is_identifier() const;
+
+  /// Returns FairFace's set for the column's name if all labels belong to it; otherwise an empty list.
+  std::vector<std::string> fairface_classes_by_name() const;
+  /// Returns FairFace's set that contains all labels, for any column name. @throws Error when there is none.
+  std::vector<std::string> fairface_classes() const;
+  /// Returns the different labels, sorted: by number if all are whole numbers ("10" after "2"; "3.0", which a data
+  /// frame with missing values writes, is one too), otherwise as text. Two spellings of a number ("7" and "007") are
+  /// two classes, sorted as text.
+  /// @throws Error when there are fewer than two.
+  std::vector<std::string> own_classes() const;
+  /// Returns each row's index into `classes`, or no_label; aliases count as the class that they stand for.
+  /// @throws Error naming file, line, label and classes when a label belongs to none of the classes.
+  std::vector<std::int32_t> indices(const std::vector<std::string>& classes) const;
+  /// Returns a line about age bins that a spreadsheet turned into dates, unless `classes` has classes of those names;
+  /// empty if there are none.
+  /// @param taken the word of the line before the readings, "9-Mar as 3-9 (2 rows)".
+  std::string note_on_ages(const std::vector<std::string>& classes, std::string_view taken = "taken") const;
+  /// Returns such a line for a column that keeps own_classes although all its labels are FairFace's ages; otherwise
+  /// empty.
+  std::string note_on_own_classes() const;
+
+ private:
+  struct Label {
+    std::string text;
+    std::int64_t first_line = 0;
+    std::int64_t rows = 0;
+  };
+
+  std::vector<std::string> texts() const;
+
+  std::string csv_;
+  std::string name_;
+  std::vector<Label> labels_;
+  std::unordered_map<std::string, std::int32_t> numbers_;  ///< index of each label in labels_
+  std::vector<std::int32_t> rows_;                         ///< indices into labels_, or no_label
+  std::int64_t labelled_ = 0;
+};
 
 }  // namespace facet::data

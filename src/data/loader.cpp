@@ -1,3 +1,5 @@
+#include "facet/loader.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,17 +17,31 @@
 #include "base/machine.h"
 #include "base/random.h"
 #include "data/labels.h"
-#include "data/mirror.h"
+#include "data/resize.h"
 #include "data/worker_threads.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 
 namespace facet {
+
+std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) {
+  if (count < 0 || count > std::numeric_limits<std::uint32_t>::max()) {
+    throw Error(fmt::format("an epoch of {} images; 0 to 2^32 - 1 are allowed", count));
+  }
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  base::RandomStream random(seed, base::Purpose::order, static_cast<std::uint64_t>(epoch));
+  for (std::size_t left = order.size(); left > 1; --left) {
+    std::swap(order[left - 1], order[random.below(static_cast<std::uint32_t>(left))]);
+  }
+  return order;
+}
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A caller that waits so long for one batch gets more threads before it is there.
+/// When the caller has waited this long for one batch, more threads are started before the batch is complete.
 constexpr std::chrono::milliseconds long_wait{100};
 
 double seconds_between(Clock::time_point begin, Clock::time_point end) {
@@ -35,7 +51,7 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 /// A batch that is decoded, or being decoded.
 struct Slot {
   Batch batch;
-  std::int64_t left = 0;               // images still to decode
+  std::int64_t left = 0;               // images that are still to be decoded
   std::int64_t failed = 0;             // the position in the batch of `error`
   std::exception_ptr error = nullptr;  // of the first image, in the batch's order, that can't be read
 };
@@ -46,10 +62,10 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   };
   require("batch", options.batch, 1);
   require("size", options.size, 1);
-  to_string(options.resize);  // throws for what is none
+  to_string(options.resize);  // throws for an invalid mode
   require("prefetch", options.prefetch, 1);
-  if (options.threads < 0 || options.threads > base::most_threads) {
-    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::most_threads));
+  if (options.threads < 0 || options.threads > base::max_threads) {
+    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::max_threads));
   }
   return options;
 }
@@ -68,8 +84,8 @@ std::int64_t batches_of(std::int64_t images, const LoaderOptions& options) {
   return options.drop_last || images % options.batch == 0 ? whole : whole + 1;
 }
 
-/// One for each batch that is decoded ahead, and one that the caller holds, all with their memory.
-/// @throws Error when that is more than there is.
+/// Allocates one slot for each batch that is decoded ahead, and one for the batch that the caller holds.
+/// @throws Error when the slots need more memory than is available.
 std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const LoaderOptions& options) {
   const std::int64_t batch = std::min(options.batch, std::max<std::int64_t>(images, 1));
   const std::int64_t count = std::min<std::int64_t>(options.prefetch, batches_of(images, options)) + 1;
@@ -97,9 +113,9 @@ std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const Loade
 
 }  // namespace
 
-/// Images are decoded one a time by threads that take them in the order of the epoch, as long as there are images to
-/// decode. Slots are a ring: batch b lies in slot b % slots. Which thread decodes an image, and how many there are,
-/// changes no bit.
+/// Each thread takes one image at a time, in the order of the epoch, as long as there are images to decode. The slots
+/// form a ring: batch b lies in slot b % slots. The batches don't depend on the number of threads, nor on which thread
+/// decodes an image.
 struct Loader::State {
   State(const Dataset& data, const LoaderOptions& asked);
   ~State();
@@ -120,26 +136,26 @@ struct Loader::State {
   const Dataset& dataset;
   const LoaderOptions options;
   const std::int64_t size;        // of the data set, which must not change
-  const std::vector<Head> heads;  // likewise
-  std::vector<Slot> slots;        // all but the one that the caller holds are ahead of it
+  const std::vector<Head> heads;  // of the data set, which must not change either
+  std::vector<Slot> slots;        // one holds the caller's batch, the others the batches ahead of it
   std::vector<std::int64_t> order;
   std::int64_t epoch = 0;
   bool started = false;
-  bool holds_batch = false;                        // the caller has the one before next_batch
-  std::int64_t next_batch = 0;                     // that next() returns
-  std::int64_t end_batch = 0;                      // one past the last that was scheduled
-  std::optional<data::ThreadDemand> demand;        // nothing where the caller says how many threads there are
-  std::optional<Clock::time_point> last_returned;  // when next() gave the epoch's batch before
-  double counted_busy = 0;                         // of busy_seconds, by the demand
+  bool holds_batch = false;                        // the caller holds the batch before next_batch
+  std::int64_t next_batch = 0;                     // the batch that the next call of next() returns
+  std::int64_t end_batch = 0;                      // one past the last scheduled batch
+  std::optional<data::ThreadDemand> demand;        // empty if the caller sets the number of threads
+  std::optional<Clock::time_point> last_returned;  // when next() returned the epoch's previous batch
+  double counted_busy = 0;                         // the part of busy_seconds that `demand` has counted
 
-  std::mutex mutex;                   // guards what follows, and slots' `left`, `failed` and `error`
-  std::condition_variable scheduled;  // there are images to decode, or the loader ends
-  std::condition_variable done;       // a slot's last image, or the last image that was begun before all was given up
-  std::int64_t next_image = 0;        // in `order`: the one to decode next
-  std::int64_t end_image = 0;         // one past the last that was scheduled
-  int busy = 0;                       // threads that decode an image
-  double busy_seconds = 0;            // that threads have decoded images, in sum
-  int working = 0;                    // the threads whose numbers are below it take images, the others wait
+  std::mutex mutex;                   // guards the members below, and `left`, `failed` and `error` of the slots
+  std::condition_variable scheduled;  // notified when there are images to decode, or the loader ends
+  std::condition_variable done;       // notified when a slot is complete, or no image is scheduled or being decoded
+  std::int64_t next_image = 0;        // the next image to decode, as an index into `order`
+  std::int64_t end_image = 0;         // one past the last scheduled image
+  int busy = 0;                       // threads that are decoding an image
+  double busy_seconds = 0;            // time that all threads together have spent decoding
+  int working = 0;                    // threads with numbers below it take images, the others wait
   bool ending = false;
 
   data::WorkerThreads threads;
@@ -229,8 +245,9 @@ const Batch* Loader::State::next() {
   return &slot.batch;
 }
 
-/// Lets the demand for threads follow a batch. An epoch's first one tells nothing: nothing was decoded ahead of it.
-/// @param asked when the caller began to wait for the batch that is there now.
+/// Updates the demand for threads after a batch. The first batch of an epoch doesn't count, since nothing was decoded
+/// ahead of it.
+/// @param asked when the caller began to wait for this batch.
 void Loader::State::count_batch(Clock::time_point asked) {
   const Clock::time_point now = Clock::now();
   const std::optional<Clock::time_point> before = std::exchange(last_returned, now);
@@ -245,11 +262,11 @@ void Loader::State::count_batch(Clock::time_point asked) {
 }
 
 void Loader::State::start_demanded_threads() {
-  if (demand->threads() == working) return;  // the caller alone changes it
+  if (demand->threads() == working) return;  // only the caller's thread writes `working`
   if (demand->threads() > threads.count()) {
     try {
       threads.start(demand->threads() - threads.count());
-    } catch (const std::exception&) {  // refused by the system: those that there are do
+    } catch (const std::exception&) {  // refused by the system: the existing threads suffice
       demand->limit(threads.count());
     }
   }
@@ -260,13 +277,13 @@ void Loader::State::start_demanded_threads() {
   scheduled.notify_all();
 }
 
-/// Returns when no image is being decoded.
+/// Drops the scheduled images that no thread has begun, and returns when no image is being decoded.
 void Loader::State::give_up_scheduled(std::unique_lock<std::mutex>& lock) {
   end_image = next_image;
   done.wait(lock, [&] { return busy == 0; });
 }
 
-/// Its slot must be free.
+/// Schedules batch `end_batch`, whose slot must be free.
 void Loader::State::schedule_batch() {
   Slot& slot = slot_of(end_batch);
   const std::int64_t images = images_in(end_batch);
@@ -287,7 +304,7 @@ void Loader::State::schedule_batch() {
   scheduled.notify_all();
 }
 
-/// What each thread does.
+/// The loop of each decoding thread.
 void Loader::State::work(int thread) {
   std::unique_lock lock(mutex);
   for (;;) {

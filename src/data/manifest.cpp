@@ -8,15 +8,14 @@
 
 #include "base/cpus.h"
 #include "base/text.h"
-#include "data/bad_images.h"
 #include "data/csv.h"
 #include "data/decode.h"
-#include "data/label_column.h"
+#include "data/image_checks.h"
 #include "data/labels.h"
 #include "data/manifest_columns.h"
-#include "data/missing_files.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/image.h"
 
 namespace facet {
 namespace {
@@ -24,7 +23,7 @@ namespace {
 using base::printable;
 using Names = std::vector<std::string>;
 
-/// An absolute path as Windows has it: C:\faces\1.jpg or C:/faces/1.jpg; where backslashes separate folders, also
+/// Whether `file` is an absolute Windows path: C:\faces\1.jpg or C:/faces/1.jpg; if backslashes separate folders, also
 /// \\server\faces\1.jpg.
 bool is_windows_path(const std::string& file, bool backslashes) {
   const auto is_separator = [&](std::size_t at) { return file[at] == '/' || (backslashes && file[at] == '\\'); };
@@ -45,7 +44,7 @@ struct ManifestDataset::State {
   std::filesystem::path root;
   std::vector<Head> heads;
   std::vector<std::string> files;  // as the CSV has them
-  bool backslashes = false;        // separate folders in files
+  bool backslashes = false;        // whether backslashes separate folders in `files`
   std::vector<std::int64_t> lines;
   std::vector<std::int32_t> labels;  // {images, heads}
   Names notes;
@@ -88,8 +87,8 @@ std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader
   return found;
 }
 
-/// A backslash may be part of a name here. The first file with one tells: where it isn't there by the name as it stands,
-/// the CSV is of Windows.
+/// A backslash may be part of a file name on this system. The first file with a backslash decides: if no file of
+/// exactly that name exists, the CSV is taken as written on Windows.
 void ManifestDataset::State::read_windows_paths() {
   const auto first = std::find_if(files.begin(), files.end(),
                                   [](const std::string& file) { return file.find('\\') != std::string::npos; });
@@ -105,7 +104,8 @@ void ManifestDataset::State::read_windows_paths() {
                   csv, lines[static_cast<std::size_t>(absolute - files.begin())], printable(*absolute)));
 }
 
-/// A column that nobody asked for and that numbers the images would be a head with as many classes.
+/// Removes columns that identify images, unless their classes are declared: as heads they would have a class for nearly
+/// every image.
 void ManifestDataset::State::leave_out_identifiers(std::vector<data::LabelColumn>& columns,
                                                    const ManifestOptions& options) {
   Names left_out;
@@ -122,7 +122,8 @@ void ManifestDataset::State::leave_out_identifiers(std::vector<data::LabelColumn
   note(text);
 }
 
-/// Of a head whose classes no model decides. @param fairface gets the column's name where they are FairFace's.
+/// Chooses the classes of a head when there is no model that determines them.
+/// @param fairface receives the column's name if the classes are FairFace's.
 Names ManifestDataset::State::choose_classes(const data::LabelColumn& column, const ManifestOptions& options,
                                              Names& fairface) {
   const auto declared = options.classes.find(column.name());
@@ -244,9 +245,9 @@ std::vector<ManifestDataset::BadImage> ManifestDataset::missing_files(std::chron
 std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
     int threads, const std::function<void(std::int64_t)>& progress) {
   State& state = this->state();
-  if (threads < 0 || threads > base::most_threads) {
+  if (threads < 0 || threads > base::max_threads) {
     throw Error(
-        fmt::format("{}: {} threads to check images; 0 to {} are allowed", state.csv, threads, base::most_threads));
+        fmt::format("{}: {} threads to check images; 0 to {} are allowed", state.csv, threads, base::max_threads));
   }
   std::vector<data::CheckedImage> checked;
   try {

@@ -18,7 +18,7 @@ using Names = std::vector<std::string>;
 
 constexpr const char* fairface_extra_column = "service_test";
 
-/// What the column of files is called, the most usual first.
+/// The usual names of the column of files, the most usual first.
 const Names& usual_file_columns() {
   static const Names names{"file", "image", "path", "filename", "file_name", "filepath", "image_path", "img"};
   return names;
@@ -40,7 +40,8 @@ bool is_image_file(std::string_view text) {
   return std::any_of(extensions.begin(), extensions.end(), [&](std::string_view end) { return name.ends_with(end); });
 }
 
-/// The header's names; columns without one (a data frame's index) are kept, as empty, and never read.
+/// Returns the column names of the header. A column without a name (a data frame's index) has an empty name here and is
+/// never read.
 Names read_header(CsvReader& reader, const std::string& csv, std::string& where) {
   CsvRow row;
   if (!reader.next(row)) throw Error(fmt::format("{}: is empty; a header that names the columns is needed", csv));
@@ -81,7 +82,7 @@ std::string find_file_column(const std::string& where, const Names& columns, con
                   where, list_of(usual), list_of(named)));
 }
 
-/// The heads' names and their columns', as they are asked for; empty: all columns.
+/// Returns the requested heads and their columns; empty: all columns.
 std::vector<HeadColumn> asked_heads(const std::string& csv, const ManifestOptions& options) {
   const Names expected = names_of(options.expected);
   const std::string& label = options.label_column;
@@ -124,7 +125,7 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
   found.heads_are_chosen = !found.heads.empty();
   const auto can_be_head = [&](const std::string& name) { return !name.empty() && name != found.file_column; };
   if (!found.heads_are_chosen) {
-    Names files;  // that are called as columns of files are
+    Names files;  // columns that have a usual name of a column of files
     for (const std::string& column : columns) {
       if (!can_be_head(column) || column == fairface_extra_column) continue;
       const bool names_files = contains(usual_file_columns(), base::lower_case(column));

@@ -6,37 +6,37 @@
 #include <vector>
 
 #include "data/csv.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
 
 namespace facet::data {
 
-/// A head, and the column with its labels.
+/// A head and the column that holds its labels.
 struct HeadColumn {
   std::string head;
   std::string column;
-  std::optional<std::size_t> position;  ///< among the fields of a row; none: a head of a model without a column
+  std::optional<std::size_t> position;  ///< index of the field in a row; empty: the model's head has no column
 };
 
 /// Which columns of a manifest are read.
 struct ManifestColumns {
-  std::size_t count = 0;  ///< fields of a row
-  std::size_t file = 0;   ///< position of the image's file
+  std::size_t count = 0;  ///< number of fields of a row
+  std::size_t file = 0;   ///< index of the field that names the image's file
   std::string file_column;
   std::vector<HeadColumn> heads;   ///< in the order of the logits
-  bool heads_are_chosen = false;   ///< named by the caller, not all that there are
-  std::vector<std::string> notes;  ///< what a user should know of it, a line each
+  bool heads_are_chosen = false;   ///< the caller named the heads, instead of taking all columns
+  std::vector<std::string> notes;  ///< notes for the user, one line each
 };
 
 /// Reads the header of a manifest.
 /// @param csv what messages call the file.
-/// @throws Error naming file, line and columns when there is no header, or it hasn't the columns that are needed.
+/// @throws Error naming file, line and columns when the header is missing or lacks a required column.
 ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const ManifestOptions& options);
 
-/// @throws Error naming file, head and classes unless the declared classes are those of heads, and can be classes.
+/// @throws Error naming file, head and classes unless classes are declared for existing heads only, and are valid.
 void require_declared_classes(const std::string& csv, const std::vector<HeadColumn>& heads,
                               const ManifestOptions& options);
 
-/// Whether the declared classes stand for FairFace's set.
+/// Whether the declared classes are {"fairface"} (in any case), which stands for FairFace's set.
 bool is_fairface(const std::vector<std::string>& declared);
 
 }  // namespace facet::data

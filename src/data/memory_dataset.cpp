@@ -1,8 +1,9 @@
 #include <fmt/format.h>
 
 #include "data/labels.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/image.h"
 
 namespace facet {
 namespace {

@@ -6,7 +6,7 @@
 namespace facet::data {
 namespace {
 
-/// A TIFF structure, read with its own byte order; reads outside give 0.
+/// A TIFF structure, read in its own byte order. Out-of-range reads return 0.
 class Tiff {
  public:
   explicit Tiff(std::span<const std::uint8_t> bytes)

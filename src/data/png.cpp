@@ -19,7 +19,7 @@ using Message = std::array<char, 200>;
 
 void keep(const char* text, Message& message) { std::snprintf(message.data(), message.size(), "%s", text); }
 
-/// libpng's decoder of a PNG in memory.
+/// Decodes a PNG in memory with libpng.
 class PngDecoder {
  public:
   explicit PngDecoder(std::span<const std::uint8_t> bytes)
@@ -36,7 +36,7 @@ class PngDecoder {
     if (!succeeds([&] { read_header(); })) fail();
     const std::int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
     const DecodingTurn turn =
-        require_decoding_memory(width, height, width * height * 6);  // twice: EXIF, which may turn it, may come last
+        require_decoding_memory(width, height, width * height * 6);  // twice the image: EXIF at the end may rotate it
     int passes = 0;
     if (!succeeds([&] { passes = ask_for_rgb(); })) fail();
     const auto row_bytes = static_cast<std::size_t>(width) * 3;
@@ -81,7 +81,8 @@ class PngDecoder {
     decoder.left_ = decoder.left_.subspan(count);
   }
 
-  /// Runs calls of libpng, which leaves those that fail by longjmp: nothing that has a destructor may live in `calls`.
+  /// Runs calls of libpng; returns false when one fails. libpng leaves a failing call by longjmp, so `calls` must
+  /// not have local objects with destructors.
   template <class Calls>
   bool succeeds(const Calls& calls) {
     if (setjmp(escape_) != 0) return false;
@@ -89,12 +90,12 @@ class PngDecoder {
     return true;
   }
 
-  /// Of libpng's last error, which has no other sign of it.
+  /// @throws std::bad_alloc when libpng's last error is a lack of memory, which only its text says.
   void require_memory() const {
     if (std::string_view(error_.data()).find("memory") != std::string_view::npos) throw std::bad_alloc();
   }
 
-  /// Throws what libpng's last error says.
+  /// Throws an exception for libpng's last error.
   [[noreturn]] void fail() const {
     require_memory();
     throw Error(fmt::format("{} PNG: {}", ended_early_ ? "truncated" : "corrupt", error_.data()));
@@ -102,7 +103,7 @@ class PngDecoder {
 
   void read_header() {
     png_set_read_fn(png_, this, copy_bytes);
-    // Of the ancillary chunks EXIF alone matters: Pillow's convert("RGB") drops alpha, gamma and colour profiles too.
+    // EXIF is the only ancillary chunk in use: Pillow's convert("RGB") drops alpha, gamma and colour profiles too.
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, reinterpret_cast<png_const_bytep>("tRNS"), 1);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_AS_DEFAULT, reinterpret_cast<png_const_bytep>("eXIf"), 1);
@@ -110,7 +111,7 @@ class PngDecoder {
     png_read_info(png_, info_);
   }
 
-  /// Returns how often the rows are to be read.
+  /// Requests 8-bit RGB rows. @return the number of passes in which the rows must be read.
   int ask_for_rgb() {
     const int colour = png_get_color_type(png_, info_);
     png_set_strip_16(png_);
@@ -125,7 +126,7 @@ class PngDecoder {
     return passes;
   }
 
-  /// What follows the pixels: EXIF, maybe, and the end. Damage there is not the image's.
+  /// Reads what follows the pixels: possibly EXIF, and the end. Damage there affects no pixel and is a warning only.
   void read_end() {
     png_set_crc_action(png_, PNG_CRC_NO_CHANGE, PNG_CRC_WARN_DISCARD);
     if (succeeds([&] { png_read_end(png_, info_); })) return;

@@ -18,7 +18,7 @@
 namespace facet::data {
 namespace {
 
-/// An error that may pass: that of a network's file system, most of all.
+/// An error that may be temporary, typically one of a network file system.
 class TransientError : public Error {
  public:
   using Error::Error;
@@ -34,7 +34,7 @@ class TransientError : public Error {
 
 class RegularFile {
  public:
-  // Without O_NONBLOCK a FIFO of that name would wait for a writer.
+  // Without O_NONBLOCK, opening a FIFO would wait for a writer.
   explicit RegularFile(const std::filesystem::path& file)
       : descriptor_(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     if (descriptor_ < 0) fail(errno);
@@ -43,7 +43,7 @@ class RegularFile {
   RegularFile(const RegularFile&) = delete;
   RegularFile& operator=(const RegularFile&) = delete;
 
-  /// @throws Error when it is none.
+  /// Returns the size in bytes. @throws Error when the file isn't a regular file.
   std::uint64_t size() const {
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0) fail(errno);
@@ -52,7 +52,7 @@ class RegularFile {
     return static_cast<std::uint64_t>(status.st_size);
   }
 
-  /// Appends up to `count` bytes from where it stands; fewer at its end.
+  /// Appends up to `count` bytes from the current position; fewer at the end of the file.
   void append(std::size_t count, std::vector<std::uint8_t>& bytes) const {
     std::size_t filled = bytes.size();
     bytes.resize(filled + count);
@@ -72,11 +72,11 @@ class RegularFile {
 
 using IsWanted = std::function<bool(std::span<const std::uint8_t>)>;
 
-std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint64_t most_bytes,
-                                    std::size_t start_bytes, const IsWanted& wanted) {
+std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint64_t max_bytes, std::size_t start_bytes,
+                                    const IsWanted& wanted) {
   const RegularFile opened(file);
   const std::uint64_t size = opened.size();
-  if (size > most_bytes) throw Error(fmt::format("is {} bytes long; at most {} are read", size, most_bytes));
+  if (size > max_bytes) throw Error(fmt::format("is {} bytes long; at most {} are read", size, max_bytes));
   std::vector<std::uint8_t> bytes;
   opened.append(std::min<std::size_t>(size, start_bytes), bytes);
   if (!wanted(bytes)) return bytes;
@@ -86,29 +86,29 @@ std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint
 
 }  // namespace
 
-std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes) {
-  return read_file(file, most_bytes, 0, [](std::span<const std::uint8_t>) { return true; });
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t max_bytes) {
+  return read_file(file, max_bytes, 0, [](std::span<const std::uint8_t>) { return true; });
 }
 
-std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
-                                    std::size_t start_bytes, const IsWanted& wanted) {
-  // Opened anew each time: a stale handle of NFS stays stale.
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t max_bytes, std::size_t start_bytes,
+                                    const IsWanted& wanted) {
+  // Each attempt opens the file again, since a stale NFS handle stays stale.
   constexpr std::array pauses{std::chrono::milliseconds(50), std::chrono::milliseconds(200),
                               std::chrono::milliseconds(800)};
   for (const auto pause : pauses) {
     try {
-      return read_once(file, most_bytes, start_bytes, wanted);
+      return read_once(file, max_bytes, start_bytes, wanted);
     } catch (const TransientError&) {
       std::this_thread::sleep_for(pause);
     }
   }
-  return read_once(file, most_bytes, start_bytes, wanted);
+  return read_once(file, max_bytes, start_bytes, wanted);
 }
 
 std::string read_text(const std::filesystem::path& file) {
-  constexpr std::uint64_t most_bytes = std::uint64_t{1} << 30;
+  constexpr std::uint64_t max_bytes = std::uint64_t{1} << 30;
   try {
-    const std::vector<std::uint8_t> bytes = read_file(file, most_bytes);
+    const std::vector<std::uint8_t> bytes = read_file(file, max_bytes);
     return {bytes.begin(), bytes.end()};
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", file.string(), error.what()));

@@ -10,20 +10,18 @@
 
 namespace facet::data {
 
-/// A whole regular file. Where the system reports EIO or ESTALE, as networks' file systems do for a while, it is tried
-/// again three times, within about a second.
-/// @throws Error that says why it can't be read ("no such file", "is not a regular file", more bytes than
-/// `most_bytes`),
-///   without the file's name.
-std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes);
+/// Reads a whole regular file. When the system reports EIO or ESTALE, which network file systems do temporarily, it is
+/// tried again up to three times within about a second.
+/// @throws Error that says why the file can't be read ("no such file", "is not a regular file", more bytes than
+///   `max_bytes`), without the file's name.
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t max_bytes);
 
-/// Likewise; of a file whose first `start_bytes` are not `wanted`, those alone.
-std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t most_bytes,
-                                    std::size_t start_bytes,
+/// Reads a file as above, but only its first `start_bytes` bytes if `wanted` returns false for them.
+std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t max_bytes, std::size_t start_bytes,
                                     const std::function<bool(std::span<const std::uint8_t> start)>& wanted);
 
-/// A regular file of text. @throws Error naming the file when it can't be read, is no regular file or is over 1 GiB
-/// long.
+/// Reads a regular file as text. @throws Error naming the file when it can't be read, isn't a regular file or is longer
+/// than 1 GiB.
 std::string read_text(const std::filesystem::path& file);
 
 }  // namespace facet::data

@@ -1,23 +1,25 @@
+#include "data/resize.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
-#include "data/resize_passes.h"
-#include "facet/data.h"
 #include "facet/error.h"
+#include "facet/image.h"
 
 namespace facet {
 namespace data {
 
 namespace {
 
-/// The weights of outputs, each as many as it has.
+/// The filter weights of the outputs, which may differ in number.
 class Weights {
  public:
-  /// Adds an output. Inputs at its ends whose weight rounds to nothing are left out: where the triangle's foot meets a
-  /// pixel's centre, rounding decides whether that one belongs to it.
+  /// Adds an output. Inputs at either end whose weight rounds to 0 are left out: when the end of the triangle meets the
+  /// centre of a pixel, rounding decides whether that pixel is included.
   void add(int begin, const std::vector<double>& weights, double total) {
     Output output{begin, 0, fixed_.size()};
     for (const double weight : weights) {
@@ -33,7 +35,7 @@ class Weights {
     outputs_.push_back(output);
   }
 
-  /// With zeros, so that each output has as many as the one that has most.
+  /// Returns the weights, padded with zeros so that all outputs have as many as the one that has the most.
   Taps taps(int inputs) const {
     Taps taps;
     for (const Output& output : outputs_) taps.count = std::max(taps.count, output.count);
@@ -50,9 +52,9 @@ class Weights {
 
  private:
   struct Output {
-    int first;       // input
-    int count;       // of its weights
-    std::size_t at;  // in fixed_
+    int first;       // first input
+    int count;       // number of weights
+    std::size_t at;  // index of the first weight in fixed_
   };
   std::vector<Output> outputs_;
   std::vector<std::int32_t> fixed_;
@@ -61,7 +63,7 @@ class Weights {
 }  // namespace
 
 Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count) {
-  // The arithmetic of Pillow's Resample.c, in its order, so that the weights are the same to the last bit.
+  // This is the arithmetic of Pillow's Resample.c, in the same order, so that the weights are bit-identical.
   const double scale = inputs / static_cast<double>(outputs);
   const double support = std::max(scale, 1.0);
   const double shrink = 1.0 / support;
@@ -85,13 +87,13 @@ Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int cou
 
 namespace {
 
-/// What an image is resized to, and where in that the wanted pixels begin.
+/// The size to which an image is resized, and where the crop begins in it.
 struct Frame {
   std::int64_t width, height;
   std::int64_t left, top;
 };
 
-/// torchvision's CenterCrop: Python's int(round(room / 2)), which rounds halves to even.
+/// Returns the offset of torchvision's CenterCrop: Python's int(round(room / 2)), which rounds halves to even.
 std::int64_t centered(std::int64_t room) { return room / 2 + (room % 2 == 1 && room / 2 % 2 == 1 ? 1 : 0); }
 
 Frame frame_of(const Image& image, int size, ResizeMode mode) {
@@ -115,14 +117,14 @@ void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
   }
 }
 
-/// Some rows of an image, the last of them the image's own last or one above it.
+/// Consecutive rows of an image, which may end with the image's last row.
 struct Rows {
   const std::uint8_t* first;
   std::ptrdiff_t stride;
   int count;
 };
 
-/// The rows at another width. The last one is resized from a copy: the pass reads a byte past its input.
+/// Resizes rows to another width. The last row is resized from a copy, because resize_rows reads a byte past its input.
 void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out) {
   resize_rows(rows.first, rows.stride, rows.count - 1, taps, out);
   std::vector<std::uint8_t> last(static_cast<std::size_t>(rows.stride) + 1);
@@ -133,7 +135,7 @@ void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out) {
 void resize(const Image& image, const Frame& frame, int size, std::uint8_t* pixels) {
   const std::ptrdiff_t bytes = std::ptrdiff_t{size} * 3;
   Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size};
-  Taps down;  // where the height changes
+  Taps down;  // only if the height changes
   if (frame.height == image.height) {
     rows.first += frame.top * rows.stride;
   } else {
@@ -159,6 +161,24 @@ void resize(const Image& image, const Frame& frame, int size, std::uint8_t* pixe
 }
 
 }  // namespace
+void mirror(std::span<std::uint8_t> pixels, int size) {
+  struct Pixel {
+    std::uint8_t rgb[3];
+  };
+  const std::size_t row_bytes = static_cast<std::size_t>(size) * 3;
+  for (std::size_t row = 0; row < pixels.size(); row += row_bytes) {
+    std::uint8_t* left = &pixels[row];
+    std::uint8_t* right = left + row_bytes - 3;
+    for (; left < right; left += 3, right -= 3) {
+      Pixel a, b;
+      std::memcpy(&a, left, 3);
+      std::memcpy(&b, right, 3);
+      std::memcpy(left, &b, 3);
+      std::memcpy(right, &a, 3);
+    }
+  }
+}
+
 }  // namespace data
 
 std::string_view to_string(ResizeMode mode) {

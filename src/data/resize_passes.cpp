@@ -1,7 +1,7 @@
-#include "data/resize_passes.h"
-
 #include <algorithm>
 #include <cstring>
+
+#include "data/resize.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "data/resize_passes.cpp"
@@ -27,7 +27,7 @@ void WritePixel(const std::uint8_t* in, const std::int32_t* weight, int count, b
 
 #else
 
-/// A pixel is read and written as four bytes; the fourth is the next pixel's and is written again with it.
+/// Reads and writes a pixel as four bytes. The fourth byte belongs to the next pixel, which overwrites it.
 HWY_INLINE void WritePixel(const std::uint8_t* in, const std::int32_t* weight, int count, bool is_last,
                            std::uint8_t* out) {
   const hn::FixedTag<std::int32_t, 4> wide;
@@ -48,7 +48,7 @@ HWY_INLINE void WritePixel(const std::uint8_t* in, const std::int32_t* weight, i
 
 #endif
 
-/// @tparam fixed_count taps.count, or 0: any.
+/// @tparam fixed_count taps.count, or 0 for any count.
 template <int fixed_count>
 HWY_INLINE void ResizeRowsBy(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps,
                              std::uint8_t* out) {
@@ -92,7 +92,7 @@ HWY_INLINE void MixRowsBy(const std::uint8_t* in, std::ptrdiff_t in_stride, int 
   }
 }
 
-// Enlargements have two taps; knowing that the compiler unrolls them.
+// Enlarging needs two taps; with a constant count the compiler unrolls the loop over them.
 void ResizeRows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps, std::uint8_t* out) {
   taps.count == 2 ? ResizeRowsBy<2>(in, in_stride, rows, taps, out) : ResizeRowsBy<0>(in, in_stride, rows, taps, out);
 }

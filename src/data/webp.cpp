@@ -50,7 +50,7 @@ int orientation_of(const WebPDemuxer* demuxer) {
   return orientation;
 }
 
-/// What a frame's bytes say of it, which lies within the image.
+/// Reads a frame's header. @throws Error unless the frame lies within the image.
 WebPDecoderConfig configure(const WebPIterator& frame, std::int64_t width, std::int64_t height) {
   WebPDecoderConfig config;
   if (WebPInitDecoderConfig(&config) == 0) {
@@ -65,7 +65,8 @@ WebPDecoderConfig configure(const WebPIterator& frame, std::int64_t width, std::
   return config;
 }
 
-/// At the peak: while the frame is decoded, lossless pixels at four bytes each, or the image turned upright.
+/// Returns the peak memory use in bytes, reached while the frame is decoded (lossless pixels take four bytes each) or
+/// while the image is turned upright.
 std::int64_t memory_needed(const WebPBitstreamFeatures& frame, std::int64_t width, std::int64_t height) {
   const std::int64_t pixels = width * height * 3;
   return pixels + std::max(std::int64_t{frame.width} * frame.height * 4, pixels);

@@ -22,7 +22,7 @@ namespace facet::data {
 
 namespace {
 
-/// Where all threads wait until the last one is in the arena: where one can't be, the others end without having worked.
+/// A barrier for new threads: all wait until the last one has entered the arena. If one can't, all end without working.
 struct Gate {
   explicit Gate(int threads) : entered(threads) {}
 
@@ -52,7 +52,7 @@ void WorkerThreads::start(int count) {
         if (open.get()) work_(number);
       });
     } catch (const std::exception&) {
-      if (is_in) throw;  // of `work`, against its promise
+      if (is_in) throw;  // thrown by `work`, which must not throw
       gate->all_entered = false;
       gate->entered.count_down();
     }
@@ -94,16 +94,16 @@ void ThreadDemand::limit(int max_threads) {
 }
 
 void ThreadDemand::add_batch(double seconds, double waited, double busy) {
-  constexpr double tolerated = 0.02;    // of the time, waiting
-  constexpr double utilisation = 0.7;   // of the threads that are left, so that uneven batches don't make it wait
-  constexpr int batches_to_settle = 2;  // after a change: what is ahead of the consumer has to grow first
+  constexpr double tolerated = 0.02;    // share of the time that the consumer may wait
+  constexpr double utilisation = 0.7;   // of the remaining threads; the rest is a reserve for uneven batches
+  constexpr int batches_to_settle = 2;  // after a change, before batches are decoded ahead again
   ++batches_;
   seconds_ += seconds;
   waited_ += waited;
   busy_ += busy;
   if (waited > tolerated * seconds) {
     if (threads_ == max_threads_ || batches_ < batches_to_settle) return;
-    // Whoever waits takes seconds - waited for a batch; the threads took seconds.
+    // The consumer itself needs seconds - waited for a batch; the threads needed seconds.
     const double needed = std::ceil(threads_ * seconds / std::max(seconds - waited, 1e-9));
     grow(static_cast<int>(std::clamp<double>(needed, threads_ + 1, std::min(2 * threads_, max_threads_))));
   } else if (threads_ > 1 && batches_ >= min_batches_ && waited_ <= tolerated * seconds_ &&
@@ -111,7 +111,7 @@ void ThreadDemand::add_batch(double seconds, double waited, double busy) {
     is_shrunk_ = true;
     change(threads_ - 1);
   } else if (batches_ >= 2 * min_batches_) {
-    change(threads_);  // what was long ago tells nothing of now
+    change(threads_);  // forgets old measurements
   }
 }
 
@@ -153,7 +153,7 @@ void for_each_index(std::int64_t count, int threads, const std::function<void(st
     others.emplace(helpers, [&](int) { work(); });
     others->start(helpers);
   } catch (const Error&) {
-    // The caller can do it alone.
+    // The caller works alone.
   }
   work();
   others.reset();

@@ -9,28 +9,27 @@
 
 namespace facet::data {
 
-/// Threads that decode or encode images beside the caller's. They work within one oneTBB arena that has a place for
-/// each of them and for nobody else, so that a data set which is itself parallel with oneTBB takes no further threads.
-/// They are started here and not by oneTBB, which cannot start workers reliably: it tells neither that one is missing
-/// nor how many there are. They run on all CPUs that the process may use, even where OpenMP has bound the caller to
-/// one.
+/// Threads that decode or encode images beside the caller's thread. They work within one oneTBB arena that has exactly
+/// one slot for each of them, so that a data set which itself uses oneTBB takes no further threads. This class starts
+/// the threads, because oneTBB doesn't start workers reliably: it reports neither a missing worker nor how many there
+/// are. The threads run on all CPUs that the process may use, even if OpenMP has bound the caller to one.
 class WorkerThreads {
  public:
-  /// Starts none yet.
-  /// @param max_threads that can be started, in all.
-  /// @param work what each thread calls once, with its number from 0. Throws nothing.
+  /// Starts no thread yet.
+  /// @param max_threads the maximum number of threads.
+  /// @param work a function that each thread calls once, with its number, counted from 0; must not throw.
   WorkerThreads(int max_threads, std::function<void(int)> work);
-  /// Joins them.
+  /// Joins the threads.
   ~WorkerThreads();
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;
 
-  /// Starts `count` more.
-  /// @throws Error when the system refuses one of them: none of these has then called `work`, and they are joined.
+  /// Starts `count` more threads.
+  /// @throws Error when the system refuses one of them: none of the new ones has called `work`, and they are joined.
   void start(int count);
-  /// Threads that can be started, in all.
+  /// The maximum number of threads.
   int max_threads() const { return arena_.max_concurrency(); }
-  /// Threads that were started.
+  /// The number of threads that were started.
   int count() const { return static_cast<int>(threads_.size()); }
 
  private:
@@ -41,22 +40,22 @@ class WorkerThreads {
   std::vector<std::thread> threads_;
 };
 
-/// How many threads a consumer of batches needs: more while it waits for batches, fewer when the others could do it
-/// alone.
+/// Estimates how many threads a consumer of batches needs: more while it waits for batches, fewer when fewer would
+/// suffice.
 class ThreadDemand {
  public:
-  /// @param max_threads that may be asked for, at least one.
+  /// @param max_threads the maximum number of threads, at least 1.
   explicit ThreadDemand(int max_threads) : max_threads_(max_threads) {}
 
   int threads() const { return threads_; }
-  /// The system grants no more than this.
+  /// Sets the maximum to the number of threads that the system grants.
   void limit(int max_threads);
   /// Takes one batch into account.
-  /// @param seconds from the batch before to this one, the waiting included.
-  /// @param waited of these, seconds in which the consumer waited for this batch.
-  /// @param busy seconds that the threads spent on images meanwhile, in sum.
+  /// @param seconds time from the previous batch to this one, including waiting.
+  /// @param waited the part of `seconds` in which the consumer waited for this batch.
+  /// @param busy seconds that all threads together spent on images in this time.
   void add_batch(double seconds, double waited, double busy);
-  /// The consumer has waited for one batch for so long that twice as many threads are to work on it.
+  /// Doubles the threads, up to the maximum, when the consumer has waited too long for one batch.
   void double_threads();
 
  private:
@@ -71,12 +70,12 @@ class ThreadDemand {
   double waited_ = 0;
   double busy_ = 0;
 
-  int min_batches_ = 16;    // that must have gone well before there are fewer threads
-  bool is_shrunk_ = false;  // the last change left fewer threads
+  int min_batches_ = 16;    // batches without waiting before the number of threads is reduced
+  bool is_shrunk_ = false;  // the last change reduced the number of threads
 };
 
-/// Calls body(index) for each index of [0, count) on `threads` threads, the caller among them; on the caller alone
-/// where the system refuses the others. Calls begin in ascending order of their indices.
+/// Calls body(index) for each index of [0, count) on `threads` threads, including the caller's; on the caller's
+/// alone if the system refuses the others. Calls begin in ascending order of their indices.
 /// @throws the first exception that a body throws, after which no further call begins.
 void for_each_index(std::int64_t count, int threads, const std::function<void(std::int64_t)>& body);
 

@@ -17,24 +17,24 @@ namespace facet {
 
 namespace {
 
-/// oneDNN's.
-constexpr std::size_t most_extents = 12;
-/// Of a tensor, without the batch: what can't be meant is refused before it overflows anywhere.
-constexpr std::int64_t most_elements = std::int64_t{1} << 40;
+/// oneDNN's limit.
+constexpr std::size_t max_extents = 12;
+/// The limit of a tensor's elements, without the batch. It refuses implausible shapes before any computation overflows.
+constexpr std::int64_t max_elements = std::int64_t{1} << 40;
 
-/// @throws Error when it has an extent below 1, or more elements than can be meant.
+/// @throws Error when the shape has an extent below 1, or more than max_elements elements.
 void require_countable(const Shape& shape) {
   std::int64_t count = 1;
   for (const std::int64_t extent : shape) {
-    if (extent < 1 || extent > most_elements / count) {
+    if (extent < 1 || extent > max_elements / count) {
       throw Error(fmt::format("shape {} found; extents of at least 1 and {} elements at most needed", to_string(shape),
-                              most_elements));
+                              max_elements));
     }
     count *= extent;
   }
 }
 
-/// @throws Error without its name.
+/// Checks a parameter. @throws Error whose message doesn't name the parameter.
 void require_sound(const Parameter& parameter) {
   using Kind = Initializer::Kind;
   const auto [kind, value] = parameter.initializer;
@@ -53,15 +53,15 @@ void require_sound(const Parameter& parameter) {
   if (parameter.type != DataType::f32) {
     throw Error(fmt::format("type {} found; f32 and s64 allowed", static_cast<int>(parameter.type)));
   }
-  if (parameter.shape.empty() || parameter.shape.size() > most_extents) {
-    throw Error(fmt::format("shape {} found; 1 to {} extents needed", to_string(parameter.shape), most_extents));
+  if (parameter.shape.empty() || parameter.shape.size() > max_extents) {
+    throw Error(fmt::format("shape {} found; 1 to {} extents needed", to_string(parameter.shape), max_extents));
   }
   require_countable(parameter.shape);
 }
 
 }  // namespace
 
-/// What values and scopes point at: it stays where it is when its graph is moved.
+/// The state of a graph, to which values and scopes point. Its address stays the same when the graph is moved.
 struct GraphState {
   /// A scope that has not ended yet.
   struct OpenScope {
@@ -74,9 +74,9 @@ struct GraphState {
   std::vector<Parameter> parameters;
   std::vector<HeadOutput> heads;
   std::set<std::string, std::less<>> parameter_names;
-  std::map<std::string, int> node_names;  // how often each was used
-  std::vector<OpenScope> scopes;          // in the order of their beginning
-  std::string scope;                      // their names: "block1.residual.0."
+  std::map<std::string, int> node_names;  // uses of each name
+  std::vector<OpenScope> scopes;          // in the order in which they were opened
+  std::string scope;                      // their joined prefixes: "block1.residual.0."
   std::uint64_t scopes_so_far = 0;
   int input = -1;
 
@@ -130,7 +130,8 @@ struct GraphState {
 
 namespace {
 
-/// What of trainable parameters there is in the innermost scope that `pattern` begins with: 'layer1.0.*'.
+/// Returns the names of trainable parameters and of inner scopes ('layer1.0.*') in the innermost scope that `pattern`
+/// begins with.
 std::vector<std::string> names_near(std::string_view pattern, const std::vector<Parameter>& parameters) {
   std::string scope;
   std::vector<std::string> names;
@@ -291,6 +292,10 @@ Scope::Scope(Graph& graph, int index) : Scope(graph, std::to_string(index)) {}
 Scope::~Scope() {
   std::erase_if(graph_.scopes, [&](const GraphState::OpenScope& open) { return open.number == number_; });
   graph_.join_scopes();
+}
+
+Operand Op::write_operators(OperatorWriter&) const {
+  throw Error(fmt::format("{} can't be written for other programs: it has no form in ONNX's operators", kind()));
 }
 
 }  // namespace facet

@@ -1,24 +1,58 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "facet/tensor_types.h"
-#include "graph/operator_writer.h"
 
 namespace facet {
 
-/// What a node does. Immutable; a graph's passes may share one between graphs.
+/// A tensor, identified by its name in the written file.
+struct Operand {
+  std::string name;
+};
+
+using OperatorAttribute = std::pair<std::string_view, std::variant<std::int64_t, float, Shape>>;
+
+/// The interface through which the op of one node writes the operators that compute it in inference, for programs other
+/// than facet. The operators are those of ONNX opset 10 (https://onnx.ai/onnx/operators). Inputs and parameters are
+/// counted from 0 in the node's order; the first extent of tensors is the batch.
+class OperatorWriter {
+ public:
+  virtual ~OperatorWriter() = default;
+
+  virtual int input_count() const = 0;
+  /// Returns the shape of an input, without the batch.
+  virtual const Shape& input_shape(int input) const = 0;
+  /// Returns a parameter's elements, in PyTorch's order.
+  virtual std::vector<float> values(int parameter) const = 0;
+
+  virtual Operand input(int input) = 0;
+  /// Returns a parameter, unchanged, as an operand.
+  virtual Operand parameter(int parameter) = 0;
+  /// Writes a constant tensor, named by the node's name and `part` ("weight").
+  virtual Operand constant(std::string_view part, const Shape& shape, const std::vector<float>& values) = 0;
+  /// Writes one operator; returns its output.
+  virtual Operand write(std::string_view type, const std::vector<Operand>& operands,
+                        const std::vector<OperatorAttribute>& attributes = {}) = 0;
+};
+
+/// The operation of a node. Ops are immutable and may be shared between graphs.
 class Op {
  public:
   virtual ~Op() = default;
-  /// "convolution", "batch_norm", ...: as the op's function is called.
+  /// Returns the name of the op's function: "convolution", "batch_norm", ...
   virtual std::string_view kind() const = 0;
-  /// The output's shape, without the batch.
+  /// Returns the output's shape, without the batch.
   /// @throws Error saying which shapes were found and which fit.
   virtual Shape infer_shape(const std::vector<Shape>& inputs) const = 0;
-  /// Writes what computes the output in inference; returns it. An op that does nothing there returns its input.
-  /// @throws Error, also where an op has no such form (a loss, say).
+  /// Writes the operators that compute the output in inference, and returns that output. An op that does nothing in
+  /// inference returns its input.
+  /// @throws Error, also when an op has no such form (for example a loss).
   virtual Operand write_operators(OperatorWriter& writer) const;
 };
 

@@ -4,11 +4,11 @@
 #include <chrono>
 #include <span>
 
+#include "base/cpus.h"
 #include "base/parallel.h"
+#include "data/labels.h"
 #include "facet/inference.h"
 #include "inference/evaluation.h"
-#include "inference/heads.h"
-#include "inference/threads.h"
 
 namespace facet {
 namespace {
@@ -17,7 +17,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-/// @throws Error naming the image where an answer isn't finite.
+/// The predictions for a batch of `data`. @throws Error naming the image and the head where a logit isn't finite.
 const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const Dataset& data, const Batch& batch,
                                                      std::span<const std::uint8_t> pixels) {
   try {
@@ -34,10 +34,10 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
                                  const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each,
                                  EvaluationTime* time) {
   const ModelInfo& info = predictor.info();
-  inference::require_heads(info.heads, data.heads(), "the data set");
+  data::require_heads(info.heads, data.heads(), "the data set");
   if (data.size() == 0) throw Error("the data set holds no image");
 
-  inference::require_threads("loader_threads", options.loader_threads);
+  base::require_threads("loader_threads", options.loader_threads);
   LoaderOptions loading;
   loading.batch = std::min(options.batch, predictor.options().batch);
   loading.size = info.size;
@@ -48,7 +48,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  base::ComputeScope scope(inference::compute_threads(predictor.options().threads));
+  base::ComputeScope scope(base::resolve_threads(predictor.options().threads));
   inference::Evaluation evaluation(info.heads);
   loader.start_epoch(0);
   const Clock::time_point began = Clock::now();

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <span>
 
-#include "kernels/kernels.h"
+#include "kernels/loss.h"
 
 namespace facet::inference {
 

@@ -1,21 +1,29 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/inference.h"
+#include "facet/loader.h"
 #include "facet/metrics.h"
+#include "facet/model_file.h"
 #include "program/program.h"
 
 namespace facet::inference {
 
-/// A head's answer to an image that is no number, or infinite.
+/// Bytes of one input image of a model: 8-bit RGB, {size, size, 3}.
+inline std::size_t image_bytes(const ModelInfo& info) {
+  return static_cast<std::size_t>(info.size) * static_cast<std::size_t>(info.size) * 3;
+}
+
+/// Reports a non-finite logit: the head and the image for which the model computed it.
 class NotFinite : public Error {
  public:
-  /// @param image its position in the batch, from 0.
+  /// @param image the image's position in the batch, from 0. @param images the batch size.
   NotFinite(const std::string& head, std::int64_t image, std::int64_t images);
   const std::string& head() const { return head_; }
   std::int64_t image() const { return image_; }
@@ -25,13 +33,14 @@ class NotFinite : public Error {
   std::int64_t image_;
 };
 
-/// Copies a program's answers; vectors that are large enough are not allocated again.
-/// @param heads the program's.
-/// @throws NotFinite of the first answer that isn't finite.
+/// Copies the logits and probabilities of a program's last run to `predictions`, and sets the predicted classes. Reuses
+/// the memory of vectors that are large enough.
+/// @param heads the heads of the program, in its order.
+/// @throws NotFinite for the first logit that isn't finite.
 void read_predictions(const program::Program& program, const std::vector<Head>& heads,
                       std::vector<HeadPrediction>& predictions);
 
-/// What a model gets right over a data set, batch by batch.
+/// Accumulates the metrics of a model's heads over the batches of a data set.
 class Evaluation {
  public:
   explicit Evaluation(const std::vector<Head>& heads);

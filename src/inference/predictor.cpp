@@ -6,24 +6,23 @@
 #include <optional>
 #include <utility>
 
+#include "base/cpus.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "facet/inference.h"
 #include "facet/models.h"
-#include "inference/batch_programs.h"
-#include "inference/choose_precision.h"
+#include "formats/model_file.h"
 #include "inference/evaluation.h"
-#include "inference/threads.h"
-#include "interchange/model_graph.h"
-#include "program/choice_cache.h"
-#include "program/choices.h"
+#include "program/batch_programs.h"
+#include "program/choose_precision.h"
 #include "program/parameter_store.h"
+#include "program/tuning_record.h"
 
 namespace facet {
 namespace {
 
-/// The full batch, the last smaller one of a data set, and a single image.
+/// One program each for the full batch, for the smaller last batch of a data set and for a single image.
 constexpr std::size_t kept_programs = 3;
 
 Graph graph_of(const std::filesystem::path& model_file) {
@@ -47,27 +46,27 @@ struct Predictor::State {
         info(read_model_info(model_file)),
         graph(std::move(model_graph)),
         parameters(graph, 0),
-        threads(inference::compute_threads(asked.threads)),
-        choices(asked.tune),
-        cache(asked.choice_cache) {
-    inference::require_threads("loader_threads", options.loader_threads);
+        threads(base::resolve_threads(asked.threads)),
+        tuning_record(asked.tune),
+        cache(asked.tuning_cache) {
+    base::require_threads("loader_threads", options.loader_threads);
     if (options.batch < 1) throw Error(fmt::format("batch is {}; at least 1 is allowed", options.batch));
     try {
-      interchange::require_graph(info, graph);
+      formats::require_graph(info, graph);
     } catch (const Error& error) {
       throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
     }
     load_weights(model_file, parameters);
-    // ReLU may take a number that is none for zero: it would not be seen in the logits.
+    // A ReLU may turn NaN into 0, so that non-finite weights need not show in the logits.
     if (const int index = parameters.state().find_not_finite(); index >= 0) {
       throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", model_file.string(),
                               parameters.list()[static_cast<std::size_t>(index)].name));
     }
-    cache.read_into(choices);
+    cache.read_into(tuning_record);
     const base::ComputeScope scope(threads);
     threads = scope.threads();
     precision = choose_precision();
-    programs.emplace(graph, parameters, program_options(precision), choices, arena, kept_programs);
+    programs.emplace(graph, parameters, program_options(precision), tuning_record, arena, kept_programs);
   }
 
   program::ProgramOptions program_options(Precision computed) const {
@@ -79,28 +78,30 @@ struct Predictor::State {
     return made;
   }
 
-  /// `automatic` takes what is remembered before it measures, and is remembered: it does not differ from run to run.
+  /// The precision to compute in. `automatic` takes the one that the tuning cache holds, else it measures and records
+  /// the result, so that later processes take the same precision.
   Precision choose_precision() {
-    const std::string key =
-        fmt::format("inference {}{}", inference::measured_precision_key(info, graph, options.batch, threads),
-                    options.tune ? "" : " untuned");
+    const std::string key = fmt::format(
+        "inference {}{}", program::measured_precision_key(info.model, info.shape, graph, options.batch, threads),
+        options.tune ? "" : " untuned");
     PrecisionChoice choice = options.precision;
     if (choice == PrecisionChoice::automatic) {
-      const std::string known = choices.find(key);  // from a file that anyone may have edited
+      const std::string known = tuning_record.find(key);  // the cache file may hold any text
       if (known == to_string(Precision::f32)) choice = PrecisionChoice::f32;
       if (known == to_string(Precision::bf16) && has_native_bf16()) choice = PrecisionChoice::bf16;
     }
     const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
-    const inference::ChosenPrecision chosen = inference::choose_precision(choice, seconds);
-    if (chosen.measured) choices.record_measured(key, to_string(chosen.precision));
+    const program::ChosenPrecision chosen = program::choose_precision(choice, seconds);
+    if (chosen.measured) tuning_record.record_measured(key, to_string(chosen.precision));
     keep_choices();
     return chosen.precision;
   }
 
-  /// Of a batch: the least of a few runs after the first, in memory that is given back.
+  /// Seconds that inference of a full batch takes in a precision: the minimum of a few runs after a warm-up run. The
+  /// memory of the trial is freed afterwards.
   double seconds_of(Precision candidate) {
     base::Arena of_trial;
-    inference::BatchPrograms trial(graph, parameters, program_options(candidate), choices, of_trial, 1);
+    program::BatchPrograms trial(graph, parameters, program_options(candidate), tuning_record, of_trial, 1);
     program::Program& program = trial.get(options.batch);
     const std::vector<std::uint8_t> black(static_cast<std::size_t>(options.batch) * inference::image_bytes(info));
     program::RunInput input;
@@ -129,11 +130,11 @@ struct Predictor::State {
     return predictions;
   }
 
-  /// A program that was compiled anew may have timed something.
+  /// Adds new measurements to the tuning cache: compiling a program may have timed primitives.
   void keep_choices() {
-    if (choices.measured().size() == kept) return;
-    cache.add(choices);
-    kept = choices.measured().size();
+    if (tuning_record.measured().size() == kept) return;
+    cache.add(tuning_record);
+    kept = tuning_record.measured().size();
   }
 
   InferenceOptions options;
@@ -141,12 +142,12 @@ struct Predictor::State {
   Graph graph;
   Parameters parameters;
   int threads;
-  program::Choices choices;
-  program::ChoiceCache cache;
-  std::size_t kept = 0;  ///< measured choices that the cache has
+  program::TuningRecord tuning_record;
+  program::TuningCache cache;
+  std::size_t kept = 0;  ///< measured entries that the cache has
   Precision precision = Precision::f32;
   base::Arena arena;
-  std::optional<inference::BatchPrograms> programs;
+  std::optional<program::BatchPrograms> programs;
   std::vector<HeadPrediction> predictions;
   std::vector<std::uint8_t> resized;
 };

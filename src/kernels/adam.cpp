@@ -27,7 +27,7 @@ struct AdamConstants {
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// Whether what it wrote is finite.
+/// Returns whether all values that it wrote are finite.
 bool adam_range(const UpdateTarget& target, float* m_state, float* v_state, std::int64_t begin, std::int64_t end,
                 const AdamConstants& constants) {
   const FloatTag tag;
@@ -40,7 +40,7 @@ bool adam_range(const UpdateTarget& target, float* m_state, float* v_state, std:
   const auto eps = hn::Set(tag, constants.eps);
   const auto weight_kept = hn::Set(tag, constants.weight_kept);
   Floats weight_marks = hn::Zero(tag);
-  Floats v_marks = hn::Zero(tag);  // the squares: of m, too, they tell
+  Floats v_marks = hn::Zero(tag);  // they cover m: where m isn't finite, v isn't either
   for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
     const std::int64_t i = begin + offset;
     const Floats old_weight = load(target.weight + i, n);

@@ -1,12 +1,13 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/adaptive_average_pool.cpp"
+#include "kernels/adaptive_average_pool.h"
+
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include <functional>
 
 #include "base/parallel.h"
-#include "kernels/kernels.h"
 #include "kernels/lanes-inl.h"
 
 #ifndef FACET_KERNELS_ADAPTIVE_AVERAGE_POOL_TYPES
@@ -17,11 +18,11 @@ struct Extents {
   std::int64_t height, width;
 };
 
-/// One direction of the op: from what is read to what is written.
+/// One direction of the op: reads `from`, writes `to`.
 struct Pass {
   std::int64_t channels;
   Extents from, to;
-  bool backward;  ///< each read element is divided by what it was the mean of; otherwise each written one
+  bool backward;  ///< divides by the window size of the element read; otherwise by that of the one written
 };
 
 }  // namespace facet::kernels

@@ -11,7 +11,7 @@
 #if HWY_ARCH_X86_64 && defined(__linux__)
 
 #if !defined(__clang__)
-// GCC 12 takes its own undefined vectors for a mistake (its bug 105593).
+// GCC 12 warns of the undefined vectors in its own intrinsics (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <cpuid.h>
@@ -19,42 +19,43 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-// Intrinsics are for functions that name what they use; lambdas don't take it over, so there are none.
+// A function that uses intrinsics must name their instruction sets. Lambdas don't inherit this attribute, so none use
+// them.
 #define FACET_AMX __attribute__((target("avx512f,avx512bw,avx512vl,amx-tile,amx-bf16")))
 
 namespace facet::kernels {
 
 namespace {
 
-constexpr std::int64_t side = 16;                  // of a tile of sums: output channels by input channels
-constexpr std::int64_t step = 32;                  // pixels that one product of tiles sums over
-constexpr std::int64_t tile_values = side * step;  // of bf16; 1 KiB as any tile
-constexpr std::int64_t pair_values = 2 * side;     // of two pixels and 16 channels
+constexpr std::int64_t side = 16;                  // a tile of sums has 16 output channels by 16 input channels
+constexpr std::int64_t step = 32;                  // pixels over which one product of tiles sums
+constexpr std::int64_t tile_values = side * step;  // bf16 values; 1 KiB, as every tile
+constexpr std::int64_t pair_values = 2 * side;     // values of two pixels and 16 channels
 constexpr std::int64_t tile_sums = side * side;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
-/// How the work is cut. A segment is some rows of an image, laid out as one line of pixels: each row as wide as the
-/// padded input's, so that a tap is a shift along the line.
+/// How the work is divided. A segment is a range of rows of an image, stored as one line of pixels. Each row is as wide
+/// as the padded input's, so that a tap is a shift along the line.
 struct Plan {
-  std::int64_t out_blocks, in_blocks;  // of 16 channels
+  std::int64_t out_blocks, in_blocks;  // blocks of 16 channels
   std::int64_t taps;
-  std::int64_t width;                      // of a row of the line; even, so that a tap's parity is its column's
-  std::int64_t rows, steps;                // of a segment
-  std::int64_t pairs;                      // of pixels that the taps of a segment read
-  std::int64_t segments;                   // of an image
-  std::int64_t images_together;            // whose segments stay in the second-level cache at once
-  std::int64_t chunk_images, chunk_steps;  // that are summed before sums are put away
-  std::int64_t tasks;                      // groups of such images and segments
-  std::int64_t parts;                      // of the tasks, each with sums of its own
-  std::int64_t groups;                     // of the output's blocks
+  std::int64_t width;                      // pixels per row of the line; even, so that a tap has its column's parity
+  std::int64_t rows, steps;                // per segment
+  std::int64_t pairs;                      // pairs of pixels that the taps of a segment read
+  std::int64_t segments;                   // per image
+  std::int64_t images_together;            // images whose segments stay in the second-level cache together
+  std::int64_t chunk_images, chunk_steps;  // summed in tiles before the sums are stored
+  std::int64_t tasks;                      // one for each segment of each group of such images
+  std::int64_t parts;                      // parts of the tasks, each with sums of its own
+  std::int64_t groups;                     // groups of the output's blocks
 
   std::int64_t sums() const { return out_blocks * in_blocks * taps * tile_sums; }
 
   // Sizes of a thread's panels, in bf16 values.
-  std::int64_t out_panel() const { return out_blocks * steps * tile_values; }    // of one image
-  std::int64_t in_panel() const { return 2 * in_blocks * pairs * pair_values; }  // of one image: both parities
+  std::int64_t out_panel() const { return out_blocks * steps * tile_values; }    // for one image
+  std::int64_t in_panel() const { return 2 * in_blocks * pairs * pair_values; }  // for one image: both parities
   std::int64_t zeros() const { return std::max(out_blocks, in_blocks) * side; }
   std::int64_t panels() const { return round_up(images_together * (out_panel() + in_panel()) + zeros(), step); }
 };
@@ -65,7 +66,7 @@ Plan plan(const AmxConvolutionShape& s) {
   p.in_blocks = divide_up(s.in_channels, side);
   p.taps = s.kernel * s.kernel;
   p.width = round_up(s.out_width + s.kernel - 1, 2);
-  constexpr std::int64_t cache = 1 << 18;  // values, of which the input's count twice
+  constexpr std::int64_t cache = 1 << 18;  // in bf16 values; the input is stored twice
   const std::int64_t pixels = cache / (side * (p.out_blocks + 2 * p.in_blocks));
   p.rows = std::clamp<std::int64_t>(pixels / p.width - (s.kernel - 1), 1, s.out_height);
   p.segments = divide_up(s.out_height, p.rows);
@@ -74,9 +75,9 @@ Plan plan(const AmxConvolutionShape& s) {
   p.pairs = divide_up(p.steps * step + (s.kernel - 1) * (p.width + 1), 2) + 1;
   p.images_together = std::clamp<std::int64_t>(pixels / (2 * p.pairs), 1, s.images);
   p.tasks = divide_up(s.images, p.images_together) * p.segments;
-  constexpr std::int64_t most_steps = 10;  // a pair of the output's blocks then stays in the first-level cache
-  p.chunk_steps = divide_up(p.steps, divide_up(p.steps, most_steps));
-  p.chunk_images = std::clamp<std::int64_t>(most_steps / p.steps, 1, p.images_together);
+  constexpr std::int64_t max_steps = 10;  // so that a pair of the output's blocks stays in the first-level cache
+  p.chunk_steps = divide_up(p.steps, divide_up(p.steps, max_steps));
+  p.chunk_images = std::clamp<std::int64_t>(max_steps / p.steps, 1, p.images_together);
   constexpr std::int64_t sums_limit = 1 << 26;  // floats
   p.parts = std::min({s.threads, std::max<std::int64_t>(1, sums_limit / p.sums()), p.tasks});
   p.groups = std::clamp<std::int64_t>(s.threads / p.parts, 1, divide_up(p.out_blocks, 2));
@@ -91,14 +92,14 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-/// An image of channels-last bf16.
+/// An image in channels-last bf16.
 struct Image {
   const std::uint16_t* pixels;
   std::int64_t height, width, channels;
 };
 
-/// The pixels of a line, one after the other: rows [first, first + count) of an image, each `width` pixels wide, of
-/// which the first `before` stand left of the image; zeros for what is outside and after.
+/// Iterates over the pixels of a line: rows [first, first + count) of an image, each `width` pixels wide, of which the
+/// first `before` lie left of the image. Pixels outside the image or the rows are zeros.
 class Line {
  public:
   Line(const Image& image, std::int64_t first, std::int64_t count, std::int64_t before, std::int64_t width,
@@ -122,12 +123,13 @@ class Line {
   std::int64_t x_;
 };
 
-/// The lanes of a block's channels that there are.
+/// The mask of the lanes that hold channels of a block: the last block may have fewer than 16.
 __mmask16 lanes_of(std::int64_t channels, std::int64_t block) {
   return static_cast<__mmask16>((1U << std::min(channels - block * side, side)) - 1);
 }
 
-/// 16 channels of two pixels: by channel, the first pixel's value below the second's.
+/// 16 channels of two pixels: each 32-bit lane holds the first pixel's value in its lower half, the second's in its
+/// upper half.
 FACET_AMX inline __m512i pair(const std::uint16_t* first, const std::uint16_t* second, __mmask16 lanes) {
   const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, first));
   const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, second));
@@ -161,7 +163,7 @@ FACET_AMX inline void transpose(__m512i (&v)[16]) {
   }
 }
 
-/// Tiles [block][step] of 16 output channels, each with 32 pixels along its row.
+/// Writes tiles [block][step] of 16 output channels by 32 pixels: a row of a tile holds one channel's pixels.
 FACET_AMX void turn_outputs(const Plan& p, std::int64_t channels, Line line, std::uint16_t* to) {
   for (std::int64_t k = 0; k < p.steps; ++k) {
     const std::uint16_t* pixels[step];
@@ -177,7 +179,8 @@ FACET_AMX void turn_outputs(const Plan& p, std::int64_t channels, Line line, std
   }
 }
 
-/// [parity][block][pair] of 16 input channels: pairs of pixels from the even ones on, and from the odd ones on.
+/// Writes [parity][block][pair] of 16 input channels: pairs that start at even pixels, then pairs that start at odd
+/// pixels.
 FACET_AMX void pair_inputs(const Plan& p, std::int64_t channels, Line line, std::uint16_t* to) {
   const std::int64_t parity = p.in_blocks * p.pairs * pair_values;
   const std::uint16_t* pixel = line.next();
@@ -195,11 +198,11 @@ FACET_AMX void pair_inputs(const Plan& p, std::int64_t channels, Line line, std:
   }
 }
 
-/// What the next task reads, fetched into the second-level cache along with the products.
+/// Prefetches what the next task reads into the second-level cache, interleaved with the products.
 struct Ahead {
   const char* at[2];
   const char* end[2];
-  std::int64_t lines;  ///< of each, at every step
+  std::int64_t lines;  ///< cache lines to prefetch of each range at every step
 
   FACET_AMX void fetch() {
     for (int i = 0; i < 2; ++i) {
@@ -208,18 +211,19 @@ struct Ahead {
   }
 };
 
-/// A chunk's operands.
+/// The operands of a chunk's products.
 struct Operands {
   const std::uint16_t *out, *in;
-  std::int64_t out_image, out_block, in_image, in_block;  ///< from one to the next
+  std::int64_t out_image, out_block, in_image, in_block;  ///< strides between images and between blocks
   std::int64_t images, steps;
 };
 
-/// sums[i][j] (+)= the products of the output's block i and the input's j, of Outs x Ins.
+/// Computes the products of the output's block i and the input's block j, for Outs x Ins blocks. Writes them to
+/// sums[i][j] if `first`, and adds them to it otherwise.
 template <int Outs, int Ins>
 FACET_AMX void multiply(const Operands& operands, bool first, float* const (&sums)[2][2], Ahead& ahead) {
   constexpr int row = 64;  // bytes
-  // Tiles 0 to 3 are sums, 4 and 5 of the output, 6 and 7 of the input.
+  // Tiles 0 to 3 hold sums, 4 and 5 the output's values, 6 and 7 the input's.
   if (first) {
     _tile_zero(0);
     _tile_zero(1);
@@ -256,7 +260,7 @@ FACET_AMX void multiply(const Operands& operands, bool first, float* const (&sum
   if (Outs > 1 && Ins > 1) _tile_stored(3, sums[1][1], row);
 }
 
-/// A thread's share: the sums of one part of the tasks, for one group of the output's blocks.
+/// A thread's share of the work: the sums over one part of the tasks for one group of the output's blocks.
 class Share {
  public:
   Share(const AmxConvolutionShape& shape, const Plan& plan, const std::uint16_t* src, const std::uint16_t* diff_dst,
@@ -314,7 +318,7 @@ class Share {
     return {src_ + image * s_.in_height * s_.in_width * s_.in_channels, s_.in_height, s_.in_width, s_.in_channels};
   }
 
-  /// Rows [top, top + rows) of an image, as far as there are.
+  /// Sets the range of the rows [top, top + rows) that lie inside the image.
   static void set_range(const Image& image, std::int64_t top, std::int64_t rows, const char** at, const char** end) {
     const std::int64_t row = image.width * image.channels;
     *at = reinterpret_cast<const char*>(image.pixels + std::clamp<std::int64_t>(top, 0, image.height) * row);
@@ -369,12 +373,12 @@ class Share {
   const Plan& p_;
   const std::uint16_t* src_;
   const std::uint16_t* diff_dst_;
-  float* sums_;  // a tile is at [out block][in block][tap]
+  float* sums_;  // tiles [out block][in block][tap]
   std::uint16_t *out_, *in_, *zeros_;
   std::int64_t first_block_, end_block_, first_task_, end_task_;
 };
 
-/// __builtin_cpu_supports knows them by name in newer compilers only.
+/// Whether the CPU has AMX and its bf16 products. Only newer compilers' __builtin_cpu_supports knows these names.
 bool cpu_has_tiles() {
   unsigned int a = 0;
   unsigned int b = 0;
@@ -385,7 +389,7 @@ bool cpu_has_tiles() {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & bf16) != 0 && (d & tiles) != 0;
 }
 
-/// Tiles are state that Linux saves for a process only once it has asked.
+/// Requests permission to use tiles: Linux saves their state only for processes that have requested it.
 bool system_allows_tiles() {
   constexpr int request_permission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr int tile_data = 18;
@@ -408,7 +412,7 @@ std::int64_t amx_backward_weights_scratch(const AmxConvolutionShape& shape) {
 void amx_backward_weights(const AmxConvolutionShape& shape, const std::uint16_t* src, const std::uint16_t* diff_dst,
                           float* diff_weights, float* scratch) {
   const Plan p = plan(shape);
-  // Tiles are stored in whole cache lines.
+  // Aligned to a cache line, since tiles are stored in whole cache lines.
   scratch += (64 - reinterpret_cast<std::uintptr_t>(scratch) % 64) % 64 / sizeof(float);
   float* all_sums = scratch;
   auto* panels = reinterpret_cast<std::uint16_t*>(scratch + p.parts * p.sums());

@@ -2,10 +2,11 @@
 
 #include <cstdint>
 
-/// The weight gradient of a convolution of stride 1 by AMX's products of bf16 tiles: dW[out][in][tap] is the sum over
-/// the output's pixels of diff_dst[pixel][out] * src[pixel + tap][in]. Pixels are what is summed over, so diff_dst is
-/// turned to hold them along rows, and src is kept twice, in pairs of pixels from the even and from the odd ones on:
-/// then every tap is a shift by whole pairs. What a block of rows needs stays in the second-level cache.
+/// The weight gradient of a convolution of stride 1, computed with AMX's products of bf16 tiles: dW[out][in][tap] is
+/// the sum over the output's pixels of diff_dst[pixel][out] * src[pixel + tap][in]. As the sum is over pixels, diff_dst
+/// is transposed so that its rows hold pixels. src is stored twice, as pairs of pixels that start at even and at odd
+/// pixels, so that every tap is a shift by whole pairs. The working set of a block of rows stays in the second-level
+/// cache.
 namespace facet::kernels {
 
 /// Activations are channels-last bf16.
@@ -15,19 +16,19 @@ struct AmxConvolutionShape {
   std::int64_t out_channels, out_height, out_width;
   std::int64_t kernel;   ///< height and width
   std::int64_t padding;  ///< zeros before the first row and column; those after the last follow from the extents
-  std::int64_t threads;  ///< that the work is cut for, whatever runs it: the scratch memory depends on it
+  std::int64_t threads;  ///< threads that the work is divided for, however many run it; sets the scratch size
 };
 
-/// Whether the CPU, within kernels::limit_instructions, multiplies tiles of bf16 and the operating system lets this
-/// process use them.
+/// Whether the CPU, within the limit of kernels::set_max_cpu_isa, multiplies bf16 tiles and whether the operating
+/// system lets this process use them.
 bool has_amx_bf16();
 
 /// Floats of scratch memory that amx_backward_weights needs.
 std::int64_t amx_backward_weights_scratch(const AmxConvolutionShape& shape);
 
-/// diff_weights {out_channels, in_channels, kernel, kernel} in f32. The same shape, its threads included, gives the
-/// same bits. Zeros around the image are multiplied too: what isn't finite may show in more taps than it belongs to.
-/// Only where has_amx_bf16.
+/// Writes diff_weights {out_channels, in_channels, kernel, kernel} in f32. The same shape, including its threads, gives
+/// the same bits. The zeros around the image are multiplied too, so that a non-finite value may affect more taps than
+/// it contributes to. Requires has_amx_bf16().
 void amx_backward_weights(const AmxConvolutionShape& shape, const std::uint16_t* src, const std::uint16_t* diff_dst,
                           float* diff_weights, float* scratch);
 

@@ -22,13 +22,13 @@ struct Rows {
   std::int64_t begin, end, channels, x_stride;
 };
 
-/// Two sums a channel.
+/// Two sums per channel.
 struct ChannelSums {
   float* first;
   float* second;
 };
 
-/// A target's loops over some rows.
+/// The loops over a range of rows, compiled for one target.
 template <class T>
 struct BatchNormLoops {
   void (*statistics)(const T* x, const Rows& rows, const ChannelSums& sums);
@@ -42,7 +42,7 @@ struct BatchNormLoops {
                           const BatchNormBackward<T>& t, const Rows& rows);
 };
 
-/// A block of rows that stays in the first or second-level cache.
+/// Number of rows in a block that stays in the first- or second-level cache.
 inline std::int64_t block_rows(std::int64_t channels) { return std::clamp<std::int64_t>(8192 / channels, 8, 128); }
 
 }  // namespace facet::kernels
@@ -51,8 +51,9 @@ inline std::int64_t block_rows(std::int64_t channels) { return std::clamp<std::i
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// Calls body(group, c, n) for each `group` of 4 full vectors of channels from c: their sums don't wait for each
-/// other's additions, and rows are read in whole cache lines. Then for single ones, the last of which has n channels.
+/// Calls body(group, c, n) for each `group` of 4 full vectors of channels from c on: their sums are independent of each
+/// other, and rows are read in whole cache lines. Then calls it for each single vector that is left; the last one has n
+/// channels.
 template <class Body>
 HWY_INLINE void for_each_group(std::int64_t channels, const Body& body) {
   constexpr int group = 4;
@@ -64,7 +65,7 @@ HWY_INLINE void for_each_group(std::int64_t channels, const Body& body) {
   }
 }
 
-/// Means and sums of squared distances from them, of some rows.
+/// Computes the means of some rows, and the sums of squared distances from them.
 template <class T>
 void statistics_of_rows(const T* x, const Rows& rows, const ChannelSums& sums) {
   const FloatTag tag;
@@ -107,13 +108,14 @@ void statistics_of_rows(const T* x, const Rows& rows, const ChannelSums& sums) {
   }
 }
 
-/// The gradient before the activation that gave `value`, or of which that is the argument.
+/// The gradient with respect to the activation's argument. `value` is the activation's result or its argument; both
+/// give the same mask.
 HWY_INLINE Floats mask(Floats gradient, Floats value, Activation activation) {
   const Floats masked = hn::IfThenZeroElse(hn::Le(value, hn::Zero(FloatTag())), gradient);
   return activation == Activation::relu6 ? hn::IfThenZeroElse(hn::Ge(value, six()), masked) : masked;
 }
 
-/// What stands before a residual and the activation.
+/// The normalised value, before the residual is added and the activation is applied.
 template <class T>
 HWY_INLINE Floats normalise(const BatchNormParameters& p, const float* scale, const T* x, std::int64_t c,
                             std::size_t n) {
@@ -133,7 +135,8 @@ void forward_of_rows(const BatchNormParameters& p, const float* scale, const T* 
   }
 }
 
-/// The gradient before the activation, of element i and channel c, which has this x.
+/// The gradient with respect to the activation's argument, for `n` elements from i, of the channels from c; `x` are
+/// their inputs.
 template <class T>
 HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* scale, Activation activation,
                                   const BatchNormBackward<T>& t, std::int64_t i, const T* x, std::int64_t c,
@@ -143,7 +146,7 @@ HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* sca
   return mask(gradient, t.y != nullptr ? load(t.y + i, n) : normalise(p, scale, x, c, n), activation);
 }
 
-/// sum(g) and sum(g * (x - mean)).
+/// Computes sum(g) and sum(g * (x - mean)) of some rows.
 template <class T>
 void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
                            const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums) {
@@ -180,7 +183,7 @@ void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, Act
   }
 }
 
-/// What other readers of x gave, if there are any, and this.
+/// Adds diff_x_before, the contribution of x's other readers, unless it is null.
 template <class T>
 HWY_INLINE Floats add_before(Floats diff_x, const BatchNormBackward<T>& t, std::int64_t row, std::int64_t c,
                              std::size_t n) {
@@ -246,7 +249,7 @@ const BatchNormLoops<T>& loops_of() {
   }
 }
 
-/// The scratch memory: a row of `channels` for the scales, then two a piece of the rows for its sums.
+/// The scratch memory: a row of `channels` for the scales, then two rows for the sums of each piece.
 struct Scratch {
   float* scale;
   float* sums;
@@ -257,7 +260,7 @@ struct Scratch {
   ChannelSums of(std::int64_t piece) const { return {sums + 2 * piece * row, sums + (2 * piece + 1) * row}; }
 };
 
-/// Calls body(piece, rows) for each thread's share of the rows; returns how many there were.
+/// Calls body(piece, rows) for each thread's share of the rows; returns the number of pieces.
 template <class Body>
 std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
   const std::int64_t pieces = std::min(shape.threads, shape.rows);
@@ -338,7 +341,7 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters&
     total.second[c] = static_cast<float>(products / rows / variance);
   }
   if (tensors.diff_x == nullptr) return;
-  // The gradient before the activation has been written where there is a residual: it isn't masked again.
+  // With a residual, diff_residual holds the gradient with the activation's mask applied: it isn't masked again.
   BatchNormBackward<T> masked = tensors;
   if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
   const Activation still = tensors.diff_residual == nullptr ? activation : Activation::none;

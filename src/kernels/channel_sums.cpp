@@ -16,7 +16,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// Rows from `begin` to `end`, of which each block is summed on its own.
+/// Sums the rows [begin, end), each block on its own first.
 template <class T>
 void sum_rows(const T* x, std::int64_t begin, std::int64_t end, std::int64_t channels, float* sums) {
   constexpr std::int64_t block = 128;

@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "base/parallel.h"
-#include "kernels/kernels.h"
 #include "kernels/lanes-inl.h"
+#include "kernels/pixels.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {

@@ -1,5 +1,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/dropout.cpp"
+#include "kernels/dropout.h"
+
 #include <fmt/format.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
@@ -12,14 +14,13 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "facet/error.h"
-#include "kernels/kernels.h"
 #include "kernels/lanes-inl.h"
 
 #ifndef FACET_KERNELS_DROPOUT_TYPES
 #define FACET_KERNELS_DROPOUT_TYPES
 namespace facet::kernels {
 
-/// The words of a dropout op in a step: word i is word i % 4 of philox({i / 4 (64 bits), high}, key).
+/// The random words of a dropout op in one step: word i is word i % 4 of philox({i / 4 (64 bits), high}, key).
 struct DropoutStream {
   std::array<std::uint32_t, 2> key;
   std::array<std::uint32_t, 2> high;
@@ -47,8 +48,8 @@ void draw(const DropoutStream& stream, std::uint64_t first_block, std::size_t bl
 
 #else
 
-/// Four words for each of `blocks` blocks, rounded up to whole vectors. A 64-bit lane holds one of the four words of
-/// its block's counter in its lower half; the upper halves are never looked at.
+/// Draws four words for each of `blocks` blocks, rounded up to whole vectors. A 64-bit lane holds one of the four words
+/// of its block's counter in its lower half; the upper halves are ignored.
 void draw(const DropoutStream& stream, std::uint64_t first_block, std::size_t blocks, std::uint32_t* words) {
   const hn::ScalableTag<std::uint64_t> tag;
   const hn::Repartition<std::uint32_t, decltype(tag)> half_tag;
@@ -97,7 +98,7 @@ HWY_INLINE void apply(const T* from, T* to, std::size_t count, const DropoutRule
 template <class T>
 HWY_INLINE void dropout(const T* from, T* to, std::int64_t count, const DropoutRule& rule, const DropoutStream& stream,
                         std::uint64_t first) {
-  // The last vector's load may go beyond the words drawn.
+  // The last vector's load may reach beyond the words drawn.
   alignas(64) std::uint32_t words[chunk + hn::MaxLanes(FloatTag())] = {};
   for (std::int64_t done = 0; done < count;) {
     const std::size_t offset = first % 4;
@@ -132,7 +133,7 @@ namespace {
 
 constexpr std::int64_t grain = 4096;
 
-/// One draw mixes step and op, so that all 64 bits of the element's index are left for the counter.
+/// A Philox draw combines step and op, so that the counter keeps all 64 bits for the element's index.
 DropoutStream stream_of(const DropoutKey& key) {
   const auto mixed = base::philox({static_cast<std::uint32_t>(key.step), static_cast<std::uint32_t>(key.step >> 32),
                                    key.op, static_cast<std::uint32_t>(base::Purpose::dropout)},

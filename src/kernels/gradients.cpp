@@ -1,7 +1,5 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gradients.cpp"
-#include "kernels/gradients.h"
-
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -14,11 +12,13 @@
 
 #include "base/parallel.h"
 #include "kernels/lanes-inl.h"
+#include "kernels/update.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// @param sum null: the squares of `gradient` alone.
+/// Returns the sum of squares of the new sum.
+/// @param sum null: `gradient` is only squared.
 double accumulate_block(const float* gradient, float* sum, std::int64_t count, bool add) {
   const FloatTag tag;
   Floats squares = hn::Zero(tag);
@@ -43,9 +43,9 @@ HWY_EXPORT(accumulate_block);
 
 namespace {
 
-/// Elements whose squares are summed in f32, each lane its own, before the sums go on in f64.
+/// Elements whose squares are summed in f32, per lane, before their sum is added in f64.
 constexpr std::int64_t block = 4096;
-/// Blocks whose sums are held at a time, so that nothing is allocated.
+/// Blocks whose sums are held at a time, in a fixed array so that nothing is allocated.
 constexpr std::int64_t held_blocks = 1024;
 
 double accumulate_all(const float* gradient, float* sum, std::int64_t count, bool add) {
@@ -76,7 +76,7 @@ double accumulate(const float* gradient, float* sum, std::int64_t count, bool ad
 }
 
 bool all_finite(const float* values, std::int64_t count) {
-  bool finite = true;  // no early end: the loop is then vectors
+  bool finite = true;  // no early exit, so that the compiler vectorises the loop
   for (std::int64_t i = 0; i < count; ++i) finite &= std::abs(values[i]) <= std::numeric_limits<float>::max();
   return finite;
 }

@@ -1,4 +1,5 @@
-// Vectors of floats, loaded from and stored to f32, bf16 and pixels; compiled once per target by the kernels' sources.
+// Vectors of floats, loaded from and stored to f32 and bf16, and loaded from pixels; the kernels' sources compile this
+// once per target.
 #if defined(FACET_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_LANES_INL_H_
 #undef FACET_KERNELS_LANES_INL_H_
@@ -14,7 +15,7 @@
 
 #include "kernels/activation.h"
 
-// What a lambda called for each vector needs: the target's instructions, and no call.
+// Attributes of a lambda that is called for each vector: it uses the target's instructions and is always inlined.
 #ifndef FACET_VECTOR_BODY
 #define FACET_VECTOR_BODY HWY_ATTR __attribute__((always_inline))
 #endif
@@ -32,7 +33,7 @@ HWY_INLINE std::size_t lanes() { return hn::Lanes(FloatTag()); }
 
 HWY_INLINE Floats load(const float* from) { return hn::LoadU(FloatTag(), from); }
 
-/// Of bf16.
+/// Loads bf16.
 HWY_INLINE Floats load(const std::uint16_t* from) {
   const auto half = hn::LoadU(hn::Rebind<std::uint16_t, FloatTag>(), from);
   return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(hn::PromoteTo(BitsTag(), half)));
@@ -43,14 +44,14 @@ HWY_INLINE Floats to_floats(Bytes bytes) {
   return hn::ConvertTo(FloatTag(), hn::PromoteTo(hn::RebindToSigned<FloatTag>(), bytes));
 }
 
-/// Of pixels.
+/// Loads 8-bit pixels.
 HWY_INLINE Floats load(const std::uint8_t* from) {
   return to_floats(hn::LoadU(hn::Rebind<std::uint8_t, FloatTag>(), from));
 }
 
 HWY_INLINE void store(Floats values, float* to) { hn::StoreU(values, FloatTag(), to); }
 
-/// As bf16, rounded to nearest even; NaN keeps its sign and upper bits and is made quiet.
+/// Stores as bf16, rounded to nearest even; NaN keeps its sign and upper bits and is made quiet.
 HWY_INLINE void store(Floats values, std::uint16_t* to) {
   const BitsTag tag;
   const auto bits = hn::BitCast(tag, values);
@@ -63,7 +64,7 @@ HWY_INLINE void store(Floats values, std::uint16_t* to) {
   hn::StoreU(hn::TruncateTo(half_tag, result), half_tag, to);
 }
 
-/// max(value, 0), but NaN stays NaN: it must show in the loss.
+/// max(value, 0), but NaN stays NaN, so that it shows in the loss.
 HWY_INLINE Floats relu(Floats value) { return hn::IfThenZeroElse(hn::Lt(value, hn::Zero(FloatTag())), value); }
 
 HWY_INLINE Floats six() { return hn::Set(FloatTag(), 6.0F); }
@@ -74,7 +75,7 @@ HWY_INLINE Floats activate(Floats value, Activation activation) {
   return activation == Activation::relu6 ? hn::IfThenElse(hn::Gt(value, six()), six(), value) : value;
 }
 
-/// The first `count` lanes, the others zero; no memory beyond them is read.
+/// Loads the first `count` lanes and sets the others to zero; memory beyond them isn't read.
 template <class T>
 HWY_INLINE Floats load(const T* from, std::size_t count) {
   if (count >= lanes()) return load(from);
@@ -91,7 +92,7 @@ HWY_INLINE void store(Floats values, T* to, std::size_t count) {
   std::copy_n(padded, count, to);
 }
 
-/// Calls body(i, lanes()) for each full vector of [0, count) and body(i, rest) for what is left.
+/// Calls body(i, lanes()) for each full vector of [0, count) and body(i, rest) for the remaining elements.
 template <class Body>
 HWY_INLINE void for_each_vector(std::int64_t count, const Body& body) {
   const auto step = static_cast<std::int64_t>(lanes());

@@ -1,10 +1,11 @@
+#include "kernels/loss.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
 
 #include "base/parallel.h"
-#include "kernels/kernels.h"
 
 namespace facet::kernels {
 
@@ -19,11 +20,11 @@ std::int64_t grain(std::int64_t classes) {
   return std::max<std::int64_t>(1, 1024 / std::max<std::int64_t>(1, classes));
 }
 
-/// max + log(sum(exp(logit - max))), the logarithm of the softmax's denominator; NaN unless all logits are finite.
+/// max + log(sum(exp(logit - max))), the logarithm of the softmax's denominator; NaN if any logit is non-finite.
 double log_denominator(const float* logits, std::int64_t classes) {
   const double largest = *std::max_element(logits, logits + classes);
   double sum = 0;
-  double poison = 0;  // an infinite logit must not hide behind a probability of 0
+  double poison = 0;  // turns the loss into NaN for an infinite logit, whose probability may be 0
   for (std::int64_t c = 0; c < classes; ++c) {
     sum += std::exp(logits[c] - largest);
     poison += 0.0 * logits[c];
@@ -31,7 +32,7 @@ double log_denominator(const float* logits, std::int64_t classes) {
   return largest + std::log(sum) + poison;
 }
 
-/// Whether the label's logit is the largest, and the first of the largest.
+/// Whether the label's logit is the largest, and the first one among equals.
 bool is_first_largest(const float* logits, std::int64_t classes, std::int32_t label) {
   for (std::int64_t c = 0; c < classes; ++c) {
     const bool beaten = c < label ? logits[label] > logits[c] : logits[label] >= logits[c];
@@ -44,12 +45,12 @@ double class_weight(const LossRule& rule, std::int64_t c) {
   return rule.class_weights.empty() ? 1 : rule.class_weights[static_cast<std::size_t>(c)];
 }
 
-/// What a label asks of its own class, beside what smoothing asks of all.
+/// The label's own part of its class's target; smooth_target() is added for every class.
 double label_target(const LossRule& rule, std::int32_t label) {
   return (1 - rule.smoothing) * class_weight(rule, label);
 }
 
-/// What smoothing asks of a class, whatever the label.
+/// The part of a class's target that comes from smoothing, for any label.
 double smooth_target(const LossRule& rule, std::int64_t c, std::int64_t classes) {
   return rule.smoothing / static_cast<double>(classes) * class_weight(rule, c);
 }
@@ -79,7 +80,8 @@ ImageLoss image_loss(const float* logits, std::int64_t classes, std::int32_t lab
 
 LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t images,
                                std::int64_t classes, float* probabilities, const LossRule& rule) {
-  // Images' losses are summed in their order, whatever the threads; in blocks, so that nothing is allocated.
+  // The losses are summed in the order of the images, for any number of threads, and in blocks, so that nothing is
+  // allocated.
   constexpr std::int64_t block = 512;
   std::array<ImageLoss, block> losses;
   LossSums sums;

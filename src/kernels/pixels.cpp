@@ -1,5 +1,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/pixels.cpp"
+#include "kernels/pixels.h"
+
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -9,14 +11,13 @@
 #include <type_traits>
 
 #include "base/parallel.h"
-#include "kernels/kernels.h"
 #include "kernels/lanes-inl.h"
 
 #ifndef FACET_KERNELS_PIXELS_TYPES
 #define FACET_KERNELS_PIXELS_TYPES
 namespace facet::kernels {
 
-/// What each value of each channel turns into.
+/// The converted value for each pixel value of each channel.
 template <class T>
 using PixelTable = std::array<std::array<T, 256>, 3>;
 
@@ -36,12 +37,12 @@ struct PixelJob {
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// Divides as PyTorch does, twice, so that the bits are PyTorch's.
+/// Divides twice, as PyTorch does, so that the results are bit-identical to PyTorch's.
 HWY_INLINE Floats normalise(Floats pixels, Floats mean, Floats std) {
   return hn::Div(hn::Sub(hn::Div(pixels, hn::Set(FloatTag(), 255.0F)), mean), std);
 }
 
-/// A row whose channels lie side by side: `count` elements, of which element i is of channel i % 3.
+/// Converts a row with interleaved channels: 3 * width elements, where element i belongs to channel i % 3.
 template <class T>
 HWY_INLINE void interleaved_row(const PixelJob<T>& job, const std::uint8_t* from, T* to) {
   const auto step = static_cast<std::int64_t>(lanes());
@@ -67,7 +68,7 @@ HWY_INLINE void table_row(const PixelJob<T>& job, const std::uint8_t* from, T* t
   }
 }
 
-/// A row of each of three planes.
+/// Converts a row into each of three planes.
 template <class T>
 HWY_INLINE void planar_row(const PixelJob<T>& job, const std::uint8_t* from, T* to) {
   const FloatTag tag;
@@ -85,7 +86,7 @@ HWY_INLINE void planar_row(const PixelJob<T>& job, const std::uint8_t* from, T* 
   table_row(job, from, to, x);
 }
 
-/// Rows [begin, end) of all images' rows.
+/// Converts the rows [begin, end), counted over all images.
 template <class T>
 HWY_INLINE void rows(const PixelJob<T>& job, std::int64_t begin, std::int64_t end) {
   const bool interleaved = job.strides.channel == 1 && job.strides.column == 3;
@@ -134,7 +135,8 @@ PixelTable<T> table_of(const std::array<float, 3>& mean, const std::array<float,
   return table;
 }
 
-/// One row of blocks: what row `from` of the image (null: none) gives to each, the first at `to`.
+/// Writes one row of pixels to all blocks of a row of blocks; `from` is the image's row, or null outside the image, and
+/// `to` the row's place in the first block.
 template <class T>
 void blocks_of_row(const PixelTable<T>& table, const std::uint8_t* from, std::int64_t width, const PixelBlocks& blocks,
                    T* to) {

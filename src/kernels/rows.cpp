@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "base/parallel.h"
-#include "kernels/kernels.h"
+#include "kernels/pixels.h"
 
 namespace facet::kernels {
 

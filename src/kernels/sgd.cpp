@@ -13,7 +13,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// Whether the new weights are finite, and with them the buffer.
+/// Returns whether the new weights, and therefore the buffer, are finite.
 bool sgd_range(const UpdateTarget& target, float* buffer, std::int64_t begin, std::int64_t end,
                const SgdFactors& factors) {
   const FloatTag tag;

@@ -13,27 +13,27 @@ namespace facet::kernels {
 
 namespace {
 
-/// Highway's own limit is as global, and knows neither bf16 nor AMX.
+/// Global, as Highway's own limit is, which covers neither bf16 nor AMX.
 std::atomic<bool> bf16_allowed = true;
 std::atomic<bool> without_limit = true;
 
-/// Highway's targets better than `limit`: the lower the bit, the better.
+/// The bits of Highway's targets above `limit`: a lower bit is a better target.
 std::int64_t targets_above(std::string_view limit) {
   if (limit.empty() || limit == "avx512_bf16") return 0;
   if (limit == "avx512") return HWY_AVX3 - 1;
   if (limit == "avx2") return HWY_AVX2 - 1;
-  throw Error(fmt::format("instructions '{}': avx2, avx512 and avx512_bf16 are allowed", limit));
+  throw Error(fmt::format("CPU ISA '{}': avx2, avx512 and avx512_bf16 are allowed", limit));
 }
 
 }  // namespace
 
-void limit_instructions(std::string_view limit) {
+void set_max_cpu_isa(std::string_view limit) {
   hwy::DisableTargets(targets_above(limit));
   bf16_allowed = limit.empty() || limit == "avx512_bf16";
   without_limit = limit.empty();
 }
 
-std::vector<std::string_view> compiled_instructions() {
+std::vector<std::string_view> compiled_cpu_isas() {
   std::vector<std::string_view> compiled;
   if ((HWY_TARGETS & ~(HWY_AVX2 | HWY_AVX3)) != 0) compiled.emplace_back("baseline");
   if ((HWY_TARGETS & HWY_AVX2) != 0) compiled.emplace_back("avx2");
@@ -43,7 +43,7 @@ std::vector<std::string_view> compiled_instructions() {
   return compiled;
 }
 
-std::string_view used_instructions() {
+std::string_view effective_cpu_isa() {
   const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
   if (has_amx_bf16()) return "avx512_amx";
   if (has_bf16_dot_product()) return "avx512_bf16";

@@ -1,4 +1,4 @@
-// What all update rules do with an element's gradient and weight; compiled once per target by the rules' sources.
+// What all update rules do with an element's gradient and weight; the rules' sources compile this once per target.
 #if defined(FACET_KERNELS_UPDATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_UPDATE_INL_H_
 #undef FACET_KERNELS_UPDATE_INL_H_
@@ -12,14 +12,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
-/// gradient_scale * gradient + decay * weight; with a scale of 1 and no decay the gradient to the bit.
+/// gradient_scale * gradient + decay * weight; with a scale of 1 and no decay, it is the gradient to the bit.
 HWY_INLINE Floats decayed_gradient(const UpdateTarget& target, std::int64_t i, std::size_t n, Floats weight,
                                    float decay) {
   const Floats gradient = hn::Mul(hn::Set(FloatTag(), target.gradient_scale), load(target.gradient + i, n));
   return decay == 0 ? gradient : hn::MulAdd(hn::Set(FloatTag(), decay), weight, gradient);
 }
 
-/// Marks what isn't finite: 0 * value is 0 where it is finite, else NaN, and NaN stays in the sum.
+/// Marks non-finite values: 0 * value is 0 if the value is finite and NaN otherwise, and NaN stays in the sum.
 HWY_INLINE Floats add_mark(Floats marks, Floats value, std::size_t n) {
   const FloatTag tag;
   const Floats counted = n >= lanes() ? value : hn::IfThenElseZero(hn::FirstN(tag, n), value);
@@ -28,7 +28,7 @@ HWY_INLINE Floats add_mark(Floats marks, Floats value, std::size_t n) {
 
 HWY_INLINE bool has_no_mark(Floats marks) { return hn::AllFalse(FloatTag(), hn::IsNaN(marks)); }
 
-/// What average() makes of its elements; `share` is 1 - decay.
+/// Updates the elements of an average as average() does; `share` is 1 - decay.
 HWY_INLINE void store_average(Floats value, float* average, std::size_t n, float share) {
   const Floats before = load(average, n);
   const Floats moved = hn::MulAdd(hn::Set(FloatTag(), share), hn::Sub(value, before), before);

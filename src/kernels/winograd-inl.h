@@ -1,4 +1,4 @@
-// Winograd with one kind of products; compiled once per target by the sources that include it.
+// Winograd's kernels for one kind of products; the sources that include this compile it once per target.
 #if defined(FACET_KERNELS_WINOGRAD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_WINOGRAD_INL_H_
 #undef FACET_KERNELS_WINOGRAD_INL_H_

@@ -1,10 +1,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/winograd.cpp"
+#include "kernels/winograd.h"
+
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 #include "kernels/winograd-inl.h"
-#include "kernels/winograd_bf16.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {

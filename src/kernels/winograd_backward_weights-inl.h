@@ -1,5 +1,4 @@
-// Winograd's backward by the weights, for products of any kind; compiled once per target by the sources that include
-// it.
+// Winograd's weight gradient, for any kind of products; the sources that include this compile it once per target.
 #if defined(FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_
 #undef FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_
@@ -18,16 +17,16 @@ namespace facet::kernels::HWY_NAMESPACE {
 namespace winograd {
 namespace {
 
-/// How the sum over tiles is shared: each part of the tiles has sums of its own, {36, in_channels, out_channels}, added
-/// up at the end in the parts' order.
+/// How the sum over tiles is divided: each part of the tiles has sums of its own, {36, in_channels, out_channels},
+/// which are added at the end in the order of the parts.
 struct BackwardBlocks {
-  std::int64_t tiles;               // a block's
-  std::int64_t words;               // that hold a channel of a block's tiles
-  std::int64_t row, plane;          // words between words of a channel and between points, of the transformed input
-  std::int64_t out_row, out_plane;  // of the transformed gradient
-  std::int64_t sums_row;            // floats between input channels' sums
-  std::int64_t parts;               // of the tiles
-  std::int64_t groups;              // of the output channels' blocks, where the sums of more parts would be too large
+  std::int64_t tiles;               // per block
+  std::int64_t words;               // words that hold one channel of a block's tiles
+  std::int64_t row, plane;          // strides in words, of a channel's words and of points, of the transformed input
+  std::int64_t out_row, out_plane;  // the same strides of the transformed gradient
+  std::int64_t sums_row;            // floats between the sums of two input channels
+  std::int64_t parts;               // parts of the tiles
+  std::int64_t groups;              // groups of the output channels' blocks, if sums for more parts would be too large
 
   std::int64_t sums(const WinogradShape& shape) const { return points * shape.in_channels * sums_row; }
   std::int64_t task_scratch() const { return points * (plane + out_plane); }
@@ -38,23 +37,24 @@ BackwardBlocks plan_backward(const WinogradShape& shape) {
   const Tiles tiles(shape);
   BackwardBlocks blocks{};
   blocks.sums_row = round_up(shape.out_channels, block_width());
-  // One cache line more than a power of two: else a column of words, or all points of a tile, fall into few sets of the
-  // cache.
+  // One cache line more than a power of two: otherwise a column of words, or all points of a tile, would map to few
+  // sets of the cache.
   blocks.row = round_up(shape.in_channels, static_cast<std::int64_t>(lanes())) + cache_line;
   blocks.out_row = blocks.sums_row + cache_line;
   constexpr std::int64_t sums_limit = 1 << 26;  // floats
-  const std::int64_t most_parts = std::max<std::int64_t>(1, sums_limit / blocks.sums(shape));
-  blocks.parts = std::min({shape.threads, most_parts, tiles.count});
+  const std::int64_t max_parts = std::max<std::int64_t>(1, sums_limit / blocks.sums(shape));
+  blocks.parts = std::min({shape.threads, max_parts, tiles.count});
   blocks.groups = std::min(shape.threads / blocks.parts, blocks.sums_row / block_width());
-  constexpr std::int64_t most_tiles = 48;
-  blocks.tiles = std::min(most_tiles, (tiles.count + blocks.parts - 1) / blocks.parts);
+  constexpr std::int64_t max_tiles = 48;
+  blocks.tiles = std::min(max_tiles, (tiles.count + blocks.parts - 1) / blocks.parts);
   blocks.words = (blocks.tiles + P::numbers - 1) / P::numbers;
   blocks.plane = blocks.words * blocks.row + cache_line;
   blocks.out_plane = blocks.words * blocks.out_row + cache_line;
   return blocks;
 }
 
-/// sums[r][.] (+)= sum over tiles of v[t][r] * y[t][.], for Rows input channels and one block of output channels.
+/// Computes sum over tiles of v[t][r] * y[t][.], for Rows input channels and one block of output channels. Writes it to
+/// sums[r][.] if `first`, and adds it otherwise.
 template <class P, int Rows>
 HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT y,
                         std::int64_t out_row, std::int64_t words, bool first, float* HWY_RESTRICT to,
@@ -79,7 +79,7 @@ HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const flo
   }
 }
 
-/// One point and one block of output channels, all input channels.
+/// Computes the products of one point and one block of output channels, for all input channels.
 template <class P>
 HWY_NOINLINE void products(const float* v, std::int64_t row, const float* y, std::int64_t out_row, std::int64_t words,
                            std::int64_t in_channels, bool first, float* to, std::int64_t sums_row) {
@@ -104,7 +104,7 @@ HWY_NOINLINE void products(const float* v, std::int64_t row, const float* y, std
   }
 }
 
-/// A block's transformed input: word w of channel c at v[p * plane + w * row + c].
+/// Transforms a block's input: word w of channel c is at v[p * plane + w * row + c].
 template <class P, class T>
 HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tiles, const T* src,
                                    const BackwardBlocks& blocks, std::int64_t first, std::int64_t last, float* v) {
@@ -112,7 +112,7 @@ HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tile
     for_each_vector(shape.in_channels, [&](std::int64_t channel, std::size_t n) FACET_VECTOR_BODY {
       Floats word[P::numbers][points];
       for (int i = 0; i < P::numbers; ++i) {
-        // Beyond the last tile the gradients are zero: anything finite will do.
+        // Beyond the last tile the gradients are zero, so that any finite input will do.
         transformed_input(shape, position(tiles, std::min(t + i, last - 1)), src, channel, n, word[i]);
       }
       P::store_words(word, v + channel, blocks.plane);
@@ -120,7 +120,7 @@ HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tile
   }
 }
 
-/// The gradient of a tile by the output, transformed, `n` channels from `channel`.
+/// Transforms the gradient with respect to a tile's output, for `n` channels from `channel` on.
 template <class T>
 HWY_INLINE void transformed_gradient(const WinogradShape& shape, const TilePosition& at, const T* diff_dst,
                                      std::int64_t channel, std::size_t n, Floats* tile) {
@@ -130,7 +130,7 @@ HWY_INLINE void transformed_gradient(const WinogradShape& shape, const TilePosit
   transform_tile<tile_out, tile_in>(tile, transform_output_gradient<tile_in>, transform_output_gradient<1>);
 }
 
-/// The same of a block's gradients, channels [begin, end); those beyond the last, up to a whole block, are zero.
+/// Transforms a block's gradients of channels [begin, end); channels beyond the last, up to a whole block, are zero.
 template <class P, class T>
 HWY_NOINLINE void transform_gradients(const WinogradShape& shape, const Tiles& tiles, const T* diff_dst,
                                       const BackwardBlocks& blocks, std::int64_t first, std::int64_t last,
@@ -176,7 +176,7 @@ void sum_tiles(const WinogradShape& shape, const BackwardBlocks& blocks, const T
   }
 }
 
-/// Adds up the parts' sums and transforms them into the gradients by the weights.
+/// Adds the parts' sums and transforms them into the gradient with respect to the weights.
 HWY_NOINLINE void finish(const WinogradShape& shape, const BackwardBlocks& blocks, const float* sums,
                          std::int64_t channel, float* diff_weights) {
   const std::int64_t plane = shape.in_channels * blocks.sums_row;

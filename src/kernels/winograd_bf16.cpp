@@ -1,8 +1,7 @@
-#include "kernels/winograd_bf16.h"
-
 #include <hwy/detect_targets.h>
 
 #include "kernels/targets.h"
+#include "kernels/winograd.h"
 
 #if HWY_ARCH_X86_64
 
@@ -12,7 +11,7 @@
 #include <hwy/highway.h>
 
 #if HWY_TARGET == HWY_AVX3
-// Highway knows the bf16 dot product as a part of later targets only, and its older versions not at all.
+// Highway enables the bf16 dot product only for later targets, and its older versions don't enable it at all.
 #undef HWY_TARGET_STR
 #define HWY_TARGET_STR HWY_TARGET_STR_AVX3 ",avx512bf16"
 #endif

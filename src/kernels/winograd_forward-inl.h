@@ -1,4 +1,4 @@
-// Winograd's forward, for products of any kind; compiled once per target by the sources that include it.
+// Winograd's forward, for any kind of products; the sources that include this compile it once per target.
 #if defined(FACET_KERNELS_WINOGRAD_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_WINOGRAD_FORWARD_INL_H_
 #undef FACET_KERNELS_WINOGRAD_FORWARD_INL_H_
@@ -8,7 +8,7 @@
 
 #include <functional>
 
-#include "base/machine_facts.h"
+#include "base/machine.h"
 #include "base/parallel.h"
 #include "kernels/winograd_tiles-inl.h"
 #include "kernels/winograd_weights-inl.h"
@@ -19,23 +19,24 @@ namespace facet::kernels::HWY_NAMESPACE {
 namespace winograd {
 namespace {
 
-/// How a thread walks over the tiles: a block's transformed input and its products stay in the second-level cache.
-/// Point by point, so that the input of one is near for all output channels. The transformed weights are read once a
-/// block, in panels: what one point and `block_width` output channels need.
+/// How a thread processes the tiles. A block's transformed input and its products stay in the second-level cache.
+/// Products are computed point by point, so that a point's input stays in a near cache for all output channels. The
+/// transformed weights are read once per block, in panels; a panel holds the weights of one point and `block_width`
+/// output channels.
 struct ForwardBlocks {
-  std::int64_t tiles;       // a block's
-  std::int64_t row, plane;  // words between tiles and between points of the transformed input
-  std::int64_t depth;       // words of a tile that take part in the products
+  std::int64_t tiles;       // per block
+  std::int64_t row, plane;  // strides in words, of tiles and of points, of the transformed input
+  std::int64_t depth;       // words of a tile and a point that are multiplied
   std::int64_t product_row, product_plane;
-  std::int64_t parts;  // of the output channels' blocks, where there are fewer tiles than threads
+  std::int64_t parts;  // parts of the output channels' blocks, if there are fewer blocks of tiles than threads
 
   std::int64_t scratch() const { return points * (plane + product_plane); }
 };
 
-/// Bytes for a block of tiles. Where all weights fit into the second-level cache, a small block leaves them their
-/// place; where they don't, each block reads them from further away, and the fewer blocks the better.
+/// Bytes for a block of tiles. If all weights fit into the second-level cache, a small block leaves room for them. If
+/// they don't, each block reads them from a slower cache or memory, so that few large blocks are better.
 inline std::int64_t block_bytes(std::int64_t weight_bytes) {
-  // A larger cache is shared by cores, or a virtual machine's invention.
+  // A cache that is reported as larger is shared by cores, or its size is made up by a virtual machine.
   constexpr std::int64_t small = 1 << 19, usual = 1 << 20, most = 1 << 21;
   static const std::int64_t told = base::second_level_cache_bytes();
   static const std::int64_t cache = told > 0 ? std::clamp(told, small, most) : usual;
@@ -56,7 +57,7 @@ ForwardBlocks plan_forward(const WinogradShape& shape) {
   const std::int64_t shared = (tiles.count + shape.threads - 1) / shape.threads;
   const std::int64_t rounds = (shared + most - 1) / most;
   blocks.tiles = round_up((shared + rounds - 1) / rounds, rows);
-  // One cache line more than a power of two: else all points of a tile fall into one set of the cache.
+  // One cache line more than a power of two: otherwise all points of a tile would map to one set of the cache.
   blocks.plane = blocks.tiles * blocks.row + cache_line;
   blocks.product_plane = blocks.tiles * blocks.product_row + cache_line;
   const std::int64_t count = (tiles.count + blocks.tiles - 1) / blocks.tiles;
@@ -65,8 +66,8 @@ ForwardBlocks plan_forward(const WinogradShape& shape) {
   return blocks;
 }
 
-/// m[r][.] = sum over k of v[r][k] * u[k][.], for Rows tiles and one block of output channels. With Fetch, a line of
-/// `next` comes into the second-level cache with each k.
+/// m[r][.] = sum over k of v[r][k] * u[k][.], for Rows tiles and one block of output channels. With Fetch, one cache
+/// line of `next` is prefetched into the second-level cache for each k.
 template <class P, int Rows, bool Fetch = false>
 HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT u, std::int64_t depth,
                         float* HWY_RESTRICT m, std::int64_t m_row, const float* next = nullptr) {
@@ -90,12 +91,12 @@ HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const flo
   }
 }
 
-/// The products of a block of tiles with the panel u. The first tiles' bring in `next`, the panel that is multiplied
-/// after it: hardware doesn't look that far ahead.
+/// Multiplies a block of tiles by the panel u. The products of the first tiles prefetch `next`, the panel that is used
+/// after u: the hardware prefetcher doesn't look that far ahead.
 template <class P>
 HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std::int64_t depth, const float* next,
                            std::int64_t tiles, float* m, std::int64_t m_row) {
-  const std::int64_t fetches = block_width() / cache_line;  // of a line with each k
+  const std::int64_t fetches = block_width() / cache_line;  // products that prefetch, each one line for each k
   std::int64_t t = 0;
   for (; t + rows <= tiles && t < fetches * rows; t += rows) {
     product<P, rows, true>(v + t * row, row, u, depth, m + t * m_row, m_row, next + t / rows * depth * cache_line);
@@ -119,7 +120,7 @@ HWY_NOINLINE void products(const float* v, std::int64_t row, const float* u, std
   }
 }
 
-/// Outputs of the tiles [first, last), `channels` of them from `channel` on.
+/// Transforms and writes the outputs of tiles [first, last), for `channels` channels from `channel` on.
 template <class T>
 HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& tiles, const float* m,
                                     const ForwardBlocks& blocks, std::int64_t first, std::int64_t last,
@@ -149,7 +150,7 @@ HWY_NOINLINE void transform_outputs(const WinogradShape& shape, const Tiles& til
   }
 }
 
-/// The input's tiles [first, last): point p of tile t at v[p * plane + (t - first) * row].
+/// Transforms the input's tiles [first, last): point p of tile t is at v[p * plane + (t - first) * row].
 template <class P, class T>
 HWY_NOINLINE void transform_inputs(const WinogradShape& shape, const Tiles& tiles, const T* src, std::int64_t first,
                                    std::int64_t last, const ForwardBlocks& blocks, float* v) {
@@ -178,7 +179,7 @@ void forward_piece(const WinogradShape& shape, const ForwardBlocks& blocks, cons
     const std::int64_t last = std::min(first + blocks.tiles, tiles.count);
     const std::int64_t part = task % blocks.parts;
     const std::int64_t first_block = part * channel_blocks / blocks.parts;
-    const std::int64_t panels = (part + 1) * channel_blocks / blocks.parts - first_block;  // of a point
+    const std::int64_t panels = (part + 1) * channel_blocks / blocks.parts - first_block;  // per point
     const auto panel = [&](std::int64_t i) {
       return u + (i / panels % points * channel_blocks + first_block + i % panels) * blocks.depth * width;
     };

@@ -1,5 +1,5 @@
-// What Winograd's forward and backward-weights share: the transforms of one tile and the walk over tiles; compiled once
-// per target by the sources that include it.
+// What Winograd's forward and weight gradient share: the transforms of one tile and the order of tiles; the sources
+// that include this compile it once per target.
 #if defined(FACET_KERNELS_WINOGRAD_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_WINOGRAD_TILES_INL_H_
 #undef FACET_KERNELS_WINOGRAD_TILES_INL_H_
@@ -17,7 +17,7 @@
 namespace facet::kernels::winograd {
 
 inline constexpr int tile_in = 6;   // rows and columns of the input that a tile reads
-inline constexpr int tile_out = 4;  // and of the output that it gives
+inline constexpr int tile_out = 4;  // rows and columns of the output that a tile computes
 inline constexpr int points = tile_in * tile_in;
 inline constexpr std::int64_t cache_line = 16;  // in floats
 
@@ -27,7 +27,7 @@ inline constexpr double b = 3.0 / 2.0;
 
 constexpr std::int64_t round_up(std::int64_t count, std::int64_t to) { return (count + to - 1) / to * to; }
 
-/// Tiles of a batch, numbered image by image, row by row.
+/// The tiles of a batch, numbered by image, then by row, then by column.
 struct Tiles {
   std::int64_t rows, columns, count;
 
@@ -38,7 +38,7 @@ struct Tiles {
 };
 
 struct TilePosition {
-  std::int64_t image, y, x;  // the first output's row and column
+  std::int64_t image, y, x;  // y and x: row and column of the tile's first output
 };
 
 inline TilePosition position(const Tiles& tiles, std::int64_t tile) {
@@ -54,12 +54,12 @@ HWY_BEFORE_NAMESPACE();
 namespace facet::kernels::HWY_NAMESPACE {
 
 namespace winograd {
-namespace {  // winograd_bf16.cpp compiles the same for more instructions
+namespace {  // unnamed, since winograd_bf16.cpp compiles the same code for more instructions
 
 using namespace kernels::winograd;  // NOLINT: the constants above
 
-// Accumulators of a register-blocked product: `rows` broadcast numbers by `columns` vectors. 6 x 4 of AVX-512's 32
-// registers, 6 x 2 of AVX2's 16.
+// Accumulators of a register-blocked product: `rows` broadcast values by `columns` vectors. They take 6 x 4 of
+// AVX-512's 32 registers, or 6 x 2 of AVX2's 16.
 constexpr int rows = 6;
 constexpr int columns = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 
@@ -67,14 +67,14 @@ HWY_INLINE std::int64_t block_width() { return columns * static_cast<std::int64_
 
 HWY_INLINE Floats constant(double value) { return hn::Set(FloatTag(), static_cast<float>(value)); }
 
-// Six numbers, `Stride` apart in an array of vectors.
+// Up to six vectors, `Stride` apart in an array.
 template <int Stride>
 struct Line {
   Floats* first;
   HWY_INLINE Floats& operator[](int i) const { return first[i * Stride]; }
 };
 
-/// B^T d: six of the input.
+/// B^T d: transforms six inputs, in place.
 template <int Stride>
 HWY_INLINE void transform_input(Line<Stride> d) {
   const Floats even_a = hn::NegMulAdd(constant(b * b), d[2], d[4]);
@@ -89,7 +89,7 @@ HWY_INLINE void transform_input(Line<Stride> d) {
   d[4] = hn::NegMulAdd(constant(b), odd_b, even_b);
 }
 
-/// A^T m: four outputs in place of six products.
+/// A^T m: transforms six products into four outputs, in place.
 template <int Stride>
 HWY_INLINE void transform_output(Line<Stride> m) {
   const Floats sum_a = hn::Add(m[1], m[2]);
@@ -102,7 +102,7 @@ HWY_INLINE void transform_output(Line<Stride> m) {
   m[3] = hn::MulAdd(constant(a * a * a), difference_a, hn::MulAdd(constant(b * b * b), difference_b, m[5]));
 }
 
-/// A y: six numbers of four gradients by the output, in place.
+/// A y: transforms four gradients with respect to outputs into six values, in place.
 template <int Stride>
 HWY_INLINE void transform_output_gradient(Line<Stride> y) {
   const Floats even_a = hn::MulAdd(constant(a * a), y[2], y[0]);
@@ -119,7 +119,7 @@ HWY_INLINE void transform_output_gradient(Line<Stride> y) {
 constexpr double scale_a = 1 / (2 * a * a * (a * a - b * b));
 constexpr double scale_b = 1 / (2 * b * b * (b * b - a * a));
 
-/// G g: six numbers of three weights, in place.
+/// G g: transforms three weights into six values, in place.
 template <int Stride>
 HWY_INLINE void transform_weights(Line<Stride> g) {
   const Floats even_a = hn::MulAdd(constant(scale_a * a * a), g[2], hn::Mul(constant(scale_a), g[0]));
@@ -132,7 +132,7 @@ HWY_INLINE void transform_weights(Line<Stride> g) {
   g[4] = hn::NegMulAdd(constant(scale_b * b), odd, even_b);
 }
 
-/// G^T u: the gradients by three weights in place of six.
+/// G^T u: transforms six values into the gradients with respect to three weights, in place.
 template <int Stride>
 HWY_INLINE void transform_weights_gradient(Line<Stride> u) {
   const Floats sum_a = hn::Add(u[1], u[2]);
@@ -144,22 +144,22 @@ HWY_INLINE void transform_weights_gradient(Line<Stride> u) {
   u[2] = hn::MulAdd(constant(scale_a * a * a), sum_a, hn::MulAdd(constant(scale_b * b * b), sum_b, u[5]));
 }
 
-/// Applies a transform of lines to the columns, then to the rows, of a tile of `In` x `In` that becomes `Out` x `Out`,
-/// both in the corner of six by six.
+/// Applies a transform of lines to the columns, then to the rows, of a tile. `In` x `In` values become `Out` x `Out`
+/// ones; both lie in the first corner of the tile's 6 x 6.
 template <int In, int Out, class Columns, class Rows>
 HWY_INLINE void transform_tile(Floats* tile, const Columns& by_columns, const Rows& by_rows) {
   for (int column = 0; column < In; ++column) by_columns(Line<tile_in>{tile + column});
   for (int row = 0; row < Out; ++row) by_rows(Line<1>{tile + row * tile_in});
 }
 
-/// A picture of channels-last activations, as a tile sees it: rows and columns outside are zero.
+/// An image of channels-last activations as tiles read it: rows and columns outside are zero.
 template <class T>
 struct Picture {
   const T* data;
   std::int64_t height, width, channels;
 };
 
-/// Loads `Extent` x `Extent` pixels from (y, x), `n` channels from `channel`, into the corner of a tile.
+/// Loads `Extent` x `Extent` pixels from (y, x) on, `n` channels from `channel` on, into the first corner of a tile.
 template <int Extent, class T>
 HWY_INLINE void load_tile(const Picture<T>& picture, std::int64_t y, std::int64_t x, std::int64_t channel,
                           std::size_t n, Floats* tile) {
@@ -172,7 +172,7 @@ HWY_INLINE void load_tile(const Picture<T>& picture, std::int64_t y, std::int64_
         tile[i * tile_in + j] = load(first + i * row_stride + j * picture.channels);
       }
     }
-    // The next tile's new pixels: hardware doesn't see the pattern.
+    // Prefetches the next tile's new pixels: the hardware prefetcher doesn't recognise the pattern.
     for (int i = 0; i < Extent; ++i) {
       for (int j = Extent - tile_out; j < Extent; ++j) {
         hwy::Prefetch(first + i * row_stride + (j + tile_out) * picture.channels);
@@ -188,7 +188,7 @@ HWY_INLINE void load_tile(const Picture<T>& picture, std::int64_t y, std::int64_
   }
 }
 
-/// The transformed input of a tile, `n` channels from `channel`.
+/// Loads and transforms the input of a tile, `n` channels from `channel` on.
 template <class T>
 HWY_INLINE void transformed_input(const WinogradShape& shape, const TilePosition& at, const T* src,
                                   std::int64_t channel, std::size_t n, Floats* tile) {
@@ -198,19 +198,19 @@ HWY_INLINE void transformed_input(const WinogradShape& shape, const TilePosition
   transform_tile<tile_in, tile_in>(tile, transform_input<tile_in>, transform_input<1>);
 }
 
-/// Products of f32. What is multiplied lies in words of 32 bits: here a number.
+/// Products of f32. Operands are stored in 32-bit words; here a word holds one number.
 struct F32Products {
-  static constexpr int numbers = 1;  // in a word
+  static constexpr int numbers = 1;  // per word
 
-  /// Stores the 36 numbers of a tile, `stride` words apart: a lane a number.
+  /// Stores the 36 points of a tile, `stride` words apart; each lane is stored as a number.
   static HWY_INLINE void store_lanes(const Floats* tile, float* to, std::int64_t stride) {
     for (int point = 0; point < points; ++point) store(tile[point], to + point * stride);
   }
-  /// Stores those of `numbers` tiles: a lane a word.
+  /// Stores the 36 points of `numbers` tiles, `stride` words apart; a lane's numbers of all tiles form one word.
   static HWY_INLINE void store_words(const Floats (*tiles)[points], float* to, std::int64_t stride) {
     store_lanes(tiles[0], to, stride);
   }
-  /// sum + the word, times the lane's word.
+  /// sum + word * words, lane by lane; the products of a word's numbers are summed.
   static HWY_INLINE Floats multiply_add(Floats word, Floats words, Floats sum) { return hn::MulAdd(word, words, sum); }
 };
 

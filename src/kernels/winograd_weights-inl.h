@@ -1,4 +1,4 @@
-// The weights of Winograd's convolutions, transformed; compiled once per target by the sources that include it.
+// The transform of the weights for Winograd's convolutions; the sources that include this compile it once per target.
 #if defined(FACET_KERNELS_WINOGRAD_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FACET_KERNELS_WINOGRAD_WEIGHTS_INL_H_
 #undef FACET_KERNELS_WINOGRAD_WEIGHTS_INL_H_
@@ -19,14 +19,14 @@ namespace {
 
 constexpr int taps = 9;
 
-/// Where the nine weights from input channel k to output channel n begin.
+/// Where the nine weights from input channel k to output channel n begin, and whether they are turned by 180 degrees.
 struct WeightOrder {
   const float* weights;
   std::int64_t from_k, from_n;
   bool turned;
 };
 
-/// Nine vectors: a lane an output channel from `n` on, of which there are `count`.
+/// Loads nine vectors, one per tap; each lane is an output channel from `n` on. Lanes from `count` on are zero.
 HWY_INLINE void gather_taps(const WeightOrder& order, std::int64_t k, std::int64_t n, std::int64_t count,
                             Floats* tile) {
   HWY_ALIGN float gathered[taps][hn::MaxLanes(FloatTag())] = {};

@@ -6,14 +6,14 @@ namespace facet {
 
 namespace {
 
-constexpr int least_size = 63;  // below, the last pooling finds less than its window
+constexpr int min_size = 63;  // for smaller sizes the input of the last pooling is smaller than its window
 
 Value convolution_relu(Value x, ConvolutionOptions options) {
   options.bias = true;
   return relu(convolution(x, options));
 }
 
-/// The layers' names are their places in torchvision's sequence, which counts ReLU and pooling.
+/// The layers' names are their indices in torchvision's Sequential, which also counts ReLU and pooling.
 Value features(Value x) {
   const Scope scope(x.graph(), "features");
   constexpr PoolOptions overlapping{.kernel = 3, .stride = 2};
@@ -34,7 +34,7 @@ Value hidden_layer(Value x, const char* name, bool drop) {
 
 Graph alexnet(const ModelOptions& options) {
   Graph graph;
-  Value x = features(image(graph, "alexnet", options, least_size));
+  Value x = features(image(graph, "alexnet", options, min_size));
   x = flatten(adaptive_average_pool(x, {.height = 6, .width = 6}));
   {
     const Scope scope(graph, "classifier");

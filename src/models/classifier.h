@@ -7,12 +7,12 @@
 
 namespace facet {
 
-/// The image that a model looks at.
-/// @throws Error naming the model when the size is below `least`, or when there is no head, or one
-/// whose name or a class's is empty or another's.
+/// Adds a model's input.
+/// @throws Error naming the model when the size is below `least`, when there is no head, or when the name of a head or
+///   class is empty or duplicate.
 Value image(Graph& graph, std::string_view model, const ModelOptions& options, int least = 1);
 
-/// What stands for a paper's last layer: a linear layer `heads.NAME` and its loss for each head.
+/// Adds a linear layer `heads.NAME` and its loss for each head, in place of the last layer of the paper's model.
 /// @param layer how the layers are initialised.
 void add_heads(Value features, const ModelOptions& options, LinearOptions layer = {});
 

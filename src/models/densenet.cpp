@@ -10,12 +10,12 @@ namespace facet {
 
 namespace {
 
-constexpr int least_size = 29;  // below, the last transition has nothing to halve
+constexpr int min_size = 29;  // for smaller sizes the input of the last transition is too small to be halved
 
 struct DenseNet {
   std::int64_t growth;        ///< channels that each dense layer adds
   std::int64_t stem;          ///< channels of the first convolution
-  std::array<int, 4> layers;  ///< of each dense block
+  std::array<int, 4> layers;  ///< dense layers of each dense block
 };
 
 Value kaiming_convolution(Value x, ConvolutionOptions options) {
@@ -27,7 +27,7 @@ Value bn_relu_convolution(Value x, const char* norm, const ConvolutionOptions& o
   return kaiming_convolution(relu(batch_norm(x, {.name = norm})), options);
 }
 
-/// What went in, and the channels that the layer makes of it.
+/// Concatenates the input and the `growth` channels that the layer computes from it.
 Value dense_layer(Value x, std::int64_t growth) {
   Value y = bn_relu_convolution(x, "norm1", {.channels = 4 * growth, .kernel = 1, .name = "conv1"});
   y = bn_relu_convolution(y, "norm2", {.channels = growth, .name = "conv2"});
@@ -61,7 +61,7 @@ Value features(Value x, const DenseNet& net) {
 
 Graph densenet(std::string_view model, const ModelOptions& options, const DenseNet& net) {
   Graph graph;
-  const Value x = features(image(graph, model, options, least_size), net);
+  const Value x = features(image(graph, model, options, min_size), net);
   add_heads(flatten(global_average_pool(x)), options, {.bias_initializer = Initializer::zeros()});
   return graph;
 }

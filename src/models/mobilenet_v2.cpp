@@ -6,7 +6,7 @@ namespace facet {
 
 namespace {
 
-/// A convolution and its batch normalisation, which torchvision's sequences call by their places: `index` and the next.
+/// A convolution and its batch normalisation. As in torchvision's Sequential, they are named `index` and `index` + 1.
 Value convolution_bn(Value x, ConvolutionOptions options, int index) {
   options.weight_initializer = Initializer::kaiming_normal(options.channels * options.kernel * options.kernel);
   options.name = std::to_string(index);
@@ -18,7 +18,7 @@ Value unit(Value x, int index, const ConvolutionOptions& options) {
   return relu6(convolution_bn(x, options, 0));
 }
 
-/// Expansion 1x1, depthwise 3x3, and the linear bottleneck 1x1.
+/// A 1x1 expansion (unless the factor is 1), a 3x3 depthwise convolution and a linear 1x1 bottleneck.
 Value inverted_residual(Value x, std::int64_t expansion, std::int64_t channels, std::int64_t stride) {
   const Scope scope(x.graph(), "conv");
   const std::int64_t hidden = expansion * x.channels();

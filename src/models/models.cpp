@@ -14,11 +14,11 @@ namespace {
 
 constexpr std::string_view varied = "reference";
 
-/// One of torchvision's.
+/// A model that torchvision has too.
 struct Peer {
   std::string_view name;
   Graph (*build)(const ModelOptions&);
-  std::string_view classifier;  ///< the layer in place of which the heads are
+  std::string_view classifier;  ///< torchvision's layer that the heads replace
 };
 constexpr std::array<Peer, 7> peers{{{"resnet18", &resnet18, "fc"},
                                      {"resnet34", &resnet34, "fc"},
@@ -28,7 +28,7 @@ constexpr std::array<Peer, 7> peers{{{"resnet18", &resnet18, "fc"},
                                      {"alexnet", &alexnet, "classifier.6"},
                                      {"mobilenet_v2", &mobilenet_v2, "classifier.1"}}};
 
-/// Null when there is none of that name.
+/// Returns null when no model has that name.
 const Peer* find_peer(std::string_view name) {
   const auto* const found =
       std::find_if(peers.begin(), peers.end(), [&](const Peer& peer) { return peer.name == name; });

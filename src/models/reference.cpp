@@ -49,7 +49,8 @@ void head(Value features, const Head& head, const ReferenceHidden& hidden, bool 
                         head.name);
 }
 
-/// @throws Error naming what the ops don't see, or what would make more weights than can be counted.
+/// Checks a number that the ops don't check, or one that could lead to an overflow of the number of weights.
+/// @throws Error naming `where` when the number is out of range.
 void require_within(std::string_view where, std::int64_t found, std::string_view what, std::int64_t least,
                     std::int64_t greatest) {
   if (found >= least && found <= greatest) return;
@@ -57,13 +58,13 @@ void require_within(std::string_view where, std::int64_t found, std::string_view
 }
 
 void check(const ModelOptions& options, const ReferenceShape& shape) {
-  constexpr std::int64_t most = ReferenceShape::most_extent;
-  require_within(subject, std::ssize(shape.blocks), "blocks", 0, ReferenceShape::most_blocks);
+  constexpr std::int64_t most = ReferenceShape::max_extent;
+  require_within(subject, std::ssize(shape.blocks), "blocks", 0, ReferenceShape::max_blocks);
   require_within("stem", shape.stem, "channels", 1, most);
   for (std::size_t i = 0; i < shape.blocks.size(); ++i) {
     const std::string where = block_name(i);
     require_within(where, shape.blocks[i].channels, "channels", 1, most);
-    require_within(where, shape.blocks[i].residual_blocks, "residual blocks", 0, ReferenceShape::most_residual_blocks);
+    require_within(where, shape.blocks[i].residual_blocks, "residual blocks", 0, ReferenceShape::max_residual_blocks);
   }
   const std::vector<std::string> heads = data::names_of(options.heads);
   for (const auto& [name, hidden] : shape.hidden) {

@@ -9,7 +9,7 @@ namespace facet {
 
 namespace {
 
-/// JSON whose numbers are floats, so that rates are written short and read back exactly.
+/// JSON whose floating-point type is float, so that rates are written in few digits and read back exactly.
 using Json = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
 
 Json to_json(const ReferenceShape& shape) {
@@ -36,7 +36,7 @@ ReferenceShape from_json(const Json& json) {
   return shape;
 }
 
-/// For a message, whatever a file may have put there.
+/// Quotes a text from a file for a message: cut off, escaped and in valid UTF-8.
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t longest = 200;
   return Json(text.substr(0, longest)).dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -58,7 +58,7 @@ ReferenceShape parse_reference_shape(std::string_view text) {
   try {
     const Json json = Json::parse(text);
     ReferenceShape shape = from_json(json);
-    // Names that aren't known, and numbers that were rounded, don't come back.
+    // Unknown names and rounded numbers are refused, because they don't survive the round trip.
     if (to_json(shape) == json) return shape;
   } catch (const Json::exception&) {  // Refused below, with the text.
   }

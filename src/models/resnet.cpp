@@ -15,7 +15,7 @@ Value convolution_bn(Value x, ConvolutionOptions options, const char* bn) {
   return batch_norm(convolution(x, options), {.name = bn});
 }
 
-/// What a block's input is added as: itself, or projected to the block's extents.
+/// Returns a block's input as it is added to the output: unchanged, or projected to the output's extents.
 Value shortcut(Value x, std::int64_t channels, std::int64_t stride) {
   if (stride == 1 && x.channels() == channels) return x;
   const Scope scope(x.graph(), "downsample");
@@ -28,7 +28,7 @@ Value basic_block(Value x, std::int64_t width, std::int64_t stride) {
   return relu(add(y, shortcut(x, width, stride)));
 }
 
-/// With the stride in the 3x3 convolution, as torchvision has it; the paper's is in the first.
+/// A bottleneck block. The stride is in the 3x3 convolution, as in torchvision; the paper has it in the first 1x1 one.
 Value bottleneck(Value x, std::int64_t width, std::int64_t stride) {
   const std::int64_t channels = 4 * width;
   Value y = relu(convolution_bn(x, {.channels = width, .kernel = 1, .name = "conv1"}, "bn1"));

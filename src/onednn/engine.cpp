@@ -52,7 +52,7 @@ bool includes(dnnl_cpu_isa_t whole, dnnl_cpu_isa_t part) {
 
 }  // namespace
 
-void limit_instructions(std::string_view limit) {
+void set_max_cpu_isa(std::string_view limit) {
   dnnl_cpu_isa_t isa{};
   if (limit == "avx2") {
     isa = dnnl_cpu_isa_avx2;
@@ -61,7 +61,7 @@ void limit_instructions(std::string_view limit) {
   } else if (limit == "avx512_bf16") {
     isa = dnnl_cpu_isa_avx512_core_bf16;
   } else {
-    throw Error(fmt::format("instructions '{}': avx2, avx512 and avx512_bf16 are allowed", limit));
+    throw Error(fmt::format("CPU ISA '{}': avx2, avx512 and avx512_bf16 are allowed", limit));
   }
   if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
     throw Error(fmt::format("oneDNN can't be limited to {} any more: it has been used already", limit));
@@ -70,9 +70,9 @@ void limit_instructions(std::string_view limit) {
 
 bool has_native_bf16() { return includes(dnnl_get_effective_cpu_isa(), dnnl_cpu_isa_avx512_core_bf16); }
 
-unsigned instruction_bits() { return static_cast<unsigned>(dnnl_get_effective_cpu_isa()); }
+unsigned cpu_isa_bits() { return static_cast<unsigned>(dnnl_get_effective_cpu_isa()); }
 
-std::string instructions() {
+std::string effective_cpu_isa() {
   const dnnl_cpu_isa_t effective = dnnl_get_effective_cpu_isa();
   std::string best = "none";
   for (const NamedIsa& known : known_isas) {

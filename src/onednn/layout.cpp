@@ -11,7 +11,7 @@ struct NamedTag {
   const char* name;
 };
 
-// Orders of activations that primitives pass on to each other.
+// Orders in which primitives pass activations to each other.
 constexpr std::array<NamedTag, 5> image_tags{{{Tag::nchw, "nchw"},
                                               {Tag::nhwc, "nhwc"},
                                               {Tag::nChw16c, "nChw16c"},
@@ -75,7 +75,7 @@ std::optional<std::int64_t> row_stride(const Layout& layout) {
   const Dims dims = dims_of(layout);
   const std::optional<Dims> strides = strides_of(layout);
   if (!strides || dims.size() != 4) return std::nullopt;
-  // Of one column, or one row, the strides say nothing.
+  // The stride of a dimension of extent 1 has no meaning.
   const std::int64_t row = dims[3] > 1 ? (*strides)[3] : dims[2] > 1 ? (*strides)[2] : (*strides)[0];
   const Dims wanted{dims[2] * dims[3] * row, 1, dims[3] * row, row};
   if (row < dims[1]) return std::nullopt;

@@ -13,7 +13,7 @@ namespace facet::onednn {
 
 namespace {
 
-// Small numbers other than zero: neither denormals nor sparse data flatter a candidate.
+// Fills with small nonzero numbers, since denormals or zeros could change a candidate's speed.
 void fill(const base::PageBuffer& buffer, Type type) {
   const auto count = static_cast<std::int64_t>(buffer.size() / 2);
   auto* words = reinterpret_cast<std::uint16_t*>(buffer.data());
@@ -42,9 +42,9 @@ double measure(const std::vector<Layout>& operands, const std::function<void(std
     fill(buffers.back(), type_of(layout));
     addresses.push_back(buffers.back().data());
   }
-  // The first run pays for page faults and cold caches; it is only good to drop what is far behind.
+  // The first run includes page faults and cold caches; it only serves to drop candidates that are far behind.
   const double first = seconds_of([&] { work(addresses); });
-  if (first > 4 * best || first > 1) return first;  // of a second and more, the faults are little
+  if (first > 4 * best || first > 1) return first;  // page faults are a small part of more than a second
   double fastest = std::numeric_limits<double>::infinity();
   double total = 0;
   for (int run = 0; run < 20 && (run < 2 || total < 0.1); ++run) {

@@ -12,78 +12,79 @@
 
 #include "facet/tensor_types.h"
 
-/// The one room that knows oneDNN's two API generations (2.6 and 3.x): how descriptors are made, and what each lacks.
+/// The only code that depends on oneDNN's API generation (2.6 or 3.x): how descriptors are made, and what each
+/// generation lacks.
 namespace facet::onednn {
 
-/// Extents (with the batch), element type and order in memory of a tensor.
+/// A tensor's extents (including the batch size), element type and order in memory.
 using Layout = dnnl::memory::desc;
 using Dims = dnnl::memory::dims;
 using Type = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
 
-/// The CPU.
+/// oneDNN's engine for the CPU.
 const dnnl::engine& engine();
 
-/// "oneDNN 2.6.3", of the library that is linked at run time.
+/// The version of the library that is linked at run time, such as "oneDNN 2.6.3".
 std::string version();
-/// What that library runs its threads on: "OpenMP", "oneTBB", ...
+/// The threading runtime of that library: "OpenMP", "oneTBB", ...
 std::string threading();
 
 // --- instruction sets ------------------------------------------------------------------------------------------------
 
-/// Limits oneDNN in this process to instruction sets up to `limit`: "avx2", "avx512" or "avx512_bf16". A limit above
-/// what the CPU has changes nothing. @throws Error naming the value and those allowed, or when a primitive exists
-/// already.
-void limit_instructions(std::string_view limit);
-/// Whether the CPU, within the limit that was set, multiplies bf16 natively.
+/// Limits oneDNN in this process to the CPU ISA `limit`: "avx2", "avx512" or "avx512_bf16". A limit above what the CPU
+/// has changes nothing.
+/// @throws Error naming the value and those allowed, or if a primitive exists already.
+void set_max_cpu_isa(std::string_view limit);
+/// Whether the CPU, within the limit set, multiplies bf16 natively.
 bool has_native_bf16();
-/// What oneDNN may use: "avx2", "avx512_core", ... in oneDNN's words.
-std::string instructions();
-/// The same as oneDNN's number, which tells apart what those words don't: whatever the CPU has, ONEDNN_MAX_CPU_ISA and
-/// limit_instructions allow.
-unsigned instruction_bits();
+/// The CPU ISA that oneDNN may use, by oneDNN's names: "avx2", "avx512_core", ...
+std::string effective_cpu_isa();
+/// The CPU ISA as oneDNN's number. It also distinguishes ISAs for which effective_cpu_isa() has no name: it is all that
+/// the CPU has and ONEDNN_MAX_CPU_ISA and set_max_cpu_isa allow.
+unsigned cpu_isa_bits();
 
 // --- layouts ---------------------------------------------------------------------------------------------------------
 
-/// Row by row, the last extent innermost.
+/// Row-major: the last dimension is innermost.
 Layout plain(const Dims& dims, Type type);
-/// Left to the primitive to choose.
+/// An order that the primitive chooses.
 Layout any(const Dims& dims, Type type);
-/// Of {batch, channels, height, width}: channels innermost.
+/// Channels-last: for {batch, channels, height, width}, channels are innermost.
 Layout channels_last(const Dims& dims, Type type);
 Layout tagged(const Dims& dims, Type type, Tag tag);
 
 Dims dims_of(const Layout& layout);
 Type type_of(const Layout& layout);
-/// The part of `dims` that begins at `offset`; nothing where the order doesn't allow such a cut.
+/// The part of size `dims` that begins at `offset`; nothing if the layout doesn't allow such a slice.
 std::optional<Layout> slice(const Layout& layout, const Dims& dims, const Dims& offset);
-/// Whether elements lie in an order that only the primitive knows (Winograd's weights).
+/// Whether only the primitive knows the order of the elements (Winograd's weights).
 bool is_opaque(const Layout& layout);
-/// Elements' distances per dimension for a layout without blocks; nothing for a blocked or opaque one.
+/// Strides in elements, by dimension, of a layout without blocks; nothing for a blocked or opaque one.
 std::optional<Dims> strides_of(const Layout& layout);
-/// Elements from a position's channels to the next's, {batch, channels, height, width} in channels-last order: the
-/// channels, or more where they are the first of wider rows. Nothing for another order.
+/// Elements between the channels of neighbouring positions, for {batch, channels, height, width} in channels-last
+/// order: the number of channels, or more if they are the first channels of wider rows. Nothing for another order.
 std::optional<std::int64_t> row_stride(const Layout& layout);
-/// Bytes of the elements, without the gaps between rows that are the beginning of wider ones.
+/// Bytes of the elements, without the gaps between rows that are the first part of wider ones.
 std::size_t data_size(const Layout& layout);
-/// "nchw", "nhwc", "nChw16c", ..., else "other".
+/// The name of the order, "nchw", "nhwc", "nChw16c", ..., or "other".
 std::string name_of(const Layout& layout);
-/// The same order in another type. The layout has no blocks.
+/// The same order for another type. The layout must not have blocks.
 Layout with_type(const Layout& layout, Type type);
-/// The same order for other extents, of the orders that name_of knows; else plain.
+/// The same order for other extents if name_of knows the order; otherwise row-major.
 Layout with_dims(const Layout& layout, const Dims& dims);
 
 // --- primitive descriptors -------------------------------------------------------------------------------------------
 
-/// Scratch memory given by the caller; what else is set is the caller's.
+/// Attributes with scratch memory that the caller provides. The caller sets all else.
 dnnl::primitive_attr attributes();
-/// Adds max(x, 0) to what the primitive does last.
+/// Appends max(x, 0) to the primitive's post-ops.
 void append_relu(dnnl::post_ops& operations);
-/// The same of min(max(x, low), high).
+/// Appends min(max(x, low), high) to the primitive's post-ops.
 void append_clip(dnnl::post_ops& operations, float low, float high);
 
-/// A descriptor of P from the arguments that both generations take in one order. Throws dnnl::error where it can't be
-/// had.
+/// A primitive descriptor of P from arguments that both generations take in the same order.
+/// @throws dnnl::error if oneDNN doesn't support it.
 template <class P, class... Arguments>
 typename P::primitive_desc describe(const dnnl::primitive_attr& attr, const Arguments&... arguments) {
 #if DNNL_VERSION_MAJOR >= 3
@@ -93,7 +94,7 @@ typename P::primitive_desc describe(const dnnl::primitive_attr& attr, const Argu
 #endif
 }
 
-/// The same of a backward primitive, with its forward one.
+/// As describe(), for a backward primitive, which also takes its forward primitive descriptor.
 template <class P, class Forward, class... Arguments>
 typename P::primitive_desc describe_backward(const dnnl::primitive_attr& attr, const Forward& forward,
                                              const Arguments&... arguments) {
@@ -112,7 +113,7 @@ using PoolingForward = dnnl::pooling_v2_forward;
 using PoolingBackward = dnnl::pooling_v2_backward;
 #endif
 
-/// Whether convolutions by Winograd's algorithm can be asked for (2.6 has them for f32 on AVX-512).
+/// Whether oneDNN offers convolutions by Winograd's algorithm (2.6 does for f32 on AVX-512).
 bool has_winograd();
 dnnl::algorithm winograd();
 
@@ -123,19 +124,19 @@ dnnl::eltwise_backward::primitive_desc eltwise_backward(dnnl::algorithm algorith
                                                         const Layout& data, float alpha, float beta,
                                                         const dnnl::eltwise_forward::primitive_desc& forward);
 dnnl::reorder::primitive_desc reorder(const Layout& from, const Layout& to);
-/// Not from every order to every other: 2.6 puts weights into Winograd's from few.
+/// Not every pair of orders is supported: 2.6 reorders into Winograd's weights from few orders.
 bool can_reorder(const Layout& from, const Layout& to);
 
-/// Puts a tensor into another order or type of the same extents, now.
+/// Copies a tensor into another order or type of the same extents. Returns when it is done.
 void copy(const Layout& from, const void* source, const Layout& to, void* destination);
 
 // --- measuring -------------------------------------------------------------------------------------------------------
 
-/// An argument of a primitive: DNNL_ARG_... and how it lies.
+/// An argument of a primitive: its DNNL_ARG_... number and layout.
 using Argument = std::pair<int, Layout>;
 
-/// Seconds that work takes on memory of its own, filled with small numbers: the best of a few runs after a warm-up,
-/// given up early at twice `best`. `work` gets the operands' addresses.
+/// Seconds that `work` takes on buffers of its own, filled with small numbers: the best of a few runs after a warm-up.
+/// Stops early if it takes more than twice `best`. `work` gets the operands' addresses.
 double measure(const std::vector<Layout>& operands, const std::function<void(std::span<void* const>)>& work,
                double best);
 double measure(const dnnl::primitive& primitive, const std::vector<Argument>& arguments, double best);

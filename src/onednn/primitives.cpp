@@ -39,7 +39,7 @@ void append_clip(dnnl::post_ops& operations, float low, float high) {
   operations.append_eltwise(1.0F, dnnl::algorithm::eltwise_clip, low, high);
 }
 
-bool has_winograd() { return instructions().starts_with("avx512"); }
+bool has_winograd() { return effective_cpu_isa().starts_with("avx512"); }
 dnnl::algorithm winograd() { return dnnl::algorithm::convolution_winograd; }
 
 dnnl::eltwise_forward::primitive_desc eltwise_forward(dnnl::algorithm algorithm, const Layout& data, float alpha,
@@ -76,7 +76,7 @@ void copy(const Layout& from, const void* source, const Layout& to, void* destin
     copy(between, values.data(), to, destination);
     return;
   }
-  // A library's scratchpad: this isn't the steady state.
+  // The library allocates the scratch memory: copies aren't a part of the steady state.
   dnnl::memory input(from, engine(), const_cast<void*>(source));
   dnnl::memory output(to, engine(), destination);
   dnnl::stream stream(engine());

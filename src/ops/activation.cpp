@@ -1,18 +1,17 @@
-#include "ops/activation.h"
-
 #include <memory>
 
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
-using lowering::StepKind;
 using lowering::Tensor;
 
 /// An elementwise op whose gradient follows from its output.
@@ -37,7 +36,7 @@ class Activation final : public lowering::LowerableOp {
     const Tensor src = l.input(0);
     const auto forward = onednn::eltwise_forward(algorithm_, src.layout, alpha_, beta_);
     const Tensor dst = l.make_output(src.layout);
-    l.emit("forward", StepKind::elementwise, forward, dnnl::eltwise_forward(forward),
+    l.emit("forward", InstructionKind::elementwise, forward, dnnl::eltwise_forward(forward),
            {{DNNL_ARG_SRC, src}, {DNNL_ARG_DST, dst}});
     l.mark_recomputable();
     return [=, this](Lowering& back) {
@@ -45,7 +44,7 @@ class Activation final : public lowering::LowerableOp {
       const Tensor diff_dst = back.output_gradient(dst.layout);
       const auto descriptor = onednn::eltwise_backward(algorithm_, diff_dst.layout, dst.layout, alpha_, beta_, forward);
       const Tensor diff_src = back.make(dst.layout);
-      back.emit("backward", StepKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
+      back.emit("backward", InstructionKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
                 {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_SRC, diff_src}});
       back.add_input_gradient(0, diff_src);
     };
@@ -59,19 +58,6 @@ class Activation final : public lowering::LowerableOp {
 };
 
 }  // namespace
-
-Value relu(Value x) {
-  return x.graph().apply(std::make_shared<const Activation>(name_of(kernels::Activation::relu),
-                                                            dnnl::algorithm::eltwise_relu_use_dst_for_bwd, 0.0F, 0.0F),
-                         "relu", {x});
-}
-
-Value relu6(Value x) {
-  return x.graph().apply(
-      std::make_shared<const Activation>(name_of(kernels::Activation::relu6),
-                                         dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd, 0.0F, 6.0F),
-      "relu6", {x});
-}
 
 kernels::Activation activation_of(const Op& op) {
   for (const auto activation : {kernels::Activation::relu, kernels::Activation::relu6}) {
@@ -94,6 +80,24 @@ Operand write(kernels::Activation activation, OperatorWriter& writer, Operand x)
 void append(kernels::Activation activation, dnnl::post_ops& operations) {
   if (activation == kernels::Activation::relu) onednn::append_relu(operations);
   if (activation == kernels::Activation::relu6) onednn::append_clip(operations, 0, 6);
+}
+
+}  // namespace facet::ops
+
+namespace facet {
+
+Value relu(Value x) {
+  return x.graph().apply(
+      std::make_shared<const ops::Activation>(ops::name_of(kernels::Activation::relu),
+                                              dnnl::algorithm::eltwise_relu_use_dst_for_bwd, 0.0F, 0.0F),
+      "relu", {x});
+}
+
+Value relu6(Value x) {
+  return x.graph().apply(
+      std::make_shared<const ops::Activation>(ops::name_of(kernels::Activation::relu6),
+                                              dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd, 0.0F, 6.0F),
+      "relu6", {x});
 }
 
 }  // namespace facet

@@ -1,3 +1,5 @@
+#include "kernels/adaptive_average_pool.h"
+
 #include <fmt/format.h>
 
 #include <memory>
@@ -7,26 +9,26 @@
 #include "lowering/lowering.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
 
-/// Elements that all windows of `count` outputs over `extent` inputs have together.
+/// The number of elements in all windows of `count` outputs over `extent` inputs together.
 std::int64_t window_elements(std::int64_t count, std::int64_t extent) {
   std::int64_t sum = 0;
   for (std::int64_t i = 0; i < count; ++i) sum += kernels::adaptive_window(i, count, extent).size();
   return sum;
 }
 
-/// {extent, count}: a row of `extent` inputs times it gives the means of their windows.
+/// A matrix {extent, count}: the product of a row of `extent` inputs and it is the means of the row's windows.
 std::vector<float> window_means(std::int64_t count, std::int64_t extent) {
   std::vector<float> matrix(static_cast<std::size_t>(count * extent), 0.0F);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -57,7 +59,7 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
     return static_cast<double>(x[0]) * static_cast<double>(window_elements(o_.height, x[1])) *
            static_cast<double>(window_elements(o_.width, x[2]));
   }
-  /// Windows that all are of one size are an ordinary pooling's; otherwise their means are two products of matrices.
+  /// If all windows have the same size, this is an ordinary pooling; otherwise two matrix products compute the means.
   Operand write_operators(OperatorWriter& writer) const override {
     const Operand image = writer.input(0);
     const std::int64_t rows = writer.input_shape(0)[1], columns = writer.input_shape(0)[2];
@@ -83,14 +85,14 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
     const Layout dst_layout = onednn::channels_last(l.output_dims(), l.activation_type());
     const Tensor src = l.input(0, onednn::channels_last(l.input_dims(0), l.activation_type()));
     const Tensor dst = l.make_output(dst_layout);
-    l.emit("forward", StepKind::pooling, "adaptive_average_pool", {src, dst},
+    l.emit("forward", InstructionKind::pooling, "adaptive_average_pool", {src, dst},
            kernel(l, [](auto... arguments) { kernels::adaptive_average_pool_forward(arguments...); }));
     l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor diff_dst = back.output_gradient(dst_layout);
       const Tensor diff_src = back.make(src.layout);
-      back.emit("backward", StepKind::pooling, "adaptive_average_pool", {diff_dst, diff_src},
+      back.emit("backward", InstructionKind::pooling, "adaptive_average_pool", {diff_dst, diff_src},
                 kernel(back, [](auto... arguments) { kernels::adaptive_average_pool_backward(arguments...); }));
       back.add_input_gradient(0, diff_src);
     };
@@ -117,8 +119,12 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
 
 }  // namespace
 
+}  // namespace facet::ops
+
+namespace facet {
+
 Value adaptive_average_pool(Value x, const AdaptivePoolOptions& options) {
-  return x.graph().apply(std::make_shared<const AdaptiveAveragePool>(options), "adaptive_average_pool", {x});
+  return x.graph().apply(std::make_shared<const ops::AdaptiveAveragePool>(options), "adaptive_average_pool", {x});
 }
 
 }  // namespace facet

@@ -1,20 +1,18 @@
-#include "ops/add.h"
-
 #include <fmt/format.h>
 
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
-#include "ops/activation.h"
+#include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
-using lowering::StepKind;
 using lowering::Tensor;
 
 constexpr auto relu_by_dst = dnnl::algorithm::eltwise_relu_use_dst_for_bwd;
@@ -53,7 +51,7 @@ class Add final : public lowering::LowerableOp {
     const auto forward =
         onednn::describe<dnnl::binary>(attr, dnnl::algorithm::binary_add, x.layout, y.layout, x.layout);
     const Tensor dst = l.make_output(x.layout);
-    l.emit("forward", StepKind::elementwise, forward, dnnl::binary(forward),
+    l.emit("forward", InstructionKind::elementwise, forward, dnnl::binary(forward),
            {{DNNL_ARG_SRC_0, x}, {DNNL_ARG_SRC_1, y}, {DNNL_ARG_DST, dst}});
     l.mark_recomputable();
     return [=, this](Lowering& back) {
@@ -70,7 +68,7 @@ class Add final : public lowering::LowerableOp {
     const auto forward = onednn::eltwise_forward(relu_by_dst, dst.layout, 0.0F, 0.0F);
     const auto descriptor = onednn::eltwise_backward(relu_by_dst, diff_dst.layout, dst.layout, 0.0F, 0.0F, forward);
     const Tensor diff = l.make(dst.layout);
-    l.emit("backward", StepKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
+    l.emit("backward", InstructionKind::elementwise, descriptor, dnnl::eltwise_backward(descriptor),
            {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_SRC, diff}});
     return diff;
   }
@@ -79,8 +77,6 @@ class Add final : public lowering::LowerableOp {
 };
 
 }  // namespace
-
-Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const Add>(false), "add", {x, y}); }
 
 bool is_add(const Op& op) { return op.kind() == "add"; }
 
@@ -93,5 +89,11 @@ Operand write_add_and_activation(OperatorWriter& writer, Operand x, bool add, ke
   if (add) x = writer.write("Add", {x, writer.input(1)});
   return write(activation, writer, x);
 }
+
+}  // namespace facet::ops
+
+namespace facet {
+
+Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const ops::Add>(false), "add", {x, y}); }
 
 }  // namespace facet

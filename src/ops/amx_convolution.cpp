@@ -3,18 +3,18 @@
 #include "onednn/onednn.h"
 #include "ops/convolution_candidate.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
 
-/// oneDNN's forward and backward data, and the gradient of the weights by our own products of AMX tiles.
+/// Uses oneDNN for forward and backward data, and our own AMX kernel for the gradient of the weights.
 class AmxConvolution final : public ConvolutionCandidate {
  public:
   AmxConvolution(const ConvolutionTask& task, std::shared_ptr<const ConvolutionCandidate> rest)
@@ -27,8 +27,8 @@ class AmxConvolution final : public ConvolutionCandidate {
   Backward lower(Lowering& l) const override {
     const Tensor x = l.input(0, src());
     return [self = *this, x, backward_data = rest_->lower(l)](Lowering& back) {
-      // Weights first: what is kept of the image can go before its gradient comes. Their update is last: it changes
-      // what the image's gradient is made with.
+      // The gradient of the weights comes first, so that the saved input can be freed before the input's gradient is
+      // allocated. The update of the weights comes last, because the input's gradient is computed with the old weights.
       const Tensor diff_weights = self.emit_backward_weights(back, x);
       const Tensor diff_bias = self.task_.bias_gradient ? emit_bias_gradient(back, self.task_) : Tensor();
       backward_data(back);
@@ -53,12 +53,12 @@ class AmxConvolution final : public ConvolutionCandidate {
     const auto& x = task_.src;
     const auto& y = task_.dst;
     return {
-        x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.kernel, task_.options.padding, base::compute_threads()};
+        x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.kernel, task_.options.padding, base::current_threads()};
   }
 
   Tensor emit_backward_weights(Lowering& l, const Tensor& x) const {
     const Tensor diff_weights = l.make(weight_layout());
-    l.emit("backward_weights", StepKind::convolution_backward_weights, "amx_bf16",
+    l.emit("backward_weights", InstructionKind::convolution_backward_weights, "amx_bf16",
            {x, l.output_gradient(dst()), diff_weights, l.make(scratch())}, kernel());
     return diff_weights;
   }
@@ -95,4 +95,4 @@ ConvolutionCandidates amx_convolutions(const ConvolutionTask& task) {
   return found;
 }
 
-}  // namespace facet
+}  // namespace facet::ops

@@ -1,34 +1,35 @@
-#include "ops/batch_norm.h"
+#include "kernels/batch_norm.h"
 
 #include <fmt/format.h>
+
+#include <cmath>
 
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "facet/ops.h"
-#include "kernels/batch_norm.h"
 #include "lowering/lowering.h"
-#include "ops/add.h"
 #include "ops/convolution_candidate.h"
+#include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using kernels::Activation;
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
 
 enum ParameterIndex : std::uint8_t { weight, bias, running_mean, running_var, num_batches_tracked };
 
-/// What follows the normalisation in one pass over memory.
+/// What is computed after the normalisation in the same pass over memory.
 struct Tail {
-  bool residual = false;  ///< plus a second input
+  bool residual = false;  ///< whether a second input is added
   Activation activation = Activation::none;
 
   bool has_activation() const { return activation != Activation::none; }
@@ -92,13 +93,13 @@ class BatchNorm final : public lowering::LowerableOp {
   }
 
  private:
-  /// By the batch's statistics, which the running ones follow. A batch normalisation that is all frozen normalises as
-  /// in inference.
+  /// Whether it normalises by the batch's statistics, and updates the running ones. If both weight and bias are frozen,
+  /// it normalises by the running statistics, as in inference.
   static bool trains(const Lowering& l) {
     return l.training() && (l.wants_parameter_gradient(weight) || l.wants_parameter_gradient(bias));
   }
 
-  /// What forward leaves to backward.
+  /// The tensors that forward saves for backward.
   struct Saved {
     Tensor src, dst, mean, variance;
   };
@@ -117,7 +118,7 @@ class BatchNorm final : public lowering::LowerableOp {
     if (trains(l)) {
       saved.mean = l.make(channel);
       saved.variance = l.make(channel);
-      l.emit("statistics", StepKind::normalization, "batch_norm",
+      l.emit("statistics", InstructionKind::normalization, "batch_norm",
              {saved.src, saved.mean, saved.variance, l.make(scratch_layout)},
              [=](std::span<void* const> operands, RunState&) {
                kernels::batch_norm_statistics(shape, static_cast<const T*>(operands[0]),
@@ -137,7 +138,7 @@ class BatchNorm final : public lowering::LowerableOp {
                                  saved.dst = l.make_output(layout),
                                  l.make(scratch_layout)};
     if (tail_.residual) operands.push_back(l.input(1, layout));
-    l.emit("forward", StepKind::normalization, "batch_norm", std::move(operands),
+    l.emit("forward", InstructionKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, tail = tail_](std::span<void* const> at, RunState&) {
              kernels::batch_norm_forward(shape, by_channel(at, eps), static_cast<const T*>(at[4]),
                                          tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.activation,
@@ -151,7 +152,7 @@ class BatchNorm final : public lowering::LowerableOp {
 
   static kernels::BatchNormShape shape_of(const Layout& x) {
     const onednn::Dims dims = onednn::dims_of(x);
-    return {dims[0] * dims[2] * dims[3], dims[1], base::compute_threads(), onednn::row_stride(x).value()};
+    return {dims[0] * dims[2] * dims[3], dims[1], base::current_threads(), onednn::row_stride(x).value()};
   }
 
   static std::int64_t values_per_channel(const Lowering& l) {
@@ -164,7 +165,7 @@ class BatchNorm final : public lowering::LowerableOp {
     const auto count = static_cast<float>(values_per_channel(l));
     const float unbiased = count / (count - 1);
     const float momentum = momentum_;
-    l.emit("running_statistics", StepKind::normalization, "batch_norm",
+    l.emit("running_statistics", InstructionKind::normalization, "batch_norm",
            {mean, variance, l.statistic(running_mean), l.statistic(running_var), l.statistic(num_batches_tracked)},
            [=](std::span<void* const> operands, RunState&) {
              const auto* batch_mean = static_cast<const float*>(operands[0]);
@@ -195,10 +196,10 @@ class BatchNorm final : public lowering::LowerableOp {
                                  diff_weight,
                                  diff_bias,
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
-    // Without a residual the activation's argument is computed anew from the input.
+    // Without a residual, the activation's argument is computed again from the input.
     const Optional y = add(operands, tail_.residual && tail_.has_activation() ? saved.dst : Tensor());
     const Gradients gradients = make_gradients(l, layout, operands);
-    l.emit("backward", StepKind::normalization, "batch_norm", std::move(operands),
+    l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
              kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation,
                                              {.x = static_cast<const T*>(at[4]),
@@ -231,7 +232,7 @@ class BatchNorm final : public lowering::LowerableOp {
     const Optional y = add(operands, tail_.has_activation() ? saved.dst : Tensor());
     const Gradients gradients = make_gradients(l, layout, operands);
     if (gradients.input || gradients.masked_at) {
-      l.emit("backward", StepKind::normalization, "batch_norm_frozen", std::move(operands),
+      l.emit("backward", InstructionKind::normalization, "batch_norm_frozen", std::move(operands),
              [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
                kernels::batch_norm_backward_frozen<T>(shape, by_channel(at, eps), activation,
                                                       {.x = nullptr,
@@ -249,7 +250,7 @@ class BatchNorm final : public lowering::LowerableOp {
     give(l, gradients);
   }
 
-  /// An operand that a step may have.
+  /// An operand that an instruction may have.
   struct Optional {
     int index = -1;
 
@@ -260,15 +261,16 @@ class BatchNorm final : public lowering::LowerableOp {
     }
   };
 
-  /// Adds a tensor, unless it is none.
+  /// Appends a tensor unless it is empty.
   static Optional add(std::vector<Tensor>& operands, const Tensor& tensor) {
     if (!tensor) return {};
     operands.push_back(tensor);
     return {static_cast<int>(operands.size()) - 1};
   }
 
-  /// What backward passes on, and where a step writes it: of the residual, what is left behind the activation; without
-  /// one that is the output's gradient itself. What the input's other readers gave before is added in passing.
+  /// The gradients that backward passes on, and at which operands its instruction writes them. The residual's gradient
+  /// is the part of the output's gradient that passes the activation; without an activation it is the output's gradient
+  /// itself. The same instruction adds the gradient that other readers of the input have given so far.
   struct Gradients {
     Tensor input, residual;
     Optional input_at, before_at, masked_at;
@@ -308,18 +310,6 @@ class BatchNorm final : public lowering::LowerableOp {
 
 }  // namespace
 
-Value batch_norm(Value x, const BatchNormOptions& options) {
-  const Shape channel{x.channels()};
-  const std::string& name = options.name;
-  std::vector<Parameter> parameters{{name + ".weight", channel, Initializer::ones()},
-                                    {name + ".bias", channel, Initializer::zeros()},
-                                    {name + ".running_mean", channel, Initializer::zeros(), false},
-                                    {name + ".running_var", channel, Initializer::ones(), false},
-                                    {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
-  return x.graph().apply(std::make_shared<const BatchNorm>(options.eps, options.momentum, Tail{}), name, {x},
-                         std::move(parameters));
-}
-
 std::shared_ptr<const Op> with_residual_after_batch_norm(const Op& op) {
   const auto* found = dynamic_cast<const BatchNorm*>(&op);
   return found != nullptr ? found->with_residual() : nullptr;
@@ -333,6 +323,22 @@ std::shared_ptr<const Op> with_activation_after_batch_norm(const Op& op, Activat
 std::shared_ptr<const Op> fold_batch_norm(const Op& convolution, const Op& batch_norm) {
   const auto* found = dynamic_cast<const BatchNorm*>(&batch_norm);
   return found != nullptr ? with_tail_after_convolution(convolution, found->as_convolution_tail()) : nullptr;
+}
+
+}  // namespace facet::ops
+
+namespace facet {
+
+Value batch_norm(Value x, const BatchNormOptions& options) {
+  const Shape channel{x.channels()};
+  const std::string& name = options.name;
+  std::vector<Parameter> parameters{{name + ".weight", channel, Initializer::ones()},
+                                    {name + ".bias", channel, Initializer::zeros()},
+                                    {name + ".running_mean", channel, Initializer::zeros(), false},
+                                    {name + ".running_var", channel, Initializer::ones(), false},
+                                    {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
+  return x.graph().apply(std::make_shared<const ops::BatchNorm>(options.eps, options.momentum, ops::Tail{}), name, {x},
+                         std::move(parameters));
 }
 
 }  // namespace facet

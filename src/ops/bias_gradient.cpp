@@ -2,19 +2,19 @@
 #include "kernels/channel_sums.h"
 #include "ops/convolution_candidate.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using kernels::ChannelSumsShape;
-using lowering::StepKind;
+using lowering::InstructionKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
 
 ChannelSumsShape shape_of(const ConvolutionTask& task) {
   const auto& y = task.dst;
-  return {y[0] * y[2] * y[3], y[1], base::compute_threads()};
+  return {y[0] * y[2] * y[3], y[1], base::current_threads()};
 }
 
 Layout floats(std::int64_t count) { return onednn::plain({count}, Type::f32); }
@@ -35,7 +35,7 @@ lowering::Kernel kernel_of(const ConvolutionTask& task) {
 Tensor emit_bias_gradient(lowering::Lowering& l, const ConvolutionTask& task) {
   const ChannelSumsShape shape = shape_of(task);
   const Tensor diff_bias = l.make(floats(shape.channels));
-  l.emit("bias_gradient", StepKind::elementwise, "channel_sums",
+  l.emit("bias_gradient", InstructionKind::elementwise, "channel_sums",
          {l.output_gradient(onednn::channels_last(task.dst, task.type)), diff_bias,
           l.make(floats(kernels::channel_sums_scratch(shape)))},
          kernel_of(task));
@@ -50,4 +50,4 @@ double bias_gradient_seconds(const ConvolutionTask& task, double best) {
                            best);
 }
 
-}  // namespace facet
+}  // namespace facet::ops

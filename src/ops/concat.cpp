@@ -1,22 +1,22 @@
-#include "ops/concat.h"
-
 #include <fmt/format.h>
 
 #include <memory>
 
 #include "facet/error.h"
 #include "facet/ops.h"
+#include "kernels/pixels.h"
 #include "lowering/lowering.h"
+#include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Dims;
 using onednn::Layout;
@@ -66,7 +66,7 @@ class Concat final : public lowering::LowerableOp {
       parts.push_back({channel, l.input_dims(i)[1], *onednn::row_stride(operands.back().layout)});
       channel += parts.back().channels;
     }
-    l.emit("forward", StepKind::elementwise, "copy_rows", std::move(operands),
+    l.emit("forward", InstructionKind::elementwise, "copy_rows", std::move(operands),
            [=, rows = whole[0] * whole[2] * whole[3], size = size_of(type)](std::span<void* const> at, RunState&) {
              for (std::size_t i = 0; i < parts.size(); ++i) {
                const Part& part = parts[i];
@@ -81,14 +81,14 @@ class Concat final : public lowering::LowerableOp {
   }
 
  private:
-  /// Channels of the whole, and how far the rows are apart that they are read from or written to.
+  /// A range of channels of the whole, and the stride between the rows that are copied from.
   struct Part {
     std::int64_t first, channels, stride;
   };
 
   static std::int64_t size_of(Type type) { return static_cast<std::int64_t>(dnnl::memory::data_type_size(type)); }
 
-  /// Channels-last, be it the beginning of wider rows.
+  /// The input in channels-last order, which may be the beginning of wider rows.
   static Tensor as_it_lies(Lowering& l, int input) {
     const auto given = l.input_layout(input);
     if (given && onednn::row_stride(*given)) return l.input(input, *given);
@@ -107,12 +107,12 @@ class Concat final : public lowering::LowerableOp {
       const Dims dims = l.input_dims(i);
       part.channels = dims[1];
       if (!l.wants_gradient(i)) continue;
-      if (in_place && i == 0) {  // who reads it can read the beginning of rows
+      if (in_place && i == 0) {  // its readers accept the beginning of wider rows
         l.add_input_gradient(i, {diff_dst.buffer, onednn::slice(diff_dst.layout, dims, {0, 0, 0, 0}).value()});
         continue;
       }
       const Tensor diff_src = l.make(onednn::channels_last(dims, type));
-      l.emit("backward", StepKind::elementwise, "copy_rows", {diff_dst, diff_src},
+      l.emit("backward", InstructionKind::elementwise, "copy_rows", {diff_dst, diff_src},
              [=, rows = whole[0] * whole[2] * whole[3], size = size_of(type)](std::span<void* const> at, RunState&) {
                kernels::copy_rows(rows, part.channels * size, static_cast<const std::byte*>(at[0]) + part.first * size,
                                   part.stride * size, static_cast<std::byte*>(at[1]), part.channels * size);
@@ -126,9 +126,13 @@ class Concat final : public lowering::LowerableOp {
 
 bool is_concat(const Op& op) { return op.kind() == "concat"; }
 
+}  // namespace facet::ops
+
+namespace facet {
+
 Value concat(const std::vector<Value>& inputs) {
   if (inputs.empty()) throw Error("concat: no inputs found; at least one needed");
-  return inputs[0].graph().apply(std::make_shared<const Concat>(), "concat", inputs);
+  return inputs[0].graph().apply(std::make_shared<const ops::Concat>(), "concat", inputs);
 }
 
 }  // namespace facet

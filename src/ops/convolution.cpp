@@ -6,11 +6,11 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
-#include "ops/add.h"
 #include "ops/convolution_candidate.h"
+#include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
@@ -26,8 +26,8 @@ double reorder_seconds(const Layout& from, const Layout& to, double best) {
       {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, descriptor.scratchpad_desc()}}, best);
 }
 
-/// Seconds of the reorders that a candidate's orders cost among neighbours that are channels-last, forward and
-/// backward.
+/// Seconds of the reorders, forward and backward, between a candidate's layouts and those of its neighbours, which are
+/// channels-last.
 double reorder_seconds(const Lowering& l, const ConvolutionTask& task, const ConvolutionCandidate& candidate,
                        double best) {
   const Layout src = candidate.src();
@@ -133,6 +133,15 @@ class Convolution final : public lowering::LowerableOp {
 
 }  // namespace
 
+std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const ConvolutionTail& tail) {
+  const auto* found = dynamic_cast<const Convolution*>(&op);
+  return found != nullptr && !found->has_tail() ? found->with(tail) : nullptr;
+}
+
+}  // namespace facet::ops
+
+namespace facet {
+
 Value convolution(Value x, const ConvolutionOptions& options) {
   ConvolutionOptions o = options;
   if (o.padding == -1) o.padding = o.kernel / 2;
@@ -143,12 +152,7 @@ Value convolution(Value x, const ConvolutionOptions& options) {
   std::vector<Parameter> parameters{
       {o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, o.weight_initializer.value_or(drawn)}};
   if (o.bias) parameters.push_back({o.name + ".bias", {o.channels}, o.bias_initializer.value_or(drawn)});
-  return x.graph().apply(std::make_shared<const Convolution>(o), o.name, {x}, std::move(parameters));
-}
-
-std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const ConvolutionTail& tail) {
-  const auto* found = dynamic_cast<const Convolution*>(&op);
-  return found != nullptr && !found->has_tail() ? found->with(tail) : nullptr;
+  return x.graph().apply(std::make_shared<const ops::Convolution>(o), o.name, {x}, std::move(parameters));
 }
 
 }  // namespace facet

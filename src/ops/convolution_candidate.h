@@ -6,12 +6,12 @@
 
 #include "facet/ops.h"
 #include "lowering/lowering.h"
-#include "ops/activation.h"
+#include "ops/fusion.h"
 
-namespace facet {
+namespace facet::ops {
 
-/// What a program computes along with a convolution that it needs no gradient of (in inference: any): parameters 1 and
-/// on (2 and on after a bias) are the batch normalisation's, input 1 the residual.
+/// What a program computes together with a convolution of which it needs no gradient (in inference: any convolution).
+/// The batch normalisation's parameters begin at 1, or at 2 after a bias; input 1 is the residual.
 struct ConvolutionTail {
   bool batch_norm = false;
   float eps = 0;
@@ -19,21 +19,21 @@ struct ConvolutionTail {
   kernels::Activation activation = kernels::Activation::none;
 };
 
-/// The same convolution with what follows it; null when `op` is none, or has something after it already.
+/// The same convolution with what follows it; null when `op` is no convolution or already has a tail.
 std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const ConvolutionTail& tail);
 
-/// A convolution as one program has it.
+/// A convolution as it occurs in one program.
 struct ConvolutionTask {
   ConvolutionOptions options;
   ConvolutionTail tail;
   onednn::Dims src, dst;                              ///< {batch, channels, height, width}
   onednn::Type type;                                  ///< of activations
-  bool training;                                      ///< backward must give something
+  bool training;                                      ///< backward computes a gradient
   bool of_image;                                      ///< src is the graph's image
-  bool src_gradient, weight_gradient, bias_gradient;  ///< what backward must give
+  bool src_gradient, weight_gradient, bias_gradient;  ///< which gradients backward computes
 
   bool adds_bias() const { return options.bias || tail.batch_norm; }
-  /// {out, in, height, width}; in groups {groups, out of one, in of one, height, width}.
+  /// {out, in, height, width}; with several groups {groups, out per group, in per group, height, width}.
   onednn::Dims weights() const {
     const auto& o = options;
     if (o.groups == 1) return {o.channels, src[1], o.kernel, o.kernel};
@@ -41,7 +41,7 @@ struct ConvolutionTask {
   }
 };
 
-/// One way to compute it: primitives or kernels, forward and backward, that share one pair of layouts.
+/// One way to compute a convolution: primitives or kernels, forward and backward, that share one pair of layouts.
 class ConvolutionCandidate {
  public:
   virtual ~ConvolutionCandidate() = default;
@@ -49,32 +49,35 @@ class ConvolutionCandidate {
   virtual std::string name() const = 0;
   virtual onednn::Layout src() const = 0;
   virtual onednn::Layout dst() const = 0;
-  /// Of all its parts; those left when it has taken twice `best` are not run.
+  /// Seconds of all its parts. Once they take twice `best`, the remaining parts are not run.
   virtual double seconds(double best) const = 0;
   virtual lowering::Backward lower(lowering::Lowering& lowering) const = 0;
 };
 
-/// The weights, or what a batch normalisation makes of them: weight * its weight / sqrt(variance + eps).
+/// The weights; with a batch normalisation, weight * batch_norm.weight / sqrt(variance + eps).
 lowering::Tensor convolution_weights(lowering::Lowering& lowering, const ConvolutionTask& task,
                                      const onednn::Layout& wanted);
-/// The bias, or what a batch normalisation makes of it: (bias - mean) * its weight / sqrt(variance + eps) + its bias.
-/// f32 {channels}. Only where the task adds one.
+/// The bias; with a batch normalisation, (bias - mean) * batch_norm.weight / sqrt(variance + eps) + batch_norm.bias.
+/// Its layout is f32 {channels}. Call only if the task adds a bias.
 lowering::Tensor convolution_bias(lowering::Lowering& lowering, const ConvolutionTask& task);
 
-/// Both, written as constants for other programs.
+/// Writes the weights and the bias, with the batch normalisation folded in, as constants of an exported model.
 std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptions& options, float eps);
 
-/// The bias' gradient from the output's in channels-last order, for candidates that don't get it in passing.
+/// Emits the gradient of the bias, computed from the output's gradient in channels-last order, for candidates that
+/// don't compute it along with other gradients.
 lowering::Tensor emit_bias_gradient(lowering::Lowering& lowering, const ConvolutionTask& task);
 double bias_gradient_seconds(const ConvolutionTask& task, double best);
 
 using ConvolutionCandidates = std::vector<std::shared_ptr<const ConvolutionCandidate>>;
 
-/// oneDNN's: its direct convolution in channels-last order first; a strided one of the image in blocks of pixels too.
+/// oneDNN's convolutions: first the direct one in channels-last order; for a strided convolution of the image, also
+/// those over blocks of pixels.
 ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task);
-/// Our own Winograd kernels, where the task is one for them: 3x3, stride 1, one group.
+/// Our own Winograd kernels, where they support the task: 3x3, stride 1, one group.
 ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task);
-/// oneDNN's with the weights' gradient by our own AMX kernel: in training, in bf16, stride 1, one group.
+/// oneDNN's convolutions with our own AMX kernel for the gradient of the weights: in training, in bf16, stride 1, one
+/// group.
 ConvolutionCandidates amx_convolutions(const ConvolutionTask& task);
 
-}  // namespace facet
+}  // namespace facet::ops

@@ -1,3 +1,5 @@
+#include "kernels/dropout.h"
+
 #include <fmt/format.h>
 
 #include <memory>
@@ -7,14 +9,14 @@
 #include "lowering/lowering.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Type;
 
@@ -41,18 +43,18 @@ class Dropout final : public lowering::LowerableOp {
         if (back.wants_gradient(0)) back.add_input_gradient(0, back.output_gradient());
       };
     }
-    // The mask follows the elements' logical order: they are put into it.
+    // The mask follows the elements' logical order, so they are reordered to the plain layout.
     const onednn::Layout layout = onednn::plain(l.output_dims(), l.activation_type());
     const Tensor src = l.input(0, layout);
     const Tensor dst = l.make_output(layout);
-    l.emit("forward", StepKind::elementwise, "dropout", {src, dst},
+    l.emit("forward", InstructionKind::elementwise, "dropout", {src, dst},
            kernel(l, [](auto... arguments) { kernels::dropout_forward(arguments...); }));
     l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor diff_dst = back.output_gradient(layout);
       const Tensor diff_src = back.make(layout);
-      back.emit("backward", StepKind::elementwise, "dropout", {diff_dst, diff_src},
+      back.emit("backward", InstructionKind::elementwise, "dropout", {diff_dst, diff_src},
                 kernel(back, [](auto... arguments) { kernels::dropout_backward(arguments...); }));
       back.add_input_gradient(0, diff_src);
     };
@@ -87,12 +89,16 @@ class Dropout final : public lowering::LowerableOp {
 
 }  // namespace
 
+}  // namespace facet::ops
+
+namespace facet {
+
 Value dropout(Value x, float rate) {
-  return x.graph().apply(std::make_shared<const Dropout>("dropout", rate, &kernels::dropout_rule), "dropout", {x});
+  return x.graph().apply(std::make_shared<const ops::Dropout>("dropout", rate, &kernels::dropout_rule), "dropout", {x});
 }
 
 Value alpha_dropout(Value x, float rate) {
-  return x.graph().apply(std::make_shared<const Dropout>("alpha_dropout", rate, &kernels::alpha_dropout_rule),
+  return x.graph().apply(std::make_shared<const ops::Dropout>("alpha_dropout", rate, &kernels::alpha_dropout_rule),
                          "alpha_dropout", {x});
 }
 

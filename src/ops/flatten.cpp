@@ -4,15 +4,15 @@
 #include "lowering/lowering.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
 using lowering::Lowering;
 
-/// Another shape of the same values. The tensor stays as it lies: a reader that wants vectors in order asks for them,
-/// and a linear layer needs none, for its weights follow the order of the image.
+/// Another shape of the same values. The tensor keeps its layout: a reader that needs plain vectors requests them, and
+/// a linear layer doesn't, because its weights follow the layout of the image.
 class Flatten final : public lowering::LowerableOp {
  public:
   std::string_view kind() const override { return "flatten"; }
@@ -35,6 +35,10 @@ class Flatten final : public lowering::LowerableOp {
 
 }  // namespace
 
-Value flatten(Value x) { return x.graph().apply(std::make_shared<const Flatten>(), "flatten", {x}); }
+}  // namespace facet::ops
+
+namespace facet {
+
+Value flatten(Value x) { return x.graph().apply(std::make_shared<const ops::Flatten>(), "flatten", {x}); }
 
 }  // namespace facet

@@ -5,14 +5,14 @@
 
 #include "ops/convolution_candidate.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
+using lowering::InstructionKind;
 using lowering::Kernel;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
@@ -38,7 +38,7 @@ Folded folded(std::span<void* const> operands, float eps) {
   return {at(0), at(1), at(2), at(3), eps};
 }
 
-/// Of `each` weights a channel.
+/// @param each the number of weights per output channel.
 void fold_weights(const Folded& folded, std::int64_t channels, std::int64_t each, const float* from, float* to) {
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const float scale = folded.scale(channel);
@@ -46,7 +46,7 @@ void fold_weights(const Folded& folded, std::int64_t channels, std::int64_t each
   }
 }
 
-/// @param before the convolution's own bias; null: it has none.
+/// @param before the convolution's own bias; null if it has none.
 void fold_bias(const Folded& folded, std::int64_t channels, const float* before, float* to) {
   for (std::int64_t c = 0; c < channels; ++c) {
     to[c] = ((before != nullptr ? before[c] : 0) - folded.mean[c]) * folded.scale(c) + folded.bias[c];
@@ -65,7 +65,7 @@ Tensor convolution_weights(Lowering& l, const ConvolutionTask& task, const Layou
   const Kernel fold = [=, eps = task.tail.eps](std::span<void* const> at, RunState&) {
     fold_weights(folded(at, eps), channels, each, static_cast<const float*>(at[4]), static_cast<float*>(at[5]));
   };
-  const Tensor made = l.make_from_parameters("fold_weights", StepKind::convolution_forward, "fold_batch_norm",
+  const Tensor made = l.make_from_parameters("fold_weights", InstructionKind::convolution_forward, "fold_batch_norm",
                                              std::move(operands), plain, fold);
   return l.reorder_from_parameters(made, wanted);
 }
@@ -80,8 +80,8 @@ Tensor convolution_bias(Lowering& l, const ConvolutionTask& task) {
     fold_bias(folded(at, eps), channels, bias ? static_cast<const float*>(at[4]) : nullptr,
               static_cast<float*>(at[bias ? 5 : 4]));
   };
-  return l.make_from_parameters("fold_bias", StepKind::convolution_forward, "fold_batch_norm", std::move(operands),
-                                channel, fold);
+  return l.make_from_parameters("fold_bias", InstructionKind::convolution_forward, "fold_batch_norm",
+                                std::move(operands), channel, fold);
 }
 
 std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptions& options, float eps) {
@@ -98,4 +98,4 @@ std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptio
   return {writer.constant("weight", shape, weights), writer.constant("bias", {options.channels}, bias)};
 }
 
-}  // namespace facet
+}  // namespace facet::ops

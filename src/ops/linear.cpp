@@ -9,13 +9,13 @@
 #include "lowering/lowering.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Dims;
 using onednn::Layout;
@@ -25,8 +25,8 @@ using Forward = dnnl::inner_product_forward;
 using BackwardData = dnnl::inner_product_backward_data;
 using BackwardWeights = dnnl::inner_product_backward_weights;
 
-/// Reads the weights in the forward's order if the same implementation takes it: left to itself oneDNN's plain product
-/// wants them transposed, and large weights would be reordered in each step.
+/// Reads the weights in forward's layout if the same implementation supports it: by default oneDNN's plain matrix
+/// product takes them transposed, and large weights would be reordered in each step.
 BackwardData::primitive_desc describe_backward_data(const dnnl::primitive_attr& attr,
                                                     const Forward::primitive_desc& forward, const Layout& diff_src,
                                                     const Layout& any_weights, const Layout& diff_dst) {
@@ -38,7 +38,7 @@ BackwardData::primitive_desc describe_backward_data(const dnnl::primitive_attr& 
     const auto same = in_order(forward.weights_desc());
     if (std::string_view(same.impl_info_str()) == free.impl_info_str()) return same;
   } catch (const dnnl::error&) {
-    // None takes that order.
+    // No implementation supports that layout.
   }
   return free;
 }
@@ -68,13 +68,13 @@ class Linear final : public lowering::LowerableOp {
   }
 
   Backward lower(Lowering& l) const override {
-    // A flattened image is read as it lies: weights of {features, channels, height, width} are the same numbers.
+    // A flattened image is read in its layout: weights of {features, channels, height, width} hold the same elements.
     const Tensor src = l.input(0);
     Dims weight_dims = onednn::dims_of(src.layout);
     weight_dims[0] = o_.features;
     const Type type = l.activation_type();
-    // oneDNN 3.12 gives a single feature's weights another order than a channels-last image's, and multiplies as they
-    // lie.
+    // For a single feature, oneDNN 3.12 gives the weights another order than a channels-last image, but multiplies both
+    // as they lie in memory: the results would be wrong.
     const Layout weights =
         o_.features == 1 ? onednn::with_dims(src.layout, weight_dims) : onednn::any(weight_dims, type);
     const Layout bias = onednn::plain({o_.features}, Type::f32);
@@ -87,7 +87,7 @@ class Linear final : public lowering::LowerableOp {
     std::vector<std::pair<int, Tensor>> arguments{
         {DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, l.parameter(0, forward.weights_desc())}, {DNNL_ARG_DST, dst}};
     if (o_.bias) arguments.emplace_back(DNNL_ARG_BIAS, l.parameter(1, forward.bias_desc()));
-    l.emit("forward", StepKind::linear, forward, Forward(forward), std::move(arguments));
+    l.emit("forward", InstructionKind::linear, forward, Forward(forward), std::move(arguments));
     return [=, this](Lowering& back) { emit_backward(back, forward, src, weights); };
   }
 
@@ -99,7 +99,7 @@ class Linear final : public lowering::LowerableOp {
     if (l.wants_gradient(0)) {
       const auto descriptor = describe_backward_data(attr, forward, src.layout, weights, diff_dst.layout);
       const Tensor diff_src = l.make(descriptor.diff_src_desc());
-      l.emit("backward_data", StepKind::linear, descriptor, BackwardData(descriptor),
+      l.emit("backward_data", InstructionKind::linear, descriptor, BackwardData(descriptor),
              {{DNNL_ARG_DIFF_DST, diff_dst},
               {DNNL_ARG_WEIGHTS, l.parameter(0, descriptor.weights_desc())},
               {DNNL_ARG_DIFF_SRC, diff_src}});
@@ -121,7 +121,7 @@ class Linear final : public lowering::LowerableOp {
       diff_bias = l.make(descriptor.diff_bias_desc());
       arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
     }
-    l.emit("backward_weights", StepKind::linear, descriptor, BackwardWeights(descriptor), std::move(arguments));
+    l.emit("backward_weights", InstructionKind::linear, descriptor, BackwardWeights(descriptor), std::move(arguments));
     if (wants_weights) l.set_parameter_gradient(0, diff_weights);
     if (wants_bias) l.set_parameter_gradient(1, diff_bias);
   }
@@ -130,6 +130,10 @@ class Linear final : public lowering::LowerableOp {
 };
 
 }  // namespace
+
+}  // namespace facet::ops
+
+namespace facet {
 
 Value linear(Value x, const LinearOptions& options) {
   const std::int64_t inputs = x.channels();
@@ -141,7 +145,7 @@ Value linear(Value x, const LinearOptions& options) {
   if (options.bias) {
     parameters.push_back({name + ".bias", {options.features}, options.bias_initializer.value_or(drawn)});
   }
-  return x.graph().apply(std::make_shared<const Linear>(options), name, {x}, std::move(parameters));
+  return x.graph().apply(std::make_shared<const ops::Linear>(options), name, {x}, std::move(parameters));
 }
 
 }  // namespace facet

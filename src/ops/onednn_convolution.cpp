@@ -4,13 +4,13 @@
 #include "ops/convolution_candidate.h"
 #include "ops/space_to_depth.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Tag;
@@ -22,8 +22,8 @@ using BackwardWeights = dnnl::convolution_backward_weights;
 
 class OneDnnConvolution final : public ConvolutionCandidate {
  public:
-  /// @param blocks has the image and the weights rearranged; nothing leaves them as they are.
-  /// @throws dnnl::error where oneDNN has none of that algorithm and these orders.
+  /// @param blocks rearranges the image and the weights; without it they stay as they are.
+  /// @throws dnnl::error when oneDNN has no convolution of this algorithm with these layouts.
   OneDnnConvolution(const ConvolutionTask& task, std::string name, dnnl::algorithm algorithm, const Layout& src,
                     const Layout& dst, const std::optional<SpaceToDepth>& blocks = {})
       : task_(task), name_(std::move(name)), blocks_(blocks) {
@@ -66,12 +66,12 @@ class OneDnnConvolution final : public ConvolutionCandidate {
   Layout src() const override { return blocks_ ? onednn::channels_last(task_.src, task_.type) : forward_.src_desc(); }
   Layout dst() const override { return forward_.dst_desc(); }
 
-  /// Whether another is the same primitive under another name.
+  /// Whether `other` is the same primitive under another name.
   bool same(const OneDnnConvolution& other) const {
     return forward_.src_desc() == other.forward_.src_desc() && dst() == other.dst() &&
            std::string_view(forward_.impl_info_str()) == other.forward_.impl_info_str();
   }
-  /// Whether oneDNN has no better than its reference or a matrix product of an unfolded image.
+  /// Whether a primitive is oneDNN's reference implementation or a matrix product of the unfolded image (im2col).
   bool is_fallback() const {
     const auto slow = [](std::string_view name) {
       return name.find("ref") != std::string_view::npos || name.find("gemm:") == 0 ||
@@ -94,7 +94,7 @@ class OneDnnConvolution final : public ConvolutionCandidate {
         {DNNL_ARG_WEIGHTS, blocks_ ? blocks_->weights(l, wanted) : convolution_weights(l, task_, wanted)},
         {DNNL_ARG_DST, y}};
     if (task_.adds_bias()) arguments.emplace_back(DNNL_ARG_BIAS, convolution_bias(l, task_));
-    l.emit("forward", StepKind::convolution_forward, forward_, Forward(forward_), std::move(arguments));
+    l.emit("forward", InstructionKind::convolution_forward, forward_, Forward(forward_), std::move(arguments));
     if (task_.tail.residual) add_residual(l, y);
     return [self = *this, x](Lowering& back) { self.lower_backward(back, x); };
   }
@@ -140,7 +140,7 @@ class OneDnnConvolution final : public ConvolutionCandidate {
 
   void add_residual(Lowering& l, const Tensor& y) const {
     const auto descriptor = add_descriptor();
-    l.emit("add", StepKind::elementwise, descriptor, dnnl::binary(descriptor),
+    l.emit("add", InstructionKind::elementwise, descriptor, dnnl::binary(descriptor),
            {{DNNL_ARG_SRC_0, y}, {DNNL_ARG_SRC_1, l.input(1, dst())}, {DNNL_ARG_DST, l.make_output(dst())}});
   }
 
@@ -154,7 +154,8 @@ class OneDnnConvolution final : public ConvolutionCandidate {
 
   void lower_backward(Lowering& l, const Tensor& x) const {
     const Tensor diff_dst = l.output_gradient(dst());
-    // Weights first: what is kept of the image can go before its gradient comes.
+    // The gradient of the weights comes first, so that the saved input can be freed before the input's gradient is
+    // allocated.
     Tensor diff_weights;
     Tensor diff_bias;
     if (backward_weights_) {
@@ -165,12 +166,13 @@ class OneDnnConvolution final : public ConvolutionCandidate {
         diff_bias = l.make(backward_weights_->diff_bias_desc());
         arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
       }
-      l.emit("backward_weights", StepKind::convolution_backward_weights, *backward_weights_,
+      l.emit("backward_weights", InstructionKind::convolution_backward_weights, *backward_weights_,
              BackwardWeights(*backward_weights_), std::move(arguments));
     }
     if (backward_data_) {
       const Tensor diff_src = l.make(backward_data_->diff_src_desc());
-      l.emit("backward_data", StepKind::convolution_backward_data, *backward_data_, BackwardData(*backward_data_),
+      l.emit("backward_data", InstructionKind::convolution_backward_data, *backward_data_,
+             BackwardData(*backward_data_),
              {{DNNL_ARG_DIFF_DST, diff_dst},
               {DNNL_ARG_WEIGHTS, l.parameter(0, backward_data_->weights_desc())},
               {DNNL_ARG_DIFF_SRC, diff_src}});
@@ -207,8 +209,8 @@ ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task) {
   const Type type = task.type;
   const Layout any_x = onednn::any(task.src, type);
   const Layout any_y = onednn::any(task.dst, type);
-  const Tag blocked = onednn::instructions().starts_with("avx512") ? Tag::nChw16c : Tag::nChw8c;
-  // Of three channels a block would be mostly padding: the image's order is left to the primitive.
+  const Tag blocked = onednn::effective_cpu_isa().starts_with("avx512") ? Tag::nChw16c : Tag::nChw8c;
+  // With few channels, a block would be mostly padding: the primitive chooses the layout of the image.
   const bool narrow = task.src[1] < 8;
 
   std::vector<std::shared_ptr<const OneDnnConvolution>> found;
@@ -235,7 +237,7 @@ ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task) {
     consider(std::move(name), dnnl::algorithm::convolution_direct, onednn::channels_last(blocks.extents().src, type),
              onednn::channels_last(task.dst, type), blocks);
   };
-  // With as much padding as the kernel is wide some windows would see nothing of the image.
+  // If the padding were as wide as the kernel, some windows would contain nothing of the image.
   if (task.of_image && o.groups == 1 && o.stride > 1 && o.padding < o.kernel) {
     consider_blocks("space to depth", o.stride, o.stride);
     consider_blocks("width to depth", 1, o.stride);
@@ -245,4 +247,4 @@ ConvolutionCandidates onednn_convolutions(const ConvolutionTask& task) {
   return {found.begin(), found.end()};
 }
 
-}  // namespace facet
+}  // namespace facet::ops

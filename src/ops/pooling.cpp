@@ -5,7 +5,7 @@
 #include "lowering/lowering.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
@@ -15,8 +15,8 @@ struct PoolWindow {
 };
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Dims;
 using onednn::PoolingBackward;
@@ -60,7 +60,7 @@ class Pool final : public lowering::LowerableOp {
     const Dims before{w_.padding, w_.padding};
     const Dims x = l.input_dims(0);
     const Dims y = l.output_dims();
-    // What the rounded-down extent leaves over at the end is no padding.
+    // The output extent is rounded down: what no window reaches at the end is subtracted from the padding there.
     const Dims after{(y[2] - 1) * w_.stride + w_.height - x[2] - w_.padding,
                      (y[3] - 1) * w_.stride + w_.width - x[3] - w_.padding};
     const auto kind = l.training() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
@@ -74,7 +74,7 @@ class Pool final : public lowering::LowerableOp {
       workspace = l.make(forward.workspace_desc());
       arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
     }
-    l.emit("forward", StepKind::pooling, forward, PoolingForward(forward), std::move(arguments));
+    l.emit("forward", InstructionKind::pooling, forward, PoolingForward(forward), std::move(arguments));
     l.mark_recomputable();
     return [=, this](Lowering& back) {
       if (!back.wants_gradient(0)) return;
@@ -84,7 +84,7 @@ class Pool final : public lowering::LowerableOp {
       std::vector<std::pair<int, Tensor>> back_arguments{{DNNL_ARG_DIFF_DST, back.output_gradient(dst.layout)},
                                                          {DNNL_ARG_DIFF_SRC, diff_src}};
       if (workspace) back_arguments.emplace_back(DNNL_ARG_WORKSPACE, workspace);
-      back.emit("backward", StepKind::pooling, backward, PoolingBackward(backward), std::move(back_arguments));
+      back.emit("backward", InstructionKind::pooling, backward, PoolingBackward(backward), std::move(back_arguments));
       back.add_input_gradient(0, diff_src);
     };
   }
@@ -105,19 +105,24 @@ Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, cons
 
 }  // namespace
 
+}  // namespace facet::ops
+
+namespace facet {
+
 Value max_pool(Value x, const PoolOptions& options) {
-  return apply_pool(x, "max_pool", dnnl::algorithm::pooling_max, window_of(options));
+  return ops::apply_pool(x, "max_pool", dnnl::algorithm::pooling_max, ops::window_of(options));
 }
 
 Value average_pool(Value x, const PoolOptions& options) {
   const auto algorithm = options.count_include_pad ? dnnl::algorithm::pooling_avg_include_padding
                                                    : dnnl::algorithm::pooling_avg_exclude_padding;
-  return apply_pool(x, "average_pool", algorithm, window_of(options));
+  return ops::apply_pool(x, "average_pool", algorithm, ops::window_of(options));
 }
 
 Value global_average_pool(Value x) {
-  const Shape& shape = require_image(x.shape());
-  return apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding, {shape[1], shape[2], 1, 0});
+  const Shape& shape = ops::require_image(x.shape());
+  return ops::apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding,
+                         {shape[1], shape[2], 1, 0});
 }
 
 }  // namespace facet

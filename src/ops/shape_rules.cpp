@@ -4,7 +4,7 @@
 
 #include "facet/error.h"
 
-namespace facet {
+namespace facet::ops {
 
 void require_inputs(const std::vector<Shape>& inputs, std::size_t count) {
   if (inputs.size() != count) throw Error(fmt::format("{} inputs found; {} needed", inputs.size(), count));
@@ -16,7 +16,7 @@ const Shape& require_image(const Shape& shape) {
 }
 
 std::int64_t window_extent(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
-  constexpr std::int64_t most = std::int64_t{1} << 30;  // sums of them can be counted
+  constexpr std::int64_t most = std::int64_t{1} << 30;  // sums of such values don't overflow
   if (kernel < 1 || stride < 1 || padding < 0 || kernel > most || stride > most || padding > most) {
     throw Error(fmt::format("kernel {}, stride {}, padding {} found; at least 1, 1 and 0, and {} at most, needed",
                             kernel, stride, padding, most));
@@ -27,4 +27,4 @@ std::int64_t window_extent(std::int64_t extent, std::int64_t kernel, std::int64_
   return (extent + 2 * padding - kernel) / stride + 1;
 }
 
-}  // namespace facet
+}  // namespace facet::ops

@@ -4,16 +4,16 @@
 
 #include "facet/tensor_types.h"
 
-namespace facet {
+namespace facet::ops {
 
-/// @throws Error unless there are as many inputs as the op has.
+/// @throws Error unless there are `count` inputs.
 void require_inputs(const std::vector<Shape>& inputs, std::size_t count);
 
-/// The shape, if it is {channels, height, width}. @throws Error otherwise.
+/// Returns the shape if it is {channels, height, width}. @throws Error otherwise.
 const Shape& require_image(const Shape& shape);
 
-/// Output extent of a sliding window, rounded down. @throws Error when the window doesn't fit or isn't one,
-/// or when a number is above 2^30.
+/// Output extent of a sliding window, rounded down. @throws Error when the window doesn't fit, when it is invalid, or
+/// when a value is above 2^30.
 std::int64_t window_extent(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t padding);
 
-}  // namespace facet
+}  // namespace facet::ops

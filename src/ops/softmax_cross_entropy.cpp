@@ -5,17 +5,18 @@
 
 #include "facet/error.h"
 #include "facet/ops.h"
+#include "kernels/loss.h"
 #include "lowering/lowering.h"
 #include "ops/shape_rules.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
@@ -44,7 +45,7 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
     const std::int64_t images = l.batch();
     const std::int64_t classes = l.input_dims(0)[1];
     const int head = l.head();
-    l.emit("forward", StepKind::loss, "softmax_cross_entropy", {logits, probabilities},
+    l.emit("forward", InstructionKind::loss, "softmax_cross_entropy", {logits, probabilities},
            [=, name = head_, training = l.training(), rule = l.loss_rule()](std::span<void* const> operands,
                                                                             RunState& state) {
              kernels::LossSums& sums = state.losses[head];
@@ -57,7 +58,7 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
     return [=](Lowering& back) {
       if (!back.wants_gradient(0)) return;
       const Tensor gradient = back.make(layout);
-      back.emit("backward", StepKind::loss, "softmax_cross_entropy", {probabilities, gradient},
+      back.emit("backward", InstructionKind::loss, "softmax_cross_entropy", {probabilities, gradient},
                 [=, rule = back.loss_rule()](std::span<void* const> operands, RunState& state) {
                   kernels::softmax_cross_entropy_backward(
                       static_cast<const float*>(operands[0]), state.labels + head * images, images, classes,
@@ -73,11 +74,15 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
 
 }  // namespace
 
+}  // namespace facet::ops
+
+namespace facet {
+
 void softmax_cross_entropy(Value logits, std::string_view head) {
   Graph& graph = logits.graph();
   if (graph.has_head(head)) throw Error(fmt::format("softmax_cross_entropy: head '{}' exists already", head));
   const Value loss =
-      graph.apply(std::make_shared<const SoftmaxCrossEntropy>(head), fmt::format("loss_{}", head), {logits});
+      graph.apply(std::make_shared<const ops::SoftmaxCrossEntropy>(head), fmt::format("loss_{}", head), {logits});
   graph.add_head(head, logits, loss);
 }
 

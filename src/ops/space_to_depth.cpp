@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
+using lowering::InstructionKind;
 using lowering::Kernel;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 
@@ -22,7 +22,8 @@ SpaceToDepth::SpaceToDepth(const ConvolutionTask& task, std::int64_t block_heigh
   const auto& o = task.options;
   kernel_height_ = divide_up(o.kernel, block_height);
   kernel_width_ = divide_up(o.kernel, block_width);
-  // Where windows begin blocks begin: what the padding has beyond whole blocks are zeros in the first.
+  // Blocks begin where windows begin: the part of the padding that fills no whole block becomes zeros in the first
+  // block.
   const auto blocks = [&](std::int64_t extent, std::int64_t outputs, std::int64_t block, std::int64_t kernel) {
     const std::int64_t read = (outputs - 1) * (o.stride / block) + kernel - o.padding / block;
     return std::min(divide_up(extent + o.padding % block, block), read);
@@ -55,7 +56,7 @@ Tensor SpaceToDepth::image(Lowering& l) const { return l.image_in_blocks(blocks_
 
 Tensor SpaceToDepth::weights(Lowering& l, const Layout& wanted) const {
   const Tensor spread =
-      l.make_from_parameters("spread_weights", StepKind::convolution_forward, "space_to_depth",
+      l.make_from_parameters("spread_weights", InstructionKind::convolution_forward, "space_to_depth",
                              {convolution_weights(l, task_, plain())}, plain_over_blocks(), spread_weights());
   return l.reorder_from_parameters(spread, wanted);
 }
@@ -65,11 +66,11 @@ Tensor SpaceToDepth::weight_gradient(Lowering& l, const Tensor& gradient) const 
   if (gradient.layout != plain_over_blocks()) {
     over_blocks = l.make(plain_over_blocks());
     const auto reorder = onednn::reorder(gradient.layout, over_blocks.layout);
-    l.emit("gradient_reorder", StepKind::reorder, reorder, dnnl::reorder(reorder),
+    l.emit("gradient_reorder", InstructionKind::reorder, reorder, dnnl::reorder(reorder),
            {{DNNL_ARG_FROM, gradient}, {DNNL_ARG_TO, over_blocks}});
   }
   const Tensor gathered = l.make(plain());
-  l.emit("gather_gradient", StepKind::reorder, "space_to_depth", {over_blocks, gathered}, gather_gradient());
+  l.emit("gather_gradient", InstructionKind::reorder, "space_to_depth", {over_blocks, gathered}, gather_gradient());
   return gathered;
 }
 
@@ -115,4 +116,4 @@ Kernel SpaceToDepth::gather_gradient() const {
   };
 }
 
-}  // namespace facet
+}  // namespace facet::ops

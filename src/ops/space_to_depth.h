@@ -1,12 +1,12 @@
 #pragma once
 
-#include "kernels/kernels.h"
+#include "kernels/pixels.h"
 #include "lowering/lowering.h"
 #include "ops/convolution_candidate.h"
 
-namespace facet {
+namespace facet::ops {
 
-/// What a convolution primitive is told besides types and orders.
+/// The arguments of a convolution primitive besides types and layouts.
 struct ConvolutionExtents {
   onednn::Dims src;
   onednn::Dims weights;
@@ -14,24 +14,24 @@ struct ConvolutionExtents {
   onednn::Dims padding_before, padding_after;
 };
 
-/// A strided convolution of the image as one of blocks of pixels: the block's pixels are channels, the strides over
-/// blocks become smaller, and so does the kernel. Where it had no weight the other's is zero. Of three channels
-/// primitives make little; of twelve or so they make more.
+/// Computes a strided convolution of the image as one over blocks of pixels: the pixels of a block become channels, and
+/// the strides and the kernel over blocks become smaller. Where the original kernel has no weight, the new one has
+/// zeros. Primitives are inefficient on three channels and better on twelve or so.
 class SpaceToDepth {
  public:
-  /// @param task of the image, in one group.
-  /// @param block_height, block_width of a block in pixels: divisors of the stride.
+  /// @param task a convolution of the image, with one group.
+  /// @param block_height, block_width extents of a block in pixels: divisors of the stride.
   SpaceToDepth(const ConvolutionTask& task, std::int64_t block_height, std::int64_t block_width);
 
-  /// Of the convolution over blocks; its output is the task's.
+  /// The extents of the convolution over blocks; its output is the task's.
   ConvolutionExtents extents() const;
 
   lowering::Tensor image(lowering::Lowering& lowering) const;
-  /// From the task's, which may have a batch normalisation folded in.
+  /// The weights over blocks, from the task's weights, which may have a batch normalisation folded in.
   lowering::Tensor weights(lowering::Lowering& lowering, const onednn::Layout& wanted) const;
-  /// The task's, f32 and plain, from that of the convolution over blocks.
+  /// The gradient of the task's weights, f32 and plain, from the gradient of the weights over blocks.
   lowering::Tensor weight_gradient(lowering::Lowering& lowering, const lowering::Tensor& gradient) const;
-  /// Of what a run does to weights and their gradient.
+  /// Seconds per run of rearranging the weights and their gradient.
   double seconds(double best) const;
 
  private:
@@ -48,4 +48,4 @@ class SpaceToDepth {
   std::int64_t kernel_height_, kernel_width_;  // in blocks
 };
 
-}  // namespace facet
+}  // namespace facet::ops

@@ -6,7 +6,7 @@
 #include "onednn/onednn.h"
 #include "ops/convolution_candidate.h"
 
-namespace facet {
+namespace facet::ops {
 
 namespace {
 
@@ -15,9 +15,9 @@ using kernels::WinogradProducts;
 using kernels::WinogradShape;
 using kernels::WinogradWeights;
 using lowering::Backward;
+using lowering::InstructionKind;
 using lowering::Lowering;
 using lowering::RunState;
-using lowering::StepKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
@@ -35,7 +35,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
     const Tensor x = l.input(0, src());
     const Tensor weights = convolution_weights(l, task_, weight_layout());
     const Tensor transformed =
-        l.make_from_parameters("transform_weights", StepKind::convolution_forward, implementation(), {weights},
+        l.make_from_parameters("transform_weights", InstructionKind::convolution_forward, implementation(), {weights},
                                floats(kernels_->weights_size(task_.src[1], task_.dst[1])),
                                transform(task_.src[1], task_.dst[1], WinogradWeights::forward));
     const Tensor y = l.make_output(dst());
@@ -43,7 +43,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
     std::vector<Tensor> operands{x, transformed, y, scratch};
     if (task_.adds_bias()) operands.push_back(convolution_bias(l, task_));
     if (task_.tail.residual) operands.push_back(l.input(1, dst()));
-    l.emit("forward", StepKind::convolution_forward, implementation(), std::move(operands),
+    l.emit("forward", InstructionKind::convolution_forward, implementation(), std::move(operands),
            forward(shape(), task_.adds_bias(), task_.tail));
     return [self = *this, x](Lowering& back) { self.lower_backward(back, x); };
   }
@@ -86,17 +86,18 @@ class WinogradConvolution final : public ConvolutionCandidate {
   WinogradShape shape() const {
     const auto& x = task_.src;
     const auto& y = task_.dst;
-    return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.padding, base::compute_threads()};
+    return {x[0], x[1], x[2], x[3], y[1], y[2], y[3], task_.options.padding, base::current_threads()};
   }
 
   void lower_backward(Lowering& l, const Tensor& x) const {
     const Tensor diff_dst = l.output_gradient(dst());
-    // Weights first: what is kept of the image can go before its gradient comes.
+    // The gradient of the weights comes first, so that the saved input can be freed before the input's gradient is
+    // allocated.
     Tensor diff_weights;
     if (task_.weight_gradient) {
       diff_weights = l.make(weight_layout());
       const Tensor scratch = l.make(floats(kernels_->backward_weights_scratch(shape())));
-      l.emit("backward_weights", StepKind::convolution_backward_weights, implementation(),
+      l.emit("backward_weights", InstructionKind::convolution_backward_weights, implementation(),
              {x, diff_dst, diff_weights, scratch}, backward_weights());
     }
     const Tensor diff_bias = task_.bias_gradient ? emit_bias_gradient(l, task_) : Tensor();
@@ -104,12 +105,13 @@ class WinogradConvolution final : public ConvolutionCandidate {
       const std::int64_t in = task_.src[1];
       const std::int64_t out = task_.dst[1];
       const WinogradShape back = shape().backward_data();
-      const Tensor turned = l.make_from_parameters(
-          "turn_weights", StepKind::convolution_backward_data, implementation(), {l.parameter(0, weight_layout())},
-          floats(kernels_->weights_size(out, in)), transform(out, in, WinogradWeights::backward_data));
+      const Tensor turned =
+          l.make_from_parameters("turn_weights", InstructionKind::convolution_backward_data, implementation(),
+                                 {l.parameter(0, weight_layout())}, floats(kernels_->weights_size(out, in)),
+                                 transform(out, in, WinogradWeights::backward_data));
       const Tensor diff_src = l.make(src());
       const Tensor scratch = l.make(floats(kernels_->forward_scratch(back)));
-      l.emit("backward_data", StepKind::convolution_backward_data, implementation(),
+      l.emit("backward_data", InstructionKind::convolution_backward_data, implementation(),
              {diff_dst, turned, diff_src, scratch}, forward(back));
       l.add_input_gradient(0, diff_src);
     }
@@ -117,7 +119,7 @@ class WinogradConvolution final : public ConvolutionCandidate {
     if (task_.bias_gradient) l.set_parameter_gradient(1, diff_bias);
   }
 
-  // The kernels, with operands as the steps have them.
+  // The kernels, which take their operands in the order in which the instructions name them.
 
   lowering::Kernel transform(std::int64_t in, std::int64_t out, WinogradWeights direction) const {
     return [=, w = kernels_](std::span<void* const> operands, RunState&) {
@@ -178,4 +180,4 @@ ConvolutionCandidates winograd_convolutions(const ConvolutionTask& task) {
   return found;
 }
 
-}  // namespace facet
+}  // namespace facet::ops

@@ -10,35 +10,35 @@
 
 namespace facet::optim {
 
-/// What an update rule writes of one parameter. All lie in the same order.
+/// The memory of one parameter that an update rule reads and writes. All arrays have their elements in the same order.
 struct UpdateOperands {
   kernels::UpdateTarget target;
   std::vector<float*> slots;  ///< the rule's state, in the order of slot_names()
-  bool one_dimension;         ///< the parameter is a vector: a bias, or a batch norm's
+  bool one_dimension;         ///< the parameter is a vector: a bias or a batch norm's parameter
 };
 
-/// What changes from step to step.
+/// What changes from one step to the next.
 struct UpdateFactors {
   float learning_rate;
   std::int64_t step;                    ///< from 1
-  std::optional<double> momentum = {};  ///< instead of the rule's own: SGD's, where it has one, or Adam's beta1
+  std::optional<double> momentum = {};  ///< replaces SGD's momentum, if it has one, or Adam's beta1
 };
 
-/// An update rule: what a step makes of a parameter, its gradient and the rule's state. Immutable.
+/// An update rule: how a step updates a parameter and the rule's state from the gradient. Immutable.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  /// Tensors of state that each parameter that is trained has, zero at the start: PyTorch's names (exp_avg,
-  /// exp_avg_sq).
+  /// Names of the state tensors of each trained parameter, as in PyTorch (exp_avg, exp_avg_sq). They are zero at the
+  /// start.
   virtual std::vector<std::string> slot_names() const = 0;
-  /// Returns whether all that it wrote is finite: false where a gradient or a weight was not.
+  /// Returns whether all values that it wrote are finite: false if a gradient or a weight was not.
   virtual bool update(const UpdateOperands& operands, const UpdateFactors& factors) const = 0;
 };
 
-/// PyTorch's weight_decay, and which parameters it shrinks.
+/// PyTorch's weight_decay, and the parameters that it applies to.
 struct WeightDecay {
   double rate = 0;
-  bool of_vectors = true;  ///< false: parameters of one dimension (biases and batch norms) are spared
+  bool of_vectors = true;  ///< false: parameters of one dimension (biases and batch norms) don't decay
 
   double of(const UpdateOperands& operands) const { return operands.one_dimension && !of_vectors ? 0 : rate; }
 };
@@ -49,9 +49,9 @@ struct AdamOptions {
   double eps = 1e-8;
   WeightDecay weight_decay = {};
 };
-/// Adam (Kingma and Ba 2015) with bias correction, as PyTorch's: weight decay is a part of the gradient.
+/// Adam (Kingma and Ba 2015) with bias correction, as in PyTorch: weight decay is a part of the gradient.
 std::unique_ptr<Optimizer> adam(const AdamOptions& options = {});
-/// AdamW (Loshchilov and Hutter 2019), as PyTorch's: Adam, with a weight decay that the moments don't see.
+/// AdamW (Loshchilov and Hutter 2019), as in PyTorch: Adam with weight decay that doesn't enter the moments.
 std::unique_ptr<Optimizer> adamw(const AdamOptions& options = {});
 
 struct SgdOptions {
@@ -59,7 +59,8 @@ struct SgdOptions {
   bool nesterov = false;
   WeightDecay weight_decay = {};
 };
-/// Stochastic gradient descent with momentum, as PyTorch's (Nesterov's too): weight decay is a part of the gradient.
+/// Stochastic gradient descent with momentum, Nesterov's included, as in PyTorch: weight decay is a part of the
+/// gradient.
 std::unique_ptr<Optimizer> sgd(const SgdOptions& options = {});
 
 }  // namespace facet::optim

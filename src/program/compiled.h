@@ -8,39 +8,41 @@
 #include <vector>
 
 #include "base/memory.h"
-#include "lowering/step.h"
+#include "lowering/instruction.h"
 
 namespace facet::program {
 
 /// Where a tensor's bytes are.
 struct Buffer {
   enum class Place : std::uint8_t {
-    arena,  ///< planned: shared with others that live at other times
-    held,   ///< the program's own, from run to run
-    fixed   ///< a parameter's
+    arena,  ///< planned: buffers with disjoint lifetimes share memory
+    held,   ///< outside the arena; keeps its content from run to run
+    fixed   ///< memory of a parameter
   };
   std::size_t bytes = 0;
   Place place = Place::arena;
-  std::byte* address = nullptr;  ///< of held and fixed ones
-  bool kept = false;             ///< to the end of the run
-  std::string made_of = {};      ///< of what is made of parameters: says from which, and how
+  std::byte* address = nullptr;  ///< set for held and fixed buffers
+  bool kept = false;             ///< holds its content to the end of the run
+  std::string made_of = {};      ///< for content computed from parameters: from which, and how
 };
 
-/// A parameter in an order that a step asked for: a reorder, or the master itself, when its layout is known at last.
+/// A parameter in the layout that an instruction requests: a reordered copy, or the master itself. Which of the two is
+/// decided at the end of compilation, when the master's layout is known.
 struct PreparedParameter {
   int parameter;
   lowering::Tensor tensor;
-  std::size_t
-      step;  ///< where in the steps or the prologue its reorders went (room for two), before empty ones were taken out
-  bool once = false;  ///< in the prologue
+  /// Index of the two entries, in the instructions or the prologue, that are reserved for the reorders. It is valid
+  /// until unused entries are removed.
+  std::size_t instruction;
+  bool once = false;  ///< the entries are in the prologue
 };
 
-/// What compiling gives: steps whose operands name buffers.
+/// The result of compilation: instructions whose operands refer to buffers.
 struct Compiled {
-  std::vector<lowering::Step> prologue;  ///< run again only when the parameters have changed
-  std::vector<lowering::Step> steps;
+  std::vector<lowering::Instruction> prologue;  ///< run again only when the parameters have changed
+  std::vector<lowering::Instruction> instructions;
   std::vector<Buffer> buffers;
-  std::vector<std::shared_ptr<base::PageBuffer>> held;  ///< other programs may share it, see PreparedMemory
+  std::vector<std::shared_ptr<base::PageBuffer>> held;  ///< may be shared with other programs, see PreparedMemory
   std::vector<lowering::Tensor> logits, probabilities;  ///< by head
   std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (Mode::gradients)
   std::vector<PreparedParameter> prepared;

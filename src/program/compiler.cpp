@@ -9,13 +9,15 @@
 
 #include "base/parallel.h"
 #include "facet/error.h"
-#include "program/recompute.h"
+#include "kernels/loss.h"
+#include "kernels/pixels.h"
+#include "program/passes.h"
 
 namespace facet::program {
 
+using lowering::Instruction;
 using lowering::LowerableOp;
 using lowering::RunState;
-using lowering::Step;
 using lowering::Tensor;
 using onednn::Dims;
 using onednn::Layout;
@@ -23,7 +25,7 @@ using onednn::Type;
 
 namespace {
 
-/// The beginning of wider rows, in rows of its own.
+/// The layout of a contiguous copy if `layout` is the beginning of wider rows; else `layout`.
 Layout without_gaps(const Layout& layout) {
   const Dims dims = onednn::dims_of(layout);
   const auto stride = onednn::row_stride(layout);
@@ -32,12 +34,12 @@ Layout without_gaps(const Layout& layout) {
 
 }  // namespace
 
-Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices,
-                   PreparedMemory& prepared)
+Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options,
+                   TuningRecord& tuning_record, PreparedMemory& prepared)
     : graph_(graph),
       parameters_(parameters),
       options_(options),
-      choices_(choices),
+      tuning_record_(tuning_record),
       prepared_(prepared),
       nodes_(fuse(graph, parameters.list, options.mode == Mode::inference)) {
   const std::size_t count = nodes_.nodes.size();
@@ -58,7 +60,7 @@ void Compiler::naming(std::string_view what, const std::function<void()>& functi
   } catch (const dnnl::error& error) {
     throw Error(fmt::format("{}: {} can't do this in {}: {}", what, onednn::version(), to_string(options_.precision),
                             error.what()));
-  } catch (const std::exception& error) {  // Error, and what an op that is given too few parameters throws
+  } catch (const std::exception& error) {  // Error, and the exception of an op that is given too few parameters
     throw Error(fmt::format("{}, in {}: {}", what, to_string(options_.precision), error.what()));
   }
 }
@@ -66,14 +68,14 @@ void Compiler::naming(std::string_view what, const std::function<void()>& functi
 Compiled Compiler::compile() {
   if (options_.mode == Mode::training) parameters_.require_slots(options_.optimizer->slot_names());
   lower_forward();
-  forward_steps_ = out_.steps.size();
+  forward_instructions_ = out_.instructions.size();
   if (training()) lower_backward();
   emit_waiting_updates();
   if (options_.average != nullptr) emit_average_of_statistics();
   if (options_.mode == Mode::training) parameters_.layout_fixed = true;
   place_prepared_parameters();
   place_held();
-  if (options_.save_memory && training()) recompute(out_, forward_steps_);
+  if (options_.save_memory && training()) recompute(out_, forward_instructions_);
   return std::move(out_);
 }
 
@@ -126,23 +128,23 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
                      const std::function<double(int, double)>& seconds) {
   const auto full_key = [&](std::int64_t batch) {
     return fmt::format("{} batch {} {} {} threads {}", key, batch, to_string(options_.precision),
-                       training() ? "training" : "inference", base::compute_threads());
+                       training() ? "training" : "inference", base::current_threads());
   };
   const std::string own = full_key(options_.batch);
-  choices_.offer(own, candidates);
+  tuning_record_.offer(own, candidates);
   const auto take = [&](std::ptrdiff_t index) {
     chosen_[node_] = candidates[index];
     return static_cast<int>(index);
   };
-  std::string recorded = choices_.find(own);
-  if (recorded.empty()) recorded = choices_.find(full_key(options_.as_for_batch));
+  std::string recorded = tuning_record_.find(own);
+  if (recorded.empty()) recorded = tuning_record_.find(full_key(options_.as_for_batch));
   const auto found = std::find(candidates.begin(), candidates.end(), recorded);
-  if (found != candidates.end() || !choices_.tune() || candidates.size() == 1) {
+  if (found != candidates.end() || !tuning_record_.tune() || candidates.size() == 1) {
     const auto chosen = found != candidates.end() ? found - candidates.begin() : 0;
-    choices_.record(own, candidates[chosen]);
+    tuning_record_.record(own, candidates[chosen]);
     return take(chosen);
   }
-  choices_.tell_observer();
+  tuning_record_.tell_observer();
   int chosen = 0;
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < static_cast<int>(candidates.size()); ++i) {
@@ -152,7 +154,7 @@ int Compiler::choose(const std::string& key, const std::vector<std::string>& can
       chosen = i;
     }
   }
-  choices_.record_measured(own, candidates[chosen]);
+  tuning_record_.record_measured(own, candidates[chosen]);
   return take(chosen);
 }
 
@@ -211,16 +213,16 @@ Tensor Compiler::image_in_blocks(const kernels::PixelBlocks& blocks) {
 }
 
 Tensor Compiler::emit_input(const Layout& layout, std::string implementation, lowering::Kernel kernel) {
-  Step step;
-  step.name = "input";
-  step.kind = lowering::StepKind::input;
-  step.implementation = std::move(implementation);
-  step.operands = {make(layout)};
-  step.kernel = std::move(kernel);
-  step.work = fmt::format("input {}x{}", options_.batch, to_string(graph_.input_shape()));
-  out_.steps.push_back(std::move(step));
+  Instruction instruction;
+  instruction.name = "input";
+  instruction.kind = lowering::InstructionKind::input;
+  instruction.implementation = std::move(implementation);
+  instruction.operands = {make(layout)};
+  instruction.kernel = std::move(kernel);
+  instruction.work = fmt::format("input {}x{}", options_.batch, to_string(graph_.input_shape()));
+  out_.instructions.push_back(std::move(instruction));
   mark_recomputable();
-  return out_.steps.back().operands.front();
+  return out_.instructions.back().operands.front();
 }
 
 std::int64_t Compiler::storage_channels() const {
@@ -239,7 +241,7 @@ Tensor Compiler::convert(const Tensor& tensor, const Layout& wanted) {
   const Dims from = onednn::dims_of(tensor.layout);
   const Dims to = onednn::dims_of(wanted);
   if (from == to) return convert_order(tensor, wanted);
-  // Another shape of the same values: they pass through their logical order.
+  // A change of shape goes through the plain order, in which the values are the same for both shapes.
   const Tensor plain = convert_order(tensor, onednn::plain(from, onednn::type_of(tensor.layout)));
   return convert_order({plain.buffer, onednn::plain(to, onednn::type_of(tensor.layout))}, wanted);
 }
@@ -250,7 +252,7 @@ Tensor Compiler::convert_order(const Tensor& tensor, const Layout& wanted) {
     if (other.layout == wanted) return other;
   }
   const Tensor result = make(wanted);
-  out_.steps.push_back(reorder_step(current().name + ".reorder", tensor, result));
+  out_.instructions.push_back(reorder_instruction(current().name + ".reorder", tensor, result));
   mark_recomputable();
   converted_[tensor.buffer].push_back(result);
   return result;
@@ -274,17 +276,18 @@ void Compiler::add_input_gradient(int input, const Tensor& gradient) {
     total = gradient;
     return;
   }
-  // At once, so that the parts need not be kept until backward comes to the value. By two: oneDNN 2.6 sums f32 by its
-  // reference implementation, and adds by a fast one.
+  // The sum is computed at once, so that the parts need not be kept until backward reaches the value. It adds two
+  // tensors at a time: for f32, oneDNN 2.6 runs its sum primitive by the reference implementation, but the binary one
+  // by a fast implementation.
   const Layout layout = without_gaps(values_[value].layout);
   const Tensor before = convert(total, layout);
   const Tensor part = convert(gradient, layout);
   const auto descriptor =
       onednn::describe<dnnl::binary>(onednn::attributes(), dnnl::algorithm::binary_add, layout, layout, layout);
   total = make(layout);
-  emit("gradient_sum", lowering::StepKind::elementwise, descriptor, dnnl::binary(descriptor),
+  emit("gradient_sum", lowering::InstructionKind::elementwise, descriptor, dnnl::binary(descriptor),
        {{DNNL_ARG_SRC_0, before}, {DNNL_ARG_SRC_1, part}, {DNNL_ARG_DST, total}});
-  out_.steps.back().candidate.clear();  // whichever the node's is
+  out_.instructions.back().candidate.clear();  // a sum doesn't depend on the candidate chosen for the node
 }
 
 Tensor Compiler::input_gradient(int input) const { return gradients_[current().inputs.at(input)]; }
@@ -299,7 +302,7 @@ void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {
   }
 }
 
-// --- memory and steps ------------------------------------------------------------------------------------------------
+// --- memory and instructions -----------------------------------------------------------------------------------------
 
 Tensor Compiler::make(const Layout& layout) {
   Buffer buffer;
@@ -317,45 +320,45 @@ Tensor Compiler::make_fixed(const base::PageBuffer& memory, const Layout& layout
   return tensor;
 }
 
-Step Compiler::reorder_step(std::string name, const Tensor& from, const Tensor& to) {
+Instruction Compiler::reorder_instruction(std::string name, const Tensor& from, const Tensor& to) {
   const auto descriptor = onednn::reorder(from.layout, to.layout);
-  Step step;
-  step.name = std::move(name);
-  step.kind = lowering::StepKind::reorder;
-  step.work = fmt::format("reorder {}", to_string(onednn::dims_of(from.layout)));
-  step.implementation = descriptor.impl_info_str();
-  step.primitive = dnnl::reorder(descriptor);
-  step.operands = {from, to};
-  step.arguments = {DNNL_ARG_FROM, DNNL_ARG_TO};
-  add_scratch(descriptor, step);
-  return step;
+  Instruction instruction;
+  instruction.name = std::move(name);
+  instruction.kind = lowering::InstructionKind::reorder;
+  instruction.work = fmt::format("reorder {}", to_string(onednn::dims_of(from.layout)));
+  instruction.implementation = descriptor.impl_info_str();
+  instruction.primitive = dnnl::reorder(descriptor);
+  instruction.operands = {from, to};
+  instruction.arguments = {DNNL_ARG_FROM, DNNL_ARG_TO};
+  add_scratch(descriptor, instruction);
+  return instruction;
 }
 
-void Compiler::add_scratch(const dnnl::primitive_desc_base& descriptor, Step& step) {
+void Compiler::add_scratch(const dnnl::primitive_desc_base& descriptor, Instruction& instruction) {
   const Layout scratch = descriptor.scratchpad_desc();
   if (scratch.get_size() == 0) return;
-  step.operands.push_back(make(scratch));
-  step.arguments.push_back(DNNL_ARG_SCRATCHPAD);
+  instruction.operands.push_back(make(scratch));
+  instruction.arguments.push_back(DNNL_ARG_SCRATCHPAD);
 }
 
-void Compiler::emit(std::string_view part, lowering::StepKind kind, const dnnl::primitive_desc_base& descriptor,
+void Compiler::emit(std::string_view part, lowering::InstructionKind kind, const dnnl::primitive_desc_base& descriptor,
                     const dnnl::primitive& primitive, std::vector<std::pair<int, Tensor>> arguments) {
-  Step step = node_step(part, kind);
-  step.flops = flops(kind);
-  step.implementation = descriptor.impl_info_str();
-  step.primitive = primitive;
+  Instruction instruction = node_instruction(part, kind);
+  instruction.flops = flops(kind);
+  instruction.implementation = descriptor.impl_info_str();
+  instruction.primitive = primitive;
   for (auto& [argument, tensor] : arguments) {
-    step.arguments.push_back(argument);
-    step.operands.push_back(std::move(tensor));
+    instruction.arguments.push_back(argument);
+    instruction.operands.push_back(std::move(tensor));
   }
-  add_scratch(descriptor, step);
-  out_.steps.push_back(std::move(step));
+  add_scratch(descriptor, instruction);
+  out_.instructions.push_back(std::move(instruction));
 }
 
-void Compiler::emit(std::string_view part, lowering::StepKind kind, std::string_view name, std::vector<Tensor> operands,
-                    lowering::Kernel kernel) {
-  out_.steps.push_back(kernel_step(part, kind, name, std::move(operands), std::move(kernel)));
-  out_.steps.back().flops = flops(kind);
+void Compiler::emit(std::string_view part, lowering::InstructionKind kind, std::string_view name,
+                    std::vector<Tensor> operands, lowering::Kernel kernel) {
+  out_.instructions.push_back(kernel_instruction(part, kind, name, std::move(operands), std::move(kernel)));
+  out_.instructions.back().flops = flops(kind);
 }
 
 std::string Compiler::work() const {
@@ -368,35 +371,36 @@ std::string Compiler::work() const {
   return fmt::format("{}{}{} to {}", node.op->kind(), from, by, to_string(node.shape));
 }
 
-Step Compiler::node_step(std::string_view part, lowering::StepKind kind) const {
-  Step step;
-  step.name = fmt::format("{}.{}", current().name, part);
-  step.kind = kind;
-  step.work = work();
-  step.candidate = chosen_[node_];
-  return step;
+Instruction Compiler::node_instruction(std::string_view part, lowering::InstructionKind kind) const {
+  Instruction instruction;
+  instruction.name = fmt::format("{}.{}", current().name, part);
+  instruction.kind = kind;
+  instruction.work = work();
+  instruction.candidate = chosen_[node_];
+  return instruction;
 }
 
-double Compiler::flops(lowering::StepKind kind) const {
-  using lowering::StepKind;
+double Compiler::flops(lowering::InstructionKind kind) const {
+  using lowering::InstructionKind;
   const auto& op = dynamic_cast<const LowerableOp&>(*current().op);
-  const bool multiplies = kind == StepKind::convolution_forward || kind == StepKind::convolution_backward_data ||
-                          kind == StepKind::convolution_backward_weights || kind == StepKind::linear;
+  const bool multiplies = kind == InstructionKind::convolution_forward ||
+                          kind == InstructionKind::convolution_backward_data ||
+                          kind == InstructionKind::convolution_backward_weights || kind == InstructionKind::linear;
   if (!multiplies || !op.has_weights()) return 0;
   std::vector<Shape> inputs;
   for (const int input : current().inputs) inputs.push_back(nodes_.nodes[input].shape);
   return op.flops(inputs, current().shape) * static_cast<double>(batch());
 }
 
-void Compiler::mark_recomputable() { out_.steps.back().recomputable = true; }
+void Compiler::mark_recomputable() { out_.instructions.back().recomputable = true; }
 
-Step Compiler::kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
-                           std::vector<Tensor> operands, lowering::Kernel kernel) const {
-  Step step = node_step(part, kind);
-  step.implementation = fmt::format("facet:{}", name);
-  step.operands = std::move(operands);
-  step.kernel = std::move(kernel);
-  return step;
+Instruction Compiler::kernel_instruction(std::string_view part, lowering::InstructionKind kind, std::string_view name,
+                                         std::vector<Tensor> operands, lowering::Kernel kernel) const {
+  Instruction instruction = node_instruction(part, kind);
+  instruction.implementation = fmt::format("facet:{}", name);
+  instruction.operands = std::move(operands);
+  instruction.kernel = std::move(kernel);
+  return instruction;
 }
 
 void Compiler::set_head_tensors(const Tensor& logits, const Tensor& probabilities) {

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/loss.h"
+#include "kernels/pixels.h"
 #include "lowering/lowering.h"
 #include "program/compiled.h"
 #include "program/parameter_store.h"
@@ -16,13 +18,13 @@
 
 namespace facet::program {
 
-/// Walks the nodes forward, then back, and lets each op write its steps.
+/// Walks the nodes forward, then backward, and lets each op emit its instructions.
 class Compiler final : public lowering::Lowering {
  public:
-  Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options, Choices& choices,
-           PreparedMemory& prepared);
+  Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options,
+           TuningRecord& tuning_record, PreparedMemory& prepared);
 
-  /// @throws Error naming the node or parameter, and the precision, that can't be had.
+  /// @throws Error naming the node or parameter that cannot be compiled, and the precision.
   Compiled compile();
 
   std::int64_t batch() const override { return options_.batch; }
@@ -42,7 +44,7 @@ class Compiler final : public lowering::Lowering {
   bool is_image(int input) const override;
   lowering::Tensor image_in_blocks(const kernels::PixelBlocks& blocks) override;
   lowering::Tensor parameter(int parameter, const onednn::Layout& wanted) override;
-  lowering::Tensor make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
+  lowering::Tensor make_from_parameters(std::string_view part, lowering::InstructionKind kind, std::string_view name,
                                         std::vector<lowering::Tensor> parameters, const onednn::Layout& layout,
                                         lowering::Kernel kernel) override;
   lowering::Tensor reorder_from_parameters(const lowering::Tensor& made, const onednn::Layout& wanted) override;
@@ -62,9 +64,9 @@ class Compiler final : public lowering::Lowering {
   void set_parameter_gradient(int parameter, const lowering::Tensor& gradient) override;
 
   lowering::Tensor make(const onednn::Layout& layout) override;
-  void emit(std::string_view part, lowering::StepKind kind, const dnnl::primitive_desc_base& descriptor,
+  void emit(std::string_view part, lowering::InstructionKind kind, const dnnl::primitive_desc_base& descriptor,
             const dnnl::primitive& primitive, std::vector<std::pair<int, lowering::Tensor>> arguments) override;
-  void emit(std::string_view part, lowering::StepKind kind, std::string_view name,
+  void emit(std::string_view part, lowering::InstructionKind kind, std::string_view name,
             std::vector<lowering::Tensor> operands, lowering::Kernel kernel) override;
   void mark_recomputable() override;
   int head() const override;
@@ -74,7 +76,7 @@ class Compiler final : public lowering::Lowering {
  private:
   const Node& current() const { return nodes_.nodes[node_]; }
   onednn::Dims dims_of_value(int value) const;
-  /// Runs `function`; what it throws becomes an Error that names `what` and the precision.
+  /// Runs `function`; turns its exceptions into an Error that names `what` and the precision.
   void naming(std::string_view what, const std::function<void()>& function) const;
   void lower_forward();
   void lower_backward();
@@ -83,37 +85,40 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor emit_input(const onednn::Layout& layout, std::string implementation, lowering::Kernel kernel);
   lowering::Tensor convert(const lowering::Tensor& tensor, const onednn::Layout& wanted);
   lowering::Tensor convert_order(const lowering::Tensor& tensor, const onednn::Layout& wanted);
-  /// Lets a parameter's update follow at once where nothing has to be known of other gradients or batches.
+  /// Emits a parameter's update at once, unless the update depends on other gradients (clipping) or other batches
+  /// (accumulation): then it waits for emit_waiting_updates().
   void take_gradient(int parameter, const lowering::Tensor& gradient);
   lowering::Tensor emit_accumulation(int parameter, const lowering::Tensor& gradient);
   void emit_norm(int parameter, const lowering::Tensor& gradient);
   void emit_clipping();
   void emit_waiting_updates();
   void emit_update(int parameter, const lowering::Tensor& gradient);
-  /// Lets the average follow what updates don't write: running statistics, and weights that stay as they are.
+  /// Updates the average of what the updates don't write: running statistics, and weights that stay as they are.
   void emit_average_of_statistics();
   void keep_gradient(int parameter, const lowering::Tensor& gradient);
-  /// What stays from run to run; what no step reads after the prologue gets a place in the arena in the end.
-  /// @param made_of empty: no other program makes the same.
+  /// Makes a tensor that keeps its content from run to run. If only the prologue uses it, place_held() moves it to the
+  /// arena.
+  /// @param made_of see PreparedMemory::get.
   lowering::Tensor make_held(const onednn::Layout& layout, std::string made_of = {});
   void place_held();
-  /// Says what a step makes of parameters, by its operands.
-  std::string made_of(const std::string& step, const std::vector<lowering::Tensor>& operands) const;
-  /// Memory of a parameter.
+  /// Describes what an instruction computes from parameters (Buffer::made_of).
+  std::string made_of(const std::string& instruction, const std::vector<lowering::Tensor>& operands) const;
+  /// Makes a tensor in memory of a parameter.
   lowering::Tensor make_fixed(const base::PageBuffer& memory, const onednn::Layout& layout);
-  /// What the current node computes, by whatever means.
+  /// Describes what the current node computes, independently of the implementation.
   std::string work() const;
-  /// Whether what the current node makes of its parameters stays from run to run.
+  /// Whether tensors computed from the current node's parameters keep their content from run to run.
   bool is_constant() const { return !training() || !needs_gradient_[node_]; }
-  /// A step of the current node.
-  lowering::Step node_step(std::string_view part, lowering::StepKind kind) const;
-  /// Of a step of this kind, where it is one of a convolution or linear layer.
-  double flops(lowering::StepKind kind) const;
-  lowering::Step kernel_step(std::string_view part, lowering::StepKind kind, std::string_view name,
-                             std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
-  lowering::Step reorder_step(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
-  void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Step& step);
-  /// Lets a step read the bf16 that the update writes beside the master, where that is the order it asked for.
+  /// Begins an instruction of the current node: sets its name, kind, work and candidate.
+  lowering::Instruction node_instruction(std::string_view part, lowering::InstructionKind kind) const;
+  /// FLOPs of an instruction of this kind; 0 unless it multiplies by the weights of a convolution or linear layer.
+  double flops(lowering::InstructionKind kind) const;
+  lowering::Instruction kernel_instruction(std::string_view part, lowering::InstructionKind kind, std::string_view name,
+                                           std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
+  lowering::Instruction reorder_instruction(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
+  void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Instruction& instruction);
+  /// Lets an instruction read the bf16 copy that the update writes beside the master, if that has the requested layout.
+  /// Returns whether it has.
   bool place_rounded(const PreparedParameter& prepared);
   void place(const PreparedParameter& prepared);
   void place_prepared_parameters();
@@ -121,22 +126,22 @@ class Compiler final : public lowering::Lowering {
   const Graph& graph_;
   Parameters::State& parameters_;
   const ProgramOptions& options_;
-  Choices& choices_;
+  TuningRecord& tuning_record_;
   PreparedMemory& prepared_;
   FusedNodes nodes_;
   int node_ = 0;
   Compiled out_;
-  std::size_t forward_steps_ = 0;
+  std::size_t forward_instructions_ = 0;
   std::vector<lowering::Tensor> held_;
 
   std::vector<bool> needs_gradient_;                        // by value
   std::vector<lowering::Tensor> values_;                    // by value
-  std::vector<lowering::Tensor> gradients_;                 // by value: the sum of what its readers gave so far
-  std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: the same in other orders
+  std::vector<lowering::Tensor> gradients_;                 // by value: the sum of its readers' gradients so far
+  std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: its copies in other layouts
   std::vector<lowering::Backward> backward_;                // by node
-  std::vector<bool> updated_;                               // by parameter: an update of it was emitted
-  std::vector<std::string> chosen_;                         // by node: the candidate, where there were several
-  std::vector<std::pair<int, lowering::Tensor>> waiting_;   // gradients, by parameter, of updates that come last
+  std::vector<bool> updated_;                               // by parameter: whether its update was emitted
+  std::vector<std::string> chosen_;                         // by node: the chosen candidate, if there are several
+  std::vector<std::pair<int, lowering::Tensor>> waiting_;   // parameters and gradients whose updates come last
 };
 
 }  // namespace facet::program

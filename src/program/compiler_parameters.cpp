@@ -6,11 +6,11 @@
 #include "facet/error.h"
 #include "program/compiler.h"
 
-/// Where steps read parameters, and what is made of them: in the layouts that the steps ask for, once for all runs where
-/// parameters stay as they are.
+/// How instructions read parameters and what is computed from parameters: in the layouts that the instructions request,
+/// prepared once for all runs where the parameters don't change.
 namespace facet::program {
 
-using lowering::Step;
+using lowering::Instruction;
 using lowering::Tensor;
 using onednn::Dims;
 using onednn::Layout;
@@ -28,27 +28,29 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   }
   const bool once = !training() || !parameters_.list[index].is_trained();
   const Tensor tensor = once ? make_held(wanted, parameters_.list[index].name) : make(wanted);
-  std::vector<Step>& steps = once ? out_.prologue : out_.steps;
-  out_.prepared.push_back({index, tensor, steps.size(), once});
-  steps.resize(steps.size() + 2);  // a detour through the plain order takes both
+  std::vector<Instruction>& instructions = once ? out_.prologue : out_.instructions;
+  out_.prepared.push_back({index, tensor, instructions.size(), once});
+  instructions.resize(instructions.size() + 2);  // a reorder through the plain layout uses both
   return tensor;
 }
 
-Tensor Compiler::make_from_parameters(std::string_view part, lowering::StepKind kind, std::string_view name,
+Tensor Compiler::make_from_parameters(std::string_view part, lowering::InstructionKind kind, std::string_view name,
                                       std::vector<Tensor> parameters, const Layout& layout, lowering::Kernel kernel) {
-  Step step = kernel_step(part, kind, name, std::move(parameters), std::move(kernel));
-  const Tensor result = is_constant()
-                            ? make_held(layout, made_of(step.name + " by " + step.implementation, step.operands))
-                            : make(layout);
-  step.operands.push_back(result);
-  (is_constant() ? out_.prologue : out_.steps).push_back(std::move(step));
+  Instruction instruction = kernel_instruction(part, kind, name, std::move(parameters), std::move(kernel));
+  const Tensor result =
+      is_constant()
+          ? make_held(layout, made_of(instruction.name + " by " + instruction.implementation, instruction.operands))
+          : make(layout);
+  instruction.operands.push_back(result);
+  (is_constant() ? out_.prologue : out_.instructions).push_back(std::move(instruction));
   return result;
 }
 
 Tensor Compiler::reorder_from_parameters(const Tensor& made, const Layout& wanted) {
   if (made.layout == wanted) return made;
   const Tensor result = is_constant() ? make_held(wanted, made_of("reorder", {made})) : make(wanted);
-  (is_constant() ? out_.prologue : out_.steps).push_back(reorder_step(current().name + ".reorder", made, result));
+  (is_constant() ? out_.prologue : out_.instructions)
+      .push_back(reorder_instruction(current().name + ".reorder", made, result));
   return result;
 }
 
@@ -78,7 +80,7 @@ bool Compiler::place_rounded(const PreparedParameter& prepared) {
 void Compiler::place(const PreparedParameter& prepared) {
   if (place_rounded(prepared)) return;
   const StoredParameter& stored = parameters_.stored[prepared.parameter];
-  Step* steps = &(prepared.once ? out_.prologue : out_.steps)[prepared.step];
+  Instruction* instructions = &(prepared.once ? out_.prologue : out_.instructions)[prepared.instruction];
   Buffer& target = out_.buffers[prepared.tensor.buffer];
   if (stored.layout == prepared.tensor.layout) {
     target.place = Buffer::Place::fixed;
@@ -92,22 +94,24 @@ void Compiler::place(const PreparedParameter& prepared) {
   const Layout plain = onednn::plain(stored_dims, Type::f32);
   if (stored.layout != plain && (stored_dims != dims || !onednn::can_reorder(stored.layout, prepared.tensor.layout))) {
     const Tensor detour = make(plain);
-    *steps++ = reorder_step(name, master, detour);
+    *instructions++ = reorder_instruction(name, master, detour);
     master = detour;
   }
-  if (stored_dims != dims) master.layout = onednn::plain(dims, Type::f32);  // the same numbers in the same order
-  *steps = reorder_step(name, master, prepared.tensor);
+  if (stored_dims != dims) master.layout = onednn::plain(dims, Type::f32);  // the elements are the same in plain order
+  *instructions = reorder_instruction(name, master, prepared.tensor);
 }
 
 void Compiler::place_prepared_parameters() {
   for (const PreparedParameter& prepared : out_.prepared) {
     naming(fmt::format("parameter '{}'", parameters_.list[prepared.parameter].name), [&] { place(prepared); });
   }
-  const auto is_placeholder = [](const Step& step) { return !step.kernel && !step.primitive; };
-  const auto backward = out_.steps.begin() + static_cast<std::ptrdiff_t>(forward_steps_);
-  forward_steps_ -= static_cast<std::size_t>(std::count_if(out_.steps.begin(), backward, is_placeholder));
+  const auto is_placeholder = [](const Instruction& instruction) {
+    return !instruction.kernel && !instruction.primitive;
+  };
+  const auto backward = out_.instructions.begin() + static_cast<std::ptrdiff_t>(forward_instructions_);
+  forward_instructions_ -= static_cast<std::size_t>(std::count_if(out_.instructions.begin(), backward, is_placeholder));
   std::erase_if(out_.prologue, is_placeholder);
-  std::erase_if(out_.steps, is_placeholder);
+  std::erase_if(out_.instructions, is_placeholder);
 }
 
 Tensor Compiler::make_held(const Layout& layout, std::string made_of) {
@@ -118,20 +122,20 @@ Tensor Compiler::make_held(const Layout& layout, std::string made_of) {
   return tensor;
 }
 
-std::string Compiler::made_of(const std::string& step, const std::vector<Tensor>& operands) const {
+std::string Compiler::made_of(const std::string& instruction, const std::vector<Tensor>& operands) const {
   std::vector<std::string> names;
   for (const Tensor& operand : operands) names.push_back(out_.buffers[operand.buffer].made_of);
-  return fmt::format("{} of ({})", step, fmt::join(names, ", "));
+  return fmt::format("{} of ({})", instruction, fmt::join(names, ", "));
 }
 
 void Compiler::place_held() {
   std::vector<bool> is_read(out_.buffers.size());
-  for (const Step& step : out_.steps) {
-    for (const Tensor& operand : step.operands) is_read[operand.buffer] = true;
+  for (const Instruction& instruction : out_.instructions) {
+    for (const Tensor& operand : instruction.operands) is_read[operand.buffer] = true;
   }
   for (const Tensor& tensor : held_) {
     Buffer& buffer = out_.buffers[tensor.buffer];
-    if (buffer.place != Buffer::Place::held) continue;  // a parameter that is read where it is stored
+    if (buffer.place != Buffer::Place::held) continue;  // it is a parameter that is read where it is stored
     if (!is_read[tensor.buffer]) {
       buffer.place = Buffer::Place::arena;
       continue;

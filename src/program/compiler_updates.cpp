@@ -6,14 +6,14 @@
 #include <functional>
 
 #include "facet/error.h"
-#include "kernels/gradients.h"
+#include "kernels/update.h"
 #include "program/compiler.h"
 
-/// What becomes of parameters' gradients: kept as they are, or summed, clipped and applied.
+/// What programs do with the parameters' gradients: keep them, or accumulate, clip and apply them.
 namespace facet::program {
 
+using lowering::Instruction;
 using lowering::RunState;
-using lowering::Step;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
@@ -22,36 +22,36 @@ namespace {
 
 std::int64_t float_count(const Layout& layout) { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
 
-/// Of the average: the first step copies.
+/// The decay of the average in this step: 0 in the first step, which copies the values.
 double decay_in(const RunState& state, double decay) { return state.step == 1 ? 0 : decay; }
 
-/// @param squares the sum of its squares, which costs nothing to look at and is not finite where a gradient is not.
+/// @param squares the sum of the gradient's squares. It is known already, and while it is finite, so is every element.
 void require_finite_gradient(const std::string& parameter, const float* gradient, std::int64_t count, double squares) {
   if (std::isfinite(squares) || kernels::all_finite(gradient, count)) return;
   throw Error(fmt::format("the gradient of parameter '{}' isn't finite", parameter));
 }
 
-Step update_step(std::string name, std::string_view implementation, std::vector<Tensor> operands,
-                 lowering::Kernel kernel) {
-  Step step;
-  step.name = std::move(name);
-  step.kind = lowering::StepKind::update;
-  step.implementation = fmt::format("facet:{}", implementation);
-  step.operands = std::move(operands);
-  step.kernel = std::move(kernel);
-  return step;
+Instruction update_instruction(std::string name, std::string_view implementation, std::vector<Tensor> operands,
+                               lowering::Kernel kernel) {
+  Instruction instruction;
+  instruction.name = std::move(name);
+  instruction.kind = lowering::InstructionKind::update;
+  instruction.implementation = fmt::format("facet:{}", implementation);
+  instruction.operands = std::move(operands);
+  instruction.kernel = std::move(kernel);
+  return instruction;
 }
 
 }  // namespace
 
 void Compiler::keep_gradient(int parameter, const Tensor& gradient) {
   const Tensor kept = make_held(onednn::plain(onednn::dims_of(gradient.layout), Type::f32));
-  out_.steps.push_back(reorder_step(parameters_.list[parameter].name + ".gradient", gradient, kept));
+  out_.instructions.push_back(reorder_instruction(parameters_.list[parameter].name + ".gradient", gradient, kept));
   out_.gradients[parameter] = kept;
 }
 
 void Compiler::take_gradient(int parameter, const Tensor& gradient) {
-  // The first training program lays parameters out as their gradients come.
+  // The first training program stores each parameter in the layout of its gradient.
   if (!parameters_.layout_fixed) {
     parameters_.set_layout(parameter, gradient.layout);
     if (options_.average != nullptr) options_.average->state().set_layout(parameter, gradient.layout);
@@ -72,33 +72,35 @@ Tensor Compiler::emit_accumulation(int parameter, const Tensor& gradient) {
   StoredParameter& stored = parameters_.stored[parameter];
   if (stored.gradient.size() == 0) stored.gradient = base::PageBuffer(stored.layout.get_size());
   const Tensor sum = make_fixed(stored.gradient, stored.layout);
-  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".gradient_sum", "accumulate", {gradient, sum},
-                                   [name = parameters_.list[parameter].name, count = float_count(stored.layout)](
-                                       std::span<void* const> addresses, RunState& state) {
-                                     auto* so_far = static_cast<float*>(addresses[1]);
-                                     const double squares = kernels::accumulate(static_cast<const float*>(addresses[0]),
-                                                                                so_far, count, state.adds_gradients);
-                                     require_finite_gradient(name, so_far, count, squares);
-                                     state.squared_norm += squares;
-                                   }));
+  out_.instructions.push_back(update_instruction(
+      parameters_.list[parameter].name + ".gradient_sum", "accumulate", {gradient, sum},
+      [name = parameters_.list[parameter].name, count = float_count(stored.layout)](std::span<void* const> addresses,
+                                                                                    RunState& state) {
+        auto* so_far = static_cast<float*>(addresses[1]);
+        const double squares =
+            kernels::accumulate(static_cast<const float*>(addresses[0]), so_far, count, state.adds_gradients);
+        require_finite_gradient(name, so_far, count, squares);
+        state.squared_norm += squares;
+      }));
   return sum;
 }
 
 void Compiler::emit_norm(int parameter, const Tensor& gradient) {
-  out_.steps.push_back(update_step(parameters_.list[parameter].name + ".gradient_norm", "sum_of_squares", {gradient},
-                                   [name = parameters_.list[parameter].name, count = float_count(gradient.layout)](
-                                       std::span<void* const> addresses, RunState& state) {
-                                     const auto* values = static_cast<const float*>(addresses[0]);
-                                     const double squares = kernels::sum_of_squares(values, count);
-                                     require_finite_gradient(name, values, count, squares);
-                                     state.squared_norm += squares;
-                                   }));
+  out_.instructions.push_back(
+      update_instruction(parameters_.list[parameter].name + ".gradient_norm", "sum_of_squares", {gradient},
+                         [name = parameters_.list[parameter].name, count = float_count(gradient.layout)](
+                             std::span<void* const> addresses, RunState& state) {
+                           const auto* values = static_cast<const float*>(addresses[0]);
+                           const double squares = kernels::sum_of_squares(values, count);
+                           require_finite_gradient(name, values, count, squares);
+                           state.squared_norm += squares;
+                         }));
 }
 
 void Compiler::emit_clipping() {
-  // As PyTorch's clip_grad_norm_, whose 1e-6 keeps a gradient of zero.
-  out_.steps.push_back(
-      update_step("gradients.clip", "clip", {}, [most = options_.clip_norm](std::span<void* const>, RunState& state) {
+  // This is the formula of PyTorch's clip_grad_norm_; its 1e-6 avoids a division by zero.
+  out_.instructions.push_back(update_instruction(
+      "gradients.clip", "clip", {}, [most = options_.clip_norm](std::span<void* const>, RunState& state) {
         if (!state.updates) return;
         const double norm = std::sqrt(state.squared_norm) * state.gradient_scale;
         if (!std::isfinite(norm)) throw Error(fmt::format("the gradients' norm is {}, not finite", norm));
@@ -123,31 +125,31 @@ void Compiler::emit_update(int parameter, const Tensor& gradient) {
   }
   std::vector<Tensor> tensors{gradient, make_fixed(stored.master, stored.layout)};
   for (const base::PageBuffer& slot : stored.slots) tensors.push_back(make_fixed(slot, stored.layout));
-  out_.steps.push_back(
-      update_step(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
-                  [operands, &stored, name = parameters_.list[parameter].name, rule = options_.optimizer,
-                   decay = options_.average_decay](std::span<void* const> at, RunState& state) mutable {
-                    if (!state.updates) return;
-                    if (stored.rounded.size() > 0) {
-                      operands.target.weight_bf16 = reinterpret_cast<std::uint16_t*>(stored.rounded.data());
-                    }
-                    operands.target.gradient = static_cast<const float*>(at[0]);
-                    operands.target.weight = static_cast<float*>(at[1]);
-                    for (std::size_t i = 0; i < operands.slots.size(); ++i) {
-                      operands.slots[i] = static_cast<float*>(at[2 + i]);
-                    }
-                    operands.target.gradient_scale = state.gradient_scale;
-                    operands.target.average_decay = decay_in(state, decay);
-                    if (rule->update(operands, {state.learning_rate, state.step, state.momentum})) {
-                      return;
-                    }
-                    throw Error(
-                        fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its "
-                                    "value before was not, or the step is too large",
-                                    name));
-                  }));
+  out_.instructions.push_back(
+      update_instruction(parameters_.list[parameter].name + ".update", "update", std::move(tensors),
+                         [operands, &stored, name = parameters_.list[parameter].name, rule = options_.optimizer,
+                          decay = options_.average_decay](std::span<void* const> at, RunState& state) mutable {
+                           if (!state.updates) return;
+                           if (stored.rounded.size() > 0) {
+                             operands.target.weight_bf16 = reinterpret_cast<std::uint16_t*>(stored.rounded.data());
+                           }
+                           operands.target.gradient = static_cast<const float*>(at[0]);
+                           operands.target.weight = static_cast<float*>(at[1]);
+                           for (std::size_t i = 0; i < operands.slots.size(); ++i) {
+                             operands.slots[i] = static_cast<float*>(at[2 + i]);
+                           }
+                           operands.target.gradient_scale = state.gradient_scale;
+                           operands.target.average_decay = decay_in(state, decay);
+                           if (rule->update(operands, {state.learning_rate, state.step, state.momentum})) {
+                             return;
+                           }
+                           throw Error(
+                               fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its "
+                                           "value before was not, or the step is too large",
+                                           name));
+                         }));
   updated_[parameter] = true;
-  out_.steps.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
+  out_.instructions.back().work = fmt::format("update {}", to_string(parameters_.list[parameter].shape));
 }
 
 void Compiler::emit_average_of_statistics() {
@@ -159,9 +161,9 @@ void Compiler::emit_average_of_statistics() {
     std::byte* to = average.stored[i].master.data();
     if (parameter.type == DataType::s64) {
       moves.emplace_back([from, to](double) { std::memcpy(to, from, sizeof(std::int64_t)); });
-    } else if (parameter.trainable && !updated_[i]) {  // it is frozen, or no head's loss reads it
+    } else if (parameter.trainable && !updated_[i]) {  // frozen, or no head's loss depends on it
       moves.emplace_back([from, to, bytes = parameters_.stored[i].master.size()](double decay) {
-        if (decay == 0) std::memcpy(to, from, bytes);  // and stays
+        if (decay == 0) std::memcpy(to, from, bytes);  // later steps need not copy: the weight doesn't change
       });
     } else if (!parameter.trainable) {
       moves.emplace_back([from, to, count = element_count(parameter.shape)](double decay) {
@@ -169,12 +171,12 @@ void Compiler::emit_average_of_statistics() {
       });
     }
   }
-  out_.steps.push_back(
-      update_step("statistics.average", "average", {},
-                  [moves = std::move(moves), decay = options_.average_decay](std::span<void* const>, RunState& state) {
-                    if (!state.updates) return;
-                    for (const auto& move : moves) move(decay_in(state, decay));
-                  }));
+  out_.instructions.push_back(update_instruction(
+      "statistics.average", "average", {},
+      [moves = std::move(moves), decay = options_.average_decay](std::span<void* const>, RunState& state) {
+        if (!state.updates) return;
+        for (const auto& move : moves) move(decay_in(state, decay));
+      }));
 }
 
 }  // namespace facet::program

@@ -6,7 +6,7 @@
 
 #include "base/random.h"
 #include "facet/error.h"
-#include "kernels/gradients.h"
+#include "kernels/update.h"
 #include "program/parameter_store.h"
 
 namespace facet {
@@ -112,7 +112,7 @@ void Parameters::State::round_masters() {
 void Parameters::State::set_layout(int index, const Layout& layout) {
   StoredParameter& parameter = stored[index];
   if (parameter.layout == layout) return;
-  // The same numbers under the op's extents: grouped weights have one more than PyTorch's.
+  // The op may give the same elements other dimensions: grouped weights have one more than PyTorch's.
   const Layout from =
       onednn::dims_of(parameter.layout) == onednn::dims_of(layout) ? parameter.layout : plain_like(layout);
   if (from != parameter.layout && parameter.layout != plain_like(parameter.layout)) {

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <numeric>
 
-#include "ops/activation.h"
-#include "ops/add.h"
-#include "ops/batch_norm.h"
-#include "ops/concat.h"
+#include "lowering/lowering.h"
+#include "ops/fusion.h"
+#include "program/program.h"
 
 namespace facet::program {
 
@@ -22,17 +21,17 @@ std::vector<int> count_reads(const Graph& graph) {
 }
 
 std::shared_ptr<const Op> with_activation(const Op& op, kernels::Activation activation) {
-  if (auto fused = with_activation_after_batch_norm(op, activation)) return fused;
-  return activation == kernels::Activation::relu ? with_relu_after_add(op) : nullptr;
+  if (auto fused = ops::with_activation_after_batch_norm(op, activation)) return fused;
+  return activation == kernels::Activation::relu ? ops::with_relu_after_add(op) : nullptr;
 }
 
-/// Lets an add that reads a batch normalisation nobody else reads be a part of it: the normalisation moves there.
+/// Fuses a batch normalisation that is read by `add` alone into it; the fused node is in the place of the add.
 void take_batch_norm(FusedNodes& fused, Node& add) {
   for (const int side : {0, 1}) {
     const int before = add.inputs[side];
     const Node& producer = fused.nodes[before];
     if (producer.op == nullptr || fused.reads[before] != 1) continue;
-    if (auto op = with_residual_after_batch_norm(*producer.op)) {
+    if (auto op = ops::with_residual_after_batch_norm(*producer.op)) {
       fused.gone[before] = true;
       add = {std::move(op), producer.name, {producer.inputs[0], add.inputs[1 - side]}, producer.parameters, add.shape};
       return;
@@ -40,9 +39,10 @@ void take_batch_norm(FusedNodes& fused, Node& add) {
   }
 }
 
-/// Lets what computes an activation's input compute the activation as well.
+/// Fuses an activation into the node that computes its input, if that has no other reader and can compute it. Returns
+/// whether it did.
 bool join_producer(FusedNodes& fused, int activation) {
-  const kernels::Activation kind = activation_of(*fused.nodes[activation].op);
+  const kernels::Activation kind = ops::activation_of(*fused.nodes[activation].op);
   if (kind == kernels::Activation::none) return false;
   const int before = fused.nodes[activation].inputs[0];
   Node& producer = fused.nodes[before];
@@ -55,12 +55,13 @@ bool join_producer(FusedNodes& fused, int activation) {
   return true;
 }
 
-/// Lets a batch normalisation that reads a convolution nobody else reads be a part of it: the convolution moves there.
+/// Fuses a convolution that is read by `batch_norm` alone into it; the fused node is in the place of the batch
+/// normalisation.
 void take_convolution(FusedNodes& fused, Node& batch_norm) {
   const int before = batch_norm.inputs[0];
   const Node& producer = fused.nodes[before];
   if (producer.op == nullptr || fused.reads[before] != 1) return;
-  auto op = fold_batch_norm(*producer.op, *batch_norm.op);
+  auto op = ops::fold_batch_norm(*producer.op, *batch_norm.op);
   if (op == nullptr) return;
   fused.gone[before] = true;
   batch_norm.op = std::move(op);
@@ -80,9 +81,9 @@ FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bo
     Node& node = result.nodes[i];
     for (int& input : node.inputs) input = computed_by[input];
     if (node.op == nullptr) continue;
-    if (is_add(*node.op)) take_batch_norm(result, node);
+    if (ops::is_add(*node.op)) take_batch_norm(result, node);
     if (join_producer(result, i)) computed_by[i] = node.inputs[0];
-    const auto concats = [&](int n) { return result.nodes[n].op != nullptr && is_concat(*result.nodes[n].op); };
+    const auto concats = [&](int n) { return result.nodes[n].op != nullptr && ops::is_concat(*result.nodes[n].op); };
     if (concats(i) && node.inputs.size() > 1 && concats(node.inputs[0])) result.continued_by[node.inputs[0]] = i;
   }
   const std::vector<bool> needed = find_needed_gradients(result.nodes, parameters);
@@ -103,6 +104,36 @@ std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const st
                 std::any_of(own.begin(), own.end(), [&](int p) { return parameters[p].is_trained(); });
   }
   return needed;
+}
+
+std::vector<NodeCost> costs(const Graph& graph) {
+  std::vector<NodeCost> result;
+  const std::vector<bool> needed = find_needed_gradients(graph.nodes(), graph.parameters());
+  for (const Node& node : graph.nodes()) {
+    if (node.op == nullptr) {
+      result.push_back({node.name, "input", node.shape, 0, 0, 0});
+      continue;
+    }
+    NodeCost cost{node.name, std::string(node.op->kind()), node.shape, 0, 0, 0};
+    bool by_parameter = false;
+    for (const int index : node.parameters) {
+      const Parameter& parameter = graph.parameters()[index];
+      if (parameter.trainable) cost.parameters += element_count(parameter.shape);
+      by_parameter = by_parameter || parameter.is_trained();
+    }
+    std::vector<Shape> inputs;
+    bool by_input = false;  // whether a gradient is passed on
+    for (const int input : node.inputs) {
+      inputs.push_back(graph.nodes()[input].shape);
+      by_input = by_input || needed[input];
+    }
+    const auto& op = dynamic_cast<const lowering::LowerableOp&>(*node.op);
+    cost.forward_flops = op.flops(inputs, node.shape);
+    const int backward_passes = op.has_weights() ? int{by_input} + int{by_parameter} : int{by_input || by_parameter};
+    cost.training_flops = cost.forward_flops * (1 + backward_passes);
+    result.push_back(std::move(cost));
+  }
+  return result;
 }
 
 }  // namespace facet::program

@@ -11,35 +11,35 @@
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "program/compiler.h"
-#include "program/follow_layouts.h"
-#include "program/memory_plan.h"
+#include "program/memory.h"
+#include "program/passes.h"
 
 namespace facet::program {
 
-using lowering::Step;
+using lowering::Instruction;
 using lowering::Tensor;
 
 namespace {
 
-/// Of a batch: times the elements that a graph allows a value, they can be counted.
-constexpr std::int64_t most_images = std::int64_t{1} << 20;
+/// The largest batch size: times the largest number of elements that a graph allows a value, it fits in 64 bits.
+constexpr std::int64_t max_images = std::int64_t{1} << 20;
 
-/// A step whose operands have addresses.
-struct BoundStep {
+/// An instruction whose operands have addresses.
+struct BoundInstruction {
   std::vector<dnnl::memory> memories;
   std::vector<dnnl_exec_arg_t> arguments;
   std::vector<void*> addresses;
   std::vector<std::span<const std::byte>> memory;
 };
 
-/// By buffer of the arena: the steps between which it holds something, the prologue's counted first.
+/// By buffer of the arena: the first and last instruction that use it, counted from the first of the prologue.
 std::vector<Lifetime> find_lifetimes(const Compiled& compiled) {
   std::vector<Lifetime> lifetimes(compiled.buffers.size());
   const int prologue = static_cast<int>(compiled.prologue.size());
-  const int count = prologue + static_cast<int>(compiled.steps.size());
+  const int count = prologue + static_cast<int>(compiled.instructions.size());
   for (int i = 0; i < count; ++i) {
-    const Step& step = i < prologue ? compiled.prologue[i] : compiled.steps[i - prologue];
-    for (const Tensor& operand : step.operands) {
+    const Instruction& instruction = i < prologue ? compiled.prologue[i] : compiled.instructions[i - prologue];
+    for (const Tensor& operand : instruction.operands) {
       const Buffer& buffer = compiled.buffers[operand.buffer];
       if (buffer.place != Buffer::Place::arena) continue;
       Lifetime& lifetime = lifetimes[operand.buffer];
@@ -51,22 +51,23 @@ std::vector<Lifetime> find_lifetimes(const Compiled& compiled) {
   return lifetimes;
 }
 
-/// By buffer: how many steps name it.
-std::vector<int> count_steps(const Compiled& compiled) {
+/// By buffer: how many instructions use it.
+std::vector<int> count_instructions(const Compiled& compiled) {
   std::vector<int> counts(compiled.buffers.size());
-  for (const Step& step : compiled.steps) {
-    for (const Tensor& operand : step.operands) ++counts[operand.buffer];
+  for (const Instruction& instruction : compiled.instructions) {
+    for (const Tensor& operand : instruction.operands) ++counts[operand.buffer];
   }
   return counts;
 }
 
-std::int64_t moved_bytes(const Step& step, const std::vector<Buffer>& buffers, const std::vector<int>& named_by) {
+std::int64_t moved_bytes(const Instruction& instruction, const std::vector<Buffer>& buffers,
+                         const std::vector<int>& named_by) {
   std::size_t bytes = 0;
-  for (const Tensor& operand : step.operands) {
+  for (const Tensor& operand : instruction.operands) {
     const Buffer& buffer = buffers[operand.buffer];
     const bool is_scratch = buffer.place == Buffer::Place::arena && !buffer.kept && named_by[operand.buffer] == 1;
     if (is_scratch) continue;
-    const bool is_changed = step.kind == StepKind::update && buffer.place == Buffer::Place::fixed;
+    const bool is_changed = instruction.kind == InstructionKind::update && buffer.place == Buffer::Place::fixed;
     bytes += onednn::data_size(operand.layout) * (is_changed ? 2 : 1);
   }
   return static_cast<std::int64_t>(bytes);
@@ -81,19 +82,19 @@ struct Program::State {
   Compiled compiled;
   std::vector<Lifetime> lifetimes;
   MemoryPlan memory;
-  std::vector<BoundStep> prologue, steps;
+  std::vector<BoundInstruction> prologue, instructions;
   dnnl::stream stream{onednn::engine()};
   lowering::RunState run;
   std::vector<std::int32_t> no_labels;
   std::vector<HeadView> heads;
   std::vector<double> seconds;
-  std::uint64_t prepared_version = 0;     // of the parameters that the prologue saw
-  std::uint64_t layout_version = 0;       // of the parameters that the steps were made for
-  std::uint64_t checked_version = 0;      // of the parameters, as they were set, that are known to be finite
-  int threads = base::compute_threads();  // that the primitives were made for
+  std::uint64_t prepared_version = 0;     // the parameters' version when the prologue ran last
+  std::uint64_t layout_version = 0;       // the parameters' layout_version for which the instructions were compiled
+  std::uint64_t checked_version = 0;      // the parameters' set_version that is known to be finite
+  int threads = base::current_threads();  // for which the primitives were compiled
   base::Arena* bound_arena = nullptr;
   bool profile = false;
-  BeforeStep before_step;
+  BeforeInstruction before_instruction;
   std::optional<std::byte> poison;
 
   PreparedMemory& prepared() { return options.prepared != nullptr ? *options.prepared : own_prepared; }
@@ -104,20 +105,21 @@ struct Program::State {
     return arena.data() + memory.offsets[tensor.buffer];
   }
 
-  BoundStep bind(const Step& step, const base::Arena& arena) const {
-    BoundStep bound;
-    for (std::size_t i = 0; i < step.operands.size(); ++i) {
-      std::byte* pointer = address(step.operands[i], arena);
+  BoundInstruction bind(const Instruction& instruction, const base::Arena& arena) const {
+    BoundInstruction bound;
+    for (std::size_t i = 0; i < instruction.operands.size(); ++i) {
+      std::byte* pointer = address(instruction.operands[i], arena);
       bound.addresses.push_back(pointer);
-      bound.memory.emplace_back(pointer, step.operands[i].layout.get_size());
-      if (step.arguments.empty()) continue;
-      bound.memories.emplace_back(step.operands[i].layout, onednn::engine(), pointer);
-      bound.arguments.push_back({step.arguments[i], bound.memories.back().get()});
+      bound.memory.emplace_back(pointer, instruction.operands[i].layout.get_size());
+      if (instruction.arguments.empty()) continue;
+      bound.memories.emplace_back(instruction.operands[i].layout, onednn::engine(), pointer);
+      bound.arguments.push_back({instruction.arguments[i], bound.memories.back().get()});
     }
     return bound;
   }
 
-  /// Of those that were set: a ReLU or a pooling takes NaN for 0, and updates see only what is trained.
+  /// Checks the parameters if any were set: a ReLU or a pooling may turn NaN into 0, and updates check only what is
+  /// trained.
   void require_finite_parameters() {
     if (checked_version == parameters->set_version) return;
     if (const int index = parameters->find_not_finite(); index >= 0) {
@@ -126,14 +128,15 @@ struct Program::State {
     checked_version = parameters->set_version;
   }
 
-  void execute(const Step& step, const BoundStep& bound) {
-    if (step.kernel) {
-      step.kernel(bound.addresses, run);
+  void execute(const Instruction& instruction, const BoundInstruction& bound) {
+    if (instruction.kernel) {
+      instruction.kernel(bound.addresses, run);
       return;
     }
     const dnnl_status_t status = dnnl_primitive_execute(
-        step.primitive.get(), stream.get(), static_cast<int>(bound.arguments.size()), bound.arguments.data());
-    if (status != dnnl_success) throw Error(fmt::format("{}: oneDNN failed with status {}", step.name, int{status}));
+        instruction.primitive.get(), stream.get(), static_cast<int>(bound.arguments.size()), bound.arguments.data());
+    if (status != dnnl_success)
+      throw Error(fmt::format("{}: oneDNN failed with status {}", instruction.name, int{status}));
   }
 
   // --- poison: see Program::poison -----------------------------------------------------------------------------------
@@ -148,15 +151,15 @@ struct Program::State {
     for (const auto& held : compiled.held) std::ranges::fill(std::span(held->data(), held->size()), *poison);
   }
 
-  /// @param turn of the step, the prologue's counted first.
-  void require_poison(const Step& step, int turn) const {
+  /// @param turn index of the instruction, counted from the first of the prologue.
+  void require_poison(const Instruction& instruction, int turn) const {
     for (std::size_t buffer = 0; buffer < lifetimes.size(); ++buffer) {
       if (lifetimes[buffer].first != turn || lifetimes[buffer].bytes == 0) continue;
       const std::span<const std::byte> untouched = arena_memory(buffer);
       if (untouched[0] == *poison && std::memcmp(untouched.data(), untouched.data() + 1, untouched.size() - 1) == 0) {
         continue;
       }
-      throw Error(fmt::format("{}: an operand that it is the first to write was written before", step.name));
+      throw Error(fmt::format("{}: an operand that it is the first to write was written before", instruction.name));
     }
   }
 
@@ -166,33 +169,33 @@ struct Program::State {
     }
   }
 
-  /// @param turn of the step, the prologue's counted first.
-  void execute_in_turn(const Step& step, const BoundStep& bound, std::size_t turn) {
-    if (poison) require_poison(step, static_cast<int>(turn));
-    execute(step, bound);
+  /// @param turn index of the instruction, counted from the first of the prologue.
+  void execute_in_turn(const Instruction& instruction, const BoundInstruction& bound, std::size_t turn) {
+    if (poison) require_poison(instruction, static_cast<int>(turn));
+    execute(instruction, bound);
     if (poison) poison_after(static_cast<int>(turn));
   }
 };
 
-Program::Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, Choices& choices)
+Program::Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, TuningRecord& tuning_record)
     : state_(std::make_unique<State>()) {
-  if (options.batch < 1 || options.batch > most_images) {
-    throw Error(fmt::format("batch {} found; 1 to {} allowed", options.batch, most_images));
+  if (options.batch < 1 || options.batch > max_images) {
+    throw Error(fmt::format("batch {} found; 1 to {} allowed", options.batch, max_images));
   }
-  to_string(options.precision);  // throws for what is none
+  to_string(options.precision);  // throws for an invalid value
   if (graph.heads().empty()) throw Error("the graph has no head: end it in softmax_cross_entropy");
   if (options.mode == Mode::training && options.optimizer == nullptr) throw Error("training needs an optimizer");
   State& s = *state_;
   s.options = options;
   s.parameters = &parameters.state();
-  s.compiled = Compiler(graph, parameters.state(), s.options, choices, s.prepared()).compile();
+  s.compiled = Compiler(graph, parameters.state(), s.options, tuning_record, s.prepared()).compile();
   s.layout_version = s.parameters->layout_version;
   s.lifetimes = find_lifetimes(s.compiled);
   s.memory = plan_memory(s.lifetimes);
   s.run.losses.resize(graph.heads().size());
   s.no_labels.assign(graph.heads().size() * options.batch, -1);
   s.heads.resize(graph.heads().size());
-  s.seconds.resize(s.compiled.steps.size());
+  s.seconds.resize(s.compiled.instructions.size());
 }
 Program::~Program() = default;
 Program::Program(Program&&) noexcept = default;
@@ -215,9 +218,9 @@ void Program::bind(base::Arena& arena) {
   }
   s.bound_arena = &arena;
   s.prologue.clear();
-  s.steps.clear();
-  for (const Step& step : s.compiled.prologue) s.prologue.push_back(s.bind(step, arena));
-  for (const Step& step : s.compiled.steps) s.steps.push_back(s.bind(step, arena));
+  s.instructions.clear();
+  for (const Instruction& instruction : s.compiled.prologue) s.prologue.push_back(s.bind(instruction, arena));
+  for (const Instruction& instruction : s.compiled.instructions) s.instructions.push_back(s.bind(instruction, arena));
   for (std::size_t head = 0; head < s.heads.size(); ++head) {
     const auto view = [&](const Tensor& tensor) {
       return std::span<const float>(reinterpret_cast<const float*>(s.address(tensor, arena)),
@@ -230,18 +233,18 @@ void Program::bind(base::Arena& arena) {
 
 void Program::run(const RunInput& input) {
   State& s = *state_;
-  if (s.steps.size() != s.compiled.steps.size()) throw Error("the program has no arena: bind it first");
-  if (base::compute_threads() != s.threads) {
+  if (s.instructions.size() != s.compiled.instructions.size()) throw Error("the program has no arena: bind it first");
+  if (base::current_threads() != s.threads) {
     throw Error(
         fmt::format("a program that was compiled for {} compute threads is run where there are {} "
                     "(OMP_THREAD_LIMIT, or a parallel region around the caller?): both must be the same",
-                    s.threads, base::compute_threads()));
+                    s.threads, base::current_threads()));
   }
   if (s.layout_version != s.parameters->layout_version) {
     follow_layouts(s.compiled, *s.parameters, s.prepared());
-    s.lifetimes = find_lifetimes(s.compiled);  // the same or shorter: the plan holds
+    s.lifetimes = find_lifetimes(s.compiled);  // no lifetime grows, so the plan stays valid
     s.layout_version = s.parameters->layout_version;
-    s.seconds.resize(s.compiled.steps.size());
+    s.seconds.resize(s.compiled.instructions.size());
     bind(*s.bound_arena);
   }
   s.run.pixels = input.pixels;
@@ -258,7 +261,7 @@ void Program::run(const RunInput& input) {
   s.run.squared_norm = 0;
   s.run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
   if (s.options.mode != Mode::inference) s.require_finite_parameters();
-  // In training the prologue reads what is frozen, and nothing that steps change.
+  // In training the prologue reads only frozen parameters, which change only when they are set.
   const std::uint64_t version = s.options.mode == Mode::training ? s.parameters->set_version : s.parameters->version;
   if (s.poison) s.poison_arena();
   if (s.prepared_version != version) {
@@ -269,18 +272,18 @@ void Program::run(const RunInput& input) {
     s.prepared_version = version;
   }
   if (s.options.mode == Mode::training) s.parameters->round_masters();
-  // Before the first step: one that throws leaves what those before it changed.
+  // The versions grow before the first instruction: if one throws, those before it have changed values.
   if (s.options.mode != Mode::inference) ++s.parameters->version;
   if (s.options.mode == Mode::training) s.parameters->rounded_version = s.parameters->version;
   if (s.options.average != nullptr) ++s.options.average->state().version;
-  for (std::size_t i = 0; i < s.steps.size(); ++i) {
+  for (std::size_t i = 0; i < s.instructions.size(); ++i) {
     if (!s.profile) {
-      s.execute_in_turn(s.compiled.steps[i], s.steps[i], s.prologue.size() + i);
+      s.execute_in_turn(s.compiled.instructions[i], s.instructions[i], s.prologue.size() + i);
       continue;
     }
-    if (s.before_step) s.before_step(i, s.steps[i].memory);
+    if (s.before_instruction) s.before_instruction(i, s.instructions[i].memory);
     const auto start = std::chrono::steady_clock::now();
-    s.execute(s.compiled.steps[i], s.steps[i]);
+    s.execute(s.compiled.instructions[i], s.instructions[i]);
     s.seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   s.stream.wait();
@@ -300,26 +303,27 @@ std::vector<float> Program::gradient(int parameter) const {
   return {values, values + buffer.bytes / sizeof(float)};
 }
 
-std::vector<StepInfo> Program::steps() const {
-  const std::vector<int> named_by = count_steps(state_->compiled);
-  std::vector<StepInfo> infos;
-  for (const Step& step : state_->compiled.steps) {
-    infos.push_back({step.name, step.kind, step.implementation, step.work, step.candidate, step.flops,
-                     moved_bytes(step, state_->compiled.buffers, named_by)});
+std::vector<InstructionInfo> Program::instructions() const {
+  const std::vector<int> named_by = count_instructions(state_->compiled);
+  std::vector<InstructionInfo> infos;
+  for (const Instruction& instruction : state_->compiled.instructions) {
+    infos.push_back({instruction.name, instruction.kind, instruction.implementation, instruction.work,
+                     instruction.candidate, instruction.flops,
+                     moved_bytes(instruction, state_->compiled.buffers, named_by)});
   }
   return infos;
 }
 
-std::span<const double> Program::step_seconds() const { return state_->seconds; }
+std::span<const double> Program::instruction_seconds() const { return state_->seconds; }
 
-void Program::profile(bool on, BeforeStep before) {
+void Program::profile(bool on, BeforeInstruction before) {
   state_->profile = on;
-  state_->before_step = std::move(before);
+  state_->before_instruction = std::move(before);
 }
 
 void Program::poison(std::optional<std::byte> pattern) {
   state_->poison = pattern;
-  state_->prepared_version = 0;  // what is held is filled, and prepared anew
+  state_->prepared_version = 0;  // the next run fills the held memory and prepares it again
 }
 
 }  // namespace facet::program

@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-/// A value of an object; null where there is none.
+/// Returns a member of an object; JSON's null if the object lacks it.
 const json& member(const json& object, const char* name) {
   static const json none;
   const auto found = object.find(name);
@@ -81,7 +81,7 @@ Benchmark read_one(const json& object) {
   return benchmark;
 }
 
-/// The objects of a text and the lines that they begin in.
+/// Returns the JSON objects of a text with the numbers of their first lines.
 std::vector<std::pair<int, json>> objects_of(const std::string& content) {
   json whole = json::parse(content, nullptr, false);
   if (!whole.is_discarded()) return {{1, std::move(whole)}};

@@ -10,11 +10,10 @@
 #include <sstream>
 #include <string_view>
 
-#include "base/atomic_file.h"
+#include "base/files.h"
 #include "data/read_file.h"
 #include "facet/error.h"
-#include "train/file_system.h"
-#include "train/record_fields.h"
+#include "train/training_state.h"
 
 namespace facet::train {
 namespace {
@@ -37,7 +36,7 @@ std::optional<std::int64_t> epoch_of_json(const std::string& line) {
 
 std::ptrdiff_t count_commas(std::string_view text) { return std::count(text.begin(), text.end(), ','); }
 
-/// Lines of metrics.csv with a cell for each column: an earlier build wrote fewer columns.
+/// Fills up lines of metrics.csv with empty cells to the current number of columns: earlier versions wrote fewer.
 std::string with_all_cells(const std::string& lines, std::ptrdiff_t commas) {
   std::istringstream stream(lines);
   std::string filled, line;
@@ -49,7 +48,7 @@ std::string with_all_cells(const std::string& lines, std::ptrdiff_t commas) {
 }
 
 std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
-  if (!is_there(file)) return {};
+  if (!base::is_there(file)) return {};
   std::istringstream stream(data::read_text(file));
   std::string kept, line;
   while (std::getline(stream, line)) {
@@ -110,11 +109,11 @@ std::string MetricsFiles::csv_lines_before(std::int64_t epoch) const {
   return with_all_cells(lines_before(csv_, epoch, epoch_of_csv), commas);
 }
 
-bool MetricsFiles::exist() const { return is_there(csv_) || is_there(jsonl_); }
+bool MetricsFiles::exist() const { return base::is_there(csv_) || base::is_there(jsonl_); }
 
 void MetricsFiles::cut(std::int64_t epoch) const {
-  if (is_there(csv_)) replace(csv_, csv_header_ + csv_lines_before(epoch));
-  if (is_there(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
+  if (base::is_there(csv_)) replace(csv_, csv_header_ + csv_lines_before(epoch));
+  if (base::is_there(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
 }
 
 void MetricsFiles::add(const EpochResult& result) const {
@@ -125,7 +124,7 @@ void MetricsFiles::add(const EpochResult& result) const {
 std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "metrics.jsonl";
   std::vector<EpochMetrics> epochs;
-  if (!is_there(file)) return epochs;
+  if (!base::is_there(file)) return epochs;
   std::istringstream stream(data::read_text(file));
   std::string line;
   while (std::getline(stream, line)) {

@@ -6,21 +6,21 @@
 #include <string>
 #include <vector>
 
-#include "facet/train.h"
+#include "facet/training.h"
 
 namespace facet::train {
 
-/// A run's metrics.csv and metrics.jsonl: one line an epoch. Each change replaces a file whole, so that a kill leaves
-/// no torn line.
+/// A run's metrics.csv and metrics.jsonl, with one line for each epoch. Each change replaces a whole file, so that a
+/// kill leaves no partial line.
 class MetricsFiles {
  public:
   MetricsFiles(const std::filesystem::path& folder, const std::vector<Head>& heads);
 
   bool exist() const;
-  /// Leaves the lines of the epochs before `epoch`, so that a resumed run writes none twice.
+  /// Removes the lines of `epoch` and later epochs, so that a resumed run writes no epoch twice.
   /// @throws Error naming the file that can't be read or written.
   void cut(std::int64_t epoch) const;
-  /// Adds an epoch, in place of lines of its own and later epochs. @throws Error likewise.
+  /// Adds an epoch's line and removes earlier lines of the same and later epochs. @throws Error like cut().
   void add(const EpochResult& result) const;
 
  private:
@@ -32,24 +32,24 @@ class MetricsFiles {
   std::size_t heads_;
 };
 
-/// What metrics.jsonl says of an epoch.
+/// The entries of metrics.jsonl for one epoch that facet reads back.
 struct EpochMetrics {
   std::int64_t epoch = 0;
-  std::map<std::string, std::optional<double>> validation_accuracy;  ///< by head; nothing where it has no label
+  std::map<std::string, std::optional<double>> validation_accuracy;  ///< by head; nothing for a head without labels
   double images_per_s = 0;
   double seconds = 0;
   std::int64_t peak_resident_bytes = 0;
 };
 
-/// The epochs of a run's metrics.jsonl, in their order; none where there is no such file.
+/// The epochs of a run's metrics.jsonl, in the file's order; empty where there is no such file.
 /// @throws Error naming the file, the line and what is wrong with it.
 std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder);
 
-/// One line of metrics.csv; cells of validation are empty without a validation set, a head's also without a label in
-/// it.
+/// One line of metrics.csv. The validation cells are empty without a validation set, and a head's cell is empty where
+/// the validation set has no label of the head.
 std::string csv_line(const EpochResult& result, std::size_t heads);
-/// One line of metrics.jsonl; the keys of validation are absent without a validation set, and a head
-/// without a label in it has null.
+/// One line of metrics.jsonl. The validation keys are absent without a validation set, and a head's value is null where
+/// the validation set has no label of the head.
 std::string json_line(const EpochResult& result);
 
 }  // namespace facet::train

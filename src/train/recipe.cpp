@@ -7,6 +7,7 @@
 
 #include "data/labels.h"
 #include "facet/error.h"
+#include "kernels/loss.h"
 
 namespace facet {
 
@@ -32,7 +33,7 @@ OptimizerKind parse_optimizer(std::string_view text) {
 namespace train {
 namespace {
 
-/// @throws Error unless every name is a head's.
+/// @throws Error unless every key of `by_head` is the name of a head.
 template <class ByHead>
 void require_heads_of(std::string_view option, const ByHead& by_head, const std::vector<Head>& heads) {
   const std::vector<std::string> names = data::names_of(heads);
@@ -42,6 +43,7 @@ void require_heads_of(std::string_view option, const ByHead& by_head, const std:
   }
 }
 
+/// Weights of a head's classes that are inversely proportional to their numbers of images (see ClassWeights::balanced).
 std::vector<double> balanced(const Dataset& train, std::size_t head) {
   const Head& found = train.heads()[head];
   std::vector<double> images(found.classes.size());
@@ -60,7 +62,7 @@ std::vector<double> balanced(const Dataset& train, std::size_t head) {
 }  // namespace
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
-  to_string(options.optimizer);  // throws for what is none
+  to_string(options.optimizer);  // throws for a value that is not an optimizer
   const optim::WeightDecay decay{.rate = options.weight_decay, .of_vectors = options.bias_decay};
   if (options.optimizer == OptimizerKind::sgd) {
     return optim::sgd({.momentum = options.momentum, .nesterov = options.nesterov, .weight_decay = decay});

@@ -1,20 +1,43 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
-#include "facet/train.h"
-#include "kernels/kernels.h"
+#include "facet/training.h"
+#include "kernels/loss.h"
 #include "optim/optimizer.h"
 
 namespace facet::train {
 
-// What the options of a recipe come to.
+// The update rule, loss rules and learning rates that TrainOptions describe.
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options);
 
-/// By head of the training set, whose labels decide what balances its classes.
-/// @throws Error naming a head that there is none of, or one that has another number of classes.
+/// One rule for each head of the training set. Balanced class weights are computed from its labels.
+/// @throws Error naming an option's head that the training set doesn't have, a head whose number of weights isn't its
+///   number of classes, or one to be balanced that no image has a label of.
 std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const Dataset& train);
+
+/// The learning rate and momentum of each step of a run. They depend only on the options, the number of steps in an
+/// epoch and the step's number, so that a resumed run continues with the same values.
+class Schedule {
+ public:
+  /// @param options must have passed check_options(). @param steps_per_epoch the optimiser's steps in an epoch.
+  Schedule(const TrainOptions& options, std::int64_t steps_per_epoch);
+
+  /// @param step the optimiser's step, from 1.
+  double learning_rate(std::int64_t step) const;
+  /// The momentum that replaces the update rule's own in this step; nothing where the schedule doesn't change it.
+  std::optional<double> momentum(std::int64_t step) const;
+
+ private:
+  double one_cycle(double done, double first, double middle, double last) const;
+
+  LearningRateSchedule o_;
+  double peak_;                        ///< the learning rate after the warm-up
+  double per_epoch_, total_, warmup_;  ///< steps
+};
 
 }  // namespace facet::train

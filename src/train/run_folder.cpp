@@ -8,15 +8,14 @@
 #include <system_error>
 #include <vector>
 
-#include "base/atomic_file.h"
+#include "base/files.h"
 #include "facet/error.h"
 #include "facet/precision.h"
-#include "interchange/model_file_with_state.h"
-#include "interchange/safetensors.h"
-#include "interchange/safetensors_header.h"
+#include "formats/model_file.h"
+#include "formats/safetensors.h"
+#include "formats/safetensors_header.h"
 #include "program/parameter_store.h"
-#include "train/file_system.h"
-#include "train/record_fields.h"
+#include "train/training_state.h"
 
 namespace facet::train {
 namespace {
@@ -42,7 +41,7 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-/// Whether it is a file of ours with a number in its name: `prefix`, digits, ".safetensors".
+/// Whether a file name consists of `prefix`, digits and ".safetensors".
 bool is_numbered(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix) || !name.ends_with(suffix) || name.size() < prefix.size() + suffix.size()) return false;
   return is_number(name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
@@ -50,21 +49,22 @@ bool is_numbered(std::string_view name, std::string_view prefix) {
 
 std::vector<std::filesystem::path> files_numbered(const std::filesystem::path& folder, std::string_view prefix) {
   std::vector<std::filesystem::path> files;
-  for (const std::filesystem::path& file : entries_of(folder)) {
+  for (const std::filesystem::path& file : base::entries_of(folder)) {
     if (is_numbered(file.filename().string(), prefix)) files.push_back(file);
   }
   return files;
 }
 
+/// Whether facet writes a file of this name into a run's folder.
 bool is_ours(std::string_view name) {
   for (const std::string_view one :
-       {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl", "choices.json"}) {
+       {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl", "tuning.json"}) {
     if (name == one) return true;
   }
   return is_numbered(name, optimizer_prefix) || is_numbered(name, average_prefix) || is_numbered(name, epoch_prefix);
 }
 
-/// What base::AtomicFile leaves beside our files when the process is killed: NAME.tmp-PROCESS-ATTEMPT.
+/// Whether base::AtomicFile has left the file, NAME.tmp-PROCESS-ATTEMPT, because its process was killed.
 bool is_temporary(std::string_view name) {
   constexpr std::string_view mark = ".tmp-";
   const std::size_t at = name.rfind(mark);
@@ -75,13 +75,13 @@ bool is_temporary(std::string_view name) {
 }
 
 void remove_temporaries(const std::filesystem::path& folder) {
-  for (const std::filesystem::path& file : entries_of(folder)) {
+  for (const std::filesystem::path& file : base::entries_of(folder)) {
     std::error_code ignored;
     if (is_temporary(file.filename().string())) std::filesystem::remove(file, ignored);
   }
 }
 
-nlohmann::ordered_json training_of(const interchange::SafetensorsReader& reader) {
+nlohmann::ordered_json training_of(const formats::SafetensorsReader& reader) {
   const auto found = reader.metadata().find(training_key);
   if (found == reader.metadata().end()) {
     throw Error(fmt::format("{}: it holds weights alone, not a run to go on with", reader.name()));
@@ -92,18 +92,18 @@ nlohmann::ordered_json training_of(const interchange::SafetensorsReader& reader)
   return json;
 }
 
-/// Options of a record, each of which can be compared and shown.
+/// The options of a run's record. @throws Error unless each is a single value, which can be compared and shown.
 nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
   const nlohmann::ordered_json& options = field(training, "options");
   if (!options.is_object()) throw Error("`options` is no JSON object");
   for (const auto& [option, value] : options.items()) {
-    if (!value.is_primitive()) throw Error(fmt::format("option {} is no single value", interchange::in_quotes(option)));
+    if (!value.is_primitive()) throw Error(fmt::format("option {} is no single value", formats::in_quotes(option)));
   }
   parse_precision(text_field(options, "precision"));
   return options;
 }
 
-/// Calls `each` with every slot of every parameter that is trained and the name of its tensor.
+/// Calls `each`(parameter's index, slot's index, tensor's name) for every slot of every trained parameter.
 template <class Each>
 void for_each_slot(const Parameters::State& state, const Each& each) {
   for (std::size_t index = 0; index < state.list.size(); ++index) {
@@ -115,26 +115,26 @@ void for_each_slot(const Parameters::State& state, const Each& each) {
 }
 
 void save_slots(const std::filesystem::path& file, const Parameters::State& state, std::int64_t step) {
-  std::vector<interchange::TensorSource> tensors;
+  std::vector<formats::TensorSource> tensors;
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     tensors.push_back({name, state.list[static_cast<std::size_t>(index)].shape,
                        [&state, index, slot] { return state.get_slot(index, slot); }, DataType::f32});
   });
-  interchange::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
+  formats::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
 }
 
 void load_slots(const std::filesystem::path& file, Parameters::State& state) {
-  const interchange::SafetensorsReader reader(file);
+  const formats::SafetensorsReader reader(file);
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
-    const interchange::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
+    const formats::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
     const std::vector<float> values = reader.read_f32(tensor);
-    interchange::require_finite(reader.name(), name, values, name.starts_with("exp_avg_sq."));
+    formats::require_finite(reader.name(), name, values, name.starts_with("exp_avg_sq."));
     state.set_slot(index, slot, values);
   });
 }
 
-/// The file beside last.safetensors that `key` of the record names.
-std::filesystem::path named_file(const interchange::SafetensorsReader& reader, const nlohmann::ordered_json& training,
+/// The path of the file beside last.safetensors whose name is the record's member `key`.
+std::filesystem::path named_file(const formats::SafetensorsReader& reader, const nlohmann::ordered_json& training,
                                  const char* key, std::string_view what) {
   const std::filesystem::path name = text_field(training, key);
   if (name.empty() || name != name.filename()) throw Error(fmt::format("it names no file with {}", what));
@@ -144,7 +144,7 @@ std::filesystem::path named_file(const interchange::SafetensorsReader& reader, c
 }  // namespace
 
 LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
-    : reader_(file), info_(interchange::model_info_of(reader_)) {
+    : reader_(file), info_(formats::model_info_of(reader_)) {
   const nlohmann::ordered_json training = training_of(reader_);
   try {
     record_.state = from_record(training, info_.heads.size());
@@ -162,7 +162,7 @@ void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
   if (average != nullptr && average_file_.empty()) {
     throw Error(fmt::format("{}: it names no file with {}", name(), average_words));
   }
-  interchange::load_weights(reader_, parameters);
+  formats::load_weights(reader_, parameters);
   load_slots(optimizer_file_, parameters.state());
   if (average != nullptr) load_weights(average_file_, *average);
 }
@@ -182,15 +182,22 @@ bool RunFolder::lock() {
   return lock_.emplace(folder_).is_held();
 }
 
+std::filesystem::path RunFolder::written_tuning_record() const {
+  std::filesystem::path former = folder_ / "choices.json";
+  return !base::is_there(tuning_record()) && base::is_there(former) ? former : tuning_record();
+}
+
 void RunFolder::prepare() const {
   make_folder(checkpoints_);
   remove_temporaries(checkpoints_);
   remove_temporaries(folder_);
-  // Whether they can be written shows now, and not after an epoch. A FIFO would wait for a reader.
-  for (const std::filesystem::path& file : {last(), choices()}) {
-    if (is_there(file) && !is_file(file)) throw Error(fmt::format("{}: is not a regular file", file.string()));
+  // Check that the files can be written now rather than after an epoch. Opening a FIFO would block until it has a
+  // reader.
+  for (const std::filesystem::path& file : {last(), tuning_record()}) {
+    if (base::is_there(file) && !base::is_file(file))
+      throw Error(fmt::format("{}: is not a regular file", file.string()));
   }
-  const base::AtomicFile checkpoint(last()), chosen(choices());
+  const base::AtomicFile checkpoint(last()), chosen(tuning_record());
 }
 
 void RunFolder::remove_stale(const LastCheckpoint* last) const {
@@ -213,7 +220,7 @@ void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, c
     save_model(average_file, info, *average);
     training[average_key] = average_file.filename().string();
   }
-  interchange::write_model_file(last(), info, parameters, {{training_key, training.dump()}});
+  formats::write_model_file(last(), info, parameters, {{training_key, training.dump()}});
   remove_others(optimizer_prefix, optimizer_file);
   remove_others(average_prefix, average_file);
 }
@@ -240,7 +247,7 @@ void RunFolder::remove_others(std::string_view prefix, const std::filesystem::pa
 }
 
 std::optional<std::filesystem::path> RunFolder::average() const {
-  if (!interchange::SafetensorsReader(last()).metadata().contains(training_key)) return std::nullopt;
+  if (!formats::SafetensorsReader(last()).metadata().contains(training_key)) return std::nullopt;
   const LastCheckpoint checkpoint(last());
   if (checkpoint.average_file().empty()) return std::nullopt;
   return checkpoint.average_file();

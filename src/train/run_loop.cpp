@@ -7,13 +7,14 @@
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "inference/evaluation.h"
+#include "kernels/loss.h"
 #include "program/parameter_store.h"
 #include "train/trainer_state.h"
 
 namespace facet {
 namespace {
 
-/// Over the heads that have labels; 0 when none has.
+/// The mean accuracy over the heads that have labels; 0 when none has.
 double mean_accuracy(const std::vector<HeadResult>& results) {
   double sum = 0;
   int heads = 0;
@@ -29,7 +30,7 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// Tells an observer while it lives.
+/// Calls `tell` with true when it is constructed and with false when it is destroyed.
 class Saving {
  public:
   explicit Saving(const std::function<void(bool)>& tell) : tell_(tell) {
@@ -56,7 +57,7 @@ bool Trainer::State::run(const TrainObserver& user) {
                                .note = outside(scope, user.note),
                                .stop = outside(scope, user.stop),
                                .saving = outside(scope, user.saving)};
-  choices_.observe(outside(scope, options_.on_tuning));
+  tuning_record_.observe(outside(scope, options_.on_tuning));
   saving_ = observer.saving;
   if (observer.note) {
     for (const std::string& note : notes_) observer.note(note);
@@ -126,7 +127,7 @@ bool Trainer::State::train_batch(StepResult& result) {
   state_.sums.waited_seconds += waited;
 
   program::Program& program = training_programs_->get(batch->size);
-  save_choices();
+  save_tuning_record();
   program::RunInput input;
   input.pixels = batch->pixels.data();
   input.labels = batch->labels.data();
@@ -183,7 +184,7 @@ const Batch* Trainer::State::next_batch(Loader& loader) {
   try {
     return loader.next();
   } catch (const std::exception& error) {
-    // Batches of a step that isn't done don't count: the run stands before it.
+    // Discard the batches of the unfinished step: the run is saved as it was before that step.
     state_ = step_begin_;
     if (!folder_ || state_.step <= std::max<std::int64_t>(saved_step_, 0)) throw;
     const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved)); };
@@ -198,7 +199,7 @@ const Batch* Trainer::State::next_batch(Loader& loader) {
 }
 
 std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::function<bool()>& stop) {
-  // What stopped is put back; after an error all images are validated again.
+  // A stopped validation is continued; after an error all images are validated again.
   std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
   if (!evaluation) {
     evaluation.emplace(info_.heads);
@@ -208,7 +209,7 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
   validation_loader_->start_epoch(0, evaluated_batches_);
   while (const Batch* batch = next_batch(*validation_loader_)) {
     program::Program& program = evaluation_programs_->get(batch->size);
-    save_choices();
+    save_tuning_record();
     program::RunInput input;
     input.pixels = batch->pixels.data();
     try {
@@ -251,8 +252,8 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   next.start_epoch(state_.epoch + 1, info_.heads.size());
 
   require_finite_parameters();
-  // The run stands at the next epoch once all is saved: a caller may run on after an error, and the epoch is then
-  // finished again.
+  // state_ moves to the next epoch only after everything is saved: a caller may call run() again after an error, which
+  // then finishes the epoch again.
   if (folder_) {
     const Saving saving(saving_);
     if (result.best) folder_->save_best(info_, evaluated());
@@ -291,10 +292,10 @@ bool Trainer::State::checkpoint_due() const {
   return folder_ && options_.checkpoint_minutes > 0 && seconds_since(saved_at_) >= 60 * options_.checkpoint_minutes;
 }
 
-void Trainer::State::save_choices() {
-  if (!folder_ || choices_.all().size() == saved_choices_) return;
-  choices_.save(folder_->choices());
-  saved_choices_ = choices_.all().size();
+void Trainer::State::save_tuning_record() {
+  if (!folder_ || tuning_record_.all().size() == saved_tuning_entries_) return;
+  tuning_record_.save(folder_->tuning_record());
+  saved_tuning_entries_ = tuning_record_.all().size();
 }
 
 double Trainer::State::epoch_seconds() const { return state_.sums.seconds + seconds_since(epoch_began_); }

@@ -9,9 +9,8 @@
 #include "base/cpus.h"
 #include "base/machine.h"
 #include "base/random.h"
+#include "data/labels.h"
 #include "facet/error.h"
-#include "inference/heads.h"
-#include "inference/threads.h"
 
 namespace facet::train {
 namespace {
@@ -23,7 +22,7 @@ void require(bool allowed, std::string_view option, double value, std::string_vi
   if (!allowed) throw Error(fmt::format("{} is {}; {} is allowed", option, value, allowed_values));
 }
 
-/// What to do instead of going on with the run of that checkpoint.
+/// The part of a message that says what to do instead of resuming the run of that checkpoint.
 std::string instead(const std::string& file) {
   return fmt::format(": a new run from its weights can, by --pretrained {} --out NEW", file);
 }
@@ -38,7 +37,7 @@ bool is_positive(double value) { return std::isfinite(value) && value > 0; }
 
 void check_schedule(const TrainOptions& options) {
   const LearningRateSchedule& schedule = options.schedule;
-  to_string(schedule.kind);  // throws for what is none
+  to_string(schedule.kind);  // throws for a value that is not a schedule
   const auto epochs = static_cast<double>(options.epochs);
   require(schedule.warmup_epochs >= 0 && schedule.warmup_epochs < epochs, "warmup_epochs", schedule.warmup_epochs,
           fmt::format("0 up to below the run's {} epochs", options.epochs));
@@ -130,18 +129,18 @@ void check_options(const TrainOptions& options) {
 }
 
 ThreadPlan plan_threads(const TrainOptions& options) {
-  inference::require_threads("threads", options.threads);
-  inference::require_threads("loader_threads", options.loader_threads);
+  base::require_threads("threads", options.threads);
+  base::require_threads("loader_threads", options.loader_threads);
   ThreadPlan plan;
   plan.loader = options.loader_threads;
   const int cores = base::usable_cores();
   const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
-  plan.compute = base::compute_threads(options.threads, left);
+  plan.compute = base::resolve_threads(options.threads, left);
   return plan;
 }
 
 std::string fingerprint(const Dataset& data) {
-  // Each text's length and hash go before what follows: no two lists of texts run into the same bytes.
+  // Each text is hashed with its length, so that texts which are split differently give different sums.
   std::uint64_t sum = 0;
   const auto add = [&sum](std::string_view text) {
     sum = base::hash(fmt::format("{:016x} {} {:016x}", sum, text.size(), base::hash(text)));
@@ -159,7 +158,7 @@ std::string fingerprint(const Dataset& data) {
 
 namespace {
 
-/// What is the same for every data set.
+/// The fixed options that don't depend on the data set.
 nlohmann::ordered_json recipe_of(const TrainOptions& options) {
   nlohmann::ordered_json fixed{{"batch", options.batch},
                                {"optimizer", to_string(options.optimizer)},
@@ -191,7 +190,7 @@ nlohmann::ordered_json recipe_of(const TrainOptions& options) {
                                {"seed", options.seed},
                                {"flip", options.flip},
                                {"drop_last", options.drop_last}};
-  if (options.schedule.kind == LearningRateSchedule::Kind::one_cycle) {  // of others they mean nothing
+  if (options.schedule.kind == LearningRateSchedule::Kind::one_cycle) {  // other schedules don't use them
     fixed["cycle_momentum"] = options.schedule.cycle_momentum;
     fixed["base_momentum"] = options.schedule.base_momentum;
     fixed["max_momentum"] = options.schedule.max_momentum;
@@ -199,7 +198,7 @@ nlohmann::ordered_json recipe_of(const TrainOptions& options) {
   return fixed;
 }
 
-/// What a run was started with that an earlier build wrote, before it knew an option.
+/// The values of options that the records of earlier versions lack.
 nlohmann::ordered_json defaults() {
   TrainOptions options;
   options.schedule.kind = LearningRateSchedule::Kind::one_cycle;
@@ -242,7 +241,7 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   const auto shape_text = [](const std::string& shape) { return shape.empty() ? "default" : shape; };
   if (recorded.shape != asked.shape) refuse(file, "shape", shape_text(recorded.shape), shape_text(asked.shape));
   try {
-    inference::require_heads(recorded.heads, asked.heads, "what is asked for");
+    data::require_heads(recorded.heads, asked.heads, "what is asked for");
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads{}", file, error.what(), instead(file)));
   }

@@ -1,11 +1,10 @@
-#include "train/schedule.h"
-
 #include <fmt/format.h>
 
 #include <cmath>
 #include <numbers>
 
 #include "facet/error.h"
+#include "train/recipe.h"
 
 namespace facet {
 
@@ -35,7 +34,7 @@ Kind parse_schedule(std::string_view text) {
 namespace train {
 namespace {
 
-/// Half a cosine from `first` to `last`; `share` is 0 at the first and 1 at the last.
+/// Cosine annealing from `first`, at a `share` of 0, to `last`, at a `share` of 1.
 double annealed(double first, double last, double share) {
   return last + (first - last) / 2 * (1 + std::cos(std::numbers::pi * share));
 }

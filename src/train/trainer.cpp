@@ -6,27 +6,24 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/files.h"
 #include "base/machine.h"
 #include "base/parallel.h"
 #include "data/labels.h"
 #include "facet/error.h"
-#include "inference/choose_precision.h"
-#include "inference/heads.h"
-#include "interchange/model_graph.h"
-#include "interchange/model_metadata.h"
-#include "program/choice_cache.h"
+#include "formats/model_file.h"
+#include "program/choose_precision.h"
 #include "program/parameter_store.h"
-#include "train/file_system.h"
+#include "program/tuning_record.h"
 #include "train/recipe.h"
-#include "train/step_time.h"
 #include "train/trainer_state.h"
 
 namespace facet {
 namespace {
 
-/// Under which choices.json holds the precision.
+/// The key of the precision in tuning.json.
 constexpr const char* precision_key = "precision";
-/// The full batch and the last, smaller one.
+/// One program each for the full batch and for the smaller last batch of an epoch.
 constexpr std::size_t kept_programs = 2;
 
 double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
@@ -37,7 +34,7 @@ std::int64_t bytes_of(const Parameters::State& state) {
   return static_cast<std::int64_t>(bytes);
 }
 
-/// Memory of the confusion matrices, while so many images are validated and after.
+/// Bytes that the confusion matrices take at most during and after the validation of `images` images.
 std::int64_t confusion_bytes(const std::vector<Head>& heads, std::int64_t images) {
   constexpr std::int64_t counter = 64;  // an entry of HeadMeter's hash table
   std::int64_t bytes = 0;
@@ -51,7 +48,8 @@ std::int64_t confusion_bytes(const std::vector<Head>& heads, std::int64_t images
   return bytes;
 }
 
-/// So that the process may change its working folder. Other files are read by the constructor alone.
+/// Makes the run's folder absolute, so that the process may change its working folder. Only the constructor reads the
+/// other files.
 TrainOptions with_absolute_out(TrainOptions options) {
   if (!options.out.empty()) options.out = std::filesystem::absolute(options.out);
   return options;
@@ -68,7 +66,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
       validation_(validation_set),
       threads_(train::plan_threads(asked)),
       optimizer_(train::make_optimizer(asked)),
-      choices_(asked.tune),
+      tuning_record_(asked.tune),
       available_(base::available_memory()) {
   train::check_options(options_);
   check_data();
@@ -79,18 +77,18 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
     folder_.emplace(options_.out);
     metrics_.emplace(options_.out, info_.heads);
   }
-  // What no checkpoint can hold is refused before the first epoch, not after it.
-  interchange::to_metadata(folder_ ? folder_->last().string() : "the model", info_);
-  const bool is_new = !folder_ || !train::is_there(options_.out);
+  // Throw now rather than after the first epoch where a checkpoint can't hold the description of the model.
+  formats::to_metadata(folder_ ? folder_->last().string() : "the model", info_);
+  const bool is_new = !folder_ || !base::is_there(options_.out);
   const std::unique_ptr<const train::LastCheckpoint> last = is_new ? nullptr : open_folder();
   const train::RunRecord* const record = last ? &last->record() : nullptr;
   if (!last) open_pretrained();
   if (folder_) {
-    // A folder is made for weights that fit alone. Another run may have taken it meanwhile.
+    // The folder is made only now that the pretrained weights fit. Another run may have taken it meanwhile.
     if (!folder_->is_locked() && open_folder() != nullptr) refuse_run();
     folder_->prepare();
   }
-  load_choices(last != nullptr);
+  load_tuning_record(last != nullptr);
 
   base::ComputeScope scope(threads_.compute);
   if (scope.threads() < threads_.compute) {
@@ -100,7 +98,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
                     scope.threads(), threads_.compute, scope.threads()));
     threads_.compute = scope.threads();
   }
-  choices_.observe(outside(scope, options_.on_tuning));
+  tuning_record_.observe(outside(scope, options_.on_tuning));
   choose_precision(record);
   fixed_options_ = train::fixed_options(options_, precision, train_);
   if (record) train::require_same_options(folder_->last().string(), record->options, fixed_options_);
@@ -113,14 +111,14 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   if (last) resume(*last);
   if (folder_) folder_->remove_stale(last.get());
   if (metrics_) metrics_->cut(state_.epoch);
-  save_choices();
-  note(program::ChoiceCache(options_.choice_cache).add(choices_));
-  choices_.observe({});
+  save_tuning_record();
+  note(program::TuningCache(options_.tuning_cache).add(tuning_record_));
+  tuning_record_.observe({});
 }
 
 void Trainer::State::check_data() const {
-  interchange::require_graph(info_, graph_);
-  inference::require_heads(info_.heads, train_.heads(), "the training set");
+  formats::require_graph(info_, graph_);
+  data::require_heads(info_.heads, train_.heads(), "the training set");
   if (train_.size() == 0) throw Error("the training set holds no image");
   if (options_.drop_last && train_.size() < options_.batch) {
     throw Error(fmt::format("drop_last leaves no batch: the training set holds {} images, a batch {}", train_.size(),
@@ -131,7 +129,7 @@ void Trainer::State::check_data() const {
         fmt::format("patience is {} and there is no validation set; 0 is allowed without one", options_.patience));
   }
   if (validation_ == nullptr) return;
-  inference::require_heads(info_.heads, validation_->heads(), "the validation set");
+  data::require_heads(info_.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
 }
 
@@ -162,7 +160,7 @@ std::unique_ptr<const train::LastCheckpoint> Trainer::State::open_folder() {
     note(fmt::format("the file system of {} has no locks: make sure that no other run uses the folder",
                      options_.out.string()));
   }
-  const bool saved = train::is_there(folder_->last());
+  const bool saved = base::is_there(folder_->last());
   if (!options_.resume && (saved || metrics_->exist())) refuse_run();
   if (!saved) return nullptr;
   auto last = std::make_unique<const train::LastCheckpoint>(folder_->last());
@@ -180,18 +178,19 @@ void Trainer::State::open_pretrained() {
   note(pretrained_->found().summary);
 }
 
-void Trainer::State::load_choices(bool resumed) {
-  const bool recorded = folder_ && train::is_there(folder_->choices());
-  if (!options_.choices.empty() && !(resumed && recorded)) {
-    choices_ = program::Choices::load(options_.choices, options_.tune);
+void Trainer::State::load_tuning_record(bool resumed) {
+  const bool recorded = folder_ && base::is_there(folder_->written_tuning_record());
+  if (!options_.tuning_record.empty() && !(resumed && recorded)) {
+    tuning_record_ = program::TuningRecord::load(options_.tuning_record, options_.tune);
   } else if (recorded) {
-    choices_ = program::Choices::load(folder_->choices(), options_.tune);
+    tuning_record_ = program::TuningRecord::load(folder_->written_tuning_record(), options_.tune);
   }
-  if (options_.tune) note(program::ChoiceCache(options_.choice_cache).read_into(choices_));
+  if (options_.tune) note(program::TuningCache(options_.tuning_cache).read_into(tuning_record_));
   if (resumed && !recorded) {
-    notes_.push_back(fmt::format("{} is missing: primitives are chosen {}, and sums may round otherwise than before",
-                                 folder_->choices().string(),
-                                 options_.choices.empty() ? "anew" : "as " + options_.choices.string() + " has them"));
+    notes_.push_back(
+        fmt::format("{} is missing: primitives are chosen {}, and sums may round otherwise than before",
+                    folder_->tuning_record().string(),
+                    options_.tuning_record.empty() ? "anew" : "as " + options_.tuning_record.string() + " has them"));
   }
 }
 
@@ -199,30 +198,30 @@ void Trainer::State::choose_precision(const train::RunRecord* record) {
   PrecisionChoice choice = options_.precision;
   if (choice == PrecisionChoice::automatic) {
     std::string recorded =
-        record != nullptr ? record->options.at(precision_key).get<std::string>() : choices_.find(precision_key);
-    const std::string measured = choices_.find(measured_precision_key());  // from a file that anyone may have edited
+        record != nullptr ? record->options.at(precision_key).get<std::string>() : tuning_record_.find(precision_key);
+    const std::string measured = tuning_record_.find(measured_precision_key());  // the cache file may hold any text
     if (recorded.empty() && (measured == "f32" || measured == "bf16")) recorded = measured;
     if (!recorded.empty()) choice = parse_precision(recorded);
   }
-  std::map<Precision, program::Choices> tried;
+  std::map<Precision, program::TuningRecord> tried;
   const auto seconds = [&](Precision candidate) {
-    program::Choices& choices = tried.emplace(candidate, choices_).first->second;
+    program::TuningRecord& tuning_record = tried.emplace(candidate, tuning_record_).first->second;
     program::ProgramOptions options = program_options(program::Mode::training);
     options.precision = candidate;
     options.batch = std::min(options_.batch, train_.size());
-    return train::step_seconds(graph_, options, choices);
+    return program::step_seconds(graph_, options, tuning_record);
   };
-  const inference::ChosenPrecision chosen = inference::choose_precision(choice, seconds);
+  const program::ChosenPrecision chosen = program::choose_precision(choice, seconds);
   precision = chosen.precision;
-  if (const auto found = tried.find(precision); found != tried.end()) choices_ = found->second;
-  choices_.record(precision_key, to_string(precision));
-  if (chosen.measured) choices_.record_measured(measured_precision_key(), to_string(precision));
+  if (const auto found = tried.find(precision); found != tried.end()) tuning_record_ = found->second;
+  tuning_record_.record(precision_key, to_string(precision));
+  if (chosen.measured) tuning_record_.record_measured(measured_precision_key(), to_string(precision));
   note(chosen.note);
 }
 
 std::string Trainer::State::measured_precision_key() const {
-  std::string key =
-      inference::measured_precision_key(info_, graph_, std::min(options_.batch, train_.size()), threads_.compute);
+  std::string key = program::measured_precision_key(info_.model, info_.shape, graph_,
+                                                    std::min(options_.batch, train_.size()), threads_.compute);
   if (graph_.frozen_count() > 0) key += fmt::format(" frozen {}", fmt::join(options_.freeze, " "));
   return fmt::format("{}{}{}", key, options_.save_memory ? " saving memory" : "", options_.tune ? "" : " untuned");
 }
@@ -257,14 +256,14 @@ void Trainer::State::compile() {
   pretrained_.reset();
   parameters->state().require_slots(optimizer_->slot_names());
   if (options_.ema_decay > 0) average.emplace(graph_, options_.seed);
-  training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), choices_, arena_,
+  training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), tuning_record_, arena_,
                              kept_programs);
-  evaluation_programs_.emplace(graph_, evaluated(), program_options(program::Mode::inference), choices_, arena_,
+  evaluation_programs_.emplace(graph_, evaluated(), program_options(program::Mode::inference), tuning_record_, arena_,
                                kept_programs);
   arena_bytes_ = training_programs_->plan(std::min(options_.batch, train_.size())).arena_bytes();
   const std::int64_t last = train_.size() % options_.batch;
   if (last > 0 && train_.size() > options_.batch && !options_.drop_last) {
-    // A batch norm may refuse a single image, which must not show at the end of an epoch.
+    // Planning throws now, rather than at the end of an epoch, where a batch norm can't train on a single image.
     arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(last).arena_bytes());
   }
   if (validation_ != nullptr) {

@@ -6,9 +6,66 @@
 #include <nlohmann/json.hpp>
 
 #include "facet/error.h"
-#include "train/record_fields.h"
+#include "formats/safetensors_header.h"
 
 namespace facet::train {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+[[noreturn]] void refuse(const char* key, const Json& found, const std::string& allowed) {
+  // A list or an object may be nested too deeply for dump(), which recurses.
+  const std::string what = found.is_primitive() ? formats::in_quotes(found.dump()) : found.type_name();
+  throw Error(fmt::format("`{}` is {}; {} is allowed", key, what, allowed));
+}
+
+std::int64_t whole(const char* key, const Json& value, std::int64_t least, std::int64_t greatest) {
+  // get() turns an unsigned number of 2^63 or more into a negative one, which is out of range too.
+  if (value.is_number_integer()) {
+    const auto number = value.get<std::int64_t>();
+    if (number >= least && number <= greatest) return number;
+  }
+  refuse(key, value, fmt::format("a whole number of {} to {}", least, greatest));
+}
+
+}  // namespace
+
+const Json& field(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end()) throw Error(fmt::format("`{}` is missing", key));
+  return *found;
+}
+
+std::string text_field(const Json& object, const char* key) {
+  const Json& value = field(object, key);
+  if (!value.is_string()) refuse(key, value, "a string");
+  return value.get<std::string>();
+}
+
+double number_field(const Json& object, const char* key, double least, double greatest) {
+  const Json& value = field(object, key);
+  if (value.is_number()) {
+    const auto number = value.get<double>();
+    if (number >= least && number <= greatest) return number;
+  }
+  refuse(key, value, fmt::format("a number of {} to {:.3g}", least, greatest));
+}
+
+std::int64_t whole_field(const Json& object, const char* key, std::int64_t least, std::int64_t greatest) {
+  return whole(key, field(object, key), least, greatest);
+}
+
+std::vector<std::int64_t> whole_fields(const Json& object, const char* key, std::size_t count) {
+  const Json& list = field(object, key);
+  if (!list.is_array()) refuse(key, list, "a list");
+  if (list.size() != count) {
+    throw Error(fmt::format("`{}` is a list of {}; one of {} is allowed, a number a head", key, list.size(), count));
+  }
+  std::vector<std::int64_t> numbers;
+  for (const Json& value : list) numbers.push_back(whole(key, value, 0, max_whole));
+  return numbers;
+}
 
 double EpochSums::accuracy(std::size_t head) const {
   return labelled[head] == 0 ? 0 : static_cast<double>(correct[head]) / static_cast<double>(labelled[head]);
@@ -47,7 +104,7 @@ TrainingState from_record(const nlohmann::ordered_json& record, std::size_t head
   state.batch = whole_field(record, "batch", 0);
   state.step = whole_field(record, "step", 0);
   state.best = number_field(record, "best", -1, 1);
-  // The first versions didn't write it.
+  // The first versions don't write this member.
   if (record.contains("epochs_since_best")) state.epochs_since_best = whole_field(record, "epochs_since_best", 0);
   const nlohmann::ordered_json& fields = field(record, "sums");
   EpochSums& sums = state.sums;

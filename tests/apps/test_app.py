@@ -221,12 +221,12 @@ class Looking(AppTest):
         self.assertIn("21,797,672", resnet)
 
     def test_primitives(self):
-        small = ["summary", "--batch", 2, "--size", 32, "--choice-cache", "none", "--primitives"]
+        small = ["summary", "--batch", 2, "--size", 32, "--tuning-cache", "none", "--primitives"]
         page = self.succeeds(*small)
         for part in ["block1.conv.forward", "convolution backward weights", "facet:batch_norm"]:
             self.assertIn(part, page)
         primitives = json.loads(self.succeeds(*small, "--json"))["primitives"]
-        updates = [p["step"] for p in primitives if p["kind"] == "update"]
+        updates = [p["instruction"] for p in primitives if p["kind"] == "update"]
         self.assertIn("block1.conv.weight.update", updates)
         self.assertEqual(len(updates), len(set(updates)))
 
@@ -262,7 +262,7 @@ class Run(AppTest):
         self.assertNotIn("\r", self.output)
 
     def test_run_folder(self):
-        for name in ["checkpoints/best.safetensors", "checkpoints/last.safetensors", "choices.json", "run.cfg"]:
+        for name in ["checkpoints/best.safetensors", "checkpoints/last.safetensors", "tuning.json", "run.cfg"]:
             self.assertTrue((self.run_folder / name).is_file(), name)
         self.assertEqual([row["epoch"] for row in rows(self.run_folder / "metrics.csv")], ["1", "2"])
 
@@ -367,7 +367,7 @@ class Run(AppTest):
         data = ["--data", self.validation_csv]
         for words in [["predict", self.run_folder, photos, "--csv"], ["predict", self.run_folder, photos, "--jsonl"],
                       ["evaluate", self.run_folder, *data, "--predictions"], ["evaluate", self.run_folder, *data, "--json"],
-                      ["summary", "--size", 32, "--batch", 1, "--choice-cache", "none", "--json"],
+                      ["summary", "--size", 32, "--batch", 1, "--tuning-cache", "none", "--json"],
                       ["export", self.run_folder, "--format", "onnx", "--out"],
                       ["export", self.run_folder, "--format", "safetensors", "--out"]]:
             with self.subTest(words):
@@ -394,7 +394,7 @@ class Run(AppTest):
             self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
 
     def test_pipes_and_folders_where_files_belong(self):
-        for name, status in [("run.cfg", 2), ("choices.json", 1), ("metrics.csv", 1), ("metrics.jsonl", 1),
+        for name, status in [("run.cfg", 2), ("tuning.json", 1), ("metrics.csv", 1), ("metrics.jsonl", 1),
                              ("checkpoints/last.safetensors", 1)]:
             for make in [os.mkfifo, os.mkdir]:
                 with self.subTest((name, make)):
@@ -775,7 +775,7 @@ class Comparing(AppTest):
 
 class Tuning(AppTest):
     def test_what_was_timed_is_kept_for_the_next_run(self):
-        quick = [word for word in QUICK if word != "--no-tune"] + ["--epochs", "1", "--choice-cache", self.folder / "cache"]
+        quick = [word for word in QUICK if word != "--no-tune"] + ["--epochs", "1", "--tuning-cache", self.folder / "cache"]
         self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
         self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
 

@@ -50,7 +50,8 @@ def make_run_as_first_written(run):
     """Makes a run's folder one as the first version wrote it."""
     for file in (run / "checkpoints").iterdir():
         make_file_as_first_written(file)
-    lines = (run / "run.cfg").read_text().splitlines()
+    (run / "tuning.json").rename(run / "choices.json")
+    lines = (run / "run.cfg").read_text().replace("\ntuning-record = ", "\nchoices = ").splitlines()
     kept = [line for line in lines if not line or line[0] in "#[" or line.split("=")[0].strip() in FIRST_OPTIONS]
     assert len(kept) < len(lines)
     paths = {"out": f"out = {run}", "choices": f"choices = {run}/choices.json"}  # absolute ones then

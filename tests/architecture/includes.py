@@ -6,33 +6,36 @@ import os
 import re
 import sys
 
-# Lowest first. A room may include rooms of lower rungs and itself, and no other room of its own rung.
+# Lowest first. A module may include modules of lower rungs and itself, and no other module of its own rung.
 RUNGS = [
     ["base"],
-    ["kernels", "onednn", "graph", "data", "cluster"],
-    ["lowering"],
+    ["kernels", "onednn", "graph", "data", "comm"],
+    ["lowering", "synthetic"],
     ["ops", "optim"],
     ["program"],
-    ["models", "metrics", "interchange"],
+    ["models", "metrics", "formats"],
     ["inference"],
     ["train"],
     ["report"],
     ["apps", "bench"],
 ]
-RUNG = {room: rung for rung, rooms in enumerate(RUNGS) for room in rooms}
+RUNG = {module: rung for rung, modules in enumerate(RUNGS) for module in modules}
 
-PUBLIC_HEADERS = {  # header of include/facet: the room that it counts as
+PUBLIC_HEADERS = {  # header of include/facet: the module that it counts as
     "error": "base", "export": "base", "tensor_types": "base",
     "graph": "graph",
-    "data": "data",
+    "image": "data", "dataset": "data", "loader": "data",
+    "synthetic": "synthetic",
     "ops": "ops",
-    "parameters": "program", "precision": "program", "instructions": "program", "version": "program",
+    "parameters": "program", "precision": "program", "platform": "program",
     "models": "models",
     "metrics": "metrics",
-    "model_file": "interchange", "onnx": "interchange",
+    "model_file": "formats", "onnx": "formats",
     "inference": "inference",
-    "train": "train",
+    "training": "train",
 }
+
+INCLUDE_FOLDERS = {"apps": ["apps/facet"]}  # besides src and include, by module
 
 SOURCES = (".h", ".cpp", ".cc", ".hpp", ".inc")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -41,57 +44,58 @@ HIDDEN_HEADER = re.compile(r"^(oneapi/.*|dnnl[^/]*|tbb/.*|hwy/.*|google/.*|onnx/
 HIDDEN_TYPE = re.compile(r"\b(dnnl|tbb|hwy|google|onnx)::")
 ONEDNN_VERSION = re.compile(r"\bDNNL_VERSION")
 ONEDNN_TYPE = re.compile(r"\bdnnl::")
-ONEDNN_ROOMS = ("onednn",)
-ONEDNN_TYPE_ROOMS = ("onednn", "lowering", "ops", "program")
+ONEDNN_MODULES = ("onednn",)
+ONEDNN_TYPE_MODULES = ("onednn", "lowering", "ops", "program")
 
 
-def public_room(header):
-    """The room of "facet/HEADER.h"; None for a header that PUBLIC_HEADERS lacks."""
+def public_module(header):
+    """The module of "facet/HEADER.h"; None for a header that PUBLIC_HEADERS lacks."""
     return PUBLIC_HEADERS.get(os.path.splitext(header)[0])
 
 
-def room_of(file):
-    """The room of a file, by its path below the root."""
+def module_of(file):
+    """The module of a file, by its path below the root."""
     parts = file.split(os.sep)
     if parts[0] == "include":
-        return public_room(parts[-1])
+        return public_module(parts[-1])
     return parts[1] if parts[0] == "src" else parts[0]
 
 
-def room_of_include(root, file, name):
-    """The room of a quoted include."""
-    if os.path.exists(os.path.join(root, os.path.dirname(file), name)):
-        return room_of(os.path.relpath(os.path.join(root, os.path.dirname(file), name), root))
+def module_of_include(root, file, name):
+    """The module of a quoted include."""
+    for folder in (os.path.dirname(file), *INCLUDE_FOLDERS.get(module_of(file), ())):
+        if os.path.exists(os.path.join(root, folder, name)):
+            return module_of(os.path.relpath(os.path.join(root, folder, name), root))
     first, _, rest = name.partition("/")
-    return public_room(rest) if first == "facet" else first
+    return public_module(rest) if first == "facet" else first
 
 
-def include_faults(root, file, room, bracket, name):
+def include_faults(root, file, module, bracket, name):
     public = file.startswith("include" + os.sep)
     if public and HIDDEN_HEADER.match(name):
         yield f"a public header includes {name}"
-    elif ONEDNN_HEADER.match(name) and room not in ONEDNN_ROOMS:
+    elif ONEDNN_HEADER.match(name) and module not in ONEDNN_MODULES:
         yield f"{name} is included outside src/onednn"
     if bracket == "<" and not name.startswith("facet/"):
         return
-    target = room_of_include(root, file, name)
+    target = module_of_include(root, file, name)
     if target not in RUNG:
-        yield f"{name} is of no room that the order knows"
-    elif target != room and RUNG[target] >= RUNG[room]:
-        yield f"{room} may not know {target} ({name})"
+        yield f"{name} is of no module that the order knows"
+    elif target != module and RUNG[target] >= RUNG[module]:
+        yield f"{module} may not know {target} ({name})"
 
 
-def line_faults(root, file, room, line):
+def line_faults(root, file, module, line):
     include = INCLUDE.match(line)
     if include:
-        yield from include_faults(root, file, room, *include.groups())
+        yield from include_faults(root, file, module, *include.groups())
         return
-    if ONEDNN_VERSION.search(line) and room not in ONEDNN_ROOMS:
+    if ONEDNN_VERSION.search(line) and module not in ONEDNN_MODULES:
         yield "DNNL_VERSION is used outside src/onednn"
     if file.startswith("include" + os.sep) and HIDDEN_TYPE.search(line):
         yield f"a public header names {HIDDEN_TYPE.search(line).group(0)}"
-    elif ONEDNN_TYPE.search(line) and room not in ONEDNN_TYPE_ROOMS:
-        yield f"{room} names a type of oneDNN; {', '.join(ONEDNN_TYPE_ROOMS)} may"
+    elif ONEDNN_TYPE.search(line) and module not in ONEDNN_TYPE_MODULES:
+        yield f"{module} names a type of oneDNN; {', '.join(ONEDNN_TYPE_MODULES)} may"
 
 
 def files(root):
@@ -108,13 +112,13 @@ def violations(root):
     count = 0
     for file in files(root):
         count += 1
-        room = room_of(file)
-        if room not in RUNG:
-            faults.append(f"{file}:1: of no room that the order knows")
+        module = module_of(file)
+        if module not in RUNG:
+            faults.append(f"{file}:1: of no module that the order knows")
             continue
         with open(os.path.join(root, file), encoding="utf-8") as text:
             for number, line in enumerate(text, 1):
-                faults += [f"{file}:{number}: {fault}" for fault in line_faults(root, file, room, line)]
+                faults += [f"{file}:{number}: {fault}" for fault in line_faults(root, file, module, line)]
     return faults, count
 
 

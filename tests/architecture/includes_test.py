@@ -37,25 +37,28 @@ class Includes(unittest.TestCase):
         self.forbidden("src/train/a.h", '#include "apps/facet/main.h"\n', "train may not know apps")
         self.forbidden("bench/a.cpp", '#include "apps/facet/main.h"\n', "bench may not know apps")
 
-    def test_public_headers_count_as_their_rooms(self):
-        self.allowed("include/facet/train.h", '#include "facet/metrics.h"\n')
+    def test_public_headers_count_as_their_modules(self):
+        self.allowed("include/facet/training.h", '#include "facet/metrics.h"\n')
         self.allowed("src/graph/a.cpp", '#include "facet/tensor_types.h"\n')
-        self.forbidden("include/facet/data.h", '#include "facet/graph.h"\n', "data may not know graph")
-        self.forbidden("src/data/a.cpp", '#include <facet/train.h>\n', "data may not know train")
+        self.forbidden("include/facet/dataset.h", '#include "facet/graph.h"\n', "data may not know graph")
+        self.forbidden("src/data/a.cpp", '#include <facet/training.h>\n', "data may not know train")
         self.forbidden("include/facet/graph.h", '#include "lowering/step.h"\n', "graph may not know lowering")
 
     def test_relative_includes(self):
         own = {"apps/facet/a.cpp": '#include "b.h"\n', "apps/facet/b.h": ""}
         self.assertEqual(faults(own), [])
+        folders = {"apps/facet/commands/a.cpp": '#include "cli/b.h"\n', "apps/facet/cli/b.h": ""}
+        self.assertEqual(faults(folders), [])
+        self.forbidden("src/train/a.cpp", '#include "cli/b.h"\n', "of no module")
         up = {"src/base/a.cpp": '#include "../graph/op.h"\n', "src/graph/op.h": ""}
         self.assertEqual(len(faults(up)), 1)
 
-    def test_unknown_rooms(self):
-        self.forbidden("src/utils/a.cpp", "", "of no room")
-        self.forbidden("include/facet/extra.h", "", "of no room")
-        self.forbidden("src/train/a.cpp", '#include "facet/extra.h"\n', "of no room")
+    def test_unknown_modules(self):
+        self.forbidden("src/utils/a.cpp", "", "of no module")
+        self.forbidden("include/facet/extra.h", "", "of no module")
+        self.forbidden("src/train/a.cpp", '#include "facet/extra.h"\n', "of no module")
 
-    def test_onednn_stays_in_its_room(self):
+    def test_onednn_stays_in_its_module(self):
         self.allowed("src/onednn/a.h", "#include <oneapi/dnnl/dnnl.hpp>\n#if DNNL_VERSION_MAJOR >= 3\n#endif\n")
         self.allowed("src/lowering/a.h", "dnnl::memory memory;\n")
         self.forbidden("src/program/a.cpp", "#include <oneapi/dnnl/dnnl.hpp>\n", "outside src/onednn")

@@ -6,7 +6,7 @@
 #include <thread>
 #include <vector>
 
-#include "temporary_folder.h"
+#include "testing.h"
 
 using facet::TemporaryFolder;
 using facet::write_file;
@@ -75,10 +75,10 @@ TEST_CASE("OMP_NUM_THREADS: the first number of its list, or nothing") {
   CHECK(threads_of("4096") == 4096);
   for (const char* bad : {"", "0", "-2", "x", "4x", "4097", "99999999999"}) CHECK(!threads_of(bad));
 
-  CHECK(compute_threads(3, 7) == 3);
-  CHECK(compute_threads(0, 7) == 7);
+  CHECK(resolve_threads(3, 7) == 3);
+  CHECK(resolve_threads(0, 7) == 7);
   ::setenv("OMP_NUM_THREADS", "5", 1);
-  CHECK(compute_threads(3, 7) == 3);
-  CHECK(compute_threads(0, 7) == 5);
+  CHECK(resolve_threads(3, 7) == 3);
+  CHECK(resolve_threads(0, 7) == 5);
   ::unsetenv("OMP_NUM_THREADS");
 }

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 #include <sys/mount.h>
 
-#include "base/atomic_file.h"
+#include "base/files.h"
 #include "facet/error.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 TEST_CASE("a full disk is a clear error; the old file stays") {
   const facet::TemporaryFolder folder;

@@ -5,8 +5,7 @@
 
 #include <thread>
 
-#include "base/machine_limits.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 using facet::TemporaryFolder;
 using facet::write_file;
@@ -113,14 +112,14 @@ TEST_CASE("meminfo and cpuinfo: the first line with the key") {
 
 TEST_CASE("the instruction set is the best whose every part is there") {
   const std::string avx512 = "fpu fma avx2 avx512f avx512dq avx512bw avx512vl";
-  CHECK(instructions_of("") == "none");
-  CHECK(instructions_of("avx2") == "none");
-  CHECK(instructions_of("fma avx2") == "avx2");
-  CHECK(instructions_of("fma avx2 avx512f") == "avx2");
-  CHECK(instructions_of(avx512) == "avx512");
-  CHECK(instructions_of(avx512 + " avx512_bf16") == "avx512_bf16");
-  CHECK(instructions_of(avx512 + " avx512_bf16 amx_tile") == "avx512_bf16");
-  CHECK(instructions_of(avx512 + " avx512_bf16 amx_bf16 amx_tile") == "avx512_amx");
+  CHECK(cpu_isa_of("") == "none");
+  CHECK(cpu_isa_of("avx2") == "none");
+  CHECK(cpu_isa_of("fma avx2") == "avx2");
+  CHECK(cpu_isa_of("fma avx2 avx512f") == "avx2");
+  CHECK(cpu_isa_of(avx512) == "avx512");
+  CHECK(cpu_isa_of(avx512 + " avx512_bf16") == "avx512_bf16");
+  CHECK(cpu_isa_of(avx512 + " avx512_bf16 amx_tile") == "avx512_bf16");
+  CHECK(cpu_isa_of(avx512 + " avx512_bf16 amx_bf16 amx_tile") == "avx512_amx");
 }
 
 TEST_CASE("this machine: an affinity mask of one core leaves one core") {
@@ -147,4 +146,61 @@ TEST_CASE("this machine: memory") {
   CHECK(available_memory() > 0);
   CHECK(available_memory() < no_limit);
   CHECK(peak_resident_memory() > 1 << 20);
+}
+
+using namespace facet::base;  // NOLINT(google-build-using-namespace)
+
+namespace {
+
+void write_cache(const TemporaryFolder& root, const std::string& core, int index, const std::string& level,
+                 const std::string& size, const std::string& cores) {
+  const std::filesystem::path folder = "sys/devices/system/cpu/" + core + "/cache/index" + std::to_string(index);
+  write_file(root / (folder / "level"), level + "\n");
+  write_file(root / (folder / "size"), size + "\n");
+  write_file(root / (folder / "shared_cpu_list"), cores + "\n");
+}
+
+}  // namespace
+
+TEST_CASE("second-level cache: the first core's") {
+  const TemporaryFolder root;
+  CHECK(second_level_cache_bytes(root.path()) == 0);
+  write_cache(root, "cpu0", 0, "1", "48K", "0");
+  write_cache(root, "cpu0", 1, "2", "2048K", "0");
+  CHECK(second_level_cache_bytes(root.path()) == 2 << 20);
+}
+
+TEST_CASE("last-level cache: each that cores share counts once") {
+  const TemporaryFolder root;
+  CHECK(last_level_cache_bytes(root.path()) == 0);
+  for (const std::string core : {"cpu0", "cpu1", "cpu2"}) {
+    write_cache(root, core, 0, "2", "1024K", core.substr(3));
+    write_cache(root, core, 1, "3", "32M", core == "cpu2" ? "2-3" : "0-1");
+  }
+  write_file(root / "sys/devices/system/cpu/online", "0-2\n");
+  CHECK(last_level_cache_bytes(root.path()) == 64 << 20);
+}
+
+TEST_CASE("frequency: of /proc/cpuinfo, else of cpufreq, else nothing") {
+  const TemporaryFolder root;
+  CHECK(cpu_frequency_mhz(root.path()) == 0);
+  write_file(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1800000\n");
+  CHECK(cpu_frequency_mhz(root.path()) == 1800);
+  write_file(root / "proc/cpuinfo", "processor\t: 0\ncpu MHz\t\t: 2599.998\n");
+  CHECK(cpu_frequency_mhz(root.path()) == doctest::Approx(2599.998));
+}
+
+TEST_CASE("huge pages: the policy in force, and what lies on them") {
+  const TemporaryFolder root;
+  CHECK(huge_page_policy(root.path()).empty());
+  CHECK(huge_page_bytes(root.path()) == 0);
+  write_file(root / "sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+  write_file(root / "proc/self/smaps_rollup",
+             "5555-7777 ---p 0 00:00 0 [rollup]\nRss: 9 kB\nAnonHugePages:  4096 kB\n");
+  CHECK(huge_page_policy(root.path()) == "madvise");
+  CHECK(huge_page_bytes(root.path()) == 4096 << 10);
+  write_file(root / "proc/self/status", "Name:\tfacet\nTHP_enabled:\t1\n");
+  CHECK(huge_page_policy(root.path()) == "madvise");
+  write_file(root / "proc/self/status", "Name:\tfacet\nTHP_enabled:\t0\n");
+  CHECK(huge_page_policy(root.path()) == "never");
 }

@@ -14,8 +14,6 @@
 #include <utility>
 
 #include "base/machine.h"
-#include "base/machine_facts.h"
-#include "base/machine_limits.h"
 #include "facet/error.h"
 
 using facet::base::Arena;

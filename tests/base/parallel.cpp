@@ -19,8 +19,8 @@
 #include <xmmintrin.h>
 #endif
 
-using facet::base::compute_threads;
 using facet::base::ComputeScope;
+using facet::base::current_threads;
 using facet::base::parallel_for;
 
 namespace {
@@ -49,7 +49,7 @@ float halved_smallest() {
 TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
   for (const int threads : {1, 2, 3, 8}) {
     const ComputeScope scope(threads);
-    CHECK(compute_threads() == threads);
+    CHECK(current_threads() == threads);
     for (const std::int64_t count : {0, 1, 7, 16, 17, 100, 1000}) {
       for (const std::int64_t grain : {0, 1, 3, 16, 2000}) {
         CAPTURE(threads);
@@ -73,13 +73,13 @@ TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
 
 TEST_CASE("each of scopes within each other has its own threads") {
   const ComputeScope outer(2);
-  CHECK(compute_threads() == 2);
+  CHECK(current_threads() == 2);
   CHECK(pieces_of(100, 1).size() <= 2);
   {
     const ComputeScope inner(1);
-    CHECK(compute_threads() == 1);
+    CHECK(current_threads() == 1);
   }
-  CHECK(compute_threads() == 2);
+  CHECK(current_threads() == 2);
 }
 
 TEST_CASE("a scope has its threads whatever the scopes of other threads have") {
@@ -91,7 +91,7 @@ TEST_CASE("a scope has its threads whatever the scopes of other threads have") {
     checked.get_future().wait();
   });
   opened.get_future().wait();
-  CHECK(compute_threads() == 5);
+  CHECK(current_threads() == 5);
   CHECK(pieces_of(100, 1).size() == 5);
   checked.set_value();
   other.join();
@@ -129,12 +129,12 @@ TEST_CASE("an exception of a piece comes out on the caller") {
 }
 
 TEST_CASE("a scope flushes denormals on every thread, and restores the caller's state") {
-  const int threads_before = compute_threads();
+  const int threads_before = current_threads();
   REQUIRE(halved_smallest() > 0.0F);
 #if defined(__SSE2__)
   for (const int threads : {2, 4}) {
     const ComputeScope scope(threads);
-    CHECK(compute_threads() == threads);
+    CHECK(current_threads() == threads);
     std::vector<float> halves(static_cast<std::size_t>(threads), 1.0F);
     std::vector<float> doubled(halves);
     parallel_for(threads, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -149,7 +149,7 @@ TEST_CASE("a scope flushes denormals on every thread, and restores the caller's 
   }
 #endif
   CHECK(halved_smallest() > 0.0F);
-  CHECK(compute_threads() == threads_before);
+  CHECK(current_threads() == threads_before);
 }
 
 #if defined(FACET_THREADING_OPENMP) && defined(__SSE2__)
@@ -232,7 +232,7 @@ TEST_CASE("a scope has the threads that OpenMP provides: one within a parallel r
       const ComputeScope scope(2);
       provided = scope.threads();
       parallel_for(8, 1, [&](std::int64_t begin, std::int64_t end) { visits += static_cast<int>(end - begin); });
-      CHECK(compute_threads() == provided);
+      CHECK(current_threads() == provided);
     }
   }
   CHECK(provided == 1);
@@ -255,14 +255,14 @@ TEST_CASE("a scope doesn't let OpenMP provide fewer threads, whatever the host p
 #endif
 
 TEST_CASE("a suspended scope leaves the caller as it was before") {
-  const int threads_before = compute_threads();
+  const int threads_before = current_threads();
   ComputeScope scope(threads_before + 1);
   {
     const ComputeScope::Suspension outside(scope);
     CHECK(halved_smallest() > 0.0F);
-    CHECK(compute_threads() == threads_before);
+    CHECK(current_threads() == threads_before);
   }
-  CHECK(compute_threads() == threads_before + 1);
+  CHECK(current_threads() == threads_before + 1);
 #if defined(__SSE2__)
   CHECK(halved_smallest() == 0.0F);
 #endif

@@ -2,6 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <stdexcept>
+
+#include "base/median.h"
+#include "facet/tensor_types.h"
+
 using facet::base::is_utf8;
 using facet::base::lower_case;
 using facet::base::printable;
@@ -35,4 +40,28 @@ TEST_CASE("bytes that are not UTF-8 become escapes, one each") {
 TEST_CASE("lower case is of ASCII's letters alone") {
   CHECK(lower_case("AgeZ-\u00c4[") == "agez-\u00c4[");
   CHECK(lower_case("").empty());
+}
+
+TEST_CASE("shapes: count and words") {
+  CHECK(facet::element_count({}) == 1);
+  CHECK(facet::element_count({64, 3, 7, 7}) == 9408);
+  CHECK(facet::element_count({70000, 70000}) == 4900000000);
+  CHECK(facet::element_count({3, 0, 2}) == 0);
+  CHECK(facet::to_string(facet::Shape{}) == "scalar");
+  CHECK(facet::to_string(facet::Shape{9}) == "9");
+  CHECK(facet::to_string(facet::Shape{64, 3, 7, 7}) == "64x3x7x7");
+}
+
+TEST_CASE("types: words") {
+  CHECK(facet::to_string(facet::Precision::f32) == "f32");
+  CHECK(facet::to_string(facet::Precision::bf16) == "bf16");
+}
+
+using facet::base::median;
+
+TEST_CASE("median: the value in the middle, or the midpoint of two") {
+  CHECK(median({3}) == 3);
+  CHECK(median({5, 1, 9}) == 5);
+  CHECK(median({4, 1, 2, 100}) == 3);
+  CHECK_THROWS_AS(median({}), std::out_of_range);
 }

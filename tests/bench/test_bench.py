@@ -92,7 +92,7 @@ class Bench(unittest.TestCase):
             result = result_of(*SMALLEST, program=program)
             self.assertEqual(result["bench"], "training" if program == BENCH else "primitives")
             self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler"})
-            self.assertEqual(set(result["machine"]), {"cpu", "instructions", "limit", "cores", "frequency_mhz",
+            self.assertEqual(set(result["machine"]), {"cpu", "cpu_isa", "limit", "cores", "frequency_mhz",
                                                       "last_level_cache_bytes", "huge_pages"})
 
     def test_huge_pages_are_told_as_they_are(self):
@@ -207,13 +207,13 @@ class Bench(unittest.TestCase):
             self.assertIn(f"{file}: no number above 0 at /floor/ratio", error)
             self.assertIn("/nowhere.json: can't be read", bench(*SMALL, "--check", "/nowhere.json")[2])
 
-    def test_trace_and_profile_hold_the_same_steps(self):
+    def test_trace_and_profile_hold_the_same_instructions(self):
         with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
             file, trace = pathlib.Path(folder) / "result.json", pathlib.Path(folder) / "trace.json"
             self.assertEqual(bench(*SMALL, "--profile", "--json", file, "--trace", trace)[0], 0)
             profile = json.loads(file.read_text())["profile"]
             events = json.loads(trace.read_text())["traceEvents"]
-            self.assertEqual([step["name"] for step in profile["steps"]], [event["name"] for event in events])
+            self.assertEqual([instruction["name"] for instruction in profile["instructions"]], [event["name"] for event in events])
             self.assertAlmostEqual(sum(profile["by_kind"].values()), profile["seconds"])
             for before, after in zip(events, events[1:]):
                 self.assertAlmostEqual(before["ts"] + before["dur"], after["ts"])
@@ -228,7 +228,7 @@ class Bench(unittest.TestCase):
                 self.assertEqual((status, error), (0, ""))
                 result = json.loads(file.read_text())
                 self.assertEqual(result["save_memory"], bool(words))
-                again = [step["name"] for step in result["profile"]["steps"] if step["name"].endswith(".recompute")]
+                again = [one["name"] for one in result["profile"]["instructions"] if one["name"].endswith(".recompute")]
                 self.assertEqual(bool(again), bool(words))
                 arena[bool(words)] = result["arena_bytes"]
             self.assertLess(arena[True], arena[False])
@@ -240,7 +240,7 @@ class Bench(unittest.TestCase):
             self.assertEqual((status, error), (0, ""))
             self.assertNotIn("avx512", output)
             self.assertEqual(json.loads(file.read_text())["machine"]["limit"], "avx2")
-            self.assertEqual(bench(*SMALL, "--instructions", "avx2", "--precision", "bf16")[0], 1)
+            self.assertEqual(bench(*SMALL, "--max-cpu-isa", "avx2", "--precision", "bf16")[0], 1)
 
     def test_misuse(self):
         cases = [
@@ -249,7 +249,7 @@ class Bench(unittest.TestCase):
             (["--threads", "-3"], "--threads is -3"), (["--batch", "0"], "--batch is 0"),
             (["--iterations", "0"], "--iterations is 0"), (["--size", "17"], "17"), (["--batch", "x"], "--batch"),
             (["--batc", "2"], "--batc"), (["stray"], "'stray'"), (["--tune"], "--tune"),
-            (["--instructions", "sse9"], "avx2, avx512, avx512_bf16"), (["--threads", "1,x"], "--threads is 1,x"),
+            (["--max-cpu-isa", "sse9"], "avx2, avx512, avx512_bf16"), (["--threads", "1,x"], "--threads is 1,x"),
             (["--threads", "1,2", "--profile"], "--profile, --check and --trace are of one number"),
         ]
         if "oneTBB" not in bench("--pin", "--threads", "4096")[2]:

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "data/make_jpeg.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 using facet::data::CsvReader;
 using facet::data::CsvRow;

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "data/make_jpeg.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 using facet::Bytes;
 using facet::contains;

@@ -4,7 +4,7 @@
 #include <map>
 #include <numeric>
 
-#include "facet/data.h"
+#include "facet/loader.h"
 
 using facet::epoch_order;
 

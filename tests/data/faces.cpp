@@ -4,7 +4,8 @@
 #include <chrono>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
+#include "facet/loader.h"
 
 using facet::ManifestDataset;
 

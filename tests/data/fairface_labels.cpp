@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
 
 using facet::ManifestDataset;
 

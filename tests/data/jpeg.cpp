@@ -9,7 +9,7 @@
 
 #include "data/decode.h"
 #include "data/make_jpeg.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 using facet::Bytes;
 using facet::compress;

@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "facet/data.h"
+#include "facet/dataset.h"
+#include "facet/loader.h"
 
 namespace facet {
 

@@ -1,3 +1,5 @@
+#include "facet/loader.h"
+
 #include <doctest/doctest.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
@@ -12,7 +14,8 @@
 
 #include "base/machine.h"
 #include "data/make_jpeg.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
+#include "facet/image.h"
 
 using facet::Batch;
 using facet::Bytes;
@@ -43,7 +46,7 @@ class Numbered final : public facet::Dataset {
   void load(std::int64_t index, int size, facet::ResizeMode, std::span<std::uint8_t> pixels) const override {
     ++loads;
     const int now = ++running;
-    for (int most = most_running; now > most && !most_running.compare_exchange_weak(most, now);) {
+    for (int most = max_running; now > most && !max_running.compare_exchange_weak(most, now);) {
     }
     if (delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms * (index % 3)));
     --running;
@@ -57,7 +60,7 @@ class Numbered final : public facet::Dataset {
   int delay_ms = 0;
   mutable std::atomic<int> loads = 0;
   mutable std::atomic<int> running = 0;
-  mutable std::atomic<int> most_running = 0;
+  mutable std::atomic<int> max_running = 0;
 
  private:
   std::int64_t size_;
@@ -243,8 +246,8 @@ TEST_CASE("as many threads work as asked for, however few the cores") {
   data.delay_ms = 5;
   Loader loader(data, {.batch = 30, .size = 3, .threads = 4});
   read_epoch(loader, 0);
-  CHECK(data.most_running >= 2);
-  CHECK(data.most_running <= 4);
+  CHECK(data.max_running >= 2);
+  CHECK(data.max_running <= 4);
 }
 
 TEST_CASE("without a number of threads there are as many as keep a slow source from being waited for") {

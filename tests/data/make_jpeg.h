@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "error_of.h"
-#include "facet/data.h"
+#include "facet/image.h"
+#include "testing.h"
 
 namespace facet {
 

@@ -4,8 +4,8 @@
 #include <functional>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
-#include "temporary_folder.h"
+#include "facet/dataset.h"
+#include "testing.h"
 
 using facet::error_of;
 using facet::Head;
@@ -247,7 +247,8 @@ TEST_CASE("loading names the CSV's line and the file") {
   facet::Bytes pixels(8 * 8 * 3);
   CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "m.csv:2: "));
   CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "1.jpg: no such file"));
-  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }), "2.jpg: is a GIF; JPEG, PNG and WebP can be read"));
+  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }),
+                        "2.jpg: is a GIF; JPEG, PNG and WebP can be read"));
 }
 
 TEST_CASE("images that are not there are an error") {

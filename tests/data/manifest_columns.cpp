@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
-#include "temporary_folder.h"
+#include "facet/dataset.h"
+#include "testing.h"
 
 using facet::contains;
 using facet::error_of;

@@ -1,7 +1,8 @@
 #include <doctest/doctest.h>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
+#include "facet/image.h"
 
 using facet::contains;
 using facet::error_of;

@@ -4,8 +4,8 @@
 #include <cstdlib>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
-#include "temporary_folder.h"
+#include "facet/image.h"
+#include "testing.h"
 
 using facet::Bytes;
 using facet::Image;

@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
-#include "temporary_folder.h"
+#include "facet/image.h"
+#include "testing.h"
 
 using facet::Bytes;
 using facet::Image;

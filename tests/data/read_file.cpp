@@ -8,8 +8,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "error_of.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 namespace {
 

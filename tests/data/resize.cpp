@@ -1,3 +1,5 @@
+#include "data/resize.h"
+
 #include <doctest/doctest.h>
 
 #include <climits>
@@ -7,9 +9,7 @@
 
 #include "base/machine.h"
 #include "data/make_jpeg.h"
-#include "data/mirror.h"
-#include "data/resize_passes.h"
-#include "facet/data.h"
+#include "facet/image.h"
 
 using facet::Bytes;
 using facet::Image;

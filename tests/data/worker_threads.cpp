@@ -11,7 +11,8 @@
 #include <vector>
 
 #include "data/make_jpeg.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
+#include "facet/loader.h"
 
 using facet::contains;
 using facet::error_of;
@@ -105,7 +106,7 @@ namespace {
 struct Consumer {
   double decode, step;
   double waited = 0, seconds = 0;
-  int most_threads = 0;
+  int max_threads = 0;
 
   void take(ThreadDemand& demand, int batches) {
     waited = seconds = 0;
@@ -114,7 +115,7 @@ struct Consumer {
       waited += wait;
       seconds += step + wait;
       demand.add_batch(step + wait, wait, decode);
-      most_threads = std::max(most_threads, demand.threads());
+      max_threads = std::max(max_threads, demand.threads());
     }
   }
 };
@@ -130,7 +131,7 @@ TEST_CASE("there are as many threads as keep the consumer from waiting, within 2
     consumer.take(demand, 2000);
     CHECK(consumer.waited / consumer.seconds < 0.02);
     CHECK(demand.threads() >= decode);
-    CHECK(consumer.most_threads <= 2 * decode + 1);
+    CHECK(consumer.max_threads <= 2 * decode + 1);
     CHECK(demand.threads() <= std::max(1.0, decode / 0.7 + 2));
   }
 }

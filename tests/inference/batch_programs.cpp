@@ -1,4 +1,4 @@
-#include "inference/batch_programs.h"
+#include "program/batch_programs.h"
 
 #include <doctest/doctest.h>
 
@@ -36,17 +36,17 @@ TEST_CASE("inference: programs for several batch sizes hold the weights that the
     options.as_for_batch = sizes[0];
     options.mean = model.info.normalization.mean;
     options.std = model.info.normalization.std;
-    program::Choices choices(false);
+    program::TuningRecord tuning_record(false);
     const auto run_alone = [&](std::int64_t batch, std::size_t& bytes) {
       base::Arena arena;
-      inference::BatchPrograms programs(model.graph, model.parameters, options, choices, arena, 1);
+      program::BatchPrograms programs(model.graph, model.parameters, options, tuning_record, arena, 1);
       const std::vector<float> logits = logits_of(programs.get(batch), pixels);
       bytes += programs.held_bytes();
       return logits;
     };
 
     base::Arena arena;
-    inference::BatchPrograms programs(model.graph, model.parameters, options, choices, arena, std::size(sizes));
+    program::BatchPrograms programs(model.graph, model.parameters, options, tuning_record, arena, std::size(sizes));
     std::size_t alone = 0;
     for (const std::int64_t batch : sizes) CHECK(logits_of(programs.get(batch), pixels) == run_alone(batch, alone));
     CHECK(programs.held_bytes() > 0);

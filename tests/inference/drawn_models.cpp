@@ -9,7 +9,7 @@
 
 #include "base/random.h"
 #include "facet/models.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 namespace facet::testing {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "facet/inference.h"
 #include "inference/small_model.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 using namespace facet;
 

@@ -2,7 +2,7 @@
 
 #include "facet/onnx.h"
 #include "inference/drawn_models.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 namespace facet::testing {
 

@@ -10,7 +10,7 @@
 #include "facet/ops.h"
 #include "inference/drawn_models.h"
 #include "models/heads.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 namespace facet::testing {
 namespace {

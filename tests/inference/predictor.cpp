@@ -7,10 +7,10 @@
 
 #include "facet/inference.h"
 #include "facet/models.h"
-#include "inference/choose_precision.h"
 #include "inference/small_model.h"
-#include "program/choice_cache.h"
-#include "temporary_folder.h"
+#include "program/choose_precision.h"
+#include "program/tuning_record.h"
+#include "testing.h"
 
 using namespace facet;
 
@@ -268,18 +268,19 @@ TEST_CASE("the precision that automatic took is remembered") {
   const TemporaryFolder folder;
   const std::filesystem::path file = model_file(folder);
   const InferenceOptions options{
-      .batch = 4, .precision = PrecisionChoice::automatic, .threads = 2, .choice_cache = folder.path() / "cache"};
-  const program::ChoiceCache cache(options.choice_cache);
+      .batch = 4, .precision = PrecisionChoice::automatic, .threads = 2, .tuning_cache = folder.path() / "cache"};
+  const program::TuningCache cache(options.tuning_cache);
   const std::string key =
-      "inference " + inference::measured_precision_key(small::info(), small::model(), 4, 2) + " untuned";
+      "inference " + program::measured_precision_key(small::info().model, small::info().shape, small::model(), 4, 2) +
+      " untuned";
   const Precision first = Predictor(file, small::model(), options).precision();
-  program::Choices known(false);
+  program::TuningRecord known(false);
   cache.read_into(known);
   CHECK(known.find(key) == (has_native_bf16() ? to_string(first) : ""));
   for (const Precision remembered : {Precision::f32, Precision::bf16}) {
-    program::Choices choices(false);
-    choices.record_measured(key, to_string(remembered));
-    CHECK(cache.add(choices) == "");
+    program::TuningRecord tuning_record(false);
+    tuning_record.record_measured(key, to_string(remembered));
+    CHECK(cache.add(tuning_record) == "");
     const Precision found = Predictor(file, small::model(), options).precision();
     CHECK(found == (has_native_bf16() ? remembered : Precision::f32));
   }

@@ -5,11 +5,12 @@
 #include <vector>
 
 #include "base/random.h"
-#include "error_of.h"
-#include "facet/data.h"
+#include "facet/dataset.h"
 #include "facet/graph.h"
+#include "facet/image.h"
 #include "facet/model_file.h"
 #include "facet/ops.h"
+#include "testing.h"
 
 /// A model, and images that it can learn from, so small that a run takes a second.
 namespace small {

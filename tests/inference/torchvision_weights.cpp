@@ -1,11 +1,10 @@
 #include <doctest/doctest.h>
 
-#include "error_of.h"
 #include "facet/inference.h"
 #include "facet/models.h"
+#include "formats/safetensors.h"
 #include "inference/drawn_models.h"
-#include "interchange/safetensors.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 namespace facet::testing {
 namespace {
@@ -46,7 +45,7 @@ TEST_CASE("what is written for torchvision is no model file, and of one head onl
   const std::filesystem::path file = folder / "weights.safetensors";
   const DrawnModel one("mobilenet_v2", 32, one_head), three("mobilenet_v2", 32);
   save_weights(file, one.info, one.parameters, "classifier.1");
-  const interchange::SafetensorsReader reader(file);
+  const formats::SafetensorsReader reader(file);
   CHECK(reader.find("classifier.1.bias") != nullptr);
   CHECK(reader.find("heads.mood.bias") == nullptr);
   CHECK(reader.metadata().at("heads") == R"([{"name":"mood","classes":["0","1","2","3","4"]}])");

@@ -1,12 +1,15 @@
-#include <facet/data.h>
+#include <facet/dataset.h>
+#include <facet/image.h>
 #include <facet/inference.h>
+#include <facet/loader.h>
 #include <facet/metrics.h>
 #include <facet/model_file.h>
 #include <facet/models.h>
 #include <facet/onnx.h>
 #include <facet/ops.h>
-#include <facet/train.h>
-#include <facet/version.h>
+#include <facet/platform.h>
+#include <facet/synthetic.h>
+#include <facet/training.h>
 
 // Every public struct, of which a caller names one member: no compiler may warn of the others.
 [[maybe_unused]] const auto every_struct =

@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 #include "kernels/update.h"
 
 using namespace facet;
@@ -66,7 +66,7 @@ constexpr kernels::AdamFactors paper{.learning_rate = 1e-4, .beta1 = 0.9, .beta2
 }  // namespace
 
 TEST_CASE("adam agrees with a step in double, for any length") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (std::int64_t count = 0; count <= 103; ++count) {
       if (count > 100) count = 100'000 * (count - 100) + 1;
       CAPTURE(count);
@@ -93,7 +93,7 @@ TEST_CASE("adam agrees with a step in double, for any length") {
 }
 
 TEST_CASE("adam's first step from zero moments is the learning rate against the gradient's sign") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     State state{{1.0F, 1.0F, 1.0F, 0}, {1e-3F, -1e3F, 0.0F, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}, {0, 0, 0, 0}};
     step(state, paper);
     CHECK(state.weight[0] == doctest::Approx(1 - 1e-4 / (1 + 1e-5)).epsilon(1e-7));
@@ -103,7 +103,7 @@ TEST_CASE("adam's first step from zero moments is the learning rate against the 
 }
 
 TEST_CASE("adam gives the same bits with and without bf16 weights, and for any number of threads") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     const State before = random_state(100'003);
     State alone = before;
     {
@@ -123,7 +123,7 @@ TEST_CASE("adam gives the same bits with and without bf16 weights, and for any n
 }
 
 TEST_CASE("adam lets a gradient that isn't finite show") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     State state = random_state(40);
     state.gradient[7] = std::nanf("");
     step(state, paper);
@@ -135,7 +135,7 @@ TEST_CASE("adam lets a gradient that isn't finite show") {
 TEST_CASE("adam and sgd tell of what isn't finite, wherever it is") {
   constexpr std::int64_t count = 100'003;
   const float nan = std::nanf(""), infinity = std::numeric_limits<float>::infinity();
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     const auto adam = [&](State state) {
       return kernels::adam({.weight = state.weight.data(),
                             .gradient = state.gradient.data(),

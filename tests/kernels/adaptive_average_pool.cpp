@@ -1,3 +1,5 @@
+#include "kernels/adaptive_average_pool.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -5,8 +7,8 @@
 #include <vector>
 
 #include "base/random.h"
-#include "instructions.h"
-#include "kernels/kernels.h"
+#include "each_cpu_isa.h"
+#include "kernels/pixels.h"
 
 using namespace facet;
 using kernels::AdaptivePoolShape;
@@ -74,7 +76,7 @@ void check_shape(const AdaptivePoolShape& s) {
     y[to] += x_f32[from] / values;
     diff_x[from] += diff_y_f32[to] / values;
   });
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     std::vector<float> y_f32(y.size(), NAN), diff_x_f32(diff_x.size(), NAN);
     kernels::adaptive_average_pool_forward(s, x_f32.data(), y_f32.data());
     kernels::adaptive_average_pool_backward(s, diff_y_f32.data(), diff_x_f32.data());

@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 
 using namespace facet;
 using Shape = kernels::AmxConvolutionShape;
@@ -116,7 +116,7 @@ TEST_CASE("amx: backward weights agree with direct sums in double, and with them
 }
 
 TEST_CASE("amx: a limit of instructions is kept") {
-  kernels::limit_instructions("avx512_bf16");
+  kernels::set_max_cpu_isa("avx512_bf16");
   CHECK(!kernels::has_amx_bf16());
-  kernels::limit_instructions("");
+  kernels::set_max_cpu_isa("");
 }

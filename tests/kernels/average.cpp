@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 #include "kernels/update.h"
 
 using namespace facet;
@@ -22,7 +22,7 @@ std::vector<float> random_values(std::size_t count, std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE("average agrees with double for any length; a decay of 0 copies, and what is equal stays") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const std::size_t count : {0U, 1U, 7U, 16U, 31U, 100U, 20'003U}) {
       CAPTURE(count);
       const std::vector<float> values = random_values(count, 1);
@@ -52,7 +52,7 @@ TEST_CASE("update rules average the weights that they write") {
       [](const kernels::UpdateTarget& target, float* m, float*) {
         kernels::sgd(target, m, {.learning_rate = 0.1, .momentum = 0.9});
       }};
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const auto& rule : rules) {
       std::vector<float> weight = start, m(count), v(count), average = random_values(count, 5), expected = average;
       rule({.weight = weight.data(),

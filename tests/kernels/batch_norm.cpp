@@ -8,7 +8,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 
 using namespace facet;
 using kernels::Activation;
@@ -194,7 +194,7 @@ void check(const Case& c, double bound) {
 }  // namespace
 
 TEST_CASE("batch norm agrees with its definition in double: any extents, activation, residual, threads") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const int threads : {1, 2, 5}) {
       const base::ComputeScope scope(threads);
       for (const auto& [rows, channels] :
@@ -218,7 +218,7 @@ TEST_CASE("batch norm agrees with its definition in double: any extents, activat
 }
 
 TEST_CASE("batch norm of the first channels of wider rows, its gradient added to one before") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const std::int64_t channels : {1, 16, 33, 64, 300}) {
       for (const bool residual : {false, true}) {
         for (const bool in_wider_rows : {false, true}) {
@@ -276,7 +276,7 @@ TEST_CASE("batch norm that is frozen: its gradient is the output's, scaled; what
       }
     }
   };
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const auto& [rows, channels] : {std::pair{9, 1}, {12, 5}, {40, 16}, {1000, 33}}) {
       for (const Activation activation : {Activation::none, Activation::relu, Activation::relu6}) {
         const Case c(rows, channels, activation, true);
@@ -288,7 +288,7 @@ TEST_CASE("batch norm that is frozen: its gradient is the output's, scaled; what
 }
 
 TEST_CASE("batch norm: a mean far from zero costs the variance no precision") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     Case c(5000, 20, Activation::none, false);
     for (float& value : c.x) value += 1000;
     const Result right = defined(c);
@@ -297,7 +297,7 @@ TEST_CASE("batch norm: a mean far from zero costs the variance no precision") {
 }
 
 TEST_CASE("batch norm: a channel of one value has no variance, and its gradients are finite") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     Case c(40, 17, Activation::none, false);
     for (std::size_t i = 3; i < c.x.size(); i += 17) c.x[i] = 2;
     const Result found = computed<float>(c);
@@ -309,7 +309,7 @@ TEST_CASE("batch norm: a channel of one value has no variance, and its gradients
 }
 
 TEST_CASE("batch norm lets a number that is none through an activation, and its gradient back") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const auto& [channel, activation] : {std::pair{0U, Activation::relu},
                                               {16U, Activation::relu},
                                               {0U, Activation::relu6},
@@ -324,7 +324,7 @@ TEST_CASE("batch norm lets a number that is none through an activation, and its 
 }
 
 TEST_CASE("batch norm gives the same bits whatever number of threads runs it") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     const Case c(1000, 33, Activation::relu, true, 3);
     const Result before = computed<float>(c);
     for (const int threads : {1, 2, 5}) {

@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 
 using namespace facet;
 
@@ -23,7 +23,7 @@ std::vector<float> sums_of(const kernels::ChannelSumsShape& shape, const std::ve
 }  // namespace
 
 TEST_CASE("channel sums agree with sums in double, the same bits whatever number of threads runs them") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const auto& [rows, channels] : {std::pair{1, 1}, {3, 20}, {40, 16}, {1000, 33}, {20'000, 7}, {700, 300}}) {
       CAPTURE(rows);
       CAPTURE(channels);

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "base/random.h"
-#include "instructions.h"
-#include "kernels/kernels.h"
+#include "each_cpu_isa.h"
+#include "kernels/pixels.h"
 
 using namespace facet;
 
@@ -29,7 +29,7 @@ TEST_CASE("to_bf16 rounds to the nearest, ties to even, and keeps NaN") {
         0x7FFFFFFFU, 0xFFFFFFFFU, 1U,          0x8000U,     0x18000U,    0x007FFFFFU}) {
     values.push_back(float_of(bits));
   }
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     std::vector<std::uint16_t> rounded(values.size());
     kernels::to_bf16(values.data(), rounded.data(), static_cast<std::int64_t>(values.size()));
     std::size_t wrong = 0;
@@ -41,7 +41,7 @@ TEST_CASE("to_bf16 rounds to the nearest, ties to even, and keeps NaN") {
 TEST_CASE("from_bf16 is exact for every value") {
   std::vector<std::uint16_t> all(65536);
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint16_t>(i);
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     std::vector<float> values(all.size());
     kernels::from_bf16(all.data(), values.data(), 65536);
     std::size_t wrong = 0;
@@ -51,7 +51,7 @@ TEST_CASE("from_bf16 is exact for every value") {
 }
 
 TEST_CASE("conversions of any length write that length and no more") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const std::int64_t count : [] {
            std::vector<std::int64_t> counts{16384, 16385, 1'000'003};
            for (std::int64_t i = 0; i <= 100; ++i) counts.push_back(i);

@@ -1,3 +1,5 @@
+#include "kernels/dropout.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -6,9 +8,8 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "each_cpu_isa.h"
 #include "facet/error.h"
-#include "instructions.h"
-#include "kernels/kernels.h"
 
 using namespace facet;
 using kernels::DropoutKey;
@@ -82,7 +83,7 @@ const DropoutKey some_key{.seed = 0x123456789ABCDEFULL, .step = 0xFEDCBA98765432
 }  // namespace
 
 TEST_CASE("dropout draws what the scalar generator draws, for any first element and length") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const DropoutRule& rule : {kernels::dropout_rule(0.5F), kernels::alpha_dropout_rule(0.3F)}) {
       // The third lies across the carry from the lower to the upper half of the block counter.
       for (const std::uint64_t first : {0ULL, 1ULL, (1ULL << 34) - 37, (1ULL << 63) + 3, 1022ULL}) {
@@ -99,7 +100,7 @@ TEST_CASE("dropout draws what the scalar generator draws, for any first element 
 
 TEST_CASE("dropout's mask doesn't depend on threads or on how a tensor is cut") {
   const DropoutRule rule = kernels::dropout_rule(0.25F);
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     const Outputs whole = run(50'001, rule, some_key, 5);
     for (const int threads : {1, 2, 3}) {
       const base::ComputeScope scope(threads);
@@ -169,7 +170,7 @@ TEST_CASE("alpha dropout keeps zero mean and unit variance") {
 }
 
 TEST_CASE("a dropped NaN is gone, a kept one stays") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     std::vector<float> x(1000, std::nanf(""));
     kernels::dropout_forward(x.data(), x.data(), 1000, kernels::dropout_rule(0.5F), some_key, 0);
     std::size_t wrong = 0;

@@ -1,5 +1,3 @@
-#include "kernels/gradients.h"
-
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -8,7 +6,8 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
+#include "kernels/update.h"
 
 using namespace facet;
 
@@ -30,7 +29,7 @@ double exact_squares(const std::vector<float>& values) {
 }  // namespace
 
 TEST_CASE("sums of squares and of gradients agree with double, for any length") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const std::int64_t count : {0, 1, 7, 16, 31, 4095, 4096, 4097, 100'003, 5'000'001}) {
       CAPTURE(count);
       const std::vector<float> first = random_values(count, 1), second = random_values(count, 2);

@@ -1,3 +1,5 @@
+#include "kernels/loss.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "kernels/kernels.h"
 
 using namespace facet;
 

@@ -1,3 +1,5 @@
+#include "kernels/pixels.h"
+
 #include <doctest/doctest.h>
 
 #include <array>
@@ -6,8 +8,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
-#include "kernels/kernels.h"
+#include "each_cpu_isa.h"
 
 using namespace facet;
 using kernels::PixelBlocks;
@@ -111,7 +112,7 @@ std::vector<std::pair<PixelStrides, std::int64_t>> layouts(const Size& s) {
 }  // namespace
 
 TEST_CASE("pixels become PyTorch's bits in any layout and for any width") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (std::int64_t width = 1; width <= 100; ++width) {
       const Size size{2, 3, width};
       CAPTURE(width);
@@ -124,7 +125,7 @@ TEST_CASE("pixels become PyTorch's bits in any layout and for any width") {
 }
 
 TEST_CASE("pixels of large batches are converted on several threads") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const int threads : {1, 2, 3}) {
       const base::ComputeScope scope(threads);
       const Size size{3, 223, 225};

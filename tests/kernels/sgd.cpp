@@ -6,7 +6,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 #include "kernels/update.h"
 
 using namespace facet;
@@ -56,7 +56,7 @@ double largest_error(const State& before, const State& after, const kernels::Sgd
 }  // namespace
 
 TEST_CASE("sgd agrees with a step in double, for any length") {
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const std::int64_t count : {0, 1, 7, 8, 15, 16, 17, 31, 100, 100'003}) {
       CAPTURE(count);
       for (const kernels::SgdFactors& factors :
@@ -82,7 +82,7 @@ TEST_CASE("sgd agrees with a step in double, for any length") {
 
 TEST_CASE("sgd gives the same bits for any number of threads, and lets a gradient that isn't finite show") {
   const kernels::SgdFactors factors{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true, .weight_decay = 0.05};
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     State before = random_state(100'003);
     before.gradient[7] = std::nanf("");
     State alone = before;

@@ -9,7 +9,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
-#include "instructions.h"
+#include "each_cpu_isa.h"
 
 using namespace facet;
 using kernels::Activation;
@@ -146,7 +146,7 @@ const std::vector<WinogradShape>& shapes() {
 template <class Body>
 void for_each_winograd(const Body& body) {
   bool bf16_seen = false;
-  for_each_instruction_set([&] {
+  for_each_cpu_isa([&] {
     for (const auto products : {WinogradProducts::f32, WinogradProducts::bf16}) {
       if (!kernels::has_winograd(products)) continue;
       const bool bf16 = products == WinogradProducts::bf16;

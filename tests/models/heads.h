@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "facet/data.h"
+#include "facet/dataset.h"
 
 namespace facet::testing {
 

@@ -7,7 +7,11 @@
 #include <utility>
 
 #include "facet/error.h"
+#include "facet/precision.h"
 #include "models/heads.h"
+#include "ops/network.h"
+#include "program/parameter_store.h"
+#include "program/small_model.h"
 
 namespace facet::testing {
 namespace {
@@ -35,7 +39,7 @@ int count_dropout(const Graph& graph) {
 struct Known {
   const char* name;
   std::int64_t parameters, features;
-  int least_size;
+  int min_size;
 };
 const std::vector<Known> torchvisions{{"resnet18", 11'689'512, 512, 1},      {"resnet34", 21'797'672, 512, 1},
                                       {"resnet50", 25'557'032, 2048, 1},     {"densenet121", 7'978'856, 1024, 29},
@@ -63,9 +67,9 @@ TEST_CASE("models: torchvision's have its parameters with 1,000 classes, and a l
 TEST_CASE("models: sizes down to the least, and no heads, which are refused") {
   for (const Known& known : torchvisions) {
     CAPTURE(known.name);
-    CHECK_NOTHROW(build_model(known.name, {.heads = fairface_heads(), .size = known.least_size}));
-    const std::string found = "size " + std::to_string(known.least_size - 1) + " found";
-    CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = fairface_heads(), .size = known.least_size - 1}),
+    CHECK_NOTHROW(build_model(known.name, {.heads = fairface_heads(), .size = known.min_size}));
+    const std::string found = "size " + std::to_string(known.min_size - 1) + " found";
+    CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = fairface_heads(), .size = known.min_size - 1}),
                          doctest::Contains(found.c_str()), Error);
     CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = {}}), doctest::Contains("no heads found"), Error);
   }
@@ -143,6 +147,61 @@ TEST_CASE("models: heads and classes have names of their own, or no model is bui
   refused({good, head("race", 2), good}, "two heads called 'age' found");
   refused({good, {"race", {"a", "b", "a"}}}, "head 'race' has the class 'a' twice");
   refused({good, {"race", {"a", ""}}}, "head 'race' has a class without a name");
+}
+
+}  // namespace facet::testing
+
+namespace facet::testing {
+
+TEST_CASE("alexnet: a weight that is NaN, which its ReLUs and pools hide from the loss, stops its step by name") {
+  Problem problem;
+  problem.graph = alexnet({.heads = {head("age", 9)}, .size = 63});
+  problem.batch = 2;
+  problem.pixels = random_pixels(problem.batch * 63 * 63, 1);
+  problem.labels = random_labels(problem.graph, problem.batch, 1);
+  const auto rule = optim::sgd();
+  Parameters parameters(problem.graph, 1);
+  Session session(problem.graph, parameters,
+                  {.batch = problem.batch, .mode = program::Mode::training, .optimizer = rule.get()});
+  CHECK(session.run(problem, 1, 1e-3F) > 0);
+  for (const char* name : {"features.0.weight", "features.3.bias"}) {
+    CAPTURE(name);
+    StoredParameter& stored = parameters.state().stored[static_cast<std::size_t>(parameters.find(name))];
+    auto* values = reinterpret_cast<float*>(stored.master.data());
+    const float before = values[0];
+    values[0] = std::nanf("");  // as an update would: not by Parameters::set, after which it would be seen at once
+    CHECK_THROWS_WITH_AS(session.run(problem, 2, 1e-3F), doctest::Contains(name), Error);
+    values[0] = before;
+  }
+}
+
+}  // namespace facet::testing
+
+namespace facet::testing {
+namespace {
+
+Problem reference_problem(int size, std::int64_t batch) {
+  Problem problem;
+  problem.graph = reference({.heads = fairface_heads(), .size = size});
+  problem.batch = batch;
+  problem.pixels = random_pixels(batch * size * size, 1);
+  problem.labels = random_labels(problem.graph, batch, 1);
+  return problem;
+}
+
+}  // namespace
+
+TEST_CASE("reference: save_memory takes less of it, and training comes to the same bits") {
+  const Problem problem = reference_problem(64, 16);
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    if (precision == Precision::bf16 && !has_native_bf16()) continue;
+    CAPTURE(to_string(precision));
+    const Trained kept = train_on_poison(problem, precision, false);
+    const Trained again = train_on_poison(problem, precision, true);
+    CHECK(again.losses == kept.losses);
+    CHECK(again.parameters == kept.parameters);
+    CHECK(again.arena_bytes < 0.8 * kept.arena_bytes);
+  }
 }
 
 }  // namespace facet::testing

@@ -50,12 +50,12 @@ std::size_t bits_of(std::span<const float> values) {
 /// A program, with what its runs come to.
 class PoisonedProgram {
  public:
-  PoisonedProgram(const Problem& problem, program::ProgramOptions options, program::Choices choices)
+  PoisonedProgram(const Problem& problem, program::ProgramOptions options, program::TuningRecord tuning_record)
       : problem_(problem), parameters_(problem.graph, 1), start_(snapshot(parameters_)), rule_(optim::adam()) {
     options.optimizer = rule_.get();
     if (options.accumulate) options.average = &average_.emplace(problem.graph, 1);
     options.average_decay = 0.9;
-    session_.emplace(problem.graph, parameters_, options, std::move(choices));
+    session_.emplace(problem.graph, parameters_, options, std::move(tuning_record));
   }
 
   Bits run(std::optional<std::byte> pattern) {
@@ -126,14 +126,14 @@ void check_same(const Bits& found, const Bits& expected) {
 /// @param candidate what convolutions are computed by wherever it can be had; empty: the defaults.
 void check_poisoned(const Problem& problem, Parameters& tried, const program::ProgramOptions& options,
                     const std::string& candidate) {
-  program::Choices choices(false);
+  program::TuningRecord tuning_record(false);
   if (!candidate.empty()) {
     program::ProgramOptions any = options;
     const auto rule = optim::adam();
     any.optimizer = rule.get();
-    choices = prefer(candidate, problem.graph, tried, any);
+    tuning_record = prefer(candidate, problem.graph, tried, any);
   }
-  PoisonedProgram program(problem, options, choices);
+  PoisonedProgram program(problem, options, tuning_record);
   const Bits expected = program.run(std::nullopt);
   check_same(program.run(std::byte{0xFF}), expected);
   if (candidate.empty()) check_same(program.run(std::byte{0x7F}), expected);
@@ -154,10 +154,10 @@ std::set<std::string> candidates_of(const Problem& problem, Parameters& tried, c
   program::ProgramOptions any = options;
   const auto rule = optim::adam();
   any.optimizer = rule.get();
-  program::Choices choices(false);
-  const program::Program compiled(problem.graph, tried, any, choices);
+  program::TuningRecord tuning_record(false);
+  const program::Program compiled(problem.graph, tried, any, tuning_record);
   std::set<std::string> names;
-  for (const auto& [key, candidates] : choices.offered()) names.insert(candidates.begin(), candidates.end());
+  for (const auto& [key, candidates] : tuning_record.offered()) names.insert(candidates.begin(), candidates.end());
   return names;
 }
 

@@ -26,8 +26,8 @@ Trained train(const Problem& problem, Precision precision, const std::string& ca
                                         .optimizer = rule.get()};
   Parameters tried(problem.graph, 1), parameters(problem.graph, 1);
   Session session(problem.graph, parameters, options, prefer(candidate, problem.graph, tried, options));
-  const auto steps = session.program().steps();
-  CHECK(std::ranges::count(steps, candidate, &program::StepInfo::candidate) > 20);
+  const auto steps = session.program().instructions();
+  CHECK(std::ranges::count(steps, candidate, &program::InstructionInfo::candidate) > 20);
   session.program().poison(pattern);
   Trained trained;
   for (int step = 1; step <= 2; ++step) trained.losses.push_back(session.run(problem, step, 1e-4F));

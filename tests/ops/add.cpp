@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "facet/error.h"
-#include "ops/finite_differences.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 

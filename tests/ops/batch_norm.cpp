@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "facet/error.h"
-#include "ops/finite_differences.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 namespace {

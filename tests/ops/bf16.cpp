@@ -7,7 +7,7 @@
 #include "facet/precision.h"
 #include "kernels/amx_backward_weights.h"
 #include "kernels/winograd.h"
-#include "ops/cases.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 namespace {
@@ -55,7 +55,7 @@ std::int64_t compare(const Case& c, const Problem& problem, Parameters& paramete
     const double error = rms_difference(gradient, rounded.gradient(parameter.name));
     CHECK_MESSAGE(error <= bound * scale, "gradient of ", parameter.name, ": ", error / scale);
   }
-  const std::vector<program::StepInfo> steps = rounded.program().steps();
+  const std::vector<program::InstructionInfo> steps = rounded.program().instructions();
   return std::count_if(steps.begin(), steps.end(), [&](const auto& step) { return step.candidate == candidate; });
 }
 

@@ -1,8 +1,8 @@
-#include "ops/cases.h"
-
 #include <fstream>
 #include <map>
 #include <stdexcept>
+
+#include "ops/network.h"
 
 namespace facet::testing {
 namespace {

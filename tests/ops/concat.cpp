@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "facet/error.h"
-#include "ops/finite_differences.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 
@@ -63,7 +63,7 @@ TEST_CASE("concat: what begins with the one before isn't copied") {
   Parameters parameters = random_parameters(problem.graph);
   const Session session = gradient_session(problem, parameters);
   std::int64_t copies = 0;
-  for (const program::StepInfo& step : session.program().steps()) {
+  for (const program::InstructionInfo& step : session.program().instructions()) {
     copies += step.implementation == "facet:copy_rows" ? 1 : 0;
     CHECK(step.name.find("gradient_sum") == std::string::npos);
   }

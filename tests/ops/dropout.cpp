@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 
 #include "facet/error.h"
-#include "ops/finite_differences.h"
 #include "ops/masks.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 namespace {

@@ -1,5 +1,3 @@
-#include "ops/finite_differences.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 namespace {

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "ops/finite_differences.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 

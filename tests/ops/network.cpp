@@ -109,10 +109,10 @@ std::vector<std::vector<float>> snapshot(const Parameters& parameters) {
 }
 
 Session::Session(const Graph& graph, Parameters& parameters, const program::ProgramOptions& options,
-                 program::Choices choices, int threads)
-    : parameters_(parameters), threads_(threads), choices_(std::move(choices)) {
+                 program::TuningRecord tuning_record, int threads)
+    : parameters_(parameters), threads_(threads), tuning_record_(std::move(tuning_record)) {
   const base::ComputeScope scope(threads_);
-  program_ = std::make_unique<program::Program>(graph, parameters, options, choices_);
+  program_ = std::make_unique<program::Program>(graph, parameters, options, tuning_record_);
   arena_.grow(program_->arena_bytes());
   program_->bind(arena_);
 }
@@ -138,12 +138,12 @@ std::vector<float> Session::gradient(const std::string& parameter) const {
   return program_->gradient(parameters_.find(parameter));
 }
 
-program::Choices prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
-                        const program::ProgramOptions& options, int threads) {
+program::TuningRecord prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
+                             const program::ProgramOptions& options, int threads) {
   const base::ComputeScope scope(threads);
-  program::Choices preferred(false);
+  program::TuningRecord preferred(false);
   for (int added = 1; added > 0;) {  // what one op takes may change how the next one's input lies, and so its key
-    program::Choices tried = preferred;
+    program::TuningRecord tried = preferred;
     const program::Program compiled(graph, parameters, options, tried);
     added = 0;
     for (const auto& [key, chosen] : tried.all()) {
@@ -163,7 +163,7 @@ Session gradient_session(const Problem& problem, Parameters& parameters, Precisi
            .mode = program::Mode::gradients,
            .mean = {0.5F, 0.5F, 0.5F},
            .std = {0.3F, 0.3F, 0.3F}},
-          program::Choices(false),
+          program::TuningRecord(false),
           threads};
 }
 

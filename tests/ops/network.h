@@ -1,18 +1,22 @@
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/memory.h"
+#include "facet/error.h"
 #include "facet/graph.h"
 #include "facet/ops.h"
 #include "facet/parameters.h"
 #include "optim/optimizer.h"
-#include "program/choices.h"
 #include "program/program.h"
+#include "program/tuning_record.h"
 
 /// Small networks and what is needed to run them: shared by the tests of ops and of programs.
 namespace facet::testing {
@@ -69,7 +73,7 @@ std::vector<std::vector<float>> snapshot(const Parameters& parameters);
 class Session {
  public:
   Session(const Graph& graph, Parameters& parameters, const program::ProgramOptions& options,
-          program::Choices choices = program::Choices(false), int threads = test_threads);
+          program::TuningRecord tuning_record = program::TuningRecord(false), int threads = test_threads);
 
   /// Runs; returns the sum over the heads of the mean losses.
   double run(const Problem& problem, std::int64_t step = 1, float learning_rate = 0);
@@ -82,14 +86,14 @@ class Session {
  private:
   Parameters& parameters_;
   int threads_;
-  program::Choices choices_;
+  program::TuningRecord tuning_record_;
   base::Arena arena_;
   std::unique_ptr<program::Program> program_;
 };
 
-/// Choices that take this candidate (not empty) wherever an op of `options`' program has it, and the default elsewhere.
-program::Choices prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
-                        const program::ProgramOptions& options, int threads = test_threads);
+/// TuningRecord that take this candidate (not empty) wherever an op of `options`' program has it, and the default elsewhere.
+program::TuningRecord prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
+                             const program::ProgramOptions& options, int threads = test_threads);
 
 /// A session of `problem`'s batch that keeps gradients.
 Session gradient_session(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32,
@@ -103,5 +107,72 @@ double rms(const std::vector<float>& values);
 double rms_difference(const std::vector<float>& a, const std::vector<float>& b);
 /// Largest absolute difference.
 double max_difference(const std::vector<float>& a, const std::vector<float>& b);
+
+}  // namespace facet::testing
+
+namespace facet::testing {
+
+/// A network of the table cases.json: `front` (a convolution 3x3 with bias, left out at 0 channels), the ops under
+/// test, and for each head a linear layer of its name and its loss. An op reads the value before it unless `from` names
+/// others; values are called by the op's `name` (its parameters') or `as`.
+struct Case {
+  std::string name;  ///< op.case, as the reference's file is called
+  nlohmann::json table;
+
+  std::int64_t batch() const { return table.value("batch", 3); }
+  /// Whether training draws random numbers, so that only evaluation can be compared.
+  bool random() const { return table.value("random", false); }
+  Graph build() const;
+  /// Multiplies `front`'s weights where the case wants larger values.
+  void scale_front(Parameters& parameters) const;
+};
+
+/// All cases, or those of one op.
+std::vector<Case> read_cases(const std::string& op = {});
+
+}  // namespace facet::testing
+
+namespace facet::testing {
+
+/// How far parameters are moved, and how far the slope found so may be from the gradient.
+struct DifferenceOptions {
+  double step = 0.02;       ///< length of the move
+  double tolerance = 1e-3;  ///< share of the gradient's length (along it), or of its rms (one element)
+};
+
+/// Holds every trainable parameter's gradient against central differences of the loss (of fourth order, from two
+/// steps): along the gradient itself, and for its largest and some random elements. Batch, step (so the masks of
+/// dropout) and running statistics are the same for all runs.
+void check_gradients(const Problem& problem, Parameters& parameters, const DifferenceOptions& options = {});
+/// With random parameters.
+void check_gradients(const Problem& problem, const DifferenceOptions& options = {});
+
+}  // namespace facet::testing
+
+namespace facet::testing {
+
+/// Freezes one of a layer's two parameters: the other has the gradient that it has without that, and moves in training.
+inline void check_frozen(const Problem& problem, const std::string& frozen, const std::string& trained) {
+  CAPTURE(frozen);
+  Parameters parameters = random_parameters(problem.graph);
+  Session whole = gradient_session(problem, parameters);
+  whole.run(problem);
+  const Problem half = with_frozen(problem, frozen);
+  Parameters half_parameters = random_parameters(half.graph);
+  Session session = gradient_session(half, half_parameters);
+  session.run(half);
+  CHECK(rms(session.gradient(trained)) > 0);
+  CHECK(session.gradient(trained) == whole.gradient(trained));
+  CHECK_THROWS_AS(session.gradient(frozen), Error);
+
+  const auto optimizer = optim::adam();
+  Session training(half.graph, half_parameters,
+                   {.batch = half.batch, .mode = program::Mode::training, .optimizer = optimizer.get()});
+  const int kept = half_parameters.find(frozen), moved = half_parameters.find(trained);
+  const auto before = snapshot(half_parameters);
+  training.run(half, 1, 1e-2F);
+  CHECK(half_parameters.get(kept) == before[static_cast<std::size_t>(kept)]);
+  CHECK(half_parameters.get(moved) != before[static_cast<std::size_t>(moved)]);
+}
 
 }  // namespace facet::testing

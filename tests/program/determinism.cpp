@@ -27,7 +27,7 @@ class ReadsUnwritten final : public lowering::LowerableOp {
   lowering::Backward lower(lowering::Lowering& l) const override {
     const onednn::Layout layout = onednn::plain(l.output_dims(), onednn::Type::f32);
     const std::size_t count = layout.get_size() / sizeof(float);
-    l.emit("forward", lowering::StepKind::elementwise, "reads_unwritten",
+    l.emit("forward", lowering::InstructionKind::elementwise, "reads_unwritten",
            {l.input(0, layout), l.make_output(layout), l.make(layout)},
            [count](std::span<void* const> at, lowering::RunState&) {
              const auto* x = static_cast<const float*>(at[0]);

@@ -1,14 +1,13 @@
-#include "program/follow_layouts.h"
-
 #include <doctest/doctest.h>
 
+#include "program/passes.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
 namespace {
 
-using lowering::Step;
-using lowering::StepKind;
+using lowering::Instruction;
+using lowering::InstructionKind;
 using lowering::Tensor;
 using onednn::Layout;
 using onednn::Type;
@@ -24,10 +23,10 @@ Tensor add_buffer(Compiled& compiled, const Layout& layout) {
   return {static_cast<int>(compiled.buffers.size()) - 1, layout};
 }
 
-Step reorder(const Tensor& from, const Tensor& to) {
-  Step step;
+Instruction reorder(const Tensor& from, const Tensor& to) {
+  Instruction step;
   step.name = "weight.reorder";
-  step.kind = StepKind::reorder;
+  step.kind = InstructionKind::reorder;
   step.operands = {from, to};
   return step;
 }
@@ -49,24 +48,24 @@ TEST_CASE(
       Compiled compiled;
       const Tensor master = add_buffer(compiled, plain), between = add_buffer(compiled, plain);
       const Tensor target = add_buffer(compiled, wanted), other = add_buffer(compiled, plain);
-      std::vector<Step>& steps = prologue ? compiled.prologue : compiled.steps;
-      steps.push_back(reorder(other, add_buffer(compiled, wanted)));
-      if (detour) steps.push_back(reorder(master, between));
-      steps.push_back(reorder(detour ? between : master, target));
-      steps.push_back(reorder(target, other));
+      std::vector<Instruction>& instructions = prologue ? compiled.prologue : compiled.instructions;
+      instructions.push_back(reorder(other, add_buffer(compiled, wanted)));
+      if (detour) instructions.push_back(reorder(master, between));
+      instructions.push_back(reorder(detour ? between : master, target));
+      instructions.push_back(reorder(target, other));
       compiled.prepared.push_back({weight, target, 1});
 
       parameters.state().set_layout(weight, onednn::tagged(dims, Type::f32, onednn::Tag::hwio));
       program::PreparedMemory prepared;
       program::follow_layouts(compiled, parameters.state(), prepared);
-      REQUIRE(steps.size() == 3);
-      CHECK(steps[0].operands[0].buffer == other.buffer);
-      CHECK(steps[2].operands[1].buffer == other.buffer);
-      REQUIRE(steps[1].kernel);
+      REQUIRE(instructions.size() == 3);
+      CHECK(instructions[0].operands[0].buffer == other.buffer);
+      CHECK(instructions[2].operands[1].buffer == other.buffer);
+      REQUIRE(instructions[1].kernel);
       std::vector<float> copied(wanted.get_size() / sizeof(float)), values(copied.size());
       void* operand = copied.data();
       lowering::RunState state;
-      steps[1].kernel({&operand, 1}, state);
+      instructions[1].kernel({&operand, 1}, state);
       onednn::copy(wanted, copied.data(), plain, values.data());
       CHECK(values == parameters.get(weight));
     }

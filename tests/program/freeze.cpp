@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <cstring>
 
-#include "error_of.h"
 #include "facet/precision.h"
 #include "program/parameter_store.h"
 #include "program/small_model.h"
+#include "testing.h"
 
 namespace facet::testing {
 namespace {
 
-using program::StepInfo;
-using program::StepKind;
+using program::InstructionInfo;
+using program::InstructionKind;
 
 Problem frozen_model(const std::vector<std::string>& patterns, std::int64_t batch = 4) {
   Problem problem = small_model(batch);
@@ -22,8 +22,8 @@ Problem frozen_model(const std::vector<std::string>& patterns, std::int64_t batc
 
 std::vector<std::string> steps_of(const Session& session, const std::string& in_name) {
   std::vector<std::string> names;
-  for (const StepInfo& step : session.program().steps()) {
-    if (contains(step.name, in_name)) names.push_back(step.name);
+  for (const InstructionInfo& instruction : session.program().instructions()) {
+    if (contains(instruction.name, in_name)) names.push_back(instruction.name);
   }
   return names;
 }

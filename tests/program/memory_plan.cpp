@@ -1,10 +1,9 @@
-#include "program/memory_plan.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
 
 #include "base/random.h"
+#include "program/memory.h"
 
 namespace facet::program {
 namespace {

@@ -1,10 +1,9 @@
-#include "program/recompute.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
 
 #include "facet/precision.h"
+#include "program/passes.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
@@ -19,19 +18,19 @@ class Steps {
   int arena(std::size_t bytes) { return add({.bytes = bytes}); }
   int parameter() { return add({.bytes = sizeof(weight_), .place = Buffer::Place::fixed, .address = &weight_}); }
   void step(std::string name, const std::vector<int>& buffers, bool recomputable = false) {
-    lowering::Step step;
+    lowering::Instruction step;
     step.name = std::move(name);
     step.recomputable = recomputable;
     for (const int buffer : buffers) step.operands.push_back({buffer, {}});
-    compiled_.steps.push_back(std::move(step));
+    compiled_.instructions.push_back(std::move(step));
   }
   /// Forward ends with the steps so far.
-  void begin_backward() { forward_ = compiled_.steps.size(); }
+  void begin_backward() { forward_ = compiled_.instructions.size(); }
 
   std::vector<std::string> names_after_recompute() {
     program::recompute(compiled_, forward_);
     std::vector<std::string> names;
-    for (const lowering::Step& step : compiled_.steps) names.push_back(step.name);
+    for (const lowering::Instruction& instruction : compiled_.instructions) names.push_back(instruction.name);
     return names;
   }
   const Compiled& compiled() const { return compiled_; }
@@ -47,9 +46,9 @@ class Steps {
 };
 
 bool runs_again(const Session& session, const std::string& part = "") {
-  const auto steps = session.program().steps();
+  const auto steps = session.program().instructions();
   return std::any_of(steps.begin(), steps.end(),
-                     [&](const program::StepInfo& step) { return step.name.ends_with(part + ".recompute"); });
+                     [&](const program::InstructionInfo& step) { return step.name.ends_with(part + ".recompute"); });
 }
 
 Problem problem_of(Graph graph, std::int64_t batch) {
@@ -133,13 +132,13 @@ TEST_CASE("recompute: what is large and cheap is computed again in front of its 
   steps.step("y.backward", {y, x, result});
   CHECK(steps.names_after_recompute() == std::vector<std::string>{"x.forward", "y.forward", "wide.forward",
                                                                   "wide.backward", "y.recompute", "y.backward"});
-  const auto& again = steps.compiled().steps[4].operands;
+  const auto& again = steps.compiled().instructions[4].operands;
   CHECK(again[0].buffer == x);
   CHECK(again[1].buffer != y);
   CHECK(again[2].buffer != scratch);
   CHECK(steps.compiled().buffers[static_cast<std::size_t>(again[1].buffer)].bytes == 1000);
-  CHECK(steps.compiled().steps[5].operands[0].buffer == again[1].buffer);
-  CHECK(steps.compiled().steps[2].operands[0].buffer == y);
+  CHECK(steps.compiled().instructions[5].operands[0].buffer == again[1].buffer);
+  CHECK(steps.compiled().instructions[2].operands[0].buffer == y);
 }
 
 TEST_CASE("recompute: nothing is computed again that doesn't lower the peak, or can't be") {
@@ -147,7 +146,7 @@ TEST_CASE("recompute: nothing is computed again that doesn't lower the peak, or 
   const int x = steps.arena(100), y = steps.arena(1000), wide = steps.arena(5000), weight = steps.parameter();
   const int gradient = steps.arena(5000), result = steps.arena(100), same_weight = steps.parameter();
   const auto unchanged = [&] {
-    const std::size_t count = steps.compiled().steps.size();
+    const std::size_t count = steps.compiled().instructions.size();
     return steps.names_after_recompute().size() == count;
   };
   steps.step("x.forward", {x});
@@ -210,7 +209,7 @@ TEST_CASE("recompute: of a chain, each link is computed from the one computed ag
   REQUIRE(names.size() == 8);
   CHECK(names[5] == "y.recompute");
   CHECK(names[6] == "z.recompute");
-  const auto& all = steps.compiled().steps;
+  const auto& all = steps.compiled().instructions;
   CHECK(all[6].operands[0].buffer == all[5].operands[1].buffer);
   CHECK(all[7].operands[1].buffer == all[5].operands[1].buffer);
 }
@@ -274,7 +273,7 @@ TEST_CASE("save_memory: frozen parameters are legal, and inference is what it wa
     return Session(problem.graph, parameters, {.batch = problem.batch, .save_memory = save_memory});
   };
   Session kept = inference(false), again = inference(true);
-  CHECK(again.program().steps().size() == kept.program().steps().size());
+  CHECK(again.program().instructions().size() == kept.program().instructions().size());
   kept.run(problem);
   again.run(problem);
   CHECK(again.logits() == kept.logits());

@@ -52,10 +52,10 @@ TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters,
                 .mean = {0.5F, 0.5F, 0.5F},
                 .std = {0.3F, 0.3F, 0.3F},
                 .seed = 3,
-                 .save_memory = save_memory,
-                 .optimizer = optimizer_.get(),
-                 .accumulate = accumulate,
-                 .clip_norm = clip_norm}) {}
+                .save_memory = save_memory,
+                .optimizer = optimizer_.get(),
+                .accumulate = accumulate,
+                .clip_norm = clip_norm}) {}
 
 Trained train_on_poison(const Problem& problem, Precision precision, bool save_memory) {
   Parameters parameters(problem.graph, 1);

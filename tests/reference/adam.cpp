@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "reference/reference_file.h"
-#include "reference/reference_model.h"
 
 namespace facet::testing {
 
@@ -44,8 +43,8 @@ TEST_CASE("reference model: 20 Adam steps lose what PyTorch's lose") {
     const double loss = session.run(problem, static_cast<std::int64_t>(i) + 1, learning_rate);
     const auto apart = [&](double value) { return std::abs(value - exact[i]) / exact[i]; };
     rounding = std::max({rounding, apart(one[i]), apart(two[i])});
-    CHECK_MESSAGE(apart(loss) <= std::max(3 * rounding, 1e-4), "loss ", loss, ", PyTorch's ", exact[i],
-                  ", in float32 ", one[i], " and ", two[i]);
+    CHECK_MESSAGE(apart(loss) <= std::max(3 * rounding, 1e-4), "loss ", loss, ", PyTorch's ", exact[i], ", in float32 ",
+                  one[i], " and ", two[i]);
   }
   CHECK(exact.back() < exact.front());
 }

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/loss.h"
 #include "ops/network.h"
 #include "reference/reference_file.h"
 

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "reference/reference_file.h"
-#include "reference/reference_model.h"
 
 namespace facet::testing {
 namespace {
@@ -19,10 +18,10 @@ struct Bounds {
 /// Of convolutions by Winograd's algorithm: measured 6e-6 and 6e-5 at most.
 constexpr Bounds winograd_bounds{.rms = 2e-5, .largest = 4e-4};
 
-program::Choices choices_for(const std::string& candidate, const Graph& graph, Parameters& parameters,
-                             const program::ProgramOptions& options) {
-  if (candidate.empty()) return program::Choices(false);
-  if (candidate == "tuned") return program::Choices(true);
+program::TuningRecord choices_for(const std::string& candidate, const Graph& graph, Parameters& parameters,
+                                  const program::ProgramOptions& options) {
+  if (candidate.empty()) return program::TuningRecord(false);
+  if (candidate == "tuned") return program::TuningRecord(true);
   return prefer(candidate, graph, parameters, options);
 }
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "onednn/onednn.h"
-#include "ops/cases.h"
+#include "ops/network.h"
 #include "reference/reference_file.h"
 
 namespace facet::testing {
@@ -50,8 +50,9 @@ void check_gradients(Session& session, const ReferenceFile& reference, const Pro
 void check_evaluation(const Case& c, const ReferenceFile& reference, const Problem& problem, Parameters& parameters,
                       const std::string& candidate = {}, const Bounds& bounds = {}) {
   const program::ProgramOptions options = options_of(c, program::Mode::inference);
-  Session session(problem.graph, parameters, options,
-                  candidate.empty() ? program::Choices(false) : prefer(candidate, problem.graph, parameters, options));
+  Session session(
+      problem.graph, parameters, options,
+      candidate.empty() ? program::TuningRecord(false) : prefer(candidate, problem.graph, parameters, options));
   session.run(problem);
   for (std::size_t head = 0; head < problem.graph.heads().size(); ++head) {
     const std::string& name = problem.graph.heads()[head].name;
@@ -115,9 +116,9 @@ void check_candidate(const std::string& candidate, const Bounds& bounds, int lea
       auto& [reference, problem, parameters] = loaded;
       check_evaluation(c, reference, problem, parameters, candidate, bounds);
       const program::ProgramOptions options = options_of(c, program::Mode::gradients);
-      program::Choices choices = prefer(candidate, problem.graph, parameters, options);
-      for (const auto& [key, chosen] : choices.all()) taken += chosen == candidate ? 1 : 0;
-      Session session(problem.graph, parameters, options, std::move(choices));
+      program::TuningRecord tuning_record = prefer(candidate, problem.graph, parameters, options);
+      for (const auto& [key, chosen] : tuning_record.all()) taken += chosen == candidate ? 1 : 0;
+      Session session(problem.graph, parameters, options, std::move(tuning_record));
       check_gradients(session, reference, problem, parameters, bounds);
     }
   }
@@ -132,7 +133,7 @@ TEST_CASE("convolution by Winograd's algorithm against PyTorch: oneDNN's, where 
   if (onednn::has_winograd()) {
     check_candidate("winograd onednn", winograd_bounds, 10);
   } else {
-    MESSAGE("skipped: ", onednn::version(), " on ", onednn::instructions(),
+    MESSAGE("skipped: ", onednn::version(), " on ", onednn::effective_cpu_isa(),
             " has no convolution by Winograd's algorithm");
   }
   check_candidate("winograd f32", winograd_bounds, 10);

@@ -2,21 +2,20 @@
 
 #include <set>
 
-#include "error_of.h"
 #include "facet/inference.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
-#include "interchange/pytorch_file.h"
+#include "formats/pytorch_file.h"
 #include "models/heads.h"
 #include "reference/reference_file.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 namespace facet::testing {
 namespace {
 
 bool have_files() { return have_references("pretrained_files.json"); }
 
-std::vector<float> floats(const interchange::TensorValues& values) {
+std::vector<float> floats(const formats::TensorValues& values) {
   if (const auto* found = std::get_if<std::vector<float>>(&values)) return *found;
   const auto& whole = std::get<std::vector<std::int64_t>>(values);
   return {whole.begin(), whole.end()};
@@ -29,7 +28,7 @@ TEST_CASE("what PyTorch saved is read exactly, of every type and however it lies
   const ReferenceFile expected("state_dict");
   for (const char* file : {"state_dict.pth", "protocol4.pth", "legacy_state_dict.pth", "legacy_protocol4.pth"}) {
     CAPTURE(file);
-    const auto tensors = interchange::open_pytorch_file(reference_folder() / file).tensors;
+    const auto tensors = formats::open_pytorch_file(reference_folder() / file).tensors;
     CHECK(tensors.size() == 16);
     for (const auto& tensor : tensors) {
       CAPTURE(tensor.name);

@@ -6,9 +6,12 @@
 #include <cstdio>
 
 #include "facet/error.h"
+#include "facet/models.h"
+#include "models/heads.h"
 #include "ops/network.h"
 
 namespace facet::testing {
+
 namespace {
 
 template <class Integer>
@@ -31,13 +34,13 @@ bool have_references(const std::string& mark) {
 ReferenceFile::ReferenceFile(const std::string& name) : reader_(reference_folder() / (name + ".safetensors")) {}
 
 std::vector<float> ReferenceFile::read(const std::string& tensor) const {
-  const interchange::TensorEntry* entry = reader_.find(tensor);
+  const formats::TensorEntry* entry = reader_.find(tensor);
   if (entry == nullptr) throw Error(fmt::format("{}: no tensor {}", reader_.name(), tensor));
   return reader_.read_f32(*entry);
 }
 
 Shape ReferenceFile::shape(const std::string& tensor) const {
-  const interchange::TensorEntry* entry = reader_.find(tensor);
+  const formats::TensorEntry* entry = reader_.find(tensor);
   if (entry == nullptr) throw Error(fmt::format("{}: no tensor {}", reader_.name(), tensor));
   return entry->shape;
 }
@@ -64,6 +67,14 @@ Difference difference(const std::vector<float>& values, const std::vector<float>
   const double scale = std::max(rms(expected), floor), apart = rms_difference(values, expected);
   if (apart == 0) return {};
   return {apart / scale, max_difference(values, expected) / scale};
+}
+
+Graph reference_without_dropout(int size) {
+  return reference({.heads = fairface_heads(), .size = size, .dropout = false});
+}
+
+program::ProgramOptions model_options(std::int64_t batch, program::Mode mode) {
+  return {.batch = batch, .mode = mode, .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
 }
 
 }  // namespace facet::testing

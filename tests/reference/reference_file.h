@@ -7,7 +7,8 @@
 
 #include "facet/graph.h"
 #include "facet/parameters.h"
-#include "interchange/safetensors.h"
+#include "formats/safetensors.h"
+#include "ops/network.h"
 
 namespace facet::testing {
 
@@ -33,7 +34,7 @@ class ReferenceFile {
   void load_weights(Parameters& parameters) const;
 
  private:
-  interchange::SafetensorsReader reader_;
+  formats::SafetensorsReader reader_;
 };
 
 /// How far a tensor is from PyTorch's, as shares of PyTorch's rms.
@@ -42,5 +43,11 @@ struct Difference {
 };
 /// @param floor least rms to take shares of.
 Difference difference(const std::vector<float>& values, const std::vector<float>& expected, double floor = 0);
+
+/// The reference model without dropout, with heads of 9, 2 and 7 classes.
+Graph reference_without_dropout(int size);
+
+/// Its programs' options: ImageNet's normalisation.
+program::ProgramOptions model_options(std::int64_t batch, program::Mode mode);
 
 }  // namespace facet::testing

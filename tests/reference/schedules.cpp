@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "reference/reference_file.h"
-#include "train/schedule.h"
+#include "train/recipe.h"
 
 namespace facet::testing {
 

@@ -11,7 +11,6 @@
 #include "facet/precision.h"
 #include "models/heads.h"
 #include "reference/reference_file.h"
-#include "reference/reference_model.h"
 
 namespace facet::testing {
 namespace {

@@ -8,12 +8,12 @@
 #include "ops/network.h"
 #include "optim/optimizer.h"
 #include "reference/reference_file.h"
-#include "train/schedule.h"
+#include "train/recipe.h"
 
 namespace facet::testing {
 namespace {
 
-struct Case {
+struct UpdateCase {
   const char* name;
   float learning_rate;  ///< the highest
   std::unique_ptr<optim::Optimizer> rule;
@@ -21,9 +21,9 @@ struct Case {
 };
 
 /// As make_references.py has them.
-std::vector<Case> cases() {
+std::vector<UpdateCase> cases() {
   const optim::WeightDecay decay{.rate = 0.05}, spares{.rate = 0.05, .of_vectors = false};
-  std::vector<Case> all;
+  std::vector<UpdateCase> all;
   all.push_back({"sgd", 0.1F, optim::sgd()});
   all.push_back({"sgd.decay", 0.1F, optim::sgd({.weight_decay = decay})});
   all.push_back({"sgd.momentum", 0.1F, optim::sgd({.momentum = 0.9})});
@@ -45,7 +45,7 @@ struct Trained {
   std::vector<float> weight, average;
 };
 
-Trained trained(const Case& rule, const ReferenceFile& reference, const std::string& parameter) {
+Trained trained(const UpdateCase& rule, const ReferenceFile& reference, const std::string& parameter) {
   std::vector<float> weight = reference.read("start." + parameter);
   std::vector<float> gradients = reference.read("gradients." + parameter);
   std::vector<float> average(weight.size());
@@ -79,7 +79,7 @@ Trained trained(const Case& rule, const ReferenceFile& reference, const std::str
 TEST_CASE("update rules: a matrix and a vector become what PyTorch's optimisers make of them, and so do averages") {
   if (!have_references()) return;
   const ReferenceFile reference("updates");
-  for (const Case& rule : cases()) {
+  for (const UpdateCase& rule : cases()) {
     for (const std::string parameter : {"matrix", "vector"}) {
       CAPTURE(rule.name);
       CAPTURE(parameter);

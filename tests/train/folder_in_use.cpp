@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;

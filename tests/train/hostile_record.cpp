@@ -6,8 +6,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "interchange/model_file_with_state.h"
-#include "temporary_folder.h"
+#include "formats/model_file.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -23,7 +23,7 @@ class StoppedRun {
     small::Run run(options_);
     int steps = 0;
     run.trainer.run({.stop = [&] { return ++steps == 3; }});
-    record_ = Json::parse(interchange::SafetensorsReader(file()).metadata().at("training"));
+    record_ = Json::parse(formats::SafetensorsReader(file()).metadata().at("training"));
     options_.resume = true;
   }
 
@@ -31,7 +31,7 @@ class StoppedRun {
 
   /// What resuming says with that text for a record, after the file's name; empty where it goes on.
   std::string refusal(const std::string& record) const {
-    interchange::write_model_file(file(), small::info(), Parameters(small::model(), 0), {{"training", record}});
+    formats::write_model_file(file(), small::info(), Parameters(small::model(), 0), {{"training", record}});
     const std::string error = error_of([&] { small::Run(options_).trainer.run(); });
     if (error.empty()) return "";
     CHECK_MESSAGE(error.starts_with(file().string() + ": "), error);
@@ -59,10 +59,10 @@ TEST_CASE("a record within a step is refused") {
   options.accumulate = 2;
   small::Run(options).trainer.run({.stop = [] { return true; }});
   const std::filesystem::path file = options.out / "checkpoints" / "last.safetensors";
-  Json record = Json::parse(interchange::SafetensorsReader(file).metadata().at("training"));
+  Json record = Json::parse(formats::SafetensorsReader(file).metadata().at("training"));
   CHECK(record["batch"] == 2);
   record["batch"] = 3;
-  interchange::write_model_file(file, small::info(), Parameters(small::model(), 0), {{"training", record.dump()}});
+  formats::write_model_file(file, small::info(), Parameters(small::model(), 0), {{"training", record.dump()}});
   options.resume = true;
   CHECK(contains(error_of([&] { small::Run run(options); }), "it stands within a step, after batch 3"));
 }
@@ -82,15 +82,15 @@ TEST_CASE("an optimiser's state that is damaged or can't be is refused, naming f
   CHECK(contains(refusal(), file.string() + ": is damaged: tensor \"exp_avg_sq."));
 
   write_file(folder / "good", good);
-  const interchange::SafetensorsReader reader(folder / "good");
+  const formats::SafetensorsReader reader(folder / "good");
   const auto with = [&](const std::string& prefix, float value) {
-    std::vector<interchange::TensorSource> tensors;
-    for (const interchange::TensorEntry& tensor : reader.tensors()) {
+    std::vector<formats::TensorSource> tensors;
+    for (const formats::TensorEntry& tensor : reader.tensors()) {
       std::vector<float> values = reader.read_f32(tensor);
       if (tensor.name.starts_with(prefix)) values.back() = value;
       tensors.push_back({tensor.name, tensor.shape, [values] { return values; }});
     }
-    interchange::write_safetensors(folder / "altered", reader.metadata(), tensors);
+    formats::write_safetensors(folder / "altered", reader.metadata(), tensors);
     std::filesystem::copy_file(folder / "altered", file, std::filesystem::copy_options::overwrite_existing);
     return refusal();
   };

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "facet/inference.h"
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/run_folder.h"
 #include "train/small_run.h"
 

@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/run_folder.h"
 #include "train/small_run.h"
 

@@ -5,8 +5,7 @@
 
 #include <algorithm>
 
-#include "error_of.h"
-#include "temporary_folder.h"
+#include "testing.h"
 
 using namespace facet;
 using train::MetricsFiles;

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "program/parameter_store.h"
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/run_folder.h"
 #include "train/small_run.h"
 

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
-#include "program/choices.h"
-#include "temporary_folder.h"
+#include "program/tuning_record.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -13,7 +13,7 @@ TEST_CASE("automatic precision is recorded, and has the bits of a run with that 
   small::Run automatic(options);
   CHECK(automatic.trainer.run());
   const Precision chosen = automatic.trainer.precision();
-  CHECK(program::Choices::load(options.out / "choices.json", false).find("precision") == to_string(chosen));
+  CHECK(program::TuningRecord::load(options.out / "tuning.json", false).find("precision") == to_string(chosen));
   if (!has_native_bf16()) CHECK(chosen == Precision::f32);
 
   options.precision = parse_precision(to_string(chosen));
@@ -39,7 +39,7 @@ TEST_CASE("a resumed or repeated run takes the precision that is recorded, witho
     options.precision = PrecisionChoice::automatic;
     options.resume = true;
     CHECK(small::Run(options).trainer.precision() == expected);
-    options.choices = options.out / "choices.json";
+    options.tuning_record = options.out / "tuning.json";
     options.out = folder / "repeated";
     CHECK(small::Run(options).trainer.precision() == expected);
     std::filesystem::remove_all(options.out);

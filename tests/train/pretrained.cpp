@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;

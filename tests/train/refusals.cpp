@@ -3,7 +3,7 @@
 #include <functional>
 #include <string>
 
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -62,8 +62,9 @@ TEST_CASE("values that can't be meant are refused by name") {
         "base_momentum is 0.96; 0 up to max_momentum, 0.95, is allowed");
   CHECK(error_with([](TrainOptions& options) { options.label_smoothing = 1; }) ==
         "label_smoothing is 1; 0 up to below 1 is allowed");
-  CHECK(error_with([](TrainOptions& options) { options.split_head.heads = {{{"age", {"old", "young"}}, 0}}; }) ==
-        "split_head has the head age and no layer; the layer that is split is needed");
+  CHECK(error_with([](TrainOptions& options) {
+          options.split_head.heads = {{{"age", {"old", "young"}}, 0}};
+        }) == "split_head has the head age and no layer; the layer that is split is needed");
   CHECK(error_with([](TrainOptions& options) { options.split_head.layer = "fc"; }) ==
         "split_head names the layer fc without pretrained, the weights that have it");
   CHECK(error_with([](TrainOptions& options) { options.head_weights["side"] = 0; }) ==
@@ -189,8 +190,8 @@ TEST_CASE("a folder that can't be made is refused by name") {
 
 TEST_CASE("a folder that can't be written is refused before anything is compiled") {
   const TemporaryFolder folder;
-  std::filesystem::create_directories(folder / "run" / "choices.json");
-  CHECK(contains(error_with([](TrainOptions&) {}, small::options(folder / "run")), "choices.json"));
+  std::filesystem::create_directories(folder / "run" / "tuning.json");
+  CHECK(contains(error_with([](TrainOptions&) {}, small::options(folder / "run")), "tuning.json"));
 }
 
 TEST_CASE("a run can't be resumed with other options: the option and both values are named") {

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -51,10 +51,10 @@ TEST_CASE("a tuned run is repeated by its choices") {
   options.tune = true;
   options.epochs = 2;
   const Outcome first = train(options);
-  options.choices = folder / "first" / "choices.json";
+  options.tuning_record = folder / "first" / "tuning.json";
   options.out = folder / "second";
   const Outcome second = train(options);
   CHECK(first.learnt == second.learnt);
   CHECK(first.history == second.history);
-  CHECK(read_file(folder / "first" / "choices.json") == read_file(folder / "second" / "choices.json"));
+  CHECK(read_file(folder / "first" / "tuning.json") == read_file(folder / "second" / "tuning.json"));
 }

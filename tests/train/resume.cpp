@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "program/choices.h"
-#include "temporary_folder.h"
+#include "program/tuning_record.h"
+#include "testing.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -129,9 +129,9 @@ TEST_CASE("so it is with tuned primitives, which are taken from the run's choice
   const Outcome whole = train(options);
   TrainOptions stopped = options;
   stopped.out = folder / "stopped";
-  stopped.choices = folder / "straight" / "choices.json";
+  stopped.tuning_record = folder / "straight" / "tuning.json";
   train(stopped, small::batches + 2);
-  stopped.choices.clear();
+  stopped.tuning_record.clear();
   CHECK(train(resumed(stopped)).learnt == whole.learnt);
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("a resumed run takes what is recorded, and says so where that is missi
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   train(options, small::batches + 2);
-  const std::filesystem::path file = options.out / "choices.json";
+  const std::filesystem::path file = options.out / "tuning.json";
   const auto notes = [&] {
     std::string all;
     TrainOptions again = resumed(options);
@@ -149,19 +149,19 @@ TEST_CASE("a resumed run takes what is recorded, and says so where that is missi
   };
 
   // Another candidate than an untuned run takes of itself: it stays only where it was taken from the file.
-  const program::Choices recorded = program::Choices::load(file, false);
-  program::Choices choices = recorded;
+  const program::TuningRecord recorded = program::TuningRecord::load(file, false);
+  program::TuningRecord tuning_record = recorded;
   int altered = 0;
   for (const auto& [key, candidate] : recorded.all()) {
     if (candidate != "direct channels_last") continue;
-    choices.record(key, "winograd f32");
+    tuning_record.record(key, "winograd f32");
     ++altered;
   }
   REQUIRE(altered > 0);
-  choices.save(file);
-  CHECK(!contains(notes(), "choices.json"));
-  const program::Choices taken = program::Choices::load(file, false);
-  CHECK(std::any_of(choices.all().begin(), choices.all().end(), [&](const auto& choice) {
+  tuning_record.save(file);
+  CHECK(!contains(notes(), "tuning.json"));
+  const program::TuningRecord taken = program::TuningRecord::load(file, false);
+  CHECK(std::any_of(tuning_record.all().begin(), tuning_record.all().end(), [&](const auto& choice) {
     return choice.second != recorded.find(choice.first) && choice.second == taken.find(choice.first);
   }));
   std::filesystem::remove(file);

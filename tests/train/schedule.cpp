@@ -1,6 +1,6 @@
-#include "train/schedule.h"
-
 #include <doctest/doctest.h>
+
+#include "train/recipe.h"
 
 using namespace facet;
 using Kind = LearningRateSchedule::Kind;

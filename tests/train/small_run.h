@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "facet/train.h"
+#include "facet/training.h"
 #include "inference/small_model.h"
 #include "program/parameter_store.h"
 

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include "temporary_folder.h"
+#include "testing.h"
 #include "train/run_folder.h"
 #include "train/small_run.h"
 

@@ -6,10 +6,10 @@
 #include <sstream>
 
 #include "facet/inference.h"
-#include "interchange/safetensors.h"
-#include "program/choices.h"
-#include "temporary_folder.h"
-#include "train/schedule.h"
+#include "formats/safetensors.h"
+#include "program/tuning_record.h"
+#include "testing.h"
+#include "train/recipe.h"
 #include "train/small_run.h"
 
 using namespace facet;
@@ -208,7 +208,7 @@ TEST_CASE("a run's folder holds what its description says") {
   CHECK(files == std::vector<std::string>{"best.safetensors", "epoch-003.safetensors", "epoch-004.safetensors",
                                           "last.optimizer-24.safetensors", "last.safetensors"});
 
-  const interchange::SafetensorsReader optimizer(options.out / "checkpoints" / "last.optimizer-24.safetensors");
+  const formats::SafetensorsReader optimizer(options.out / "checkpoints" / "last.optimizer-24.safetensors");
   for (const char* name : {"exp_avg.stem.conv.weight", "exp_avg_sq.stem.conv.weight"}) {
     CHECK(optimizer.require(name, {16, 3, 3, 3}).name == name);
   }
@@ -217,7 +217,7 @@ TEST_CASE("a run's folder holds what its description says") {
   Parameters last(small::model(), 0);
   load_weights(options.out / "checkpoints" / "last.safetensors", last);
   CHECK(last.get(0) == run.trainer.parameters().get(0));
-  CHECK(std::filesystem::exists(options.out / "choices.json"));
+  CHECK(std::filesystem::exists(options.out / "tuning.json"));
 
   std::istringstream lines(read_file(options.out / "metrics.jsonl"));
   std::string line;
@@ -352,11 +352,11 @@ TEST_CASE("the programs of the last, smaller batches are compiled before trainin
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   const small::Run run(options);
-  const program::Choices choices = program::Choices::load(options.out / "choices.json", false);
+  const program::TuningRecord tuning_record = program::TuningRecord::load(options.out / "tuning.json", false);
   for (const char* wanted :
        {"batch 8 f32 training", "batch 5 f32 training", "batch 8 f32 inference", "batch 5 f32 inference"}) {
     CAPTURE(wanted);
-    CHECK(std::any_of(choices.all().begin(), choices.all().end(),
+    CHECK(std::any_of(tuning_record.all().begin(), tuning_record.all().end(),
                       [&](const auto& choice) { return choice.first.find(wanted) != std::string::npos; }));
   }
 }

@@ -1,7 +1,8 @@
-#include <cstdio>
-#include <facet/data.h>
+#include <facet/dataset.h>
 #include <facet/ops.h>
-#include <facet/train.h>
+#include <facet/training.h>
+
+#include <cstdio>
 #include <random>
 
 // Noisy stripes of any phase, and the question which way they run.

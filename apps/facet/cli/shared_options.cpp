@@ -1,0 +1,275 @@
+#include "cli/shared_options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+
+#include "base/cpus.h"
+#include "base/files.h"
+#include "base/pinning.h"
+#include "cli/options.h"
+#include "cli/terminal.h"
+#include "facet/error.h"
+#include "program/tuning_record.h"
+
+namespace facet::app {
+namespace {
+
+std::array<float, 3> read_channels(const Options& options, const std::string& name, bool above_zero) {
+  const std::vector<std::string> words = options.words(name);
+  std::array<float, 3> values{};
+  bool good = words.size() == values.size();
+  for (std::size_t i = 0; good && i < values.size(); ++i) {
+    const char* const end = words[i].data() + words[i].size();
+    const auto [stop, error] = std::from_chars(words[i].data(), end, values[i]);
+    good = error == std::errc() && stop == end && std::isfinite(values[i]) && (!above_zero || values[i] > 0);
+  }
+  if (good) return values;
+  throw UsageError(fmt::format("{} is '{}'; three numbers{} are needed, of red, green and blue: {}",
+                               options.origin(name), options.text(name), above_zero ? " above 0" : "",
+                               "0.485,0.456,0.406"));
+}
+
+}  // namespace
+
+Option root_option() {
+  return {.name = "root",
+          .argument = "DIR",
+          .help = "folder that the manifest's file names are relative to; by default the manifest's own folder"};
+}
+
+std::vector<Option> column_options() {
+  return {{.name = "file-column",
+           .argument = "NAME",
+           .help = "column of the file names; by default `file`, else image, path, filename, file_name, filepath, "
+                   "image_path or img"},
+          {.name = "label-column", .argument = "NAME", .help = "column with the labels of the only head"}};
+}
+
+void read_columns(const Options& options, ManifestOptions& manifest) {
+  manifest.file_column = options.text("file-column");
+  manifest.label_column = options.text("label-column");
+  if (!manifest.label_column.empty() && !manifest.heads.empty() &&
+      manifest.heads != std::vector{manifest.label_column}) {
+    throw UsageError(fmt::format("{} is '{}' and {} is '{}'; one of the two is enough", options.origin("label-column"),
+                                 manifest.label_column, options.origin("heads"), options.text("heads")));
+  }
+}
+
+Option bad_images_option(const std::string& consequence) {
+  return {
+      .name = "bad-images",
+      .argument = "fail|skip",
+      .help = "what to do about files that are missing, empty, truncated or not an image: fail, naming the first, or " +
+              consequence,
+      .fallback = "fail"};
+}
+
+Option precision_option(const std::string& fallback) {
+  return {.name = "precision",
+          .argument = "auto|f32|bf16",
+          .help =
+              "type of activations and products: f32, bf16 (needs a CPU with bf16 instructions), or auto, which "
+              "measures which is faster on this machine",
+          .fallback = fallback};
+}
+
+Option save_memory_option() {
+  return {.name = "save-memory",
+          .argument = "",
+          .help =
+              "in training, run cheap operations again in the backward pass instead of keeping their results: it takes "
+              "less memory, is a little slower and gives the same bits",
+          .value = Option::Value::none};
+}
+
+Option tuning_cache_option() {
+  return {.name = "tuning-cache",
+          .argument = "DIR",
+          .help =
+              "folder that keeps the results of tuning for later runs on the same kind of machine, or 'none' (default: "
+              "$XDG_CACHE_HOME/facet, else ~/.cache/facet)",
+          .former_name = "choice-cache"};
+}
+
+std::filesystem::path read_tuning_cache(const Options& options) {
+  if (!options.given("tuning-cache")) return program::TuningCache::user_folder();
+  const std::string folder = options.text("tuning-cache");
+  return folder == "none" ? std::filesystem::path() : std::filesystem::path(folder);
+}
+
+std::string waiting_text(const EvaluationTime& time) {
+  const double share = time.seconds > 0 ? time.waited_seconds / time.seconds : 0;
+  return fmt::format("waited for images in {} of {:.3g} s, with {}", percent(share), time.seconds,
+                     counted(time.loader_threads, "decoding thread"));
+}
+
+OptionGroup inference_options() {
+  return {"Computing",
+          {{.name = "checkpoint",
+            .argument = "FILE",
+            .help = "checkpoint of the run to use instead of the best: a file, or a name such as 'last'"},
+           {.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
+           precision_option("f32"),
+           {.name = "threads",
+            .argument = "N",
+            .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use",
+            .fallback = "0"},
+           {.name = "loader-threads",
+            .argument = "N",
+            .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
+            .fallback = "0"},
+           pin_option(),
+           {.name = "tune",
+            .argument = "",
+            .help = "time candidate primitives first, which takes a while and pays off over many images",
+            .value = Option::Value::none},
+           tuning_cache_option()}};
+}
+
+InferenceOptions read_inference_options(const Options& options) {
+  InferenceOptions inference;
+  inference.batch = options.integer("batch", 1, 65536);
+  inference.precision = read_precision(options);
+  inference.threads = read_threads(options, "threads");
+  inference.loader_threads = read_threads(options, "loader-threads");
+  inference.tune = options.on("tune");
+  inference.tuning_cache = read_tuning_cache(options);
+  return inference;
+}
+
+bool skips_bad_images(const Options& options) { return options.one_of("bad-images", {"fail", "skip"}) == "skip"; }
+
+int read_threads(const Options& options, const std::string& name) {
+  return static_cast<int>(options.integer(name, 0, base::max_threads));
+}
+
+Option pin_option() {
+  return {.name = "pin",
+          .argument = "",
+          .help =
+              "bind each compute thread to a core of its own, among the cores that the process may use (as set by "
+              "taskset, srun or a cpuset) and that no other facet process has taken; where OMP_PROC_BIND, OMP_PLACES "
+              "or GOMP_CPU_AFFINITY bind threads, they take precedence",
+          .value = Option::Value::none};
+}
+
+void pin_if_asked(const Options& options, int threads) {
+  if (!options.on("pin")) return;
+  if (options.given("config") && !base::is_file(options.text("config"))) {
+    throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
+                                 options.text("config"), options.origin("pin")));
+  }
+  try {
+    base::pin_compute_threads(threads);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
+  }
+}
+
+std::vector<Option> normalization_options() {
+  return {{.name = "mean",
+           .argument = "R,G,B",
+           .help = "mean by channel, subtracted from pixels / 255",
+           .fallback = "0.485,0.456,0.406"},
+          {.name = "std",
+           .argument = "R,G,B",
+           .help = "standard deviation by channel, by which the difference is divided",
+           .fallback = "0.229,0.224,0.225"}};
+}
+
+Normalization read_normalization(const Options& options) {
+  return {read_channels(options, "mean", false), read_channels(options, "std", true)};
+}
+
+Option split_head_option(const std::string& what) {
+  return {
+      .name = "split-head",
+      .argument = "LAYER=HEAD:FIRST-LAST,...",
+      .help =
+          what +
+          ", counted from 0, such as fc=race:0-6,gender:7-8,age:9-17 for FairFace's ResNet-34. Heads age (9 classes), "
+          "gender (2) and race (7) get FairFace's classes in its order; those of other heads are called 0, 1, 2, ..."};
+}
+
+HeadSplit read_split_head(const Options& options) {
+  if (!options.given("split-head")) return {};
+  try {
+    return parse_head_split(options.text("split-head"));
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("{}: {}", options.origin("split-head"), error.what()));
+  }
+}
+
+Option model_option() {
+  return {.name = "model",
+          .argument = "NAME",
+          .help = fmt::format("the model: {}", fmt::join(model_names(), ", ")),
+          .fallback = "reference"};
+}
+
+Option size_option() {
+  return {.name = "size",
+          .argument = "PIXELS",
+          .help =
+              "height and width of the model's input; the stem and each block of the reference model halve it, so that "
+              "with the paper's shape it must be a multiple of 16",
+          .fallback = "224"};
+}
+
+Option resize_option() {
+  return {.name = "resize",
+          .argument = "squash|crop",
+          .help =
+              "how photographs are resized to that size, in training and whenever the model is used: squash takes the "
+              "whole photograph, whatever its aspect ratio; crop resizes the shorter side to size / 0.875 and takes "
+              "the centre, as torchvision evaluates",
+          .fallback = "squash"};
+}
+
+ResizeMode read_resize(const Options& options) {
+  return parse_resize_mode(options.one_of("resize", {"squash", "crop"}));
+}
+
+Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape) {
+  const std::string name = options.one_of("model", model_names());
+  try {
+    return build_model(name, model, shape);
+  } catch (const Error& error) {
+    throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), model.size, error.what()));
+  }
+}
+
+Option freeze_option() {
+  return {.name = "freeze",
+          .argument = "PATTERN",
+          .help =
+              "weights that training doesn't change, by name, such as 'layer1.*' or 'conv1.*'; gradients that only "
+              "they need are not computed, and batch normalisations among them keep and use their running statistics",
+          .value = Option::Value::many};
+}
+
+void freeze_asked(const Options& options, Graph& graph) {
+  for (const std::string& pattern : options.list("freeze")) {
+    try {
+      graph.freeze(pattern);
+    } catch (const Error& error) {
+      throw UsageError(fmt::format("{}: {}", options.origin("freeze"), error.what()));
+    }
+  }
+}
+
+std::string frozen_text(const Graph& graph) {
+  const std::int64_t frozen = graph.frozen_count();
+  return frozen == 0 ? "" : fmt::format(", {} of them frozen", grouped(frozen));
+}
+
+PrecisionChoice read_precision(const Options& options) {
+  return parse_precision(options.one_of("precision", {"auto", "f32", "bf16"}));
+}
+
+}  // namespace facet::app

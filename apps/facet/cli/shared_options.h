@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+#include "facet/dataset.h"
+#include "facet/inference.h"
+#include "facet/model_file.h"
+#include "facet/models.h"
+#include "facet/training.h"
+
+namespace facet::app {
+
+// Declarations of the options that several commands share, and functions that read them.
+
+Option root_option();
+/// The options --file-column and --label-column of a manifest.
+std::vector<Option> column_options();
+/// Reads --file-column and --label-column. @throws UsageError when `manifest` already has heads, from --heads, that
+/// differ from --label-column.
+void read_columns(const Options& options, ManifestOptions& manifest);
+
+/// @param consequence the manual's text about `skip`.
+Option bad_images_option(const std::string& consequence);
+Option precision_option(const std::string& fallback);
+
+Option save_memory_option();
+
+/// The option --tuning-cache, and the folder that it names; empty for none.
+Option tuning_cache_option();
+std::filesystem::path read_tuning_cache(const Options& options);
+
+/// "waited for images in 0.3 % of 12 s, with 2 decoding threads"
+std::string waiting_text(const EvaluationTime& time);
+
+/// The options --checkpoint, --batch, --precision, --threads, --loader-threads, --pin, --tune and --tuning-cache.
+OptionGroup inference_options();
+InferenceOptions read_inference_options(const Options& options);
+
+/// Whether --bad-images is skip, not fail.
+bool skips_bad_images(const Options& options);
+
+/// The value of --threads or --loader-threads, 0 or more.
+int read_threads(const Options& options, const std::string& name);
+
+/// The option --pin. Where it is on, pin_if_asked() pins the compute threads. This may start the program again, so
+/// nothing may have been printed before.
+Option pin_option();
+void pin_if_asked(const Options& options, int threads);
+
+/// The options --mean and --std.
+std::vector<Option> normalization_options();
+Normalization read_normalization(const Options& options);
+
+/// The option --split-head, and the heads that it names; none where it isn't given.
+/// @param what the beginning of the manual's text.
+Option split_head_option(const std::string& what);
+HeadSplit read_split_head(const Options& options);
+
+/// The options --model, --size and --resize.
+Option model_option();
+Option size_option();
+Option resize_option();
+ResizeMode read_resize(const Options& options);
+/// Builds the model of --model with heads and a shape that are known to be valid.
+/// @throws UsageError naming --size where the model can't have that size.
+Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape);
+
+/// The option --freeze; freeze_asked() freezes the weights that it names. @throws UsageError when a pattern matches
+/// none.
+Option freeze_option();
+void freeze_asked(const Options& options, Graph& graph);
+/// ", 21,284,672 of them frozen"; empty where no weight is frozen.
+std::string frozen_text(const Graph& graph);
+
+/// The value of --precision. @throws UsageError when it isn't auto, f32 or bf16.
+PrecisionChoice read_precision(const Options& options);
+
+/// The options of a training recipe: optimiser, learning rate, loss, averaging and early stopping. Their defaults are
+/// those of TrainOptions.
+std::vector<OptionGroup> recipe_options();
+
+/// Reads recipe_options() into `training`. @throws UsageError naming the option whose value is invalid.
+void read_recipe(const Options& options, TrainOptions& training);
+
+/// Applies `--class-weights balanced` to all heads that --class-weights doesn't name.
+void balance_other_heads(const Options& options, const std::vector<Head>& heads, TrainOptions& training);
+
+/// The options --stem, --blocks, --hidden and --dropout, which vary the reference model.
+OptionGroup reference_shape_options();
+
+/// The values of reference_shape_options(), read before the heads are known.
+struct AskedShape {
+  struct Dropout {
+    float rate;
+    bool alpha;
+  };
+
+  ReferenceShape trunk;  ///< everything but the heads
+  /// By head. The value under the empty name is for all heads that aren't named; without it they have the paper's
+  /// value.
+  std::map<std::string, std::int64_t, std::less<>> features;
+  std::map<std::string, Dropout, std::less<>> dropout;
+};
+
+/// @throws UsageError naming an option whose value is invalid, or that is given with a model whose shape is fixed.
+AskedShape read_shape(const Options& options);
+
+/// The shape of a model with these heads, in the form of ModelInfo::shape. @throws UsageError naming an option's head
+/// that isn't among them.
+std::string shape_for(const Options& options, const AskedShape& asked, const std::vector<Head>& heads);
+
+}  // namespace facet::app

@@ -1,0 +1,131 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "cli/command.h"
+#include "cli/terminal.h"
+#include "report/benchmark.h"
+
+namespace facet::app {
+namespace {
+
+using report::Benchmark;
+
+/// Prices of an hour, by the name of a result.
+using Prices = std::map<std::string, double>;
+
+/// Splits "A=2.1/h" into A and 2.1. @throws UsageError.
+std::pair<std::string, double> read_price(const std::string& word, const std::string& origin) {
+  const std::size_t equals = word.rfind('=');
+  const bool shaped = equals != std::string::npos && equals > 0 && word.ends_with("/h");
+  double price = NAN;
+  std::size_t read = 0;
+  const std::string number = shaped ? word.substr(equals + 1, word.size() - equals - 3) : "";
+  try {
+    price = std::stod(number, &read);
+  } catch (const std::exception&) {
+    read = 0;
+  }
+  if (!shaped || read != number.size() || !(price > 0) || !std::isfinite(price)) {
+    throw UsageError(fmt::format("{} is '{}'; NAME=PRICE/h is needed, as A=2.1/h", origin, word));
+  }
+  return {word.substr(0, equals), price};
+}
+
+Prices read_prices(const Options& options, const std::vector<Benchmark>& benchmarks) {
+  Prices prices;
+  for (const std::string& word : options.list("price")) {
+    const auto [name, price] = read_price(word, options.origin("price"));
+    const auto is_named = [&, n = name](const Benchmark& benchmark) { return benchmark.name == n; };
+    if (std::none_of(benchmarks.begin(), benchmarks.end(), is_named)) {
+      std::string names;
+      for (const Benchmark& benchmark : benchmarks) names += (names.empty() ? "" : ", ") + benchmark.name;
+      throw UsageError(
+          fmt::format("{} is '{}': no result is called {}; there are {}", options.origin("price"), word, name, names));
+    }
+    prices[name] = price;
+  }
+  return prices;
+}
+
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : text; }
+
+template <class T>
+std::string or_dash(const std::optional<T>& value) {
+  return value ? fmt::format("{}", *value) : "-";
+}
+
+std::string mebibytes(const std::optional<std::int64_t>& bytes) {
+  return bytes ? fmt::format("{}", *bytes >> 20) : "-";
+}
+
+std::string spread(const Benchmark& benchmark) {
+  if (!benchmark.slowest || !benchmark.fastest) return "-";
+  return fmt::format("{:.1f} - {:.1f}", *benchmark.slowest, *benchmark.fastest);
+}
+
+std::string table(const std::vector<Benchmark>& benchmarks, const Prices& prices) {
+  std::vector<Table::Column> columns{{"result"},         {"framework"},    {"device"},      {"model"},
+                                     {"mode"},           {"precision"},    {"batch", true}, {"threads", true},
+                                     {"images/s", true}, {"spread", true}, {"ratio", true}, {"peak MiB", true}};
+  if (!prices.empty()) columns.push_back({"images per currency unit", true});
+  Table rows(columns);
+  for (const Benchmark& b : benchmarks) {
+    std::vector<std::string> cells{b.name,
+                                   or_dash(b.framework),
+                                   or_dash(b.device),
+                                   or_dash(b.model),
+                                   or_dash(b.mode),
+                                   or_dash(b.precision),
+                                   or_dash(b.batch),
+                                   or_dash(b.threads),
+                                   fmt::format("{:.2f}", b.images_per_s),
+                                   spread(b),
+                                   fmt::format("{:.3f}", b.images_per_s / benchmarks.front().images_per_s),
+                                   mebibytes(b.peak_resident_bytes)};
+    if (!prices.empty()) {
+      const auto price = prices.find(b.name);
+      cells.push_back(price != prices.end() ? fmt::format("{:.0f}", b.images_per_s * 3600 / price->second) : "-");
+    }
+    rows.add(std::move(cells));
+  }
+  return rows.text();
+}
+
+int run(Options& options) {
+  if (options.arguments().empty()) throw UsageError("FILE is needed: JSON as bench_training --json writes it");
+  std::vector<Benchmark> benchmarks;
+  for (const std::string& file : options.arguments()) {
+    for (Benchmark& benchmark : report::read_benchmarks(file)) benchmarks.push_back(std::move(benchmark));
+  }
+  const Prices prices = read_prices(options, benchmarks);
+  print_out("{}", table(benchmarks, prices));
+  return 0;
+}
+
+}  // namespace
+
+Command compare_command() {
+  Command command;
+  command.name = "compare";
+  command.summary = "compare benchmark results";
+  command.usage = "FILE... [options]";
+  command.description =
+      "Prints a table of the results of bench_training --json and of other programs that write the same form: "
+      "images/s, the spread from the slowest step to the fastest, the ratio to the first result, peak memory and, with "
+      "--price, images per unit of cost. A file holds one JSON object, or one on each line. Results of other "
+      "frameworks need only images_per_s.";
+  command.groups = {{"Costs",
+                     {{.name = "price",
+                       .argument = "NAME=PRICE/h",
+                       .help = "price of an hour of a result's machine, in any currency; NAME is the file's name "
+                               "without folder and ending",
+                       .value = Option::Value::many}}}};
+  command.examples = {{"", "facet compare cpu.json gpu.json --price cpu=1.2/h --price gpu=3.9/h"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

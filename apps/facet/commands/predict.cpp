@@ -1,0 +1,176 @@
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "base/cpus.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "cli/image_files.h"
+#include "cli/output_file.h"
+#include "cli/runs.h"
+#include "cli/shared_options.h"
+#include "cli/terminal.h"
+#include "commands/prediction_rows.h"
+#include "facet/error.h"
+#include "facet/inference.h"
+
+namespace facet::app {
+namespace {
+
+/// A table of predictions for people. All column widths are known in advance, so that rows can be printed as they come.
+class AnswerTable {
+ public:
+  AnswerTable(const std::vector<Head>& heads, const ImageFiles& images) : heads_(heads), file_width_(4) {
+    for (std::int64_t i = 0; i < images.size(); ++i) {
+      file_width_ = std::max(file_width_, display_width(base::printable(images.name(i))));
+    }
+    for (const Head& head : heads) {
+      std::size_t width = 0;
+      for (const std::string& name : head.classes) width = std::max(width, display_width(base::printable(name)));
+      class_widths_.push_back(width);
+    }
+  }
+
+  std::string header() const {
+    std::string line = aligned_left("file", file_width_);
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+      line += "  " + aligned_left(base::printable(heads_[i].name), class_widths_[i] + 9);
+    }
+    return line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
+  }
+
+  std::string row(const std::string& file, const std::vector<HeadPrediction>& predictions, std::size_t row) const {
+    std::string line = aligned_left(base::printable(file), file_width_);
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+      const Answer answer = answer_of(heads_[i], predictions[i], row);
+      const std::string cell =
+          aligned_left(base::printable(answer.name), class_widths_[i]) + aligned_right(percent(answer.probability), 9);
+      line += "  " + aligned_left(cell, display_width(base::printable(heads_[i].name)));
+    }
+    return line + '\n';
+  }
+
+ private:
+  const std::vector<Head>& heads_;
+  std::size_t file_width_;
+  std::vector<std::size_t> class_widths_;
+};
+
+/// The outputs for the predictions.
+struct Outputs {
+  OutputFile csv, jsonl;
+  /// Whether the table is printed.
+  bool table() const { return !csv.wanted() && !jsonl.wanted(); }
+};
+
+/// Runs the model on all images and writes the predictions; returns how many images couldn't be read.
+std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const InferenceOptions& inference,
+                         Outputs& outputs, EvaluationTime& time) {
+  ProgressBar bar;
+  const auto progress = count_progress(bar, "predicting", images.size());
+  const std::vector<Head>& heads = predictor.info().heads;
+  const AnswerTable table(heads, images);
+  std::string header = outputs.table() ? table.header() : "";
+  outputs.csv.write(prediction_header(heads, Detail::answers));
+  std::int64_t done = 0, skipped = 0;
+  const auto each = [&](const Batch& batch, const std::vector<HeadPrediction>& answers) {
+    std::string csv, jsonl, rows;
+    for (std::size_t row = 0; row < batch.indices.size(); ++row) {
+      const std::int64_t index = batch.indices[row];
+      if (const std::string& trouble = images.trouble(index); !trouble.empty()) {
+        bar.clear();
+        print_error("facet: skipped: {}\n", base::printable(trouble));
+        ++skipped;
+        continue;
+      }
+      const std::string file = images.name(index);
+      if (outputs.csv.wanted()) csv += prediction_line(heads, Detail::answers, file, {}, answers, row);
+      if (outputs.jsonl.wanted()) jsonl += prediction_json(heads, file, answers, row);
+      if (outputs.table()) rows += table.row(file, answers, row);
+    }
+    outputs.csv.write(csv);
+    outputs.jsonl.write(jsonl);
+    bar.clear();
+    if (!rows.empty()) print_out("{}{}", std::exchange(header, ""), rows);
+    progress(done += batch.size);
+  };
+  evaluate(predictor, images, inference, each, &time);
+  return skipped;
+}
+
+void print_warnings(const ImageFiles& images) {
+  std::int64_t count = 0, first = 0;
+  for (std::int64_t i = images.size() - 1; i >= 0; --i) {
+    if (images.warning(i).empty()) continue;
+    ++count;
+    first = i;
+  }
+  if (count == 0) return;
+  print_error("facet: {} of {} read with warnings; the first: {}: {}\n", grouped(count),
+              counted(images.size(), "image"), base::printable(images.name(first)),
+              base::printable(images.warning(first)));
+}
+
+int run(Options& options) {
+  if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one image or folder are needed");
+  InferenceOptions inference = read_inference_options(options);
+  pin_if_asked(options, base::resolve_threads(inference.threads));
+  const bool skip = skips_bad_images(options);
+  const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
+  const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
+  std::vector<std::string> unreadable;
+  const ImageFiles images(find_images(words, skip ? &unreadable : nullptr), read_model_info(model).heads, skip);
+  for (const std::string& folder : unreadable) print_error("facet: skipped: {}\n", folder);
+  require_different_files(options, {"csv", "jsonl"});
+  Outputs outputs{OutputFile(options.text("csv")), OutputFile(options.text("jsonl"))};
+
+  inference.batch = std::min(inference.batch, images.size());
+  Predictor predictor(model, inference);
+  EvaluationTime time;
+  const std::int64_t skipped = predict_all(predictor, images, inference, outputs, time);
+  if (skipped == images.size()) throw Error("none of the images could be read");
+  outputs.csv.commit();
+  outputs.jsonl.commit();
+  std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
+  for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
+    if (!file->is_kept()) continue;
+    print_to(remarks, "{}: {}; {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"),
+             waiting_text(time));
+  }
+  if (outputs.table() && images.size() > 1) print_error("facet: {}\n", waiting_text(time));
+  print_warnings(images);
+  if (skipped > 0) print_error("facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
+  return 0;
+}
+
+}  // namespace
+
+Command predict_command() {
+  Command command;
+  command.name = "predict";
+  command.summary = "classify photographs with a model";
+  command.usage = "RUN_OR_MODEL IMAGE_OR_FOLDER... [options]";
+  command.description =
+      "Classifies photographs (JPEG, PNG or WebP) and prints a table on standard output, or writes CSV or JSON lines. "
+      "RUN_OR_MODEL is the folder of a training run, whose best checkpoint is used, or a model file (.safetensors). A "
+      "folder of photographs stands for all .jpg, .jpeg, .png and .webp files in it and its subfolders, sorted; links "
+      "are followed.";
+  command.groups = {{"Photographs", {bad_images_option("skip them, with a line on standard error for each")}},
+                    {"Results",
+                     {{.name = "csv",
+                       .argument = "FILE",
+                       .help = "write a CSV file instead of the table: file, each head's class and probability, each "
+                               "class's probability; - is standard output"},
+                      {.name = "jsonl",
+                       .argument = "FILE",
+                       .help = "write one JSON object for each photograph instead of the table: classes and "
+                               "probabilities by head; - is standard output"}}},
+                    inference_options()};
+  command.examples = {{"", "facet predict runs/faces photo.jpg folder/"},
+                      {"", "facet predict runs/faces folder/ --csv predictions.csv --bad-images skip"},
+                      {"", "facet predict faces.safetensors folder/ --jsonl predictions.jsonl"}};
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

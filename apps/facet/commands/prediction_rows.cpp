@@ -1,0 +1,80 @@
+#include "commands/prediction_rows.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cli/output_file.h"
+
+namespace facet::app {
+namespace {
+
+void add_values(std::vector<std::string>& fields, const std::vector<float>& values, std::size_t classes,
+                std::size_t row) {
+  for (std::size_t i = 0; i < classes; ++i) fields.push_back(fmt::format("{}", values[row * classes + i]));
+}
+
+}  // namespace
+
+Answer answer_of(const Head& head, const HeadPrediction& prediction, std::size_t row) {
+  const auto index = static_cast<std::size_t>(prediction.predicted[row]);
+  return {head.classes[index], prediction.probabilities[row * head.classes.size() + index]};
+}
+
+std::string prediction_header(const std::vector<Head>& heads, Detail detail) {
+  std::vector<std::string> fields{"file"};
+  for (const Head& head : heads) {
+    if (detail == Detail::all) fields.push_back(head.name + "_label");
+    fields.push_back(head.name);
+    fields.push_back(head.name + "_probability");
+  }
+  for (const Head& head : heads) {
+    for (const std::string& name : head.classes) fields.push_back(head.name + "_probability_" + name);
+    if (detail == Detail::answers) continue;
+    for (const std::string& name : head.classes) fields.push_back(head.name + "_logit_" + name);
+  }
+  return csv_line(fields);
+}
+
+std::string prediction_line(const std::vector<Head>& heads, Detail detail, const std::string& file,
+                            std::span<const std::int32_t> labels, const std::vector<HeadPrediction>& predictions,
+                            std::size_t row) {
+  std::vector<std::string> fields{file};
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    if (detail == Detail::all) {
+      fields.push_back(labels[i] == no_label ? "" : heads[i].classes[static_cast<std::size_t>(labels[i])]);
+    }
+    const Answer answer = answer_of(heads[i], predictions[i], row);
+    fields.push_back(answer.name);
+    fields.push_back(fmt::format("{}", answer.probability));
+  }
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    add_values(fields, predictions[i].probabilities, heads[i].classes.size(), row);
+    if (detail == Detail::all) add_values(fields, predictions[i].logits, heads[i].classes.size(), row);
+  }
+  return csv_line(fields);
+}
+
+std::string prediction_json(const std::vector<Head>& heads, const std::string& file,
+                            const std::vector<HeadPrediction>& predictions, std::size_t row) {
+  nlohmann::ordered_json line;
+  line["file"] = file;
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    const Answer answer = answer_of(heads[i], predictions[i], row);
+    nlohmann::ordered_json& head = line["heads"][heads[i].name];
+    head["class"] = answer.name;
+    head["probability"] = answer.probability;
+    const std::size_t classes = heads[i].classes.size();
+    // Append without operator[], which looks each name up and takes quadratic time in the number of classes.
+    nlohmann::ordered_json::object_t probabilities;
+    probabilities.reserve(classes);
+    for (std::size_t c = 0; c < classes; ++c) {
+      probabilities.emplace_back(heads[i].classes[c], predictions[i].probabilities[row * classes + c]);
+    }
+    head["probabilities"] = std::move(probabilities);
+  }
+  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace facet::app

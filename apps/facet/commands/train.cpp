@@ -1,0 +1,335 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include "base/machine.h"
+#include "base/pinning.h"
+#include "base/text.h"
+#include "cli/command.h"
+#include "cli/manifests.h"
+#include "cli/output_file.h"
+#include "cli/runs.h"
+#include "cli/shared_options.h"
+#include "cli/stop_signal.h"
+#include "cli/terminal.h"
+#include "commands/training_report.h"
+#include "data/labels.h"
+#include "facet/error.h"
+#include "facet/training.h"
+#include "train/run_options.h"
+
+namespace facet::app {
+namespace fs = std::filesystem;
+namespace {
+
+/// The values of all options, read before the work begins.
+struct Settings {
+  std::string train_csv, validation_csv;
+  ManifestOptions manifest;
+  bool skip = false;
+  ModelInfo info;    ///< its heads and shape are set after the data are read
+  AskedShape shape;  ///< of the model
+  TrainOptions training;
+};
+
+TrainOptions read_training(const Options& options) {
+  TrainOptions training;
+  training.epochs = options.integer("epochs", 1, 1'000'000);
+  training.batch = options.integer("batch", 1, 65536);
+  read_recipe(options, training);
+  training.precision = read_precision(options);
+  training.threads = read_threads(options, "threads");
+  training.loader_threads = read_threads(options, "loader-threads");
+  training.seed = static_cast<std::uint64_t>(options.integer("seed", 0));
+  training.flip = !options.on("no-flip");
+  training.drop_last = options.on("drop-last");
+  training.tune = !options.on("no-tune");
+  training.save_memory = options.on("save-memory");
+  training.pretrained = options.text("pretrained");
+  training.split_head = read_split_head(options);
+  training.freeze = options.list("freeze");
+  training.tuning_record = options.text("tuning-record");
+  training.tuning_cache = read_tuning_cache(options);
+  training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
+  training.checkpoint_minutes = options.at_least("checkpoint-minutes", 0);
+  training.resume = options.on("resume");
+  training.out = options.text("out").empty() ? new_run_folder() : fs::path(options.text("out"));
+  // A run takes its own record from its folder anyway, where the file may not exist yet if the run has just begun.
+  for (const char* name : {"tuning.json", "choices.json"}) {  // earlier versions use the latter
+    const fs::path own = fs::weakly_canonical(training.out / name);
+    if (!training.tuning_record.empty() && fs::weakly_canonical(training.tuning_record) == own) {
+      training.tuning_record.clear();
+    }
+  }
+  try {
+    train::check_options(training);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+  return training;
+}
+
+Settings read_settings(const Options& options) {
+  Settings settings;
+  settings.train_csv = options.required("train");
+  settings.validation_csv = options.text("validation");
+  settings.manifest = read_manifest_options(options);
+  settings.skip = skips_bad_images(options);
+  settings.info.model = options.text("model");
+  settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
+  settings.info.resize = read_resize(options);
+  settings.info.normalization = read_normalization(options);
+  settings.training = read_training(options);
+  settings.shape = read_shape(options);
+  build_asked_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size},
+                    to_string(settings.shape.trunk));
+  return settings;
+}
+
+/// Reads the run.cfg of a run to be resumed, unless another config file is given. Returns the file that was read, or
+/// "".
+fs::path read_run_config(Options& options) {
+  if (!options.on("resume")) return {};
+  if (options.text("out").empty()) throw UsageError("--resume needs --out, the folder of the run to go on with");
+  fs::path config = fs::path(options.text("out")) / "run.cfg";
+  if (options.given("config") || !fs::exists(config)) return {};
+  options.read_config(config);
+  return config;
+}
+
+void refuse_old_run(const TrainOptions& training) {
+  if (!training.resume && holds_run(training.out)) {
+    throw Error(fmt::format("{} holds a run already: --resume goes on with it, --out takes another folder",
+                            training.out.string()));
+  }
+}
+
+/// Writes the final values of the options to run.cfg, so that they give the same run from any folder. Paths of data are
+/// absolute; paths in the run's folder are relative to it, so that the folder can be moved.
+void write_run_config(Options& options, const Settings& settings, Precision precision,
+                      const train::ThreadPlan& threads) {
+  const auto absolute = [](const fs::path& path) {
+    return path.empty() ? "" : fs::absolute(path).lexically_normal().string();
+  };
+  const fs::path& out = settings.training.out;
+  for (const char* name : {"train", "validation", "root", "pretrained"}) {
+    if (options.given(name)) options.set(name, absolute(options.text(name)));
+  }
+  options.set("out", ".");
+  options.set("tuning-record", "./tuning.json");
+  options.set("precision", to_string(precision));
+  options.set("threads", std::to_string(threads.compute));
+  options.set("loader-threads", std::to_string(threads.loader));
+  write_file(out / "run.cfg",
+             fmt::format("# The options of this run. To repeat it: facet train --config {} --out NEW\n{}",
+                         shell_word((out / "run.cfg").string()), options.config_text({"resume", "config", "help"})));
+}
+
+/// The data sets of a run, and the images that were skipped because they can't be read.
+struct RunData {
+  std::optional<ManifestDataset> train, validation;
+  std::vector<ListedImages> skipped;
+};
+
+/// Checks that all files exist, before hours of training end at a missing one. @throws Error naming the first that is
+/// missing.
+void require_files(const std::string& csv, const ManifestDataset& data) {
+  const std::vector<ManifestDataset::BadImage> missing = data.missing_files();
+  if (missing.empty()) return;
+  const ManifestDataset::BadImage& first = missing.front();
+  const std::string others =
+      missing.size() == 1 ? "" : fmt::format(", like {}", counted(std::ssize(missing) - 1, "other"));
+  throw Error(fmt::format("{}:{}: {}: {}{}; --root says where the files are, --bad-images skip leaves out such images",
+                          csv, first.line, base::printable(first.file), first.reason, others));
+}
+
+/// The options for reading the training manifest. A run to be resumed keeps its heads and the order of their classes,
+/// unless other ones are requested, which the trainer then refuses.
+ManifestOptions training_manifest(const Settings& settings) {
+  ManifestOptions manifest = settings.manifest;
+  if (!settings.training.resume) return manifest;
+  const std::vector<Head> heads = begun_heads(settings.training.out);
+  const std::vector<std::string> names = data::names_of(heads);
+  const bool same_heads = manifest.heads.empty() || manifest.heads == names;
+  const bool same_label = manifest.label_column.empty() || names == std::vector{manifest.label_column};
+  const bool same_classes = std::all_of(heads.begin(), heads.end(), [&](const Head& head) {
+    const auto declared = manifest.classes.find(head.name);
+    return declared == manifest.classes.end() || declared->second == head.classes;
+  });
+  if (same_heads && same_label && same_classes) manifest.expected = heads;
+  return manifest;
+}
+
+RunData open_data(const Settings& settings) {
+  RunData data;
+  data.train.emplace(settings.train_csv, training_manifest(settings));
+  print_out("training    {}: {}\n", settings.train_csv, counted(data.train->size(), "image"));
+  print_notes(settings.train_csv, *data.train);
+  if (!settings.validation_csv.empty()) {
+    ManifestOptions manifest = settings.manifest;
+    manifest.expected = data.train->heads();
+    data.validation.emplace(settings.validation_csv, manifest);
+    print_out("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
+    print_notes(settings.validation_csv, *data.validation);
+  }
+  print_out("heads\n{}", describe_heads(data.train->heads(), 2));
+  if (!settings.skip) {
+    require_files(settings.train_csv, *data.train);
+    if (data.validation) require_files(settings.validation_csv, *data.validation);
+  }
+  return data;
+}
+
+void leave_out_bad_images(RunData& data, const Settings& settings) {
+  const int threads = settings.training.threads;
+  data.skipped.push_back(skip_bad_images(settings.train_csv, *data.train, threads));
+  if (data.validation) data.skipped.push_back(skip_bad_images(settings.validation_csv, *data.validation, threads));
+}
+
+void print_machine(const train::ThreadPlan& threads) {
+  const int cores = base::usable_cores();
+  const std::string cpu = base::cpu_model();
+  print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_isa(),
+            counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
+            base::placement(threads.compute),
+            threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
+  if (threads.compute > cores) {
+    print_out("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
+  }
+}
+
+/// Writes the list of the images that were read with warnings, image-warnings.csv, to the run's folder.
+class ImageWarnings {
+ public:
+  ImageWarnings(const Settings& settings, const RunData& data) : settings_(settings), data_(data) {}
+
+  /// Writes the list again and prints a line where its length has changed.
+  void update(TrainingReport& report) {
+    std::vector<ListedImages> lists{{settings_.train_csv, data_.train->warnings()}};
+    if (data_.validation) lists.push_back({settings_.validation_csv, data_.validation->warnings()});
+    std::int64_t count = 0;
+    for (const ListedImages& list : lists) count += std::ssize(list.images);
+    if (count == count_) return;
+    count_ = count;
+    const fs::path file = settings_.training.out / "image-warnings.csv";
+    try {
+      write_file(file, images_csv(lists));
+      report.note(fmt::format("{} read with warnings: {}", counted(count, "image"), file.string()));
+    } catch (const Error& error) {  // a full disk, for example, must not end hours of training
+      report.note(fmt::format("{} read with warnings; {}", counted(count, "image"), error.what()));
+    }
+  }
+
+ private:
+  const Settings& settings_;
+  const RunData& data_;
+  std::int64_t count_ = 0;
+};
+
+/// Trains until the last epoch ends or the user stops the run; returns the exit status.
+int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data,
+                     std::vector<std::string> heads) {
+  TrainingReport report(std::move(heads), settings.training.epochs);
+  ImageWarnings warnings(settings, data);
+  signal.begin_steps();
+  TrainObserver observer;
+  observer.step = [&](const StepResult& result) {
+    signal.step_ended();
+    report.step(result);
+  };
+  observer.epoch = [&](const EpochResult& result) {
+    report.epoch(result);
+    warnings.update(report);
+  };
+  observer.note = [&](const std::string& text) { report.note(text); };
+  observer.stop = [&] { return signal.came(); };
+  observer.saving = [&](bool begins) { signal.saving(begins); };
+  const bool finished = trainer.run(observer);
+  warnings.update(report);
+  report.clear();
+
+  const std::string out = shell_word(settings.training.out.string());
+  if (!finished) {
+    const StepResult& last = report.last_step();
+    const std::string place =
+        last.epoch == 0 ? "" : fmt::format(" in epoch {} after batch {} of {}", last.epoch, last.batch, last.batches);
+    print_out("stopped{}; everything is saved\ngo on with: facet train --resume --out {}\n", place, out);
+    return signal.exit_status();
+  }
+  if (report.epochs_done() == 0) {
+    print_out("nothing was left to do: the run has come to its end already\n");
+  }
+  std::string manifest = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
+  if (const fs::path& root = settings.manifest.root; !root.empty()) manifest += " --root " + shell_word(root.string());
+  if (const std::string& column = settings.manifest.file_column; !column.empty()) {
+    manifest += " --file-column " + shell_word(column);
+  }
+  print_out("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(), out,
+            manifest);
+  return 0;
+}
+
+int train_in_folder(Options& options, Settings& settings, RunData& data, StopSignal& signal) {
+  const TrainOptions& training = settings.training;
+  settings.info.heads = data.train->heads();
+  settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
+  balance_other_heads(options, settings.info.heads, settings.training);
+  Graph graph = build_model(settings.info);
+  freeze_asked(options, graph);
+  make_run_folder(training.out);
+  if (settings.skip) leave_out_bad_images(data, settings);
+  const train::ThreadPlan threads = train::plan_threads(training);
+  print_machine(threads);
+  print_out("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
+            grouped(graph.trainable_count()), frozen_text(graph));
+  std::fflush(stdout);
+
+  ProgressBar tuning;
+  settings.training.on_tuning = tuning_progress(tuning);
+  Trainer trainer(std::move(graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
+                  settings.training);
+  tuning.clear();
+  forget_failure(training.out);
+  base::reset_peak_resident_memory();  // the peak of training doesn't include tuning
+  print_out("precision   {}\n", to_string(trainer.precision()));
+  print_out("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
+            bytes_text(static_cast<double>(base::available_memory())));
+  if (settings.skip) write_file(training.out / "skipped.csv", images_csv(data.skipped));
+  write_run_config(options, settings, trainer.precision(), threads);
+  print_out("run         {}\n", training.out.string());
+  std::fflush(stdout);
+
+  std::vector<std::string> heads;
+  for (const Head& head : settings.info.heads) heads.push_back(head.name);
+  return train_and_report(trainer, signal, settings, data, std::move(heads));
+}
+
+int run(Options& options) {
+  require_no_arguments(options);
+  const fs::path config = read_run_config(options);
+  Settings settings = read_settings(options);
+  pin_if_asked(options, train::plan_threads(settings.training).compute);
+  if (!config.empty()) print_out("settings    {}\n", config.string());
+  refuse_old_run(settings.training);
+
+  StopSignal signal;
+  RunData data = open_data(settings);
+  try {
+    return train_in_folder(options, settings, data, signal);
+  } catch (const std::exception& error) {
+    record_failure(settings.training.out, error);
+    throw;
+  }
+}
+
+}  // namespace
+
+Command train_command() {
+  Command command = train_manual();
+  command.run = run;
+  return command;
+}
+
+}  // namespace facet::app

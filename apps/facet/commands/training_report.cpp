@@ -1,0 +1,96 @@
+#include "commands/training_report.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "base/text.h"
+#include "cli/terminal.h"
+
+namespace facet::app {
+namespace {
+
+/// The minimum time between lines within an epoch.
+constexpr std::chrono::seconds min_pause{10};
+
+/// Whether the step has reached another tenth of the epoch. A step may consist of several batches.
+bool begins_tenth(const StepResult& before, const StepResult& result) {
+  const std::int64_t batch = before.epoch == result.epoch ? before.batch : 0;
+  return 10 * result.batch / result.batches > 10 * batch / result.batches;
+}
+
+}  // namespace
+
+TrainingReport::TrainingReport(std::vector<std::string> heads, std::int64_t epochs)
+    : heads_(std::move(heads)), epochs_(epochs) {
+  for (std::string& head : heads_) head = base::printable(head);
+}
+
+std::string TrainingReport::accuracies(const std::vector<double>& values, int decimals) const {
+  std::string text;
+  for (std::size_t i = 0; i < heads_.size(); ++i) {
+    text += fmt::format("{}{} ", i == 0 ? "" : "  ", heads_[i]);
+    text += std::isnan(values[i]) ? "-" : fmt::format("{:.{}f}%", 100 * values[i], decimals);
+  }
+  return text;
+}
+
+std::string TrainingReport::run_time_left(const StepResult& result) const {
+  const std::int64_t more = epochs_ - result.epoch;
+  if (more <= 0) return "";
+  const auto left = static_cast<double>(result.batches - result.batch);
+  const double by_rate = left > 0 ? result.seconds_left / left * static_cast<double>(result.batches) : 0;
+  const double each = epoch_seconds_ > 0 ? epoch_seconds_ : by_rate;
+  return each > 0 ? "  run " + duration_text(result.seconds_left + each * static_cast<double>(more)) : "";
+}
+
+void TrainingReport::step(const StepResult& result) {
+  const bool another_tenth = begins_tenth(last_, result);
+  last_ = result;
+  const std::string label = fmt::format("epoch {}/{}", result.epoch, epochs_);
+  const double share = static_cast<double>(result.batch) / static_cast<double>(result.batches);
+  const std::string time =
+      fmt::format("{:.1f} images/s  {} left", result.images_per_s, duration_text(result.seconds_left));
+  const auto learnt = [&](int decimals) {
+    return fmt::format("loss {:.3f}  {}", result.loss, accuracies(result.accuracy, decimals));
+  };
+  if (bar_.shown()) {
+    bar_.draw(label, share, fmt::format("{}  {}{}", time, learnt(0), run_time_left(result)));
+    return;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (result.batch == result.batches || !another_tenth || now - last_line_ < min_pause) return;
+  last_line_ = now;
+  print_out("{}  {:.0f} %  {}  {}{}\n", label, 100 * share, learnt(1), time, run_time_left(result));
+  std::fflush(stdout);
+}
+
+void TrainingReport::epoch(const EpochResult& result) {
+  bar_.clear();
+  std::string line = fmt::format("epoch {}/{}  training loss {:.4f}", result.epoch, epochs_, result.train_loss);
+  if (result.validation.empty()) {
+    line += "  " + accuracies(result.train_accuracy, 1);
+  } else {
+    std::vector<double> accuracy;
+    for (const HeadResult& head : result.validation) {
+      accuracy.push_back(head.labelled > 0 ? head.accuracy : std::numeric_limits<double>::quiet_NaN());
+    }
+    line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
+  }
+  print_out("{}  {:.1f} images/s  waited {}  {}{}\n", line, result.images_per_s, percent(result.waited),
+            duration_text(result.seconds), result.best ? "  best so far" : "");
+  std::fflush(stdout);
+  ++epochs_done_;
+  epoch_seconds_ = result.seconds;
+  last_line_ = std::chrono::steady_clock::now();
+}
+
+void TrainingReport::note(const std::string& text) {
+  bar_.clear();
+  print_out("note        {}\n", base::printable(text));
+  std::fflush(stdout);
+}
+
+}  // namespace facet::app

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "facet/dataset.h"
+#include "facet/export.h"
+
+namespace facet {
+
+/// The images and labels of one batch. Buffers are reused from batch to batch.
+struct Batch {
+  std::int64_t size = 0;                   ///< images
+  std::vector<std::uint8_t> pixels = {};   ///< {size, height, width, 3}
+  std::vector<std::int32_t> labels = {};   ///< {heads, size}; no_label where an image has none
+  std::vector<std::int64_t> indices = {};  ///< {size}: indices of the images in the data set
+};
+
+struct LoaderOptions {
+  std::int64_t batch = 64;
+  int size = 224;                          ///< height and width of the images
+  ResizeMode resize = ResizeMode::squash;  ///< how images are resized to that size
+  /// Decoding threads, at most 4096. 0: the loader starts with one and adds threads while the caller waits for batches,
+  /// up to one for each core that the process may use.
+  int threads = 0;
+  std::uint64_t seed = 0;
+  bool shuffle = true;     ///< the order is a function of (seed, epoch) alone
+  bool flip = true;        ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  bool drop_last = false;  ///< leave out the last, smaller batch of an epoch
+  int prefetch = 4;        ///< batches decoded ahead
+};
+
+/// Decodes batches ahead of the step that uses them, on its own threads in a oneTBB arena, with bounded memory. Not
+/// thread-safe. The data set must outlive the loader, and its images and heads must not change.
+class FACET_EXPORT Loader {
+ public:
+  /// @throws Error when an option is out of range (naming the first), when the batches need more memory than is
+  ///   available, or when a thread can't be started (not for threads that are added later, which are optional).
+  Loader(const Dataset& dataset, const LoaderOptions& options);
+  Loader(const Dataset&& dataset, const LoaderOptions& options) = delete;  ///< a temporary would be gone too soon
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  std::int64_t batches_per_epoch() const;
+  /// Returns the current number of decoding threads.
+  int threads() const;
+  /// Returns the memory that the loader's batches take, in bytes.
+  std::int64_t held_bytes() const;
+  /// Starts an epoch at batch `first` and discards batches that were decoded ahead. If `first` is the number of
+  /// batches, the epoch is over at once.
+  /// @throws Error when the epoch has no such batch, or the data set's size or heads have changed since the loader was
+  ///   constructed.
+  void start_epoch(std::int64_t epoch, std::int64_t first = 0);
+  /// Returns the next batch of the epoch, valid until the next call; null at the end of the epoch.
+  /// @throws Error when an image of the batch can't be read or its labels don't fit the heads (for the first such image
+  ///   in the order of the epoch); further calls throw it again until an epoch is started. Also when no epoch was
+  ///   started, or when the data set's size or heads have changed.
+  const Batch* next();
+
+ private:
+  struct FACET_NO_EXPORT State;
+  std::unique_ptr<State> state_;
+};
+
+/// Returns the order of the images in an epoch: a permutation of [0, count) that depends only on count, seed and epoch.
+/// @throws Error when count is negative or above 2^32 - 1.
+FACET_EXPORT std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch);
+
+}  // namespace facet

@@ -1,0 +1,107 @@
+#include "data/image_checks.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/machine.h"
+#include "data/decode.h"
+#include "data/worker_threads.h"
+#include "facet/error.h"
+
+namespace facet::data {
+
+std::vector<CheckedImage> check_images(std::int64_t count,
+                                       const std::function<std::filesystem::path(std::int64_t)>& path, int threads,
+                                       const std::function<void(std::int64_t)>& progress) {
+  constexpr std::int64_t files_between_reports = 64;
+  // Decoding at the smallest scale reads as much of a file as decoding in full, in less time.
+  constexpr int smallest_size = 1;
+  std::vector<CheckedImage> checked(static_cast<std::size_t>(count));
+  std::mutex mutex;
+  std::int64_t done = 0;
+  for_each_index(count, threads > 0 ? threads : base::usable_cores(), [&](std::int64_t index) {
+    CheckedImage& image = checked[static_cast<std::size_t>(index)];
+    try {
+      image.warning = decode_image_file(path(index), smallest_size).warning;
+    } catch (const Error& error) {
+      image.error = error.what();
+    }
+    const std::lock_guard lock(mutex);
+    ++done;
+    if (progress && (done % files_between_reports == 0 || done == count)) progress(done);
+  });
+  return checked;
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// The files of one folder by name, each with the indices of the rows that name it.
+using Wanted = std::unordered_map<std::string_view, std::vector<std::size_t>>;
+
+struct FolderCloser {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+
+bool is_absent(int error) { return error == ENOENT || error == ENOTDIR; }
+
+/// Whether stat() reports that the file doesn't exist.
+bool is_gone(const std::filesystem::path& file) {
+  struct stat status {};
+  return ::stat(file.c_str(), &status) != 0 && is_absent(errno);
+}
+
+/// Removes the files that exist from `wanted`; removes all if the folder exists but can't be listed.
+/// @return false when the time limit is exceeded.
+bool list(const std::filesystem::path& folder, Clock::time_point end, Wanted& wanted) {
+  const std::unique_ptr<DIR, FolderCloser> opened(::opendir(folder.c_str()));
+  if (!opened) {
+    if (!is_absent(errno)) wanted.clear();
+    return Clock::now() < end;
+  }
+  constexpr int entries_between_looks = 256;
+  for (int entries = 1; !wanted.empty(); ++entries) {
+    errno = 0;
+    const dirent* entry = ::readdir(opened.get());
+    if (!entry) {
+      if (errno != 0) wanted.clear();
+      break;
+    }
+    wanted.erase(entry->d_name);
+    if (entries % entries_between_looks == 0 && Clock::now() >= end) return false;
+  }
+  return Clock::now() < end;
+}
+
+}  // namespace
+
+std::vector<std::size_t> missing_files(const std::filesystem::path& root, const std::vector<std::string>& files,
+                                       std::chrono::milliseconds limit) {
+  const Clock::time_point end = Clock::now() + limit;
+  std::map<std::string_view, Wanted> folders;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::string_view file = files[i];
+    const std::size_t name = file.rfind('/') + 1;  // 0 without a folder
+    if (name < file.size()) folders[file.substr(0, name)][file.substr(name)].push_back(i);
+  }
+  std::vector<std::size_t> missing;
+  for (auto& [name, wanted] : folders) {
+    const std::filesystem::path folder = root / name;
+    if (!list(folder.empty() ? "." : folder, end, wanted)) return {};
+    if (wanted.empty() || !is_gone(folder / wanted.begin()->first)) continue;
+    for (const auto& [file, rows] : wanted) missing.insert(missing.end(), rows.begin(), rows.end());
+  }
+  std::sort(missing.begin(), missing.end());
+  return missing;
+}
+
+}  // namespace facet::data

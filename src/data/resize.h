@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace facet::data {
+
+/// The weights with which each output position of one axis sums adjacent input positions. Their number is the same for
+/// all outputs; some weights may be 0.
+struct Taps {
+  int count = 0;                      ///< input positions per output
+  std::vector<int> first;             ///< {outputs}: the first input position
+  std::vector<std::int32_t> weights;  ///< {outputs, count}: fixed point with weight_bits fractional bits
+};
+
+inline constexpr int weight_bits = 22;
+
+/// Returns the weights of PIL's bilinear filter: a triangle as wide as two input pixels, or two output pixels when
+/// those are larger.
+/// @param outputs the length to which the whole axis is resized; weights are computed for `count` outputs from `first`.
+Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count);
+
+/// Resizes each of `rows` RGB rows to the outputs of `taps`. The rows of `out` are contiguous.
+/// @param in at least one byte must be readable after the last row.
+void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps, std::uint8_t* out);
+
+/// Computes each output row as a weighted sum of input rows. All rows have `bytes` bytes; those of `out` are
+/// contiguous.
+void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out);
+
+/// Mirrors an image, RGB {size, size, 3}, left to right, in place.
+void mirror(std::span<std::uint8_t> pixels, int size);
+
+}  // namespace facet::data

@@ -1,0 +1,181 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "facet/error.h"
+#include "formats/model_file.h"
+#include "formats/safetensors_header.h"
+
+namespace facet::formats {
+
+namespace {
+
+constexpr std::string_view version = "1";
+constexpr int max_size = 16384;
+
+/// JSON whose numbers are floats, so that they are written short and read back exactly.
+using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
+
+[[noreturn]] void fail(const std::string& file, const std::string& what) {
+  throw Error(fmt::format("{}: {}", file, what));
+}
+
+/// Validates `info`, on writing and on reading.
+void check(const std::string& file, const ModelInfo& info) {
+  if (info.model.empty()) fail(file, "its model has no name");
+  if (info.size < 1 || info.size > max_size)
+    fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size));
+  if (info.heads.empty()) fail(file, "it has no head");
+  std::set<std::string_view> names;
+  for (const Head& head : info.heads) {
+    if (head.name.empty()) fail(file, "one of its heads has no name");
+    if (!names.insert(head.name).second)
+      fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)));
+    if (head.classes.empty()) fail(file, fmt::format("its head {} has no class", in_quotes(head.name)));
+    std::set<std::string_view> classes;
+    for (const std::string& name : head.classes) {
+      if (!classes.insert(name).second) {
+        fail(file, fmt::format("its head {} has the class {} twice", in_quotes(head.name), in_quotes(name)));
+      }
+    }
+  }
+  for (const float mean : info.normalization.mean) {
+    if (!std::isfinite(mean)) fail(file, fmt::format("its mean holds {}; finite numbers are allowed", mean));
+  }
+  for (const float deviation : info.normalization.std) {
+    if (!std::isfinite(deviation) || deviation <= 0) {
+      fail(file, fmt::format("its std holds {}; numbers above 0 are allowed", deviation));
+    }
+  }
+}
+
+const std::string& value_of(const std::string& file, const Metadata& metadata, const std::string& key) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) fail(file, fmt::format("its metadata has no `{}`", key));
+  return found->second;
+}
+
+/// @throws Error naming `what` when a string isn't UTF-8.
+std::string utf8_dump(const std::string& file, const nlohmann::ordered_json& json, const char* what) {
+  try {
+    return json.dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(file, fmt::format("can't be written: {} is not UTF-8", what));
+  }
+}
+
+std::string heads_text(const std::string& file, const std::vector<Head>& heads) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Head& head : heads) list.push_back({{"name", head.name}, {"classes", head.classes}});
+  return utf8_dump(file, list, "the name of a head or class");
+}
+
+std::vector<Head> parse_heads(const std::string& file, const std::string& text) {
+  try {
+    std::vector<Head> heads;
+    const auto list = nlohmann::json::parse(text);
+    // A JSON object would pass the iteration below too.
+    if (!list.is_array()) fail(file, fmt::format("its `heads` are {}; a JSON list is allowed", in_quotes(text)));
+    for (const auto& head : list) {
+      heads.push_back({head.at("name").get<std::string>(), head.at("classes").get<std::vector<std::string>>()});
+    }
+    return heads;
+  } catch (const nlohmann::json::exception&) {
+    fail(file, fmt::format("its `heads` are {}; a JSON list of objects with `name` and `classes` is allowed",
+                           in_quotes(text)));
+  }
+}
+
+std::array<float, 3> parse_channels(const std::string& file, const Metadata& metadata, const std::string& key) {
+  const std::string& text = value_of(file, metadata, key);
+  try {
+    const auto values = FloatJson::parse(text).get<std::vector<float>>();
+    if (values.size() == 3) return {values[0], values[1], values[2]};
+  } catch (const FloatJson::exception&) {  // Refused below, with the value.
+  }
+  fail(file, fmt::format("its `{}` is {}; a JSON list of three numbers is allowed", key, in_quotes(text)));
+}
+
+int parse_size(const std::string& file, const std::string& text) {
+  int size = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
+  if (error == std::errc() && end == text.data() + text.size()) return size;
+  fail(file, fmt::format("its `size` is {}; 1 to {} is allowed", in_quotes(text), max_size));
+}
+
+ResizeMode parse_resize(const std::string& file, const std::string& text) {
+  for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
+    if (text == to_string(mode)) return mode;
+  }
+  fail(file, fmt::format("its `resize` is {}; \"squash\" or \"crop\" is allowed", in_quotes(text)));
+}
+
+}  // namespace
+
+Metadata to_metadata(const std::string& file, const ModelInfo& info) {
+  check(file, info);
+  utf8_dump(file, info.model, "the model's name");
+  utf8_dump(file, info.shape, "the model's shape");
+  Metadata metadata{{"format", std::string(model_file_format)},
+                    {"version", std::string(version)},
+                    {"model", info.model},
+                    {"size", std::to_string(info.size)},
+                    {"resize", std::string(to_string(info.resize))},
+                    {"heads", heads_text(file, info.heads)},
+                    {"mean", FloatJson(info.normalization.mean).dump()},
+                    {"std", FloatJson(info.normalization.std).dump()}};
+  if (!info.shape.empty()) metadata.emplace("shape", info.shape);
+  return metadata;
+}
+
+ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
+  const auto found = metadata.find("format");
+  if (found == metadata.end() || found->second != model_file_format) {
+    fail(file, fmt::format("is no model file of facet: its metadata has the format {}; \"{}\" is read",
+                           found == metadata.end() ? "(none)" : in_quotes(found->second), model_file_format));
+  }
+  const std::string written = value_of(file, metadata, "version");
+  if (written != version) {
+    fail(file, fmt::format("its metadata has the version {}; \"{}\" is read", in_quotes(written), version));
+  }
+  ModelInfo info{
+      .model = value_of(file, metadata, "model"),
+      .size = parse_size(file, value_of(file, metadata, "size")),
+      .heads = parse_heads(file, value_of(file, metadata, "heads")),
+      .normalization = {.mean = parse_channels(file, metadata, "mean"), .std = parse_channels(file, metadata, "std")}};
+  if (const auto resize = metadata.find("resize"); resize != metadata.end()) {
+    info.resize = parse_resize(file, resize->second);
+  }
+  if (const auto shape = metadata.find("shape"); shape != metadata.end()) info.shape = shape->second;
+  check(file, info);
+  return info;
+}
+
+void require_graph(const ModelInfo& info, const Graph& graph) {
+  const Shape expected{3, info.size, info.size};
+  if (graph.input_shape() != expected) {
+    throw Error(fmt::format("model {}: the graph looks at images of {}, its description says {}", info.model,
+                            facet::to_string(graph.input_shape()), facet::to_string(expected)));
+  }
+  const std::vector<HeadOutput>& outputs = graph.heads();
+  if (outputs.size() != info.heads.size()) {
+    throw Error(fmt::format("model {}: the graph has {} heads, its description {}", info.model, outputs.size(),
+                            info.heads.size()));
+  }
+  for (std::size_t head = 0; head < outputs.size(); ++head) {
+    const Head& described = info.heads[head];
+    if (outputs[head].name != described.name) {
+      throw Error(fmt::format("model {}: head {} of the graph is {}, of its description {}", info.model, head + 1,
+                              outputs[head].name, described.name));
+    }
+    if (outputs[head].classes != static_cast<int>(described.classes.size())) {
+      throw Error(fmt::format("model {}: head {} has {} classes in the graph, {} in its description", info.model,
+                              described.name, outputs[head].classes, described.classes.size()));
+    }
+  }
+}
+
+}  // namespace facet::formats

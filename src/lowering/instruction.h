@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/loss.h"
+#include "onednn/onednn.h"
+
+namespace facet::lowering {
+
+/// What an instruction does, for profiles.
+enum class InstructionKind : std::uint8_t {
+  convolution_forward,
+  convolution_backward_data,
+  convolution_backward_weights,
+  normalization,
+  pooling,
+  linear,
+  elementwise,
+  loss,
+  update,
+  reorder,
+  input
+};
+
+/// "convolution forward" and so on.
+std::string_view to_string(InstructionKind kind);
+
+/// A buffer and the layout of its content. The compiler decides where the buffer lies; it lives from the first
+/// instruction that names it to the last.
+struct Tensor {
+  int buffer = -1;
+  onednn::Layout layout;
+
+  explicit operator bool() const { return buffer >= 0; }
+};
+
+/// The values that differ from run to run.
+struct RunState {
+  const std::uint8_t* pixels = nullptr;  ///< {batch, height, width, 3}
+  const std::int32_t* labels = nullptr;  ///< {heads, batch}; null: none
+  std::int64_t step = 1;
+  std::int64_t first_image = 0;  ///< index of the batch's first image in its step
+  bool adds_gradients = false;   ///< gradients are added to those of the step's earlier batches
+  bool updates = true;           ///< the step ends with this batch
+  float learning_rate = 0;
+  std::optional<double> momentum;  ///< instead of the update rule's own
+  double squared_norm = 0;         ///< of the gradients so far, where they are to be clipped
+  float gradient_scale = 1;
+  std::vector<kernels::LossSums> losses;  ///< by head, filled by the loss instructions
+};
+
+/// A kernel of ours; `operands` are the addresses of the instruction's tensors in their order.
+using Kernel = std::function<void(std::span<void* const> operands, RunState& state)>;
+
+/// Seconds that a kernel takes, see onednn::measure.
+double measure(const Kernel& kernel, const std::vector<onednn::Layout>& operands, double best);
+
+/// One entry of a compiled program: a oneDNN primitive and its arguments, or a kernel of ours and its operands.
+struct Instruction {
+  std::string name;
+  InstructionKind kind = InstructionKind::elementwise;
+  std::string implementation;
+  std::vector<Tensor> operands;
+  std::vector<int> arguments;  ///< DNNL_ARG_... of each operand; empty for a kernel
+  dnnl::primitive primitive;
+  Kernel kernel;
+  bool recomputable = false;   ///< see Lowering::mark_recomputable
+  std::string work = {};       ///< what is computed, for example "convolution 64x56x56 by 64x64x3x3 to 64x56x56"
+  std::string candidate = {};  ///< the chosen one of several ways to compute it; empty: there is no choice
+  double flops = 0;            ///< of a convolution or linear layer, two per multiply-add, as of the direct algorithm
+};
+
+}  // namespace facet::lowering

@@ -1,0 +1,48 @@
+#include "facet/platform.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/machine.h"
+#include "data/decode.h"
+#include "facet/error.h"
+#include "facet/precision.h"
+#include "kernels/targets.h"
+#include "onednn/onednn.h"
+
+namespace facet {
+
+std::string_view version() { return FACET_VERSION; }
+
+std::vector<BuildFeature> build_features() {
+  return {{"primitives", fmt::format("{}, threads of {}; {} on this CPU", onednn::version(), onednn::threading(),
+                                     onednn::effective_cpu_isa())},
+          {"kernels", fmt::format("{}; {} on this CPU", fmt::join(kernels::compiled_cpu_isas(), ", "),
+                                  kernels::effective_cpu_isa())},
+          {"image formats", fmt::format("JPEG ({}), PNG ({}), WebP ({})", data::jpeg_library(), data::png_library(),
+                                        data::webp_library())}};
+}
+
+void set_max_cpu_isa(std::string_view limit) {
+  onednn::set_max_cpu_isa(limit);
+  kernels::set_max_cpu_isa(limit);
+}
+
+PrecisionChoice parse_precision(std::string_view text) {
+  if (text == "auto") return PrecisionChoice::automatic;
+  if (text == "f32") return PrecisionChoice::f32;
+  if (text == "bf16") return PrecisionChoice::bf16;
+  throw Error(fmt::format("precision '{}' found; allowed: auto, f32, bf16", text));
+}
+
+bool has_native_bf16() { return onednn::has_native_bf16(); }
+
+void require_precision(Precision precision) {
+  to_string(precision);  // throws for an invalid value
+  if (precision == Precision::bf16 && !has_native_bf16()) {
+    throw Error(fmt::format("precision bf16 can't be had: {} ({}) with {} computes none natively; use f32",
+                            base::cpu_model(), onednn::effective_cpu_isa(), onednn::version()));
+  }
+}
+
+}  // namespace facet

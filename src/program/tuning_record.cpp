@@ -1,0 +1,144 @@
+#include "program/tuning_record.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/files.h"
+#include "base/machine.h"
+#include "data/read_file.h"
+#include "facet/error.h"
+#include "onednn/onednn.h"
+
+namespace facet::program {
+
+TuningRecord TuningRecord::load(const std::filesystem::path& file, bool tune) {
+  TuningRecord tuning_record(tune);
+  const std::string text = data::read_text(file);
+  try {
+    const auto json = nlohmann::json::parse(text);
+    tuning_record.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
+  } catch (const nlohmann::json::exception&) {
+    throw Error(fmt::format(
+        "{}: no tuning record found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed", file.string()));
+  }
+  return tuning_record;
+}
+
+void TuningRecord::save(const std::filesystem::path& file) const {
+  base::AtomicFile out(file);
+  out.write(nlohmann::json{{"choices", chosen_}}.dump(1) + "\n");
+  out.commit();
+}
+
+std::string TuningRecord::find(const std::string& key) const {
+  const auto found = chosen_.find(key);
+  return found != chosen_.end() ? found->second : std::string();
+}
+
+void TuningRecord::record(const std::string& key, const std::string& candidate) { chosen_[key] = candidate; }
+
+void TuningRecord::record_measured(const std::string& key, const std::string& candidate) {
+  record(key, candidate);
+  measured_.insert(key);
+}
+
+namespace {
+
+using Entries = std::map<std::string, std::string>;
+
+/// Whether our own kernels are slower than in a release: such builds have a tuning cache of their own.
+#if defined(NDEBUG) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+constexpr bool slow_build = false;
+#else
+constexpr bool slow_build = true;
+#endif
+
+/// Increase it when keys or candidates change their meaning, or our own kernels their speed: the candidates are then
+/// measured again.
+constexpr int revision = 3;
+
+/// FNV-1a; distinguishes the file names of different machines.
+std::uint32_t hash(std::string_view text) {
+  std::uint32_t value = 2166136261U;
+  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 16777619U;
+  return value;
+}
+
+/// Returns no entries if there is no file. @throws Error when the file cannot be used.
+Entries read(const std::filesystem::path& file, const std::string& machine) {
+  std::error_code ignored;
+  if (std::filesystem::status(file, ignored).type() == std::filesystem::file_type::not_found) return {};
+  const std::string text = data::read_text(file);
+  try {
+    const auto json = nlohmann::json::parse(text);
+    if (json.at("machine") != machine) throw Error(fmt::format("{}: it was made on another machine", file.string()));
+    return json.at("choices").get<Entries>();
+  } catch (const nlohmann::json::exception&) {
+    throw Error(fmt::format("{}: it is damaged", file.string()));
+  }
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+}  // namespace
+
+std::filesystem::path TuningCache::user_folder() {
+  // The XDG Base Directory Specification requires that relative paths are ignored.
+  const std::filesystem::path cache = environment("XDG_CACHE_HOME");
+  if (cache.is_absolute()) return cache / "facet";
+  const std::filesystem::path home = environment("HOME");
+  return home.is_absolute() ? home / ".cache" / "facet" : std::filesystem::path();
+}
+
+TuningCache::TuningCache(const std::filesystem::path& folder)
+    : machine_(fmt::format("{}, {} ({:#x}), {} on {}, {}revision {}", base::cpu_model(), onednn::effective_cpu_isa(),
+                           onednn::cpu_isa_bits(), onednn::version(), onednn::threading(),
+                           slow_build ? "slow build, " : "", revision)) {
+  if (!folder.empty()) file_ = folder / fmt::format("tuning-{:08x}.json", hash(machine_));
+}
+
+std::string TuningCache::read_into(TuningRecord& record) const {
+  if (file_.empty()) return {};
+  try {
+    for (const auto& [key, candidate] : read(file_, machine_)) {
+      if (record.find(key).empty()) record.record(key, candidate);
+    }
+  } catch (const Error& error) {
+    return fmt::format("{}; ignored", error.what());
+  }
+  return {};
+}
+
+std::string TuningCache::add(const TuningRecord& record) const {
+  if (file_.empty() || record.measured().empty()) return {};
+  Entries entries;
+  try {
+    entries = read(file_, machine_);
+  } catch (const Error&) {
+    entries.clear();  // what can't be used is replaced
+  }
+  for (const std::string& key : record.measured()) entries[key] = record.find(key);
+  try {
+    std::error_code error;
+    std::filesystem::create_directories(file_.parent_path(), error);
+    if (error) throw Error(fmt::format("cannot make {}: {}", file_.parent_path().string(), error.message()));
+    const std::filesystem::file_status found = std::filesystem::status(file_, error);
+    if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
+      throw Error(fmt::format("{}: is not a regular file", file_.string()));
+    }
+    base::AtomicFile out(file_);
+    out.write(nlohmann::json{{"machine", machine_}, {"choices", entries}}.dump(1) + "\n");
+    out.commit();
+  } catch (const std::exception& error) {
+    return fmt::format("what tuning measured cannot be kept: {}", error.what());
+  }
+  return {};
+}
+
+}  // namespace facet::program

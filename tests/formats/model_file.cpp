@@ -1,0 +1,182 @@
+#include "facet/model_file.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+#include "facet/error.h"
+#include "facet/graph.h"
+#include "formats/model_file.h"
+#include "formats/raw_safetensors.h"
+#include "testing.h"
+
+using namespace facet;
+using namespace facet::formats;
+
+namespace {
+
+/// Parameters of all kinds that a model has: weight, statistic, counter.
+Graph small_graph() {
+  Graph graph;
+  const Scope scope(graph, "bn");
+  graph.add_parameter("weight", {4, 3, 2, 1}, Initializer::uniform(1));
+  graph.add_parameter("running_var", {3}, Initializer::ones(), false);
+  graph.add_parameter("num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64);
+  return graph;
+}
+
+ModelInfo small_info() {
+  return {.model = "small", .size = 8, .heads = {{"b", {"y", "x"}}, {"a", {"1", "2", "3"}}}, .normalization = {}};
+}
+
+constexpr std::int64_t many_batches = (std::int64_t{1} << 40) + 1;  // more than a float holds
+
+Parameters trained() {
+  Parameters parameters(small_graph(), 1);
+  parameters.set(parameters.find("bn.running_var"), {1, 2, 0.3F});
+  parameters.set_counter(parameters.find("bn.num_batches_tracked"), many_batches);
+  return parameters;
+}
+
+std::string tensor(const std::string& name, const std::string& type, const std::string& shape, int begin, int end) {
+  return "\"" + name + R"(":{"dtype":")" + type + R"(","shape":)" + shape + R"(,"data_offsets":[)" +
+         std::to_string(begin) + "," + std::to_string(end) + "]}";
+}
+
+const std::string weight = tensor("bn.weight", "F32", "[4,3,2,1]", 0, 96);
+const std::string variance = tensor("bn.running_var", "BF16", "[3]", 96, 102);
+const std::string counter = tensor("bn.num_batches_tracked", "I64", "[]", 102, 110);
+
+}  // namespace
+
+TEST_CASE("weights and what is said of them come back, bit for bit") {
+  const TemporaryFolder folder;
+  const auto file = folder / "model.safetensors";
+  const Parameters parameters = trained();
+  save_model(file, small_info(), parameters);
+
+  const ModelInfo info = read_model_info(file);
+  CHECK(info.model == "small");
+  CHECK(info.size == 8);
+  CHECK(info.heads == small_info().heads);
+  CHECK(info.normalization == Normalization{});
+
+  Parameters other(small_graph(), 2);
+  CHECK(other.get(0) != parameters.get(0));
+  load_weights(file, other);
+  CHECK(other.get(0) == parameters.get(0));
+  CHECK(other.get(1) == std::vector<float>{1, 2, 0.3F});
+  CHECK(other.get_counter(2) == many_batches);
+}
+
+TEST_CASE("the file holds the parameters' names and shapes and nothing else") {
+  const TemporaryFolder folder;
+  const auto file = folder / "model.safetensors";
+  const Parameters parameters = trained();
+  save_model(file, small_info(), parameters);
+  const SafetensorsReader reader(file);
+  CHECK(reader.tensors().size() == parameters.list().size());
+  CHECK(reader.read_f32(reader.require("bn.weight", {4, 3, 2, 1})) == parameters.get(0));
+  CHECK(reader.read_f32(reader.require("bn.running_var", {3})) == std::vector<float>{1, 2, 0.3F});
+  CHECK(reader.read_s64(reader.require("bn.num_batches_tracked", {})) == std::vector<std::int64_t>{many_batches});
+}
+
+TEST_CASE("a file of weights alone, some of them of 16 bits, as others write it") {
+  const TemporaryFolder folder;
+  std::string data(110, '\0');
+  data[97] = 0x40;  // 2 in bfloat16, little-endian
+  data[102] = 5;
+  write_raw(folder / "a", "{" + weight + "," + variance + "," + counter + "}", data);
+  Parameters parameters = trained();
+  load_weights(folder / "a", parameters);
+  CHECK(parameters.get(0) == std::vector<float>(24));
+  CHECK(parameters.get(1) == std::vector<float>{2, 0, 0});
+  CHECK(parameters.get_counter(2) == 5);
+  CHECK_THROWS_AS(read_model_info(folder / "a"), Error);
+}
+
+TEST_CASE("weights that don't fit are refused, and nothing is set") {
+  struct Case {
+    std::string header;
+    std::size_t bytes;
+    std::string says;
+  };
+  const Case cases[] = {
+      {weight + "," + variance, 102, "has no tensor \"bn.num_batches_tracked\""},
+      {tensor("bn.weight", "F32", "[3,4,2,1]", 0, 96) + "," + variance + "," + counter, 110,
+       "tensor \"bn.weight\" has the shape 3x4x2x1, 4x3x2x1 is wanted"},
+      {weight + "," + variance + "," + tensor("bn.num_batches_tracked", "I64", "[1]", 102, 110), 110,
+       "tensor \"bn.num_batches_tracked\" has the shape 1, scalar is wanted"},
+      {weight + "," + variance + "," + tensor("bn.num_batches_tracked", "F32", "[]", 102, 106), 106,
+       "tensor \"bn.num_batches_tracked\" has the dtype F32; I64 is wanted"},
+      {weight + "," + tensor("bn.running_var", "I64", "[3]", 96, 120) + "," +
+           tensor("bn.num_batches_tracked", "I64", "[]", 120, 128),
+       128, "tensor \"bn.running_var\" has the dtype I64; F32, F64, F16 or BF16 is wanted"},
+      {weight + "," + variance + "," + counter + "," + tensor("fc.bias", "F32", "[1]", 110, 114), 114,
+       "tensor \"fc.bias\" is none of the model's"},
+  };
+  const TemporaryFolder folder;
+  const auto file = folder / "a";
+  const Parameters before = trained();
+  for (const Case& wrong : cases) {
+    CAPTURE(wrong.says);
+    write_raw(file, "{" + wrong.header + "}", std::string(wrong.bytes, '\0'));
+    Parameters parameters = trained();
+    CHECK_THROWS_WITH_AS(load_weights(file, parameters), (file.string() + ": " + wrong.says).c_str(), Error);
+    CHECK(parameters.get(0) == before.get(0));
+    CHECK(parameters.get(1) == before.get(1));
+    CHECK(parameters.get_counter(2) == many_batches);
+  }
+}
+
+TEST_CASE("variances that can't be are refused, whoever wrote them") {
+  const TemporaryFolder folder;
+  const auto file = folder / "a";
+  struct Case {
+    float value;
+    const char* shown;
+  };
+  for (const Case& wrong : {Case{-0.5F, "-0.5"}, Case{-1e-30F, "-1e-30"}, Case{INFINITY, "inf"}, Case{NAN, "nan"}}) {
+    Parameters written = trained();
+    written.set(written.find("bn.running_var"), {1, wrong.value, 2});
+    save_model(file, small_info(), written);
+    Parameters parameters = trained();
+    const std::string says = file.string() + ": tensor \"bn.running_var\" holds " + wrong.shown +
+                             "; finite numbers of at least 0 are allowed";
+    CHECK_THROWS_WITH_AS(load_weights(file, parameters), says.c_str(), Error);
+    CHECK_THROWS_WITH_AS(load_pretrained(file, small_graph(), {}, parameters), says.c_str(), Error);
+  }
+  Parameters written = trained();
+  written.set(written.find("bn.running_var"), {0, -0.0F, 3e38F});
+  save_model(file, small_info(), written);
+  Parameters parameters = trained();
+  load_weights(file, parameters);
+}
+
+TEST_CASE("a run's state lies in the metadata, beside the model's own keys") {
+  const TemporaryFolder folder;
+  const auto file = folder / "last.safetensors";
+  const Metadata state{{"optimizer_file", "last.optimizer-7.safetensors"}, {"state", R"({"step":7})"}};
+  write_model_file(file, small_info(), trained(), state);
+
+  const SafetensorsReader reader(file);
+  for (const auto& [key, value] : state) CHECK(reader.metadata().at(key) == value);
+  CHECK(model_info_of(reader).heads == small_info().heads);
+  CHECK(read_model_info(file).model == "small");
+  Parameters parameters(small_graph(), 2);
+  load_weights(file, parameters);
+  CHECK(parameters.get_counter(2) == many_batches);
+
+  CHECK_THROWS_WITH_AS(write_model_file(file, small_info(), trained(), {{"heads", "x"}}),
+                       (file.string() + ": its metadata can't hold `heads` as state: the model's own is there").c_str(),
+                       Error);
+  CHECK(SafetensorsReader(file).metadata() == reader.metadata());
+}
+
+TEST_CASE("errors of the system name the file") {
+  const TemporaryFolder folder;
+  const auto file = folder / "missing";
+  CHECK_THROWS_WITH_AS(read_model_info(file), (file.string() + ": can't be opened: No such file or directory").c_str(),
+                       Error);
+  CHECK_THROWS_AS(save_model(file / "model.safetensors", small_info(), trained()), Error);
+}

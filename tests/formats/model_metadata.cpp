@@ -1,0 +1,155 @@
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "facet/error.h"
+#include "formats/model_file.h"
+#include "inference/small_model.h"
+
+using namespace facet;
+using namespace facet::formats;
+
+namespace {
+
+ModelInfo faces() {
+  return {.model = "reference",
+          .size = 64,
+          .heads = {{"race", {"White", "Black", "East Asian"}}, {"age", {"0-2", "more than 70", "a \"b\", \u00fc"}}},
+          .normalization = {.mean = {0.1F, 0, -1.0F / 3}, .std = {0.229F, 1e-7F, 3}}};
+}
+
+}  // namespace
+
+TEST_CASE("what a model file says of itself comes back, heads and classes in their order") {
+  const ModelInfo info = faces();
+  const Metadata metadata = to_metadata("f", info);
+  const ModelInfo back = to_model_info("f", metadata);
+  CHECK(back.model == info.model);
+  CHECK(back.size == info.size);
+  CHECK(back.heads == info.heads);
+  CHECK(back.normalization == info.normalization);
+  CHECK(back.shape.empty());
+}
+
+TEST_CASE("a shape of the model's own is kept as it is") {
+  ModelInfo info = faces();
+  info.shape = R"({"stem":8} \u00fc)";
+  const Metadata metadata = to_metadata("f", info);
+  CHECK(metadata.at("shape") == info.shape);
+  CHECK(to_model_info("f", metadata).shape == info.shape);
+}
+
+TEST_CASE("how images are resized is kept; a file that an earlier version wrote, without it, means squash") {
+  ModelInfo info = faces();
+  info.resize = ResizeMode::crop;
+  Metadata metadata = to_metadata("f", info);
+  CHECK(metadata.at("resize") == "crop");
+  CHECK(to_model_info("f", metadata).resize == ResizeMode::crop);
+  metadata.erase("resize");
+  CHECK(to_model_info("f", metadata).resize == ResizeMode::squash);
+}
+
+TEST_CASE("the keys, as other programs see them") {
+  ModelInfo info;
+  info.heads = {{"gender", {"Male", "Female"}}};
+  CHECK(to_metadata("f", info) == Metadata{{"format", "facet"},
+                                           {"version", "1"},
+                                           {"model", "reference"},
+                                           {"size", "224"},
+                                           {"resize", "squash"},
+                                           {"heads", R"([{"name":"gender","classes":["Male","Female"]}])"},
+                                           {"mean", "[0.485,0.456,0.406]"},
+                                           {"std", "[0.229,0.224,0.225]"}});
+}
+
+TEST_CASE("what can't be is not written") {
+  const auto refused = [](auto&& change) {
+    ModelInfo info = faces();
+    change(info);
+    CHECK_THROWS_AS(to_metadata("f", info), Error);
+  };
+  refused([](ModelInfo& info) { info.model.clear(); });
+  refused([](ModelInfo& info) { info.model = "caf\xe9"; });
+  refused([](ModelInfo& info) { info.shape = "caf\xe9"; });
+  refused([](ModelInfo& info) { info.size = 0; });
+  refused([](ModelInfo& info) { info.heads.clear(); });
+  refused([](ModelInfo& info) { info.heads[0].classes.clear(); });
+  refused([](ModelInfo& info) { info.heads[1].name = info.heads[0].name; });
+  refused([](ModelInfo& info) { info.heads[0].name.clear(); });
+  refused([](ModelInfo& info) { info.heads[0].classes[2] = info.heads[0].classes[0]; });
+  refused([](ModelInfo& info) { info.heads[0].classes.emplace_back("\xe9"); });
+  refused([](ModelInfo& info) { info.normalization.std[1] = 0; });
+  refused([](ModelInfo& info) { info.normalization.mean[1] = std::numeric_limits<float>::quiet_NaN(); });
+}
+
+TEST_CASE("metadata that is refused, and what is said of it") {
+  struct Case {
+    std::string key;
+    const char* value;  ///< null: the key is missing
+    std::string says;
+  };
+  const Case cases[] = {
+      {"format", nullptr, R"(f: is no model file of facet: its metadata has the format (none); "facet" is read)"},
+      {"format", "pt", R"(f: is no model file of facet: its metadata has the format "pt"; "facet" is read)"},
+      {"version", nullptr, "f: its metadata has no `version`"},
+      {"version", "2", R"(f: its metadata has the version "2"; "1" is read)"},
+      {"model", nullptr, "f: its metadata has no `model`"},
+      {"model", "", "f: its model has no name"},
+      {"size", nullptr, "f: its metadata has no `size`"},
+      {"size", "64x", R"(f: its `size` is "64x"; 1 to 16384 is allowed)"},
+      {"size", "99999999999", R"(f: its `size` is "99999999999"; 1 to 16384 is allowed)"},
+      {"size", "-1", "f: its size is -1; 1 to 16384 is allowed"},
+      {"resize", "pad", R"(f: its `resize` is "pad"; "squash" or "crop" is allowed)"},
+      {"heads", nullptr, "f: its metadata has no `heads`"},
+      {"heads", "[", R"(f: its `heads` are "["; a JSON list of objects with `name` and `classes` is allowed)"},
+      {"heads", "{}", R"(f: its `heads` are "{}"; a JSON list is allowed)"},
+      {"heads", "[1]", R"(f: its `heads` are "[1]"; a JSON list of objects with `name` and `classes` is allowed)"},
+      {"heads", "[]", "f: it has no head"},
+      {"heads", R"([{"name":"a","classes":[]}])", R"(f: its head "a" has no class)"},
+      {"heads", R"([{"name":"a","classes":["b","b"]}])", R"(f: its head "a" has the class "b" twice)"},
+      {"mean", nullptr, "f: its metadata has no `mean`"},
+      {"mean", "[1,2]", R"(f: its `mean` is "[1,2]"; a JSON list of three numbers is allowed)"},
+      {"mean", "[1,2,\"3\"]", R"(f: its `mean` is "[1,2,\"3\"]"; a JSON list of three numbers is allowed)"},
+      {"mean", "1", R"(f: its `mean` is "1"; a JSON list of three numbers is allowed)"},
+      {"std", "[1,1,1e60]", R"(f: its `std` is "[1,1,1e60]"; a JSON list of three numbers is allowed)"},
+      {"std", "[1,1,-1]", "f: its std holds -1; numbers above 0 are allowed"},
+  };
+  for (const Case& wrong : cases) {
+    CAPTURE(wrong.key);
+    CAPTURE(wrong.says);
+    Metadata metadata = to_metadata("f", faces());
+    metadata.erase(wrong.key);
+    if (wrong.value != nullptr) metadata.emplace(wrong.key, wrong.value);
+    CHECK_THROWS_WITH_AS(to_model_info("f", metadata), wrong.says.c_str(), Error);
+  }
+}
+
+TEST_CASE("keys that others added don't matter") {
+  Metadata metadata = to_metadata("f", faces());
+  metadata.emplace("epoch", "3");
+  CHECK(to_model_info("f", metadata).heads == faces().heads);
+}
+
+using namespace facet;
+
+TEST_CASE("a graph must be what its description says") {
+  const Graph graph = small::model();
+  formats::require_graph(small::info(), graph);
+
+  ModelInfo info = small::info();
+  info.size = 32;
+  CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
+        "model small: the graph looks at images of 3x16x16, its description says 3x32x32");
+  info = small::info();
+  info.heads.pop_back();
+  CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
+        "model small: the graph has 3 heads, its description 2");
+  info = small::info();
+  info.heads[1].name = "edge";
+  CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
+        "model small: head 2 of the graph is side, of its description edge");
+  info = small::info();
+  info.heads[0].classes.push_back("white");
+  CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
+        "model small: head colour has 3 classes in the graph, 4 in its description");
+}

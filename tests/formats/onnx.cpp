@@ -1,0 +1,98 @@
+#include "facet/onnx.h"
+
+#include <doctest/doctest.h>
+#include <onnx/onnx.pb.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "facet/ops.h"
+#include "inference/small_model.h"
+#include "testing.h"
+
+using namespace facet;
+
+namespace {
+
+onnx::ModelProto exported(const OnnxOptions& options) {
+  const TemporaryFolder folder;
+  const Graph graph = small::model();
+  export_onnx(folder / "a.onnx", small::info(), graph, Parameters(graph, 1), options);
+  onnx::ModelProto model;
+  REQUIRE(model.ParseFromString(read_file(folder / "a.onnx")));
+  return model;
+}
+
+std::vector<std::string> operators(const onnx::ModelProto& model) {
+  std::vector<std::string> types;
+  for (const onnx::NodeProto& node : model.graph().node()) types.push_back(node.op_type());
+  return types;
+}
+
+std::vector<std::string> tensors(const onnx::ModelProto& model) {
+  std::vector<std::string> names;
+  for (const onnx::TensorProto& tensor : model.graph().initializer()) names.push_back(tensor.name());
+  return names;
+}
+
+std::vector<std::string> with_heads(std::vector<std::string> trunk, const std::string& last) {
+  for (int head = 0; head < 3; ++head) trunk.insert(trunk.end(), {"Gemm", "Relu", "Gemm"});
+  trunk.insert(trunk.end(), 3, last);
+  return trunk;
+}
+
+/// One linear layer over an image of 16x16.
+Graph linear_model(const std::string& head, std::int64_t hidden = 4) {
+  Graph graph;
+  Value x = flatten(graph.input({3, 16, 16}));
+  x = linear(x, {.features = hidden, .weight_initializer = Initializer::zeros(), .name = "hidden"});
+  softmax_cross_entropy(linear(x, {.features = 2, .name = "logits"}), head);
+  return graph;
+}
+
+std::string refusal(const std::string& head, const Graph& graph, const Parameters& parameters) {
+  const TemporaryFolder folder;
+  ModelInfo info = small::info();
+  info.heads = {{head, {"a", "b"}}};
+  const std::string error = error_of([&] { export_onnx(folder / "a.onnx", info, graph, parameters); });
+  CHECK(std::filesystem::is_empty(folder.path()));
+  REQUIRE(error.starts_with((folder / "a.onnx: can't be written: ").string()));
+  return error.substr((folder / "a.onnx: can't be written: ").string().size());
+}
+
+}  // namespace
+
+TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's names, outputs the heads'") {
+  const onnx::ModelProto folded = exported({});
+  CHECK(
+      operators(folded) ==
+      with_heads({"Conv", "Relu", "MaxPool", "Conv", "Relu", "Conv", "Add", "Relu", "MaxPool", "Flatten"}, "Identity"));
+  CHECK(tensors(folded) ==
+        std::vector<std::string>{"stem.conv.weight", "stem.conv.bias", "block.conv1.weight", "block.conv1.bias",
+                                 "block.conv2.weight", "block.conv2.bias", "colour.hidden.weight", "colour.hidden.bias",
+                                 "colour.logits.weight", "colour.logits.bias", "side.hidden.weight", "side.hidden.bias",
+                                 "side.logits.weight", "side.logits.bias", "stripes.hidden.weight",
+                                 "stripes.hidden.bias", "stripes.logits.weight", "stripes.logits.bias"});
+  REQUIRE(folded.graph().output_size() == 3);
+  CHECK(folded.graph().output(1).name() == "side");
+  CHECK(folded.producer_name() == "facet");
+
+  const onnx::ModelProto kept = exported({.fold_batch_norm = false, .softmax = true});
+  CHECK(operators(kept) == with_heads({"Conv", "BatchNormalization", "Relu", "MaxPool", "Conv", "BatchNormalization",
+                                       "Relu", "Conv", "BatchNormalization", "Add", "Relu", "MaxPool", "Flatten"},
+                                      "Softmax"));
+  CHECK(std::ranges::count(tensors(kept), "block.bn2.running_var") == 1);
+}
+
+TEST_CASE("ONNX: what can't be exported is refused, and leaves no file") {
+  const Graph graph = linear_model("colour");
+  Parameters parameters(graph, 1);
+  CHECK(refusal("side", graph, parameters) == "model small: head 1 of the graph is colour, of its description side");
+  CHECK(refusal("colour", graph, Parameters(small::model(), 1)) == "the parameters are of another graph");
+  CHECK(refusal("input", linear_model("input"), parameters) ==
+        "a head can't be called 'input': the file has another tensor of that name");
+  CHECK(refusal("colour", linear_model("colour", 1'000'000), parameters) ==
+        "the model takes 3084000008 bytes; an ONNX file holds 2147483647 at most");
+  parameters.set(parameters.find("logits.bias"), {0, std::numeric_limits<float>::quiet_NaN()});
+  CHECK(refusal("colour", graph, parameters) == "tensor 'logits.bias' holds a number that isn't finite");
+}
