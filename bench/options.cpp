@@ -92,7 +92,7 @@ void read_words(int argc, char** argv, const po::options_description& descriptio
       parser.style(style::allow_long | style::long_allow_adjacent | style::long_allow_next).run();
   for (const po::option& option : parsed.options) {
     if (option.string_key.empty()) {
-      throw Error(fmt::format("'{}' is no option; --help lists them", option.original_tokens.front()));
+      throw Error(fmt::format("'{}' is not an option; --help lists them", option.original_tokens.front()));
     }
   }
   po::variables_map map;

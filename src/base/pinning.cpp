@@ -110,7 +110,7 @@ void pin_compute_threads(int threads) {
     ::execv(program.c_str(), pointers.data());
     error.assign(errno, std::generic_category());
   }
-  throw Error(fmt::format("to pin compute threads, the program can't be started anew: {}", error.message()));
+  throw Error(fmt::format("to pin compute threads, the program can't be restarted: {}", error.message()));
 }
 
 void require_pinnable(int threads) {

@@ -95,7 +95,7 @@ std::string_view name_of_other(std::string_view start) {
                                 Pattern{0, "%PDF"sv, "a PDF"sv},
                                 Pattern{0, "PK\3\4"sv, "a ZIP archive"sv},
                                 Pattern{0, "\x1F\x8B"sv, "a gzip file"sv},
-                                Pattern{0, "RIFF"sv, "a RIFF file that is no WebP"sv}};
+                                Pattern{0, "RIFF"sv, "a RIFF file that is not WebP"sv}};
   for (const auto& [at, bytes, name] : patterns) {
     if (has_at(start, at, bytes)) return name;
   }

@@ -87,17 +87,17 @@ std::vector<HeadColumn> asked_heads(const std::string& csv, const ManifestOption
   const Names expected = names_of(options.expected);
   const std::string& label = options.label_column;
   if (!label.empty() && !options.heads.empty() && options.heads != Names{label}) {
-    throw Error(fmt::format("{}: heads {} asked for, and '{}' as the only column of labels", csv,
+    throw Error(fmt::format("{}: heads {} requested, and '{}' as the only column of labels", csv,
                             list_of(options.heads), printable(label)));
   }
   if (!label.empty() && expected.size() > 1) {
-    throw Error(fmt::format("{}: '{}' asked for as the only column of labels; the model has the heads {}", csv,
+    throw Error(fmt::format("{}: '{}' requested as the only column of labels; the model has the heads {}", csv,
                             printable(label), list_of(expected)));
   }
   if (!label.empty()) return {{expected.empty() ? label : expected[0], label, {}}};
   if (!expected.empty() && !options.heads.empty() && options.heads != expected) {
     throw Error(
-        fmt::format("{}: heads {} asked for; the model has {}", csv, list_of(options.heads), list_of(expected)));
+        fmt::format("{}: heads {} requested; the model has {}", csv, list_of(options.heads), list_of(expected)));
   }
   std::vector<HeadColumn> heads;
   for (const std::string& name : expected.empty() ? options.heads : expected) heads.push_back({name, name, {}});
@@ -154,7 +154,7 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
     present.push_back(head.head);
   }
   require_distinct(csv, "head", heads);
-  if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name asked for", csv));
+  if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name requested", csv));
   const bool may_be_missing = options.allow_missing && !options.expected.empty() && options.label_column.empty();
   if (may_be_missing && present.empty()) {
     throw Error(fmt::format("{}: no column for any of the model's heads, {}; those that there are: {}", csv,

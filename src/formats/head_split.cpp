@@ -29,9 +29,9 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
     last = parse_row(part.substr(dash + 1));
   }
   if (first < 0 || last <= first) {
-    throw Error(
-        fmt::format("'{}' of '{}' is no head; NAME:FIRST-LAST is allowed, of two rows or more, from 0 to {}: race:0-6",
-                    base::printable(part), base::printable(text), formats::max_rows - 1));
+    throw Error(fmt::format(
+        "'{}' of '{}' is not a head; NAME:FIRST-LAST is allowed, of two rows or more, from 0 to {}: race:0-6",
+        base::printable(part), base::printable(text), formats::max_rows - 1));
   }
   const std::string name(part.substr(0, colon));
   return {.head = {name, default_classes(name, last - first + 1)}, .first = first};

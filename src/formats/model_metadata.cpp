@@ -134,7 +134,7 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
 ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
   const auto found = metadata.find("format");
   if (found == metadata.end() || found->second != model_file_format) {
-    fail(file, fmt::format("is no model file of facet: its metadata has the format {}; \"{}\" is read",
+    fail(file, fmt::format("is not a model file of facet: its metadata has the format {}; \"{}\" is read",
                            found == metadata.end() ? "(none)" : in_quotes(found->second), model_file_format));
   }
   const std::string written = value_of(file, metadata, "version");

@@ -212,7 +212,7 @@ std::string Pretrained::summarize(const std::string& unused_rows, const std::str
   if (!unused_rows.empty()) text += fmt::format("; rows {} of {} are in no head", unused_rows, in_quotes(layer));
   if (!found_.other_classes.empty()) text += fmt::format("; of other classes: {}", listed(found_.other_classes));
   if (!found_.left_out.empty()) text += fmt::format("; left out of it: {}", listed(found_.left_out));
-  if (!found_.fresh.empty()) text += fmt::format("; drawn anew: {}", listed(found_.fresh));
+  if (!found_.fresh.empty()) text += fmt::format("; newly initialised: {}", listed(found_.fresh));
   return text;
 }
 

@@ -218,7 +218,7 @@ class HeaderParser {
     if (found == header.metadata.end()) return;
     const json checksums = json::parse(found->second, nullptr, false);
     header.metadata.erase(found);
-    if (!checksums.is_object()) fail(fmt::format("its `{}` are no JSON object", crc32c_key));
+    if (!checksums.is_object()) fail(fmt::format("its `{}` is not a JSON object", crc32c_key));
     if (checksums.size() != header.tensors.size() + 1) {
       fail(fmt::format("its `{}` are {}; one a tensor and one of the metadata, {}, are allowed", crc32c_key,
                        checksums.size(), header.tensors.size() + 1));

@@ -90,7 +90,7 @@ ZipArchive::ZipArchive(const std::filesystem::path& file) : handle_(std::make_un
     ::zip_error_init_with_code(&error, code);
     const std::string reason = ::zip_error_strerror(&error);
     ::zip_error_fini(&error);
-    throw Error(fmt::format("{}: is no whole zip archive ({}); is it cut off?", name(), reason));
+    throw Error(fmt::format("{}: is not a complete zip archive ({}); is it cut off?", name(), reason));
   }
   constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
   const zip_int64_t count = ::zip_get_num_entries(handle_->archive, 0);

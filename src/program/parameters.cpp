@@ -72,7 +72,7 @@ void require_count(const Parameter& parameter, const std::vector<float>& values)
 }
 
 void require_counter(const Parameter& parameter) {
-  if (parameter.type != DataType::s64) throw Error(fmt::format("parameter '{}' is no counter", parameter.name));
+  if (parameter.type != DataType::s64) throw Error(fmt::format("parameter '{}' is not a counter", parameter.name));
 }
 
 bool all_finite(const StoredParameter& stored) {

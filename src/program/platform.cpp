@@ -40,7 +40,7 @@ bool has_native_bf16() { return onednn::has_native_bf16(); }
 void require_precision(Precision precision) {
   to_string(precision);  // throws for an invalid value
   if (precision == Precision::bf16 && !has_native_bf16()) {
-    throw Error(fmt::format("precision bf16 can't be had: {} ({}) with {} computes none natively; use f32",
+    throw Error(fmt::format("precision bf16 is not available: {} ({}) with {} does not compute in it natively; use f32",
                             base::cpu_model(), onednn::effective_cpu_isa(), onednn::version()));
   }
 }

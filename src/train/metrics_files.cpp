@@ -74,7 +74,7 @@ EpochMetrics metrics_of(const nlohmann::ordered_json& json) {
   metrics.peak_resident_bytes = whole_field(json, "peak_resident_bytes", 0);
   const auto validation = json.find("validation_accuracy");
   if (validation == json.end()) return metrics;
-  if (!validation->is_object()) throw Error("`validation_accuracy` is no JSON object");
+  if (!validation->is_object()) throw Error("`validation_accuracy` is not a JSON object");
   for (const auto& [head, accuracy] : validation->items()) {
     std::optional<double>& value = metrics.validation_accuracy[head];
     if (!accuracy.is_null()) value = number_field(*validation, head.c_str(), 0, 1);

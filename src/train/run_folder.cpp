@@ -88,16 +88,16 @@ nlohmann::ordered_json training_of(const formats::SafetensorsReader& reader) {
   }
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(found->second, nullptr, false);
   if (!json.is_object())
-    throw Error(fmt::format("{}: `{}` in its metadata is no JSON object", reader.name(), training_key));
+    throw Error(fmt::format("{}: `{}` in its metadata is not a JSON object", reader.name(), training_key));
   return json;
 }
 
 /// The options of a run's record. @throws Error unless each is a single value, which can be compared and shown.
 nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
   const nlohmann::ordered_json& options = field(training, "options");
-  if (!options.is_object()) throw Error("`options` is no JSON object");
+  if (!options.is_object()) throw Error("`options` is not a JSON object");
   for (const auto& [option, value] : options.items()) {
-    if (!value.is_primitive()) throw Error(fmt::format("option {} is no single value", formats::in_quotes(option)));
+    if (!value.is_primitive()) throw Error(fmt::format("option {} is not a single value", formats::in_quotes(option)));
   }
   parse_precision(text_field(options, "precision"));
   return options;

@@ -29,7 +29,7 @@ std::string instead(const std::string& file) {
 
 [[noreturn]] void refuse(const std::string& file, std::string_view option, std::string_view recorded,
                          std::string_view asked) {
-  throw Error(fmt::format("{}: the run was started with {} {}, asked for is {}; a run to be resumed can't change it{}",
+  throw Error(fmt::format("{}: the run was started with {} {}, requested is {}; a run to be resumed can't change it{}",
                           file, option, recorded, asked, instead(file)));
 }
 

@@ -190,7 +190,7 @@ void Trainer::State::load_tuning_record(bool resumed) {
     notes_.push_back(
         fmt::format("{} is missing: primitives are chosen {}, and sums may round otherwise than before",
                     folder_->tuning_record().string(),
-                    options_.tuning_record.empty() ? "anew" : "as " + options_.tuning_record.string() + " has them"));
+                    options_.tuning_record.empty() ? "again" : "as " + options_.tuning_record.string() + " has them"));
   }
 }
 
@@ -328,7 +328,7 @@ void Trainer::State::resume(const train::LastCheckpoint& last) {
   if (!record.validation_data.empty() && record.validation_data != validation_data_ && state_.best >= 0) {
     state_.best = -1;
     state_.epochs_since_best = 0;
-    note("the validation set has changed since the last checkpoint: the best epoch and patience are counted anew");
+    note("the validation set has changed since the last checkpoint: the best epoch and patience start again");
   }
   notes_.push_back(fmt::format("goes on from {} at epoch {}, batch {} (step {})", folder_->last().string(),
                                state_.epoch, state_.batch, state_.step));

@@ -70,10 +70,10 @@ class Misuse(AppTest):
             (["train", "--train", "a", "--train", "b"], "--train is given twice"),
             (["train", "--train", "x", "--drop-last=perhaps"], "--drop-last is 'perhaps'; yes and no are allowed"),
             (["train", "--drop-last="], "--drop-last needs a value (yes or no)"),
-            (["train", "--drop-last", "no"], "'no' is no option"),
+            (["train", "--drop-last", "no"], "'no' is not an option"),
             (["train", "--train", "x", "--validation", ""], "--validation needs a value"),
             (["train", "--train", "x", "--validation="], "--validation needs a value"),
-            (["train", "a.csv"], "'a.csv' is no option"),
+            (["train", "a.csv"], "'a.csv' is not an option"),
             (["train", "-x"], "unknown option '-x'"),
             (["train", "--resume"], "--out"),
             (["train", "--config", "nowhere.cfg"], "nowhere.cfg"),
@@ -623,7 +623,7 @@ class Recipe(AppTest):
         self.assertIn("its 2 classes need one each: Male, Female",
                       self.fails(1, *words, "--class-weights", "gender=1,2,3"))
         error = self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5")
-        self.assertIn("asked for is 0.5; a run to be resumed can't change it: a new run from its weights can, by "
+        self.assertIn("requested is 0.5; a run to be resumed can't change it: a new run from its weights can, by "
                       f"--pretrained {first}/checkpoints/last.safetensors --out NEW", error)
 
 
@@ -672,7 +672,7 @@ class Shape(AppTest):
 
         self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
         self.assertRegex(self.fails(1, "train", "--resume", "--out", run, "--stem", 12),
-                         r'last\.safetensors: the run was started with shape \{.*"stem":8\}, asked for is \{.*"stem":12\}; a run to be resumed')
+                         r'last\.safetensors: the run was started with shape \{.*"stem":8\}, requested is \{.*"stem":12\}; a run to be resumed')
         self.assertRegex(self.fails(2, "train", "--resume", "--out", run, "--model", "resnet18"),
                          r"run\.cfg:\d+: stem is of --model reference alone")
 
@@ -681,7 +681,7 @@ class Shape(AppTest):
         self.succeeds(*words, *self.SHAPE, "--out", run)
         weights = ["--pretrained", run / "checkpoints/last.safetensors"]
         output = self.succeeds(*words, *self.SHAPE[:-4], *weights, "--out", self.folder / "second")
-        self.assertIn('drawn anew: "heads.age.hidden", "heads.age.logits", "heads.gender.hidden"', output)
+        self.assertIn('newly initialised: "heads.age.hidden", "heads.age.logits", "heads.gender.hidden"', output)
         self.assertRegex(self.fails(1, *words, *weights, "--out", self.folder / "third"),
                          r"doesn't fit the model: .*; the file's metadata tell the shape of its own$")
 
@@ -697,7 +697,7 @@ class Pretrained(AppTest):
         words = ["train", *self.data, *QUICK, "--epochs", 1, "--heads", "gender,race", "--lr", "1e-12", "--out", second]
         output = self.succeeds(*words, "--pretrained", "weights.safetensors", folder=self.folder)
         self.assertRegex(output, r'(?m)^note +weights\.safetensors: \d+ tensors are taken; left out of it: '
-                                 r'"heads\.age\.hidden", "heads\.age\.logits"; drawn anew: '
+                                 r'"heads\.age\.hidden", "heads\.age\.logits"; newly initialised: '
                                  r'"heads\.gender\.hidden", "heads\.gender\.logits"$')
         self.assertIn(f"\npretrained = {weights}\n", (second / "run.cfg").read_text())
         weights.unlink()

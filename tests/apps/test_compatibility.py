@@ -105,8 +105,8 @@ class OlderFiles(AppTest):
                          [line.split(",")[:6] for line in (self.whole / "metrics.csv").read_text().splitlines()])
 
     def test_what_it_did_not_know_has_its_default(self):
-        for words, says in [(["--resize", "crop"], "resize squash, asked for is crop"),
-                            (["--label-smoothing", "0.1"], "label_smoothing 0.0, asked for is 0.1")]:
+        for words, says in [(["--resize", "crop"], "resize squash, requested is crop"),
+                            (["--label-smoothing", "0.1"], "label_smoothing 0.0, requested is 0.1")]:
             self.assertIn(says, self.fails(1, "train", "--resume", "--out", self.older, "--epochs", 2, *words))
 
 
@@ -132,7 +132,7 @@ class Resizing(AppTest):
 
     def test_a_run_keeps_it(self):
         error = self.fails(1, "train", "--resume", "--out", self.run_folder, "--epochs", 2, "--resize", "squash")
-        self.assertIn("resize crop, asked for is squash; a run to be resumed can't change it", error)
+        self.assertIn("resize crop, requested is squash; a run to be resumed can't change it", error)
         again = self.folder / "again"
         self.succeeds("train", "--config", self.run_folder / "run.cfg", "--out", again)
         last = "checkpoints/last.safetensors"

@@ -202,7 +202,7 @@ class SplitHead(ImportTest):
         output = self.succeeds(*words[:-2], "--heads", "gender", "--train", others, "--root", self.folder / "sample",
                                "--out", self.folder / "third")
         self.assertRegex(output, r'(?m)of other classes: "gender"; left out of it: "heads\.gender", "heads\.race"; '
-                                 r'drawn anew: "heads\.gender"$')
+                                 r'newly initialised: "heads\.gender"$')
 
     def test_refused(self):
         words = ["train", *self.data, *MODEL, "--out", self.folder / "none"]

@@ -175,10 +175,10 @@ class Refusing(Reproduction):
 
     def test_other_settings(self):
         words = self.words(self.whole)
-        self.assertIn("the run has 2 epochs, asked for are 1", self.fails(1, *self.words(self.whole, 1)))
-        for option, value, message in [("--batch", 4, "batch 8, asked for is 4"), ("--seed", 1, "seed 0"),
-                                       ("--size", 32, "size 16, asked for is 32"),
-                                       ("--resize", "crop", "resize squash, asked for is crop"),
+        self.assertIn("the run has 2 epochs, requested are 1", self.fails(1, *self.words(self.whole, 1)))
+        for option, value, message in [("--batch", 4, "batch 8, requested is 4"), ("--seed", 1, "seed 0"),
+                                       ("--size", 32, "size 16, requested is 32"),
+                                       ("--resize", "crop", "resize squash, requested is crop"),
                                        ("--precision", "bf16", "precision"), ("--heads", "age", "heads")]:
             with self.subTest(option):
                 changed = list(words)
@@ -228,7 +228,7 @@ class Refusing(Reproduction):
     def test_what_is_not_there(self):
         empty = self.folder / "empty"
         empty.mkdir()
-        for folder, words in [(empty, "holds no manifests"), (self.folder / "nowhere", "is no folder")]:
+        for folder, words in [(empty, "holds no manifests"), (self.folder / "nowhere", "is not a folder")]:
             error = self.fails(1, *self.words(self.folder / "none", data=folder))
             for part in [str(folder), words, "fairface_label_train.csv and fairface_label_val.csv", "train.csv and val.csv"]:
                 self.assertIn(part, error)

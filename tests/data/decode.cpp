@@ -153,7 +153,7 @@ TEST_CASE("what is no JPEG, PNG or WebP is an error that names the format found"
   CHECK(name("\0\0\0\x0CjP  \r\n\x87\n"sv) == "a JPEG 2000");
   CHECK(name("%PDF-1.4\n"sv) == "a PDF");
   CHECK(name("PK\3\4\x14"sv) == "a ZIP archive");
-  CHECK(name("RIFF\x24\0\0\0WAVEfmt "sv) == "a RIFF file that is no WebP");
+  CHECK(name("RIFF\x24\0\0\0WAVEfmt "sv) == "a RIFF file that is not WebP");
   CHECK(name("\n <!DOCTYPE html><html><head>"sv) == "an HTML page");
   CHECK(name("\xEF\xBB\xBF<HTML lang='en'>"sv) == "an HTML page");
   CHECK(name("<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>"sv) == "an SVG");

@@ -144,7 +144,7 @@ TEST_CASE("the heads of a model decide; what doesn't fit them is an error with i
   CHECK(facet::contains(Manifest("file,race\na,Asian\n").error(options), "no column for head 'gender'"));
   options.heads = {"race"};
   CHECK(facet::contains(Manifest("file,gender,race\na,Male,Asian\n").error(options),
-                        "heads race asked for; the model has race, gender"));
+                        "heads race requested; the model has race, gender"));
 }
 
 TEST_CASE("what can't be a manifest is refused in one clear line") {
@@ -290,7 +290,7 @@ TEST_CASE("names in the options that no model can have are refused") {
     change(options);
     return manifest.error(options);
   };
-  CHECK(facet::contains(error([](auto& options) { options.heads = {"x", ""}; }), "a head without a name asked for"));
+  CHECK(facet::contains(error([](auto& options) { options.heads = {"x", ""}; }), "a head without a name requested"));
   CHECK(facet::contains(error([](auto& options) {
                           options.classes["x"] = {"1", "2", ""};
                         }),

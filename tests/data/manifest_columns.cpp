@@ -95,7 +95,7 @@ TEST_CASE("the column of labels can be named, of the heads or of a model's only 
   CHECK(manifest.open({.label_column = "class"}).heads() == std::vector<Head>{{"class", {"cat", "dog"}}});
   CHECK(names_of(manifest.open({.heads = {"class"}, .label_column = "class"})) == Names{"class"});
   CHECK(contains(manifest.error({.heads = {"width"}, .label_column = "class"}),
-                 "heads width asked for, and 'class' as the only column of labels"));
+                 "heads width requested, and 'class' as the only column of labels"));
   CHECK(contains(manifest.error({.label_column = "kind"}),
                  "no column for head 'kind'; those that there are: width, class"));
   CHECK(contains(manifest.error({.label_column = "filename"}), "no column for head 'filename'"));
@@ -104,7 +104,7 @@ TEST_CASE("the column of labels can be named, of the heads or of a model's only 
   CHECK(names_of(data) == Names{"animal"});
   CHECK(data.labels(0)[0] == 1);
   CHECK(contains(manifest.error({.expected = {{"a", {"1", "2"}}, {"b", {"1", "2"}}}, .label_column = "class"}),
-                 "'class' asked for as the only column of labels; the model has the heads a, b"));
+                 "'class' requested as the only column of labels; the model has the heads a, b"));
 }
 
 TEST_CASE("a model's heads without a column have no labels where that is allowed") {

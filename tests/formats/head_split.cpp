@@ -88,16 +88,16 @@ TEST_CASE("what is no split is refused") {
   const std::pair<const char*, const char*> cases[] = {{"", "LAYER=NAME:FIRST-LAST,... is allowed"},
                                                        {"fc", "LAYER=NAME"},
                                                        {"=race:0-6", "LAYER=NAME"},
-                                                       {"fc=", "'' of 'fc=' is no head"},
+                                                       {"fc=", "'' of 'fc=' is not a head"},
                                                        {"fc=race:0-6,", "'' of 'fc=race:0-6,'"},
-                                                       {"fc=race", "'race' of 'fc=race' is no head"},
-                                                       {"fc=:0-6", "is no head"},
-                                                       {"fc=race:6", "is no head"},
-                                                       {"fc=race:6-0", "is no head"},
+                                                       {"fc=race", "'race' of 'fc=race' is not a head"},
+                                                       {"fc=:0-6", "is not a head"},
+                                                       {"fc=race:6", "is not a head"},
+                                                       {"fc=race:6-0", "is not a head"},
                                                        {"fc=race:3-3", "of two rows or more"},
-                                                       {"fc=race:-1-3", "is no head"},
-                                                       {"fc=race:0-x", "is no head"},
-                                                       {"fc=race:0-99999999999999999999", "no head"},
+                                                       {"fc=race:-1-3", "is not a head"},
+                                                       {"fc=race:0-x", "is not a head"},
+                                                       {"fc=race:0-99999999999999999999", "not a head"},
                                                        {"fc=race:0-100000", "from 0 to 99999"},
                                                        {"fc=a:0-1,a:2-3", "has the head a twice"},
                                                        {"fc=a:0-3,b:2-5", "has row 2 in both b and a"}};
@@ -149,7 +149,7 @@ TEST_CASE("each class keeps its row where the file's classes have another order"
   CHECK(found.fresh == Layers{"heads.age"});
   CHECK_MESSAGE(
       contains(found.summary, R"(2 tensors are taken; classes put into this order: "mood"; of other classes: )"
-                              R"("age"; left out of it: "heads.age"; drawn anew: "heads.age")"),
+                              R"("age"; left out of it: "heads.age"; newly initialised: "heads.age")"),
       found.summary);
 }
 

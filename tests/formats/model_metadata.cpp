@@ -89,8 +89,8 @@ TEST_CASE("metadata that is refused, and what is said of it") {
     std::string says;
   };
   const Case cases[] = {
-      {"format", nullptr, R"(f: is no model file of facet: its metadata has the format (none); "facet" is read)"},
-      {"format", "pt", R"(f: is no model file of facet: its metadata has the format "pt"; "facet" is read)"},
+      {"format", nullptr, R"(f: is not a model file of facet: its metadata has the format (none); "facet" is read)"},
+      {"format", "pt", R"(f: is not a model file of facet: its metadata has the format "pt"; "facet" is read)"},
       {"version", nullptr, "f: its metadata has no `version`"},
       {"version", "2", R"(f: its metadata has the version "2"; "1" is read)"},
       {"model", nullptr, "f: its metadata has no `model`"},

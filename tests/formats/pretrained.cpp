@@ -149,9 +149,10 @@ TEST_CASE("a classifier is taken layer by layer where it fits, and told of where
   CHECK(found.fresh == Layers{"heads.mood", "heads.race"});
   CHECK(get(parameters, "heads.age.weight") == counted(96, 7));
   CHECK(get(parameters, "heads.race.bias") == drawn);
-  CHECK(found.summary ==
-        (folder / "w").string() +
-            R"(: 8 tensors are taken; left out of it: "fc", "heads.race"; drawn anew: "heads.mood", "heads.race")");
+  CHECK(
+      found.summary ==
+      (folder / "w").string() +
+          R"(: 8 tensors are taken; left out of it: "fc", "heads.race"; newly initialised: "heads.mood", "heads.race")");
 }
 
 TEST_CASE("counters may be missing, and nothing else") {
@@ -358,6 +359,6 @@ TEST_CASE("files that are no plain state_dict are refused in a line") {
   write_file(folder / "w.pth", "");
   CHECK(contains(refusal(folder / "w.pth", graph), "is neither a safetensors file nor"));
   write_file(folder / "w.pth", "PK\x03\x04 and nothing");
-  CHECK(contains(refusal(folder / "w.pth", graph), "is no whole zip archive"));
+  CHECK(contains(refusal(folder / "w.pth", graph), "is not a complete zip archive"));
   CHECK(contains(refusal(folder / "nowhere", graph), "can't be opened"));
 }

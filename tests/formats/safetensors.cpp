@@ -252,7 +252,7 @@ TEST_CASE("CRCs that are missing, cut off or of other tensors") {
           std::string::npos);
   }
   CHECK(says("{" + none + R"(,\"w\":1234})") == "the CRC-32C of \"w\" is \"1234\"; 8 hexadecimal digits are allowed");
-  for (const std::string wrong : {"", "[]", "f16177d2", "{"}) CHECK(says(wrong) == "its `crc32c` are no JSON object");
+  for (const std::string wrong : {"", "[]", "f16177d2", "{"}) CHECK(says(wrong) == "its `crc32c` is not a JSON object");
   CHECK_THROWS_AS(write_safetensors(file, {{"crc32c", "{}"}}, {}), Error);
 }
 

@@ -68,7 +68,7 @@ TEST_CASE("damaged, cut off and doubled archives are refused") {
 
   for (std::size_t length = 0; length < good.size(); length += 7) {
     write_file(file, good.substr(0, length));
-    CHECK(contains(error_of([&] { ZipArchive{file}; }), "is no whole zip archive"));
+    CHECK(contains(error_of([&] { ZipArchive{file}; }), "is not a complete zip archive"));
   }
   std::string changed = good;
   changed[changed.find("123")] = 'x';

@@ -50,7 +50,7 @@ TEST_CASE("what is written for torchvision is no model file, and of one head onl
   CHECK(reader.find("heads.mood.bias") == nullptr);
   CHECK(reader.metadata().at("heads") == R"([{"name":"mood","classes":["0","1","2","3","4"]}])");
   CHECK(contains(error_of([&] { read_model_info(file); }),
-                 R"(is no model file of facet: its metadata has the format "pt")"));
+                 R"(is not a model file of facet: its metadata has the format "pt")"));
   CHECK(error_of([&] { save_weights(file, three.info, three.parameters, "classifier.1"); }) ==
         file.string() + ": the heads age, gender, race found; one alone can be called classifier.1");
   CHECK(error_of([&] { torchvision_classifier("reference"); }) ==

@@ -139,11 +139,11 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
       {"/threads", 0, "`threads` is"},
       {"/threads", std::int64_t{1} << 40, "`threads` is"},
       {"/threads", "two", "`threads` is"},
-      {"/options", 1, "`options` is no JSON object"},
+      {"/options", 1, "`options` is not a JSON object"},
       {"/options", Json::object(), "`precision` is missing"},
       {"/options/precision", 32, "`precision` is"},
       {"/options/precision", "f16", "f16"},
-      {"/options/seed", Json::array({Json::array({5})}), "option \"seed\" is no single value"},
+      {"/options/seed", Json::array({Json::array({5})}), "option \"seed\" is not a single value"},
       {"/optimizer_file", 5, "`optimizer_file` is"},
       {"/optimizer_file", "../other.safetensors", "it names no file with the optimiser's state"},
       {"/optimizer_file", "", "it names no file with the optimiser's state"},
@@ -158,8 +158,8 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
   for (const char* member : {"epoch", "batch", "step", "best", "sums", "options", "threads", "optimizer_file"}) {
     CHECK(contains(run.refusal([&](Json& record) { record.erase(member); }), fmt::format("`{}` is missing", member)));
   }
-  CHECK(contains(run.refusal("[]"), "is no JSON object"));
-  CHECK(contains(run.refusal("{"), "is no JSON object"));
+  CHECK(contains(run.refusal("[]"), "is not a JSON object"));
+  CHECK(contains(run.refusal("{"), "is not a JSON object"));
   const std::string deep = std::string(200000, '[') + std::string(200000, ']');
   CHECK(contains(run.refusal(fmt::format(R"({{"epoch":{}}})", deep)), "`epoch` is array"));
   CHECK(run.refusal([](Json&) {}).empty());
@@ -170,5 +170,5 @@ TEST_CASE("an option that the record lacks, as of an earlier build, has its defa
     CHECK(StoppedRun().refusal([&](Json& record) { record["options"].erase(option); }).empty());
   }
   CHECK(contains(StoppedRun().refusal([](Json& record) { record["options"].erase("batch"); }),
-                 "batch 64, asked for is 8"));
+                 "batch 64, requested is 8"));
 }

@@ -150,7 +150,7 @@ TEST_CASE("a line that can't be meant is named") {
   CHECK(error_with(R"({"epoch":0})") == where + "`epoch` is \"0\"; a whole number of 1 to 9007199254740992 is allowed");
   CHECK(error_with(R"({"epoch":2})") == where + "`images_per_s` is missing");
   CHECK(error_with(R"({"epoch":2,"images_per_s":1,"seconds":1,"peak_resident_bytes":1,"validation_accuracy":[]})") ==
-        where + "`validation_accuracy` is no JSON object");
+        where + "`validation_accuracy` is not a JSON object");
   CHECK(contains(error_with(R"({"epoch":2,"images_per_s":1,"seconds":1,"peak_resident_bytes":1,)"
                             R"("validation_accuracy":{"age":2}})"),
                  where + "`age` is"));

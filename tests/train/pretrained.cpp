@@ -65,7 +65,7 @@ TEST_CASE("what is frozen keeps the weights that it was given, and a resumed run
   CHECK(after.at("block.bn2.running_var") != before.at("block.bn2.running_var"));
   options.freeze = {"stem.*"};
   CHECK(contains(error_of([&] { Run{options}; }),
-                 R"(the run was started with freeze "stem.* block.conv1.* block.bn1.*", asked for is "stem.*")"));
+                 R"(the run was started with freeze "stem.* block.conv1.* block.bn1.*", requested is "stem.*")"));
 }
 
 TEST_CASE("weights that don't fit are refused before a folder is made") {

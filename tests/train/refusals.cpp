@@ -206,23 +206,23 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
     CHECK(contains(error, (options.out / "checkpoints" / "last.safetensors").string()));
     CHECK(contains(error, message));
   };
-  check([](TrainOptions& changed) { changed.batch = 4; }, "batch 8, asked for is 4");
-  check([](TrainOptions& changed) { changed.seed = 1; }, "seed 5, asked for is 1");
-  check([](TrainOptions& changed) { changed.learning_rate = 2e-4; }, "learning_rate 0.001, asked for is 0.0002");
+  check([](TrainOptions& changed) { changed.batch = 4; }, "batch 8, requested is 4");
+  check([](TrainOptions& changed) { changed.seed = 1; }, "seed 5, requested is 1");
+  check([](TrainOptions& changed) { changed.learning_rate = 2e-4; }, "learning_rate 0.001, requested is 0.0002");
   check([](TrainOptions& changed) { changed.optimizer = OptimizerKind::sgd; },
-        "optimizer \"adam\", asked for is \"sgd\"");
-  check([](TrainOptions& changed) { changed.weight_decay = 0.1; }, "weight_decay 0.0, asked for is 0.1");
-  check([](TrainOptions& changed) { changed.schedule.warmup_epochs = 0.5; }, "warmup_epochs 0.0, asked for is 0.5");
+        "optimizer \"adam\", requested is \"sgd\"");
+  check([](TrainOptions& changed) { changed.weight_decay = 0.1; }, "weight_decay 0.0, requested is 0.1");
+  check([](TrainOptions& changed) { changed.schedule.warmup_epochs = 0.5; }, "warmup_epochs 0.0, requested is 0.5");
   check([](TrainOptions& changed) { changed.schedule.kind = LearningRateSchedule::Kind::cosine; },
-        "schedule \"constant\", asked for is \"cosine\"");
+        "schedule \"constant\", requested is \"cosine\"");
   check([](TrainOptions& changed) { changed.class_weights["side"].balanced = true; },
-        "class_weights \"\", asked for is \"side=balanced\"");
-  check([](TrainOptions& changed) { changed.head_weights["side"] = 2; }, "asked for is \"side=2\"");
-  check([](TrainOptions& changed) { changed.flip = false; }, "flip true, asked for is false");
-  check([](TrainOptions& changed) { changed.drop_last = true; }, "drop_last false, asked for is true");
+        "class_weights \"\", requested is \"side=balanced\"");
+  check([](TrainOptions& changed) { changed.head_weights["side"] = 2; }, "requested is \"side=2\"");
+  check([](TrainOptions& changed) { changed.flip = false; }, "flip true, requested is false");
+  check([](TrainOptions& changed) { changed.drop_last = true; }, "drop_last false, requested is true");
   if (has_native_bf16()) {
     check([](TrainOptions& changed) { changed.precision = PrecisionChoice::bf16; },
-          "precision \"f32\", asked for is \"bf16\"");
+          "precision \"f32\", requested is \"bf16\"");
   }
 
   const auto error_as = [&](const std::function<void(ModelInfo&)>& change, const Dataset& train) {
@@ -231,14 +231,14 @@ TEST_CASE("a run can't be resumed with other options: the option and both values
     return error_of([&] { Trainer trainer(small::model(), info, train, nullptr, options); });
   };
   CHECK(contains(error_as([](ModelInfo& info) { info.model = "other"; }, small::train_set()),
-                 "model small, asked for is other"));
+                 "model small, requested is other"));
   CHECK(contains(error_as([](ModelInfo& info) { info.shape = "wide"; }, small::train_set()),
-                 "shape default, asked for is wide; a run to be resumed can't change it"));
+                 "shape default, requested is wide; a run to be resumed can't change it"));
   CHECK(contains(error_as([](ModelInfo& info) { info.resize = ResizeMode::crop; }, small::train_set()),
-                 "resize squash, asked for is crop; a run to be resumed can't change it"));
+                 "resize squash, requested is crop; a run to be resumed can't change it"));
   CHECK(contains(error_as([](ModelInfo& info) { info.normalization.mean[0] = 0.5F; }, small::train_set()),
-                 "mean 0.485,0.456,0.406, asked for is 0.5,0.456,0.406"));
-  CHECK(contains(error_as([](ModelInfo&) {}, small::validation_set()), "training images 45, asked for is 21"));
+                 "mean 0.485,0.456,0.406, requested is 0.5,0.456,0.406"));
+  CHECK(contains(error_as([](ModelInfo&) {}, small::validation_set()), "training images 45, requested is 21"));
 }
 
 TEST_CASE("a run can't be resumed on data that have changed: a name, a label, their order") {

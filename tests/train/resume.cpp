@@ -165,7 +165,7 @@ TEST_CASE("a resumed run takes what is recorded, and says so where that is missi
     return choice.second != recorded.find(choice.first) && choice.second == taken.find(choice.first);
   }));
   std::filesystem::remove(file);
-  CHECK(contains(notes(), file.string() + " is missing: primitives are chosen anew"));
+  CHECK(contains(notes(), file.string() + " is missing: primitives are chosen again"));
   CHECK(std::filesystem::exists(file));
 }
 
@@ -279,7 +279,7 @@ TEST_CASE("a schedule that follows the epochs keeps their number") {
   options.schedule.kind = LearningRateSchedule::Kind::cosine;
   train(options, 3);
   options.epochs = 4;
-  CHECK(contains(error_of([&] { small::Run run(resumed(options)); }), "schedule's epochs 3, asked for is 4"));
+  CHECK(contains(error_of([&] { small::Run run(resumed(options)); }), "schedule's epochs 3, requested is 4"));
 }
 
 TEST_CASE("resuming where there is nothing starts") {

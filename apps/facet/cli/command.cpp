@@ -62,7 +62,7 @@ const std::string& only_argument(const Options& options, const std::string& what
 
 void require_no_arguments(const Options& options) {
   if (!options.arguments().empty()) {
-    throw UsageError(fmt::format("'{}' is no option: options begin with --", options.arguments().front()));
+    throw UsageError(fmt::format("'{}' is not an option: options begin with --", options.arguments().front()));
   }
 }
 

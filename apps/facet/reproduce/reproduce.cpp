@@ -117,7 +117,8 @@ Manifests find_manifests(const fs::path& folder) {
     pairs.push_back(train + " and " + validation);
   }
   throw Error(fmt::format("{} {}: it needs {}", folder.string(),
-                          base::is_folder(folder) ? "holds no manifests" : "is no folder", fmt::join(pairs, ", or ")));
+                          base::is_folder(folder) ? "holds no manifests" : "is not a folder",
+                          fmt::join(pairs, ", or ")));
 }
 
 std::vector<std::string> read_models(const Options& options) {
@@ -201,7 +202,7 @@ MeasuredRow read_row(const Request& request, const std::string& model, const Dat
     train::require_same_options(file, record.options, train::fixed_options(request.training, precision, data));
     row = measured_run(folder, record, request.heads);
     if (row.epochs > request.training.epochs) {
-      throw Error(fmt::format("{}: the run has {}, asked for are {}; as many or more are allowed", file,
+      throw Error(fmt::format("{}: the run has {}, requested are {}; as many or more are allowed", file,
                               counted(row.epochs, "epoch"), request.training.epochs));
     }
   }
