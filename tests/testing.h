@@ -23,10 +23,6 @@ std::string error_of(const Call& call) {
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-}  // namespace facet
-
-namespace facet {
-
 /// A new folder that goes, with all that is in it, when the test ends.
 class TemporaryFolder {
  public:

@@ -97,8 +97,6 @@ void require_heads(const std::vector<Head>& expected, const std::vector<Head>& f
 
 namespace {
 
-using base::printable;
-
 /// Returns a whole number ("-7", "007") without the zeros after the decimal point that a data frame with missing values
 /// writes; nullopt if the text isn't such a number.
 std::optional<std::string_view> whole_part(std::string_view text) {

@@ -20,7 +20,7 @@ Problem frozen_model(const std::vector<std::string>& patterns, std::int64_t batc
   return problem;
 }
 
-std::vector<std::string> steps_of(const Session& session, const std::string& in_name) {
+std::vector<std::string> instructions_of(const Session& session, const std::string& in_name) {
   std::vector<std::string> names;
   for (const InstructionInfo& instruction : session.program().instructions()) {
     if (contains(instruction.name, in_name)) names.push_back(instruction.name);
@@ -63,11 +63,11 @@ TEST_CASE("freeze: what is at the bottom has no backward, and computes as in inf
   const Problem problem = frozen_model({"stem.*"});
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
-  const std::vector<std::string> stem = steps_of(training.session(), "stem");
+  const std::vector<std::string> stem = instructions_of(training.session(), "stem");
   CHECK_MESSAGE(stem == std::vector<std::string>{"stem.conv.forward"}, stem.size());
-  CHECK(steps_of(training.session(), "max_pool") == std::vector<std::string>{"max_pool.forward"});
-  CHECK(steps_of(training.session(), "residual.conv1.backward_data").empty());
-  CHECK(steps_of(training.session(), "residual.conv2.backward_data").size() == 1);
+  CHECK(instructions_of(training.session(), "max_pool") == std::vector<std::string>{"max_pool.forward"});
+  CHECK(instructions_of(training.session(), "residual.conv1.backward_data").empty());
+  CHECK(instructions_of(training.session(), "residual.conv2.backward_data").size() == 1);
 }
 
 TEST_CASE("freeze: what is in the middle passes its gradient on, and normalises by its running statistics") {
@@ -75,12 +75,13 @@ TEST_CASE("freeze: what is in the middle passes its gradient on, and normalises 
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
   const Session& session = training.session();
-  CHECK(steps_of(session, "residual.conv1.backward_weights").empty());
-  CHECK(steps_of(session, "residual.conv1.backward_data").size() == 1);
-  CHECK(steps_of(session, "residual.bn1") == std::vector<std::string>{"residual.bn1.forward", "residual.bn1.backward"});
-  CHECK(!steps_of(session, "residual.bn2.statistics").empty());  // its bias is trained
-  CHECK(!steps_of(session, "residual.bn2.bias.update").empty());
-  CHECK(steps_of(session, "residual.bn2.weight").empty());
+  CHECK(instructions_of(session, "residual.conv1.backward_weights").empty());
+  CHECK(instructions_of(session, "residual.conv1.backward_data").size() == 1);
+  CHECK(instructions_of(session, "residual.bn1") ==
+        std::vector<std::string>{"residual.bn1.forward", "residual.bn1.backward"});
+  CHECK(!instructions_of(session, "residual.bn2.statistics").empty());  // its bias is trained
+  CHECK(!instructions_of(session, "residual.bn2.bias.update").empty());
+  CHECK(instructions_of(session, "residual.bn2.weight").empty());
 }
 
 TEST_CASE("freeze: frozen weights and statistics stay, whatever moves, and are their own average") {

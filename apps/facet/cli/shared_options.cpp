@@ -87,6 +87,13 @@ Option save_memory_option() {
           .value = Option::Value::none};
 }
 
+Option loader_threads_option() {
+  return {.name = "loader-threads",
+          .argument = "N",
+          .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
+          .fallback = "0"};
+}
+
 Option tuning_cache_option() {
   return {.name = "tuning-cache",
           .argument = "DIR",
@@ -119,10 +126,7 @@ OptionGroup inference_options() {
             .argument = "N",
             .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use",
             .fallback = "0"},
-           {.name = "loader-threads",
-            .argument = "N",
-            .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
-            .fallback = "0"},
+           loader_threads_option(),
            pin_option(),
            {.name = "tune",
             .argument = "",

@@ -47,6 +47,9 @@ bool skips_bad_images(const Options& options);
 /// The value of --threads or --loader-threads, 0 or more.
 int read_threads(const Options& options, const std::string& name);
 
+/// The option --loader-threads.
+Option loader_threads_option();
+
 /// The option --pin. Where it is on, pin_if_asked() pins the compute threads. This may start the program again, so
 /// nothing may have been printed before.
 Option pin_option();

@@ -56,10 +56,7 @@ OptionGroup computing_options() {
             .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use (from 16 cores on, "
                     "minus the decoding threads)",
             .fallback = "0"},
-           {.name = "loader-threads",
-            .argument = "N",
-            .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
-            .fallback = "0"},
+           loader_threads_option(),
            pin_option(),
            {.name = "no-tune",
             .argument = "",
