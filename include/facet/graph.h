@@ -11,8 +11,11 @@
 
 namespace facet {
 
-class Graph;
+namespace graph {
 class Op;
+}
+
+class Graph;
 struct GraphState;
 
 /// An activation of a graph: a light handle that is valid as long as its graph, which may be moved. Values are created
@@ -71,11 +74,11 @@ struct Parameter {
 
 /// One op applied to values. Its only output is the value with the same index.
 struct Node {
-  std::shared_ptr<const Op> op = {};  ///< null for the graph's input
-  std::string name = {};              ///< the scope's path and the op's own name: block1.conv
-  std::vector<int> inputs = {};       ///< indices of values
-  std::vector<int> parameters = {};   ///< indices into Graph::parameters()
-  Shape shape = {};                   ///< of the output, without the batch
+  std::shared_ptr<const graph::Op> op = {};  ///< null for the graph's input
+  std::string name = {};                     ///< the scope's path and the op's own name: block1.conv
+  std::vector<int> inputs = {};              ///< indices of values
+  std::vector<int> parameters = {};          ///< indices into Graph::parameters()
+  Shape shape = {};                          ///< of the output, without the batch
 };
 
 /// The output of a classification head.
@@ -106,7 +109,7 @@ class FACET_EXPORT Graph {
   /// @throws Error when `op` is null; and, naming the op, when it doesn't accept the inputs' shapes, when its output
   ///   would have more than 2^40 elements, when an input belongs to another graph, or when add_parameter would throw
   ///   for a parameter. The graph is then unchanged.
-  Value apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
+  Value apply(std::shared_ptr<const graph::Op> op, std::string_view name, const std::vector<Value>& inputs,
               std::vector<Parameter> parameters = {});
 
   /// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.

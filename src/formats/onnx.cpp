@@ -81,7 +81,7 @@ std::vector<bool> find_needed(const Graph& graph, const std::vector<Node>& nodes
 }
 
 /// Writes the normalisation of the input. @return the operand that the network reads.
-Operand write_normalization(OnnxGraph& writer, const Normalization& normalization, OnnxInput input) {
+graph::Operand write_normalization(OnnxGraph& writer, const Normalization& normalization, OnnxInput input) {
   if (input == OnnxInput::normalized) return {input_name};
   const float white = input == OnnxInput::pixels ? 255.0F : 1.0F;
   std::vector<float> mean, variance;
@@ -109,7 +109,7 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
   // These are the nodes of a program for inference, so that the file computes what facet computes.
   const program::FusedNodes fused = program::fuse(graph, graph.parameters(), options.fold_batch_norm);
   const std::vector<bool> needed = find_needed(graph, fused.nodes);
-  std::vector<Operand> values(fused.nodes.size());
+  std::vector<graph::Operand> values(fused.nodes.size());
   for (std::size_t i = 0; i < fused.nodes.size(); ++i) {
     const Node& node = fused.nodes[i];
     if (!needed[i] || fused.gone[i]) continue;
@@ -117,7 +117,7 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
       values[i] = write_normalization(writer, info.normalization, options.input);
       continue;
     }
-    std::vector<Operand> inputs;
+    std::vector<graph::Operand> inputs;
     std::vector<Shape> shapes;
     for (const int input : node.inputs) {
       inputs.push_back(values[input]);

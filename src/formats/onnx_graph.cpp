@@ -37,7 +37,7 @@ void OnnxGraph::reserve(const std::string& name) {
     throw Error(fmt::format("a head can't be called '{}': the file has another tensor of that name", name));
 }
 
-void OnnxGraph::begin(const Node& node, std::vector<Operand> inputs, std::vector<Shape> shapes) {
+void OnnxGraph::begin(const Node& node, std::vector<graph::Operand> inputs, std::vector<Shape> shapes) {
   node_name_ = node.name;
   node_parameters_ = node.parameters;
   inputs_ = std::move(inputs);
@@ -46,16 +46,16 @@ void OnnxGraph::begin(const Node& node, std::vector<Operand> inputs, std::vector
 
 std::vector<float> OnnxGraph::values(int parameter) const { return parameters_.get(node_parameters_.at(parameter)); }
 
-Operand OnnxGraph::parameter(int parameter) {
+graph::Operand OnnxGraph::parameter(int parameter) {
   const Parameter& found = parameters_.list().at(node_parameters_.at(parameter));
   return add_tensor(found.name, found.shape, values(parameter));
 }
 
-Operand OnnxGraph::constant(std::string_view part, const Shape& shape, const std::vector<float>& values) {
+graph::Operand OnnxGraph::constant(std::string_view part, const Shape& shape, const std::vector<float>& values) {
   return add_tensor(fmt::format("{}.{}", node_name_, part), shape, values);
 }
 
-Operand OnnxGraph::add_tensor(const std::string& name, const Shape& shape, const std::vector<float>& values) {
+graph::Operand OnnxGraph::add_tensor(const std::string& name, const Shape& shape, const std::vector<float>& values) {
   onnx::TensorProto& tensor = *proto_.add_initializer();
   tensor.set_name(unused_name(name));
   tensor.set_data_type(onnx::TensorProto::FLOAT);
@@ -64,22 +64,23 @@ Operand OnnxGraph::add_tensor(const std::string& name, const Shape& shape, const
   return {tensor.name()};
 }
 
-Operand OnnxGraph::write(std::string_view type, const std::vector<Operand>& operands,
-                         const std::vector<OperatorAttribute>& attributes) {
+graph::Operand OnnxGraph::write(std::string_view type, const std::vector<graph::Operand>& operands,
+                                const std::vector<graph::OperatorAttribute>& attributes) {
   return {add_operator(type, operands, attributes, unused_name(fmt::format("{}/{}", node_name_, type))).output(0)};
 }
 
-void OnnxGraph::write_output(std::string_view type, const Operand& operand,
-                             const std::vector<OperatorAttribute>& attributes, const std::string& output) {
+void OnnxGraph::write_output(std::string_view type, const graph::Operand& operand,
+                             const std::vector<graph::OperatorAttribute>& attributes, const std::string& output) {
   add_operator(type, {operand}, attributes, output);
 }
 
-onnx::NodeProto& OnnxGraph::add_operator(std::string_view type, const std::vector<Operand>& operands,
-                                         const std::vector<OperatorAttribute>& attributes, const std::string& output) {
+onnx::NodeProto& OnnxGraph::add_operator(std::string_view type, const std::vector<graph::Operand>& operands,
+                                         const std::vector<graph::OperatorAttribute>& attributes,
+                                         const std::string& output) {
   onnx::NodeProto& node = *proto_.add_node();
   node.set_name(output);
   node.set_op_type(std::string(type));
-  for (const Operand& operand : operands) node.add_input(operand.name);
+  for (const graph::Operand& operand : operands) node.add_input(operand.name);
   node.add_output(output);
   for (const auto& [name, value] : attributes) {
     onnx::AttributeProto& attribute = *node.add_attribute();

@@ -200,7 +200,7 @@ void Graph::require_own(std::string_view what, Value value) const {
   if (value.graph_ != &state()) throw Error(fmt::format("{} belongs to another graph, or to none", what));
 }
 
-Value Graph::apply(std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
+Value Graph::apply(std::shared_ptr<const graph::Op> op, std::string_view name, const std::vector<Value>& inputs,
                    std::vector<Parameter> parameters) {
   GraphState& s = state();
   Node node{.op = std::move(op), .name = s.scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
@@ -294,7 +294,7 @@ Scope::~Scope() {
   graph_.join_scopes();
 }
 
-Operand Op::write_operators(OperatorWriter&) const {
+graph::Operand graph::Op::write_operators(graph::OperatorWriter&) const {
   throw Error(fmt::format("{} can't be written for other programs: it has no form in ONNX's operators", kind()));
 }
 

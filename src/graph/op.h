@@ -9,7 +9,7 @@
 
 #include "facet/tensor_types.h"
 
-namespace facet {
+namespace facet::graph {
 
 /// A tensor, identified by its name in the written file.
 struct Operand {
@@ -56,4 +56,4 @@ class Op {
   virtual Operand write_operators(OperatorWriter& writer) const;
 };
 
-}  // namespace facet
+}  // namespace facet::graph

@@ -122,7 +122,7 @@ class Lowering {
 using Backward = std::function<void(Lowering&)>;
 
 /// An op that can be computed.
-class LowerableOp : public Op {
+class LowerableOp : public graph::Op {
  public:
   /// Emits the forward instructions; returns how to emit the backward ones.
   virtual Backward lower(Lowering& lowering) const = 0;

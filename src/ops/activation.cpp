@@ -28,7 +28,7 @@ class Activation final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));
   }
-  Operand write_operators(OperatorWriter& writer) const override {
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
     return write(activation_of(*this), writer, writer.input(0));
   }
 
@@ -59,7 +59,7 @@ class Activation final : public lowering::LowerableOp {
 
 }  // namespace
 
-kernels::Activation activation_of(const Op& op) {
+kernels::Activation activation_of(const graph::Op& op) {
   for (const auto activation : {kernels::Activation::relu, kernels::Activation::relu6}) {
     if (op.kind() == name_of(activation)) return activation;
   }
@@ -71,7 +71,7 @@ std::string_view name_of(kernels::Activation activation) {
   return activation == kernels::Activation::relu ? "relu" : "relu6";
 }
 
-Operand write(kernels::Activation activation, OperatorWriter& writer, Operand x) {
+graph::Operand write(kernels::Activation activation, graph::OperatorWriter& writer, graph::Operand x) {
   if (activation == kernels::Activation::relu) return writer.write("Relu", {x});
   if (activation == kernels::Activation::relu6) return writer.write("Clip", {x}, {{"min", 0.0F}, {"max", 6.0F}});
   return x;

@@ -60,16 +60,17 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
            static_cast<double>(window_elements(o_.width, x[2]));
   }
   /// If all windows have the same size, this is an ordinary pooling; otherwise two matrix products compute the means.
-  Operand write_operators(OperatorWriter& writer) const override {
-    const Operand image = writer.input(0);
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
+    const graph::Operand image = writer.input(0);
     const std::int64_t rows = writer.input_shape(0)[1], columns = writer.input_shape(0)[2];
     if (rows == o_.height && columns == o_.width) return image;
     if (rows % o_.height == 0 && columns % o_.width == 0) {
       const Shape window{rows / o_.height, columns / o_.width};
       return writer.write("AveragePool", {image}, {{"kernel_shape", window}, {"strides", window}});
     }
-    const auto pool_and_turn = [&](const Operand& x, std::string_view part, std::int64_t count, std::int64_t extent) {
-      const Operand means = writer.constant(part, {extent, count}, window_means(count, extent));
+    const auto pool_and_turn = [&](const graph::Operand& x, std::string_view part, std::int64_t count,
+                                   std::int64_t extent) {
+      const graph::Operand means = writer.constant(part, {extent, count}, window_means(count, extent));
       return writer.write("Transpose", {writer.write("MatMul", {x, means})}, {{"perm", Shape{0, 1, 3, 2}}});
     };
     return pool_and_turn(pool_and_turn(image, "columns", o_.width, columns), "rows", o_.height, rows);

@@ -33,11 +33,11 @@ class Add final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));
   }
-  Operand write_operators(OperatorWriter& writer) const override {
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
     return write_add_and_activation(writer, writer.input(0), true,
                                     relu_ ? kernels::Activation::relu : kernels::Activation::none);
   }
-  std::shared_ptr<const Op> with_relu() const { return relu_ ? nullptr : std::make_shared<const Add>(true); }
+  std::shared_ptr<const graph::Op> with_relu() const { return relu_ ? nullptr : std::make_shared<const Add>(true); }
 
   Backward lower(Lowering& l) const override {
     const Tensor x = l.input(0);
@@ -78,14 +78,15 @@ class Add final : public lowering::LowerableOp {
 
 }  // namespace
 
-bool is_add(const Op& op) { return op.kind() == "add"; }
+bool is_add(const graph::Op& op) { return op.kind() == "add"; }
 
-std::shared_ptr<const Op> with_relu_after_add(const Op& op) {
+std::shared_ptr<const graph::Op> with_relu_after_add(const graph::Op& op) {
   const auto* found = dynamic_cast<const Add*>(&op);
   return found != nullptr ? found->with_relu() : nullptr;
 }
 
-Operand write_add_and_activation(OperatorWriter& writer, Operand x, bool add, kernels::Activation activation) {
+graph::Operand write_add_and_activation(graph::OperatorWriter& writer, graph::Operand x, bool add,
+                                        kernels::Activation activation) {
   if (add) x = writer.write("Add", {x, writer.input(1)});
   return write(activation, writer, x);
 }

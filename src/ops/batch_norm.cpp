@@ -64,19 +64,19 @@ class BatchNorm final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return (4.0 + (tail_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
   }
-  Operand write_operators(OperatorWriter& writer) const override {
-    const Operand y = writer.write("BatchNormalization",
-                                   {writer.input(0), writer.parameter(weight), writer.parameter(bias),
-                                    writer.parameter(running_mean), writer.parameter(running_var)},
-                                   {{"epsilon", eps_}});
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
+    const graph::Operand y = writer.write("BatchNormalization",
+                                          {writer.input(0), writer.parameter(weight), writer.parameter(bias),
+                                           writer.parameter(running_mean), writer.parameter(running_var)},
+                                          {{"epsilon", eps_}});
     return write_add_and_activation(writer, y, tail_.residual, tail_.activation);
   }
-  std::shared_ptr<const Op> with(Activation activation) const {
+  std::shared_ptr<const graph::Op> with(Activation activation) const {
     return tail_.has_activation()
                ? nullptr
                : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{tail_.residual, activation});
   }
-  std::shared_ptr<const Op> with_residual() const {
+  std::shared_ptr<const graph::Op> with_residual() const {
     return tail_.has_activation() || tail_.residual
                ? nullptr
                : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{true, Activation::none});
@@ -310,17 +310,17 @@ class BatchNorm final : public lowering::LowerableOp {
 
 }  // namespace
 
-std::shared_ptr<const Op> with_residual_after_batch_norm(const Op& op) {
+std::shared_ptr<const graph::Op> with_residual_after_batch_norm(const graph::Op& op) {
   const auto* found = dynamic_cast<const BatchNorm*>(&op);
   return found != nullptr ? found->with_residual() : nullptr;
 }
 
-std::shared_ptr<const Op> with_activation_after_batch_norm(const Op& op, Activation activation) {
+std::shared_ptr<const graph::Op> with_activation_after_batch_norm(const graph::Op& op, Activation activation) {
   const auto* found = dynamic_cast<const BatchNorm*>(&op);
   return found != nullptr ? found->with(activation) : nullptr;
 }
 
-std::shared_ptr<const Op> fold_batch_norm(const Op& convolution, const Op& batch_norm) {
+std::shared_ptr<const graph::Op> fold_batch_norm(const graph::Op& convolution, const graph::Op& batch_norm) {
   const auto* found = dynamic_cast<const BatchNorm*>(&batch_norm);
   return found != nullptr ? with_tail_after_convolution(convolution, found->as_convolution_tail()) : nullptr;
 }

@@ -40,8 +40,8 @@ class Concat final : public lowering::LowerableOp {
     return result;
   }
   double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
-  Operand write_operators(OperatorWriter& writer) const override {
-    std::vector<Operand> inputs;
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
+    std::vector<graph::Operand> inputs;
     for (int i = 0; i < writer.input_count(); ++i) inputs.push_back(writer.input(i));
     return writer.write("Concat", inputs, {{"axis", 1}});
   }
@@ -124,7 +124,7 @@ class Concat final : public lowering::LowerableOp {
 
 }  // namespace
 
-bool is_concat(const Op& op) { return op.kind() == "concat"; }
+bool is_concat(const graph::Op& op) { return op.kind() == "concat"; }
 
 }  // namespace facet::ops
 

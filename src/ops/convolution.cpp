@@ -47,7 +47,7 @@ class Convolution final : public lowering::LowerableOp {
 
   std::string_view kind() const override { return "convolution"; }
   bool has_tail() const { return tail_.batch_norm || tail_.residual || tail_.activation != kernels::Activation::none; }
-  std::shared_ptr<const Op> with(const ConvolutionTail& tail) const {
+  std::shared_ptr<const graph::Op> with(const ConvolutionTail& tail) const {
     return std::make_shared<const Convolution>(o_, tail);
   }
 
@@ -68,19 +68,19 @@ class Convolution final : public lowering::LowerableOp {
     return static_cast<double>(element_count(output)) * (2 * per_output + (o_.bias ? 1 : 0));
   }
   bool has_weights() const override { return true; }
-  Operand write_operators(OperatorWriter& writer) const override {
-    std::vector<Operand> operands{writer.input(0)};
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
+    std::vector<graph::Operand> operands{writer.input(0)};
     if (tail_.batch_norm) {
-      for (Operand& folded : write_folded(writer, o_, tail_.eps)) operands.push_back(std::move(folded));
+      for (graph::Operand& folded : write_folded(writer, o_, tail_.eps)) operands.push_back(std::move(folded));
     } else {
       operands.push_back(writer.parameter(0));
       if (o_.bias) operands.push_back(writer.parameter(1));
     }
-    const Operand y = writer.write("Conv", operands,
-                                   {{"kernel_shape", Shape(2, o_.kernel)},
-                                    {"strides", Shape(2, o_.stride)},
-                                    {"pads", Shape(4, o_.padding)},
-                                    {"group", o_.groups}});
+    const graph::Operand y = writer.write("Conv", operands,
+                                          {{"kernel_shape", Shape(2, o_.kernel)},
+                                           {"strides", Shape(2, o_.stride)},
+                                           {"pads", Shape(4, o_.padding)},
+                                           {"group", o_.groups}});
     return write_add_and_activation(writer, y, tail_.residual, tail_.activation);
   }
 
@@ -133,7 +133,7 @@ class Convolution final : public lowering::LowerableOp {
 
 }  // namespace
 
-std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const ConvolutionTail& tail) {
+std::shared_ptr<const graph::Op> with_tail_after_convolution(const graph::Op& op, const ConvolutionTail& tail) {
   const auto* found = dynamic_cast<const Convolution*>(&op);
   return found != nullptr && !found->has_tail() ? found->with(tail) : nullptr;
 }

@@ -20,7 +20,7 @@ struct ConvolutionTail {
 };
 
 /// The same convolution with what follows it; null when `op` is no convolution or already has a tail.
-std::shared_ptr<const Op> with_tail_after_convolution(const Op& op, const ConvolutionTail& tail);
+std::shared_ptr<const graph::Op> with_tail_after_convolution(const graph::Op& op, const ConvolutionTail& tail);
 
 /// A convolution as it occurs in one program.
 struct ConvolutionTask {
@@ -62,7 +62,7 @@ lowering::Tensor convolution_weights(lowering::Lowering& lowering, const Convolu
 lowering::Tensor convolution_bias(lowering::Lowering& lowering, const ConvolutionTask& task);
 
 /// Writes the weights and the bias, with the batch normalisation folded in, as constants of an exported model.
-std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptions& options, float eps);
+std::vector<graph::Operand> write_folded(graph::OperatorWriter& writer, const ConvolutionOptions& options, float eps);
 
 /// Emits the gradient of the bias, computed from the output's gradient in channels-last order, for candidates that
 /// don't compute it along with other gradients.

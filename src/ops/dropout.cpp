@@ -34,7 +34,7 @@ class Dropout final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output));
   }
-  Operand write_operators(OperatorWriter& writer) const override { return writer.input(0); }
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override { return writer.input(0); }
 
   Backward lower(Lowering& l) const override {
     if (!l.training() || rate_ == 0) {

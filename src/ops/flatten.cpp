@@ -21,7 +21,7 @@ class Flatten final : public lowering::LowerableOp {
     return {element_count(inputs[0])};
   }
   double flops(const std::vector<Shape>&, const Shape&) const override { return 0; }
-  Operand write_operators(OperatorWriter& writer) const override {
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
     return writer.write("Flatten", {writer.input(0)}, {{"axis", 1}});
   }
 

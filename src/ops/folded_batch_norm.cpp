@@ -84,7 +84,7 @@ Tensor convolution_bias(Lowering& l, const ConvolutionTask& task) {
                                 std::move(operands), channel, fold);
 }
 
-std::vector<Operand> write_folded(OperatorWriter& writer, const ConvolutionOptions& options, float eps) {
+std::vector<graph::Operand> write_folded(graph::OperatorWriter& writer, const ConvolutionOptions& options, float eps) {
   std::array<std::vector<float>, 4> tensors;
   for (int i = 0; i < 4; ++i) tensors[i] = writer.values((options.bias ? 2 : 1) + i);
   const Folded folded{tensors[0].data(), tensors[1].data(), tensors[2].data(), tensors[3].data(), eps};

@@ -60,8 +60,8 @@ class Linear final : public lowering::LowerableOp {
     return static_cast<double>(output[0]) * (2.0 * static_cast<double>(inputs[0][0]) + (o_.bias ? 1 : 0));
   }
   bool has_weights() const override { return true; }
-  Operand write_operators(OperatorWriter& writer) const override {
-    std::vector<Operand> operands{writer.input(0), writer.parameter(0)};
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
+    std::vector<graph::Operand> operands{writer.input(0), writer.parameter(0)};
     const auto zeros = [&] { return std::vector<float>(o_.features, 0.0F); };
     operands.push_back(o_.bias ? writer.parameter(1) : writer.constant("bias", {o_.features}, zeros()));
     return writer.write("Gemm", operands, {{"transB", 1}});

@@ -42,10 +42,10 @@ class Pool final : public lowering::LowerableOp {
   double flops(const std::vector<Shape>&, const Shape& output) const override {
     return static_cast<double>(element_count(output)) * static_cast<double>(w_.height) * static_cast<double>(w_.width);
   }
-  Operand write_operators(OperatorWriter& writer) const override {
-    std::vector<OperatorAttribute> attributes{{"kernel_shape", Shape{w_.height, w_.width}},
-                                              {"strides", Shape{w_.stride, w_.stride}},
-                                              {"pads", Shape(4, w_.padding)}};
+  graph::Operand write_operators(graph::OperatorWriter& writer) const override {
+    std::vector<graph::OperatorAttribute> attributes{{"kernel_shape", Shape{w_.height, w_.width}},
+                                                     {"strides", Shape{w_.stride, w_.stride}},
+                                                     {"pads", Shape(4, w_.padding)}};
     if (algorithm_ == dnnl::algorithm::pooling_max) return writer.write("MaxPool", {writer.input(0)}, attributes);
     const bool counts_padding = algorithm_ == dnnl::algorithm::pooling_avg_include_padding;
     attributes.emplace_back("count_include_pad", counts_padding ? 1 : 0);

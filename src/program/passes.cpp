@@ -20,7 +20,7 @@ std::vector<int> count_reads(const Graph& graph) {
   return reads;
 }
 
-std::shared_ptr<const Op> with_activation(const Op& op, kernels::Activation activation) {
+std::shared_ptr<const graph::Op> with_activation(const graph::Op& op, kernels::Activation activation) {
   if (auto fused = ops::with_activation_after_batch_norm(op, activation)) return fused;
   return activation == kernels::Activation::relu ? ops::with_relu_after_add(op) : nullptr;
 }

@@ -10,7 +10,7 @@ namespace facet::testing {
 namespace {
 
 /// Refuses whatever it is given.
-class NoOp final : public Op {
+class NoOp final : public graph::Op {
  public:
   std::string_view kind() const override { return "none"; }
   Shape infer_shape(const std::vector<Shape>&) const override { throw Error("nothing fits"); }

@@ -8,7 +8,7 @@
 namespace facet::testing {
 
 /// An op whose output has the shape that it was made with.
-class SomeOp final : public Op {
+class SomeOp final : public graph::Op {
  public:
   explicit SomeOp(Shape shape) : shape_(std::move(shape)) {}
   std::string_view kind() const override { return "some"; }
