@@ -26,15 +26,16 @@ struct Options : bench::WorkloadOptions {
 /// @throws Error, or an exception of Boost, for an invalid option or value.
 Options parse(int argc, char** argv) {
   Options o;
-  po::options_description description("bench_primitives: time of each primitive of a step on its own\n\nOptions");
+  po::options_description description("bench_primitives: times each primitive of a step on its own\n\nOptions");
   bench::add_options(description, o);
   auto add = description.add_options();
-  add("iterations", po::value(&o.iterations)->default_value(o.iterations), "times that each is run and counts");
+  add("iterations", po::value(&o.iterations)->default_value(o.iterations), "runs of each primitive to measure");
   add("json", po::value(&o.json), "write the result to this file; - is standard output");
   bench::read_words(argc, argv, description);
   bench::require_good(o);
   bench::require_within("iterations", o.iterations, 1, 1'000'000);
-  if (bench::thread_counts(o).size() > 1) throw Error(fmt::format("--threads is {}; one number is needed", o.threads));
+  if (bench::thread_counts(o).size() > 1)
+    throw Error(fmt::format("--threads is {}; a single number is needed", o.threads));
   return o;
 }
 

@@ -34,14 +34,14 @@ Options parse(int argc, char** argv) {
   po::options_description description("bench_training: images/s of a step on synthetic pixels\n\nOptions");
   bench::add_options(description, o);
   auto add = description.add_options();
-  add("warmup", po::value(&o.warmup)->default_value(o.warmup), "steps before the first that counts");
-  add("iterations", po::value(&o.iterations)->default_value(o.iterations), "steps that count");
+  add("warmup", po::value(&o.warmup)->default_value(o.warmup), "warm-up steps, which aren't measured");
+  add("iterations", po::value(&o.iterations)->default_value(o.iterations), "steps to measure");
   add("profile", po::bool_switch(&o.profile),
-      "also print time by kind and by instruction, of as many more steps, and the sum of the fastest primitives, each "
-      "timed "
-      "alone");
+      "also profile as many further steps and print their time by kind and by instruction, and the sum of the fastest "
+      "primitives, each timed alone");
   add("check", po::value(&o.check),
-      "also compare ratios with those of this earlier result of --profile; exit 1 where one is worse by a tenth");
+      "also compare ratios with those of this earlier result of --profile; exit with status 1 if one is worse by a "
+      "tenth");
   add("json", po::value(&o.json), "write the result to this file; - is standard output");
   add("trace", po::value(&o.trace), "write one more step to this file, for the trace viewers of Chrome and Perfetto");
   bench::read_words(argc, argv, description);
@@ -51,7 +51,7 @@ Options parse(int argc, char** argv) {
   if (!o.json.empty() && o.json == o.trace)
     throw Error(fmt::format("--json and --trace are the same file, {}", o.json));
   if (bench::thread_counts(o).size() > 1 && (o.profile || !o.check.empty() || !o.trace.empty())) {
-    throw Error(fmt::format("--threads is {}; --profile, --check and --trace are of one number", o.threads));
+    throw Error(fmt::format("--threads is {}; --profile, --check and --trace need a single number", o.threads));
   }
   return o;
 }
@@ -112,7 +112,7 @@ int run(const Options& o, bench::Workload& workload) {
   std::optional<bench::CompiledStep> step;
   nlohmann::json result = time_step(o, workload, tuning_record, step);
   const double step_seconds = static_cast<double>(o.batch) / result["images_per_s"]["median"].get<double>();
-  if (trace.asked()) trace.write(bench::trace_json(bench::profile(*step, 1)));
+  if (trace.requested()) trace.write(bench::trace_json(bench::profile(*step, 1)));
   if (o.profile || check) add_profile(o, workload, *step, tuning_record, step_seconds, result);
   json.write(result);
   return check && !check->passes(result) ? 1 : 0;

@@ -46,8 +46,8 @@ void walk(const base::PageBuffer& buffer) {
 
 Eviction::Eviction() {
   if (can_flush()) return;
-  const std::int64_t told = base::last_level_cache_bytes();
-  walked_ = base::PageBuffer(told > 0 ? told : std::int64_t{64} << 20);
+  const std::int64_t detected = base::last_level_cache_bytes();
+  walked_ = base::PageBuffer(detected > 0 ? detected : std::int64_t{64} << 20);
   base::parallel_for(static_cast<std::int64_t>(walked_.size()), page, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; i += page)
       walked_.data()[i] = std::byte{1};  // untouched pages would all map to the zero page

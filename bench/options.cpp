@@ -40,17 +40,16 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
   add("model", po::value(&o.model)->default_value(o.model), "model");
   add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
   add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
-  add("batch", po::value(&o.batch)->default_value(o.batch), "images a step");
+  add("batch", po::value(&o.batch)->default_value(o.batch), "batch size, in images");
   add("size", po::value(&o.size)->default_value(o.size), "height and width of the images");
   add("threads", po::value(&o.threads)->default_value(o.threads),
-      "compute threads; 0: OMP_NUM_THREADS, else all that may be used; bench_training takes several, as 1,2,4, one "
-      "after the other");
+      "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use; bench_training also measures "
+      "several numbers in turn, such as 1,2,4");
   add("pin", po::bool_switch(&o.pin), "bind each compute thread to a core of its own, as facet train does");
-  add("max-cpu-isa", po::value(&o.max_cpu_isa),
-      "the best instruction set that may be used: avx2, avx512 or avx512_bf16");
-  add("no-tune", po::bool_switch(&o.no_tune), "take oneDNN's default primitives instead of timing candidates");
+  add("max-cpu-isa", po::value(&o.max_cpu_isa), "the highest CPU ISA that may be used: avx2, avx512 or avx512_bf16");
+  add("no-tune", po::bool_switch(&o.no_tune), "use oneDNN's default primitives instead of timing candidates");
   add("save-memory", po::bool_switch(&o.save_memory),
-      "in training: compute what is cheap once more in backward instead of keeping it");
+      "in training: run cheap operations again in the backward pass instead of keeping their results");
 }
 
 void require_good(const WorkloadOptions& o) {
@@ -70,9 +69,8 @@ std::vector<int> thread_counts(const WorkloadOptions& o) {
     int count = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
     if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > base::max_threads) {
-      throw Error(
-          fmt::format("--threads is {}; a whole number from 0 to {} is needed, or some with commas between them",
-                      o.threads, base::max_threads));
+      throw Error(fmt::format("--threads is {}; a whole number from 0 to {} is needed, or several separated by commas",
+                              o.threads, base::max_threads));
     }
     counts.push_back(base::resolve_threads(count));
   }

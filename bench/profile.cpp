@@ -110,7 +110,7 @@ Floor floor_of(std::vector<Primitive> primitives, const Profile& profile, double
 }
 
 void print_floor(const Floor& floor) {
-  fmt::print("\n{:>9}  {:>9}  {:>5}  step against the sum of its fastest primitives, by kind\n", "ms", "floor",
+  fmt::print("\n{:>9}  {:>9}  {:>5}  step compared with the sum of its fastest primitives, by kind\n", "ms", "floor",
              "ratio");
   for (const auto& [kind, share] : floor.by_kind) {
     fmt::print("{:9.2f}  {:9.2f}  {:5.2f}  {}\n", share.step * 1e3, share.floor * 1e3, ratio_or_0(share), kind);
@@ -118,7 +118,7 @@ void print_floor(const Floor& floor) {
   fmt::print("{:9.2f}  {:9.2f}  {:5.2f}  step\n", floor.total.step * 1e3, floor.total.floor * 1e3, floor.ratio());
   const auto rest = over(floor);
   if (rest.empty()) return;
-  fmt::print("\n{:>9}  over its fastest primitive\n", "ms");
+  fmt::print("\n{:>9}  more than its fastest primitive\n", "ms");
   for (const auto& [work, seconds] : rest) {
     fmt::print("{:9.2f}  {}\n", seconds * 1e3, to_string(work));
   }

@@ -104,9 +104,9 @@ void Check::require_comparable(const json& result) const {
     const json::json_pointer member(name);
     const json before = earlier_.contains(member) ? earlier_.at(member) : json();
     if (before != result.at(member)) {
-      throw Error(
-          fmt::format("{}: {} is {} there and {} here; results of one workload on one kind of machine are needed",
-                      file_, name, before.dump(), result.at(member).dump()));
+      throw Error(fmt::format(
+          "{}: {} is {} in that file and {} in this result; both must be of one workload on one kind of machine", file_,
+          name, before.dump(), result.at(member).dump()));
     }
   }
 }

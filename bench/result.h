@@ -28,7 +28,7 @@ class JsonFile {
     std::fflush(stdout);
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
   }
-  bool asked() const { return file_.has_value(); }
+  bool requested() const { return file_.has_value(); }
   void write(const nlohmann::json& json) {
     if (!file_) return;
     file_->write(json.dump(1) + "\n");

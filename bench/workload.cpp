@@ -11,6 +11,7 @@
 #include "facet/dataset.h"
 #include "facet/models.h"
 #include "facet/platform.h"
+#include "program/parameter_store.h"
 
 namespace facet::bench {
 
@@ -70,8 +71,18 @@ program::RunInput Workload::input() const {
   return {.pixels = pixels_.data(), .labels = labels_.data(), .learning_rate = 1e-4F};
 }
 
+namespace {
+
+program::LayoutPlan layouts_of(Workload& workload, program::TuningRecord& tuning_record) {
+  const program::ProgramOptions options = workload.program_options();
+  return options.mode == program::Mode::training ? program::plan_layouts(workload.graph(), options, tuning_record)
+                                                 : program::plain_layouts(workload.graph().parameters());
+}
+
+}  // namespace
+
 CompiledStep::CompiledStep(Workload& workload, program::TuningRecord& tuning_record)
-    : parameters_(workload.graph(), 0),
+    : parameters_(program::make_parameters(workload.graph(), 0, layouts_of(workload, tuning_record))),
       program_(workload.graph(), parameters_, workload.program_options(), tuning_record),
       input_(workload.input()) {
   workload.arena().grow(program_.arena_bytes());

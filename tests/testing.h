@@ -23,7 +23,7 @@ std::string error_of(const Call& call) {
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-/// A new folder that goes, with all that is in it, when the test ends.
+/// A new folder, which is removed with its contents at the end of the scope.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -47,7 +47,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// Writes a file whole, and the folders that it lies in.
+/// Writes a file, and creates its folders.
 inline void write_file(const std::filesystem::path& file, const std::string& text) {
   std::filesystem::create_directories(file.parent_path());
   std::ofstream(file, std::ios::binary) << text;

@@ -32,13 +32,13 @@ void reserve_standard_descriptors() {
   }
 }
 
-bool asks_for_help(const std::vector<std::string>& words) {
+bool has_help_option(const std::vector<std::string>& words) {
   const auto end = std::find(words.begin(), words.end(), "--");
   return std::find(words.begin(), end, "--help") != end || std::find(words.begin(), end, "-h") != end;
 }
 
 int run_command(const Command& command, const std::vector<std::string>& words) {
-  if (asks_for_help(words)) {
+  if (has_help_option(words)) {
     print_out("{}", manual(command));
     return 0;
   }
@@ -88,7 +88,7 @@ int run(std::vector<std::string> words) {
 /// Whether the command prints only its progress, while its results are files (Command::prints_progress).
 bool prints_progress(const std::vector<std::string>& words) {
   const std::vector<Command> all = commands();
-  return !asks_for_help(words) && std::any_of(all.begin(), all.end(), [&](const Command& command) {
+  return !has_help_option(words) && std::any_of(all.begin(), all.end(), [&](const Command& command) {
     return command.prints_progress && !words.empty() && command.name == words[0];
   });
 }

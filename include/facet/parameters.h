@@ -11,8 +11,8 @@
 
 namespace facet {
 
-/// The values of a graph's parameters: f32 master values that training, evaluation and prediction share. Programs
-/// choose their memory layout; get() and set() use PyTorch's element order. Parameters must outlive the programs that
+/// The values of a graph's parameters: f32 master values that training, evaluation and prediction share. Their order in
+/// memory is the one that training needs; get() and set() use PyTorch's order of elements. Parameters must outlive the programs that
 /// were compiled with them, but may be moved in the meantime. Not thread-safe. Functions that take an index into list()
 /// throw Error when the index is out of range; all functions throw Error when the parameters were moved from.
 class FACET_EXPORT Parameters {
@@ -40,6 +40,7 @@ class FACET_EXPORT Parameters {
   void set_counter(int index, std::int64_t value);
 
   struct FACET_NO_EXPORT State;
+  FACET_NO_EXPORT explicit Parameters(std::unique_ptr<State> state);
   FACET_NO_EXPORT State& state();
   FACET_NO_EXPORT const State& state() const;
 

@@ -21,9 +21,11 @@
 
 namespace facet {
 
-/// Update rules; each is the same as PyTorch's optimiser of that name.
-enum class OptimizerKind : std::uint8_t { adam, adamw, sgd };
-/// Returns "adam", "adamw" or "sgd". @throws Error when `kind` has another value.
+/// Update rules. Adam, AdamW and SGD are the same as PyTorch's optimisers of these names. LARS (You et al. 2017, "Large
+/// Batch Training of Convolutional Networks", algorithm 1) and LAMB (You et al. 2020, "Large Batch Optimization for Deep
+/// Learning", algorithm 2) scale the step of each parameter by the ratio of its norm to that of its gradient or step.
+enum class OptimizerKind : std::uint8_t { adam, adamw, sgd, lars, lamb };
+/// Returns "adam", "adamw", "sgd", "lars" or "lamb". @throws Error when `kind` has another value.
 FACET_EXPORT std::string_view to_string(OptimizerKind kind);
 /// Parses the text that to_string returns. @throws Error naming the value and those allowed.
 FACET_EXPORT OptimizerKind parse_optimizer(std::string_view text);
@@ -47,7 +49,7 @@ struct LearningRateSchedule {
   double pct_start = 0.3;         ///< one_cycle: the share of the steps over which the rate rises
   double div_factor = 25;         ///< one_cycle: the rate starts at learning_rate / div_factor
   double final_div_factor = 1e4;  ///< one_cycle: the rate ends at learning_rate / div_factor / final_div_factor
-  /// one_cycle: the momentum (beta1 of Adam and AdamW; momentum of SGD unless it is 0) falls from max_momentum to
+  /// one_cycle: the momentum (beta1 of Adam, AdamW and LAMB; momentum of SGD and LARS unless it is 0) falls from max_momentum to
   /// base_momentum while the rate rises, and rises again while the rate falls. This replaces the configured value.
   bool cycle_momentum = true;
   double base_momentum = 0.85, max_momentum = 0.95;
@@ -75,13 +77,17 @@ struct TrainOptions {
   OptimizerKind optimizer = OptimizerKind::adam;
   double learning_rate = 1e-4;         ///< the highest rate of the schedule
   LearningRateSchedule schedule = {};  ///< how the rate changes over the run
-  double beta1 = 0.9;                  ///< Adam and AdamW
-  double beta2 = 0.999;                ///< Adam and AdamW
-  double eps = 1e-8;                   ///< Adam and AdamW
-  double momentum = 0.9;               ///< SGD; 0: none
+  double beta1 = 0.9;                  ///< Adam, AdamW and LAMB
+  double beta2 = 0.999;                ///< Adam, AdamW and LAMB
+  double eps = 1e-8;                   ///< Adam, AdamW and LAMB
+  double momentum = 0.9;               ///< SGD and LARS; 0: none
   bool nesterov = false;               ///< SGD: Nesterov's momentum
-  double weight_decay = 0;             ///< SGD and Adam: added to the gradient; AdamW: decoupled from the moments
-  bool bias_decay = true;      ///< false: no weight decay for parameters of one dimension (biases and batch norms)
+  double trust_coefficient = 0.001;    ///< LARS: the factor of the ratio of norms
+  /// SGD, Adam and LARS: added to the gradient; AdamW and LAMB: decoupled from the moments.
+  double weight_decay = 0;
+  /// False: parameters of one dimension (biases and batch norms) have no weight decay, and LARS and LAMB don't scale
+  /// their steps.
+  bool bias_decay = true;
   double label_smoothing = 0;  ///< the share of each label that is spread evenly over all classes, in [0, 1)
   std::map<std::string, ClassWeights> class_weights = {};  ///< by head; default: each class weighs 1
   std::map<std::string, double> head_weights = {};         ///< by head: the weight of its loss in the sum; default: 1

@@ -107,20 +107,22 @@ std::optional<int> openmp_num_threads() {
   if (text == nullptr) return std::nullopt;
   char* end = nullptr;
   const long threads = std::strtol(text, &end, 10);
-  const bool good = threads >= 1 && threads <= max_threads && std::strchr(", ", *end) != nullptr;
-  return good ? std::optional(static_cast<int>(threads)) : std::nullopt;
+  const bool valid = threads >= 1 && threads <= max_threads && std::strchr(", ", *end) != nullptr;
+  return valid ? std::optional(static_cast<int>(threads)) : std::nullopt;
 }
 
-int resolve_threads(int asked, int otherwise) { return asked > 0 ? asked : openmp_num_threads().value_or(otherwise); }
+int resolve_threads(int requested, int fallback) {
+  return requested > 0 ? requested : openmp_num_threads().value_or(fallback);
+}
 
 void require_threads(std::string_view option, int threads) {
   if (threads >= 0 && threads <= max_threads) return;
   throw Error(fmt::format("{} is {}; 0 to {} is allowed", option, threads, max_threads));
 }
 
-int resolve_threads(int asked) {
-  require_threads("threads", asked);
-  return resolve_threads(asked, usable_cores());
+int resolve_threads(int requested) {
+  require_threads("threads", requested);
+  return resolve_threads(requested, usable_cores());
 }
 
 }  // namespace facet::base

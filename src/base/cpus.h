@@ -52,15 +52,16 @@ inline constexpr int max_threads = 4096;
 /// max_threads. OpenMP ignores invalid values, too.
 std::optional<int> openmp_num_threads();
 
-/// The number of compute threads: `asked`; if that is 0, OMP_NUM_THREADS; if that gives no number either, `otherwise`.
-int resolve_threads(int asked, int otherwise);
+/// The number of compute threads: `requested`; if that is 0, OMP_NUM_THREADS; if that gives no number either,
+/// `fallback`.
+int resolve_threads(int requested, int fallback);
 
 /// @throws Error naming the option if `threads` is below 0 or above max_threads.
 void require_threads(std::string_view option, int threads);
 
-/// The number of compute threads for a user's request `asked`; 0 stands for OMP_NUM_THREADS, or else all cores that the
-/// process may use.
-/// @throws Error if `asked` is below 0 or above max_threads.
-int resolve_threads(int asked);
+/// The number of compute threads for the number that a user requests; 0 stands for OMP_NUM_THREADS, or else all cores
+/// that the process may use.
+/// @throws Error if `requested` is below 0 or above max_threads.
+int resolve_threads(int requested);
 
 }  // namespace facet::base

@@ -59,7 +59,7 @@ bool belongs_to_system(const std::filesystem::path& file) {
 
 /// Opens a target that is written to directly. The process's own standard output is duplicated instead of opened again,
 /// since a second descriptor of the same file would start at the file's beginning.
-int open_as_it_is(const std::filesystem::path& file) {
+int open_directly(const std::filesystem::path& file) {
   if (file.parent_path() == fmt::format("/proc/{}/fd", ::getpid())) {
     const std::string name = file.filename().string();
     int number = -1;
@@ -73,7 +73,7 @@ int open_as_it_is(const std::filesystem::path& file) {
 
 }  // namespace
 
-std::filesystem::path where_links_lead(std::filesystem::path file) {
+std::filesystem::path resolve_links(std::filesystem::path file) {
   constexpr int max_links = 40;  // the limit of Linux
   for (int links = 0; links < max_links; ++links) {
     std::error_code error;
@@ -94,7 +94,7 @@ std::filesystem::path where_links_lead(std::filesystem::path file) {
   return file;
 }
 
-AtomicFile::AtomicFile(std::filesystem::path file) : file_(std::move(file)), target_(where_links_lead(file_)) {
+AtomicFile::AtomicFile(std::filesystem::path file) : file_(std::move(file)), target_(resolve_links(file_)) {
   std::error_code ignored;
   const auto status = std::filesystem::status(target_, ignored);
   if (std::filesystem::is_directory(status)) {
@@ -106,10 +106,10 @@ AtomicFile::AtomicFile(std::filesystem::path file) : file_(std::move(file)), tar
     fail(file_);
   }
   const bool special = std::filesystem::exists(status) && !std::filesystem::is_regular_file(status);
-  at_once_ = special || belongs_to_system(target_);
-  if (!at_once_) {
+  writes_directly_ = special || belongs_to_system(target_);
+  if (!writes_directly_) {
     make_temporary();
-  } else if ((descriptor_ = open_as_it_is(target_)) < 0) {
+  } else if ((descriptor_ = open_directly(target_)) < 0) {
     fail(file_);
   }
 }
@@ -167,7 +167,7 @@ void AtomicFile::close() {
 }
 
 void AtomicFile::commit() {
-  if (at_once_) {
+  if (writes_directly_) {
     close();
     return;
   }
@@ -226,7 +226,7 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
   if (reason == ENOLCK || reason == ENOTSUP || reason == EOPNOTSUPP || reason == ENOSYS) return;
   ::close(std::exchange(descriptor_, -1));
   if (reason != EWOULDBLOCK) fail(reason);
-  throw Error(fmt::format("{} is in use by {}: wait for its end, or take another folder", folder.string(), owner));
+  throw Error(fmt::format("{} is in use by {}: wait until it ends, or use another folder", folder.string(), owner));
 }
 
 FolderLock::~FolderLock() {
@@ -280,7 +280,7 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before) {
 namespace {
 
 void require(const std::error_code& error, const std::filesystem::path& path) {
-  if (error) throw Error(fmt::format("{}: can't be looked at: {}", path.string(), error.message()));
+  if (error) throw Error(fmt::format("{}: can't be accessed: {}", path.string(), error.message()));
 }
 
 std::filesystem::file_status status_of(const std::filesystem::path& path) {
@@ -292,7 +292,7 @@ std::filesystem::file_status status_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-bool is_there(const std::filesystem::path& path) { return std::filesystem::exists(status_of(path)); }
+bool exists(const std::filesystem::path& path) { return std::filesystem::exists(status_of(path)); }
 
 bool is_file(const std::filesystem::path& path) { return std::filesystem::is_regular_file(status_of(path)); }
 
@@ -300,7 +300,7 @@ bool is_folder(const std::filesystem::path& path) { return std::filesystem::is_d
 
 std::vector<std::filesystem::path> entries_of(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> entries;
-  if (!is_there(folder)) return entries;
+  if (!base::exists(folder)) return entries;
   std::error_code error;
   std::filesystem::directory_iterator entry(folder, error);
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {

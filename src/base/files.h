@@ -12,7 +12,7 @@ namespace facet::base {
 
 /// The absolute path that a file's name leads to once links are followed; nothing needs to exist there. The system's
 /// own links, such as /dev/stdout, which leads to a name below /proc, are not followed.
-std::filesystem::path where_links_lead(std::filesystem::path file);
+std::filesystem::path resolve_links(std::filesystem::path file);
 
 /// Writes a file completely or not at all. The contents go to a temporary file beside the target, which is synced and
 /// renamed over the target; then the folder is synced. If the process is killed at any moment, either the old or the
@@ -30,7 +30,7 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   /// Whether the target is written to directly, without a temporary file.
-  bool at_once() const { return at_once_; }
+  bool writes_directly() const { return writes_directly_; }
   /// The temporary file, for a signal handler to remove; empty if there is none.
   const std::filesystem::path& temporary() const { return temporary_; }
   /// @throws Error naming the file and the system's reason (for example a full disk).
@@ -50,7 +50,7 @@ class AtomicFile {
   std::filesystem::path file_;       ///< as the caller named it
   std::filesystem::path target_;     ///< the file that links lead to
   std::filesystem::path temporary_;  ///< empty if there is none, or once it has been renamed
-  bool at_once_ = false;
+  bool writes_directly_ = false;
   int descriptor_ = -1;
 };
 
@@ -88,9 +88,9 @@ std::uint32_t crc32c_portable(std::span<const std::byte> bytes, std::uint32_t be
 /// Whether the path exists; links are followed.
 /// @throws Error naming the path if the system can't determine it (for example because a folder above may not be
 /// searched).
-bool is_there(const std::filesystem::path& path);
+bool exists(const std::filesystem::path& path);
 
-/// Whether the path is a regular file, or a folder; links are followed. @throws Error as is_there() does.
+/// Whether the path is a regular file, or a folder; links are followed. @throws Error as exists() does.
 bool is_file(const std::filesystem::path& path);
 bool is_folder(const std::filesystem::path& path);
 

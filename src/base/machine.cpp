@@ -54,8 +54,8 @@ std::int64_t bytes_of(const std::string& size) {
 }  // namespace
 
 double cpu_frequency_mhz(const fs::path& root) {
-  const std::string told = field(root / "proc/cpuinfo", "cpu MHz");
-  if (!told.empty()) return std::strtod(told.c_str(), nullptr);
+  const std::string reported = field(root / "proc/cpuinfo", "cpu MHz");
+  if (!reported.empty()) return std::strtod(reported.c_str(), nullptr);
   return std::strtod(line_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").c_str(), nullptr) / 1000;
 }
 
@@ -97,8 +97,6 @@ std::int64_t huge_page_bytes(const fs::path& root) {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 /// One cgroup hierarchy, and this process's place in it.
 struct Hierarchy {
   std::string controllers;  // ",cpu,cpuacct,"; empty for the unified hierarchy (v2)
@@ -116,13 +114,13 @@ std::vector<std::string> words(const std::string& line, char separator) {
 }
 
 /// Reads lines "ID:CONTROLLERS:PATH" of /proc/self/cgroup: returns the path of the hierarchy whose controllers satisfy
-/// `is_it`.
-std::optional<std::string> own_path(const fs::path& root, const std::function<bool(const std::string&)>& is_it) {
+/// `matches`.
+std::optional<std::string> own_path(const fs::path& root, const std::function<bool(const std::string&)>& matches) {
   std::ifstream file(root / "proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
     const auto first = line.find(':');
     const auto second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second != std::string::npos && is_it(line.substr(first + 1, second - first - 1))) {
+    if (second != std::string::npos && matches(line.substr(first + 1, second - first - 1))) {
       return line.substr(second + 1);
     }
   }
@@ -154,8 +152,8 @@ std::optional<Hierarchy> hierarchy(const fs::path& root, const std::string& cont
     if (parts.size() < 5 || parts.end() - dash < 4) {
       continue;
     }
-    const bool is_it = controller.empty() ? dash[1] == "cgroup2" : dash[1] == "cgroup" && lists(dash[3], controller);
-    if (is_it) {
+    const bool matches = controller.empty() ? dash[1] == "cgroup2" : dash[1] == "cgroup" && lists(dash[3], controller);
+    if (matches) {
       const fs::path mount = root / fs::path(parts[4]).relative_path();
       return Hierarchy{controller, mount, folder_of(mount, parts[3], *path)};
     }
@@ -165,15 +163,15 @@ std::optional<Hierarchy> hierarchy(const fs::path& root, const std::string& cont
 
 /// The smallest `limit(folder)` over the process's cgroup and those above it, up to the mount.
 std::int64_t smallest(const std::optional<Hierarchy>& tree, const std::function<std::int64_t(const fs::path&)>& limit) {
-  std::int64_t least = no_limit;
+  std::int64_t minimum = no_limit;
   if (tree) {
     fs::path folder = tree->folder;
     for (; folder != tree->mount && folder.has_relative_path(); folder = folder.parent_path()) {
-      least = std::min(least, limit(folder));
+      minimum = std::min(minimum, limit(folder));
     }
-    least = std::min(least, limit(tree->mount));
+    minimum = std::min(minimum, limit(tree->mount));
   }
-  return least;
+  return minimum;
 }
 
 std::optional<std::int64_t> number(const std::string& text) {
@@ -212,7 +210,7 @@ std::int64_t cores(std::optional<std::int64_t> quota, std::optional<std::int64_t
   return (*quota + *period - 1) / *period;
 }
 
-std::int64_t room(std::optional<std::int64_t> limit, std::optional<std::int64_t> usage, std::int64_t cache) {
+std::int64_t bytes_left(std::optional<std::int64_t> limit, std::optional<std::int64_t> usage, std::int64_t cache) {
   return limit ? std::max<std::int64_t>(*limit - std::max<std::int64_t>(usage.value_or(0) - cache, 0), 0) : no_limit;
 }
 
@@ -230,12 +228,12 @@ std::int64_t cgroup_cores(const fs::path& root) {
 
 std::int64_t cgroup_memory(const fs::path& root) {
   const std::int64_t unified = smallest(hierarchy(root, ""), [](const fs::path& folder) {
-    return room(number_in(folder / "memory.max"), number_in(folder / "memory.current"),
-                statistic(folder / "memory.stat", "inactive_file"));
+    return bytes_left(number_in(folder / "memory.max"), number_in(folder / "memory.current"),
+                      statistic(folder / "memory.stat", "inactive_file"));
   });
   const std::int64_t separate = smallest(hierarchy(root, "memory"), [](const fs::path& folder) {
-    return room(number_in(folder / "memory.limit_in_bytes"), number_in(folder / "memory.usage_in_bytes"),
-                statistic(folder / "memory.stat", "total_inactive_file"));
+    return bytes_left(number_in(folder / "memory.limit_in_bytes"), number_in(folder / "memory.usage_in_bytes"),
+                      statistic(folder / "memory.stat", "total_inactive_file"));
   });
   return std::min(unified, separate);
 }

@@ -24,7 +24,7 @@ constexpr std::size_t huge_page = std::size_t{2} << 20;
 /// Address space that an arena leaves, at least, for everything else (oneDNN's generated code, thread stacks, each
 /// thread's allocator pool), and the smallest size that an arena is useful with. oneDNN 2.6 crashes if it runs out of
 /// address space.
-constexpr std::size_t space_of_all_else = std::size_t{512} << 20;
+constexpr std::size_t other_address_space = std::size_t{512} << 20;
 constexpr std::size_t min_arena = std::size_t{64} << 20;
 
 std::size_t round_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
@@ -44,7 +44,7 @@ std::size_t free_address_space() {
   return std::max<std::size_t>(limit.rlim_cur, taken) - taken;
 }
 
-void check_room(std::size_t bytes) {
+void require_available(std::size_t bytes) {
   const auto available = static_cast<std::size_t>(std::max<std::int64_t>(available_memory(), 0));
   if (bytes > available) {
     throw Error(fmt::format("not enough memory: {:.1f} MiB more are needed, {:.1f} MiB are available to this process",
@@ -77,7 +77,7 @@ std::byte* map(std::size_t bytes, int protection, int flags) {
   return start + head;
 }
 
-void want_huge_pages(std::byte* data, std::size_t bytes) {
+void advise_huge_pages(std::byte* data, std::size_t bytes) {
   if (bytes >= huge_page) {
     ::madvise(data, bytes, MADV_HUGEPAGE);  // only advice: the kernel may refuse it
   }
@@ -99,12 +99,12 @@ PageBuffer::PageBuffer(std::size_t bytes) : size_(bytes) {
   if (bytes == 0) {
     return;
   }
-  check_room(bytes);
+  require_available(bytes);
   data_ = map(mapped_size(bytes), PROT_READ | PROT_WRITE, 0);
   if (data_ == nullptr) {
-    throw Error(fmt::format("not enough memory: the system refuses {:.1f} MiB", mebibytes(bytes)));
+    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(bytes)));
   }
-  want_huge_pages(data_, mapped_size(bytes));
+  advise_huge_pages(data_, mapped_size(bytes));
 }
 
 PageBuffer::~PageBuffer() {
@@ -126,15 +126,15 @@ PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
 // for everything else.
 Arena::Arena() {
   const std::size_t space = free_address_space();
-  if (space < space_of_all_else + min_arena) {
+  if (space < other_address_space + min_arena) {
     throw Error(
         fmt::format("not enough memory: {:.1f} MiB of address space are left under this process's limit "
-                    "(ulimit -v); {:.1f} MiB are needed at least",
-                    mebibytes(space), mebibytes(space_of_all_else + min_arena)));
+                    "(ulimit -v); at least {:.1f} MiB are needed",
+                    mebibytes(space), mebibytes(other_address_space + min_arena)));
   }
   const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
   const std::size_t memory = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  reserved_ = round_up(std::min(memory, space - std::max(space / 2, space_of_all_else)), huge_page);
+  reserved_ = round_up(std::min(memory, space - std::max(space / 2, other_address_space)), huge_page);
   while ((data_ = map(reserved_, PROT_NONE, MAP_NORESERVE)) == nullptr) {
     if (reserved_ <= huge_page) {
       throw Error("not enough memory: the system refuses to reserve any address space");
@@ -150,16 +150,16 @@ void Arena::grow(std::size_t bytes) {
     return;
   }
   if (bytes > reserved_) {
-    throw Error(fmt::format("not enough memory: {:.1f} MiB are needed, {:.1f} MiB are there at most", mebibytes(bytes),
-                            mebibytes(reserved_)));
+    throw Error(fmt::format("not enough memory: {:.1f} MiB are needed, at most {:.1f} MiB can be used",
+                            mebibytes(bytes), mebibytes(reserved_)));
   }
   const std::size_t size = round_up(bytes, huge_page);
-  check_room(size - size_);
+  require_available(size - size_);
   std::byte* fresh = data_ + size_;
   if (::mprotect(fresh, size - size_, PROT_READ | PROT_WRITE) != 0) {
-    throw Error(fmt::format("not enough memory: the system refuses {:.1f} MiB", mebibytes(size - size_)));
+    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(size - size_)));
   }
-  want_huge_pages(fresh, size - size_);
+  advise_huge_pages(fresh, size - size_);
   touch(fresh, size - size_);
   size_ = size;
 }

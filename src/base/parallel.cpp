@@ -184,12 +184,12 @@ struct ComputeScope::Limit : tbb::global_control {
 namespace {
 
 /// Threads that the open scope of this thread requests; 0 if none is open.
-thread_local int asked = 0;
+thread_local int requested_threads = 0;
 
 }  // namespace
 
 int current_threads() {
-  if (asked > 0) return asked;  // regardless of the limits that other threads' scopes set
+  if (requested_threads > 0) return requested_threads;  // regardless of the limits that other threads' scopes set
   const auto allowed = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
   return std::min(tbb::this_task_arena::max_concurrency(), static_cast<int>(allowed));
 }
@@ -197,7 +197,7 @@ int current_threads() {
 // oneDNN's own tasks flush denormals only if the scope is opened before this thread's first TBB task: an arena keeps
 // the floating-point control with which it was created.
 void ComputeScope::begin() {
-  threads_before_ = std::exchange(asked, threads_);
+  threads_before_ = std::exchange(requested_threads, threads_);
   control_before_ = control();
   flush_denormals();
   limit_ = std::make_shared<Limit>(threads_);
@@ -205,7 +205,7 @@ void ComputeScope::begin() {
 
 void ComputeScope::end() {
   limit_.reset();
-  asked = threads_before_;
+  requested_threads = threads_before_;
   set_control(control_before_);
 }
 

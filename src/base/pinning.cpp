@@ -29,15 +29,15 @@ namespace {
 /// Whether the environment makes OpenMP bind threads: by the user's variables, or by those that this program set before
 /// it restarted itself.
 /// @throws Error if the variables make OpenMP bind no threads, or if compute threads aren't OpenMP's.
-bool openmp_is_told() {
+bool environment_binds() {
 #if !defined(FACET_THREADING_OPENMP)
-  throw Error("compute threads can't be pinned: oneDNN computes on oneTBB here, whose threads belong to no core");
+  throw Error("compute threads can't be pinned: this build computes on oneTBB, whose threads can't be bound to cores");
 #endif
   if (openmp_binds()) return true;
   for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"}) {
     if (const char* const value = std::getenv(name)) {
-      throw Error(fmt::format("compute threads can't be pinned: {} is '{}', by which OpenMP binds none; unset it", name,
-                              value));
+      throw Error(fmt::format(
+          "compute threads can't be pinned: {} is '{}', with which OpenMP binds no threads; unset it", name, value));
     }
   }
   return false;
@@ -46,43 +46,43 @@ bool openmp_is_told() {
 /// Reserves a core for this process until the process ends in any way or closes the returned descriptor; nothing if
 /// another process has reserved it. The reservation is the name of an abstract socket: only one process of a machine
 /// (or container) can hold it, and no file can be left over.
-std::optional<int> take(const Core& core) {
+std::optional<int> reserve(const Core& core) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string name = fmt::format("facet, pinned to core {}", core.id);
   name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
   const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  const int holder = ::socket(AF_UNIX, SOCK_DGRAM, 0);  // stays open across the restart of the program
-  if (::bind(holder, reinterpret_cast<const sockaddr*>(&address), length) != 0 && errno == EADDRINUSE) {
-    ::close(holder);
+  const int socket = ::socket(AF_UNIX, SOCK_DGRAM, 0);  // stays open across the restart of the program
+  if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), length) != 0 && errno == EADDRINUSE) {
+    ::close(socket);
     return std::nullopt;
   }
-  return holder;  // if the system refuses the socket or its name, the core isn't reserved but is used anyway
+  return socket;  // if the system refuses the socket or its name, the core isn't reserved but is used anyway
 }
 
 struct Places {
   std::string text;          ///< cores as OpenMP's places, those of the threads first: "{0,8},{1,9}"
-  std::vector<int> holders;  ///< descriptors that reserve the threads' cores
+  std::vector<int> sockets;  ///< descriptors that reserve the threads' cores
 };
 
 /// Reserves the cores. @throws Error if there are too few.
-Places take_places(int threads) {
+Places reserve_places(int threads) {
   const std::vector<Core> cores = by_core(usable_cpus());
   const std::string needed = fmt::format("each of {} compute threads needs a core of its own", threads);
-  if (std::ssize(cores) < threads) throw Error(fmt::format("{}; {} may be used", needed, cores.size()));
+  if (std::ssize(cores) < threads) throw Error(fmt::format("{}; this process may use {} cores", needed, cores.size()));
   std::vector<std::string> own, others;
-  std::vector<int> holders;
+  std::vector<int> sockets;
   for (const Core& core : cores) {
-    const std::optional<int> holder = std::ssize(own) < threads ? take(core) : std::nullopt;
-    if (holder) holders.push_back(*holder);
-    (holder ? own : others).push_back(fmt::format("{{{}}}", fmt::join(core.cpus, ",")));
+    const std::optional<int> socket = std::ssize(own) < threads ? reserve(core) : std::nullopt;
+    if (socket) sockets.push_back(*socket);
+    (socket ? own : others).push_back(fmt::format("{{{}}}", fmt::join(core.cpus, ",")));
   }
   if (std::ssize(own) < threads) {
-    throw Error(fmt::format("{}; of {} that may be used, {} are pinned to by other programs", needed, cores.size(),
-                            cores.size() - own.size()));
+    throw Error(fmt::format("{}; of the {} cores that this process may use, {} are pinned to by other programs", needed,
+                            cores.size(), cores.size() - own.size()));
   }
   own.insert(own.end(), others.begin(), others.end());
-  return {fmt::format("{}", fmt::join(own, ",")), std::move(holders)};
+  return {fmt::format("{}", fmt::join(own, ",")), std::move(sockets)};
 }
 
 /// The arguments that this process was started with.
@@ -96,8 +96,8 @@ std::vector<std::string> command_line() {
 }  // namespace
 
 void pin_compute_threads(int threads) {
-  if (openmp_is_told()) return;
-  ::setenv("OMP_PLACES", take_places(threads).text.c_str(), 1);
+  if (environment_binds()) return;
+  ::setenv("OMP_PLACES", reserve_places(threads).text.c_str(), 1);
   ::setenv("OMP_PROC_BIND", "close", 1);
   std::vector<std::string> words = command_line();
   std::vector<char*> pointers;
@@ -110,12 +110,12 @@ void pin_compute_threads(int threads) {
     ::execv(program.c_str(), pointers.data());
     error.assign(errno, std::generic_category());
   }
-  throw Error(fmt::format("to pin compute threads, the program can't be restarted: {}", error.message()));
+  throw Error(fmt::format("compute threads can't be pinned: the program can't be restarted: {}", error.message()));
 }
 
 void require_pinnable(int threads) {
-  if (openmp_is_told()) return;
-  for (const int holder : take_places(threads).holders) ::close(holder);
+  if (environment_binds()) return;
+  for (const int socket : reserve_places(threads).sockets) ::close(socket);
 }
 
 std::string placement(int threads) {

@@ -11,7 +11,7 @@ std::int64_t element_count(const Shape& shape) {
   std::int64_t count = 1;
   for (const std::int64_t extent : shape) {
     if (!__builtin_mul_overflow(count, extent, &count)) continue;
-    throw Error(fmt::format("shape {} found: its elements can't be counted", to_string(shape)));
+    throw Error(fmt::format("shape {} has more elements than a 64-bit integer can count", to_string(shape)));
   }
   return count;
 }
@@ -27,7 +27,7 @@ std::string to_string(Precision precision) {
     case Precision::bf16:
       return "bf16";
   }
-  throw Error(fmt::format("precision {} found; f32 and bf16 allowed", static_cast<int>(precision)));
+  throw Error(fmt::format("precision is {}; f32 and bf16 are allowed", static_cast<int>(precision)));
 }
 
 }  // namespace facet

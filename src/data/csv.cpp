@@ -23,7 +23,7 @@ void require_utf8(const std::string& name, std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t length = base::utf8_length(text.substr(at));
     if (length == 0) {
-      throw Error(fmt::format("{}:{}: not UTF-8: a byte 0x{:02X}; save the file in UTF-8", name, line,
+      throw Error(fmt::format("{}:{}: byte 0x{:02X} is not valid UTF-8; save the file in UTF-8", name, line,
                               static_cast<unsigned char>(text[at])));
     }
     if (text[at] == '\n' || (text[at] == '\r' && !text.substr(at + 1).starts_with('\n'))) ++line;
@@ -43,9 +43,9 @@ void require_text(const std::string& name, std::string_view text) {
   if (encoding) throw Error(fmt::format("{}: is in {}; save the file in UTF-8", name, encoding));
   if (text.starts_with("PK\x03\x04")) {
     throw Error(
-        fmt::format("{}: is a ZIP archive, as .xlsx and .ods are, and no CSV; save the sheet as a CSV in UTF-8", name));
+        fmt::format("{}: is a ZIP archive, as .xlsx and .ods are, not a CSV; save the sheet as a CSV in UTF-8", name));
   }
-  if (text.find('\0') != std::string_view::npos) throw Error(fmt::format("{}: is a binary file, and no CSV", name));
+  if (text.find('\0') != std::string_view::npos) throw Error(fmt::format("{}: is a binary file, not a CSV", name));
   require_utf8(name, text);
 }
 
@@ -96,8 +96,8 @@ bool CsvReader::next(CsvRow& row) {
   std::size_t count = 0;
   for (;;) {
     if (count == max_fields) {
-      throw Error(
-          fmt::format("{}:{}: more than {} fields; at most that many are allowed", name_, row.line, max_fields));
+      throw Error(fmt::format("{0}:{1}: the row has more than {2} fields; at most {2} are allowed", name_, row.line,
+                              max_fields));
     }
     if (row.fields.size() == count) row.fields.emplace_back();
     std::string& field = row.fields[count++];
@@ -119,7 +119,7 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   ++position_;
   for (;; ++position_) {
     if (position_ == text_.size()) {
-      throw Error(fmt::format("{}:{}: a quoted field isn't closed", name_, start_line));
+      throw Error(fmt::format("{}:{}: a quoted field has no closing quote", name_, start_line));
     }
     const char c = text_[position_];
     if (c == '"') {
@@ -132,8 +132,8 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   }
   ++position_;
   if (!at_line_end() && text_[position_] != separator_) {
-    throw Error(fmt::format("{}:{}: '{}' after a closing quote, where {} or the line's end is allowed", name_, line_,
-                            base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
+    throw Error(fmt::format("{}:{}: '{}' follows a closing quote, where {} or the end of the line is allowed", name_,
+                            line_, base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
                             name_of_separator(separator_)));
   }
 }

@@ -22,7 +22,7 @@ constexpr std::uint64_t max_file_bytes = std::uint64_t{1} << 30;
 constexpr std::int64_t max_memory = std::int64_t{1} << 31;
 /// Images that need more memory are decoded one at a time, after a check of the available memory, which would take too
 /// long for every image.
-constexpr std::int64_t much_memory = std::int64_t{1} << 27;
+constexpr std::int64_t max_parallel_memory = std::int64_t{1} << 27;
 /// The number of leading bytes from which a file's format is recognised.
 constexpr std::size_t start_bytes = 512;
 
@@ -107,19 +107,19 @@ std::string_view name_of_other(std::string_view start) {
 
 }  // namespace
 
-DecodingTurn require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes) {
+DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes) {
   if (bytes > max_memory) {
-    throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; at most {} are allowed", width, height,
+    throw Error(fmt::format("decoding {}x{} pixels takes {} bytes of memory; at most {} are allowed", width, height,
                             bytes, max_memory));
   }
-  if (bytes <= much_memory) return {};
-  static std::mutex turns;
-  DecodingTurn turn(turns);
+  if (bytes <= max_parallel_memory) return {};
+  static std::mutex mutex;
+  DecodingLock lock(mutex);
   if (const std::int64_t available = base::available_memory(); bytes > available) {
-    throw Error(fmt::format("{}x{} pixels take {} bytes of memory to decode; {} are available", width, height, bytes,
+    throw Error(fmt::format("decoding {}x{} pixels takes {} bytes of memory; {} are available", width, height, bytes,
                             available));
   }
-  return turn;
+  return lock;
 }
 
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {

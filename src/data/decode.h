@@ -35,13 +35,13 @@ std::string png_library();
 std::string webp_library();
 
 /// A lock that is held while an image that needs much memory is decoded, so that there is one such image at a time.
-using DecodingTurn = std::unique_lock<std::mutex>;
+using DecodingLock = std::unique_lock<std::mutex>;
 
 /// Checks that an image of width x height pixels may be decoded.
 /// @param bytes peak memory use of decoding, without the bytes of the file itself.
 /// @return a lock to hold until the image is decoded; an empty one if `bytes` is at most 128 MiB.
 /// @throws Error when `bytes` exceeds 2 GiB or, above 128 MiB, the memory that is available.
-[[nodiscard]] DecodingTurn require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes);
+[[nodiscard]] DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes);
 
 /// Returns the orientation (1 to 8) in an EXIF block (a TIFF file, with or without "Exif\0\0" in front); 1 if it is
 /// missing or invalid.

@@ -55,20 +55,20 @@ struct FolderCloser {
 bool is_absent(int error) { return error == ENOENT || error == ENOTDIR; }
 
 /// Whether stat() reports that the file doesn't exist.
-bool is_gone(const std::filesystem::path& file) {
+bool is_missing(const std::filesystem::path& file) {
   struct stat status {};
   return ::stat(file.c_str(), &status) != 0 && is_absent(errno);
 }
 
 /// Removes the files that exist from `wanted`; removes all if the folder exists but can't be listed.
 /// @return false when the time limit is exceeded.
-bool list(const std::filesystem::path& folder, Clock::time_point end, Wanted& wanted) {
+bool remove_existing(const std::filesystem::path& folder, Clock::time_point end, Wanted& wanted) {
   const std::unique_ptr<DIR, FolderCloser> opened(::opendir(folder.c_str()));
   if (!opened) {
     if (!is_absent(errno)) wanted.clear();
     return Clock::now() < end;
   }
-  constexpr int entries_between_looks = 256;
+  constexpr int entries_between_time_checks = 256;
   for (int entries = 1; !wanted.empty(); ++entries) {
     errno = 0;
     const dirent* entry = ::readdir(opened.get());
@@ -77,7 +77,7 @@ bool list(const std::filesystem::path& folder, Clock::time_point end, Wanted& wa
       break;
     }
     wanted.erase(entry->d_name);
-    if (entries % entries_between_looks == 0 && Clock::now() >= end) return false;
+    if (entries % entries_between_time_checks == 0 && Clock::now() >= end) return false;
   }
   return Clock::now() < end;
 }
@@ -96,8 +96,8 @@ std::vector<std::size_t> missing_files(const std::filesystem::path& root, const 
   std::vector<std::size_t> missing;
   for (auto& [name, wanted] : folders) {
     const std::filesystem::path folder = root / name;
-    if (!list(folder.empty() ? "." : folder, end, wanted)) return {};
-    if (wanted.empty() || !is_gone(folder / wanted.begin()->first)) continue;
+    if (!remove_existing(folder.empty() ? "." : folder, end, wanted)) return {};
+    if (wanted.empty() || !is_missing(folder / wanted.begin()->first)) continue;
     for (const auto& [file, rows] : wanted) missing.insert(missing.end(), rows.begin(), rows.end());
   }
   std::sort(missing.begin(), missing.end());

@@ -48,15 +48,15 @@ struct Messages {
 
 Messages& messages_of(j_common_ptr decoder) { return *static_cast<Messages*>(decoder->client_data); }
 
-[[noreturn]] void leave(j_common_ptr decoder) { std::longjmp(messages_of(decoder).escape, 1); }
+[[noreturn]] void escape_to_caller(j_common_ptr decoder) { std::longjmp(messages_of(decoder).escape, 1); }
 
-void take_message(j_common_ptr decoder, int level) {
+void on_message(j_common_ptr decoder, int level) {
   if (level >= 0) return;  // a remark for debugging
   Messages& messages = messages_of(decoder);
   const int code = decoder->err->msg_code;
   const auto place = std::find(tolerated.begin(), tolerated.end(), code);
   if (code == JWRN_JPEG_EOF) messages.ended_early = true;
-  if (place == tolerated.end() || (code == JWRN_JPEG_EOF && messages.in_header)) leave(decoder);
+  if (place == tolerated.end() || (code == JWRN_JPEG_EOF && messages.in_header)) escape_to_caller(decoder);
   std::array<char, JMSG_LENGTH_MAX>& text = messages.warnings[static_cast<std::size_t>(place - tolerated.begin())];
   if (text[0] == '\0') decoder->err->format_message(decoder, text.data());
 }
@@ -70,7 +70,7 @@ void watch_scans(j_common_ptr common) {
   }
   if (decoder->input_scan_number > max_scans) {
     messages.too_many_scans = true;
-    leave(common);
+    escape_to_caller(common);
   }
 }
 
@@ -98,7 +98,7 @@ boolean find_exif(j_decompress_ptr decoder) {
 void require_supported(int marker) {
   const auto refuse = [marker](std::string_view kind) {
     throw Error(
-        fmt::format("{} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker));
+        fmt::format("is {} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker));
   };
   switch (marker) {
     case 0xC3:
@@ -121,7 +121,7 @@ void require_supported(int marker) {
 }
 
 [[noreturn]] void refuse_precision(int bits) {
-  throw Error(fmt::format("a JPEG of {} bits a sample; {} are allowed", bits, sample_bits));
+  throw Error(fmt::format("is a JPEG of {} bits per sample; {} are allowed", bits, sample_bits));
 }
 
 /// Returns 1, 2, 4 or 8, the largest divisor that leaves both sides at least `size` (the rule of PIL's Image.draft).
@@ -147,8 +147,8 @@ class JpegDecoder {
  public:
   JpegDecoder() {
     decoder_.err = jpeg_std_error(&messages_.manager);
-    messages_.manager.error_exit = leave;
-    messages_.manager.emit_message = take_message;
+    messages_.manager.error_exit = escape_to_caller;
+    messages_.manager.emit_message = on_message;
     decoder_.client_data = &messages_;
     progress_.progress_monitor = watch_scans;
   }
@@ -163,7 +163,7 @@ class JpegDecoder {
     decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     const int orientation = exif_orientation(messages_.exif);
     guarded([&] { jpeg_calc_output_dimensions(&decoder_); });
-    const DecodingTurn turn =
+    const DecodingLock lock =
         require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
     guarded([&] { jpeg_start_decompress(&decoder_); });
     Image image = read_rows();
@@ -188,7 +188,9 @@ class JpegDecoder {
   [[noreturn]] void fail() {
     const int code = messages_.manager.msg_code;
     const int parameter = messages_.manager.msg_parm.i[0];
-    if (messages_.too_many_scans) throw Error(fmt::format("a JPEG of more than {} scans", max_scans));
+    if (messages_.too_many_scans) {
+      throw Error(fmt::format("is a JPEG of more than {0} scans; at most {0} are allowed", max_scans));
+    }
     if (code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
     if (code == JERR_BAD_PRECISION) refuse_precision(parameter);
     if (code == JERR_SOF_UNSUPPORTED || code == JERR_UNKNOWN_MARKER) require_supported(parameter);
@@ -240,7 +242,9 @@ class JpegDecoder {
     Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
     image.pixels.resize(width * height * 3);
     std::vector<std::uint8_t> cmyk(channels == 4 ? width * 4 : 0);
-    if (cmyk.empty() && channels != 3) throw Error(fmt::format("corrupt JPEG: {} channels are decoded", channels));
+    if (cmyk.empty() && channels != 3) {
+      throw Error(fmt::format("corrupt JPEG: {} channels are decoded; 3 or 4 are allowed", channels));
+    }
     guarded([&] {
       while (decoder_.output_scanline < height) {
         const std::size_t done = decoder_.output_scanline;

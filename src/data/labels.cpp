@@ -1,7 +1,6 @@
 #include "data/labels.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -10,7 +9,6 @@
 #include <string_view>
 
 #include "base/text.h"
-#include "data/fairface.h"
 #include "facet/error.h"
 
 namespace facet::data {
@@ -20,13 +18,13 @@ namespace {
 using base::printable;
 
 /// @param what what messages call the thing that is named: "head".
-void require_names(const std::string& where, const std::string& what, const std::vector<std::string>& names) {
+void require_names(const std::string& where, std::string_view what, const std::vector<std::string>& names) {
   std::set<std::string_view> seen;
   for (const std::string& name : names) {
     if (name.empty()) throw Error(fmt::format("{}: a {} has no name", where, what));
     if (!base::is_utf8(name)) throw Error(fmt::format("{}: the {} '{}' is not UTF-8", where, what, printable(name)));
     if (!seen.insert(name).second) {
-      throw Error(fmt::format("{}: the {} '{}' is there twice", where, what, printable(name)));
+      throw Error(fmt::format("{}: the {} '{}' occurs twice", where, what, printable(name)));
     }
   }
 }
@@ -50,26 +48,27 @@ std::string list_of(const std::vector<std::string>& names) {
 void require_named_heads(const std::string& where, const std::vector<Head>& heads) {
   require_names(where, "head", names_of(heads));
   for (const Head& head : heads) {
-    if (head.classes.empty()) throw Error(fmt::format("{}: head '{}' has no class", where, printable(head.name)));
-    require_names(where, fmt::format("class of head '{}'", printable(head.name)), head.classes);
+    if (head.classes.empty()) throw Error(fmt::format("{}: head '{}' has no classes", where, printable(head.name)));
+    require_names(fmt::format("{}: head '{}'", where, printable(head.name)), "class", head.classes);
   }
 }
 
 void require_index(const std::string& set, std::int64_t index, std::int64_t size) {
   if (index >= 0 && index < size) return;
-  throw Error(size == 0 ? fmt::format("{}: image {}; it holds none", set, index)
-                        : fmt::format("{}: image {}; 0 to {} are allowed", set, index, size - 1));
+  throw Error(size == 0 ? fmt::format("{}: image {} is requested; the data set is empty", set, index)
+                        : fmt::format("{}: image {} is requested; 0 to {} are allowed", set, index, size - 1));
 }
 
 void require_labels(const std::string& image, std::span<const std::int32_t> labels, const std::vector<Head>& heads) {
   if (labels.size() != heads.size()) {
-    throw Error(fmt::format("{}: {} labels for {} heads", printable(image), labels.size(), heads.size()));
+    throw Error(fmt::format("{}: the image has {} labels; one for each of {} heads is needed", printable(image),
+                            labels.size(), heads.size()));
   }
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const auto classes = static_cast<std::int32_t>(heads[i].classes.size());
     if (labels[i] != no_label && (labels[i] < 0 || labels[i] >= classes)) {
-      throw Error(fmt::format("{}: head '{}': label {}; 0 to {} are allowed, and {} for none", printable(image),
-                              printable(heads[i].name), labels[i], classes - 1, no_label));
+      throw Error(fmt::format("{}: the label of head '{}' is {}; 0 to {} are allowed, and {} for no label",
+                              printable(image), printable(heads[i].name), labels[i], classes - 1, no_label));
     }
   }
 }
@@ -108,13 +107,11 @@ std::optional<std::string_view> whole_part(std::string_view text) {
   return text.substr(0, point);
 }
 
-/// Returns what a label stands for: "3" for "3.0", and the class of a FairFace alias.
-std::string_view meaning_of(std::string_view label) { return whole_part(label).value_or(without_alias(label)); }
-
-/// Finds classes by name and, if no class has the label's name, by what the label stands for.
+/// Finds classes by name and, if no class has the label's name, by what the label stands for: "3" for "3.0", and the
+/// class of an alias.
 class ClassIndex {
  public:
-  explicit ClassIndex(const std::vector<std::string>& classes) {
+  ClassIndex(const std::vector<std::string>& classes, AliasFunction alias) : alias_(alias) {
     for (std::size_t i = 0; i < classes.size(); ++i) {
       const auto index = static_cast<std::int32_t>(i);
       by_name_.emplace(classes[i], index);
@@ -129,6 +126,12 @@ class ClassIndex {
   }
 
  private:
+  std::string_view meaning_of(std::string_view label) const {
+    if (const std::optional<std::string_view> whole = whole_part(label)) return *whole;
+    return alias_ != nullptr ? alias_(label) : label;
+  }
+
+  AliasFunction alias_;
   std::unordered_map<std::string_view, std::int32_t> by_name_, by_meaning_;
 };
 
@@ -191,9 +194,9 @@ void LabelColumn::add(const std::string& label, std::int64_t line) {
 }
 
 bool LabelColumn::is_identifier() const {
-  constexpr std::int64_t min_different = 51;
+  constexpr std::int64_t min_distinct = 51;
   constexpr std::int64_t min_images = 2;  // per class, on average
-  return different() >= min_different && labelled_ < min_images * different();
+  return distinct() >= min_distinct && labelled_ < min_images * distinct();
 }
 
 std::vector<std::string> LabelColumn::texts() const {
@@ -202,38 +205,25 @@ std::vector<std::string> LabelColumn::texts() const {
   return texts;
 }
 
-std::vector<std::string> LabelColumn::fairface_classes_by_name() const {
-  const std::vector<std::string>* set = fairface_set_of(name_);
-  return set != nullptr && !labels_.empty() && all_in_set(texts(), *set) ? *set : std::vector<std::string>();
-}
-
-std::vector<std::string> LabelColumn::fairface_classes() const {
-  if (const std::vector<std::string>* set = fairface_set_with(texts())) return *set;
-  throw Error(
-      fmt::format("{}: column '{}' is declared to have FairFace's classes, and its labels belong to none of its "
-                  "sets (ages, genders or races): {}",
-                  csv_, printable(name_), labels_.empty() ? "it has none" : list_of(texts())));
-}
-
-std::vector<std::string> LabelColumn::own_classes() const {
+std::vector<std::string> LabelColumn::classes_from_labels() const {
   std::vector<std::string> classes = texts();
   if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)));
   if (classes.size() == 1) {
-    throw Error(fmt::format("{}: column '{}' has one class only, '{}'; a head needs at least two", csv_,
+    throw Error(fmt::format("{}: column '{}' has only one class, '{}'; a head needs at least two", csv_,
                             printable(name_), printable(classes[0])));
   }
   if (!sort_as_numbers(classes)) std::sort(classes.begin(), classes.end());
   return classes;
 }
 
-std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& classes) const {
-  const ClassIndex index(classes);
+std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& classes, AliasFunction alias) const {
+  const ClassIndex index(classes, alias);
   std::vector<std::int32_t> class_of;
   for (const Label& label : labels_) {
     class_of.push_back(index.find(label.text));
     if (class_of.back() == no_label) {
-      throw Error(fmt::format("{}:{}: {} '{}' is none of its classes: {}", csv_, label.first_line, printable(name_),
-                              printable(label.text), list_of(classes)));
+      throw Error(fmt::format("{}:{}: label '{}' of column '{}' is none of its classes: {}", csv_, label.first_line,
+                              printable(label.text), printable(name_), list_of(classes)));
     }
   }
   std::vector<std::int32_t> indices;
@@ -242,23 +232,6 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
     indices.push_back(number == no_label ? no_label : class_of[static_cast<std::size_t>(number)]);
   }
   return indices;
-}
-
-std::string LabelColumn::note_on_ages(const std::vector<std::string>& classes, std::string_view taken) const {
-  std::vector<std::string> readings;
-  for (const Label& label : labels_) {
-    if (!is_mangled_age(label.text) || std::find(classes.begin(), classes.end(), label.text) != classes.end()) continue;
-    readings.push_back(fmt::format("{} as {} ({} rows)", label.text, without_alias(label.text), label.rows));
-  }
-  if (readings.empty()) return {};
-  std::sort(readings.begin(), readings.end());
-  return fmt::format("{}: column '{}': a spreadsheet turned age bins into dates; {} {}", csv_, printable(name_), taken,
-                     fmt::join(readings, ", "));
-}
-
-std::string LabelColumn::note_on_own_classes() const {
-  if (!all_in_set(texts(), fairface_ages())) return {};
-  return note_on_ages(fairface_ages(), fmt::format("--classes {}=fairface takes", printable(name_)));
 }
 
 }  // namespace facet::data

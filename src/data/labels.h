@@ -38,51 +38,51 @@ void require_index(const std::string& set, std::int64_t index, std::int64_t size
 ///   a class index or no_label.
 void require_labels(const std::string& image, std::span<const std::int32_t> labels, const std::vector<Head>& heads);
 
+/// Returns the class that a label stands for, or the label itself; the view is one of the label or of a constant.
+using AliasFunction = std::string_view (*)(std::string_view label);
+
 /// The labels of one column of a manifest, before their classes are known.
 class LabelColumn {
  public:
+  /// A distinct label.
+  struct Label {
+    std::string text;
+    std::int64_t first_line = 0;  ///< the first line of the CSV that has it
+    std::int64_t rows = 0;        ///< the number of rows that have it
+  };
+
   /// @param csv what messages call the file.
   LabelColumn(std::string csv, std::string name) : csv_(std::move(csv)), name_(std::move(name)) {}
 
+  const std::string& csv() const { return csv_; }
   const std::string& name() const { return name_; }
   /// Adds the label of a row; an empty string means that the row has none.
   void add(const std::string& label, std::int64_t line);
 
+  /// The distinct labels, in the order of their first rows.
+  const std::vector<Label>& labels() const { return labels_; }
+  /// Returns the texts of labels().
+  std::vector<std::string> texts() const;
+  /// The number of rows that have a label.
   std::int64_t labelled() const { return labelled_; }
-  std::int64_t different() const { return static_cast<std::int64_t>(labels_.size()); }
-  /// Whether the labels identify images rather than classes: there are more than 50 different ones, with fewer than two
+  /// The number of distinct labels.
+  std::int64_t distinct() const { return static_cast<std::int64_t>(labels_.size()); }
+  /// Whether the labels identify images rather than classes: there are more than 50 distinct ones, with fewer than two
   /// images each on average.
   bool is_identifier() const;
 
-  /// Returns FairFace's set for the column's name if all labels belong to it; otherwise an empty list.
-  std::vector<std::string> fairface_classes_by_name() const;
-  /// Returns FairFace's set that contains all labels, for any column name. @throws Error when there is none.
-  std::vector<std::string> fairface_classes() const;
-  /// Returns the different labels, sorted: by number if all are whole numbers ("10" after "2"; "3.0", which a data
+  /// Returns the distinct labels, sorted: by number if all are whole numbers ("10" after "2"; "3.0", which a data
   /// frame with missing values writes, is one too), otherwise as text. Two spellings of a number ("7" and "007") are
   /// two classes, sorted as text.
   /// @throws Error when there are fewer than two.
-  std::vector<std::string> own_classes() const;
-  /// Returns each row's index into `classes`, or no_label; aliases count as the class that they stand for.
+  std::vector<std::string> classes_from_labels() const;
+  /// Returns each row's index into `classes`, or no_label. A label that no class is called counts as the class of the
+  /// same whole number ("3" for "3.0"), or as the class that it is an alias of.
+  /// @param alias the aliases of labels and classes; null: there are none.
   /// @throws Error naming file, line, label and classes when a label belongs to none of the classes.
-  std::vector<std::int32_t> indices(const std::vector<std::string>& classes) const;
-  /// Returns a line about age bins that a spreadsheet turned into dates, unless `classes` has classes of those names;
-  /// empty if there are none.
-  /// @param taken the word of the line before the readings, "9-Mar as 3-9 (2 rows)".
-  std::string note_on_ages(const std::vector<std::string>& classes, std::string_view taken = "taken") const;
-  /// Returns such a line for a column that keeps own_classes although all its labels are FairFace's ages; otherwise
-  /// empty.
-  std::string note_on_own_classes() const;
+  std::vector<std::int32_t> indices(const std::vector<std::string>& classes, AliasFunction alias = nullptr) const;
 
  private:
-  struct Label {
-    std::string text;
-    std::int64_t first_line = 0;
-    std::int64_t rows = 0;
-  };
-
-  std::vector<std::string> texts() const;
-
   std::string csv_;
   std::string name_;
   std::vector<Label> labels_;

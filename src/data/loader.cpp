@@ -26,7 +26,7 @@ namespace facet {
 
 std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) {
   if (count < 0 || count > std::numeric_limits<std::uint32_t>::max()) {
-    throw Error(fmt::format("an epoch of {} images; 0 to 2^32 - 1 are allowed", count));
+    throw Error(fmt::format("an epoch has {} images; 0 to 2^32 - 1 are allowed", count));
   }
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
@@ -57,8 +57,8 @@ struct Slot {
 };
 
 const LoaderOptions& checked(const LoaderOptions& options) {
-  const auto require = [](const char* name, std::int64_t value, int least) {
-    if (value < least) throw Error(fmt::format("loader: {} is {}; at least {} is needed", name, value, least));
+  const auto require = [](const char* name, std::int64_t value, int minimum) {
+    if (value < minimum) throw Error(fmt::format("loader: {} is {}; at least {} is needed", name, value, minimum));
   };
   require("batch", options.batch, 1);
   require("size", options.size, 1);
@@ -72,9 +72,9 @@ const LoaderOptions& checked(const LoaderOptions& options) {
 
 std::int64_t checked_size(const Dataset& dataset) {
   const std::int64_t size = dataset.size();
-  constexpr std::int64_t most = std::numeric_limits<std::uint32_t>::max();
-  if (size < 0 || size > most) {
-    throw Error(fmt::format("loader: the data set holds {} images; 0 to {} are allowed", size, most));
+  constexpr std::int64_t max_images = std::numeric_limits<std::uint32_t>::max();
+  if (size < 0 || size > max_images) {
+    throw Error(fmt::format("loader: the data set holds {} images; 0 to {} are allowed", size, max_images));
   }
   return size;
 }
@@ -117,7 +117,7 @@ std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const Loade
 /// form a ring: batch b lies in slot b % slots. The batches don't depend on the number of threads, nor on which thread
 /// decodes an image.
 struct Loader::State {
-  State(const Dataset& data, const LoaderOptions& asked);
+  State(const Dataset& data, const LoaderOptions& requested);
   ~State();
 
   std::int64_t batches() const { return batches_of(size, options); }
@@ -126,9 +126,9 @@ struct Loader::State {
   void require_unchanged() const;
   void start_epoch(std::int64_t number, std::int64_t first);
   const Batch* next();
-  void give_up_scheduled(std::unique_lock<std::mutex>& lock);
+  void cancel_scheduled(std::unique_lock<std::mutex>& lock);
   void schedule_batch();
-  void count_batch(Clock::time_point asked);
+  void count_batch(Clock::time_point wait_start);
   void start_demanded_threads();
   void work(int thread);
   void load_image(Batch& batch, std::int64_t position) const;
@@ -161,9 +161,9 @@ struct Loader::State {
   data::WorkerThreads threads;
 };
 
-Loader::State::State(const Dataset& data, const LoaderOptions& asked)
+Loader::State::State(const Dataset& data, const LoaderOptions& requested)
     : dataset(data),
-      options(checked(asked)),
+      options(checked(requested)),
       size(checked_size(data)),
       heads(data.heads()),
       slots(make_slots(size, heads.size(), options)),
@@ -188,19 +188,19 @@ void Loader::State::require_unchanged() const {
   }
   if (dataset.heads() != heads) {
     throw Error(
-        "loader: the data set's heads are not those of when the loader was made; they must not change while a "
-        "loader uses it");
+        "loader: the data set's heads have changed since the loader was made; they must not change while a loader "
+        "uses it");
   }
 }
 
 void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
   require_unchanged();
   if (first < 0 || first > batches()) {
-    throw Error(fmt::format("loader: an epoch from batch {}; 0 to {} are allowed", first, batches()));
+    throw Error(fmt::format("loader: the first batch of an epoch is {}; 0 to {} are allowed", first, batches()));
   }
   {
     std::unique_lock lock(mutex);
-    give_up_scheduled(lock);
+    cancel_scheduled(lock);
     next_image = end_image = first * options.batch;
   }
   if (options.shuffle) {
@@ -226,7 +226,7 @@ const Batch* Loader::State::next() {
   }
   if (next_batch == batches()) return nullptr;
   Slot& slot = slot_of(next_batch);
-  const Clock::time_point asked = Clock::now();
+  const Clock::time_point wait_start = Clock::now();
   {
     std::unique_lock lock(mutex);
     const auto is_done = [&] { return slot.left == 0; };
@@ -239,7 +239,7 @@ const Batch* Loader::State::next() {
     done.wait(lock, is_done);
     if (slot.error) std::rethrow_exception(slot.error);
   }
-  if (demand) count_batch(asked);
+  if (demand) count_batch(wait_start);
   ++next_batch;
   holds_batch = true;
   return &slot.batch;
@@ -247,8 +247,8 @@ const Batch* Loader::State::next() {
 
 /// Updates the demand for threads after a batch. The first batch of an epoch doesn't count, since nothing was decoded
 /// ahead of it.
-/// @param asked when the caller began to wait for this batch.
-void Loader::State::count_batch(Clock::time_point asked) {
+/// @param wait_start when the caller began to wait for this batch.
+void Loader::State::count_batch(Clock::time_point wait_start) {
   const Clock::time_point now = Clock::now();
   const std::optional<Clock::time_point> before = std::exchange(last_returned, now);
   double busy_meanwhile = 0;
@@ -257,7 +257,7 @@ void Loader::State::count_batch(Clock::time_point asked) {
     busy_meanwhile = busy_seconds - std::exchange(counted_busy, busy_seconds);
   }
   if (!before) return;
-  demand->add_batch(seconds_between(*before, now), seconds_between(asked, now), busy_meanwhile);
+  demand->add_batch(seconds_between(*before, now), seconds_between(wait_start, now), busy_meanwhile);
   start_demanded_threads();
 }
 
@@ -278,7 +278,7 @@ void Loader::State::start_demanded_threads() {
 }
 
 /// Drops the scheduled images that no thread has begun, and returns when no image is being decoded.
-void Loader::State::give_up_scheduled(std::unique_lock<std::mutex>& lock) {
+void Loader::State::cancel_scheduled(std::unique_lock<std::mutex>& lock) {
   end_image = next_image;
   done.wait(lock, [&] { return busy == 0; });
 }

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "data/csv.h"
 #include "data/decode.h"
+#include "data/fairface.h"
 #include "data/image_checks.h"
 #include "data/labels.h"
 #include "data/manifest_columns.h"
@@ -37,6 +38,25 @@ std::string with_slashes(std::string file) {
   return file;
 }
 
+/// @throws Error naming file, head and classes unless classes are declared for existing heads only, and are valid.
+void require_declared_classes(const std::string& csv, const std::vector<data::HeadColumn>& heads,
+                              const ManifestOptions& options) {
+  Names names;
+  for (const data::HeadColumn& head : heads) names.push_back(head.head);
+  for (const auto& [head, classes] : options.classes) {
+    if (std::find(names.begin(), names.end(), head) == names.end()) {
+      throw Error(fmt::format("{}: classes are declared for '{}', which is none of the heads: {}", csv, printable(head),
+                              data::list_of(names)));
+    }
+    if (data::declares_fairface(classes)) continue;
+    if (classes.size() < 2) {
+      throw Error(fmt::format("{}: {} classes are declared for head '{}'; at least 2 are needed, or fairface", csv,
+                              classes.size(), printable(head)));
+    }
+    data::require_named_heads(csv, {{head, classes}});
+  }
+}
+
 }  // namespace
 
 struct ManifestDataset::State {
@@ -58,7 +78,7 @@ struct ManifestDataset::State {
   }
   std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns);
   void read_windows_paths();
-  void leave_out_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
+  void ignore_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
   Names choose_classes(const data::LabelColumn& column, const ManifestOptions& options, Names& fairface);
   void set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
 
@@ -73,9 +93,10 @@ std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader
   const std::string none;
   for (data::CsvRow row; reader.next(row);) {
     if (row.fields.size() != columns.count) {
-      throw Error(fmt::format("{}:{}: {} fields; the header has {}", csv, row.line, row.fields.size(), columns.count));
+      throw Error(fmt::format("{}:{}: the row has {} fields; the header has {}", csv, row.line, row.fields.size(),
+                              columns.count));
     }
-    if (row.fields[columns.file].empty()) throw Error(fmt::format("{}:{}: no file is named", csv, row.line));
+    if (row.fields[columns.file].empty()) throw Error(fmt::format("{}:{}: the row names no file", csv, row.line));
     files.push_back(row.fields[columns.file]);
     lines.push_back(row.line);
     for (std::size_t h = 0; h < found.size(); ++h) {
@@ -83,7 +104,7 @@ std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader
       found[h].add(position ? data::trimmed(row.fields[*position]) : none, row.line);
     }
   }
-  if (files.empty()) throw Error(fmt::format("{}: a header, but no rows", csv));
+  if (files.empty()) throw Error(fmt::format("{}: the file has a header, but no rows", csv));
   return found;
 }
 
@@ -94,31 +115,31 @@ void ManifestDataset::State::read_windows_paths() {
                                   [](const std::string& file) { return file.find('\\') != std::string::npos; });
   std::error_code ignored;
   backslashes = first != files.end() && !std::filesystem::exists(root / *first, ignored);
-  if (backslashes) note("the backslashes in files' names separate folders, as on Windows");
+  if (backslashes) note("backslashes in file names separate folders, as on Windows");
   const auto absolute = std::find_if(files.begin(), files.end(),
                                      [&](const std::string& file) { return is_windows_path(file, backslashes); });
   if (absolute == files.end()) return;
   throw Error(
-      fmt::format("{}:{}: '{}' is an absolute path of Windows; names relative to one folder are needed, which "
-                  "--root names unless it is the CSV's own",
+      fmt::format("{}:{}: '{}' is an absolute Windows path; paths relative to the CSV's folder, or to that of --root, "
+                  "are needed",
                   csv, lines[static_cast<std::size_t>(absolute - files.begin())], printable(*absolute)));
 }
 
 /// Removes columns that identify images, unless their classes are declared: as heads they would have a class for nearly
 /// every image.
-void ManifestDataset::State::leave_out_identifiers(std::vector<data::LabelColumn>& columns,
-                                                   const ManifestOptions& options) {
-  Names left_out;
+void ManifestDataset::State::ignore_identifiers(std::vector<data::LabelColumn>& columns,
+                                                const ManifestOptions& options) {
+  Names ignored;
   std::erase_if(columns, [&](const data::LabelColumn& column) {
     if (!column.is_identifier() || options.classes.contains(column.name())) return false;
-    left_out.push_back(fmt::format("{} ({} values in {} rows)", column.name(), column.different(), column.labelled()));
+    ignored.push_back(fmt::format("{} ({} values in {} rows)", column.name(), column.distinct(), column.labelled()));
     return true;
   });
-  if (left_out.empty()) return;
+  if (ignored.empty()) return;
   const std::string text =
-      fmt::format("passed over as identifiers, with fewer than two rows a value: {}; --heads takes such columns too",
-                  data::list_of(left_out));
-  if (columns.empty()) throw Error(fmt::format("{}: no column for a head; {}", csv, text));
+      fmt::format("columns ignored as identifiers, with fewer than two rows per value: {}; --heads requests them",
+                  data::list_of(ignored));
+  if (columns.empty()) throw Error(fmt::format("{}: there is no column for a head; {}", csv, text));
   note(text);
 }
 
@@ -127,14 +148,15 @@ void ManifestDataset::State::leave_out_identifiers(std::vector<data::LabelColumn
 Names ManifestDataset::State::choose_classes(const data::LabelColumn& column, const ManifestOptions& options,
                                              Names& fairface) {
   const auto declared = options.classes.find(column.name());
-  if (declared != options.classes.end() && !data::is_fairface(declared->second)) return declared->second;
-  Names known = declared != options.classes.end() ? column.fairface_classes() : column.fairface_classes_by_name();
+  if (declared != options.classes.end() && !data::declares_fairface(declared->second)) return declared->second;
+  Names known =
+      declared != options.classes.end() ? data::fairface_classes(column) : data::fairface_classes_by_name(column);
   if (!known.empty()) {
     fairface.push_back(column.name());
     return known;
   }
-  if (std::string text = column.note_on_own_classes(); !text.empty()) notes.push_back(std::move(text));
-  return column.own_classes();
+  if (std::string text = data::hint_on_ages(column); !text.empty()) notes.push_back(std::move(text));
+  return column.classes_from_labels();
 }
 
 void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options) {
@@ -146,12 +168,13 @@ void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& col
                                              : options.expected[h]);
     const Names& classes = heads[h].classes;
     if (options.allow_missing && column.labelled() == 0) unlabelled.push_back(heads[h].name);
-    const auto indices = column.indices(classes);
+    const auto indices = column.indices(classes, data::resolve_fairface_alias);
     for (std::size_t i = 0; i < indices.size(); ++i) labels[i * columns.size() + h] = indices[i];
-    if (std::string text = column.note_on_ages(classes); !text.empty()) notes.push_back(std::move(text));
+    if (std::string text = data::note_on_ages(column, classes); !text.empty()) notes.push_back(std::move(text));
   }
   if (!fairface.empty()) {
-    note(fmt::format("FairFace's classes, in its order, for {}; --classes declares others", data::list_of(fairface)));
+    note(fmt::format("FairFace's classes, in its order, are used for {}; --classes declares others",
+                     data::list_of(fairface)));
   }
   if (!unlabelled.empty()) note(fmt::format("no labels for these heads of the model: {}", data::list_of(unlabelled)));
 }
@@ -164,15 +187,16 @@ ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const Manifes
   data::require_named_heads(state.csv, options.expected);
   try {
     data::CsvReader reader(csv);
-    const data::ManifestColumns columns = data::read_columns(state.csv, reader, options);
-    data::require_declared_classes(state.csv, columns.heads, options);
+    const data::ManifestColumns columns =
+        data::read_columns(state.csv, reader, options, data::fairface_extra_columns());
+    require_declared_classes(state.csv, columns.heads, options);
     state.notes = columns.notes;
     std::vector<data::LabelColumn> found = state.read_rows(reader, columns);
     state.read_windows_paths();
-    if (!columns.heads_are_chosen) state.leave_out_identifiers(found, options);
+    if (!columns.heads_are_chosen) state.ignore_identifiers(found, options);
     state.set_heads(found, options);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory", state.csv));
+    throw Error(fmt::format("{}: out of memory while the manifest is read", state.csv));
   }
 }
 
@@ -180,7 +204,7 @@ ManifestDataset::~ManifestDataset() = default;
 ManifestDataset::ManifestDataset(ManifestDataset&&) noexcept = default;
 
 ManifestDataset::State& ManifestDataset::state() const {
-  if (!state_) throw Error("the manifest was moved to another object, and holds nothing any more");
+  if (!state_) throw Error("the manifest was moved to another object and can't be used any more");
   return *state_;
 }
 
@@ -246,8 +270,8 @@ std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
     int threads, const std::function<void(std::int64_t)>& progress) {
   State& state = this->state();
   if (threads < 0 || threads > base::max_threads) {
-    throw Error(
-        fmt::format("{}: {} threads to check images; 0 to {} are allowed", state.csv, threads, base::max_threads));
+    throw Error(fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", state.csv, threads,
+                            base::max_threads));
   }
   std::vector<data::CheckedImage> checked;
   try {

@@ -16,8 +16,6 @@ namespace {
 using base::printable;
 using Names = std::vector<std::string>;
 
-constexpr const char* fairface_extra_column = "service_test";
-
 /// The usual names of the column of files, the most usual first.
 const Names& usual_file_columns() {
   static const Names names{"file", "image", "path", "filename", "file_name", "filepath", "image_path", "img"};
@@ -31,7 +29,7 @@ bool contains(const Names& names, const std::string& name) {
 void require_distinct(const std::string& where, const std::string& what, Names names) {
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' stands there twice", where, what, printable(*twice)));
+  if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' occurs twice", where, what, printable(*twice)));
 }
 
 bool is_image_file(std::string_view text) {
@@ -49,8 +47,8 @@ Names read_header(CsvReader& reader, const std::string& csv, std::string& where)
   Names columns;
   for (const std::string& field : row.fields) columns.push_back(trimmed(field));
   if (const auto file = std::find_if(columns.begin(), columns.end(), is_image_file); file != columns.end()) {
-    throw Error(fmt::format("{}: the first line holds '{}', a file; a header that names the columns is needed", where,
-                            printable(*file)));
+    throw Error(fmt::format("{}: the first line contains the file name '{}'; a header that names the columns is needed",
+                            where, printable(*file)));
   }
   Names named = columns;
   std::erase(named, "");
@@ -62,13 +60,13 @@ std::size_t position_of(const Names& columns, const std::string& name) {
   return static_cast<std::size_t>(std::find(columns.begin(), columns.end(), name) - columns.begin());
 }
 
-std::string find_file_column(const std::string& where, const Names& columns, const std::string& asked) {
+std::string find_file_column(const std::string& where, const Names& columns, const std::string& requested) {
   Names named = columns;
   std::erase(named, "");
-  if (!asked.empty()) {
-    if (contains(named, asked)) return asked;
-    throw Error(
-        fmt::format("{}: no column '{}' of files; the columns are: {}", where, printable(asked), list_of(named)));
+  if (!requested.empty()) {
+    if (contains(named, requested)) return requested;
+    throw Error(fmt::format("{}: there is no column '{}' of image files; the columns are: {}", where,
+                            printable(requested), list_of(named)));
   }
   const Names& usual = usual_file_columns();
   if (contains(named, usual[0])) return usual[0];
@@ -78,26 +76,26 @@ std::string find_file_column(const std::string& where, const Names& columns, con
     if (found != named.end()) return *found;
   }
   throw Error(
-      fmt::format("{}: no column is called {}; the columns are: {}; --file-column says which one names the files",
+      fmt::format("{}: no column is called {}; the columns are: {}; --file-column names the column of image files",
                   where, list_of(usual), list_of(named)));
 }
 
 /// Returns the requested heads and their columns; empty: all columns.
-std::vector<HeadColumn> asked_heads(const std::string& csv, const ManifestOptions& options) {
+std::vector<HeadColumn> requested_heads(const std::string& csv, const ManifestOptions& options) {
   const Names expected = names_of(options.expected);
   const std::string& label = options.label_column;
   if (!label.empty() && !options.heads.empty() && options.heads != Names{label}) {
-    throw Error(fmt::format("{}: heads {} requested, and '{}' as the only column of labels", csv,
+    throw Error(fmt::format("{}: the heads {} are requested, but '{}' is requested as the only column of labels", csv,
                             list_of(options.heads), printable(label)));
   }
   if (!label.empty() && expected.size() > 1) {
-    throw Error(fmt::format("{}: '{}' requested as the only column of labels; the model has the heads {}", csv,
+    throw Error(fmt::format("{}: '{}' is requested as the only column of labels; the model has the heads {}", csv,
                             printable(label), list_of(expected)));
   }
   if (!label.empty()) return {{expected.empty() ? label : expected[0], label, {}}};
   if (!expected.empty() && !options.heads.empty() && options.heads != expected) {
-    throw Error(
-        fmt::format("{}: heads {} requested; the model has {}", csv, list_of(options.heads), list_of(expected)));
+    throw Error(fmt::format("{}: the heads {} are requested; the model has {}", csv, list_of(options.heads),
+                            list_of(expected)));
   }
   std::vector<HeadColumn> heads;
   for (const std::string& name : expected.empty() ? options.heads : expected) heads.push_back({name, name, {}});
@@ -106,7 +104,8 @@ std::vector<HeadColumn> asked_heads(const std::string& csv, const ManifestOption
 
 }  // namespace
 
-ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const ManifestOptions& options) {
+ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const ManifestOptions& options,
+                             const std::vector<std::string>& extra_columns) {
   std::string where;
   const Names columns = read_header(reader, csv, where);
   ManifestColumns found;
@@ -121,13 +120,13 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
     found.notes.push_back(fmt::format("{}: column '{}' names the files", csv, printable(found.file_column)));
   }
 
-  found.heads = asked_heads(csv, options);
+  found.heads = requested_heads(csv, options);
   found.heads_are_chosen = !found.heads.empty();
   const auto can_be_head = [&](const std::string& name) { return !name.empty() && name != found.file_column; };
   if (!found.heads_are_chosen) {
     Names files;  // columns that have a usual name of a column of files
     for (const std::string& column : columns) {
-      if (!can_be_head(column) || column == fairface_extra_column) continue;
+      if (!can_be_head(column) || contains(extra_columns, column)) continue;
       const bool names_files = contains(usual_file_columns(), base::lower_case(column));
       if (names_files && !options.classes.contains(column)) {
         files.push_back(column);
@@ -138,12 +137,14 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
     if (found.heads.empty()) {
       for (const std::string& column : files) found.heads.push_back({column, column, {}});
     } else if (!files.empty()) {
-      found.notes.push_back(fmt::format("{}: passed over, as they name files as '{}' does: {}; --heads takes them", csv,
-                                        printable(found.file_column), list_of(files)));
+      found.notes.push_back(
+          fmt::format("{}: columns ignored because they name files, as '{}' does: {}; --heads requests them", csv,
+                      printable(found.file_column), list_of(files)));
     }
   }
   if (found.heads.empty()) {
-    throw Error(fmt::format("{}: no column but '{}'; each head needs one", csv, printable(found.file_column)));
+    throw Error(fmt::format("{}: there is no column of labels beside the column of image files, '{}'", csv,
+                            printable(found.file_column)));
   }
   Names heads, present, allowed;
   std::copy_if(columns.begin(), columns.end(), std::back_inserter(allowed), can_be_head);
@@ -154,40 +155,18 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
     present.push_back(head.head);
   }
   require_distinct(csv, "head", heads);
-  if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name requested", csv));
+  if (contains(heads, "")) throw Error(fmt::format("{}: a head without a name is requested", csv));
   const bool may_be_missing = options.allow_missing && !options.expected.empty() && options.label_column.empty();
   if (may_be_missing && present.empty()) {
-    throw Error(fmt::format("{}: no column for any of the model's heads, {}; those that there are: {}", csv,
+    throw Error(fmt::format("{}: there is no column for any of the model's heads, {}; the columns are: {}", csv,
                             list_of(heads), list_of(allowed)));
   }
   for (const HeadColumn& head : found.heads) {
     if (head.position || may_be_missing) continue;
-    throw Error(fmt::format("{}: no column for head '{}'; those that there are: {}", csv, printable(head.column),
+    throw Error(fmt::format("{}: there is no column for head '{}'; the columns are: {}", csv, printable(head.column),
                             list_of(allowed)));
   }
   return found;
-}
-
-bool is_fairface(const std::vector<std::string>& declared) {
-  return declared.size() == 1 && base::lower_case(declared[0]) == "fairface";
-}
-
-void require_declared_classes(const std::string& csv, const std::vector<HeadColumn>& heads,
-                              const ManifestOptions& options) {
-  Names names;
-  for (const HeadColumn& head : heads) names.push_back(head.head);
-  for (const auto& [head, classes] : options.classes) {
-    if (!contains(names, head)) {
-      throw Error(fmt::format("{}: classes declared for '{}', which is none of the heads: {}", csv, printable(head),
-                              list_of(names)));
-    }
-    if (is_fairface(classes)) continue;
-    if (classes.size() < 2) {
-      throw Error(fmt::format("{}: {} class declared for head '{}'; at least two are needed, or fairface", csv,
-                              classes.size(), printable(head)));
-    }
-    require_named_heads(csv, {{head, classes}});
-  }
 }
 
 }  // namespace facet::data

@@ -29,14 +29,9 @@ struct ManifestColumns {
 
 /// Reads the header of a manifest.
 /// @param csv what messages call the file.
+/// @param extra_columns columns that are heads only if they are requested.
 /// @throws Error naming file, line and columns when the header is missing or lacks a required column.
-ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const ManifestOptions& options);
-
-/// @throws Error naming file, head and classes unless classes are declared for existing heads only, and are valid.
-void require_declared_classes(const std::string& csv, const std::vector<HeadColumn>& heads,
-                              const ManifestOptions& options);
-
-/// Whether the declared classes are {"fairface"} (in any case), which stands for FairFace's set.
-bool is_fairface(const std::vector<std::string>& declared);
+ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const ManifestOptions& options,
+                             const std::vector<std::string>& extra_columns);
 
 }  // namespace facet::data

@@ -22,8 +22,8 @@ void MemoryDataset::add(Image image, std::vector<std::int32_t> labels) {
   const std::string name = image_name(size());
   if (image.width < 1 || image.height < 1 ||
       image.pixels.size() != static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3) {
-    throw Error(fmt::format("{}: {} bytes of pixels for {}x{}; width x height x 3 are needed", name,
-                            image.pixels.size(), image.width, image.height));
+    throw Error(fmt::format("{}: an image of {}x{} has {} bytes of pixels; width x height x 3 are needed", name,
+                            image.width, image.height, image.pixels.size()));
   }
   data::require_labels(name, labels, heads_);
   images_.push_back(std::move(image));

@@ -17,13 +17,13 @@ namespace {
 
 using Message = std::array<char, 200>;
 
-void keep(const char* text, Message& message) { std::snprintf(message.data(), message.size(), "%s", text); }
+void copy_text(const char* text, Message& message) { std::snprintf(message.data(), message.size(), "%s", text); }
 
 /// Decodes a PNG in memory with libpng.
 class PngDecoder {
  public:
   explicit PngDecoder(std::span<const std::uint8_t> bytes)
-      : left_(bytes), png_(png_create_read_struct(PNG_LIBPNG_VER_STRING, this, take_error, take_warning)) {
+      : unread_(bytes), png_(png_create_read_struct(PNG_LIBPNG_VER_STRING, this, on_error, on_warning)) {
     if (png_ == nullptr) throw std::bad_alloc();
     info_ = png_create_info_struct(png_);
   }
@@ -35,13 +35,14 @@ class PngDecoder {
     if (info_ == nullptr) throw std::bad_alloc();
     if (!succeeds([&] { read_header(); })) fail();
     const std::int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
-    const DecodingTurn turn =
+    const DecodingLock lock =
         require_decoding_memory(width, height, width * height * 6);  // twice the image: EXIF at the end may rotate it
     int passes = 0;
-    if (!succeeds([&] { passes = ask_for_rgb(); })) fail();
+    if (!succeeds([&] { passes = request_rgb(); })) fail();
     const auto row_bytes = static_cast<std::size_t>(width) * 3;
     if (png_get_rowbytes(png_, info_) != row_bytes) {
-      throw Error(fmt::format("corrupt PNG: rows of {} bytes; RGB takes {}", png_get_rowbytes(png_, info_), row_bytes));
+      throw Error(fmt::format("corrupt PNG: its rows have {} bytes; {} are needed for RGB",
+                              png_get_rowbytes(png_, info_), row_bytes));
     }
     Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
     image.pixels.resize(row_bytes * static_cast<std::size_t>(height));
@@ -60,25 +61,25 @@ class PngDecoder {
  private:
   static PngDecoder& self(png_voidp pointer) { return *static_cast<PngDecoder*>(pointer); }
 
-  [[noreturn]] static void take_error(png_structp png, png_const_charp text) {
+  [[noreturn]] static void on_error(png_structp png, png_const_charp text) {
     PngDecoder& decoder = self(png_get_error_ptr(png));
-    keep(text, decoder.error_);
+    copy_text(text, decoder.error_);
     std::longjmp(decoder.escape_, 1);
   }
 
-  static void take_warning(png_structp png, png_const_charp text) {
+  static void on_warning(png_structp png, png_const_charp text) {
     Message& warning = self(png_get_error_ptr(png)).warning_;
-    if (warning[0] == '\0') keep(text, warning);
+    if (warning[0] == '\0') copy_text(text, warning);
   }
 
   static void copy_bytes(png_structp png, png_bytep to, std::size_t count) {
     PngDecoder& decoder = self(png_get_io_ptr(png));
-    if (count > decoder.left_.size()) {
+    if (count > decoder.unread_.size()) {
       decoder.ended_early_ = true;
       png_error(png, "it ends too early");
     }
-    std::copy_n(decoder.left_.begin(), count, to);
-    decoder.left_ = decoder.left_.subspan(count);
+    std::copy_n(decoder.unread_.begin(), count, to);
+    decoder.unread_ = decoder.unread_.subspan(count);
   }
 
   /// Runs calls of libpng; returns false when one fails. libpng leaves a failing call by longjmp, so `calls` must
@@ -112,7 +113,7 @@ class PngDecoder {
   }
 
   /// Requests 8-bit RGB rows. @return the number of passes in which the rows must be read.
-  int ask_for_rgb() {
+  int request_rgb() {
     const int colour = png_get_color_type(png_, info_);
     png_set_strip_16(png_);
     png_set_strip_alpha(png_);
@@ -131,7 +132,7 @@ class PngDecoder {
     png_set_crc_action(png_, PNG_CRC_NO_CHANGE, PNG_CRC_WARN_DISCARD);
     if (succeeds([&] { png_read_end(png_, info_); })) return;
     require_memory();
-    keep(ended_early_ ? "its end is missing" : error_.data(), warning_);
+    copy_text(ended_early_ ? "its end is missing" : error_.data(), warning_);
   }
 
   int orientation() const {
@@ -141,7 +142,7 @@ class PngDecoder {
     return exif_orientation({block, size});
   }
 
-  std::span<const std::uint8_t> left_;
+  std::span<const std::uint8_t> unread_;
   bool ended_early_ = false;
   Message error_ = {};
   Message warning_ = {};

@@ -57,11 +57,11 @@ class RegularFile {
     std::size_t filled = bytes.size();
     bytes.resize(filled + count);
     while (filled < bytes.size()) {
-      const ssize_t got = ::read(descriptor_, bytes.data() + filled, bytes.size() - filled);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) fail(errno);
-      if (got == 0) break;
-      filled += static_cast<std::size_t>(got);
+      const ssize_t bytes_read = ::read(descriptor_, bytes.data() + filled, bytes.size() - filled);
+      if (bytes_read < 0 && errno == EINTR) continue;
+      if (bytes_read < 0) fail(errno);
+      if (bytes_read == 0) break;
+      filled += static_cast<std::size_t>(bytes_read);
     }
     bytes.resize(filled);
   }
@@ -76,7 +76,7 @@ std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint
                                     const IsWanted& wanted) {
   const RegularFile opened(file);
   const std::uint64_t size = opened.size();
-  if (size > max_bytes) throw Error(fmt::format("is {} bytes long; at most {} are read", size, max_bytes));
+  if (size > max_bytes) throw Error(fmt::format("is {} bytes long; at most {} are allowed", size, max_bytes));
   std::vector<std::uint8_t> bytes;
   opened.append(std::min<std::size_t>(size, start_bytes), bytes);
   if (!wanted(bytes)) return bytes;

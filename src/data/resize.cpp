@@ -93,15 +93,16 @@ struct Frame {
   std::int64_t left, top;
 };
 
-/// Returns the offset of torchvision's CenterCrop: Python's int(round(room / 2)), which rounds halves to even.
-std::int64_t centered(std::int64_t room) { return room / 2 + (room % 2 == 1 && room / 2 % 2 == 1 ? 1 : 0); }
+/// Returns the offset of torchvision's CenterCrop: Python's int(round(excess / 2)), which rounds halves to even.
+/// @param excess the pixels that the crop removes along an axis.
+std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
 
 Frame frame_of(const Image& image, int size, ResizeMode mode) {
   if (mode == ResizeMode::squash) return {size, size, 0, 0};
   const std::int64_t side = resized_side(size, mode);
   const std::int64_t width = std::max(side, side * image.width / image.height);
   const std::int64_t height = std::max(side, side * image.height / image.width);
-  return {width, height, centered(width - size), centered(height - size)};
+  return {width, height, crop_offset(width - size), crop_offset(height - size)};
 }
 
 void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
@@ -113,7 +114,8 @@ void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
                             image.height, image.pixels.size()));
   }
   if (size < 1 || pixels.size() != bytes(size, size)) {
-    throw Error(fmt::format("{} bytes for an image of {}x{}; size x size x 3 are needed", pixels.size(), size, size));
+    throw Error(fmt::format("the output buffer for {0}x{0} pixels has {1} bytes; size x size x 3 are needed", size,
+                            pixels.size()));
   }
 }
 
@@ -161,6 +163,7 @@ void resize(const Image& image, const Frame& frame, int size, std::uint8_t* pixe
 }
 
 }  // namespace
+
 void mirror(std::span<std::uint8_t> pixels, int size) {
   struct Pixel {
     std::uint8_t rgb[3];
@@ -188,21 +191,22 @@ std::string_view to_string(ResizeMode mode) {
     case ResizeMode::crop:
       return "crop";
   }
-  throw Error(fmt::format("resize mode {} found; allowed: squash, crop", static_cast<int>(mode)));
+  throw Error(fmt::format("the resize mode is {}; squash and crop are allowed", static_cast<int>(mode)));
 }
 
 ResizeMode parse_resize_mode(std::string_view text) {
   for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
     if (text == to_string(mode)) return mode;
   }
-  throw Error(fmt::format("images resized by '{}'; squash and crop are allowed", text));
+  throw Error(fmt::format("the resize mode is '{}'; squash and crop are allowed", text));
 }
 
 int resized_side(int size, ResizeMode mode) {
   const std::int64_t side = mode == ResizeMode::crop ? std::int64_t{size} * 8 / 7 : size;
   if (size < 1 || side > std::numeric_limits<int>::max()) {
-    throw Error(fmt::format("images of size {} by {}; at least 1 is needed, and the side before a crop is at most {}",
-                            size, to_string(mode), std::numeric_limits<int>::max()));
+    throw Error(
+        fmt::format("the image size is {} with resize mode {}; at least 1 is needed, and at most {} before a crop",
+                    size, to_string(mode), std::numeric_limits<int>::max()));
   }
   return static_cast<int>(side);
 }

@@ -20,7 +20,7 @@ using Demuxer = std::unique_ptr<WebPDemuxer, DemuxerDeleter>;
 Demuxer open(const WebPData& data) {
   WebPDemuxState state = WEBP_DEMUX_PARSE_ERROR;
   Demuxer demuxer(WebPDemuxPartial(&data, &state));
-  if (state == WEBP_DEMUX_PARSE_ERROR) throw Error("corrupt WebP: its chunks make no sense");
+  if (state == WEBP_DEMUX_PARSE_ERROR) throw Error("corrupt WebP: its chunks are invalid");
   if (state != WEBP_DEMUX_DONE) throw Error("truncated WebP: it ends too early");
   if (!demuxer) throw std::bad_alloc();
   return demuxer;
@@ -54,13 +54,13 @@ int orientation_of(const WebPDemuxer* demuxer) {
 WebPDecoderConfig configure(const WebPIterator& frame, std::int64_t width, std::int64_t height) {
   WebPDecoderConfig config;
   if (WebPInitDecoderConfig(&config) == 0) {
-    throw Error("can't be read: this version of libwebp is another than was built with");
+    throw Error("can't be read: facet was built with another version of libwebp");
   }
   require(WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &config.input));
   if (frame.x_offset < 0 || frame.y_offset < 0 || config.input.width < 1 || config.input.height < 1 ||
       config.input.width > width - frame.x_offset || config.input.height > height - frame.y_offset) {
-    throw Error(fmt::format("corrupt WebP: a frame of {}x{} at {}, {} of {}x{} pixels", config.input.width,
-                            config.input.height, frame.x_offset, frame.y_offset, width, height));
+    throw Error(fmt::format("corrupt WebP: a frame of {}x{} pixels at ({}, {}) exceeds the image of {}x{} pixels",
+                            config.input.width, config.input.height, frame.x_offset, frame.y_offset, width, height));
   }
   return config;
 }
@@ -88,7 +88,7 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   const std::unique_ptr<WebPIterator, void (*)(WebPIterator*)> owner(&frame, WebPDemuxReleaseIterator);
   if (WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) throw Error("corrupt WebP: it holds no image");
   WebPDecoderConfig config = configure(frame, width, height);
-  const DecodingTurn turn = require_decoding_memory(width, height, memory_needed(config.input, width, height));
+  const DecodingLock lock = require_decoding_memory(width, height, memory_needed(config.input, width, height));
 
   Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
   image.pixels.resize(static_cast<std::size_t>(width * height * 3));  // black where the first frame is smaller

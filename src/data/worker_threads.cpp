@@ -43,16 +43,16 @@ void WorkerThreads::start(int count) {
   const std::size_t all = first + static_cast<std::size_t>(count);
   const auto gate = std::make_shared<Gate>(count);
   const auto run = [this, gate, open = gate->open](int number) {
-    bool is_in = false;
+    bool entered = false;
     try {
       base::leave_openmp_place();
       arena_.execute([&] {
-        is_in = true;
+        entered = true;
         gate->entered.count_down();
         if (open.get()) work_(number);
       });
     } catch (const std::exception&) {
-      if (is_in) throw;  // thrown by `work`, which must not throw
+      if (entered) throw;  // thrown by `work`, which must not throw
       gate->all_entered = false;
       gate->entered.count_down();
     }
@@ -61,7 +61,7 @@ void WorkerThreads::start(int count) {
     gate->opened.set_value(false);
     join_from(first);
     throw Error(
-        fmt::format("thread {} of {} that decode images cannot be started: {}; ask for fewer loader threads, or "
+        fmt::format("thread {} of {} that decode images cannot be started: {}; request fewer loader threads, or "
                     "raise the limits on processes and memory (ulimit -u, ulimit -v, the container's pids)",
                     thread, all, reason));
   };

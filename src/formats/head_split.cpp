@@ -30,7 +30,7 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
   }
   if (first < 0 || last <= first) {
     throw Error(fmt::format(
-        "'{}' of '{}' is not a head; NAME:FIRST-LAST is allowed, of two rows or more, from 0 to {}: race:0-6",
+        "'{}' of '{}' is not a head; NAME:FIRST-LAST is needed, with two or more rows from 0 to {}, such as race:0-6",
         base::printable(part), base::printable(text), formats::max_rows - 1));
   }
   const std::string name(part.substr(0, colon));
@@ -53,7 +53,7 @@ void require_apart(const HeadRows& one, const HeadRows& other, std::string_view 
 HeadSplit parse_head_split(std::string_view text) {
   const std::size_t equals = text.find('=');
   if (equals == 0 || equals == std::string_view::npos) {
-    throw Error(fmt::format("'{}' found; LAYER=NAME:FIRST-LAST,... is allowed: fc=race:0-6,gender:7-8,age:9-17",
+    throw Error(fmt::format("'{}' found; LAYER=NAME:FIRST-LAST,... is needed, such as fc=race:0-6,gender:7-8,age:9-17",
                             base::printable(text)));
   }
   HeadSplit split{.layer = std::string(text.substr(0, equals))};

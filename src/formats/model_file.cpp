@@ -44,7 +44,7 @@ std::vector<const TensorEntry*> match(const SafetensorsReader& reader, const Par
   for (const Parameter& parameter : parameters.list()) {
     const TensorEntry& tensor = reader.require(parameter.name, parameter.shape);
     if ((parameter.type == DataType::s64) != (tensor.type == ElementType::s64)) {
-      throw Error(fmt::format("{}: tensor {} has the dtype {}; {} is wanted", reader.name(), in_quotes(tensor.name),
+      throw Error(fmt::format("{}: tensor {} has the dtype {}; {} is needed", reader.name(), in_quotes(tensor.name),
                               to_string(tensor.type),
                               parameter.type == DataType::s64 ? "I64" : "F32, F64, F16 or BF16"));
     }
@@ -53,7 +53,7 @@ std::vector<const TensorEntry*> match(const SafetensorsReader& reader, const Par
   }
   for (const TensorEntry& tensor : reader.tensors()) {
     if (!wanted.contains(tensor.name)) {
-      throw Error(fmt::format("{}: tensor {} is none of the model's", reader.name(), in_quotes(tensor.name)));
+      throw Error(fmt::format("{}: tensor {} isn't in the model", reader.name(), in_quotes(tensor.name)));
     }
   }
   return matched;
@@ -67,7 +67,7 @@ void write_model_file(const std::filesystem::path& file, const ModelInfo& info, 
   for (const auto& [key, value] : state) {
     if (!metadata.emplace(key, value).second) {
       throw Error(
-          fmt::format("{}: its metadata can't hold `{}` as state: the model's own is there", file.string(), key));
+          fmt::format("{}: the state can't have the key `{}`, which the model's metadata uses", file.string(), key));
     }
   }
   write_safetensors(file, metadata, sources_of(parameters));
@@ -112,7 +112,7 @@ void save_weights(const std::filesystem::path& file, const ModelInfo& info, cons
   metadata["format"] = "pt";
   metadata.erase("version");
   if (info.heads.size() != 1) {
-    throw Error(fmt::format("{}: the heads {} found; one alone can be called {}", file.string(),
+    throw Error(fmt::format("{}: the heads {} found; a single head is needed, whose layer is called {}", file.string(),
                             fmt::join(data::names_of(info.heads), ", "), layer));
   }
   std::vector<formats::TensorSource> tensors = formats::sources_of(parameters);

@@ -28,13 +28,13 @@ void check(const std::string& file, const ModelInfo& info) {
   if (info.model.empty()) fail(file, "its model has no name");
   if (info.size < 1 || info.size > max_size)
     fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size));
-  if (info.heads.empty()) fail(file, "it has no head");
+  if (info.heads.empty()) fail(file, "it has no heads");
   std::set<std::string_view> names;
   for (const Head& head : info.heads) {
     if (head.name.empty()) fail(file, "one of its heads has no name");
     if (!names.insert(head.name).second)
       fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)));
-    if (head.classes.empty()) fail(file, fmt::format("its head {} has no class", in_quotes(head.name)));
+    if (head.classes.empty()) fail(file, fmt::format("its head {} has no classes", in_quotes(head.name)));
     std::set<std::string_view> classes;
     for (const std::string& name : head.classes) {
       if (!classes.insert(name).second) {
@@ -78,14 +78,14 @@ std::vector<Head> parse_heads(const std::string& file, const std::string& text) 
     std::vector<Head> heads;
     const auto list = nlohmann::json::parse(text);
     // A JSON object would pass the iteration below too.
-    if (!list.is_array()) fail(file, fmt::format("its `heads` are {}; a JSON list is allowed", in_quotes(text)));
+    if (!list.is_array()) fail(file, fmt::format("its `heads` is {}; a JSON list is needed", in_quotes(text)));
     for (const auto& head : list) {
       heads.push_back({head.at("name").get<std::string>(), head.at("classes").get<std::vector<std::string>>()});
     }
     return heads;
   } catch (const nlohmann::json::exception&) {
-    fail(file, fmt::format("its `heads` are {}; a JSON list of objects with `name` and `classes` is allowed",
-                           in_quotes(text)));
+    fail(file,
+         fmt::format("its `heads` is {}; a JSON list of objects with `name` and `classes` is needed", in_quotes(text)));
   }
 }
 
@@ -96,7 +96,7 @@ std::array<float, 3> parse_channels(const std::string& file, const Metadata& met
     if (values.size() == 3) return {values[0], values[1], values[2]};
   } catch (const FloatJson::exception&) {  // Refused below, with the value.
   }
-  fail(file, fmt::format("its `{}` is {}; a JSON list of three numbers is allowed", key, in_quotes(text)));
+  fail(file, fmt::format("its `{}` is {}; a JSON list of three numbers is needed", key, in_quotes(text)));
 }
 
 int parse_size(const std::string& file, const std::string& text) {
@@ -134,12 +134,12 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
 ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
   const auto found = metadata.find("format");
   if (found == metadata.end() || found->second != model_file_format) {
-    fail(file, fmt::format("is not a model file of facet: its metadata has the format {}; \"{}\" is read",
+    fail(file, fmt::format("the file is not a model file of facet: its metadata has the format {}; \"{}\" is needed",
                            found == metadata.end() ? "(none)" : in_quotes(found->second), model_file_format));
   }
   const std::string written = value_of(file, metadata, "version");
   if (written != version) {
-    fail(file, fmt::format("its metadata has the version {}; \"{}\" is read", in_quotes(written), version));
+    fail(file, fmt::format("its metadata has the version {}; \"{}\" is supported", in_quotes(written), version));
   }
   ModelInfo info{
       .model = value_of(file, metadata, "model"),
@@ -157,22 +157,22 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
 void require_graph(const ModelInfo& info, const Graph& graph) {
   const Shape expected{3, info.size, info.size};
   if (graph.input_shape() != expected) {
-    throw Error(fmt::format("model {}: the graph looks at images of {}, its description says {}", info.model,
+    throw Error(fmt::format("model {}: the graph's input has the shape {}; its description has {}", info.model,
                             facet::to_string(graph.input_shape()), facet::to_string(expected)));
   }
   const std::vector<HeadOutput>& outputs = graph.heads();
   if (outputs.size() != info.heads.size()) {
-    throw Error(fmt::format("model {}: the graph has {} heads, its description {}", info.model, outputs.size(),
+    throw Error(fmt::format("model {}: the graph has {} heads; its description has {}", info.model, outputs.size(),
                             info.heads.size()));
   }
   for (std::size_t head = 0; head < outputs.size(); ++head) {
     const Head& described = info.heads[head];
     if (outputs[head].name != described.name) {
-      throw Error(fmt::format("model {}: head {} of the graph is {}, of its description {}", info.model, head + 1,
+      throw Error(fmt::format("model {}: head {} of the graph is {}; in its description it is {}", info.model, head + 1,
                               outputs[head].name, described.name));
     }
     if (outputs[head].classes != static_cast<int>(described.classes.size())) {
-      throw Error(fmt::format("model {}: head {} has {} classes in the graph, {} in its description", info.model,
+      throw Error(fmt::format("model {}: head {} has {} classes in the graph and {} in its description", info.model,
                               described.name, outputs[head].classes, described.classes.size()));
     }
   }

@@ -54,12 +54,12 @@ std::string described(const ModelInfo& info, OnnxInput input) {
 void require_parameters(const Graph& graph, const Parameters& parameters) {
   const auto same = [](const Parameter& a, const Parameter& b) { return a.name == b.name && a.shape == b.shape; };
   if (!std::ranges::equal(graph.parameters(), parameters.list(), same))
-    throw Error("the parameters are of another graph");
+    throw Error("the parameters belong to another graph");
 }
 
 void require_size(std::int64_t bytes) {
   if (bytes > std::numeric_limits<std::int32_t>::max())
-    throw Error(fmt::format("the model takes {} bytes; an ONNX file holds 2147483647 at most", bytes));
+    throw Error(fmt::format("the model takes {} bytes; an ONNX file can hold at most 2147483647", bytes));
 }
 
 void set_value_info(onnx::ValueInfoProto& value, const std::string& name, const Shape& shape) {

@@ -34,7 +34,7 @@ struct SetAttribute {
 
 void OnnxGraph::reserve(const std::string& name) {
   if (!names_.insert(name).second)
-    throw Error(fmt::format("a head can't be called '{}': the file has another tensor of that name", name));
+    throw Error(fmt::format("a head can't be called '{}': another tensor of the file has that name", name));
 }
 
 void OnnxGraph::begin(const Node& node, std::vector<graph::Operand> inputs, std::vector<Shape> shapes) {

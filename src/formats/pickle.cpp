@@ -161,7 +161,7 @@ class Machine {
     return value;
   }
   [[noreturn]] void fail_kind(int value, std::string_view wanted) {
-    fail_malformed(fmt::format("{} where {} belongs", to_string(at(value).kind), wanted));
+    fail_malformed(fmt::format("it has {} where {} is needed", to_string(at(value).kind), wanted));
   }
   std::vector<int> pop_to_mark() {
     if (marks_.empty()) fail_malformed("a mark is missing");
@@ -181,12 +181,12 @@ class Machine {
   }
 
   void remember(std::uint32_t key) {
-    if (memo_.size() >= max_memo) fail(fmt::format("its pickle remembers more than {} values", max_memo));
+    if (memo_.size() >= max_memo) fail(fmt::format("its pickle's memo holds more than {} values", max_memo));
     memo_[key] = top();
   }
   void recall(std::uint32_t key) {
     const auto found = memo_.find(key);
-    if (found == memo_.end()) fail_malformed("a value that it never made");
+    if (found == memo_.end()) fail_malformed("it refers to a value that isn't in the memo");
     push(found->second);
   }
 
@@ -207,7 +207,7 @@ class Machine {
     if (at(holder).kind != Kind::dictionary && at(holder).kind != Kind::call) {
       fail_kind(holder, to_string(Kind::dictionary));
     }
-    if (items.size() % 2 != 0) fail_malformed("a key without a value");
+    if (items.size() % 2 != 0) fail_malformed("a key has no value");
     at(holder).items.insert(at(holder).items.end(), items.begin(), items.end());
   }
 
@@ -223,7 +223,7 @@ class Machine {
 
   void push_global(std::string_view module, std::string_view name) {
     if (module.size() + name.size() > max_name) {
-      fail(fmt::format("its pickle names a function or class by {} bytes; at most {} are read",
+      fail(fmt::format("its pickle has a name of a function or class with {} bytes; at most {} are allowed",
                        module.size() + name.size(), max_name));
     }
     push({.kind = Kind::global, .text = fmt::format("{}.{}", module, name)});
@@ -241,7 +241,7 @@ class Machine {
     switch (opcode) {
       case Opcode::proto:
         if (const auto version = take_number<std::uint8_t>(); version < 2 || version > 5) {
-          fail(fmt::format("its pickle is of protocol {}; 2 to 5 are read", version));
+          fail(fmt::format("its pickle has protocol {}; 2 to 5 are supported", version));
         }
         return;
       case Opcode::frame:
@@ -387,7 +387,8 @@ class Machine {
     const std::string line = take_line();
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), value);
-    if (error != std::errc() || end != line.data() + line.size()) fail_malformed("an integer that is none");
+    if (error != std::errc() || end != line.data() + line.size())
+      fail_malformed("an integer isn't a decimal number of 64 bits");
     push({.kind = line == "00" || line == "01" ? Kind::boolean : Kind::integer, .integer = value});
   }
 
@@ -404,8 +405,8 @@ class Machine {
 
 std::string_view to_string(PickleValue::Kind kind) {
   constexpr std::array<std::string_view, 14> names{
-      "None",   "a truth value", "an integer", "a long integer", "a number", "a text",    "bytes",
-      "a list", "a tuple",       "a set",      "a dictionary",   "a name",   "an object", "a persistent object"};
+      "None",   "a boolean", "an integer", "a long integer", "a number", "a string",  "bytes",
+      "a list", "a tuple",   "a set",      "a dictionary",   "a name",   "an object", "a persistent object"};
   return names[static_cast<std::size_t>(kind)];
 }
 

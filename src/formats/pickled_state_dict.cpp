@@ -84,8 +84,8 @@ class Reader {
   PickledStateDict state_dict() const {
     const int value = pickle_.root;
     if (!is_dictionary(value)) {
-      fail(fmt::format("holds {}, not a state_dict, a dictionary of tensors by name{}", described(value),
-                       advice(value)));
+      fail(fmt::format("the file holds {}; a state_dict (a dictionary of tensors by name) is needed{}",
+                       described(value), advice(value)));
     }
     PickledStateDict found;
     Items items = items_of(value);
@@ -106,7 +106,7 @@ class Reader {
       if (value.kind != Kind::persistent || !is_storage(value.arguments)) continue;
       PickledStorage storage = storage_of(value.arguments).storage;
       if (storage.element_size == 0) {
-        fail(fmt::format("its storage {} has elements of {}, whose size isn't known", in_quotes(storage.key),
+        fail(fmt::format("its storage {} has elements of the unknown type {}", in_quotes(storage.key),
                          in_quotes(type_name(value.arguments))));
       }
       const auto [place, is_new] = by_key.emplace(storage.key, found.size());
@@ -150,7 +150,7 @@ class Reader {
 
   std::string advice(int value) const {
     if (at(value).kind != Kind::call && at(value).kind != Kind::global) return "";
-    return "; no pickled code is ever run: save a model's weights by torch.save(model.state_dict(), FILE)";
+    return "; no pickled code is ever run: save a model's weights with torch.save(model.state_dict(), FILE)";
   }
 
   /// Whether a value is a dict, an OrderedDict or a defaultdict.
@@ -165,9 +165,10 @@ class Reader {
     Items items;
     if (found.kind == Kind::call && name_of(found.function) == ordered_dict && arguments(found).size() == 1) {
       const PickleValue& given = at(arguments(found)[0]);  // Python 2: a list of pairs
-      if (given.kind != Kind::list) fail("its pickle has an OrderedDict of other than keys and values");
+      if (given.kind != Kind::list) fail("its pickle has an OrderedDict that isn't made of pairs of a key and a value");
       for (const int pair : given.items) {
-        if (at(pair).items.size() != 2) fail("its pickle has an OrderedDict of other than keys and values");
+        if (at(pair).items.size() != 2)
+          fail("its pickle has an OrderedDict that isn't made of pairs of a key and a value");
         items.emplace_back(at(pair).items[0], at(pair).items[1]);
       }
     }
@@ -194,13 +195,13 @@ class Reader {
     for (const auto& [key, value] : items) {
       const std::string& name = at(key).text;
       if (at(key).kind != Kind::text) {
-        fail(fmt::format("its dictionary has {} for a key, not a text", described(key)));
+        fail(fmt::format("its dictionary has {} as a key; a string is needed", described(key)));
       }
       std::optional<PickledTensor> tensor = tensor_of(name, value);
       if (!tensor) {
         fail(fmt::format(
-            "{} in its dictionary is {}, not a tensor{}", in_quotes(name), described(value),
-            is_dictionary(value) ? fmt::format(": save checkpoint[{}] alone", in_quotes(name)) : advice(value)));
+            "{} in its dictionary is {}; a tensor is needed{}", in_quotes(name), described(value),
+            is_dictionary(value) ? fmt::format(": save only checkpoint[{}]", in_quotes(name)) : advice(value)));
       }
       if (!names.insert(name).second) fail(fmt::format("its dictionary has {} twice", in_quotes(name)));
       found.push_back(*std::move(tensor));
@@ -236,18 +237,20 @@ class Reader {
   PickledTensor make_tensor(const std::string& name, std::span<const int> given) const {
     if (given.size() < 4) fail_tensor(name, fmt::format("is made of {} values", given.size()));
     if (at(given[0]).kind != Kind::persistent || !is_storage(at(given[0]).arguments)) {
-      fail_tensor(name, fmt::format("lies in {}, not in a storage", described(given[0])));
+      fail_tensor(name, fmt::format("is stored in {}; a storage is needed", described(given[0])));
     }
     if (given.size() > 6 && at(given[6]).kind != Kind::none && !at(given[6]).items.empty()) {
-      fail_tensor(name, "is negated or conjugated when it is read; save its clone()");
+      fail_tensor(name, "is a negated or conjugated view; save tensor.clone() instead");
     }
     StoragePart part = storage_of(at(given[0]).arguments);
     if (part.storage.type == StorageType::other) {
-      fail_tensor(name, fmt::format("has elements of {}; Float-, Double-, Half-, BFloat16- and LongStorage are read",
-                                    in_quotes(type_name(at(given[0]).arguments))));
+      fail_tensor(name,
+                  fmt::format("has elements of {}; Float-, Double-, Half-, BFloat16- and LongStorage are supported",
+                              in_quotes(type_name(at(given[0]).arguments))));
     }
     PickledTensor tensor{.name = name, .storage = std::move(part.storage)};
-    if (at(given[1]).kind != Kind::integer) fail_tensor(name, fmt::format("has {} for an offset", described(given[1])));
+    if (at(given[1]).kind != Kind::integer)
+      fail_tensor(name, fmt::format("has {} as its offset; an integer is needed", described(given[1])));
     tensor.offset = at(given[1]).integer;
     tensor.shape = whole_numbers(name, given[2]);
     tensor.strides = whole_numbers(name, given[3]);
@@ -266,14 +269,15 @@ class Reader {
       value = arguments(at(value))[0];
     }
     if (at(value).kind != Kind::tuple && at(value).kind != Kind::list) {
-      fail_tensor(name, fmt::format("has {} where its shape or strides belong", described(value)));
+      fail_tensor(name, fmt::format("has {} as its shape or strides; a tuple of integers is needed", described(value)));
     }
-    if (at(value).items.size() > max_rank) fail_tensor(name, fmt::format("has {} extents", at(value).items.size()));
+    if (at(value).items.size() > max_rank)
+      fail_tensor(name, fmt::format("has {} extents; at most {} are allowed", at(value).items.size(), max_rank));
     std::vector<std::int64_t> numbers;
     for (const int item : at(value).items) {
       if (at(item).kind != Kind::integer || at(item).integer < 0) {
         fail_tensor(name,
-                    fmt::format("has {} where an extent or stride of 0 or more belongs",
+                    fmt::format("has {} as an extent or stride; an integer of at least 0 is needed",
                                 at(item).kind == Kind::integer ? std::to_string(at(item).integer) : described(item)));
       }
       numbers.push_back(at(item).integer);
@@ -283,8 +287,8 @@ class Reader {
 
   void require_within(const PickledTensor& tensor, std::int64_t elements) const {
     if (tensor.shape.size() != tensor.strides.size()) {
-      fail_tensor(tensor.name,
-                  fmt::format("has {} extents and {} strides", tensor.shape.size(), tensor.strides.size()));
+      fail_tensor(tensor.name, fmt::format("has {} extents and {} strides; as many of each are needed",
+                                           tensor.shape.size(), tensor.strides.size()));
     }
     std::int64_t count = 1, last = tensor.offset;
     bool fits = tensor.offset >= 0;
@@ -295,8 +299,8 @@ class Reader {
              !__builtin_add_overflow(last, reach, &last);
     }
     if (fits && (count == 0 || last < elements)) return;
-    fail_tensor(tensor.name,
-                fmt::format("of shape {} leaves its storage of {} elements", facet::to_string(tensor.shape), elements));
+    fail_tensor(tensor.name, fmt::format("of shape {} extends beyond its storage of {} elements",
+                                         facet::to_string(tensor.shape), elements));
   }
 
   // --- storages ------------------------------------------------------------------------------------------------------
@@ -311,7 +315,7 @@ class Reader {
   StoragePart storage_of(int id) const {
     const std::vector<int>& items = at(id).items;
     constexpr std::array<Kind, 5> kinds{Kind::text, Kind::global, Kind::text, Kind::text, Kind::integer};
-    const auto refuse = [&] { fail("its pickle describes a storage that can't be"); };
+    const auto refuse = [&] { fail("its pickle has an invalid description of a storage"); };
     if (items.size() < kinds.size() || items.size() > kinds.size() + 1) refuse();
     for (std::size_t i = 0; i < kinds.size(); ++i) {
       if (at(items[i]).kind != kinds[i]) refuse();

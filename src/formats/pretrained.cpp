@@ -46,9 +46,9 @@ class Misfits {
   void add(std::string_view tensor, const std::string& what) {
     if (count_++ == 0) first_ = fmt::format("{} {}", in_quotes(tensor), what);
   }
-  void tell(std::vector<std::string>& texts) const {
+  void append_to(std::vector<std::string>& texts) const {
     if (count_ == 0) return;
-    texts.push_back(count_ == 1 ? first_ : fmt::format("{} (as {} more)", first_, count_ - 1));
+    texts.push_back(count_ == 1 ? first_ : fmt::format("{} (and {} more like it)", first_, count_ - 1));
   }
 
  private:
@@ -57,11 +57,12 @@ class Misfits {
 };
 
 std::string listed(const std::set<std::string>& all) {
-  constexpr std::size_t most = 8;
+  constexpr std::size_t max_listed = 8;
   std::vector<std::string> names;
   for (const std::string& name : all) names.push_back(in_quotes(name));
-  if (names.size() <= most) return fmt::format("{}", fmt::join(names, ", "));
-  return fmt::format("{} and {} more", fmt::join(names.begin(), names.begin() + most, ", "), names.size() - most);
+  if (names.size() <= max_listed) return fmt::format("{}", fmt::join(names, ", "));
+  return fmt::format("{} and {} more", fmt::join(names.begin(), names.begin() + max_listed, ", "),
+                     names.size() - max_listed);
 }
 
 /// Returns the index of each class in `others`; nullopt if they aren't the same classes.
@@ -83,7 +84,7 @@ std::optional<std::vector<std::int64_t>> places_of(const std::vector<std::string
 ///   classes are matched to these rows.
 void require_heads(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads) {
   if (heads.empty()) return;
-  data::require_named_heads(fmt::format("{}: the heads that it is to be read for", file.string()), heads);
+  data::require_named_heads(fmt::format("{}: the heads of the model", file.string()), heads);
   for (const Head& head : heads) {
     const bool is_graphs = std::any_of(graph.heads().begin(), graph.heads().end(), [&](const HeadOutput& output) {
       return output.name == head.name && output.classes == std::ssize(head.classes);
@@ -91,11 +92,11 @@ void require_heads(const std::filesystem::path& file, const Graph& graph, const 
     if (is_graphs) continue;
     std::vector<std::string> known;
     for (const HeadOutput& output : graph.heads()) {
-      known.push_back(fmt::format("{} of {} classes", in_quotes(output.name), output.classes));
+      known.push_back(fmt::format("{} with {} classes", in_quotes(output.name), output.classes));
     }
-    throw Error(fmt::format("{}: is to be read for a head {} of {} classes; the graph has {}", file.string(),
+    throw Error(fmt::format("{}: the model has a head {} with {} classes; its graph has {}", file.string(),
                             in_quotes(head.name), head.classes.size(),
-                            known.empty() ? "no head" : fmt::format("{}", fmt::join(known, ", "))));
+                            known.empty() ? "no heads" : fmt::format("{}", fmt::join(known, ", "))));
   }
 }
 
@@ -115,7 +116,7 @@ std::vector<ClassMatch> match_classes(const WeightFile& file, const Graph& graph
     matches.push_back({head.name, logits_parameters(graph, head.name), places_of(head.classes, in_file->classes)});
     if (matches.back().parameters.empty()) {
       throw Error(
-          fmt::format("{}: its head {} has other classes than the model's, or another order of them; they can't "
+          fmt::format("{}: its head {} has other classes than the model's or another order of them, and they can't "
                       "be matched, as no linear layer gives the model's logits",
                       file.name, in_quotes(head.name)));
     }
@@ -175,7 +176,7 @@ void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape)
       found_.fresh.insert(layer_of(parameter.name));
     } else if (is_there) {
       const TensorSource& tensor = sources_[static_cast<std::size_t>(found->second)];
-      misshapen.add(parameter.name, fmt::format("is {}, {} is wanted", described(tensor.shape, tensor.type),
+      misshapen.add(parameter.name, fmt::format("is {}, but the model has {}", described(tensor.shape, tensor.type),
                                                 described(parameter.shape, parameter.type)));
     } else if (parameter.type != DataType::s64) {  // old files lack counters, and nothing reads them
       missing.add(parameter.name, "is missing");
@@ -194,24 +195,25 @@ void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape)
     if (is_classifiers(tensor) || found_.fresh.contains(layer_of(tensor))) {
       found_.left_out.insert(layer_of(tensor));
     } else if (!names.contains(tensor)) {
-      extra.add(tensor, "is none of the model's");
+      extra.add(tensor, "isn't in the model");
     }
   }
   std::vector<std::string> misfits;
-  for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->tell(misfits);
+  for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->append_to(misfits);
   if (!misfits.empty()) {
-    throw Error(fmt::format("{}: doesn't fit the model: {}{}", name_, fmt::join(misfits, "; "),
-                            has_shape ? "; the file's metadata tell the shape of its own" : ""));
+    throw Error(fmt::format("{}: the weights don't fit the model: {}{}", name_, fmt::join(misfits, "; "),
+                            has_shape ? "; the file's metadata holds the shape of its model (`shape`)" : ""));
   }
 }
 
 std::string Pretrained::summarize(const std::string& unused_rows, const std::string& layer) const {
   const auto taken = std::count_if(taken_.begin(), taken_.end(), [](int source) { return source >= 0; });
-  std::string text = fmt::format("{}: {} tensors are taken", name_, taken);
-  if (!found_.reordered.empty()) text += fmt::format("; classes put into this order: {}", listed(found_.reordered));
-  if (!unused_rows.empty()) text += fmt::format("; rows {} of {} are in no head", unused_rows, in_quotes(layer));
-  if (!found_.other_classes.empty()) text += fmt::format("; of other classes: {}", listed(found_.other_classes));
-  if (!found_.left_out.empty()) text += fmt::format("; left out of it: {}", listed(found_.left_out));
+  std::string text = fmt::format("{}: {} tensors are loaded", name_, taken);
+  if (!found_.reordered.empty()) text += fmt::format("; classes reordered in heads: {}", listed(found_.reordered));
+  if (!unused_rows.empty()) text += fmt::format("; rows {} of {} belong to no head", unused_rows, in_quotes(layer));
+  if (!found_.other_classes.empty())
+    text += fmt::format("; heads with other classes: {}", listed(found_.other_classes));
+  if (!found_.left_out.empty()) text += fmt::format("; not loaded: {}", listed(found_.left_out));
   if (!found_.fresh.empty()) text += fmt::format("; newly initialised: {}", listed(found_.fresh));
   return text;
 }
@@ -246,7 +248,7 @@ PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph
   const auto same_name = [](const Parameter& one, const Parameter& other) { return one.name == other.name; };
   if (!std::equal(parameters.list().begin(), parameters.list().end(), graph.parameters().begin(),
                   graph.parameters().end(), same_name)) {
-    throw Error(fmt::format("{}: the parameters that it is to be read into are of another graph", file.string()));
+    throw Error(fmt::format("{}: the parameters to load it into belong to another graph", file.string()));
   }
   const formats::Pretrained pretrained(file, graph, heads, split);
   pretrained.load(parameters);

@@ -47,16 +47,17 @@ std::string folder_of(const ZipArchive& archive) {
     throw Error(fmt::format("{}: its zip archive holds no data.pkl: torch.save didn't write it", archive.name()));
   }
   if (archive.entries().contains(folder + "constants.pkl")) {
-    throw Error(fmt::format("{}: holds a TorchScript program; save a plain state_dict by torch.save", archive.name()));
+    throw Error(fmt::format("{}: the file holds a TorchScript program; save a plain state_dict with torch.save",
+                            archive.name()));
   }
   return folder;
 }
 
-std::vector<std::byte> read_whole(const ZipArchive& archive, const std::string& entry, std::uint64_t most) {
+std::vector<std::byte> read_whole(const ZipArchive& archive, const std::string& entry, std::uint64_t max_bytes) {
   const std::uint64_t bytes = archive.size_of(entry);
-  if (bytes > most) {
+  if (bytes > max_bytes) {
     throw Error(fmt::format("{}: {} in its zip archive has {} bytes; at most {} are read", archive.name(),
-                            in_quotes(entry), bytes, most));
+                            in_quotes(entry), bytes, max_bytes));
   }
   std::vector<std::byte> content(bytes);
   archive.read(entry, 0, content);
@@ -69,8 +70,8 @@ void require_little_endian(const ZipArchive& archive, const std::string& entry) 
   const std::vector<std::byte> content = read_whole(archive, entry, 64);
   const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
   if (text != little) {
-    throw Error(
-        fmt::format("{}: its byte order is {}; {} is read", archive.name(), in_quotes(text), in_quotes(little)));
+    throw Error(fmt::format("{}: its byte order is {}; only {} is supported", archive.name(), in_quotes(text),
+                            in_quotes(little)));
   }
 }
 
@@ -110,12 +111,14 @@ TensorValues read(const std::string& file, const PickledTensor& tensor, const Re
   const std::size_t size = tensor.storage.element_size;
   const std::int64_t extent = tensor.extent();
   if (extent / max_apart > element_count(tensor.shape)) {
-    throw Error(fmt::format("{}: tensor {} of shape {} is spread over {} elements; save its contiguous()", file,
-                            in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
+    throw Error(
+        fmt::format("{}: tensor {} of shape {} is a view spread over {} elements; save tensor.contiguous() instead",
+                    file, in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
   }
   if (const std::int64_t count = element_count(tensor.shape); count > max_repeated && count / max_apart > extent) {
-    throw Error(fmt::format("{}: tensor {} of shape {} repeats {} elements; save its contiguous()", file,
-                            in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
+    throw Error(
+        fmt::format("{}: tensor {} of shape {} is a view that repeats {} elements; save tensor.contiguous() instead",
+                    file, in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(extent) * size);
   if (extent > 0) read_storage(static_cast<std::uint64_t>(tensor.offset) * size, bytes);
@@ -149,14 +152,14 @@ TensorSource make_source(const std::string& file, PickledTensor tensor, ReadStor
 
 void require_entry(const ZipArchive& archive, const std::string& entry, const PickledTensor& tensor) {
   if (!archive.entries().contains(entry)) {
-    throw Error(fmt::format("{}: tensor {} lies in {}, which is missing in its zip archive", archive.name(),
+    throw Error(fmt::format("{}: tensor {} is stored in {}, which is missing in its zip archive", archive.name(),
                             in_quotes(tensor.name), in_quotes(entry)));
   }
   const std::uint64_t bytes = archive.size_of(entry), size = tensor.storage.element_size;
   const auto elements = static_cast<std::uint64_t>(tensor.storage.elements);
   if (bytes % size != 0 || bytes / size != elements) {
-    throw Error(fmt::format("{}: {} in its zip archive has {} bytes, and should hold {} elements of {}", archive.name(),
-                            in_quotes(entry), bytes, elements, size));
+    throw Error(fmt::format("{}: {} in its zip archive has {} bytes; {} elements of {} bytes are needed",
+                            archive.name(), in_quotes(entry), bytes, elements, size));
   }
 }
 
@@ -217,20 +220,20 @@ std::map<std::string, std::uint64_t> place_storages(const ReadableFile& file,
   for (const int item : root_of(keys).items) {
     const std::string& key = keys.values[static_cast<std::size_t>(item)].text;
     const auto found = by_key.find(key);
-    if (found == by_key.end()) refuse(key, "is none that its pickle describes");
+    if (found == by_key.end()) refuse(key, "isn't described by its pickle");
     std::int64_t elements = 0;
     if (file.size() - position < sizeof elements) refuse(key, "is missing; is the file cut off?");
     file.read(position, std::as_writable_bytes(std::span(&elements, 1)));
     position += sizeof elements;
     const PickledStorage& storage = *found->second;
     if (elements != storage.elements) {
-      refuse(key, fmt::format("has {} elements, and should have {}", elements, storage.elements));
+      refuse(key, fmt::format("has {} elements; its pickle describes {}", elements, storage.elements));
     }
     if (static_cast<std::uint64_t>(elements) > (file.size() - position) / storage.element_size) {
-      refuse(key, fmt::format("of {} elements of {} bytes begins at byte {} of {}; is the file cut off?", elements,
+      refuse(key, fmt::format("with {} elements of {} bytes begins at byte {} of {}; is the file cut off?", elements,
                               storage.element_size, position, file.size()));
     }
-    if (!places.emplace(key, position).second) refuse(key, "is there twice");
+    if (!places.emplace(key, position).second) refuse(key, "occurs twice");
     position += static_cast<std::uint64_t>(elements) * storage.element_size;
   }
   return places;
@@ -242,11 +245,11 @@ PyTorchFile open_legacy(const std::filesystem::path& path) {
   file->read(0, bytes);
   PickleSequence pickles(file->name(), bytes);
   if (const Pickle magic = pickles.next(); root_of(magic).text != legacy_magic) {
-    throw Error(fmt::format("{}: is a pickle that torch.save didn't write", file->name()));
+    throw Error(fmt::format("{}: the file is a pickle that torch.save didn't write", file->name()));
   }
   if (const Pickle version = pickles.next(); root_of(version).integer != legacy_version) {
-    throw Error(fmt::format("{}: is of PyTorch's format {}; {} is read", file->name(), root_of(version).integer,
-                            legacy_version));
+    throw Error(fmt::format("{}: the file has version {} of PyTorch's format; only {} is supported", file->name(),
+                            root_of(version).integer, legacy_version));
   }
   pickles.next();  // sizes of the writer's integer types, which storages don't depend on
   const Pickle object = pickles.next();
@@ -258,7 +261,7 @@ PyTorchFile open_legacy(const std::filesystem::path& path) {
   for (PickledTensor& tensor : found.tensors) {
     const auto place = places.find(tensor.storage.key);
     if (place == places.end()) {
-      throw Error(fmt::format("{}: tensor {} lies in the storage {}, which is missing", file->name(),
+      throw Error(fmt::format("{}: tensor {} is stored in the storage {}, which is missing", file->name(),
                               in_quotes(tensor.name), in_quotes(tensor.storage.key)));
     }
     opened.tensors.push_back(

@@ -37,7 +37,7 @@ void ReadableFile::read(std::uint64_t offset, std::span<std::byte> bytes) const 
     const ssize_t count = ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) throw Error(fmt::format("{}: can't be read: {}", name_, system_reason(errno)));
-    if (count == 0) throw Error(fmt::format("{}: ended at byte {} while it was read", name_, offset));
+    if (count == 0) throw Error(fmt::format("{}: the file ended at byte {} while it was read", name_, offset));
     bytes = bytes.subspan(static_cast<std::size_t>(count));
     offset += static_cast<std::uint64_t>(count);
   }

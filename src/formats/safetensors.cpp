@@ -28,11 +28,11 @@ std::size_t count_of(const TensorEntry& tensor) {
 SafetensorsReader::SafetensorsReader(const std::filesystem::path& file) : file_(file) {
   std::uint64_t length = 0;
   if (file_.size() < sizeof(length)) {
-    throw Error(fmt::format("{}: is {} bytes long, too short for a safetensors file", name(), file_.size()));
+    throw Error(fmt::format("{}: the file has {} bytes and is too short for a safetensors file", name(), file_.size()));
   }
   file_.read(0, std::as_writable_bytes(std::span(&length, 1)));
   if (length > max_header_bytes) {
-    throw Error(fmt::format("{}: its header claims {} bytes, at most {} are read; is it a safetensors file?", name(),
+    throw Error(fmt::format("{}: its header claims {} bytes; at most {} are allowed; is it a safetensors file?", name(),
                             length, max_header_bytes));
   }
   data_begin_ = sizeof(length) + length;
@@ -55,9 +55,9 @@ const TensorEntry* SafetensorsReader::find(std::string_view tensor) const {
 
 const TensorEntry& SafetensorsReader::require(std::string_view tensor, const Shape& shape) const {
   const TensorEntry* found = find(tensor);
-  if (found == nullptr) throw Error(fmt::format("{}: has no tensor {}", name(), in_quotes(tensor)));
+  if (found == nullptr) throw Error(fmt::format("{}: the file has no tensor {}", name(), in_quotes(tensor)));
   if (found->shape != shape) {
-    throw Error(fmt::format("{}: tensor {} has the shape {}, {} is wanted", name(), in_quotes(tensor),
+    throw Error(fmt::format("{}: tensor {} has the shape {}; {} is needed", name(), in_quotes(tensor),
                             facet::to_string(found->shape), facet::to_string(shape)));
   }
   return *found;
@@ -70,7 +70,7 @@ std::vector<float> SafetensorsReader::read_f32(const TensorEntry& tensor) const 
     return {values.begin(), values.end()};
   }
   if (tensor.type != ElementType::f32) {
-    throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F64, F16 or BF16 is wanted", name(),
+    throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F64, F16 or BF16 is needed", name(),
                             in_quotes(tensor.name), to_string(tensor.type)));
   }
   return read_whole<float>(tensor);
@@ -94,7 +94,7 @@ std::vector<float> SafetensorsReader::read_16_bit(const TensorEntry& tensor) con
 
 std::vector<std::int64_t> SafetensorsReader::read_s64(const TensorEntry& tensor) const {
   if (tensor.type != ElementType::s64) {
-    throw Error(fmt::format("{}: tensor {} has the dtype {}; I64 is wanted", name(), in_quotes(tensor.name),
+    throw Error(fmt::format("{}: tensor {} has the dtype {}; I64 is needed", name(), in_quotes(tensor.name),
                             to_string(tensor.type)));
   }
   return read_whole<std::int64_t>(tensor);
@@ -111,7 +111,7 @@ std::vector<Element> SafetensorsReader::read_whole(const TensorEntry& tensor) co
 
 void SafetensorsReader::check(const TensorEntry& tensor, std::uint32_t found) const {
   if (!tensor.crc32c || *tensor.crc32c == found) return;
-  throw Error(fmt::format("{}: is damaged: tensor {} has the CRC-32C {}, it was written with {}", name(),
+  throw Error(fmt::format("{}: the file is damaged: tensor {} has the CRC-32C {}, but was written with {}", name(),
                           in_quotes(tensor.name), crc32c_digits(found), crc32c_digits(*tensor.crc32c)));
 }
 
@@ -147,7 +147,8 @@ std::string header_text(const std::string& file, const Metadata& metadata,
   nlohmann::ordered_json root = nlohmann::ordered_json::object();
   std::vector<std::string> names{std::string(metadata_key)};
   if (metadata.contains(std::string(crc32c_key))) {
-    throw Error(fmt::format("{}: its metadata can't hold `{}`: the tensors' are there", file, crc32c_key));
+    throw Error(fmt::format("{}: its metadata can't have the key `{}`, which holds the CRC-32Cs of the tensors", file,
+                            crc32c_key));
   }
   root[names[0]] = metadata;
   std::uint64_t position = 0;
@@ -175,7 +176,7 @@ std::string header_text(const std::string& file, const Metadata& metadata,
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
   if (text.size() > max_header_bytes) {
-    throw Error(fmt::format("{}: can't be written: its header would take {} bytes, at most {} are allowed", file,
+    throw Error(fmt::format("{}: can't be written: its header would take {} bytes; at most {} are allowed", file,
                             text.size(), max_header_bytes));
   }
   return text;
@@ -187,8 +188,9 @@ void with_bytes(const std::string& file, const TensorSource& tensor, const Each&
   const auto check = [&](const auto& values) {
     if (sizeof values[0] != size_of(type_of(tensor)) ||
         static_cast<std::int64_t>(values.size()) != element_count(tensor.shape)) {
-      throw Error(fmt::format("{}: tensor {} of shape {} was given {} values of {} bytes", file, in_quotes(tensor.name),
-                              facet::to_string(tensor.shape), values.size(), sizeof values[0]));
+      throw Error(fmt::format("{}: tensor {} of shape {} has {} values of {} bytes, which don't fit its shape and type",
+                              file, in_quotes(tensor.name), facet::to_string(tensor.shape), values.size(),
+                              sizeof values[0]));
     }
     each(std::as_bytes(std::span(values)));
   };
@@ -203,7 +205,7 @@ void write_safetensors(const std::filesystem::path& file, const Metadata& metada
   std::vector<std::uint32_t> crcs(order.size(), 0);
   std::string header = header_text(file.string(), metadata, order, crcs);
   base::AtomicFile output(file);
-  if (output.at_once()) {
+  if (output.writes_directly()) {
     for (std::size_t i = 0; i < order.size(); ++i) {
       with_bytes(file.string(), *order[i], [&](std::span<const std::byte> bytes) { crcs[i] = base::crc32c(bytes); });
     }
@@ -218,7 +220,7 @@ void write_safetensors(const std::filesystem::path& file, const Metadata& metada
       output.write(bytes);
     });
   }
-  if (!output.at_once()) output.overwrite(sizeof(length), header_text(file.string(), metadata, order, crcs));
+  if (!output.writes_directly()) output.overwrite(sizeof(length), header_text(file.string(), metadata, order, crcs));
   output.commit();
 }
 

@@ -143,11 +143,11 @@ class HeaderParser {
     std::int64_t bytes = static_cast<std::int64_t>(size_of(tensor.type));
     for (const std::int64_t extent : tensor.shape) {
       if (__builtin_mul_overflow(bytes, extent, &bytes)) {
-        fail(name, fmt::format("has the shape {}, more bytes than 64 bits can count", facet::to_string(tensor.shape)));
+        fail(name, fmt::format("has the shape {}, whose bytes don't fit into 64 bits", facet::to_string(tensor.shape)));
       }
     }
     if (tensor.end - tensor.begin != static_cast<std::uint64_t>(bytes)) {
-      fail(name, fmt::format("of type {} and shape {} takes {} bytes, but its data_offsets hold {}",
+      fail(name, fmt::format("of type {} and shape {} takes {} bytes, but its data_offsets span {}",
                              to_string(tensor.type), facet::to_string(tensor.shape), bytes, tensor.end - tensor.begin));
     }
     return tensor;
@@ -160,14 +160,14 @@ class HeaderParser {
     for (const NamedType& candidate : element_types) {
       if (candidate.name == text) return candidate.type;
     }
-    fail(name, fmt::format("has the dtype {}; F32, F64, F16, BF16 and I64 are read", in_quotes(text)));
+    fail(name, fmt::format("has the dtype {}; F32, F64, F16, BF16 and I64 are supported", in_quotes(text)));
   }
 
   Shape parse_shape(const std::string& name, const json& object) const {
     const auto found = object.find("shape");
     if (found == object.end() || !found->is_array()) fail(name, "has no shape");
     if (found->size() > max_rank) {
-      fail(name, fmt::format("has a shape of {} extents; at most {} are read", found->size(), max_rank));
+      fail(name, fmt::format("has a shape of {} extents; at most {} are allowed", found->size(), max_rank));
     }
     Shape shape;
     for (const json& extent : *found) {
@@ -200,15 +200,15 @@ class HeaderParser {
     for (const TensorEntry& tensor : tensors) {
       if (tensor.begin < position) {
         fail(tensor.name,
-             fmt::format("begins at data byte {}, where another one lies up to {}", tensor.begin, position));
+             fmt::format("begins at data byte {}, but another tensor ends only at {}", tensor.begin, position));
       }
       if (tensor.begin > position) {
-        fail(tensor.name, fmt::format("leaves a hole before it: data bytes {} to {}", position, tensor.begin));
+        fail(tensor.name, fmt::format("has a gap before it: data bytes {} to {}", position, tensor.begin));
       }
       position = tensor.end;
     }
     if (position != data_bytes_) {
-      fail(fmt::format("has {} bytes after its last tensor's end", data_bytes_ - position));
+      fail(fmt::format("the file has {} bytes after the end of its last tensor", data_bytes_ - position));
     }
   }
 
@@ -220,25 +220,25 @@ class HeaderParser {
     header.metadata.erase(found);
     if (!checksums.is_object()) fail(fmt::format("its `{}` is not a JSON object", crc32c_key));
     if (checksums.size() != header.tensors.size() + 1) {
-      fail(fmt::format("its `{}` are {}; one a tensor and one of the metadata, {}, are allowed", crc32c_key,
-                       checksums.size(), header.tensors.size() + 1));
+      fail(fmt::format("its `{}` has {} CRC-32Cs; one for each tensor and one for the metadata are needed, {} in all",
+                       crc32c_key, checksums.size(), header.tensors.size() + 1));
     }
     for (TensorEntry& tensor : header.tensors) tensor.crc32c = parse_checksum(checksums, tensor.name);
     if (parse_checksum(checksums, std::string(metadata_key)) != crc32c_of(header.metadata)) {
-      fail("is damaged: its metadata don't have the CRC-32C that they were written with");
+      fail("the file is damaged: its metadata doesn't have the CRC-32C that it was written with");
     }
   }
 
   std::uint32_t parse_checksum(const json& checksums, const std::string& name) const {
     const auto found = checksums.find(name);
-    if (found == checksums.end()) fail(fmt::format("its `{}` have none of {}", crc32c_key, in_quotes(name)));
+    if (found == checksums.end()) fail(fmt::format("its `{}` has no CRC-32C of {}", crc32c_key, in_quotes(name)));
     if (found->is_string()) {
       const auto& text = found->get_ref<const std::string&>();
       std::uint32_t crc = 0;
       const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), crc, 16);
       if (error == std::errc() && end == text.data() + text.size() && crc32c_digits(crc) == text) return crc;
     }
-    fail(fmt::format("the CRC-32C of {} is {}; 8 hexadecimal digits are allowed", in_quotes(name),
+    fail(fmt::format("the CRC-32C of {} is {}; 8 hexadecimal digits are needed", in_quotes(name),
                      in_quotes(found->dump(-1, ' ', false, json::error_handler_t::replace))));
   }
 

@@ -62,23 +62,25 @@ WeightFile open(const std::filesystem::path& file) {
   if (begin.starts_with("PK") || begin.starts_with('\x80')) return open_pytorch(file);
   if (begin.substr(tar_magic_at) == tar_magic) {
     throw Error(fmt::format(
-        "{}: is a tar archive, as PyTorch wrote before 0.1.10; it is read once a later PyTorch has loaded it "
-        "and saved its state_dict",
+        "{}: the file is a tar archive, as PyTorch wrote before 0.1.10; load it with a later PyTorch and save its "
+        "state_dict",
         file.string()));
   }
   if (begin.starts_with('<')) {
-    throw Error(fmt::format("{}: is a web page, not the weights that it may offer for download", file.string()));
+    throw Error(fmt::format("{}: the file is a web page, not the weights, which the page may offer for download",
+                            file.string()));
   }
-  throw Error(fmt::format("{}: is neither a safetensors file nor one that torch.save writes", file.string()));
+  throw Error(fmt::format("{}: the file is neither a safetensors file nor one that torch.save writes", file.string()));
 }
 
 void require_limits(const WeightFile& file) {
   if (file.tensors.size() > max_tensors) {
-    throw Error(fmt::format("{}: has {} tensors; at most {} are read", file.name, file.tensors.size(), max_tensors));
+    throw Error(fmt::format("{}: the file has {} tensors; at most {} are allowed", file.name, file.tensors.size(),
+                            max_tensors));
   }
   for (const TensorSource& tensor : file.tensors) {
     if (tensor.name.size() <= max_name) continue;
-    throw Error(fmt::format("{}: the name of a tensor has {} bytes, {}; at most {} are read", file.name,
+    throw Error(fmt::format("{}: the name of a tensor has {} bytes ({}); at most {} are allowed", file.name,
                             tensor.name.size(), in_quotes(tensor.name), max_name));
   }
 }
@@ -127,15 +129,15 @@ const TensorSource* find(const WeightFile& file, const std::string& name) {
 
 /// Lists the last linear layers, since classifiers come last: "fc (18 rows)".
 std::string linear_layers(const WeightFile& file) {
-  constexpr int most = 5;
+  constexpr int max_listed = 5;
   std::string text;
   int count = 0;
-  for (auto tensor = file.tensors.rbegin(); tensor != file.tensors.rend() && count < most; ++tensor) {
+  for (auto tensor = file.tensors.rbegin(); tensor != file.tensors.rend() && count < max_listed; ++tensor) {
     if (!tensor->name.ends_with(".weight") || tensor->shape.size() != 2) continue;
     text +=
         fmt::format("{}{} ({} rows)", count++ == 0 ? "" : ", ", in_quotes(layer_of(tensor->name)), tensor->shape[0]);
   }
-  return count == 0 ? "it has no linear layer" : "of linear layers it has " + text;
+  return count == 0 ? "it has no linear layer" : "its last linear layers are " + text;
 }
 
 std::string rows_text(std::int64_t first, std::int64_t last) {
@@ -202,33 +204,34 @@ TensorSource take_rows(const TensorSource& tensor, const std::string& name, std:
 std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& graph) {
   if (split.layer.empty()) {
     if (split.heads.empty()) return "";
-    throw Error(fmt::format("{}: {} is to be split off, but of no layer; the name of a linear layer is needed",
-                            file.name, in_quotes(split.heads.front().head.name)));
+    throw Error(
+        fmt::format("{}: the head {} is given rows, but no layer is named; the name of a linear layer is needed",
+                    file.name, in_quotes(split.heads.front().head.name)));
   }
   const std::string weight_name = split.layer + ".weight", bias_name = split.layer + ".bias";
   const TensorSource* const weight = find(file, weight_name);
   if (weight == nullptr || weight->shape.size() != 2 || weight->type != DataType::f32) {
-    throw Error(
-        fmt::format("{}: has no linear layer {} to split; {}", file.name, in_quotes(split.layer), linear_layers(file)));
+    throw Error(fmt::format("{}: the file has no linear layer {} to split; {}", file.name, in_quotes(split.layer),
+                            linear_layers(file)));
   }
   const std::int64_t rows = weight->shape[0];
   if (rows > max_rows) {
-    throw Error(fmt::format("{}: {} has {} rows; a layer of at most {} is split", file.name, in_quotes(split.layer),
-                            rows, max_rows));
+    throw Error(fmt::format("{}: {} has {} rows; at most {} are allowed in a layer to split", file.name,
+                            in_quotes(split.layer), rows, max_rows));
   }
   const TensorSource* const bias = find(file, bias_name);
   if (bias != nullptr && (bias->shape != Shape{rows} || bias->type != DataType::f32)) {
-    throw Error(fmt::format("{}: {} has the shape {}; {} is wanted, as the layer has {} rows", file.name,
+    throw Error(fmt::format("{}: {} has the shape {}; {} is needed, as the layer has {} rows", file.name,
                             in_quotes(bias_name), facet::to_string(bias->shape), rows, rows));
   }
   std::vector<TensorSource> parts;
   for (const HeadRows& part : split.heads) {
-    constexpr std::int64_t beyond = std::numeric_limits<std::int64_t>::max();
+    constexpr std::int64_t max_row = std::numeric_limits<std::int64_t>::max();
     const std::int64_t count = std::ssize(part.head.classes);
-    const std::int64_t last = part.first > beyond - count ? beyond : part.first + count - 1;
+    const std::int64_t last = part.first > max_row - count ? max_row : part.first + count - 1;
     if (part.first < 0 || last >= rows) {
-      throw Error(fmt::format("{}: {} has rows 0-{}; head {} wants {}", file.name, in_quotes(split.layer), rows - 1,
-                              in_quotes(part.head.name), rows_text(part.first, last)));
+      throw Error(fmt::format("{}: {} has rows 0-{}; head {} needs rows {}", file.name, in_quotes(split.layer),
+                              rows - 1, in_quotes(part.head.name), rows_text(part.first, last)));
     }
     std::vector<std::int64_t> taken(part.head.classes.size());
     std::iota(taken.begin(), taken.end(), part.first);

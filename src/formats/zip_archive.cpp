@@ -15,7 +15,7 @@ namespace {
 
 /// Deflate compresses zeros a thousandfold, but weights only to nine tenths: an entry beyond both limits isn't weights.
 constexpr std::uint64_t max_ratio = 100;
-constexpr std::uint64_t max_whatever_ratio = std::uint64_t{64} << 20;
+constexpr std::uint64_t max_without_ratio_check = std::uint64_t{64} << 20;
 
 struct CloseFile {
   void operator()(zip_file_t* file) const { ::zip_fclose(file); }
@@ -72,10 +72,10 @@ struct ZipArchive::Handle {
     zip_stat_t found;
     if (::zip_stat(archive, std::string(entry).c_str(), ZIP_FL_ENC_GUESS, &found) != 0) refuse(entry, "is missing");
     if (found.comp_size > file_size) {
-      refuse(entry, fmt::format("claims to take {} bytes of the file's {}", found.comp_size, file_size));
+      refuse(entry, fmt::format("claims to take {} bytes, but the file has {}", found.comp_size, file_size));
     }
-    if (found.size > max_whatever_ratio && found.size / max_ratio > found.comp_size) {
-      refuse(entry, fmt::format("claims to unpack {} bytes to {}; at most {} times as many are unpacked",
+    if (found.size > max_without_ratio_check && found.size / max_ratio > found.comp_size) {
+      refuse(entry, fmt::format("claims to unpack {} bytes to {}; at most {} times as many are allowed",
                                 found.comp_size, found.size, max_ratio));
     }
     return found;
@@ -90,7 +90,7 @@ ZipArchive::ZipArchive(const std::filesystem::path& file) : handle_(std::make_un
     ::zip_error_init_with_code(&error, code);
     const std::string reason = ::zip_error_strerror(&error);
     ::zip_error_fini(&error);
-    throw Error(fmt::format("{}: is not a complete zip archive ({}); is it cut off?", name(), reason));
+    throw Error(fmt::format("{}: the file is not a complete zip archive ({}); is it cut off?", name(), reason));
   }
   constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
   const zip_int64_t count = ::zip_get_num_entries(handle_->archive, 0);
@@ -116,7 +116,7 @@ void ZipArchive::read(std::string_view entry, std::uint64_t offset, std::span<st
   const zip_stat_t found = handle_->find(entry);
   if (offset > found.size || bytes.size() > found.size - offset) {
     handle_->refuse(entry,
-                    fmt::format("has {} bytes, of which {} from {} on are wanted", found.size, bytes.size(), offset));
+                    fmt::format("has {} bytes; {} bytes from byte {} on are needed", found.size, bytes.size(), offset));
   }
   const OpenEntry open(::zip_fopen_index(handle_->archive, found.index, 0));
   if (open == nullptr) handle_->refuse(entry, fmt::format("can't be read: {}", ::zip_strerror(handle_->archive)));

@@ -27,8 +27,8 @@ void require_countable(const Shape& shape) {
   std::int64_t count = 1;
   for (const std::int64_t extent : shape) {
     if (extent < 1 || extent > max_elements / count) {
-      throw Error(fmt::format("shape {} found; extents of at least 1 and {} elements at most needed", to_string(shape),
-                              max_elements));
+      throw Error(fmt::format("shape {} found; extents of at least 1 and at most {} elements are allowed",
+                              to_string(shape), max_elements));
     }
     count *= extent;
   }
@@ -40,21 +40,22 @@ void require_sound(const Parameter& parameter) {
   const auto [kind, value] = parameter.initializer;
   if (kind != Kind::constant && kind != Kind::uniform && kind != Kind::normal) {
     throw Error(
-        fmt::format("initializer of kind {} found; constant, uniform and normal allowed", static_cast<int>(kind)));
+        fmt::format("initializer of kind {} found; constant, uniform and normal are allowed", static_cast<int>(kind)));
   }
-  if (!std::isfinite(value)) throw Error(fmt::format("an initializer's value of {} found; a finite one needed", value));
+  if (!std::isfinite(value))
+    throw Error(fmt::format("an initializer has the value {}; a finite number is needed", value));
   if (parameter.type == DataType::s64) {
     if (parameter.trainable || !parameter.shape.empty()) {
-      throw Error(fmt::format("an s64 of shape {}{} found; a scalar that isn't trained needed",
-                              to_string(parameter.shape), parameter.trainable ? ", to be trained," : ""));
+      throw Error(fmt::format("an s64 parameter of shape {}{} found; it must be a scalar that isn't trained",
+                              to_string(parameter.shape), parameter.trainable ? " that is trained" : ""));
     }
     return;
   }
   if (parameter.type != DataType::f32) {
-    throw Error(fmt::format("type {} found; f32 and s64 allowed", static_cast<int>(parameter.type)));
+    throw Error(fmt::format("type {} found; f32 and s64 are allowed", static_cast<int>(parameter.type)));
   }
   if (parameter.shape.empty() || parameter.shape.size() > max_extents) {
-    throw Error(fmt::format("shape {} found; 1 to {} extents needed", to_string(parameter.shape), max_extents));
+    throw Error(fmt::format("shape {} found; 1 to {} extents are allowed", to_string(parameter.shape), max_extents));
   }
   require_countable(parameter.shape);
 }
@@ -94,7 +95,7 @@ struct GraphState {
 
   void require_new_parameter(const Parameter& parameter) const {
     const std::string name = scope + parameter.name;
-    if (parameter.name.empty()) throw Error(fmt::format("a parameter without a name found, in the scope '{}'", scope));
+    if (parameter.name.empty()) throw Error(fmt::format("a parameter in the scope '{}' has no name", scope));
     if (parameter_names.count(name) > 0) {
       throw Error(fmt::format("parameter '{}' exists already: give the op another name, or open a scope", name));
     }
@@ -154,13 +155,13 @@ std::vector<std::string> names_near(std::string_view pattern, const std::vector<
 }  // namespace
 
 Initializer Initializer::kaiming_normal(std::int64_t fan) {
-  if (fan < 1) throw Error(fmt::format("kaiming_normal: fan {} found; at least 1 needed", fan));
+  if (fan < 1) throw Error(fmt::format("kaiming_normal: fan {} found; at least 1 is needed", fan));
   return normal(static_cast<float>(std::sqrt(2.0 / static_cast<double>(fan))));
 }
 
 const GraphState& Value::state() const {
   if (graph_ == nullptr)
-    throw Error("a value found that belongs to no graph; one made by Graph::input or an op needed");
+    throw Error("the value belongs to no graph; one that Graph::input or an op returned is needed");
   return *graph_;
 }
 const Shape& Value::shape() const { return state().nodes[id_].shape; }
@@ -179,15 +180,15 @@ Graph& Graph::operator=(Graph&& other) noexcept {
 }
 
 GraphState& Graph::state() const {
-  if (state_ == nullptr) throw Error("a graph that was moved from found: it has nothing any more");
+  if (state_ == nullptr) throw Error("the graph was moved from and is empty");
   return *state_;
 }
 
 Value Graph::input(const Shape& shape) {
   GraphState& s = state();
-  if (s.input >= 0) throw Error("a graph has one input, and this one has it already");
+  if (s.input >= 0) throw Error("the graph has an input already; one is allowed");
   if (shape.size() != 3 || shape[0] != 3 || shape[1] < 1 || shape[2] < 1) {
-    throw Error(fmt::format("input: shape {} found; allowed: 3 channels, then height and width", to_string(shape)));
+    throw Error(fmt::format("input: shape {} found; {{3, height, width}} is allowed", to_string(shape)));
   }
   require_countable(shape);
   s.input = static_cast<int>(s.nodes.size());
@@ -197,14 +198,14 @@ Value Graph::input(const Shape& shape) {
 }
 
 void Graph::require_own(std::string_view what, Value value) const {
-  if (value.graph_ != &state()) throw Error(fmt::format("{} belongs to another graph, or to none", what));
+  if (value.graph_ != &state()) throw Error(fmt::format("{} belongs to another graph or to no graph", what));
 }
 
 Value Graph::apply(std::shared_ptr<const graph::Op> op, std::string_view name, const std::vector<Value>& inputs,
                    std::vector<Parameter> parameters) {
   GraphState& s = state();
   Node node{.op = std::move(op), .name = s.scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
-  if (node.op == nullptr) throw Error(fmt::format("{}: no op found", node.name));
+  if (node.op == nullptr) throw Error(fmt::format("{}: the op is null", node.name));
   std::vector<Shape> shapes;
   for (const Value& input : inputs) {
     require_own(fmt::format("{}: an input", node.name), input);
@@ -238,18 +239,19 @@ void Graph::freeze(std::string_view pattern) {
     matched = parameter.frozen = true;
   }
   if (matched) return;
-  throw Error(fmt::format("no weight's name matches '{}'; there are {}", pattern,
+  throw Error(fmt::format("no weight has a name that matches '{}'; the names near it are {}", pattern,
                           fmt::join(names_near(pattern, state().parameters), ", ")));
 }
 
 void Graph::add_head(std::string_view name, Value logits, Value loss) {
-  if (name.empty()) throw Error("a head without a name found");
+  if (name.empty()) throw Error("a head has no name");
   if (has_head(name)) throw Error(fmt::format("head '{}' exists already", name));
-  require_own(fmt::format("head '{}': its value of logits", name), logits);
-  require_own(fmt::format("head '{}': its loss", name), loss);
+  require_own(fmt::format("head '{}': the value of its logits", name), logits);
+  require_own(fmt::format("head '{}': the value of its loss", name), loss);
   if (logits.shape().size() != 1 || !loss.shape().empty()) {
-    throw Error(fmt::format("head '{}': logits {} and a loss {} found; a vector and a scalar needed", name,
-                            to_string(logits.shape()), to_string(loss.shape())));
+    throw Error(
+        fmt::format("head '{}': logits of shape {} and a loss of shape {} found; a vector and a scalar are needed",
+                    name, to_string(logits.shape()), to_string(loss.shape())));
   }
   state().heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels())});
 }
@@ -284,7 +286,7 @@ std::int64_t Graph::frozen_count() const {
 }
 
 Scope::Scope(Graph& graph, std::string_view name) : graph_(graph.state()), number_(++graph_.scopes_so_far) {
-  if (name.empty()) throw Error(fmt::format("a scope without a name found, in the scope '{}'", graph_.scope));
+  if (name.empty()) throw Error(fmt::format("a scope within the scope '{}' has no name", graph_.scope));
   graph_.scopes.push_back({number_, std::string(name) + "."});
   graph_.join_scopes();
 }
@@ -295,7 +297,7 @@ Scope::~Scope() {
 }
 
 graph::Operand graph::Op::write_operators(graph::OperatorWriter&) const {
-  throw Error(fmt::format("{} can't be written for other programs: it has no form in ONNX's operators", kind()));
+  throw Error(fmt::format("{} can't be exported: it has no equivalent among ONNX's operators", kind()));
 }
 
 }  // namespace facet

@@ -24,7 +24,7 @@ const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const
     return predictor.predict(pixels);
   } catch (const inference::NotFinite& error) {
     const std::int64_t image = batch.indices[static_cast<std::size_t>(error.image())];
-    throw Error(fmt::format("{}: head {}: its logits aren't finite", data.name(image), error.head()));
+    throw Error(fmt::format("{}: the logits of head {} aren't finite", data.name(image), error.head()));
   }
 }
 
@@ -35,7 +35,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
                                  EvaluationTime* time) {
   const ModelInfo& info = predictor.info();
   data::require_heads(info.heads, data.heads(), "the data set");
-  if (data.size() == 0) throw Error("the data set holds no image");
+  if (data.size() == 0) throw Error("the data set has no images");
 
   base::require_threads("loader_threads", options.loader_threads);
   LoaderOptions loading;
@@ -54,9 +54,9 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   const Clock::time_point began = Clock::now();
   double waited = 0;
   const auto next = [&] {
-    const Clock::time_point asked = Clock::now();
+    const Clock::time_point wait_begin = Clock::now();
     const Batch* batch = loader.next();
-    waited += seconds_since(asked);
+    waited += seconds_since(wait_begin);
     return batch;
   };
   while (const Batch* batch = next()) {

@@ -41,14 +41,14 @@ Graph build_model(const ModelInfo& info) {
 }
 
 struct Predictor::State {
-  State(const std::filesystem::path& model_file, Graph model_graph, const InferenceOptions& asked)
-      : options(asked),
+  State(const std::filesystem::path& model_file, Graph model_graph, const InferenceOptions& inference_options)
+      : options(inference_options),
         info(read_model_info(model_file)),
         graph(std::move(model_graph)),
         parameters(graph, 0),
-        threads(base::resolve_threads(asked.threads)),
-        tuning_record(asked.tune),
-        cache(asked.tuning_cache) {
+        threads(base::resolve_threads(inference_options.threads)),
+        tuning_record(inference_options.tune),
+        cache(inference_options.tuning_cache) {
     base::require_threads("loader_threads", options.loader_threads);
     if (options.batch < 1) throw Error(fmt::format("batch is {}; at least 1 is allowed", options.batch));
     try {
@@ -162,7 +162,7 @@ Predictor::~Predictor() = default;
 Predictor::Predictor(Predictor&&) noexcept = default;
 
 Predictor::State& Predictor::state() const {
-  if (state_ == nullptr) throw Error("a predictor that was moved from found: it has no model any more");
+  if (state_ == nullptr) throw Error("the predictor was moved from and has no model");
   return *state_;
 }
 

@@ -37,9 +37,9 @@ struct ForwardBlocks {
 /// they don't, each block reads them from a slower cache or memory, so that few large blocks are better.
 inline std::int64_t block_bytes(std::int64_t weight_bytes) {
   // A cache that is reported as larger is shared by cores, or its size is made up by a virtual machine.
-  constexpr std::int64_t small = 1 << 19, usual = 1 << 20, most = 1 << 21;
-  static const std::int64_t told = base::second_level_cache_bytes();
-  static const std::int64_t cache = told > 0 ? std::clamp(told, small, most) : usual;
+  constexpr std::int64_t small = 1 << 19, usual = 1 << 20, largest = 1 << 21;
+  static const std::int64_t detected = base::second_level_cache_bytes();
+  static const std::int64_t cache = detected > 0 ? std::clamp(detected, small, largest) : usual;
   return weight_bytes > cache ? cache : small;
 }
 
@@ -53,9 +53,9 @@ ForwardBlocks plan_forward(const WinogradShape& shape) {
   constexpr auto size = static_cast<std::int64_t>(sizeof(float));
   const std::int64_t bytes = block_bytes(weights_size<P>(shape.in_channels, shape.out_channels) * size);
   const std::int64_t fitting = bytes / (points * size * (blocks.row + blocks.product_row));
-  const std::int64_t most = round_up(std::max<std::int64_t>(fitting, 1), rows);
+  const std::int64_t max_tiles = round_up(std::max<std::int64_t>(fitting, 1), rows);
   const std::int64_t shared = (tiles.count + shape.threads - 1) / shape.threads;
-  const std::int64_t rounds = (shared + most - 1) / most;
+  const std::int64_t rounds = (shared + max_tiles - 1) / max_tiles;
   blocks.tiles = round_up((shared + rounds - 1) / rounds, rows);
   // One cache line more than a power of two: otherwise all points of a tile would map to one set of the cache.
   blocks.plane = blocks.tiles * blocks.row + cache_line;

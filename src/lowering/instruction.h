@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -40,10 +41,11 @@ struct Tensor {
   explicit operator bool() const { return buffer >= 0; }
 };
 
-/// The values that differ from run to run.
+/// The input and the progress of a run.
 struct RunState {
-  const std::uint8_t* pixels = nullptr;  ///< {batch, height, width, 3}
-  const std::int32_t* labels = nullptr;  ///< {heads, batch}; null: none
+  const std::uint8_t* pixels = nullptr;       ///< {batch, height, width, 3}
+  std::array<float, 3> mean{}, std{1, 1, 1};  ///< of pixels / 255, by channel: the program's, in every run
+  const std::int32_t* labels = nullptr;       ///< {heads, batch}; null: none
   std::int64_t step = 1;
   std::int64_t first_image = 0;  ///< index of the batch's first image in its step
   bool adds_gradients = false;   ///< gradients are added to those of the step's earlier batches

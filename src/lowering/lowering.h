@@ -10,7 +10,6 @@
 
 #include "graph/op.h"
 #include "kernels/loss.h"
-#include "kernels/pixels.h"
 #include "lowering/instruction.h"
 
 namespace facet::lowering {
@@ -53,11 +52,8 @@ class Lowering {
   virtual Tensor input(int input) = 0;
   /// The input in another order or type; emits a reorder where it differs.
   virtual Tensor input(int input, const onednn::Layout& wanted) = 0;
-  /// Whether an input is the graph's image.
+  /// Whether an input is the graph's image, which a kernel may also read itself (RunState::pixels).
   virtual bool is_image(int input) const = 0;
-  /// The graph's image with blocks of pixels as positions, {batch, channels of a block, rows, columns} in channels-last
-  /// order, written directly from the pixels.
-  virtual Tensor image_in_blocks(const kernels::PixelBlocks& blocks) = 0;
   /// A parameter for reading, in this order and type.
   virtual Tensor parameter(int parameter, const onednn::Layout& wanted) = 0;
   /// A tensor that a kernel computes from parameters; its operands are the parameters, in order, and the result. The
@@ -69,11 +65,6 @@ class Lowering {
   virtual Tensor reorder_from_parameters(const Tensor& made, const onednn::Layout& wanted) = 0;
   /// A parameter that isn't trained, as it is stored (plain); instructions may write it.
   virtual Tensor statistic(int parameter) = 0;
-  /// The channels of the tensor in which the output lies. Concats that each begin with the one before share one tensor,
-  /// which has the channels of the last; otherwise these are the output's own channels.
-  virtual std::int64_t storage_channels() const = 0;
-  /// Whether the output lies in the tensor, of storage_channels(), that begins with input 0.
-  virtual bool continues_input() const = 0;
   virtual Tensor make_output(const onednn::Layout& layout) = 0;
   /// Makes an existing tensor the output; no instruction is needed.
   virtual void set_output(const Tensor& tensor) = 0;

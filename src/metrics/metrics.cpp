@@ -18,12 +18,13 @@ HeadMeter::HeadMeter(Head head) : head_(std::move(head)) {}
 
 void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss) {
   if (labels.size() != predicted.size()) {
-    throw Error(fmt::format("head {}: {} labels and {} predictions", head_.name, labels.size(), predicted.size()));
+    throw Error(fmt::format("head {}: there are {} labels and {} predictions; their numbers must be equal", head_.name,
+                            labels.size(), predicted.size()));
   }
   const auto classes = static_cast<std::int32_t>(head_.classes.size());
   const auto check = [&](std::int32_t value, const char* what) {
     if (value >= 0 && value < classes) return;
-    throw Error(fmt::format("head {}: a {} of {}; 0 to {} is allowed", head_.name, what, value, classes - 1));
+    throw Error(fmt::format("head {}: a {} is {}; 0 to {} is allowed", head_.name, what, value, classes - 1));
   };
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] == no_label) continue;
@@ -39,11 +40,11 @@ HeadResult HeadMeter::result() const {
   HeadResult result{.head = head_.name, .classes = head_.classes};
   const bool dense = classes <= max_dense_classes;
   if (dense) result.confusion.assign(classes, std::vector<std::int64_t>(classes, 0));
-  std::int64_t right = 0;
+  std::int64_t correct = 0;
   for (const auto& [pair, images] : counts_) {
     const std::size_t label = pair / classes, predicted = pair % classes;
     result.labelled += images;
-    if (label == predicted) right += images;
+    if (label == predicted) correct += images;
     if (dense) {
       result.confusion[label][predicted] = images;
     } else {
@@ -56,41 +57,41 @@ HeadResult HeadMeter::result() const {
               return std::pair(a.label, a.predicted) < std::pair(b.label, b.predicted);
             });
   result.loss = ratio(loss_, static_cast<double>(result.labelled));
-  result.accuracy = ratio(static_cast<double>(right), static_cast<double>(result.labelled));
+  result.accuracy = ratio(static_cast<double>(correct), static_cast<double>(result.labelled));
   return result;
 }
 
 std::vector<ClassResult> per_class(const HeadResult& result) {
   const std::size_t count = result.confusion.empty() ? result.classes.size() : result.confusion.size();
   std::vector<ClassResult> classes(count);
-  std::vector<std::int64_t> right(count);
+  std::vector<std::int64_t> correct(count);
   const auto add = [&](std::size_t label, std::size_t predicted, std::int64_t images) {
     classes[label].support += images;
     classes[predicted].predicted += images;
-    if (label == predicted) right[label] += images;
+    if (label == predicted) correct[label] += images;
   };
   for (std::size_t label = 0; label < result.confusion.size(); ++label) {
     const std::vector<std::int64_t>& row = result.confusion[label];
     if (row.size() != count) {
-      throw Error(
-          fmt::format("head {}: a confusion matrix of {} rows with one of {} columns found; a square one needed",
-                      result.head, result.confusion.size(), row.size()));
+      throw Error(fmt::format(
+          "head {}: the confusion matrix has {} rows, one of them with {} columns; a square matrix is needed",
+          result.head, result.confusion.size(), row.size()));
     }
     for (std::size_t predicted = 0; predicted < count; ++predicted) add(label, predicted, row[predicted]);
   }
   for (const ConfusionCell& cell : result.confusion_cells) {
     const auto is_class = [&](std::int32_t index) { return index >= 0 && static_cast<std::size_t>(index) < count; };
     if (!is_class(cell.label) || !is_class(cell.predicted)) {
-      throw Error(fmt::format("head {}: a confusion cell of label {} and answer {} found; 0 to {} are allowed",
+      throw Error(fmt::format("head {}: a confusion cell has label {} and prediction {}; 0 to {} are allowed",
                               result.head, cell.label, cell.predicted, static_cast<std::int64_t>(count) - 1));
     }
     add(static_cast<std::size_t>(cell.label), static_cast<std::size_t>(cell.predicted), cell.images);
   }
   for (std::size_t c = 0; c < count; ++c) {
     const auto support = static_cast<double>(classes[c].support), predicted = static_cast<double>(classes[c].predicted);
-    classes[c].precision = ratio(static_cast<double>(right[c]), predicted);
-    classes[c].recall = ratio(static_cast<double>(right[c]), support);
-    classes[c].f1 = ratio(2 * static_cast<double>(right[c]), support + predicted);
+    classes[c].precision = ratio(static_cast<double>(correct[c]), predicted);
+    classes[c].recall = ratio(static_cast<double>(correct[c]), support);
+    classes[c].f1 = ratio(2 * static_cast<double>(correct[c]), support + predicted);
   }
   return classes;
 }

@@ -13,11 +13,11 @@ namespace {
 void require_distinct_names(std::string_view model, const std::vector<Head>& heads) {
   std::set<std::string_view> names;
   for (const Head& head : heads) {
-    if (head.name.empty()) throw Error(fmt::format("{}: a head without a name found", model));
-    if (!names.insert(head.name).second) throw Error(fmt::format("{}: two heads called '{}' found", model, head.name));
+    if (head.name.empty()) throw Error(fmt::format("{}: a head has no name", model));
+    if (!names.insert(head.name).second) throw Error(fmt::format("{}: two heads are called '{}'", model, head.name));
     std::set<std::string_view> classes;
     for (const std::string& name : head.classes) {
-      if (name.empty()) throw Error(fmt::format("{}: head '{}' has a class without a name", model, head.name));
+      if (name.empty()) throw Error(fmt::format("{}: a class of head '{}' has no name", model, head.name));
       if (classes.insert(name).second) continue;
       throw Error(fmt::format("{}: head '{}' has the class '{}' twice", model, head.name, name));
     }
@@ -26,10 +26,10 @@ void require_distinct_names(std::string_view model, const std::vector<Head>& hea
 
 }  // namespace
 
-Value image(Graph& graph, std::string_view model, const ModelOptions& options, int least) {
-  if (options.size < least)
-    throw Error(fmt::format("{}: size {} found; at least {} needed", model, options.size, least));
-  if (options.heads.empty()) throw Error(fmt::format("{}: no heads found; at least one needed", model));
+Value image(Graph& graph, std::string_view model, const ModelOptions& options, int min_size) {
+  if (options.size < min_size)
+    throw Error(fmt::format("{}: size {} found; at least {} is needed", model, options.size, min_size));
+  if (options.heads.empty()) throw Error(fmt::format("{}: no heads found; at least one is needed", model));
   require_distinct_names(model, options.heads);
   return graph.input({3, options.size, options.size});
 }

@@ -8,9 +8,9 @@
 namespace facet {
 
 /// Adds a model's input.
-/// @throws Error naming the model when the size is below `least`, when there is no head, or when the name of a head or
-///   class is empty or duplicate.
-Value image(Graph& graph, std::string_view model, const ModelOptions& options, int least = 1);
+/// @throws Error naming the model when the size is below `min_size`, when there is no head, or when the name of a head
+///   or class is empty or duplicate.
+Value image(Graph& graph, std::string_view model, const ModelOptions& options, int min_size = 1);
 
 /// Adds a linear layer `heads.NAME` and its loss for each head, in place of the last layer of the paper's model.
 /// @param layer how the layers are initialised.

@@ -43,7 +43,8 @@ Graph build_model(std::string_view name, const ModelOptions& options, std::strin
   if (peer == nullptr) {
     throw Error(fmt::format("model '{}' found; allowed: {}", name, fmt::join(model_names(), ", ")));
   }
-  if (!shape.empty()) throw Error(fmt::format("model {} found with a shape of its own; allowed: {}", name, varied));
+  if (!shape.empty())
+    throw Error(fmt::format("model {} has a fixed shape; only that of {} can be chosen", name, varied));
   return peer->build(options);
 }
 
@@ -51,7 +52,7 @@ std::string torchvision_classifier(std::string_view name) {
   if (const Peer* const peer = find_peer(name)) return std::string(peer->classifier);
   std::vector<std::string_view> names;
   for (const Peer& peer : peers) names.push_back(peer.name);
-  throw Error(fmt::format("model '{}' found; of torchvision's there are: {}", name, fmt::join(names, ", ")));
+  throw Error(fmt::format("model '{}' is not one of torchvision's; allowed: {}", name, fmt::join(names, ", ")));
 }
 
 std::vector<std::string> model_names() {

@@ -51,31 +51,31 @@ void head(Value features, const Head& head, const ReferenceHidden& hidden, bool 
 
 /// Checks a number that the ops don't check, or one that could lead to an overflow of the number of weights.
 /// @throws Error naming `where` when the number is out of range.
-void require_within(std::string_view where, std::int64_t found, std::string_view what, std::int64_t least,
-                    std::int64_t greatest) {
-  if (found >= least && found <= greatest) return;
-  throw Error(fmt::format("{}: {} {} found; {} to {} allowed", where, found, what, least, greatest));
+void require_within(std::string_view where, std::int64_t found, std::string_view what, std::int64_t low,
+                    std::int64_t high) {
+  if (found >= low && found <= high) return;
+  throw Error(fmt::format("{}: {} {} found; {} to {} are allowed", where, found, what, low, high));
 }
 
 void check(const ModelOptions& options, const ReferenceShape& shape) {
-  constexpr std::int64_t most = ReferenceShape::max_extent;
+  constexpr std::int64_t max_extent = ReferenceShape::max_extent;
   require_within(subject, std::ssize(shape.blocks), "blocks", 0, ReferenceShape::max_blocks);
-  require_within("stem", shape.stem, "channels", 1, most);
+  require_within("stem", shape.stem, "channels", 1, max_extent);
   for (std::size_t i = 0; i < shape.blocks.size(); ++i) {
     const std::string where = block_name(i);
-    require_within(where, shape.blocks[i].channels, "channels", 1, most);
+    require_within(where, shape.blocks[i].channels, "channels", 1, max_extent);
     require_within(where, shape.blocks[i].residual_blocks, "residual blocks", 0, ReferenceShape::max_residual_blocks);
   }
   const std::vector<std::string> heads = data::names_of(options.heads);
   for (const auto& [name, hidden] : shape.hidden) {
-    require_within(fmt::format("heads.{}.hidden", name), hidden.features, "features", 1, most);
+    require_within(fmt::format("heads.{}.hidden", name), hidden.features, "features", 1, max_extent);
     if (std::find(heads.begin(), heads.end(), name) != heads.end()) continue;
-    throw Error(fmt::format("{}: a hidden layer of the head {} found; the heads are {}", subject, name,
+    throw Error(fmt::format("{}: a hidden layer is given for head {}; the heads are {}", subject, name,
                             fmt::join(heads, ", ")));
   }
   const std::int64_t reduction = std::int64_t{2} << shape.blocks.size();
   if (options.size < reduction || options.size % reduction != 0) {
-    throw Error(fmt::format("{}: size {} found; a multiple of {} needed", subject, options.size, reduction));
+    throw Error(fmt::format("{}: size {} found; a multiple of {} is needed", subject, options.size, reduction));
   }
 }
 

@@ -1,5 +1,12 @@
-#include <array>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <oneapi/dnnl/dnnl_debug.h>
 
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "facet/error.h"
 #include "onednn/onednn.h"
 
 namespace facet::onednn {
@@ -95,6 +102,66 @@ std::size_t data_size(const Layout& layout) {
 std::string name_of(const Layout& layout) {
   const NamedTag* found = find_tag(layout);
   return found != nullptr ? found->name : "other";
+}
+
+namespace {
+
+constexpr std::string_view strides_word = "strides ";
+
+/// The layout of these extents in the order of a tag; nothing if the tag is of another number of dimensions.
+std::optional<Layout> by_tag(const Dims& dims, Type type, int tag) {
+  const Layout layout(dims, type, static_cast<Tag>(tag), /*allow_empty=*/true);
+  return layout == Layout() ? std::nullopt : std::optional(layout);
+}
+
+/// The first tag that `is_it` accepts; dnnl_format_tag_last if there is none.
+template <class IsIt>
+int find_format_tag(const IsIt& is_it) {
+  int tag = dnnl_format_tag_any + 1;
+  while (tag < dnnl_format_tag_last && !is_it(tag)) ++tag;
+  return tag;
+}
+
+const char* name_of_tag(int tag) { return dnnl_fmt_tag2str(static_cast<dnnl_format_tag_t>(tag)); }
+
+/// Reads comma-separated whole numbers of at least 0; empty if the text is something else.
+Dims read_numbers(std::string_view text) {
+  Dims numbers;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    std::int64_t number = 0;
+    const std::from_chars_result read = std::from_chars(text.data() + begin, text.data() + end, number);
+    if (read.ec != std::errc() || read.ptr != text.data() + end || number < 0) return {};
+    numbers.push_back(number);
+    begin = end + 1;
+  }
+  return numbers;
+}
+
+}  // namespace
+
+std::string write_order(const Layout& layout) {
+  if (const std::optional<Dims> strides = strides_of(layout)) {
+    return fmt::format("{}{}", strides_word, fmt::join(*strides, ","));
+  }
+  const int tag = find_format_tag([&](int it) { return by_tag(dims_of(layout), type_of(layout), it) == layout; });
+  return tag == dnnl_format_tag_last ? std::string() : name_of_tag(tag);
+}
+
+Layout read_order(const Dims& dims, Type type, std::string_view order) {
+  std::optional<Layout> found;
+  if (order.starts_with(strides_word)) {
+    const Dims strides = read_numbers(order.substr(strides_word.size()));
+    if (strides.size() == dims.size()) found = Layout(dims, type, strides, /*allow_empty=*/true);
+  } else {
+    const int tag = find_format_tag([&](int it) { return order == name_of_tag(it); });
+    if (tag != dnnl_format_tag_last) found = by_tag(dims, type, tag);
+  }
+  if (!found || *found == Layout()) {
+    throw Error(
+        fmt::format("the order of elements '{}' found; an order of {} dimensions is needed", order, dims.size()));
+  }
+  return *found;
 }
 
 Layout with_type(const Layout& layout, Type type) { return {dims_of(layout), type, strides_of(layout).value()}; }

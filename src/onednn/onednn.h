@@ -69,6 +69,12 @@ std::optional<std::int64_t> row_stride(const Layout& layout);
 std::size_t data_size(const Layout& layout);
 /// The name of the order, "nchw", "nhwc", "nChw16c", ..., or "other".
 std::string name_of(const Layout& layout);
+/// The order of the elements as text that read_order() reads: "strides 147,49,7,1" or, for an order with blocks,
+/// oneDNN's name such as "ABcd16b16a". Empty if the order has no name: some of those that primitives choose themselves.
+std::string write_order(const Layout& layout);
+/// The layout of these extents whose order write_order() wrote.
+/// @throws Error naming the text if it isn't an order of as many dimensions.
+Layout read_order(const Dims& dims, Type type, std::string_view order);
 /// The same order for another type. The layout must not have blocks.
 Layout with_type(const Layout& layout, Type type);
 /// The same order for other extents if name_of knows the order; otherwise row-major.

@@ -77,6 +77,16 @@ graph::Operand write(kernels::Activation activation, graph::OperatorWriter& writ
   return x;
 }
 
+graph::Operand write(const Epilogue& epilogue, graph::OperatorWriter& writer, graph::Operand x) {
+  if (epilogue.residual) x = writer.write("Add", {x, writer.input(1)});
+  return write(epilogue.activation, writer, x);
+}
+
+std::shared_ptr<const graph::Op> fuse(const graph::Op& op, const Epilogue& more) {
+  const auto* found = dynamic_cast<const FusableOp*>(&op);
+  return found != nullptr ? found->with(more) : nullptr;
+}
+
 void append(kernels::Activation activation, dnnl::post_ops& operations) {
   if (activation == kernels::Activation::relu) onednn::append_relu(operations);
   if (activation == kernels::Activation::relu6) onednn::append_clip(operations, 0, 6);

@@ -49,7 +49,7 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
     require_inputs(inputs, 1);
     const Shape& x = require_image(inputs[0]);
     if (o_.height < 1 || o_.width < 1) {
-      throw Error(fmt::format("output extents {}x{} found; at least 1 needed", o_.height, o_.width));
+      throw Error(fmt::format("output extents {}x{} found; at least 1x1 is needed", o_.height, o_.width));
     }
     return {x[0], o_.height, o_.width};
   }

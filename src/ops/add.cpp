@@ -17,16 +17,16 @@ using lowering::Tensor;
 
 constexpr auto relu_by_dst = dnnl::algorithm::eltwise_relu_use_dst_for_bwd;
 
-class Add final : public lowering::LowerableOp {
+class Add final : public FusableOp {
  public:
-  explicit Add(bool relu) : relu_(relu) {}
+  explicit Add(const Epilogue& epilogue = {}) : FusableOp(epilogue) {}
 
-  std::string_view kind() const override { return relu_ ? "add+relu" : "add"; }
+  std::string_view kind() const override { return epilogue_.has_activation() ? "add+relu" : "add"; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, 2);
     if (inputs[0] != inputs[1]) {
       throw Error(
-          fmt::format("shapes {} and {} found; equal shapes needed", to_string(inputs[0]), to_string(inputs[1])));
+          fmt::format("shapes {} and {} found; equal shapes are needed", to_string(inputs[0]), to_string(inputs[1])));
     }
     return inputs[0];
   }
@@ -34,16 +34,18 @@ class Add final : public lowering::LowerableOp {
     return static_cast<double>(element_count(output));
   }
   graph::Operand write_operators(graph::OperatorWriter& writer) const override {
-    return write_add_and_activation(writer, writer.input(0), true,
-                                    relu_ ? kernels::Activation::relu : kernels::Activation::none);
+    return write({.residual = true, .activation = epilogue_.activation}, writer, writer.input(0));
   }
-  std::shared_ptr<const graph::Op> with_relu() const { return relu_ ? nullptr : std::make_shared<const Add>(true); }
+  std::shared_ptr<const graph::Op> with(const Epilogue& more) const override {
+    const bool is_relu = !more.batch_norm_eps && !more.residual && more.activation == kernels::Activation::relu;
+    return epilogue_.empty() && is_relu ? std::make_shared<const Add>(more) : nullptr;
+  }
 
   Backward lower(Lowering& l) const override {
     const Tensor x = l.input(0);
     const Tensor y = l.input(1, x.layout);
     dnnl::primitive_attr attr = onednn::attributes();
-    if (relu_) {
+    if (epilogue_.has_activation()) {
       dnnl::post_ops operations;
       onednn::append_relu(operations);
       attr.set_post_ops(operations);
@@ -56,7 +58,7 @@ class Add final : public lowering::LowerableOp {
     l.mark_recomputable();
     return [=, this](Lowering& back) {
       const Tensor diff_dst = back.output_gradient(dst.layout);
-      const Tensor diff = relu_ ? emit_relu_backward(back, dst, diff_dst) : diff_dst;
+      const Tensor diff = epilogue_.has_activation() ? emit_relu_backward(back, dst, diff_dst) : diff_dst;
       for (const int input : {0, 1}) {
         if (back.wants_gradient(input)) back.add_input_gradient(input, diff);
       }
@@ -72,29 +74,16 @@ class Add final : public lowering::LowerableOp {
            {{DNNL_ARG_DST, dst}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_SRC, diff}});
     return diff;
   }
-
-  bool relu_;
 };
 
 }  // namespace
 
 bool is_add(const graph::Op& op) { return op.kind() == "add"; }
 
-std::shared_ptr<const graph::Op> with_relu_after_add(const graph::Op& op) {
-  const auto* found = dynamic_cast<const Add*>(&op);
-  return found != nullptr ? found->with_relu() : nullptr;
-}
-
-graph::Operand write_add_and_activation(graph::OperatorWriter& writer, graph::Operand x, bool add,
-                                        kernels::Activation activation) {
-  if (add) x = writer.write("Add", {x, writer.input(1)});
-  return write(activation, writer, x);
-}
-
 }  // namespace facet::ops
 
 namespace facet {
 
-Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const ops::Add>(false), "add", {x, y}); }
+Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const ops::Add>(), "add", {x, y}); }
 
 }  // namespace facet

@@ -8,7 +8,6 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
-#include "ops/convolution_candidate.h"
 #include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
@@ -27,67 +26,62 @@ using onednn::Type;
 
 enum ParameterIndex : std::uint8_t { weight, bias, running_mean, running_var, num_batches_tracked };
 
-/// What is computed after the normalisation in the same pass over memory.
-struct Tail {
-  bool residual = false;  ///< whether a second input is added
-  Activation activation = Activation::none;
-
-  bool has_activation() const { return activation != Activation::none; }
-};
-
 kernels::BatchNormParameters by_channel(std::span<void* const> operands, float eps) {
   const auto at = [&](int i) { return static_cast<const float*>(operands[i]); };
   return {at(0), at(1), at(2), at(3), eps};
 }
 
-class BatchNorm final : public lowering::LowerableOp {
+class BatchNorm final : public FusableOp {
  public:
-  BatchNorm(float eps, float momentum, Tail tail) : eps_(eps), momentum_(momentum), tail_(tail) {}
+  BatchNorm(float eps, float momentum, const Epilogue& epilogue = {})
+      : FusableOp(epilogue), eps_(eps), momentum_(momentum) {}
 
   std::string_view kind() const override {
-    switch (tail_.activation) {
+    switch (epilogue_.activation) {
       case Activation::none:
-        return tail_.residual ? "batch_norm+add" : "batch_norm";
+        return epilogue_.residual ? "batch_norm+add" : "batch_norm";
       case Activation::relu:
-        return tail_.residual ? "batch_norm+add+relu" : "batch_norm+relu";
+        return epilogue_.residual ? "batch_norm+add+relu" : "batch_norm+relu";
       case Activation::relu6:
-        return tail_.residual ? "batch_norm+add+relu6" : "batch_norm+relu6";
+        return epilogue_.residual ? "batch_norm+add+relu6" : "batch_norm+relu6";
     }
     return {};
   }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    require_inputs(inputs, tail_.residual ? 2 : 1);
-    if (!std::isfinite(eps_) || eps_ < 0) throw Error(fmt::format("eps {} found; a number of at least 0 needed", eps_));
-    if (!(momentum_ >= 0 && momentum_ <= 1)) throw Error(fmt::format("momentum {} found; 0 to 1 needed", momentum_));
+    require_inputs(inputs, epilogue_.residual ? 2 : 1);
+    if (!std::isfinite(eps_) || eps_ < 0)
+      throw Error(fmt::format("eps {} found; a number of at least 0 is needed", eps_));
+    if (!(momentum_ >= 0 && momentum_ <= 1))
+      throw Error(fmt::format("momentum {} found; 0 to 1 is allowed", momentum_));
     return require_image(inputs[0]);
   }
   double flops(const std::vector<Shape>&, const Shape& output) const override {
-    return (4.0 + (tail_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
+    return (4.0 + (epilogue_.residual ? 1 : 0)) * static_cast<double>(element_count(output));
   }
   graph::Operand write_operators(graph::OperatorWriter& writer) const override {
     const graph::Operand y = writer.write("BatchNormalization",
                                           {writer.input(0), writer.parameter(weight), writer.parameter(bias),
                                            writer.parameter(running_mean), writer.parameter(running_var)},
                                           {{"epsilon", eps_}});
-    return write_add_and_activation(writer, y, tail_.residual, tail_.activation);
+    return write(epilogue_, writer, y);
   }
-  std::shared_ptr<const graph::Op> with(Activation activation) const {
-    return tail_.has_activation()
-               ? nullptr
-               : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{tail_.residual, activation});
-  }
-  std::shared_ptr<const graph::Op> with_residual() const {
-    return tail_.has_activation() || tail_.residual
-               ? nullptr
-               : std::make_shared<const BatchNorm>(eps_, momentum_, Tail{true, Activation::none});
+  std::shared_ptr<const graph::Op> with(const Epilogue& more) const override {
+    if (more.batch_norm_eps || epilogue_.has_activation() || (epilogue_.residual && more.residual)) return nullptr;
+    return std::make_shared<const BatchNorm>(
+        eps_, momentum_, Epilogue{.residual = epilogue_.residual || more.residual, .activation = more.activation});
   }
 
-  ConvolutionTail as_convolution_tail() const { return {true, eps_, tail_.residual, tail_.activation}; }
+  /// The epilogue of a convolution that this batch normalisation, by running statistics, becomes a part of.
+  Epilogue as_epilogue() const {
+    Epilogue folded = epilogue_;
+    folded.batch_norm_eps = eps_;
+    return folded;
+  }
 
   Backward lower(Lowering& l) const override {
     if (trains(l) && values_per_channel(l) < 2) {
       throw Error(
-          "1 value per channel found; training needs more than 1 (a larger batch or image): one has no variance");
+          "1 value per channel found; training needs at least 2, as one has no variance: use a larger batch or image");
     }
     return l.activation_type() == Type::bf16 ? lower_as<std::uint16_t>(l) : lower_as<float>(l);
   }
@@ -137,12 +131,12 @@ class BatchNorm final : public lowering::LowerableOp {
                                  saved.src,
                                  saved.dst = l.make_output(layout),
                                  l.make(scratch_layout)};
-    if (tail_.residual) operands.push_back(l.input(1, layout));
+    if (epilogue_.residual) operands.push_back(l.input(1, layout));
     l.emit("forward", InstructionKind::normalization, "batch_norm", std::move(operands),
-           [=, eps = eps_, tail = tail_](std::span<void* const> at, RunState&) {
+           [=, eps = eps_, epilogue = epilogue_](std::span<void* const> at, RunState&) {
              kernels::batch_norm_forward(shape, by_channel(at, eps), static_cast<const T*>(at[4]),
-                                         tail.residual ? static_cast<const T*>(at[7]) : nullptr, tail.activation,
-                                         static_cast<T*>(at[5]), static_cast<float*>(at[6]));
+                                         epilogue.residual ? static_cast<const T*>(at[7]) : nullptr,
+                                         epilogue.activation, static_cast<T*>(at[5]), static_cast<float*>(at[6]));
            });
     l.mark_recomputable();
     if (!l.training()) return {};
@@ -197,10 +191,10 @@ class BatchNorm final : public lowering::LowerableOp {
                                  diff_bias,
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
     // Without a residual, the activation's argument is computed again from the input.
-    const Optional y = add(operands, tail_.residual && tail_.has_activation() ? saved.dst : Tensor());
+    const Optional y = add(operands, epilogue_.residual && epilogue_.has_activation() ? saved.dst : Tensor());
     const Gradients gradients = make_gradients(l, layout, operands);
     l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
-           [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
+           [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
              kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation,
                                              {.x = static_cast<const T*>(at[4]),
                                               .y = y.in<const T>(at),
@@ -229,11 +223,11 @@ class BatchNorm final : public lowering::LowerableOp {
                                  l.parameter(bias, channel),
                                  l.output_gradient(layout),
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
-    const Optional y = add(operands, tail_.has_activation() ? saved.dst : Tensor());
+    const Optional y = add(operands, epilogue_.has_activation() ? saved.dst : Tensor());
     const Gradients gradients = make_gradients(l, layout, operands);
     if (gradients.input || gradients.masked_at) {
       l.emit("backward", InstructionKind::normalization, "batch_norm_frozen", std::move(operands),
-             [=, eps = eps_, activation = tail_.activation](std::span<void* const> at, RunState&) {
+             [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
                kernels::batch_norm_backward_frozen<T>(shape, by_channel(at, eps), activation,
                                                       {.x = nullptr,
                                                        .y = y.in<const T>(at),
@@ -288,9 +282,9 @@ class BatchNorm final : public lowering::LowerableOp {
         made.before_at = add(operands, before);
       }
     }
-    if (!tail_.residual || !l.wants_gradient(1)) return made;
-    made.residual = tail_.has_activation() ? l.make(layout) : l.output_gradient(layout);
-    if (tail_.has_activation()) made.masked_at = add(operands, made.residual);
+    if (!epilogue_.residual || !l.wants_gradient(1)) return made;
+    made.residual = epilogue_.has_activation() ? l.make(layout) : l.output_gradient(layout);
+    if (epilogue_.has_activation()) made.masked_at = add(operands, made.residual);
     return made;
   }
 
@@ -305,24 +299,13 @@ class BatchNorm final : public lowering::LowerableOp {
 
   float eps_;
   float momentum_;
-  Tail tail_;
 };
 
 }  // namespace
 
-std::shared_ptr<const graph::Op> with_residual_after_batch_norm(const graph::Op& op) {
-  const auto* found = dynamic_cast<const BatchNorm*>(&op);
-  return found != nullptr ? found->with_residual() : nullptr;
-}
-
-std::shared_ptr<const graph::Op> with_activation_after_batch_norm(const graph::Op& op, Activation activation) {
-  const auto* found = dynamic_cast<const BatchNorm*>(&op);
-  return found != nullptr ? found->with(activation) : nullptr;
-}
-
 std::shared_ptr<const graph::Op> fold_batch_norm(const graph::Op& convolution, const graph::Op& batch_norm) {
   const auto* found = dynamic_cast<const BatchNorm*>(&batch_norm);
-  return found != nullptr ? with_tail_after_convolution(convolution, found->as_convolution_tail()) : nullptr;
+  return found != nullptr ? fuse(convolution, found->as_epilogue()) : nullptr;
 }
 
 }  // namespace facet::ops
@@ -337,7 +320,7 @@ Value batch_norm(Value x, const BatchNormOptions& options) {
                                     {name + ".running_mean", channel, Initializer::zeros(), false},
                                     {name + ".running_var", channel, Initializer::ones(), false},
                                     {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
-  return x.graph().apply(std::make_shared<const ops::BatchNorm>(options.eps, options.momentum, ops::Tail{}), name, {x},
+  return x.graph().apply(std::make_shared<const ops::BatchNorm>(options.eps, options.momentum), name, {x},
                          std::move(parameters));
 }
 

@@ -24,16 +24,18 @@ using onednn::Type;
 
 class Concat final : public lowering::LowerableOp {
  public:
+  explicit Concat(const ConcatStorage& storage = {}) : storage_(storage) {}
+
   std::string_view kind() const override { return "concat"; }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    if (inputs.empty()) throw Error("no inputs found; at least one needed");
+    if (inputs.empty()) throw Error("no inputs found; at least one is needed");
     Shape result = require_image(inputs[0]);
     for (std::size_t i = 1; i < inputs.size(); ++i) {
       const Shape& x = require_image(inputs[i]);
       if (x[1] != result[1] || x[2] != result[2]) {
-        throw Error(
-            fmt::format("shapes {} and {} found; equal heights and widths needed", to_string(inputs[0]), to_string(x)));
+        throw Error(fmt::format("shapes {} and {} found; equal heights and widths are needed", to_string(inputs[0]),
+                                to_string(x)));
       }
       result[0] += x[0];
     }
@@ -48,9 +50,9 @@ class Concat final : public lowering::LowerableOp {
 
   Backward lower(Lowering& l) const override {
     const Type type = l.activation_type();
-    const bool in_place = l.continues_input();
+    const bool in_place = storage_.continues_input;
     Dims whole = l.output_dims();
-    whole[1] = l.storage_channels();
+    if (storage_.channels > 0) whole[1] = storage_.channels;
     const Layout storage_layout = onednn::channels_last(whole, type);
     const Tensor storage = in_place ? as_it_lies(l, 0) : l.make(storage_layout);
     const Layout layout = onednn::slice(storage_layout, l.output_dims(), {0, 0, 0, 0}).value();
@@ -120,18 +122,24 @@ class Concat final : public lowering::LowerableOp {
       l.add_input_gradient(i, diff_src);
     }
   }
+
+  ConcatStorage storage_;
 };
 
 }  // namespace
 
 bool is_concat(const graph::Op& op) { return op.kind() == "concat"; }
 
+std::shared_ptr<const graph::Op> with_storage(const graph::Op& concat, const ConcatStorage& storage) {
+  return is_concat(concat) ? std::make_shared<const Concat>(storage) : nullptr;
+}
+
 }  // namespace facet::ops
 
 namespace facet {
 
 Value concat(const std::vector<Value>& inputs) {
-  if (inputs.empty()) throw Error("concat: no inputs found; at least one needed");
+  if (inputs.empty()) throw Error("concat: no inputs found; at least one is needed");
   return inputs[0].graph().apply(std::make_shared<const ops::Concat>(), "concat", inputs);
 }
 

@@ -40,24 +40,24 @@ double reorder_seconds(const Lowering& l, const ConvolutionTask& task, const Con
   return total;
 }
 
-class Convolution final : public lowering::LowerableOp {
+class Convolution final : public FusableOp {
  public:
-  explicit Convolution(const ConvolutionOptions& options, const ConvolutionTail& tail = {})
-      : o_(options), tail_(tail) {}
+  explicit Convolution(const ConvolutionOptions& options, const Epilogue& epilogue = {})
+      : FusableOp(epilogue), o_(options) {}
 
   std::string_view kind() const override { return "convolution"; }
-  bool has_tail() const { return tail_.batch_norm || tail_.residual || tail_.activation != kernels::Activation::none; }
-  std::shared_ptr<const graph::Op> with(const ConvolutionTail& tail) const {
-    return std::make_shared<const Convolution>(o_, tail);
+  /// Only what follows a batch normalisation: others are not in the convolution's candidates.
+  std::shared_ptr<const graph::Op> with(const Epilogue& more) const override {
+    return epilogue_.empty() && more.batch_norm_eps ? std::make_shared<const Convolution>(o_, more) : nullptr;
   }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, 1);
     const Shape& x = require_image(inputs[0]);
     if (o_.groups < 1 || x[0] % o_.groups != 0 || o_.channels % o_.groups != 0 || o_.channels < 1) {
-      throw Error(
-          fmt::format("{} input and {} output channels in {} groups found; both must be multiples of the groups", x[0],
-                      o_.channels, o_.groups));
+      throw Error(fmt::format(
+          "{} input and {} output channels in {} groups found; both must be multiples of the number of groups", x[0],
+          o_.channels, o_.groups));
     }
     return {o_.channels, window_extent(x[1], o_.kernel, o_.stride, o_.padding),
             window_extent(x[2], o_.kernel, o_.stride, o_.padding)};
@@ -70,8 +70,9 @@ class Convolution final : public lowering::LowerableOp {
   bool has_weights() const override { return true; }
   graph::Operand write_operators(graph::OperatorWriter& writer) const override {
     std::vector<graph::Operand> operands{writer.input(0)};
-    if (tail_.batch_norm) {
-      for (graph::Operand& folded : write_folded(writer, o_, tail_.eps)) operands.push_back(std::move(folded));
+    if (epilogue_.batch_norm_eps) {
+      for (graph::Operand& folded : write_folded(writer, o_, *epilogue_.batch_norm_eps))
+        operands.push_back(std::move(folded));
     } else {
       operands.push_back(writer.parameter(0));
       if (o_.bias) operands.push_back(writer.parameter(1));
@@ -81,12 +82,12 @@ class Convolution final : public lowering::LowerableOp {
                                            {"strides", Shape(2, o_.stride)},
                                            {"pads", Shape(4, o_.padding)},
                                            {"group", o_.groups}});
-    return write_add_and_activation(writer, y, tail_.residual, tail_.activation);
+    return write(epilogue_, writer, y);
   }
 
   Backward lower(Lowering& l) const override {
     ConvolutionTask task{.options = o_,
-                         .tail = tail_,
+                         .epilogue = epilogue_,
                          .src = l.input_dims(0),
                          .dst = l.output_dims(),
                          .type = l.activation_type(),
@@ -110,7 +111,7 @@ class Convolution final : public lowering::LowerableOp {
     const std::string key =
         fmt::format("convolution {}x{}x{} to {} kernel {} stride {} padding {} groups {}{}{}{}{}{} from {}",
                     task.src[1], task.src[2], task.src[3], o_.channels, o_.kernel, o_.stride, o_.padding, o_.groups,
-                    o_.bias ? " bias" : "", tail_text(), task.training && !task.src_gradient ? " first" : "",
+                    o_.bias ? " bias" : "", epilogue_text(), task.training && !task.src_gradient ? " first" : "",
                     task.training && !task.weight_gradient ? " frozen" : "",
                     l.training() && !task.training ? " forward" : "", given ? onednn::name_of(*given) : "image");
     std::vector<std::string> names;
@@ -121,22 +122,16 @@ class Convolution final : public lowering::LowerableOp {
     })];
   }
 
-  std::string tail_text() const {
-    const std::string_view activation = name_of(tail_.activation);
-    return fmt::format("{}{}{}{}", tail_.batch_norm ? " batch_norm" : "", tail_.residual ? " add" : "",
+  std::string epilogue_text() const {
+    const std::string_view activation = name_of(epilogue_.activation);
+    return fmt::format("{}{}{}{}", epilogue_.batch_norm_eps ? " batch_norm" : "", epilogue_.residual ? " add" : "",
                        activation.empty() ? "" : " ", activation);
   }
 
   ConvolutionOptions o_;
-  ConvolutionTail tail_;
 };
 
 }  // namespace
-
-std::shared_ptr<const graph::Op> with_tail_after_convolution(const graph::Op& op, const ConvolutionTail& tail) {
-  const auto* found = dynamic_cast<const Convolution*>(&op);
-  return found != nullptr && !found->has_tail() ? found->with(tail) : nullptr;
-}
 
 }  // namespace facet::ops
 

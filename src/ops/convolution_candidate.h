@@ -10,29 +10,19 @@
 
 namespace facet::ops {
 
-/// What a program computes together with a convolution of which it needs no gradient (in inference: any convolution).
-/// The batch normalisation's parameters begin at 1, or at 2 after a bias; input 1 is the residual.
-struct ConvolutionTail {
-  bool batch_norm = false;
-  float eps = 0;
-  bool residual = false;
-  kernels::Activation activation = kernels::Activation::none;
-};
-
-/// The same convolution with what follows it; null when `op` is no convolution or already has a tail.
-std::shared_ptr<const graph::Op> with_tail_after_convolution(const graph::Op& op, const ConvolutionTail& tail);
-
 /// A convolution as it occurs in one program.
 struct ConvolutionTask {
   ConvolutionOptions options;
-  ConvolutionTail tail;
+  /// Only where no gradient of the convolution is needed (in inference: any). The batch normalisation's parameters begin
+  /// at 1, or at 2 after a bias.
+  Epilogue epilogue;
   onednn::Dims src, dst;                              ///< {batch, channels, height, width}
   onednn::Type type;                                  ///< of activations
   bool training;                                      ///< backward computes a gradient
   bool of_image;                                      ///< src is the graph's image
   bool src_gradient, weight_gradient, bias_gradient;  ///< which gradients backward computes
 
-  bool adds_bias() const { return options.bias || tail.batch_norm; }
+  bool adds_bias() const { return options.bias || epilogue.batch_norm_eps; }
   /// {out, in, height, width}; with several groups {groups, out per group, in per group, height, width}.
   onednn::Dims weights() const {
     const auto& o = options;

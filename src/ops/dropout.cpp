@@ -28,7 +28,8 @@ class Dropout final : public lowering::LowerableOp {
   std::string_view kind() const override { return kind_; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, 1);
-    if (!(rate_ >= 0 && rate_ < 1)) throw Error(fmt::format("rate {} found; at least 0 and below 1 needed", rate_));
+    if (!(rate_ >= 0 && rate_ < 1))
+      throw Error(fmt::format("rate {} found; a number of at least 0 and below 1 is needed", rate_));
     return inputs[0];
   }
   double flops(const std::vector<Shape>&, const Shape& output) const override {

@@ -56,13 +56,13 @@ void fold_bias(const Folded& folded, std::int64_t channels, const float* before,
 }  // namespace
 
 Tensor convolution_weights(Lowering& l, const ConvolutionTask& task, const Layout& wanted) {
-  if (!task.tail.batch_norm) return l.parameter(0, wanted);
+  if (!task.epilogue.batch_norm_eps) return l.parameter(0, wanted);
   const Layout plain = onednn::plain(task.weights(), Type::f32);
   const std::int64_t channels = task.options.channels;
   const std::int64_t each = static_cast<std::int64_t>(plain.get_size() / sizeof(float)) / channels;
   std::vector<Tensor> operands = batch_norm_parameters(l, task);
   operands.push_back(l.parameter(0, plain));
-  const Kernel fold = [=, eps = task.tail.eps](std::span<void* const> at, RunState&) {
+  const Kernel fold = [=, eps = *task.epilogue.batch_norm_eps](std::span<void* const> at, RunState&) {
     fold_weights(folded(at, eps), channels, each, static_cast<const float*>(at[4]), static_cast<float*>(at[5]));
   };
   const Tensor made = l.make_from_parameters("fold_weights", InstructionKind::convolution_forward, "fold_batch_norm",
@@ -72,10 +72,10 @@ Tensor convolution_weights(Lowering& l, const ConvolutionTask& task, const Layou
 
 Tensor convolution_bias(Lowering& l, const ConvolutionTask& task) {
   const Layout channel = onednn::plain({task.options.channels}, Type::f32);
-  if (!task.tail.batch_norm) return l.parameter(1, channel);
+  if (!task.epilogue.batch_norm_eps) return l.parameter(1, channel);
   std::vector<Tensor> operands = batch_norm_parameters(l, task);
   if (task.options.bias) operands.push_back(l.parameter(1, channel));
-  const Kernel fold = [eps = task.tail.eps, channels = task.options.channels, bias = task.options.bias](
+  const Kernel fold = [eps = *task.epilogue.batch_norm_eps, channels = task.options.channels, bias = task.options.bias](
                           std::span<void* const> at, RunState&) {
     fold_bias(folded(at, eps), channels, bias ? static_cast<const float*>(at[4]) : nullptr,
               static_cast<float*>(at[bias ? 5 : 4]));

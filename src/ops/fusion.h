@@ -1,9 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <string_view>
 
 #include "graph/op.h"
 #include "kernels/activation.h"
+#include "lowering/lowering.h"
 #include "onednn/onednn.h"
 
 namespace facet::ops {
@@ -17,26 +21,46 @@ graph::Operand write(kernels::Activation activation, graph::OperatorWriter& writ
 /// Appends the activation to the post-ops of a primitive.
 void append(kernels::Activation activation, dnnl::post_ops& operations);
 
-/// Whether `op` is the sum of two values and nothing else.
-bool is_add(const graph::Op& op);
-/// The same sum with a ReLU after it; null when `op` is no sum or already has one.
-std::shared_ptr<const graph::Op> with_relu_after_add(const graph::Op& op);
+/// What an op computes after its main operation in the same pass over memory, in the order of the members.
+struct Epilogue {
+  /// A convolution's: scale and shift by a batch normalisation that uses running statistics; its eps.
+  std::optional<float> batch_norm_eps = {};
+  bool residual = false;  ///< input 1 is added
+  kernels::Activation activation = kernels::Activation::none;
 
-/// Writes the end of fused ops: input 1 added to `x` if `add` is true, then the activation if there is one.
-graph::Operand write_add_and_activation(graph::OperatorWriter& writer, graph::Operand x, bool add,
-                                        kernels::Activation activation);
+  bool has_activation() const { return activation != kernels::Activation::none; }
+  bool empty() const { return !batch_norm_eps && !residual && !has_activation(); }
+};
 
-/// The same batch normalisation with a second input added; null when `op` is no batch normalisation or already has
-/// something after it.
-std::shared_ptr<const graph::Op> with_residual_after_batch_norm(const graph::Op& op);
-/// The same batch normalisation with an activation after it; null when `op` is no batch normalisation or already has
-/// one.
-std::shared_ptr<const graph::Op> with_activation_after_batch_norm(const graph::Op& op, kernels::Activation activation);
+/// Writes the epilogue's addition and activation of `x`.
+graph::Operand write(const Epilogue& epilogue, graph::OperatorWriter& writer, graph::Operand x);
 
-/// A convolution and the batch normalisation after it, with all that is fused to the latter, as one op for inference
-/// and frozen nodes; null when the ops are of other kinds or the convolution already has a tail.
+/// An op that can compute more than its main operation.
+class FusableOp : public lowering::LowerableOp {
+ public:
+  explicit FusableOp(const Epilogue& epilogue) : epilogue_(epilogue) {}
+  /// The same op with `more` after what it computes now; null when it can't compute that.
+  virtual std::shared_ptr<const graph::Op> with(const Epilogue& more) const = 0;
+
+ protected:
+  Epilogue epilogue_;
+};
+
+/// The same op with `more` after what it computes now; null when it can't compute that.
+std::shared_ptr<const graph::Op> fuse(const graph::Op& op, const Epilogue& more);
+
+/// A convolution and the batch normalisation after it, with that one's epilogue, as one op for inference and frozen
+/// nodes; null when the ops are of other kinds or the convolution already has an epilogue.
 std::shared_ptr<const graph::Op> fold_batch_norm(const graph::Op& convolution, const graph::Op& batch_norm);
 
+bool is_add(const graph::Op& op);
 bool is_concat(const graph::Op& op);
+
+/// A concat whose output lies in wider rows, so that concats which each begin with the one before share one tensor.
+struct ConcatStorage {
+  bool continues_input = false;  ///< the output lies in the tensor that begins with input 0
+  std::int64_t channels = 0;     ///< of the tensor in which the output lies; 0: the output's own
+};
+std::shared_ptr<const graph::Op> with_storage(const graph::Op& concat, const ConcatStorage& storage);
 
 }  // namespace facet::ops

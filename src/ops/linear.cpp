@@ -51,8 +51,9 @@ class Linear final : public lowering::LowerableOp {
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, 1);
     if (inputs[0].size() != 1 || o_.features < 1) {
-      throw Error(fmt::format("input {} and {} output features found; a vector (flatten first) and at least 1 needed",
-                              to_string(inputs[0]), o_.features));
+      throw Error(
+          fmt::format("input {} and {} output features found; a vector (flatten it first) and at least 1 are needed",
+                      to_string(inputs[0]), o_.features));
     }
     return {o_.features};
   }

@@ -36,9 +36,9 @@ class OneDnnConvolution final : public ConvolutionCandidate {
     const Layout bias = onednn::plain({o.channels}, Type::f32);
     const auto attr = onednn::attributes();
     auto forward_attr = onednn::attributes();
-    if (!task.tail.residual) {
+    if (!task.epilogue.residual) {
       dnnl::post_ops operations;
-      append(task.tail.activation, operations);
+      append(task.epilogue.activation, operations);
       forward_attr.set_post_ops(operations);
     }
     const auto kind = task.training ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
@@ -88,14 +88,14 @@ class OneDnnConvolution final : public ConvolutionCandidate {
   Backward lower(Lowering& l) const override {
     const Tensor x = blocks_ ? blocks_->image(l) : l.input(0, src());
     const Layout wanted = forward_.weights_desc();
-    const Tensor y = task_.tail.residual ? l.make(dst()) : l.make_output(dst());
+    const Tensor y = task_.epilogue.residual ? l.make(dst()) : l.make_output(dst());
     std::vector<std::pair<int, Tensor>> arguments{
         {DNNL_ARG_SRC, x},
         {DNNL_ARG_WEIGHTS, blocks_ ? blocks_->weights(l, wanted) : convolution_weights(l, task_, wanted)},
         {DNNL_ARG_DST, y}};
     if (task_.adds_bias()) arguments.emplace_back(DNNL_ARG_BIAS, convolution_bias(l, task_));
     l.emit("forward", InstructionKind::convolution_forward, forward_, Forward(forward_), std::move(arguments));
-    if (task_.tail.residual) add_residual(l, y);
+    if (task_.epilogue.residual) add_residual(l, y);
     return [self = *this, x](Lowering& back) { self.lower_backward(back, x); };
   }
 
@@ -107,7 +107,7 @@ class OneDnnConvolution final : public ConvolutionCandidate {
                                     {DNNL_ARG_DST, dst()},
                                     scratch(forward_)},
                                    best);
-    if (task_.tail.residual && total < 2 * best) {
+    if (task_.epilogue.residual && total < 2 * best) {
       total +=
           onednn::measure(dnnl::binary(add_descriptor()),
                           {{DNNL_ARG_SRC_0, dst()}, {DNNL_ARG_SRC_1, dst()}, {DNNL_ARG_DST, dst()}}, best - total / 2);
@@ -147,7 +147,7 @@ class OneDnnConvolution final : public ConvolutionCandidate {
   dnnl::binary::primitive_desc add_descriptor() const {
     auto attr = onednn::attributes();
     dnnl::post_ops operations;
-    append(task_.tail.activation, operations);
+    append(task_.epilogue.activation, operations);
     attr.set_post_ops(operations);
     return onednn::describe<dnnl::binary>(attr, dnnl::algorithm::binary_add, dst(), dst(), dst());
   }

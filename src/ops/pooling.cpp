@@ -34,7 +34,7 @@ class Pool final : public lowering::LowerableOp {
     require_inputs(inputs, 1);
     const Shape& x = require_image(inputs[0]);
     if (w_.padding > std::min(w_.height, w_.width) / 2) {
-      throw Error(fmt::format("padding {} found; at most half the kernel of {} needed", w_.padding, w_.height));
+      throw Error(fmt::format("padding {} found; at most half the kernel of {} is allowed", w_.padding, w_.height));
     }
     return {x[0], window_extent(x[1], w_.height, w_.stride, w_.padding),
             window_extent(x[2], w_.width, w_.stride, w_.padding)};

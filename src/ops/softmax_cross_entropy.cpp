@@ -29,7 +29,8 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, 1);
     if (inputs[0].size() != 1 || inputs[0][0] < 2) {
-      throw Error(fmt::format("logits {} found; a vector of at least 2 classes needed", to_string(inputs[0])));
+      throw Error(
+          fmt::format("logits of shape {} found; a vector of at least 2 classes is needed", to_string(inputs[0])));
     }
     return {};
   }

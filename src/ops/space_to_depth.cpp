@@ -52,7 +52,19 @@ ConvolutionExtents SpaceToDepth::extents() const {
   return e;
 }
 
-Tensor SpaceToDepth::image(Lowering& l) const { return l.image_in_blocks(blocks_); }
+Tensor SpaceToDepth::image(Lowering& l) const {
+  const onednn::Type type = l.activation_type();
+  const Tensor image = l.make(onednn::channels_last(extents().src, type));
+  l.emit("input", InstructionKind::input, "pixels_to_blocks", {image},
+         [blocks = blocks_, src = task_.src, bf16 = type == onednn::Type::bf16](std::span<void* const> operands,
+                                                                                RunState& state) {
+           kernels::pixels_to_blocks(state.pixels, src[0], src[2], src[3], state.mean, state.std, blocks,
+                                     bf16 ? nullptr : static_cast<float*>(operands[0]),
+                                     bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
+         });
+  l.mark_recomputable();
+  return image;
+}
 
 Tensor SpaceToDepth::weights(Lowering& l, const Layout& wanted) const {
   const Tensor spread =

@@ -42,9 +42,9 @@ class WinogradConvolution final : public ConvolutionCandidate {
     const Tensor scratch = l.make(floats(kernels_->forward_scratch(shape())));
     std::vector<Tensor> operands{x, transformed, y, scratch};
     if (task_.adds_bias()) operands.push_back(convolution_bias(l, task_));
-    if (task_.tail.residual) operands.push_back(l.input(1, dst()));
+    if (task_.epilogue.residual) operands.push_back(l.input(1, dst()));
     l.emit("forward", InstructionKind::convolution_forward, implementation(), std::move(operands),
-           forward(shape(), task_.adds_bias(), task_.tail));
+           forward(shape(), task_.adds_bias(), task_.epilogue));
     return [self = *this, x](Lowering& back) { self.lower_backward(back, x); };
   }
 
@@ -60,8 +60,8 @@ class WinogradConvolution final : public ConvolutionCandidate {
     if (task_.training) add({weights, transformed}, transform(in, out, WinogradWeights::forward));
     std::vector<Layout> operands{src(), transformed, dst(), floats(kernels_->forward_scratch(shape()))};
     if (task_.adds_bias()) operands.push_back(floats(out));
-    if (task_.tail.residual) operands.push_back(dst());
-    add(operands, forward(shape(), task_.adds_bias(), task_.tail));
+    if (task_.epilogue.residual) operands.push_back(dst());
+    add(operands, forward(shape(), task_.adds_bias(), task_.epilogue));
     if (task_.src_gradient) {
       const WinogradShape back = shape().backward_data();
       const Layout turned = floats(kernels_->weights_size(out, in));
@@ -128,22 +128,22 @@ class WinogradConvolution final : public ConvolutionCandidate {
     };
   }
 
-  lowering::Kernel forward(const WinogradShape& s, bool bias = false, const ConvolutionTail& tail = {}) const {
+  lowering::Kernel forward(const WinogradShape& s, bool bias = false, const Epilogue& epilogue = {}) const {
     return [=, w = kernels_, bf16 = bf16()](std::span<void* const> operands, RunState&) {
       if (bf16) {
-        run_forward<std::uint16_t>(w->forward_bf16, s, operands, bias, tail);
+        run_forward<std::uint16_t>(w->forward_bf16, s, operands, bias, epilogue);
       } else {
-        run_forward<float>(w->forward, s, operands, bias, tail);
+        run_forward<float>(w->forward, s, operands, bias, epilogue);
       }
     };
   }
 
   template <class T, class Forward>
   static void run_forward(const Forward& run, const WinogradShape& s, std::span<void* const> operands, bool bias,
-                          const ConvolutionTail& tail) {
-    kernels::WinogradTail<T> last{.activation = tail.activation};
+                          const Epilogue& epilogue) {
+    kernels::WinogradTail<T> last{.activation = epilogue.activation};
     if (bias) last.bias = static_cast<const float*>(operands[4]);
-    if (tail.residual) last.residual = static_cast<const T*>(operands[bias ? 5 : 4]);
+    if (epilogue.residual) last.residual = static_cast<const T*>(operands[bias ? 5 : 4]);
     run(s, static_cast<const T*>(operands[0]), static_cast<const float*>(operands[1]), last,
         static_cast<T*>(operands[2]), static_cast<float*>(operands[3]));
   }

@@ -3,44 +3,86 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "kernels/update.h"
+#include "facet/graph.h"
 
 namespace facet::optim {
 
-/// The memory of one parameter that an update rule reads and writes. All arrays have their elements in the same order.
+/// The options of an update rule that differ between parameters (PyTorch: param_groups).
+struct ParameterGroup {
+  double weight_decay = 0;
+  bool has_trust_ratio = true;  ///< LARS and LAMB scale the step by the ratio of two norms
+};
+
+/// PyTorch's weight_decay, and the parameters that it applies to.
+struct WeightDecay {
+  double rate = 0;
+  /// False: parameters of one dimension (biases and batch norms) have no weight decay, and LARS and LAMB apply no trust
+  /// ratio to them.
+  bool of_vectors = true;
+};
+
+/// One parameter, or a contiguous part of one, as an update rule sees it. All arrays have `count` elements in the same
+/// order, which need not be PyTorch's.
 struct UpdateOperands {
-  kernels::UpdateTarget target;
-  std::vector<float*> slots;  ///< the rule's state, in the order of slot_names()
-  bool one_dimension;         ///< the parameter is a vector: a bias or a batch norm's parameter
+  float* weight = nullptr;
+  const float* gradient = nullptr;
+  std::uint16_t* weight_bf16 = nullptr;  ///< receives the new weight, rounded to bf16; may be null
+  std::vector<float*> slots = {};        ///< the rule's state, in the order of slot_names()
+  std::int64_t count = 0;
+  float gradient_scale = 1;  ///< factor by which each gradient is multiplied first
+  float* average = nullptr;  ///< updated with the new weight as by average(); may be null
+  double average_decay = 0;
+  Shape shape = {};  ///< of the whole parameter, in PyTorch's order
+  ParameterGroup group = {};
 };
 
 /// What changes from one step to the next.
 struct UpdateFactors {
   float learning_rate;
   std::int64_t step;                    ///< from 1
-  std::optional<double> momentum = {};  ///< replaces SGD's momentum, if it has one, or Adam's beta1
+  std::optional<double> momentum = {};  ///< replaces SGD's and LARS's momentum, if they have one, or Adam's beta1
 };
 
-/// An update rule: how a step updates a parameter and the rule's state from the gradient. Immutable.
+/// An update rule: how a step updates a parameter and the rule's state from the gradient. Immutable. A rule that needs
+/// sums over a whole parameter (its norm) works in two passes: sum() computes them, update() uses them. The two may be
+/// called for parts of a parameter, with the parts' sums added in between.
 class Optimizer {
  public:
+  explicit Optimizer(const WeightDecay& decay) : decay_(decay) {}
   virtual ~Optimizer() = default;
+
   /// Names of the state tensors of each trained parameter, as in PyTorch (exp_avg, exp_avg_sq). They are zero at the
   /// start.
   virtual std::vector<std::string> slot_names() const = 0;
-  /// Returns whether all values that it wrote are finite: false if a gradient or a weight was not.
-  virtual bool update(const UpdateOperands& operands, const UpdateFactors& factors) const = 0;
-};
+  /// The number of sums that update() needs, at most 2; 0: one pass.
+  virtual std::size_t sum_count() const { return 0; }
+  /// The first pass: adds to the sums. It may write the slots.
+  virtual void sum(const UpdateOperands&, const UpdateFactors&, std::span<double>) const {}
+  /// The second, or the only, pass. Returns whether all values that the step wrote are finite: false if a gradient or a
+  /// weight was not.
+  virtual bool update(const UpdateOperands& operands, const UpdateFactors& factors,
+                      std::span<const double> sums) const = 0;
 
-/// PyTorch's weight_decay, and the parameters that it applies to.
-struct WeightDecay {
-  double rate = 0;
-  bool of_vectors = true;  ///< false: parameters of one dimension (biases and batch norms) don't decay
+  /// Both passes over a whole parameter.
+  bool step(const UpdateOperands& operands, const UpdateFactors& factors) const {
+    double sums[2] = {};
+    const std::span<double> used(sums, sum_count());
+    if (!used.empty()) sum(operands, factors, used);
+    return update(operands, factors, used);
+  }
 
-  double of(const UpdateOperands& operands) const { return operands.one_dimension && !of_vectors ? 0 : rate; }
+  ParameterGroup group_of(const Parameter& parameter) const {
+    const bool excluded = parameter.shape.size() == 1 && !decay_.of_vectors;
+    return {.weight_decay = excluded ? 0 : decay_.rate, .has_trust_ratio = !excluded};
+  }
+
+ private:
+  WeightDecay decay_;
 };
 
 struct AdamOptions {
@@ -49,18 +91,39 @@ struct AdamOptions {
   double eps = 1e-8;
   WeightDecay weight_decay = {};
 };
-/// Adam (Kingma and Ba 2015) with bias correction, as in PyTorch: weight decay is a part of the gradient.
+/// Adam (Kingma and Ba 2015, with bias correction), as in PyTorch: g = gradient + weight_decay * weight;
+/// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+/// weight -= learning_rate / (1 - beta1^step) * m / (sqrt(v / (1 - beta2^step)) + eps).
 std::unique_ptr<Optimizer> adam(const AdamOptions& options = {});
-/// AdamW (Loshchilov and Hutter 2019), as in PyTorch: Adam with weight decay that doesn't enter the moments.
+/// AdamW (Loshchilov and Hutter 2019), as in PyTorch: Adam with g = gradient; weight -= learning_rate * weight_decay *
+/// weight comes first.
 std::unique_ptr<Optimizer> adamw(const AdamOptions& options = {});
+/// LAMB (You et al. 2020, "Large Batch Optimization for Deep Learning", algorithm 2, with phi(x) = x): m and v as
+/// AdamW's; r = m / (1 - beta1^step) / (sqrt(v / (1 - beta2^step)) + eps) + weight_decay * weight;
+/// weight -= learning_rate * |weight| / |r| * r, with Euclidean norms over the parameter. Where a norm is 0, the ratio
+/// is 1.
+std::unique_ptr<Optimizer> lamb(const AdamOptions& options = {});
 
 struct SgdOptions {
   double momentum = 0;
   bool nesterov = false;
   WeightDecay weight_decay = {};
 };
-/// Stochastic gradient descent with momentum, Nesterov's included, as in PyTorch: weight decay is a part of the
-/// gradient.
+/// Stochastic gradient descent with momentum (Sutskever et al. 2013), as PyTorch's SGD without dampening:
+/// g = gradient + weight_decay * weight; buffer = momentum * buffer + g;
+/// weight -= learning_rate * (nesterov ? g + momentum * buffer : buffer). Without momentum there is no buffer:
+/// weight -= learning_rate * g.
 std::unique_ptr<Optimizer> sgd(const SgdOptions& options = {});
+
+struct LarsOptions {
+  double momentum = 0.9;
+  double trust_coefficient = 0.001;
+  WeightDecay weight_decay = {};
+};
+/// LARS (You et al. 2017, "Large Batch Training of Convolutional Networks", algorithm 1): ratio = trust_coefficient *
+/// |weight| / (|gradient| + weight_decay * |weight|), with Euclidean norms over the parameter;
+/// buffer = momentum * buffer + learning_rate * ratio * (gradient + weight_decay * weight); weight -= buffer. Where a
+/// norm is 0, the ratio is 1.
+std::unique_ptr<Optimizer> lars(const LarsOptions& options = {});
 
 }  // namespace facet::optim

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "facet/error.h"
 #include "facet/parameters.h"
+#include "program/parameter_store.h"
 
 namespace facet::program {
 
@@ -79,7 +80,9 @@ std::vector<std::uint8_t> noise(std::size_t bytes) {
 }  // namespace
 
 double step_seconds(const Graph& graph, const program::ProgramOptions& options, program::TuningRecord& tuning_record) {
-  Parameters parameters(graph, 0);
+  Parameters parameters = options.mode == Mode::training
+                              ? make_parameters(graph, 0, plan_layouts(graph, options, tuning_record))
+                              : Parameters(graph, 0);
   program::Program program(graph, parameters, options, tuning_record);
   base::Arena arena;
   arena.grow(program.arena_bytes());

@@ -26,26 +26,16 @@ struct Buffer {
   std::string made_of = {};      ///< for content computed from parameters: from which, and how
 };
 
-/// A parameter in the layout that an instruction requests: a reordered copy, or the master itself. Which of the two is
-/// decided at the end of compilation, when the master's layout is known.
-struct PreparedParameter {
-  int parameter;
-  lowering::Tensor tensor;
-  /// Index of the two entries, in the instructions or the prologue, that are reserved for the reorders. It is valid
-  /// until unused entries are removed.
-  std::size_t instruction;
-  bool once = false;  ///< the entries are in the prologue
-};
-
 /// The result of compilation: instructions whose operands refer to buffers.
 struct Compiled {
-  std::vector<lowering::Instruction> prologue;  ///< run again only when the parameters have changed
+  std::vector<lowering::Instruction> prologue;  ///< run again only when a parameter of `prepared_from` has changed
   std::vector<lowering::Instruction> instructions;
   std::vector<Buffer> buffers;
   std::vector<std::shared_ptr<base::PageBuffer>> held;  ///< may be shared with other programs, see PreparedMemory
   std::vector<lowering::Tensor> logits, probabilities;  ///< by head
-  std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (Mode::gradients)
-  std::vector<PreparedParameter> prepared;
+  std::map<int, lowering::Tensor> gradients;            ///< by parameter, in plain order (StepBuilder::keep)
+  std::vector<int> prepared_from;                       ///< parameters that the prologue may read
+  std::vector<int> written;                             ///< parameters that a run writes
 };
 
 }  // namespace facet::program

@@ -34,22 +34,22 @@ Layout without_gaps(const Layout& layout) {
 
 }  // namespace
 
-Compiler::Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options,
-                   TuningRecord& tuning_record, PreparedMemory& prepared)
+Compiler::Compiler(const Graph& graph, Parameters::State* store, const ProgramOptions& options,
+                   optim::GradientPolicy* policy, TuningRecord& tuning_record)
     : graph_(graph),
-      parameters_(parameters),
+      list_(graph.parameters()),
+      store_(store),
       options_(options),
+      policy_(policy),
       tuning_record_(tuning_record),
-      prepared_(prepared),
-      nodes_(fuse(graph, parameters.list, options.mode == Mode::inference)) {
+      nodes_(fuse(graph, list_, options.mode == Mode::inference)) {
   const std::size_t count = nodes_.nodes.size();
   values_.resize(count);
   gradients_.resize(count);
   backward_.resize(count);
   chosen_.resize(count);
-  updated_.resize(parameters.list.size(), false);
   needs_gradient_.resize(count, false);
-  if (training()) needs_gradient_ = find_needed_gradients(nodes_.nodes, parameters_.list);
+  if (training()) needs_gradient_ = find_needed_gradients(nodes_.nodes, list_);
   out_.logits.resize(graph.heads().size());
   out_.probabilities.resize(graph.heads().size());
 }
@@ -65,18 +65,54 @@ void Compiler::naming(std::string_view what, const std::function<void()>& functi
   }
 }
 
-Compiled Compiler::compile() {
-  if (options_.mode == Mode::training) parameters_.require_slots(options_.optimizer->slot_names());
+Compiled Compiler::compile(PreparedMemory& prepared) {
   lower_forward();
   forward_instructions_ = out_.instructions.size();
-  if (training()) lower_backward();
-  emit_waiting_updates();
+  if (training()) {
+    lower_backward();
+    policy_->backward_done(*this);
+  }
   if (options_.average != nullptr) emit_average_of_statistics();
-  if (options_.mode == Mode::training) parameters_.layout_fixed = true;
-  place_prepared_parameters();
-  place_held();
+  place_held(prepared);
   if (options_.save_memory && training()) recompute(out_, forward_instructions_);
   return std::move(out_);
+}
+
+namespace {
+
+/// Notes the order and the layouts of the gradients.
+class RecordLayouts final : public optim::GradientPolicy {
+ public:
+  explicit RecordLayouts(LayoutPlan& plan) : plan_(plan) {}
+  void gradient_ready(optim::StepBuilder&, int parameter, const Tensor& gradient) override {
+    plan_.entries.push_back({.parameter = parameter, .layout = gradient.layout});
+  }
+
+ private:
+  LayoutPlan& plan_;
+};
+
+}  // namespace
+
+LayoutPlan Compiler::plan() {
+  LayoutPlan plan;
+  RecordLayouts recorder(plan);
+  policy_ = &recorder;
+  lower_forward();
+  lower_backward();
+  std::vector<bool> is_placed(list_.size());
+  for (LayoutPlan::Entry& entry : plan.entries) {
+    is_placed[static_cast<std::size_t>(entry.parameter)] = true;
+    if (!onednn::strides_of(entry.layout)) continue;
+    const Layout rounded = onednn::with_type(entry.layout, Type::bf16);
+    for (const Tensor& tensor : read_[entry.parameter]) {
+      entry.has_bf16_copy = entry.has_bf16_copy || tensor.layout == rounded;
+    }
+  }
+  for (LayoutPlan::Entry& entry : plain_layouts(list_).entries) {
+    if (!is_placed[static_cast<std::size_t>(entry.parameter)]) plan.entries.push_back(std::move(entry));
+  }
+  return plan;
 }
 
 void Compiler::lower_forward() {
@@ -191,47 +227,21 @@ Tensor Compiler::emit_input(const Layout& wanted) {
   const Dims strides = *onednn::strides_of(wanted);
   const kernels::PixelStrides pixel_strides{strides[0], strides[1], strides[2], strides[3]};
   const bool bf16 = onednn::type_of(wanted) == Type::bf16;
-  return emit_input(wanted, "facet:pixels_to_input",
-                    [=, mean = options_.mean, std = options_.std](std::span<void* const> operands, RunState& state) {
-                      kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], mean, std, pixel_strides,
-                                               bf16 ? nullptr : static_cast<float*>(operands[0]),
-                                               bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
-                    });
-}
-
-Tensor Compiler::image_in_blocks(const kernels::PixelBlocks& blocks) {
-  const Shape& image = graph_.input_shape();
-  const Dims dims{options_.batch, image[0] * blocks.block_height * blocks.block_width, blocks.rows, blocks.columns};
-  const bool bf16 = activation_type() == Type::bf16;
-  return emit_input(onednn::channels_last(dims, activation_type()), "facet:pixels_to_blocks",
-                    [=, height = image[1], width = image[2], mean = options_.mean, std = options_.std](
-                        std::span<void* const> operands, RunState& state) {
-                      kernels::pixels_to_blocks(state.pixels, dims[0], height, width, mean, std, blocks,
-                                                bf16 ? nullptr : static_cast<float*>(operands[0]),
-                                                bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
-                    });
-}
-
-Tensor Compiler::emit_input(const Layout& layout, std::string implementation, lowering::Kernel kernel) {
   Instruction instruction;
   instruction.name = "input";
   instruction.kind = lowering::InstructionKind::input;
-  instruction.implementation = std::move(implementation);
-  instruction.operands = {make(layout)};
-  instruction.kernel = std::move(kernel);
+  instruction.implementation = "facet:pixels_to_input";
   instruction.work = fmt::format("input {}x{}", options_.batch, to_string(graph_.input_shape()));
+  instruction.operands = {make(wanted)};
+  instruction.kernel = [=](std::span<void* const> operands, RunState& state) {
+    kernels::pixels_to_input(state.pixels, dims[0], dims[2], dims[3], state.mean, state.std, pixel_strides,
+                             bf16 ? nullptr : static_cast<float*>(operands[0]),
+                             bf16 ? static_cast<std::uint16_t*>(operands[0]) : nullptr);
+  };
   out_.instructions.push_back(std::move(instruction));
   mark_recomputable();
   return out_.instructions.back().operands.front();
 }
-
-std::int64_t Compiler::storage_channels() const {
-  int last = node_;
-  while (nodes_.continued_by[last] >= 0) last = nodes_.continued_by[last];
-  return nodes_.nodes[last].shape.at(0);
-}
-
-bool Compiler::continues_input() const { return nodes_.continued_by[current().inputs.at(0)] == node_; }
 
 Tensor Compiler::make_output(const Layout& layout) { return values_[node_] = make(layout); }
 void Compiler::set_output(const Tensor& tensor) { values_[node_] = tensor; }
@@ -263,7 +273,7 @@ Tensor Compiler::convert_order(const Tensor& tensor, const Layout& wanted) {
 bool Compiler::wants_gradient(int input) const { return needs_gradient_[current().inputs.at(input)]; }
 
 bool Compiler::wants_parameter_gradient(int parameter) const {
-  return training() && parameters_.list[current().parameters.at(parameter)].is_trained();
+  return training() && list_[current().parameters.at(parameter)].is_trained();
 }
 
 Tensor Compiler::output_gradient() { return gradients_.at(node_); }
@@ -294,12 +304,7 @@ Tensor Compiler::input_gradient(int input) const { return gradients_[current().i
 void Compiler::set_input_gradient(int input, const Tensor& sum) { gradients_[current().inputs.at(input)] = sum; }
 
 void Compiler::set_parameter_gradient(int parameter, const Tensor& gradient) {
-  const int index = current().parameters.at(parameter);
-  if (options_.mode == Mode::gradients) {
-    keep_gradient(index, gradient);
-  } else {
-    take_gradient(index, gradient);
-  }
+  policy_->gradient_ready(*this, current().parameters.at(parameter), gradient);
 }
 
 // --- memory and instructions -----------------------------------------------------------------------------------------
@@ -311,13 +316,17 @@ Tensor Compiler::make(const Layout& layout) {
   return {static_cast<int>(out_.buffers.size()) - 1, layout};
 }
 
-Tensor Compiler::make_fixed(const base::PageBuffer& memory, const Layout& layout) {
+Tensor Compiler::make_fixed(const void* memory, std::size_t bytes, const Layout& layout) {
   const Tensor tensor = make(layout);
   Buffer& buffer = out_.buffers.back();
-  buffer.bytes = memory.size();
+  buffer.bytes = bytes;
   buffer.place = Buffer::Place::fixed;
-  buffer.address = memory.data();
+  buffer.address = static_cast<std::byte*>(const_cast<void*>(memory));
   return tensor;
+}
+
+Tensor Compiler::make_fixed(const void* memory, const Layout& layout) {
+  return make_fixed(memory, layout.get_size(), layout);
 }
 
 Instruction Compiler::reorder_instruction(std::string name, const Tensor& from, const Tensor& to) {
@@ -367,7 +376,7 @@ std::string Compiler::work() const {
   for (const int input : node.inputs) from += fmt::format(" {}", to_string(nodes_.nodes[input].shape));
   const bool has_weights = dynamic_cast<const LowerableOp&>(*node.op).has_weights();
   const std::string by =
-      has_weights ? fmt::format(" by {}", to_string(parameters_.list[node.parameters.at(0)].shape)) : std::string();
+      has_weights ? fmt::format(" by {}", to_string(list_[node.parameters.at(0)].shape)) : std::string();
   return fmt::format("{}{}{} to {}", node.op->kind(), from, by, to_string(node.shape));
 }
 

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "kernels/loss.h"
-#include "kernels/pixels.h"
 #include "lowering/lowering.h"
+#include "optim/gradient_policy.h"
 #include "program/compiled.h"
 #include "program/parameter_store.h"
 #include "program/passes.h"
@@ -18,14 +18,21 @@
 
 namespace facet::program {
 
-/// Walks the nodes forward, then backward, and lets each op emit its instructions.
-class Compiler final : public lowering::Lowering {
+/// Walks the nodes forward, then backward, and lets each op emit its instructions; the gradient policy says what
+/// happens to the gradients.
+class Compiler final : public lowering::Lowering, private optim::StepBuilder {
  public:
-  Compiler(const Graph& graph, Parameters::State& parameters, const ProgramOptions& options,
-           TuningRecord& tuning_record, PreparedMemory& prepared);
+  /// @param store the parameters in memory; null: only plan() is called.
+  /// @param policy in training and gradients mode.
+  Compiler(const Graph& graph, Parameters::State* store, const ProgramOptions& options, optim::GradientPolicy* policy,
+           TuningRecord& tuning_record);
 
+  /// @param prepared provides the memory of what is computed from parameters once for many runs.
   /// @throws Error naming the node or parameter that cannot be compiled, and the precision.
-  Compiled compile();
+  Compiled compile(PreparedMemory& prepared);
+  /// Lowers the graph and returns the layouts in which it computes and reads the trained parameters.
+  /// @throws Error as compile() does.
+  LayoutPlan plan();
 
   std::int64_t batch() const override { return options_.batch; }
   onednn::Type activation_type() const override;
@@ -42,15 +49,12 @@ class Compiler final : public lowering::Lowering {
   lowering::Tensor input(int input) override;
   lowering::Tensor input(int input, const onednn::Layout& wanted) override;
   bool is_image(int input) const override;
-  lowering::Tensor image_in_blocks(const kernels::PixelBlocks& blocks) override;
   lowering::Tensor parameter(int parameter, const onednn::Layout& wanted) override;
   lowering::Tensor make_from_parameters(std::string_view part, lowering::InstructionKind kind, std::string_view name,
                                         std::vector<lowering::Tensor> parameters, const onednn::Layout& layout,
                                         lowering::Kernel kernel) override;
   lowering::Tensor reorder_from_parameters(const lowering::Tensor& made, const onednn::Layout& wanted) override;
   lowering::Tensor statistic(int parameter) override;
-  std::int64_t storage_channels() const override;
-  bool continues_input() const override;
   lowering::Tensor make_output(const onednn::Layout& layout) override;
   void set_output(const lowering::Tensor& tensor) override;
 
@@ -82,29 +86,29 @@ class Compiler final : public lowering::Lowering {
   void lower_backward();
   lowering::Tensor value(int value);
   lowering::Tensor emit_input(const onednn::Layout& wanted);
-  lowering::Tensor emit_input(const onednn::Layout& layout, std::string implementation, lowering::Kernel kernel);
   lowering::Tensor convert(const lowering::Tensor& tensor, const onednn::Layout& wanted);
   lowering::Tensor convert_order(const lowering::Tensor& tensor, const onednn::Layout& wanted);
-  /// Emits a parameter's update at once, unless the update depends on other gradients (clipping) or other batches
-  /// (accumulation): then it waits for emit_waiting_updates().
-  void take_gradient(int parameter, const lowering::Tensor& gradient);
-  lowering::Tensor emit_accumulation(int parameter, const lowering::Tensor& gradient);
-  void emit_norm(int parameter, const lowering::Tensor& gradient);
-  void emit_clipping();
-  void emit_waiting_updates();
-  void emit_update(int parameter, const lowering::Tensor& gradient);
+  const Parameter& parameter(int index) const override { return list_[static_cast<std::size_t>(index)]; }
+  lowering::Tensor in_stored_order(int parameter, const lowering::Tensor& gradient) override;
+  lowering::Tensor stored_gradient(int parameter) override;
+  void keep(int parameter, const lowering::Tensor& gradient) override;
+  lowering::Instruction update(int parameter, const lowering::Tensor& gradient) override;
+  void append(lowering::Instruction instruction) override { out_.instructions.push_back(std::move(instruction)); }
+  void defer(int parameter, const lowering::Tensor& gradient) override { deferred_.emplace_back(parameter, gradient); }
+  const std::vector<std::pair<int, lowering::Tensor>>& deferred() const override { return deferred_; }
   /// Updates the average of what the updates don't write: running statistics, and weights that stay as they are.
   void emit_average_of_statistics();
-  void keep_gradient(int parameter, const lowering::Tensor& gradient);
   /// Makes a tensor that keeps its content from run to run. If only the prologue uses it, place_held() moves it to the
   /// arena.
   /// @param made_of see PreparedMemory::get.
   lowering::Tensor make_held(const onednn::Layout& layout, std::string made_of = {});
-  void place_held();
+  void place_held(PreparedMemory& prepared);
   /// Describes what an instruction computes from parameters (Buffer::made_of).
   std::string made_of(const std::string& instruction, const std::vector<lowering::Tensor>& operands) const;
-  /// Makes a tensor in memory of a parameter.
-  lowering::Tensor make_fixed(const base::PageBuffer& memory, const onednn::Layout& layout);
+  /// Makes a tensor in memory of the parameter store.
+  lowering::Tensor make_fixed(const void* memory, std::size_t bytes, const onednn::Layout& layout);
+  lowering::Tensor make_fixed(const void* memory, const onednn::Layout& layout);
+  const StoredParameter& stored(int parameter) const { return store_->stored[static_cast<std::size_t>(parameter)]; }
   /// Describes what the current node computes, independently of the implementation.
   std::string work() const;
   /// Whether tensors computed from the current node's parameters keep their content from run to run.
@@ -117,17 +121,19 @@ class Compiler final : public lowering::Lowering {
                                            std::vector<lowering::Tensor> operands, lowering::Kernel kernel) const;
   lowering::Instruction reorder_instruction(std::string name, const lowering::Tensor& from, const lowering::Tensor& to);
   void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Instruction& instruction);
-  /// Lets an instruction read the bf16 copy that the update writes beside the master, if that has the requested layout.
-  /// Returns whether it has.
-  bool place_rounded(const PreparedParameter& prepared);
-  void place(const PreparedParameter& prepared);
-  void place_prepared_parameters();
+  /// Whether a parameter doesn't change from run to run, so that what is computed from it is computed once.
+  bool is_constant(int parameter) const;
+  /// A parameter as the store holds it, if that is the requested layout: its f32 values or its bf16 copy.
+  std::optional<lowering::Tensor> read_in_place(int parameter, const onednn::Layout& wanted);
+  /// A copy of a parameter in another layout.
+  lowering::Tensor read_reordered(int parameter, const onednn::Layout& wanted);
 
   const Graph& graph_;
-  Parameters::State& parameters_;
+  const std::vector<Parameter>& list_;
+  Parameters::State* store_;
   const ProgramOptions& options_;
+  optim::GradientPolicy* policy_;
   TuningRecord& tuning_record_;
-  PreparedMemory& prepared_;
   FusedNodes nodes_;
   int node_ = 0;
   Compiled out_;
@@ -139,9 +145,9 @@ class Compiler final : public lowering::Lowering {
   std::vector<lowering::Tensor> gradients_;                 // by value: the sum of its readers' gradients so far
   std::map<int, std::vector<lowering::Tensor>> converted_;  // by buffer: its copies in other layouts
   std::vector<lowering::Backward> backward_;                // by node
-  std::vector<bool> updated_;                               // by parameter: whether its update was emitted
+  std::map<int, std::vector<lowering::Tensor>> read_;       // by parameter: the tensors that instructions read it from
   std::vector<std::string> chosen_;                         // by node: the chosen candidate, if there are several
-  std::vector<std::pair<int, lowering::Tensor>> waiting_;   // parameters and gradients whose updates come last
+  std::vector<std::pair<int, lowering::Tensor>> deferred_;  // parameters and gradients, see StepBuilder::defer
 };
 
 }  // namespace facet::program

@@ -16,22 +16,56 @@ using onednn::Dims;
 using onednn::Layout;
 using onednn::Type;
 
+bool Compiler::is_constant(int parameter) const { return !training() || !list_[parameter].is_trained(); }
+
 Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   const int index = current().parameters.at(parameter);
-  const Shape& shape = parameters_.list[index].shape;
+  const Shape& shape = list_[index].shape;
   if (element_count(onednn::dims_of(wanted)) != element_count(shape)) {
-    throw Error(fmt::format("parameter '{}' of shape {} found; as many elements as {} has needed",
-                            parameters_.list[index].name, to_string(shape), to_string(onednn::dims_of(wanted))));
+    throw Error(fmt::format("parameter '{}' of shape {} found; as many elements as {} has needed", list_[index].name,
+                            to_string(shape), to_string(onednn::dims_of(wanted))));
   }
-  for (const PreparedParameter& other : out_.prepared) {
-    if (other.parameter == index && other.tensor.layout == wanted) return other.tensor;
+  std::vector<Tensor>& read = read_[index];
+  for (const Tensor& other : read) {
+    if (other.layout == wanted) return other;
   }
-  const bool once = !training() || !parameters_.list[index].is_trained();
-  const Tensor tensor = once ? make_held(wanted, parameters_.list[index].name) : make(wanted);
+  if (store_ == nullptr) return read.emplace_back(make(wanted));
+  if (is_constant(index)) {
+    out_.prepared_from.push_back(index);
+  } else if (read.empty()) {
+    policy_->before_read(*this, index);
+  }
+  const std::optional<Tensor> in_place = read_in_place(index, wanted);
+  return read.emplace_back(in_place ? *in_place : read_reordered(index, wanted));
+}
+
+std::optional<Tensor> Compiler::read_in_place(int parameter, const Layout& wanted) {
+  const Layout& layout = stored(parameter).layout;
+  const bool both_plain = layout == onednn::plain(onednn::dims_of(layout), Type::f32) &&
+                          wanted == onednn::plain(onednn::dims_of(wanted), Type::f32);
+  if (layout == wanted || both_plain) return make_fixed(store_->value(parameter), wanted);
+  const std::uint16_t* const copy = store_->bf16_copy(parameter);
+  if (copy == nullptr || onednn::with_type(layout, Type::bf16) != wanted) return std::nullopt;
+  return make_fixed(copy, wanted);
+}
+
+Tensor Compiler::read_reordered(int parameter, const Layout& wanted) {
+  const std::string& name = list_[parameter].name;
+  const bool once = is_constant(parameter);
+  const Tensor result = once ? make_held(wanted, name) : make(wanted);
   std::vector<Instruction>& instructions = once ? out_.prologue : out_.instructions;
-  out_.prepared.push_back({index, tensor, instructions.size(), once});
-  instructions.resize(instructions.size() + 2);  // a reorder through the plain layout uses both
-  return tensor;
+  const Layout& layout = stored(parameter).layout;
+  const Dims stored_dims = onednn::dims_of(layout), dims = onednn::dims_of(wanted);
+  const Layout plain = onednn::plain(stored_dims, Type::f32);
+  Tensor from = make_fixed(store_->value(parameter), layout);
+  if (layout != plain && (stored_dims != dims || !onednn::can_reorder(layout, wanted))) {
+    const Tensor detour = make(plain);
+    instructions.push_back(reorder_instruction(name + ".reorder", from, detour));
+    from = detour;
+  }
+  if (stored_dims != dims) from.layout = onednn::plain(dims, Type::f32);  // the elements are the same in plain order
+  instructions.push_back(reorder_instruction(name + ".reorder", from, result));
+  return result;
 }
 
 Tensor Compiler::make_from_parameters(std::string_view part, lowering::InstructionKind kind, std::string_view name,
@@ -56,62 +90,10 @@ Tensor Compiler::reorder_from_parameters(const Tensor& made, const Layout& wante
 
 Tensor Compiler::statistic(int parameter) {
   const int index = current().parameters.at(parameter);
-  return make_fixed(parameters_.stored[index].master, parameters_.stored[index].layout);
-}
-
-bool Compiler::place_rounded(const PreparedParameter& prepared) {
-  const Layout& wanted = prepared.tensor.layout;
-  StoredParameter& stored = parameters_.stored[prepared.parameter];
-  if (options_.mode != Mode::training || !parameters_.list[prepared.parameter].is_trained() ||
-      onednn::type_of(wanted) != Type::bf16 || !onednn::strides_of(stored.layout) ||
-      onednn::with_type(stored.layout, Type::bf16) != wanted) {
-    return false;
-  }
-  if (stored.rounded.size() == 0) {
-    stored.rounded = base::PageBuffer(wanted.get_size());
-    parameters_.rounded_version = 0;
-  }
-  Buffer& target = out_.buffers[prepared.tensor.buffer];
-  target.place = Buffer::Place::fixed;
-  target.address = stored.rounded.data();
-  return true;
-}
-
-void Compiler::place(const PreparedParameter& prepared) {
-  if (place_rounded(prepared)) return;
-  const StoredParameter& stored = parameters_.stored[prepared.parameter];
-  Instruction* instructions = &(prepared.once ? out_.prologue : out_.instructions)[prepared.instruction];
-  Buffer& target = out_.buffers[prepared.tensor.buffer];
-  if (stored.layout == prepared.tensor.layout) {
-    target.place = Buffer::Place::fixed;
-    target.address = stored.master.data();
-    return;
-  }
-  const Dims dims = onednn::dims_of(prepared.tensor.layout);
-  Tensor master = make_fixed(stored.master, stored.layout);
-  const std::string name = parameters_.list[prepared.parameter].name + ".reorder";
-  const Dims stored_dims = onednn::dims_of(stored.layout);
-  const Layout plain = onednn::plain(stored_dims, Type::f32);
-  if (stored.layout != plain && (stored_dims != dims || !onednn::can_reorder(stored.layout, prepared.tensor.layout))) {
-    const Tensor detour = make(plain);
-    *instructions++ = reorder_instruction(name, master, detour);
-    master = detour;
-  }
-  if (stored_dims != dims) master.layout = onednn::plain(dims, Type::f32);  // the elements are the same in plain order
-  *instructions = reorder_instruction(name, master, prepared.tensor);
-}
-
-void Compiler::place_prepared_parameters() {
-  for (const PreparedParameter& prepared : out_.prepared) {
-    naming(fmt::format("parameter '{}'", parameters_.list[prepared.parameter].name), [&] { place(prepared); });
-  }
-  const auto is_placeholder = [](const Instruction& instruction) {
-    return !instruction.kernel && !instruction.primitive;
-  };
-  const auto backward = out_.instructions.begin() + static_cast<std::ptrdiff_t>(forward_instructions_);
-  forward_instructions_ -= static_cast<std::size_t>(std::count_if(out_.instructions.begin(), backward, is_placeholder));
-  std::erase_if(out_.prologue, is_placeholder);
-  std::erase_if(out_.instructions, is_placeholder);
+  if (store_ == nullptr) return make(onednn::plain({1}, Type::f32));
+  out_.written.push_back(index);
+  if (list_[index].type == DataType::s64) return make_fixed(store_->counter(index), sizeof(std::int64_t), Layout());
+  return make_fixed(store_->value(index), stored(index).layout);
 }
 
 Tensor Compiler::make_held(const Layout& layout, std::string made_of) {
@@ -128,7 +110,7 @@ std::string Compiler::made_of(const std::string& instruction, const std::vector<
   return fmt::format("{} of ({})", instruction, fmt::join(names, ", "));
 }
 
-void Compiler::place_held() {
+void Compiler::place_held(PreparedMemory& prepared) {
   std::vector<bool> is_read(out_.buffers.size());
   for (const Instruction& instruction : out_.instructions) {
     for (const Tensor& operand : instruction.operands) is_read[operand.buffer] = true;
@@ -140,7 +122,7 @@ void Compiler::place_held() {
       buffer.place = Buffer::Place::arena;
       continue;
     }
-    out_.held.push_back(prepared_.get(buffer.made_of, tensor.layout));
+    out_.held.push_back(prepared.get(buffer.made_of, tensor.layout));
     buffer.address = out_.held.back()->data();
   }
 }

@@ -1,53 +1,91 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/memory.h"
 #include "facet/parameters.h"
-#include "onednn/onednn.h"
+#include "program/layout_plan.h"
 
 namespace facet {
 
-/// A parameter's values as the programs see them: the f32 master and the optimiser's slots in one layout.
+/// Where the store holds one parameter.
 struct StoredParameter {
-  onednn::Layout layout;    ///< of the master and of the slots; plain until the first training program
-  base::PageBuffer master;  ///< f32, layout.get_size() bytes (s64: 8 bytes)
-  std::vector<base::PageBuffer> slots;
-  base::PageBuffer gradient;  ///< the sum over a step's batches so far; allocated by programs that accumulate
-  base::PageBuffer rounded;   ///< the master in bf16, in the same order; allocated by training programs that read it
-
-  std::size_t bytes() const {
-    std::size_t all = master.size() + gradient.size() + rounded.size();
-    for (const base::PageBuffer& slot : slots) all += slot.size();
-    return all;
-  }
+  onednn::Layout layout;  ///< of the f32 values, the optimiser's slots and the gradient; empty for s64
+  bool has_bf16_copy = false;
+  std::size_t offset = 0;  ///< of its first element, in 4-byte elements, in each of the store's ranges
 };
 
+/// The parameters' values in memory, placed by a layout plan. What belongs together is one contiguous range: all values,
+/// each of the optimiser's slots, and the gradients that outlive the batch that they come from. Each range holds the
+/// parameters in the plan's order; gaps between them are zero. The values of trained parameters come first; the other
+/// ranges hold trained parameters only.
 struct Parameters::State {
+  /// Makes the initial values that the graph specifies.
+  State(std::vector<Parameter> parameters, std::uint64_t seed, program::LayoutPlan layouts);
+
   std::vector<Parameter> list;
-  std::vector<StoredParameter> stored;
+  /// Programs that are compiled for it share it, so that it cannot change under them.
+  std::shared_ptr<const program::LayoutPlan> plan;
+  std::vector<StoredParameter> stored;  ///< by parameter
+  std::size_t trained_elements = 0;     ///< of the ranges' part that holds trained parameters, gaps included
   std::vector<std::string> slot_names;  ///< empty until require_slots()
-  std::uint64_t version = 1;            ///< grows whenever values change
-  std::uint64_t set_version = 1;        ///< grows whenever values are set; frozen values change in no other way
-  std::uint64_t layout_version = 1;     ///< grows whenever a layout changes; the values then move in memory
-  std::uint64_t rounded_version = 0;    ///< the version of the values in `rounded`; updates write both
-  bool layout_fixed = false;            ///< set by the first training program
+
+  base::PageBuffer values;
+  std::vector<base::PageBuffer> slots;
+  base::PageBuffer gradients;  ///< empty until require_gradients()
+  base::PageBuffer bf16;       ///< copies of trained values; empty if the plan has none
+
+  /// By parameter: the store's generation when its values changed last. Programs that hold what they have prepared
+  /// from a parameter compare it with the generation of their preparation.
+  std::vector<std::uint64_t> changed;
+  std::uint64_t generation = 1;
+  bool is_unchecked = true;  ///< values were set since all were found to be finite
+
+  float* value(int index) const { return at_offset<float>(values, index); }
+  float* slot(int index, int number) const { return at_offset<float>(slots[static_cast<std::size_t>(number)], index); }
+  float* gradient(int index) const { return at_offset<float>(gradients, index); }
+  std::int64_t* counter(int index) const { return at_offset<std::int64_t>(values, index); }
+  /// The bf16 copy of a trained parameter; null if the plan has none.
+  std::uint16_t* bf16_copy(int index) const;
 
   /// @throws Error when the index is out of range.
   const Parameter& at(int index) const;
-  /// Rounds the masters to their bf16 copies again if the values have changed since.
-  void round_masters();
-  /// Makes an optimiser's slots, filled with zeros, unless there are slots of these names already.
+  /// Places all values and slots anew. @throws Error when a program is compiled for the present plan.
+  void place(program::LayoutPlan layouts);
+  /// Allocates an optimiser's slots, filled with zeros, unless there are slots of these names already.
   void require_slots(const std::vector<std::string>& names);
-  /// Reorders a parameter's master and slots to another layout.
-  void set_layout(int index, const onednn::Layout& layout);
+  /// Allocates the gradients' range.
+  void require_gradients();
+  /// Notes that the values of a parameter change.
+  void touch(int index) { changed[static_cast<std::size_t>(index)] = ++generation; }
   /// The first parameter with a non-finite element; -1 if there is none.
   int find_not_finite() const;
   /// The values of a slot in PyTorch's order.
-  std::vector<float> get_slot(int index, int slot) const;
-  void set_slot(int index, int slot, const std::vector<float>& values);
+  std::vector<float> get_slot(int index, int number) const;
+  void set_slot(int index, int number, const std::vector<float>& elements);
+  /// The elements of a range in PyTorch's order.
+  std::vector<float> read(int index, const float* elements) const;
+  /// Writes elements, given in PyTorch's order, to a parameter's values; updates its bf16 copy.
+  void write_value(int index, const std::vector<float>& elements);
+  /// Bytes of all ranges.
+  std::size_t bytes() const;
+
+ private:
+  template <class T>
+  T* at_offset(const base::PageBuffer& range, int index) const {
+    return reinterpret_cast<T*>(range.data() + stored[static_cast<std::size_t>(index)].offset * sizeof(float));
+  }
+  void lay_out(program::LayoutPlan layouts);
 };
 
+namespace program {
+
+/// The initial values of a graph's parameters, placed by a plan.
+Parameters make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan);
+
+}  // namespace program
 }  // namespace facet

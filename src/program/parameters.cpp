@@ -1,12 +1,15 @@
 #include "facet/parameters.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "base/random.h"
 #include "facet/error.h"
-#include "kernels/update.h"
+#include "optim/gradients.h"
 #include "program/parameter_store.h"
 
 namespace facet {
@@ -15,52 +18,31 @@ namespace {
 
 using onednn::Layout;
 
-float* floats(const base::PageBuffer& buffer) { return reinterpret_cast<float*>(buffer.data()); }
-std::int64_t* counter(const base::PageBuffer& buffer) { return reinterpret_cast<std::int64_t*>(buffer.data()); }
+/// Parameters begin at cache lines, in each of the store's ranges.
+constexpr std::size_t alignment = 64 / sizeof(float);
 
 Layout plain_like(const Layout& layout) { return onednn::plain(onednn::dims_of(layout), onednn::type_of(layout)); }
 
-StoredParameter make_stored(const Parameter& parameter, std::uint64_t seed) {
-  StoredParameter stored;
-  if (parameter.type == DataType::s64) {
-    stored.master = base::PageBuffer(sizeof(std::int64_t));
-    *counter(stored.master) = static_cast<std::int64_t>(parameter.initializer.value);
-    return stored;
-  }
-  stored.layout = onednn::plain(parameter.shape, onednn::Type::f32);
-  stored.master = base::PageBuffer(stored.layout.get_size());
-  const std::int64_t count = element_count(parameter.shape);
-  float* values = floats(stored.master);
+std::size_t elements_of(const Layout& layout) {
+  return layout == Layout() ? sizeof(std::int64_t) / sizeof(float) : layout.get_size() / sizeof(float);
+}
+
+std::vector<float> initial_values(const Parameter& parameter, std::uint64_t seed) {
+  std::vector<float> values(static_cast<std::size_t>(element_count(parameter.shape)));
   const float value = parameter.initializer.value;
   base::RandomStream random(seed, base::Purpose::initialization, base::hash(parameter.name));
   switch (parameter.initializer.kind) {
     case Initializer::Kind::constant:
-      std::fill_n(values, count, value);
+      std::ranges::fill(values, value);
       break;
     case Initializer::Kind::uniform:
-      std::generate_n(values, count, [&] { return random.uniform(-value, value); });
+      std::ranges::generate(values, [&] { return random.uniform(-value, value); });
       break;
     case Initializer::Kind::normal:
-      std::generate_n(values, count, [&] { return value * random.normal(); });
+      std::ranges::generate(values, [&] { return value * random.normal(); });
       break;
   }
-  return stored;
-}
-
-void relayout(base::PageBuffer& buffer, const Layout& from, const Layout& to) {
-  base::PageBuffer moved(to.get_size());
-  onednn::copy(from, buffer.data(), to, moved.data());
-  buffer = std::move(moved);
-}
-
-std::vector<float> read_plain(const StoredParameter& stored, const base::PageBuffer& buffer, std::int64_t count) {
-  std::vector<float> values(count);
-  onednn::copy(stored.layout, buffer.data(), plain_like(stored.layout), values.data());
   return values;
-}
-
-void write_plain(const StoredParameter& stored, const base::PageBuffer& buffer, const std::vector<float>& values) {
-  onednn::copy(plain_like(stored.layout), values.data(), stored.layout, buffer.data());
 }
 
 void require_count(const Parameter& parameter, const std::vector<float>& values) {
@@ -75,72 +57,138 @@ void require_counter(const Parameter& parameter) {
   if (parameter.type != DataType::s64) throw Error(fmt::format("parameter '{}' is not a counter", parameter.name));
 }
 
-bool all_finite(const StoredParameter& stored) {
-  return kernels::all_finite(floats(stored.master),
-                             static_cast<std::int64_t>(stored.layout.get_size() / sizeof(float)));
-}
-
 }  // namespace
 
-int Parameters::State::find_not_finite() const {
+Parameters::State::State(std::vector<Parameter> parameters, std::uint64_t seed, program::LayoutPlan layouts)
+    : list(std::move(parameters)), changed(list.size(), 1) {
+  lay_out(std::move(layouts));
   for (std::size_t i = 0; i < list.size(); ++i) {
-    if (list[i].type == DataType::f32 && !all_finite(stored[i])) return static_cast<int>(i);
+    const auto index = static_cast<int>(i);
+    if (list[i].type == DataType::s64) {
+      *counter(index) = static_cast<std::int64_t>(list[i].initializer.value);
+    } else {
+      write_value(index, initial_values(list[i], seed));
+    }
   }
-  return -1;
+}
+
+void Parameters::State::lay_out(program::LayoutPlan layouts) {
+  stored.assign(list.size(), {});
+  trained_elements = 0;
+  std::size_t end = 0;
+  bool has_copies = false;
+  for (const program::LayoutPlan::Entry& entry : layouts.entries) {
+    const auto index = static_cast<std::size_t>(entry.parameter);
+    stored.at(index) = {.layout = entry.layout, .has_bf16_copy = entry.has_bf16_copy, .offset = end};
+    end += (elements_of(entry.layout) + alignment - 1) / alignment * alignment;
+    if (list[index].is_trained()) trained_elements = end;
+    has_copies = has_copies || entry.has_bf16_copy;
+  }
+  values = base::PageBuffer(end * sizeof(float));
+  if (has_copies) bf16 = base::PageBuffer(trained_elements * sizeof(std::uint16_t));
+  plan = std::make_shared<const program::LayoutPlan>(std::move(layouts));
+}
+
+void Parameters::State::place(program::LayoutPlan layouts) {
+  if (plan.use_count() > 1) throw Error("parameters that a compiled program uses cannot be placed anew");
+  if (*plan == layouts) return;
+  const State before(std::move(*this));
+  list = before.list;
+  changed = before.changed;
+  generation = before.generation;
+  lay_out(std::move(layouts));
+  require_slots(before.slot_names);
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const auto index = static_cast<int>(i);
+    if (list[i].type == DataType::s64) {
+      *counter(index) = *before.counter(index);
+      continue;
+    }
+    write_value(index, before.read(index, before.value(index)));
+    for (int number = 0; list[i].is_trained() && number < std::ssize(slots); ++number) {
+      set_slot(index, number, before.get_slot(index, number));
+    }
+  }
+}
+
+std::uint16_t* Parameters::State::bf16_copy(int index) const {
+  const StoredParameter& parameter = stored[static_cast<std::size_t>(index)];
+  return parameter.has_bf16_copy ? reinterpret_cast<std::uint16_t*>(bf16.data()) + parameter.offset : nullptr;
 }
 
 void Parameters::State::require_slots(const std::vector<std::string>& names) {
   if (names == slot_names) return;
+  if (!slots.empty() && plan.use_count() > 1) {
+    throw Error(fmt::format("the slots {} found, which a compiled program uses; {} are requested",
+                            fmt::join(slot_names, ", "), fmt::join(names, ", ")));
+  }
   slot_names = names;
+  slots.clear();
+  for (std::size_t i = 0; i < names.size(); ++i) slots.emplace_back(trained_elements * sizeof(float));
+}
+
+void Parameters::State::require_gradients() {
+  if (gradients.size() == 0) gradients = base::PageBuffer(trained_elements * sizeof(float));
+}
+
+int Parameters::State::find_not_finite() const {
   for (std::size_t i = 0; i < list.size(); ++i) {
-    stored[i].slots.clear();
-    if (!list[i].is_trained()) continue;
-    for (std::size_t slot = 0; slot < names.size(); ++slot) stored[i].slots.emplace_back(stored[i].layout.get_size());
+    const auto count = static_cast<std::int64_t>(elements_of(stored[i].layout));
+    if (list[i].type == DataType::f32 && !optim::all_finite(value(static_cast<int>(i)), count)) {
+      return static_cast<int>(i);
+    }
   }
+  return -1;
 }
 
-void Parameters::State::round_masters() {
-  if (rounded_version == version) return;
-  for (const StoredParameter& parameter : stored) {
-    if (parameter.rounded.size() == 0) continue;
-    const Layout rounded = onednn::with_type(parameter.layout, onednn::Type::bf16);
-    onednn::copy(parameter.layout, parameter.master.data(), rounded, parameter.rounded.data());
+std::vector<float> Parameters::State::read(int index, const float* elements) const {
+  const Layout& layout = stored[static_cast<std::size_t>(index)].layout;
+  std::vector<float> plain(static_cast<std::size_t>(element_count(at(index).shape)));
+  onednn::copy(layout, elements, plain_like(layout), plain.data());
+  return plain;
+}
+
+void Parameters::State::write_value(int index, const std::vector<float>& elements) {
+  const StoredParameter& parameter = stored[static_cast<std::size_t>(index)];
+  onednn::copy(plain_like(parameter.layout), elements.data(), parameter.layout, value(index));
+  if (std::uint16_t* const copy = bf16_copy(index)) {
+    onednn::copy(parameter.layout, value(index), onednn::with_type(parameter.layout, onednn::Type::bf16), copy);
   }
-  rounded_version = version;
+  touch(index);
+  is_unchecked = true;
 }
 
-void Parameters::State::set_layout(int index, const Layout& layout) {
-  StoredParameter& parameter = stored[index];
-  if (parameter.layout == layout) return;
-  // The op may give the same elements other dimensions: grouped weights have one more than PyTorch's.
-  const Layout from =
-      onednn::dims_of(parameter.layout) == onednn::dims_of(layout) ? parameter.layout : plain_like(layout);
-  if (from != parameter.layout && parameter.layout != plain_like(parameter.layout)) {
-    throw Error(fmt::format("parameter '{}' is laid out for an op of other extents", list[index].name));
+std::vector<float> Parameters::State::get_slot(int index, int number) const { return read(index, slot(index, number)); }
+
+void Parameters::State::set_slot(int index, int number, const std::vector<float>& elements) {
+  require_count(at(index), elements);
+  const Layout& layout = stored[static_cast<std::size_t>(index)].layout;
+  onednn::copy(plain_like(layout), elements.data(), layout, slot(index, number));
+}
+
+std::size_t Parameters::State::bytes() const {
+  std::size_t all = values.size() + gradients.size() + bf16.size();
+  for (const base::PageBuffer& range : slots) all += range.size();
+  return all;
+}
+
+const Parameter& Parameters::State::at(int index) const {
+  if (index < 0 || index >= static_cast<int>(list.size())) {
+    throw Error(fmt::format("parameter {} found; there are {}, counted from 0", index, list.size()));
   }
-  relayout(parameter.master, from, layout);
-  for (base::PageBuffer& slot : parameter.slots) relayout(slot, from, layout);
-  parameter.layout = layout;
-  ++version;
-  ++layout_version;
+  return list[static_cast<std::size_t>(index)];
 }
 
-std::vector<float> Parameters::State::get_slot(int index, int slot) const {
-  return read_plain(stored[index], stored[index].slots.at(slot), element_count(list[index].shape));
-}
-
-void Parameters::State::set_slot(int index, int slot, const std::vector<float>& values) {
-  require_count(list[index], values);
-  write_plain(stored[index], stored[index].slots.at(slot), values);
-}
-
-Parameters::Parameters(const Graph& graph, std::uint64_t seed) : state_(std::make_unique<State>()) {
-  state_->list = graph.parameters();
-  for (const Parameter& parameter : state_->list) state_->stored.push_back(make_stored(parameter, seed));
-}
+Parameters::Parameters(const Graph& graph, std::uint64_t seed)
+    : Parameters(program::make_parameters(graph, seed, program::plain_layouts(graph.parameters()))) {}
+Parameters::Parameters(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Parameters::~Parameters() = default;
 Parameters::Parameters(Parameters&&) noexcept = default;
 Parameters& Parameters::operator=(Parameters&&) noexcept = default;
+
+Parameters program::make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan) {
+  return Parameters(std::make_unique<Parameters::State>(graph.parameters(), seed, std::move(plan)));
+}
 
 Parameters::State& Parameters::state() {
   if (state_ == nullptr) throw Error("parameters that were moved from found: they have no values any more");
@@ -149,13 +197,6 @@ Parameters::State& Parameters::state() {
 const Parameters::State& Parameters::state() const { return const_cast<Parameters&>(*this).state(); }
 
 const std::vector<Parameter>& Parameters::list() const { return state().list; }
-
-const Parameter& Parameters::State::at(int index) const {
-  if (index < 0 || index >= static_cast<int>(list.size())) {
-    throw Error(fmt::format("parameter {} found; there are {}, counted from 0", index, list.size()));
-  }
-  return list[index];
-}
 
 int Parameters::find(std::string_view name) const {
   const auto& list = state().list;
@@ -167,7 +208,7 @@ int Parameters::find(std::string_view name) const {
 std::vector<float> Parameters::get(int index) const {
   const Parameter& parameter = state().at(index);
   if (parameter.type == DataType::s64) return {static_cast<float>(get_counter(index))};
-  return read_plain(state().stored[index], state().stored[index].master, element_count(parameter.shape));
+  return state().read(index, state().value(index));
 }
 
 void Parameters::set(int index, const std::vector<float>& values) {
@@ -175,23 +216,20 @@ void Parameters::set(int index, const std::vector<float>& values) {
   require_count(parameter, values);
   if (parameter.type == DataType::s64) {
     set_counter(index, static_cast<std::int64_t>(values[0]));
-    return;
+  } else {
+    state().write_value(index, values);
   }
-  write_plain(state().stored[index], state().stored[index].master, values);
-  ++state().version;
-  ++state().set_version;
 }
 
 std::int64_t Parameters::get_counter(int index) const {
   require_counter(state().at(index));
-  return *counter(state().stored[index].master);
+  return *state().counter(index);
 }
 
 void Parameters::set_counter(int index, std::int64_t value) {
   require_counter(state().at(index));
-  *counter(state().stored[index].master) = value;
-  ++state().version;
-  ++state().set_version;
+  *state().counter(index) = value;
+  state().touch(index);
 }
 
 }  // namespace facet

@@ -20,18 +20,13 @@ std::vector<int> count_reads(const Graph& graph) {
   return reads;
 }
 
-std::shared_ptr<const graph::Op> with_activation(const graph::Op& op, kernels::Activation activation) {
-  if (auto fused = ops::with_activation_after_batch_norm(op, activation)) return fused;
-  return activation == kernels::Activation::relu ? ops::with_relu_after_add(op) : nullptr;
-}
-
 /// Fuses a batch normalisation that is read by `add` alone into it; the fused node is in the place of the add.
 void take_batch_norm(FusedNodes& fused, Node& add) {
   for (const int side : {0, 1}) {
     const int before = add.inputs[side];
     const Node& producer = fused.nodes[before];
     if (producer.op == nullptr || fused.reads[before] != 1) continue;
-    if (auto op = ops::with_residual_after_batch_norm(*producer.op)) {
+    if (auto op = ops::fuse(*producer.op, {.residual = true})) {
       fused.gone[before] = true;
       add = {std::move(op), producer.name, {producer.inputs[0], add.inputs[1 - side]}, producer.parameters, add.shape};
       return;
@@ -47,7 +42,7 @@ bool join_producer(FusedNodes& fused, int activation) {
   const int before = fused.nodes[activation].inputs[0];
   Node& producer = fused.nodes[before];
   if (producer.op == nullptr || fused.reads[before] != 1) return false;
-  auto op = with_activation(*producer.op, kind);
+  auto op = ops::fuse(*producer.op, {.activation = kind});
   if (op == nullptr) return false;
   producer.op = std::move(op);
   fused.reads[before] = fused.reads[activation];
@@ -70,11 +65,31 @@ void take_convolution(FusedNodes& fused, Node& batch_norm) {
   batch_norm.parameters.insert(batch_norm.parameters.begin(), producer.parameters.begin(), producer.parameters.end());
 }
 
+/// Tells each concat where its output lies: a concat whose value is the first input of another one lies in that one's
+/// memory. Of several that begin with the same value, the last one is taken.
+void share_storage(FusedNodes& fused) {
+  const auto is_concat = [&](int n) { return fused.nodes[n].op != nullptr && ops::is_concat(*fused.nodes[n].op); };
+  const auto count = static_cast<int>(fused.nodes.size());
+  std::vector<int> continued_by(fused.nodes.size(), -1);
+  for (int i = 0; i < count; ++i) {
+    const std::vector<int>& inputs = fused.nodes[i].inputs;
+    if (is_concat(i) && inputs.size() > 1 && is_concat(inputs[0])) continued_by[inputs[0]] = i;
+  }
+  for (int i = 0; i < count; ++i) {
+    if (!is_concat(i)) continue;
+    int last = i;
+    while (continued_by[last] >= 0) last = continued_by[last];
+    fused.nodes[i].op = ops::with_storage(
+        *fused.nodes[i].op,
+        {.continues_input = continued_by[fused.nodes[i].inputs[0]] == i, .channels = fused.nodes[last].shape.at(0)});
+  }
+}
+
 }  // namespace
 
 FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bool inference) {
   const std::size_t count = graph.nodes().size();
-  FusedNodes result{graph.nodes(), std::vector<bool>(count, false), std::vector<int>(count, -1), count_reads(graph)};
+  FusedNodes result{graph.nodes(), std::vector<bool>(count, false), count_reads(graph)};
   std::vector<int> computed_by(result.nodes.size());
   std::iota(computed_by.begin(), computed_by.end(), 0);
   for (int i = 0; i < static_cast<int>(result.nodes.size()); ++i) {
@@ -83,9 +98,8 @@ FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bo
     if (node.op == nullptr) continue;
     if (ops::is_add(*node.op)) take_batch_norm(result, node);
     if (join_producer(result, i)) computed_by[i] = node.inputs[0];
-    const auto concats = [&](int n) { return result.nodes[n].op != nullptr && ops::is_concat(*result.nodes[n].op); };
-    if (concats(i) && node.inputs.size() > 1 && concats(node.inputs[0])) result.continued_by[node.inputs[0]] = i;
   }
+  share_storage(result);
   const std::vector<bool> needed = find_needed_gradients(result.nodes, parameters);
   for (std::size_t i = 0; i < result.nodes.size(); ++i) {
     Node& node = result.nodes[i];

@@ -67,7 +67,9 @@ std::int64_t moved_bytes(const Instruction& instruction, const std::vector<Buffe
     const Buffer& buffer = buffers[operand.buffer];
     const bool is_scratch = buffer.place == Buffer::Place::arena && !buffer.kept && named_by[operand.buffer] == 1;
     if (is_scratch) continue;
-    const bool is_changed = instruction.kind == InstructionKind::update && buffer.place == Buffer::Place::fixed;
+    // An update reads and writes the parameter store, but only writes the bf16 copies in it.
+    const bool is_changed = instruction.kind == InstructionKind::update && buffer.place == Buffer::Place::fixed &&
+                            onednn::type_of(operand.layout) != onednn::Type::bf16;
     bytes += onednn::data_size(operand.layout) * (is_changed ? 2 : 1);
   }
   return static_cast<std::int64_t>(bytes);
@@ -78,6 +80,7 @@ std::int64_t moved_bytes(const Instruction& instruction, const std::vector<Buffe
 struct Program::State {
   ProgramOptions options;
   Parameters::State* parameters;
+  std::shared_ptr<const LayoutPlan> plan;  // shared with the parameters, which therefore stay in place
   PreparedMemory own_prepared;
   Compiled compiled;
   std::vector<Lifetime> lifetimes;
@@ -88,9 +91,7 @@ struct Program::State {
   std::vector<std::int32_t> no_labels;
   std::vector<HeadView> heads;
   std::vector<double> seconds;
-  std::uint64_t prepared_version = 0;     // the parameters' version when the prologue ran last
-  std::uint64_t layout_version = 0;       // the parameters' layout_version for which the instructions were compiled
-  std::uint64_t checked_version = 0;      // the parameters' set_version that is known to be finite
+  std::uint64_t prepared_at = 0;          // the parameters' generation when the prologue ran last; 0: it hasn't
   int threads = base::current_threads();  // for which the primitives were compiled
   base::Arena* bound_arena = nullptr;
   bool profile = false;
@@ -120,12 +121,36 @@ struct Program::State {
 
   /// Checks the parameters if any were set: a ReLU or a pooling may turn NaN into 0, and updates check only what is
   /// trained.
-  void require_finite_parameters() {
-    if (checked_version == parameters->set_version) return;
+  void require_finite_parameters() const {
+    if (!parameters->is_unchecked) return;
     if (const int index = parameters->find_not_finite(); index >= 0) {
       throw Error(fmt::format("parameter '{}' isn't finite", parameters->at(index).name));
     }
-    checked_version = parameters->set_version;
+    parameters->is_unchecked = false;
+  }
+
+  bool is_prepared() const {
+    return prepared_at > 0 && std::ranges::all_of(compiled.prepared_from, [&](int parameter) {
+             return parameters->changed[static_cast<std::size_t>(parameter)] <= prepared_at;
+           });
+  }
+
+  /// Runs the prologue if a parameter that it reads has changed since.
+  void prepare() {
+    if (is_prepared()) return;
+    if (poison) poison_held();
+    for (std::size_t i = 0; i < prologue.size(); ++i) execute_in_turn(compiled.prologue[i], prologue[i], i);
+    prepared_at = parameters->generation;
+  }
+
+  /// Notes the parameters that the run changes; called before its first instruction, since one may throw after others
+  /// have changed values.
+  void touch_written() {
+    if (options.mode == Mode::inference) return;
+    for (const int parameter : compiled.written) parameters->touch(parameter);
+    if (options.average == nullptr) return;
+    Parameters::State& average = options.average->state();
+    for (std::size_t i = 0; i < average.list.size(); ++i) average.touch(static_cast<int>(i));
   }
 
   void execute(const Instruction& instruction, const BoundInstruction& bound) {
@@ -177,21 +202,61 @@ struct Program::State {
   }
 };
 
-Program::Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, TuningRecord& tuning_record)
-    : state_(std::make_unique<State>()) {
+namespace {
+
+void require_options(const Graph& graph, const ProgramOptions& options) {
   if (options.batch < 1 || options.batch > max_images) {
     throw Error(fmt::format("batch {} found; 1 to {} allowed", options.batch, max_images));
   }
   to_string(options.precision);  // throws for an invalid value
   if (graph.heads().empty()) throw Error("the graph has no head: end it in softmax_cross_entropy");
-  if (options.mode == Mode::training && options.optimizer == nullptr) throw Error("training needs an optimizer");
+}
+
+/// @throws Error naming the first parameter of the graph that isn't among `parameters`.
+void require_parameters(const Graph& graph, const Parameters::State& parameters) {
+  for (std::size_t i = 0; i < std::max(graph.parameters().size(), parameters.list.size()); ++i) {
+    const bool exists = i < graph.parameters().size() && i < parameters.list.size();
+    if (exists && graph.parameters()[i].shape == parameters.list[i].shape &&
+        graph.parameters()[i].name == parameters.list[i].name &&
+        graph.parameters()[i].is_trained() == parameters.list[i].is_trained()) {
+      continue;
+    }
+    throw Error(fmt::format("parameter '{}' of the graph is not one of the parameters that it is compiled for",
+                            i < graph.parameters().size() ? graph.parameters()[i].name : parameters.list[i].name));
+  }
+}
+
+/// Completes the options of a training program and allocates what its updates need in the store.
+void prepare_store(ProgramOptions& options, Parameters::State& parameters) {
+  if (options.optimizer == nullptr) throw Error("training needs an optimizer");
+  if (options.gradient_policy == nullptr) options.gradient_policy = optim::update_policy();
+  parameters.require_slots(options.optimizer->slot_names());
+  if (options.gradient_policy->stores_gradients()) parameters.require_gradients();
+  if (options.average == nullptr) return;
+  for (std::size_t i = 0; i < parameters.list.size(); ++i) {
+    if (options.average->state().stored.at(i).layout == parameters.stored[i].layout) continue;
+    throw Error(fmt::format("the average of parameter '{}' is placed by another plan", parameters.list[i].name));
+  }
+}
+
+}  // namespace
+
+Program::Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, TuningRecord& tuning_record)
+    : state_(std::make_unique<State>()) {
+  require_options(graph, options);
   State& s = *state_;
   s.options = options;
   s.parameters = &parameters.state();
-  s.compiled = Compiler(graph, parameters.state(), s.options, tuning_record, s.prepared()).compile();
-  s.layout_version = s.parameters->layout_version;
+  require_parameters(graph, *s.parameters);
+  if (options.mode == Mode::training) prepare_store(s.options, *s.parameters);
+  if (options.mode == Mode::gradients) s.options.gradient_policy = optim::keep_gradients();
+  s.plan = s.parameters->plan;
+  s.compiled =
+      Compiler(graph, s.parameters, s.options, s.options.gradient_policy.get(), tuning_record).compile(s.prepared());
   s.lifetimes = find_lifetimes(s.compiled);
   s.memory = plan_memory(s.lifetimes);
+  s.run.mean = options.mean;
+  s.run.std = options.std;
   s.run.losses.resize(graph.heads().size());
   s.no_labels.assign(graph.heads().size() * options.batch, -1);
   s.heads.resize(graph.heads().size());
@@ -240,19 +305,13 @@ void Program::run(const RunInput& input) {
                     "(OMP_THREAD_LIMIT, or a parallel region around the caller?): both must be the same",
                     s.threads, base::current_threads()));
   }
-  if (s.layout_version != s.parameters->layout_version) {
-    follow_layouts(s.compiled, *s.parameters, s.prepared());
-    s.lifetimes = find_lifetimes(s.compiled);  // no lifetime grows, so the plan stays valid
-    s.layout_version = s.parameters->layout_version;
-    s.seconds.resize(s.compiled.instructions.size());
-    bind(*s.bound_arena);
-  }
   s.run.pixels = input.pixels;
   s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
   s.run.step = input.step;
   s.run.learning_rate = input.learning_rate;
   s.run.momentum = input.momentum;
-  if (!s.options.accumulate && (input.batches_before > 0 || !input.update)) {
+  const bool accumulates = s.options.gradient_policy != nullptr && s.options.gradient_policy->accumulates();
+  if (!accumulates && (input.batches_before > 0 || !input.update)) {
     throw Error("a step of several batches found; the program was compiled for steps of one");
   }
   s.run.first_image = input.first_image;
@@ -261,21 +320,9 @@ void Program::run(const RunInput& input) {
   s.run.squared_norm = 0;
   s.run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
   if (s.options.mode != Mode::inference) s.require_finite_parameters();
-  // In training the prologue reads only frozen parameters, which change only when they are set.
-  const std::uint64_t version = s.options.mode == Mode::training ? s.parameters->set_version : s.parameters->version;
   if (s.poison) s.poison_arena();
-  if (s.prepared_version != version) {
-    if (s.poison) s.poison_held();
-    for (std::size_t i = 0; i < s.prologue.size(); ++i) {
-      s.execute_in_turn(s.compiled.prologue[i], s.prologue[i], i);
-    }
-    s.prepared_version = version;
-  }
-  if (s.options.mode == Mode::training) s.parameters->round_masters();
-  // The versions grow before the first instruction: if one throws, those before it have changed values.
-  if (s.options.mode != Mode::inference) ++s.parameters->version;
-  if (s.options.mode == Mode::training) s.parameters->rounded_version = s.parameters->version;
-  if (s.options.average != nullptr) ++s.options.average->state().version;
+  s.prepare();
+  s.touch_written();
   for (std::size_t i = 0; i < s.instructions.size(); ++i) {
     if (!s.profile) {
       s.execute_in_turn(s.compiled.instructions[i], s.instructions[i], s.prologue.size() + i);
@@ -288,6 +335,13 @@ void Program::run(const RunInput& input) {
   }
   s.stream.wait();
   for (std::size_t head = 0; head < s.heads.size(); ++head) s.heads[head].sums = s.run.losses[head];
+}
+
+LayoutPlan plan_layouts(const Graph& graph, const ProgramOptions& options, TuningRecord& tuning_record) {
+  require_options(graph, options);
+  ProgramOptions training = options;
+  training.mode = Mode::training;
+  return Compiler(graph, nullptr, training, nullptr, tuning_record).plan();
 }
 
 std::span<const HeadView> Program::heads() const { return state_->heads; }
@@ -323,7 +377,7 @@ void Program::profile(bool on, BeforeInstruction before) {
 
 void Program::poison(std::optional<std::byte> pattern) {
   state_->poison = pattern;
-  state_->prepared_version = 0;  // the next run fills the held memory and prepares it again
+  state_->prepared_at = 0;  // the next run fills the held memory and prepares it again
 }
 
 }  // namespace facet::program

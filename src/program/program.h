@@ -16,6 +16,7 @@
 #include "facet/tensor_types.h"
 #include "kernels/loss.h"
 #include "lowering/instruction.h"
+#include "optim/gradient_policy.h"
 #include "optim/optimizer.h"
 #include "program/memory.h"
 #include "program/tuning_record.h"
@@ -24,7 +25,7 @@ namespace facet::program {
 
 enum class Mode : std::uint8_t {
   training,   ///< forward, backward and update
-  gradients,  ///< forward (running statistics move) and backward; the gradients are kept, see gradient()
+  gradients,  ///< forward (running statistics move) and backward; the gradients are kept, see optim::keep_gradients()
   inference,  ///< forward with running statistics, without dropout
 };
 
@@ -38,11 +39,11 @@ struct ProgramOptions {
   bool save_memory = false;  ///< run cheap instructions again in backward where that lowers the peak memory
   const optim::Optimizer* optimizer = nullptr;  ///< in training; must outlive the program
   std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain cross-entropies
-  bool accumulate = false;                      ///< several runs may form a step, with the mean of their gradients
-  /// In training: the largest norm of all gradients as one vector; larger gradients are scaled down to it. 0: no limit.
-  double clip_norm = 0;
-  Parameters* average = nullptr;  ///< in training: receives the parameters' moving average; must outlive the program
-  double average_decay = 0;       ///< weight of the old average in a step; the first step copies the values instead
+  /// In training: what happens to the gradients; null: optim::update_policy().
+  std::shared_ptr<optim::GradientPolicy> gradient_policy = {};
+  /// In training: receives the parameters' moving average; must be placed by the same plan and outlive the program.
+  Parameters* average = nullptr;
+  double average_decay = 0;  ///< weight of the old average in a step; the first step copies the values instead
   /// Shared with other programs of the graph; must outlive the program. Null: the program shares none.
   PreparedMemory* prepared = nullptr;
 };
@@ -55,8 +56,8 @@ struct RunInput {
   float learning_rate = 0;
   std::optional<double> momentum = {};  ///< of this step, instead of the update rule's own
   std::int64_t first_image = 0;         ///< index of the batch's first image in its step; dropout's masks depend on it
-  std::int64_t batches_before = 0;      ///< of the same step, already accumulated; above 0 only with `accumulate`
-  bool update = true;                   ///< the step ends with this batch; must be true without `accumulate`
+  std::int64_t batches_before = 0;  ///< of the same step, already accumulated; above 0 only if the policy accumulates
+  bool update = true;               ///< the step ends with this batch; must be true unless the policy accumulates
 };
 
 /// The result of one run for one head; valid until the next run of any program on the same arena.
@@ -84,14 +85,13 @@ using BeforeInstruction =
     std::function<void(std::size_t instruction, std::span<const std::span<const std::byte>> memory)>;
 
 /// A graph compiled for a batch size, a precision and a mode: a flat list of instructions over one arena. Programs of
-/// one graph share its parameters, which must outlive them. A run allocates nothing, with one exception: the first
-/// training program changes the parameters' layouts, and programs compiled before it then create the reorders of
-/// parameters each time they run them: in inference whenever the parameters have changed, in Mode::gradients in every
-/// run. Compile and run on one thread at a time, inside a base::ComputeScope with the same number of threads.
+/// one graph share its parameters, which must outlive them and stay where they are placed. A run allocates nothing.
+/// Compile and run on one thread at a time, inside a base::ComputeScope with the same number of threads.
 class Program {
  public:
-  /// Compiles the graph. A training program may change the parameters' layouts; programs compiled before adapt to them.
-  /// @throws Error when an op is not available in the precision, or when an option is invalid or the graph has no head.
+  /// Compiles the graph for parameters in any layout; updates need no reorder where plan_layouts() placed them.
+  /// @throws Error when an op is not available in the precision, when an option is invalid, when the graph has no head,
+  ///   or when the parameters are not the graph's.
   Program(const Graph& graph, Parameters& parameters, const ProgramOptions& options, TuningRecord& tuning_record);
   ~Program();
   Program(Program&&) noexcept;
@@ -107,8 +107,7 @@ class Program {
 
   /// Runs all instructions.
   /// @throws Error when no arena is bound, when the number of threads is not the one the program was compiled for, or
-  /// when `input` needs ProgramOptions::accumulate and the program was compiled without. In training a non-finite value
-  /// stops the run where it appears, with an Error:
+  /// when `input` is a part of a step and the policy doesn't accumulate. In training a non-finite value stops the run where it appears, with an Error:
   ///   - naming the parameter, when one that was set since the last run is non-finite (Mode::gradients too): nothing
   ///     has changed by then;
   ///   - naming the head, when its loss is non-finite (Mode::gradients too); naming the parameter, when its gradient is

@@ -26,7 +26,7 @@ const json& member(const json& object, const char* name) {
 std::string text(const json& object, const char* name) {
   const json& value = member(object, name);
   if (value.is_null()) return {};
-  if (!value.is_string()) throw Error(fmt::format("\"{}\" is {}; text is needed", name, value.dump()));
+  if (!value.is_string()) throw Error(fmt::format("\"{}\" is {}; a string is needed", name, value.dump()));
   return value;
 }
 
@@ -91,7 +91,7 @@ std::vector<std::pair<int, json>> objects_of(const std::string& content) {
   for (int number = 1; std::getline(lines, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     json object = json::parse(line, nullptr, false);
-    if (object.is_discarded()) throw Error(fmt::format("{}: no JSON", number));
+    if (object.is_discarded()) throw Error(fmt::format("{}: the line isn't JSON", number));
     objects.emplace_back(number, std::move(object));
   }
   return objects;
@@ -110,7 +110,7 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
     throw Error(fmt::format("{}:{}", file.string(), error.what()));
   }
   if (objects.empty())
-    throw Error(fmt::format("{}: no result found; JSON as of bench_training is needed", file.string()));
+    throw Error(fmt::format("{}: no result found; JSON as bench_training writes it is needed", file.string()));
   std::vector<Benchmark> benchmarks;
   for (const auto& [line, object] : objects) {
     try {

@@ -39,7 +39,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view csv_header = "file,age,gender,race,service_test";
 constexpr std::string_view file_prefix = "figure-";
 constexpr int min_size = 32;
-constexpr int greatest_size = 2048;
+constexpr int max_size = 2048;
 constexpr int jpeg_quality = 90;
 
 /// 9, 2 and 7 are pairwise coprime: 126 consecutive images have every combination once, and all classes of a head
@@ -126,11 +126,12 @@ class JpegEncoder {
 
 void check(const SyntheticOptions& options) {
   if (options.train < 0 || options.validation < 0) {
-    throw Error(fmt::format("synthetic sample: {} training and {} validation images; at least 0 are allowed",
-                            options.train, options.validation));
+    throw Error(
+        fmt::format("synthetic sample: {} training and {} validation images are requested; at least 0 are allowed",
+                    options.train, options.validation));
   }
-  if (options.size < min_size || options.size > greatest_size) {
-    throw Error(fmt::format("synthetic sample: size {}; {} to {} are allowed", options.size, min_size, greatest_size));
+  if (options.size < min_size || options.size > max_size) {
+    throw Error(fmt::format("synthetic sample: size is {}; {} to {} are allowed", options.size, min_size, max_size));
   }
 }
 
@@ -165,10 +166,9 @@ void prepare_folder(const fs::path& folder, const std::array<Set, 2>& sets) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     old.push_back(entry.path());
     if (std::none_of(sets.begin(), sets.end(), [&](const Set& set) { return belongs_to(set, entry.path()); })) {
-      throw Error(
-          fmt::format("{} is in the way and not of an earlier synthetic sample: give a new or empty folder, or that of "
-                      "an earlier sample",
-                      base::printable(entry.path().string())));
+      throw Error(fmt::format(
+          "{} is not part of an earlier synthetic sample: the folder must be new or empty, or hold such a sample",
+          base::printable(entry.path().string())));
     }
   }
   std::sort(old.begin(), old.end(), [](const fs::path& a, const fs::path& b) {

@@ -48,7 +48,7 @@ std::string with_all_cells(const std::string& lines, std::ptrdiff_t commas) {
 }
 
 std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
-  if (!base::is_there(file)) return {};
+  if (!base::exists(file)) return {};
   std::istringstream stream(data::read_text(file));
   std::string kept, line;
   while (std::getline(stream, line)) {
@@ -109,11 +109,11 @@ std::string MetricsFiles::csv_lines_before(std::int64_t epoch) const {
   return with_all_cells(lines_before(csv_, epoch, epoch_of_csv), commas);
 }
 
-bool MetricsFiles::exist() const { return base::is_there(csv_) || base::is_there(jsonl_); }
+bool MetricsFiles::exist() const { return base::exists(csv_) || base::exists(jsonl_); }
 
 void MetricsFiles::cut(std::int64_t epoch) const {
-  if (base::is_there(csv_)) replace(csv_, csv_header_ + csv_lines_before(epoch));
-  if (base::is_there(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
+  if (base::exists(csv_)) replace(csv_, csv_header_ + csv_lines_before(epoch));
+  if (base::exists(jsonl_)) replace(jsonl_, lines_before(jsonl_, epoch, epoch_of_json));
 }
 
 void MetricsFiles::add(const EpochResult& result) const {
@@ -124,7 +124,7 @@ void MetricsFiles::add(const EpochResult& result) const {
 std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "metrics.jsonl";
   std::vector<EpochMetrics> epochs;
-  if (!base::is_there(file)) return epochs;
+  if (!base::exists(file)) return epochs;
   std::istringstream stream(data::read_text(file));
   std::string line;
   while (std::getline(stream, line)) {

@@ -1,6 +1,7 @@
 #include "train/recipe.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <numeric>
@@ -11,23 +12,59 @@
 
 namespace facet {
 
-std::string_view to_string(OptimizerKind kind) {
-  switch (kind) {
-    case OptimizerKind::adam:
-      return "adam";
-    case OptimizerKind::adamw:
-      return "adamw";
-    case OptimizerKind::sgd:
-      return "sgd";
-  }
-  throw Error(fmt::format("optimizer {} found; allowed: adam, adamw, sgd", static_cast<int>(kind)));
+namespace {
+
+/// An update rule: its name, and how TrainOptions configure it.
+struct OptimizerEntry {
+  OptimizerKind kind;
+  std::string_view name;
+  std::unique_ptr<optim::Optimizer> (*make)(const TrainOptions& options, const optim::WeightDecay& decay);
+};
+
+optim::AdamOptions adam_options(const TrainOptions& o, const optim::WeightDecay& decay) {
+  return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .weight_decay = decay};
 }
 
-OptimizerKind parse_optimizer(std::string_view text) {
-  for (const OptimizerKind kind : {OptimizerKind::adam, OptimizerKind::adamw, OptimizerKind::sgd}) {
-    if (text == to_string(kind)) return kind;
+using Decay = const optim::WeightDecay&;
+constexpr OptimizerEntry optimizers[] = {
+    {OptimizerKind::adam, "adam",
+     [](const TrainOptions& o, Decay decay) { return optim::adam(adam_options(o, decay)); }},
+    {OptimizerKind::adamw, "adamw",
+     [](const TrainOptions& o, Decay decay) { return optim::adamw(adam_options(o, decay)); }},
+    {OptimizerKind::sgd, "sgd",
+     [](const TrainOptions& o, Decay decay) {
+       return optim::sgd({.momentum = o.momentum, .nesterov = o.nesterov, .weight_decay = decay});
+     }},
+    {OptimizerKind::lars, "lars",
+     [](const TrainOptions& o, Decay decay) {
+       return optim::lars({.momentum = o.momentum, .trust_coefficient = o.trust_coefficient, .weight_decay = decay});
+     }},
+    {OptimizerKind::lamb, "lamb",
+     [](const TrainOptions& o, Decay decay) { return optim::lamb(adam_options(o, decay)); }},
+};
+
+std::string optimizer_names() {
+  std::vector<std::string_view> names;
+  for (const OptimizerEntry& entry : optimizers) names.push_back(entry.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+const OptimizerEntry& entry_of(OptimizerKind kind) {
+  for (const OptimizerEntry& entry : optimizers) {
+    if (entry.kind == kind) return entry;
   }
-  throw Error(fmt::format("optimizer '{}' found; allowed: adam, adamw, sgd", text));
+  throw Error(fmt::format("optimizer {} found; allowed: {}", static_cast<int>(kind), optimizer_names()));
+}
+
+}  // namespace
+
+std::string_view to_string(OptimizerKind kind) { return entry_of(kind).name; }
+
+OptimizerKind parse_optimizer(std::string_view text) {
+  for (const OptimizerEntry& entry : optimizers) {
+    if (entry.name == text) return entry.kind;
+  }
+  throw Error(fmt::format("optimizer '{}' found; allowed: {}", text, optimizer_names()));
 }
 
 namespace train {
@@ -62,14 +99,7 @@ std::vector<double> balanced(const Dataset& train, std::size_t head) {
 }  // namespace
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
-  to_string(options.optimizer);  // throws for a value that is not an optimizer
-  const optim::WeightDecay decay{.rate = options.weight_decay, .of_vectors = options.bias_decay};
-  if (options.optimizer == OptimizerKind::sgd) {
-    return optim::sgd({.momentum = options.momentum, .nesterov = options.nesterov, .weight_decay = decay});
-  }
-  const optim::AdamOptions adam{
-      .beta1 = options.beta1, .beta2 = options.beta2, .eps = options.eps, .weight_decay = decay};
-  return options.optimizer == OptimizerKind::adamw ? optim::adamw(adam) : optim::adam(adam);
+  return entry_of(options.optimizer).make(options, {.rate = options.weight_decay, .of_vectors = options.bias_decay});
 }
 
 std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const Dataset& train) {

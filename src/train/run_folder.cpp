@@ -184,7 +184,7 @@ bool RunFolder::lock() {
 
 std::filesystem::path RunFolder::written_tuning_record() const {
   std::filesystem::path former = folder_ / "choices.json";
-  return !base::is_there(tuning_record()) && base::is_there(former) ? former : tuning_record();
+  return !base::exists(tuning_record()) && base::exists(former) ? former : tuning_record();
 }
 
 void RunFolder::prepare() const {
@@ -194,7 +194,7 @@ void RunFolder::prepare() const {
   // Check that the files can be written now rather than after an epoch. Opening a FIFO would block until it has a
   // reader.
   for (const std::filesystem::path& file : {last(), tuning_record()}) {
-    if (base::is_there(file) && !base::is_file(file))
+    if (base::exists(file) && !base::is_file(file))
       throw Error(fmt::format("{}: is not a regular file", file.string()));
   }
   const base::AtomicFile checkpoint(last()), chosen(tuning_record());

@@ -199,6 +199,7 @@ const Batch* Trainer::State::next_batch(Loader& loader) {
 }
 
 std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::function<bool()>& stop) {
+  finish_updates();
   // A stopped validation is continued; after an error all images are validated again.
   std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
   if (!evaluation) {
@@ -275,6 +276,7 @@ void Trainer::State::save_within_epoch() {
 }
 
 void Trainer::State::require_finite_parameters() const {
+  finish_updates();
   const int found = parameters->state().find_not_finite();
   if (found < 0) return;
   throw Error(fmt::format("after step {} (epoch {}): parameter '{}' isn't finite; {}", state_.step, state_.epoch,

@@ -104,6 +104,7 @@ void check_options(const TrainOptions& options) {
   require(options.momentum >= 0 && options.momentum < 1, "momentum", options.momentum, "0 up to below 1");
   require(std::isfinite(options.weight_decay) && options.weight_decay >= 0, "weight_decay", options.weight_decay,
           "0 or more");
+  require(is_positive(options.trust_coefficient), "trust_coefficient", options.trust_coefficient, "a number above 0");
   if (options.nesterov && (options.optimizer != OptimizerKind::sgd || options.momentum == 0)) {
     throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
   }
@@ -178,6 +179,7 @@ nlohmann::ordered_json recipe_of(const TrainOptions& options) {
                                {"eps", options.eps},
                                {"momentum", options.momentum},
                                {"nesterov", options.nesterov},
+                               {"trust_coefficient", options.trust_coefficient},
                                {"weight_decay", options.weight_decay},
                                {"bias_decay", options.bias_decay},
                                {"label_smoothing", options.label_smoothing},

@@ -28,12 +28,6 @@ constexpr std::size_t kept_programs = 2;
 
 double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
 
-std::int64_t bytes_of(const Parameters::State& state) {
-  std::size_t bytes = 0;
-  for (const StoredParameter& stored : state.stored) bytes += stored.bytes();
-  return static_cast<std::int64_t>(bytes);
-}
-
 /// Bytes that the confusion matrices take at most during and after the validation of `images` images.
 std::int64_t confusion_bytes(const std::vector<Head>& heads, std::int64_t images) {
   constexpr std::int64_t counter = 64;  // an entry of HeadMeter's hash table
@@ -66,6 +60,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
       validation_(validation_set),
       threads_(train::plan_threads(asked)),
       optimizer_(train::make_optimizer(asked)),
+      gradient_policy_(optim::update_policy({.accumulate = asked.accumulate > 1, .clip_norm = asked.clip_norm})),
       tuning_record_(asked.tune),
       available_(base::available_memory()) {
   train::check_options(options_);
@@ -79,7 +74,7 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
   }
   // Throw now rather than after the first epoch where a checkpoint can't hold the description of the model.
   formats::to_metadata(folder_ ? folder_->last().string() : "the model", info_);
-  const bool is_new = !folder_ || !base::is_there(options_.out);
+  const bool is_new = !folder_ || !base::exists(options_.out);
   const std::unique_ptr<const train::LastCheckpoint> last = is_new ? nullptr : open_folder();
   const train::RunRecord* const record = last ? &last->record() : nullptr;
   if (!last) open_pretrained();
@@ -160,7 +155,7 @@ std::unique_ptr<const train::LastCheckpoint> Trainer::State::open_folder() {
     note(fmt::format("the file system of {} has no locks: make sure that no other run uses the folder",
                      options_.out.string()));
   }
-  const bool saved = base::is_there(folder_->last());
+  const bool saved = base::exists(folder_->last());
   if (!options_.resume && (saved || metrics_->exist())) refuse_run();
   if (!saved) return nullptr;
   auto last = std::make_unique<const train::LastCheckpoint>(folder_->last());
@@ -179,7 +174,7 @@ void Trainer::State::open_pretrained() {
 }
 
 void Trainer::State::load_tuning_record(bool resumed) {
-  const bool recorded = folder_ && base::is_there(folder_->written_tuning_record());
+  const bool recorded = folder_ && base::exists(folder_->written_tuning_record());
   if (!options_.tuning_record.empty() && !(resumed && recorded)) {
     tuning_record_ = program::TuningRecord::load(options_.tuning_record, options_.tune);
   } else if (recorded) {
@@ -237,8 +232,7 @@ program::ProgramOptions Trainer::State::program_options(program::Mode mode) {
   if (mode == program::Mode::training) {
     options.optimizer = optimizer_.get();
     options.losses = losses_;
-    options.accumulate = options_.accumulate > 1;
-    options.clip_norm = options_.clip_norm;
+    options.gradient_policy = gradient_policy_;
     options.average = average ? &*average : nullptr;
     options.average_decay = options_.ema_decay;
   }
@@ -251,11 +245,17 @@ void Trainer::State::compile() {
   const std::int64_t trained = graph_.trainable_count() - graph_.frozen_count();
   check_memory(graph_.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)) +
                trained * static_cast<std::int64_t>(of_trained * sizeof(float)));
-  parameters.emplace(graph_, options_.seed);
+  program::ProgramOptions full_batch = program_options(program::Mode::training);
+  full_batch.batch = std::min(options_.batch, train_.size());
+  program::LayoutPlan plan = program::plan_layouts(graph_, full_batch, tuning_record_);
+  if (options_.ema_decay > 0) {
+    program::LayoutPlan of_average = plan;  // no instruction reads it in bf16 in each step
+    for (program::LayoutPlan::Entry& entry : of_average.entries) entry.has_bf16_copy = false;
+    average.emplace(program::make_parameters(graph_, options_.seed, std::move(of_average)));
+  }
+  parameters.emplace(program::make_parameters(graph_, options_.seed, std::move(plan)));
   if (pretrained_) pretrained_->load(*parameters);
   pretrained_.reset();
-  parameters->state().require_slots(optimizer_->slot_names());
-  if (options_.ema_decay > 0) average.emplace(graph_, options_.seed);
   training_programs_.emplace(graph_, *parameters, program_options(program::Mode::training), tuning_record_, arena_,
                              kept_programs);
   evaluation_programs_.emplace(graph_, evaluated(), program_options(program::Mode::inference), tuning_record_, arena_,
@@ -279,7 +279,7 @@ void Trainer::State::compile() {
 std::int64_t Trainer::State::planned_bytes() const {
   std::int64_t bytes =
       static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() + evaluation_programs_->held_bytes()) +
-      bytes_of(parameters->state()) + (average ? bytes_of(average->state()) : 0);
+      static_cast<std::int64_t>(parameters->state().bytes() + (average ? average->state().bytes() : 0));
   for (const std::optional<Loader>* loader : {&loader_, &validation_loader_}) {
     if (*loader) bytes += (*loader)->held_bytes();
   }
@@ -347,8 +347,14 @@ Trainer::~Trainer() = default;
 
 Precision Trainer::precision() const { return state_->precision; }
 std::int64_t Trainer::planned_bytes() const { return state_->planned_bytes(); }
-Parameters& Trainer::parameters() { return *state_->parameters; }
-Parameters& Trainer::evaluated_parameters() { return state_->evaluated(); }
+Parameters& Trainer::parameters() {
+  state_->finish_updates();
+  return *state_->parameters;
+}
+Parameters& Trainer::evaluated_parameters() {
+  state_->finish_updates();
+  return state_->evaluated();
+}
 bool Trainer::run(const TrainObserver& observer) { return state_->run(observer); }
 
 }  // namespace facet

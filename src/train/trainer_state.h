@@ -43,6 +43,8 @@ struct Trainer::State {
 
   /// The parameters that are validated and saved as the best: the average where there is one.
   Parameters& evaluated() { return average ? *average : *parameters; }
+  /// Waits for the last step's updates; called before anything but a step reads the parameters.
+  void finish_updates() const { gradient_policy_->wait(); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -130,6 +132,7 @@ struct Trainer::State {
   std::optional<train::RunFolder> folder_;
   std::optional<train::MetricsFiles> metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;
+  std::shared_ptr<optim::GradientPolicy> gradient_policy_;
   std::optional<formats::Pretrained> pretrained_;  ///< opened but not loaded yet
   std::vector<kernels::LossRule> losses_;          ///< the training losses, by head
   nlohmann::ordered_json fixed_options_;           ///< as fixed_options() returns them

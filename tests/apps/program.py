@@ -1,4 +1,4 @@
-"""Runs the program facet for the tests, and makes what they feed it."""
+"""Helpers for the tests of the program facet: they run it, read its files and make its input."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ import unittest
 
 PROGRAM = os.environ.get("FACET_PROGRAM", "facet")
 
-# Small and quick: a model at 16x16, six steps an epoch, the same bits on any machine of a kind.
+# A quick training run: a model at 16x16 and six steps per epoch, whose results have the same bits each time.
 QUICK = ["--size", "16", "--batch", "8", "--threads", "1", "--precision", "f32", "--no-tune"]
 
 
@@ -27,7 +27,7 @@ def start(*arguments, **options):
 
 
 def read_until(stream, beginning):
-    """Reads lines up to one that begins so; returns all of them."""
+    """Reads lines up to the first one with that beginning; returns all of them."""
     lines = []
     for line in stream:
         lines.append(line)
@@ -48,7 +48,7 @@ def rows(file):
 
 
 class AppTest(unittest.TestCase):
-    """Has a folder of its own, with a sample of 48 and 16 pictures in sample/."""
+    """A test with a temporary folder, which has a synthetic sample of 48 and 16 images in sample/."""
 
     @classmethod
     def setUpClass(cls):
@@ -68,9 +68,21 @@ class AppTest(unittest.TestCase):
         return output
 
     def fails(self, status, *arguments, **options):
-        """Runs the program, which must exit so, with one line on standard error; returns that line."""
+        """Runs the program, which must exit with that status and one line on standard error; returns that line."""
         found, _, error = facet(*arguments, **options)
         self.assertEqual(found, status, f"{arguments}: {error}")
         self.assertEqual(error.count("\n"), 1, error)
         self.assertTrue(error.startswith("facet"), error)
         return error
+
+
+class TrainedRunTest(AppTest):
+    """A test with a run of two epochs in run_folder; output is what training printed."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.run_folder = cls.folder / "runs #1"  # a name that must be quoted in a config file
+        status, cls.output, error = facet("train", *cls.data, *QUICK, "--drop-last", "--epochs", 2, "--out",
+                                          cls.run_folder)
+        assert status == 0, error

@@ -1,4 +1,4 @@
-"""How images are resized, from training to other programs; and what earlier versions of facet wrote.
+"""Files of the first version of facet train, and how --resize is recorded in files and used by all commands.
 
 Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_compatibility.py [class]
 """
@@ -9,11 +9,11 @@ import unittest
 
 from program import AppTest, QUICK, facet, tensors
 
-# What the first version of facet train knew, and wrote into run.cfg.
+# The options of the first version of facet train, which it wrote into run.cfg.
 FIRST_OPTIONS = {"train", "validation", "heads", "classes", "root", "bad-images", "drop-last", "no-flip", "mean", "std",
                  "model", "size", "epochs", "batch", "lr", "seed", "precision", "threads", "loader-threads", "no-tune",
                  "choices", "out", "keep", "checkpoint-minutes"}
-# What it wrote into a model file, a checkpoint's record of the run, and that record's options.
+# The keys that it wrote into the metadata of a model file, a checkpoint's record of the run, and that record's options.
 FIRST_METADATA = {"format", "version", "model", "size", "heads", "mean", "std", "training", "step"}
 FIRST_RECORD = {"epoch", "batch", "step", "best", "sums", "options", "threads", "optimizer_file"}
 FIRST_RECORD_OPTIONS = {"batch", "optimizer", "learning_rate", "beta1", "beta2", "eps", "precision", "seed", "flip",
@@ -30,7 +30,7 @@ def metadata(file):
 
 
 def make_file_as_first_written(file):
-    """Leaves out of a safetensors file's metadata all that the first version didn't write."""
+    """Removes from a safetensors file's metadata all keys that the first version didn't write."""
     data = file.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8:8 + length])
@@ -47,14 +47,15 @@ def make_file_as_first_written(file):
 
 
 def make_run_as_first_written(run):
-    """Makes a run's folder one as the first version wrote it."""
+    """Changes a run's folder to the form that the first version wrote."""
     for file in (run / "checkpoints").iterdir():
         make_file_as_first_written(file)
     (run / "tuning.json").rename(run / "choices.json")
     lines = (run / "run.cfg").read_text().replace("\ntuning-record = ", "\nchoices = ").splitlines()
     kept = [line for line in lines if not line or line[0] in "#[" or line.split("=")[0].strip() in FIRST_OPTIONS]
     assert len(kept) < len(lines)
-    paths = {"out": f"out = {run}", "choices": f"choices = {run}/choices.json"}  # absolute ones then
+    # The first version wrote absolute paths.
+    paths = {"out": f"out = {run}", "choices": f"choices = {run}/choices.json"}
     kept = [paths.get(line.split("=")[0].strip(), line) for line in kept]
     (run / "run.cfg").write_text("\n".join(kept) + "\n")
     csv = (run / "metrics.csv").read_text().splitlines()
@@ -67,7 +68,7 @@ def make_run_as_first_written(run):
 
 
 class OlderFiles(AppTest):
-    """Model files and runs of earlier versions are read, to the same answers and bits."""
+    """Model files and runs of the first version can be used, with the same predictions and the same bits."""
 
     @classmethod
     def setUpClass(cls):
@@ -104,14 +105,14 @@ class OlderFiles(AppTest):
         self.assertEqual([line.split(",")[:6] for line in (run / "metrics.csv").read_text().splitlines()],
                          [line.split(",")[:6] for line in (self.whole / "metrics.csv").read_text().splitlines()])
 
-    def test_what_it_did_not_know_has_its_default(self):
+    def test_newer_options_have_their_defaults(self):
         for words, says in [(["--resize", "crop"], "resize squash, requested is crop"),
                             (["--label-smoothing", "0.1"], "label_smoothing 0.0, requested is 0.1")]:
             self.assertIn(says, self.fails(1, "train", "--resume", "--out", self.older, "--epochs", 2, *words))
 
 
 class Resizing(AppTest):
-    """--resize is a property of the model: its file says it to all that use it."""
+    """--resize is a property of the model: its file records the mode for all commands that use it."""
 
     @classmethod
     def setUpClass(cls):
@@ -120,7 +121,7 @@ class Resizing(AppTest):
         status, _, error = facet("train", *cls.data, "--out", cls.run_folder, "--resize", "crop", "--epochs", 1, *QUICK)
         assert status == 0, error
 
-    def test_it_is_recorded(self):
+    def test_mode_is_recorded(self):
         self.assertIn("\nresize = crop\n", (self.run_folder / "run.cfg").read_text())
         for name in ["last", "best"]:
             self.assertEqual(metadata(self.run_folder / f"checkpoints/{name}.safetensors")["resize"], "crop")
@@ -130,7 +131,7 @@ class Resizing(AppTest):
         self.succeeds("export", self.run_folder, "--out", self.folder / "model.onnx")
         self.assertIn(b"\x0a\x06resize\x12\x04crop", (self.folder / "model.onnx").read_bytes())
 
-    def test_a_run_keeps_it(self):
+    def test_a_run_keeps_its_mode(self):
         error = self.fails(1, "train", "--resume", "--out", self.run_folder, "--epochs", 2, "--resize", "squash")
         self.assertIn("resize crop, requested is squash; a run to be resumed can't change it", error)
         again = self.folder / "again"
@@ -138,7 +139,7 @@ class Resizing(AppTest):
         last = "checkpoints/last.safetensors"
         self.assertEqual(tensors(again / last), tensors(self.run_folder / last))
 
-    def test_it_decides_what_is_seen(self):
+    def test_recorded_mode_is_applied(self):
         best = self.run_folder / "checkpoints/best.safetensors"
         squashing = self.folder / "squashing.safetensors"
         data = best.read_bytes()
@@ -154,13 +155,13 @@ class Resizing(AppTest):
                        for model in [best, squashing]}
             self.assertEqual(len(answers), 2, words)
 
-    def test_a_new_run_from_its_weights_has_its_own(self):
+    def test_a_new_run_from_its_weights_has_its_own_mode(self):
         begun = self.folder / "begun"
         self.succeeds("train", *self.data, "--out", begun, "--epochs", 1, "--pretrained",
                       self.run_folder / "checkpoints/best.safetensors", *QUICK)
         self.assertEqual(metadata(begun / "checkpoints/last.safetensors")["resize"], "squash")
 
-    def test_other_words_are_refused(self):
+    def test_unknown_modes_are_refused(self):
         error = self.fails(2, "train", *self.data, "--out", self.folder / "none", "--resize", "pad", *QUICK)
         self.assertIn("--resize is 'pad'; allowed: squash, crop", error)
 

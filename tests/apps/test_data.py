@@ -1,4 +1,4 @@
-"""What the program facet takes for data: manifests as they circulate, and images that are damaged or of other formats.
+"""Input data of the program facet: manifests of different forms, and images that are damaged or not JPEG.
 
 Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_data.py [class]
 """
@@ -15,10 +15,10 @@ from program import AppTest, QUICK, facet, rows
 
 
 class Manifests(AppTest):
-    """CSVs as they circulate: other columns, other orders, other separators."""
+    """CSV files with other columns, other orders of columns and other separators."""
 
     def write(self, name, header, *columns):
-        """A manifest of the sample's 48 pictures, whose files the first column has; returns its path."""
+        """Writes a manifest of the sample's 48 images, with the files in the first column; returns its path."""
         files = [row["file"] for row in rows(self.train_csv)]
         manifest = self.folder / "sample" / name
         manifest.write_text("\n".join([header, *map(",".join, zip(files, *columns))]) + "\n")
@@ -40,7 +40,8 @@ class Manifests(AppTest):
         config = (run / "run.cfg").read_text()
         self.assertIn("\nfile-column = photo\nlabel-column = kind\n", config)
         self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
-        self.assertIn("no column for head 'kind'", self.fails(1, "train", "--resume", "--out", run, "--file-column", "kind"))
+        self.assertIn("no column for head 'kind'",
+                      self.fails(1, "train", "--resume", "--out", run, "--file-column", "kind"))
         self.assertRegex(self.fails(1, "train", "--resume", "--out", run, "--label-column", "file"),
                          "has the heads file, the model has kind; a run to be resumed can't change its heads")
         other = self.write("other.csv", "image,answer", kinds)
@@ -51,9 +52,9 @@ class Manifests(AppTest):
                       self.fails(1, "inspect", self.write("columns.csv", "photo,kind", kinds)))
         self.assertIn("--label-column is 'kind' and --heads is 'kind,mood'",
                       self.fails(2, "train", "--train", manifest, "--label-column", "kind", "--heads", "kind,mood"))
-        self.assertIn("--file-column goes with a manifest", self.fails(2, "inspect", run, "--file-column", "photo"))
+        self.assertIn("--file-column needs a manifest", self.fails(2, "inspect", run, "--file-column", "photo"))
 
-    def test_whole_numbers_and_runs_that_sorted_them_as_text(self):
+    def test_order_of_integer_classes_in_new_and_older_runs(self):
         numbers = [str(i % 12) for i in range(48)]
         manifest = self.write("numbers.csv", "file,number", numbers)
         new, old = self.folder / "numbers", self.folder / "text"
@@ -71,9 +72,10 @@ class Manifests(AppTest):
                       self.fails(1, "train", "--resume", "--out", old, "--classes",
                                  "number=" + ",".join(reversed(text))))
 
-    def test_fairface_is_told(self):
+    def test_fairface_classes_are_reported(self):
         output = self.succeeds("inspect", self.train_csv)
-        self.assertRegex(output, r"(?m)^note .*train\.csv: FairFace's classes, in its order, for age, gender, race; --classes")
+        self.assertRegex(output, r"(?m)^note .*train\.csv: FairFace's classes, in its order, are used for age, gender, "
+                                 r"race; --classes")
         manifest = self.write("colours.csv", "file,colour", ["White", "Black"] * 24)
         self.assertNotIn("Indian", self.succeeds("inspect", manifest))
         self.assertIn("Indian", self.succeeds("inspect", manifest, "--classes", "colour=fairface"))
@@ -89,7 +91,8 @@ class Manifests(AppTest):
         people = self.folder / "people.csv"
         people.write_text("file,person,mood\n" + "".join(f"{i}.jpg,{i},{i % 2}\n" for i in range(1100)))
         output = self.succeeds("inspect", people)
-        self.assertIn("passed over as identifiers, with fewer than two rows a value: person (1100 values in 1100 rows)", output)
+        self.assertIn("columns ignored as identifiers, with fewer than two rows per value: "
+                      "person (1100 values in 1100 rows)", output)
         self.assertLess(output.count("\n"), 10)
         self.assertIn("\n(and 100 more classes)\n", self.succeeds("inspect", people, "--heads", "person"))
 
@@ -115,6 +118,8 @@ class Manifests(AppTest):
 
 
 class BadImages(AppTest):
+    """Images that are damaged, missing, or readable with warnings, and images of other formats."""
+
     def test_fail_and_skip(self):
         (self.folder / "sample/torn.jpg").write_bytes(next((self.folder / "sample").rglob("*.jpg")).read_bytes()[:400])
         manifest = self.folder / "sample/torn.csv"
@@ -122,13 +127,14 @@ class BadImages(AppTest):
         manifest.write_text(self.train_csv.read_text() + "".join(bad))
         words = ["train", "--train", manifest, *QUICK, "--epochs", 1]
         error = self.fails(1, *words, "--out", self.folder / "fail")
-        self.assertIn(f"{manifest}:51: gone.jpg: no such file; --root says where the files are", error)
+        self.assertIn(f"{manifest}:51: gone.jpg: no such file; --root sets the folder of the files", error)
         self.assertFalse((self.folder / "fail").exists())
         manifest.write_text(self.train_csv.read_text() + 2 * bad[1])
-        self.assertIn("torn.csv:50: gone.jpg: no such file, like 1 other; ",
+        self.assertIn("torn.csv:50: gone.jpg: no such file (and 1 more); ",
                       self.fails(1, *words, "--out", self.folder / "fail"))
         manifest.write_text(self.train_csv.read_text() + 2 * bad[0])
-        self.assertRegex(self.fails(1, *words, "--out", self.folder / "fail"), r"torn\.csv:5[01]: .*torn\.jpg: truncated")
+        self.assertRegex(self.fails(1, *words, "--out", self.folder / "fail"),
+                         r"torn\.csv:5[01]: .*torn\.jpg: truncated")
         shutil.rmtree(self.folder / "fail")
         manifest.write_text(self.train_csv.read_text() + "".join(bad))
         output = self.succeeds(*words, "--out", self.folder / "skip", "--bad-images", "skip")
@@ -141,14 +147,14 @@ class BadImages(AppTest):
         tables = self.succeeds("evaluate", self.folder / "skip", "--data", manifest, "--bad-images", "skip")
         self.assertIn("on 48 images", tables)
 
-
     def test_images_with_warnings(self):
         sample = self.folder / "sample"
         whole = next((sample / "train").glob("*.jpg")).read_bytes()
         for name in ("unended.jpg", "again.jpg"):
             (sample / name).write_bytes(whole[:-2])
         manifest = sample / "unended.csv"
-        manifest.write_text(self.train_csv.read_text() + "unended.jpg,0-2,Male,White,True\nagain.jpg,3-9,Male,White,True\n")
+        manifest.write_text(self.train_csv.read_text() +
+                            "unended.jpg,0-2,Male,White,True\nagain.jpg,3-9,Male,White,True\n")
         run = self.folder / "warned"
         output = self.succeeds("train", "--train", manifest, *QUICK, "--epochs", 2, "--out", run)
         self.assertEqual(output.count(f"2 images read with warnings: {run}/image-warnings.csv\n"), 1, output)
@@ -175,11 +181,12 @@ class BadImages(AppTest):
                chunk(b"IDAT", zlib.compress(rows_of_red)) + chunk(b"IEND", b""))
         sample = self.folder / "sample"
         (sample / "png").mkdir()
-        for name in ("a.PNG", "b.jpg"):  # the content tells
+        for name in ("a.PNG", "b.jpg"):  # the format is recognised by the content
             (sample / "png" / name).write_bytes(png)
         (sample / "c.gif").write_bytes(b"GIF89a")
         manifest = sample / "png.csv"
-        manifest.write_text(self.train_csv.read_text() + "png/a.PNG,0-2,Male,White,True\npng/b.jpg,0-2,Male,White,True\n")
+        manifest.write_text(self.train_csv.read_text() +
+                            "png/a.PNG,0-2,Male,White,True\npng/b.jpg,0-2,Male,White,True\n")
         run = self.folder / "with_png"
         self.succeeds("train", "--train", manifest, *QUICK, "--epochs", 1, "--out", run)
         self.assertFalse((run / "image-warnings.csv").exists())
@@ -187,7 +194,8 @@ class BadImages(AppTest):
         answers = [line.split(",", 1) for line in output.splitlines()[1:3]]
         self.assertEqual([pathlib.Path(file).name for file, _ in answers], ["a.PNG", "b.jpg"])
         self.assertEqual(answers[0][1], answers[1][1])
-        self.assertIn("c.gif: is a GIF; JPEG, PNG and WebP can be read", self.fails(1, "predict", run, sample / "c.gif"))
+        self.assertIn("c.gif: is a GIF; JPEG, PNG and WebP can be read",
+                      self.fails(1, "predict", run, sample / "c.gif"))
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ try:
     import torch
     import torchvision
 except ImportError as missing:
-    print(f"SKIPPED: no {missing.name} here, which makes and runs the weights that are imported")
+    print(f"SKIPPED: {missing.name} is missing; it is needed to make and run the weights that are imported")
     sys.exit(0)
 
-# As FairFace's own predict.py has them, in the order of the rows.
+# The heads of FairFace's own predict.py, in the order of the rows.
 HEADS = {"race": ["White", "Black", "Latino_Hispanic", "East Asian", "Southeast Asian", "Indian", "Middle Eastern"],
          "gender": ["Male", "Female"],
          "age": ["0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70"]}
@@ -31,7 +31,7 @@ ONE_THREAD = ["--threads", 1]
 
 
 def images_of(folder, manifest):
-    """Normalised as torchvision's models want them."""
+    """Returns the images of a manifest, normalised as torchvision's models need them."""
     mean, std = numpy.array([0.485, 0.456, 0.406], "f4"), numpy.array([0.229, 0.224, 0.225], "f4")
     pixels = [numpy.asarray(PIL.Image.open(folder / row["file"]).convert("RGB"), "f4") for row in manifest]
     return torch.from_numpy(((numpy.stack(pixels) / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
@@ -51,7 +51,7 @@ def read_safetensors(file):
 
 
 class ImportTest(AppTest):
-    """Has FairFace's ResNet-34 as PyTorch of before 1.6 saved it, with weights that were drawn."""
+    """A test with FairFace's ResNet-34 in the file format before PyTorch 1.6, with random weights."""
 
     @classmethod
     def setUpClass(cls):
@@ -62,7 +62,7 @@ class ImportTest(AppTest):
         cls.model = torchvision.models.resnet34()
         cls.model.fc = torch.nn.Linear(cls.model.fc.in_features, 18)
         with torch.no_grad():
-            for _ in range(3):  # statistics as after training
+            for _ in range(3):  # running statistics as after training
                 cls.model.train()(cls.images)
             cls.logits = cls.model.eval()(cls.images).numpy()
         cls.weights = cls.folder / "fairface.pt"
@@ -70,7 +70,7 @@ class ImportTest(AppTest):
         torch.save({"epoch": 9, "state_dict": state}, cls.weights, _use_new_zipfile_serialization=False)
 
     def require_logits(self, answers, heads, tolerance):
-        """Answers of `evaluate --predictions` hold PyTorch's logits; returns each head's number of right answers."""
+        """Compares rows of `evaluate --predictions` with PyTorch's logits; returns each head's correct predictions."""
         right = {}
         first = 0
         for head, classes in HEADS.items():
@@ -87,12 +87,12 @@ class ImportTest(AppTest):
 
 
 class Import(ImportTest):
-    def test_pytorchs_answers(self):
+    def test_predictions_equal_pytorchs(self):
         model, answers, result = (self.folder / name for name in ["model.safetensors", "answers.csv", "result.json"])
         output = self.succeeds("import", self.weights, *MODEL, *SPLIT, "--out", model)
         self.assertIn("resnet34 at 32x32, 21,293,906 parameters", output)
         self.assertIn("  race (7): White, Black, Latino_Hispanic, East Asian,", output)
-        self.assertIn(f'{self.weights}["state_dict"]: 222 tensors are taken\n', output)
+        self.assertIn(f'{self.weights}["state_dict"]: 222 tensors are loaded\n', output)
         self.succeeds("evaluate", model, "--data", self.validation_csv, "--predictions", answers, "--json", result,
                       *ONE_THREAD)
         right = self.require_logits(rows(answers), HEADS, 1e-4)
@@ -109,14 +109,14 @@ class Import(ImportTest):
         names.write_bytes("a\r\nb, or c\nd\ne\nf\ng\nh\ni\nk\n\n".encode())
         output = self.succeeds(*words, "--classes", f"label=@{names}", "--classes", "race=White,Black,Asian,Indian")
         self.assertIn("  race (4): White, Black, Asian, Indian\n  label (9): a, b, or c, d, e, f, g, h, i, k\n", output)
-        self.assertIn('rows 4-8 of "fc" are in no head', output)
+        self.assertIn('rows 4-8 of "fc" belong to no head', output)
         self.assertIn("  label (9): 0, 1, 2, 3, 4, 5, 6, 7, 8\n", self.succeeds(*words))
-        self.assertIn("--classes has 2 names for race, which has 4 rows",
+        self.assertIn("--classes has 2 names for head race, which has 4 rows",
                       self.fails(2, *words, "--classes", "race=White,Black"))
-        self.assertIn("names the classes of rce; the heads are race, label",
+        self.assertIn("has classes for rce, which is not a head; the heads are race, label",
                       self.fails(2, *words, "--classes", "rce=a,b,c,d"))
         self.assertIn("HEAD=A,B,... or HEAD=@FILE is needed", self.fails(2, *words, "--classes", "race"))
-        self.assertIn("classes of race twice", self.fails(2, *words, *["--classes", "race=a,b,c,d"] * 2))
+        self.assertIn("two lists of classes for race", self.fails(2, *words, *["--classes", "race=a,b,c,d"] * 2))
         self.assertIn("nowhere.txt: no such file", self.fails(1, *words, "--classes", "race=@nowhere.txt"))
         self.assertIn("/dev/zero: is not a regular file", self.fails(1, *words, "--classes", "race=@/dev/zero"))
         os.mkfifo(self.folder / "fifo")
@@ -124,11 +124,11 @@ class Import(ImportTest):
                       self.fails(1, *words, "--classes", f"race=@{self.folder / 'fifo'}", timeout=30))
         names.write_bytes("\ufeffa\nb\nc\nd\n".encode())
         self.assertIn("  race (4): a, b, c, d\n", self.succeeds(*words, "--classes", f"race=@{names}"))
-        self.assertIn("--classes: the class of head 'race' 'a' is there twice",
+        self.assertIn("--classes: head 'race': the class 'a' occurs twice",
                       self.fails(2, *words, "--classes", "race=a,a,b,c"))
 
     def test_own_names(self):
-        """A run's weights that went through PyTorch and back."""
+        """Weights of a run that PyTorch loaded and saved again."""
         run = self.folder / "run"
         self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--heads", "age,race", "--stem", 16, "--blocks",
                       "16x1,16x0", "--out", run)
@@ -149,15 +149,15 @@ class Import(ImportTest):
         words = ["import", self.weights, *MODEL]
         self.assertIn("fc has 18 rows: --split-head fc=race:0-6,gender:7-8,age:9-17",
                       self.fails(2, *words, "--out", out))
-        self.assertIn('has no linear layer "cf" to split; of linear layers it has "fc" (18 rows)',
+        self.assertIn('has no linear layer "cf" to split; its last linear layers are "fc" (18 rows)',
                       self.fails(1, *words, "--split-head", "cf=race:0-6", "--out", out))
-        self.assertIn('"fc" has rows 0-17; head "age" wants 9-18',
+        self.assertIn('"fc" has rows 0-17; head "age" needs rows 9-18',
                       self.fails(1, *words, "--split-head", "fc=age:9-18", "--out", out))
         self.assertIn("has row 6 in both gender and race",
                       self.fails(2, *words, "--split-head", "fc=race:0-6,gender:6-7", "--out", out))
-        self.assertIn("doesn't fit the model", self.fails(1, "import", self.weights, "--model", "resnet18", *SPLIT,
+        self.assertIn("don't fit the model", self.fails(1, "import", self.weights, "--model", "resnet18", *SPLIT,
                                                           "--out", out))
-        self.assertIn("would be written over", self.fails(2, *words, *SPLIT, "--out", self.weights))
+        self.assertIn("would be overwritten", self.fails(2, *words, *SPLIT, "--out", self.weights))
         torch.save(torch.nn.Linear(2, 3), self.folder / "module.pth", _use_new_zipfile_serialization=False)
         self.assertIn("torch.save(model.state_dict(), FILE)",
                       self.fails(1, "import", self.folder / "module.pth", *MODEL, *SPLIT, "--out", out))
@@ -175,25 +175,25 @@ class Import(ImportTest):
 
 
 class SplitHead(ImportTest):
-    def test_trained_on(self):
-        """Classes in an order of one's own keep their rows; what is frozen and learns next to nothing answers alike."""
+    def test_training_from_split_heads(self):
+        """Reordered classes keep their rows; a frozen model with a tiny learning rate keeps its logits."""
         run, answers = self.folder / "run", self.folder / "answers.csv"
         words = ["train", *MODEL, "--batch", 16, *ONE_THREAD, "--precision", "f32", "--no-tune", "--epochs", 1,
                  "--lr", "1e-12", "--freeze", "[!h]*", "--pretrained", self.weights, *SPLIT]
         output = self.succeeds(*words, *self.data, "--heads", "gender,race", "--classes", "gender=Female,Male", "--out",
                                run)
-        self.assertRegex(output, r'(?m)^note .*: 220 tensors are taken; classes put into this order: "gender"; '
-                                 r'left out of it: "heads\.age"$')
+        self.assertRegex(output, r'(?m)^note .*: 220 tensors are loaded; classes reordered in heads: "gender"; '
+                                 r'not loaded: "heads\.age"$')
         self.assertIn("\nsplit-head = fc=race:0-6,gender:7-8,age:9-17\n", (run / "run.cfg").read_text())
         self.succeeds("evaluate", run, "--data", self.validation_csv, "--predictions", answers, *ONE_THREAD)
         self.require_logits(rows(answers), ["gender", "race"], 1e-4)
         self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
 
-        # From facet's file to one with the usual order, and of classes with other names none.
+        # From facet's file back to the usual order of classes. A head with other class names is newly initialised.
         again = self.folder / "again"
         words[words.index(self.weights)] = run / "checkpoints/last.safetensors"
         output = self.succeeds(*words[:-2], *self.data, "--heads", "race,gender", "--out", again)
-        self.assertIn('classes put into this order: "gender"', output)
+        self.assertIn('classes reordered in heads: "gender"', output)
         self.succeeds("evaluate", again, "--data", self.validation_csv, "--predictions", answers, *ONE_THREAD)
         self.require_logits(rows(answers), ["gender", "race"], 1e-4)
         others = self.folder / "others.csv"
@@ -201,7 +201,7 @@ class SplitHead(ImportTest):
         others.write_text(lines)
         output = self.succeeds(*words[:-2], "--heads", "gender", "--train", others, "--root", self.folder / "sample",
                                "--out", self.folder / "third")
-        self.assertRegex(output, r'(?m)of other classes: "gender"; left out of it: "heads\.gender", "heads\.race"; '
+        self.assertRegex(output, r'(?m)heads with other classes: "gender"; not loaded: "heads\.gender", "heads\.race"; '
                                  r'newly initialised: "heads\.gender"$')
 
     def test_refused(self):

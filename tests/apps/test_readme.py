@@ -1,8 +1,9 @@
-"""The README's own code, run as it stands there.
+"""The Python code in the README, run without changes.
 
-Run as: FACET_PROGRAM=path/to/facet FACET_README=path/to/README.md [FACET_ONNX_RUNNER=program] /usr/bin/python3 test_readme.py
+Run as: FACET_PROGRAM=path/to/facet FACET_README=path/to/README.md [FACET_ONNX_RUNNER=program] \\
+        /usr/bin/python3 test_readme.py
 
-FACET_ONNX_RUNNER is tests/inference/run_onnx_by_opencv, which stands in for ONNX Runtime where Python doesn't have it.
+FACET_ONNX_RUNNER is tests/inference/run_onnx_by_opencv, which replaces ONNX Runtime where Python doesn't have it.
 """
 
 import importlib.util
@@ -14,14 +15,14 @@ import subprocess
 import sys
 import unittest
 
-from program import AppTest, facet
+from program import AppTest
 
-# A step of the recipe that is left out, or another filter, changes probabilities by 4e-4 and more on these photographs.
+# Leaving out a step of the recipe, or another filter, changes probabilities by at least 4e-4 on these photographs.
 TOLERANCE = 2e-5
 
 RUNNER = os.environ.get("FACET_ONNX_RUNNER", "")
 
-# What the recipe uses of ONNX Runtime, by another program that reads ONNX files.
+# The part of ONNX Runtime that the recipe uses, implemented with another program that reads ONNX files.
 STAND_IN = f"""
 import json, pathlib, subprocess, tempfile
 import numpy, onnx
@@ -50,7 +51,7 @@ class InferenceSession:
 
 
 def code_block(beginning):
-    """The README's indented block whose first line begins so."""
+    """Returns the README's indented block whose first line has that beginning."""
     blocks = re.findall(r"(?m)(?:^    .*\n|^\n(?=    ))+", pathlib.Path(os.environ["FACET_README"]).read_text())
     found = [block for block in blocks if block.lstrip("\n").startswith("    " + beginning)]
     assert len(found) == 1, (beginning, len(found))
@@ -62,11 +63,11 @@ def has(*modules):
 
 
 class Onnx(AppTest):
-    """The recipe for ONNX files gives what facet predict gives."""
+    """The recipe for ONNX files gives the same probabilities as facet predict."""
 
     @unittest.skipUnless(has("numpy", "PIL") and (has("onnxruntime") or (RUNNER and has("onnx"))),
-                         "Pillow, or a program that runs ONNX files, isn't here")
-    def test_the_recipe_answers_as_facet_predict_does(self):
+                         "Pillow, or a program that runs ONNX files, is missing")
+    def test_recipe_agrees_with_facet_predict(self):
         (self.folder / "recipe.py").write_text(code_block("import numpy, onnxruntime\n") + """
 import json
 print(json.dumps({"age": age[0].tolist(), "gender": gender[0].tolist(), "race": race[0].tolist()}))
@@ -98,14 +99,14 @@ print(json.dumps({"age": age[0].tolist(), "gender": gender[0].tolist(), "race": 
             self.assertTrue(all(one != other for i, one in enumerate(answers) for other in answers[:i]))
 
     def photographs(self):
-        """Writes JPEGs on which every step of the recipe tells; returns their names."""
+        """Writes JPEGs for which every step of the recipe changes the result; returns their names."""
         import numpy
         from PIL import Image
 
         random = numpy.random.default_rng(1)
 
         def picture(width, height):
-            """Fine noise over patches, brighter to the right and below."""
+            """Returns fine noise over patches, brighter towards the right and the bottom."""
             coarse = Image.fromarray(random.integers(0, 256, (5, 7, 3), dtype=numpy.uint8)).resize((width, height))
             fine = random.integers(-60, 60, (height, width, 1))
             slope = numpy.linspace(-60, 60, width)[None, :, None] + numpy.linspace(-60, 60, height)[:, None, None]

@@ -1,4 +1,4 @@
-"""facet reproduce table1 as a user meets it.
+"""facet reproduce table1: its table, resuming, and errors.
 
 Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_reproduce.py [class]
 """
@@ -13,12 +13,12 @@ import unittest
 from program import AppTest, QUICK, facet, read_until, rows, start, tensors
 
 MODELS = ["reference", "resnet34", "densenet161", "alexnet", "mobilenet_v2"]
-TWO = ["reference", "mobilenet_v2"]  # the others are too large for a test, or for 16x16
-EPOCHS = 20  # of runs that are stopped: enough for a signal to come in time
+TWO = ["reference", "mobilenet_v2"]  # the other models are too large for a test, or need images larger than 16x16
+EPOCHS = 20  # of runs that are stopped; enough that a signal arrives before the end
 
 
 class Reproduction(AppTest):
-    """Has a folder `whole` with the table of two models."""
+    """A test with a folder `whole`, which has the table of two models."""
 
     @classmethod
     def setUpClass(cls):
@@ -38,8 +38,8 @@ class Reproduction(AppTest):
         self.assertEqual([row["model"] for row in table["models"]], MODELS)
         return {row["model"]: row for row in table["models"]}
 
-    def learnt(self, out, models=TWO):
-        """What of these models' rows doesn't depend on time and memory, and their weights."""
+    def deterministic_results(self, out, models=TWO):
+        """These models' rows without what depends on time and memory, and their weights."""
         timed = ["images_per_s", "peak_resident_bytes", "hours"]
         table = self.table(out)
         return ([{key: value for key, value in table[model].items() if key not in timed} for model in models],
@@ -47,7 +47,7 @@ class Reproduction(AppTest):
 
 
 class Table(Reproduction):
-    """What a finished table holds."""
+    """The contents of a finished table."""
 
     def test_table(self):
         whole = json.loads((self.whole / "table1.json").read_text())
@@ -67,7 +67,8 @@ class Table(Reproduction):
             self.assertGreater(row["peak_resident_bytes"], 16 * row["parameters"])  # weight, gradient, two moments
             summary = json.loads(self.succeeds("summary", "--model", model, "--size", 16, "--batch", 2, "--json"))
             self.assertEqual(row["parameters"], summary["parameters"])
-            evaluated = json.loads(self.succeeds("evaluate", self.whole / model, "--data", self.validation_csv, "--json"))
+            evaluated = json.loads(self.succeeds("evaluate", self.whole / model, "--data", self.validation_csv,
+                                                 "--json"))
             self.assertEqual(row["accuracy"], {name: head["accuracy"] for name, head in evaluated["heads"].items()})
         self.assertEqual(table["alexnet"]["status"], "not trained")
         self.assertIsNone(table["alexnet"]["accuracy"]["age"])
@@ -93,9 +94,10 @@ class Table(Reproduction):
         self.assertEqual({line.count("|") for line in lines[:7]}, {lines[0].count("|")})
         self.assertRegex(lines[1], r"^\|-+\|(-+:\|)+(-+\|){2}$")
         self.assertRegex(lines[2], r"^\| reference +\| +[\d.]+ \| +56\.3 \| +[\d.]+ \| +94\.6 \|")
-        self.assertRegex(lines[4], r"^\| densenet161 +\| +- \| +53\.5 \| +- \| +90\.8 \| +- \| +63\.6 \|.* 26\.6 \|.*not trained yet")
+        self.assertRegex(lines[4], r"^\| densenet161 +\| +- \| +53\.5 \| +- \| +90\.8 \| +- \| +63\.6 \|.* 26\.6 \|"
+                                   r".*not trained yet")
         self.assertIn("Densenet61", page)
-        self.assertIn("trained and validated on FairFace's images compares", page)
+        self.assertIn("trained and validated on FairFace's images can be compared with", page)
 
     def test_fairface_names(self):
         data = self.folder / "fairface"
@@ -103,7 +105,7 @@ class Table(Reproduction):
         (data / "train.csv").rename(data / "fairface_label_train.csv")
         (data / "validation.csv").rename(data / "fairface_label_val.csv")
         self.succeeds(*self.words(self.folder / "named", data=data))
-        self.assertEqual(self.learnt(self.folder / "named"), self.learnt(self.whole))
+        self.assertEqual(self.deterministic_results(self.folder / "named"), self.deterministic_results(self.whole))
 
     def test_named_columns(self):
         named = self.folder / "photos"
@@ -120,16 +122,16 @@ class Table(Reproduction):
 
 
 class Resuming(Reproduction):
-    """Stopped, killed or done in parts, and gone on with: the same as in one go."""
+    """A table that was stopped, killed or made in parts and then resumed equals one made by a single command."""
 
     def test_finished_models_are_not_trained_again(self):
-        before = self.learnt(self.whole)
+        before = self.deterministic_results(self.whole)
         output = self.succeeds(*self.words(self.whole))
         self.assertEqual(output.count("trained already: 2 epochs"), 2)
         self.assertNotIn("training loss", output)
-        self.assertEqual(self.learnt(self.whole), before)
+        self.assertEqual(self.deterministic_results(self.whole), before)
 
-    def test_one_model_after_the_other_and_more_epochs(self):
+    def test_models_one_by_one_and_more_epochs(self):
         out = self.folder / "parts"
         self.succeeds(*self.words(out, 1, ["mobilenet_v2"]))
         self.assertEqual(self.table(out)["reference"]["status"], "not trained")
@@ -137,14 +139,14 @@ class Resuming(Reproduction):
         self.assertEqual(self.table(out)["mobilenet_v2"]["status"], "partly trained")
         self.assertIn("1 of 2 epochs so far", (out / "table1.md").read_text())
         self.succeeds(*self.words(out))
-        self.assertEqual(self.learnt(out), self.learnt(self.whole))
+        self.assertEqual(self.deterministic_results(out), self.deterministic_results(self.whole))
 
-    def stop(self, ask, *words):
-        """Asks a process to stop within the first model; returns its exit status."""
+    def stop(self, send, *words):
+        """Stops a process during the first model by send(process); returns its exit status."""
         process = start(*words, start_new_session=True)
         self.addCleanup(process.kill)
         read_until(process.stdout, f"epoch 2/{EPOCHS}  training")
-        ask(process)
+        send(process)
         process.communicate(timeout=120)
         return process.returncode
 
@@ -153,29 +155,30 @@ class Resuming(Reproduction):
         self.succeeds(*self.words(once, EPOCHS))
         both, first = TWO, TWO[:1]
         ways = {"interrupt": (both, lambda process: process.send_signal(signal.SIGINT), 130),
-                "terminal": (first, lambda process: os.killpg(process.pid, signal.SIGINT), 130),  # as Ctrl-C: to all
+                # As Ctrl-C in a terminal, which sends the signal to all processes of the group.
+                "terminal": (first, lambda process: os.killpg(process.pid, signal.SIGINT), 130),
                 "terminate": (first, lambda process: process.send_signal(signal.SIGTERM), 75),
                 "kill": (first, lambda process: process.kill(), -signal.SIGKILL)}
-        for name, (models, ask, status) in ways.items():
+        for name, (models, send, status) in ways.items():
             with self.subTest(name):
                 out = self.folder / name
-                self.assertEqual(self.stop(ask, *self.words(out, EPOCHS, models)), status)
+                self.assertEqual(self.stop(send, *self.words(out, EPOCHS, models)), status)
                 if status in (75, 130):
                     self.assertEqual(self.table(out)["reference"]["status"], "partly trained")
                 else:
-                    time.sleep(0.5)  # the process that trains dies with its parent
+                    time.sleep(0.5)  # the process that trains ends with its parent
                 self.assertLess(len((out / "reference/metrics.jsonl").read_text().splitlines()), EPOCHS)
                 self.assertFalse((out / "mobilenet_v2").exists())
                 self.succeeds(*self.words(out, EPOCHS, models))
-                self.assertEqual(self.learnt(out, models), self.learnt(once, models))
+                self.assertEqual(self.deterministic_results(out, models), self.deterministic_results(once, models))
 
 
 class Refusing(Reproduction):
-    """What can't be done, and what is left standing then."""
+    """Errors, and the files that remain after them."""
 
     def test_other_settings(self):
         words = self.words(self.whole)
-        self.assertIn("the run has 2 epochs, requested are 1", self.fails(1, *self.words(self.whole, 1)))
+        self.assertIn("the run has 2 epochs, but 1 are requested", self.fails(1, *self.words(self.whole, 1)))
         for option, value, message in [("--batch", 4, "batch 8, requested is 4"), ("--seed", 1, "seed 0"),
                                        ("--size", 32, "size 16, requested is 32"),
                                        ("--resize", "crop", "resize squash, requested is crop"),
@@ -195,7 +198,7 @@ class Refusing(Reproduction):
         (other / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
         self.assertIn("training images", self.fails(1, *self.words(self.whole, data=other)))
 
-    def test_a_failure_leaves_the_others(self):
+    def test_a_failure_leaves_the_other_models(self):
         out = self.folder / "failing"
         out.mkdir()
         (out / "reference").write_text("no folder")
@@ -207,9 +210,9 @@ class Refusing(Reproduction):
         self.assertRegex(output, r"(?m)^\| reference .*failed after 0 of 2 epochs: exit status 1 +\|$")
         (out / "reference").unlink()
         self.succeeds(*self.words(out))
-        self.assertEqual(self.learnt(out), self.learnt(self.whole))
+        self.assertEqual(self.deterministic_results(out), self.deterministic_results(self.whole))
 
-    def test_more_than_memory_holds(self):
+    def test_more_memory_than_available(self):
         data = self.folder / "many"
         data.mkdir()
         [picture, *_] = sorted((self.folder / "sample/train").iterdir())
@@ -225,12 +228,13 @@ class Refusing(Reproduction):
         self.assertRegex(row["failure"], r"batch 65536 needs [\d.]+ GB of memory, [\d.]+ GB are available")
         self.assertIn(row["failure"], (out / "mobilenet_v2/error.txt").read_text())
 
-    def test_what_is_not_there(self):
+    def test_missing_manifests(self):
         empty = self.folder / "empty"
         empty.mkdir()
-        for folder, words in [(empty, "holds no manifests"), (self.folder / "nowhere", "is not a folder")]:
+        for folder, words in [(empty, "has no manifests"), (self.folder / "nowhere", "is not a folder")]:
             error = self.fails(1, *self.words(self.folder / "none", data=folder))
-            for part in [str(folder), words, "fairface_label_train.csv and fairface_label_val.csv", "train.csv and val.csv"]:
+            for part in [str(folder), words, "fairface_label_train.csv and fairface_label_val.csv",
+                         "train.csv and val.csv"]:
                 self.assertIn(part, error)
         self.assertFalse((self.folder / "none").exists())
         blocked = self.train_csv / "out"
@@ -241,7 +245,7 @@ class Refusing(Reproduction):
         shutil.copytree(self.whole, run.parent)
         metrics = run / "metrics.jsonl"
         [first, second] = metrics.read_text().splitlines()
-        for text, words in [(first, "1 epoch found, the run's checkpoint stands after 2"),
+        for text, words in [(first, "1 epoch found; the run's checkpoint has 2"),
                             (f"{first}\n{second[:40]}", "metrics.jsonl:2: "),
                             (f"{first}\n[]", "metrics.jsonl:2: a JSON object is needed"),
                             (f"{first}\n" + second.replace('"seconds":', '"seconds":-'), "metrics.jsonl:2: `seconds`")]:
@@ -256,11 +260,12 @@ class Refusing(Reproduction):
     def test_misuse(self):
         for words, message in [
                 (["reproduce"], "table1 is needed"),
-                (["reproduce", "table2", "--data", "x"], "'table2' is nothing to reproduce; table1 is"),
+                (["reproduce", "table2", "--data", "x"], "'table2' can't be reproduced; allowed: table1"),
                 (["reproduce", "table1"], "--data DIR is needed"),
-                (["reproduce", "table1", "x", "--data", "x"], "'x' is one word too many"),
+                (["reproduce", "table1", "x", "--data", "x"], "unexpected argument 'x'"),
                 (["reproduce", "table1", "--models", "alexne"], "did you mean 'alexnet'?"),
-                (["reproduce", "table1", "--models", "resnet18"], "--models has 'resnet18'; allowed: reference, resnet34"),
+                (["reproduce", "table1", "--models", "resnet18"],
+                 "--models has 'resnet18'; allowed: reference, resnet34"),
                 (["reproduce", "table1", "--models", "alexnet,alexnet"], "--models has alexnet twice"),
                 (["reproduce", "table1", "--data", self.folder / "sample", "--size", 32, "--models", "alexnet"],
                  "--size is 32: alexnet: size 32 found"),

@@ -1,4 +1,7 @@
-"""Signals, two processes in one folder, and output that can't be written, as a user of the program facet meets them."""
+"""Signals, two processes in one folder, and output that can't be written.
+
+Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_signals.py [class]
+"""
 
 import ctypes
 import os
@@ -9,27 +12,26 @@ import unittest
 
 from program import PROGRAM, QUICK, AppTest, facet, read_until, rows, start, tensors
 
-
 PTRACE = ctypes.CDLL(None).ptrace
 PTRACE_ATTACH = 16
 PTRACE_DETACH = 17
 WAIT_FOR_ANY = 0x40000000  # __WALL: also for threads
-FUTEX = "202"  # the number of the system call, on x86-64
+FUTEX = "202"  # the number of its system call on x86-64
 
 
 def other_threads(process):
-    """The threads of a process but its first, in ascending order of their numbers."""
+    """The threads of a process except the first, in ascending order of their numbers."""
     return sorted(task for task in map(int, os.listdir(f"/proc/{process.pid}/task")) if task != process.pid)
 
 
 def is_waiting(process, task):
-    """Whether a thread that is held waits for another one."""
+    """Whether a thread that ptrace holds was waiting on a futex."""
     with open(f"/proc/{process.pid}/task/{task}/syscall", encoding="ascii") as stream:
         return stream.read().split()[0] == FUTEX
 
 
 class RunTest(AppTest):
-    """Has an undisturbed run of four epochs in whole/."""
+    """A test with an uninterrupted run of four epochs in whole/."""
 
     @classmethod
     def setUpClass(cls):
@@ -42,8 +44,8 @@ class RunTest(AppTest):
         self.assertEqual(tensors(self.folder / "whole/checkpoints/last.safetensors"),
                          tensors(run / "checkpoints/last.safetensors"))
         [whole] = (self.folder / "whole/checkpoints").glob("last.optimizer-*")
-        [gone_on] = (run / "checkpoints").glob("last.optimizer-*")
-        self.assertEqual(tensors(whole), tensors(gone_on))
+        [resumed] = (run / "checkpoints").glob("last.optimizer-*")
+        self.assertEqual(tensors(whole), tensors(resumed))
         self.assertEqual([row["train_loss"] for row in rows(self.folder / "whole/metrics.csv")],
                          [row["train_loss"] for row in rows(run / "metrics.csv")])
 
@@ -55,7 +57,7 @@ class RunTest(AppTest):
 
 
 class Interruption(RunTest):
-    """Stopped or killed, and gone on with: the same bits as never stopped."""
+    """A run that was stopped or killed and then resumed has the same bits as an uninterrupted run."""
 
     def test_interrupted(self):
         for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGHUP, 75)):
@@ -90,9 +92,9 @@ class Interruption(RunTest):
         self.assert_same_as_whole(run)
 
     def test_a_later_second_signal_ends_it_at_once(self):
-        # Steps of a second and more, so that the first signal is still being answered.
-        process = start("train", *self.data, "--size", 160, "--batch", 48, "--threads", 1, "--precision", "f32", "--no-tune",
-                        "--epochs", 1000, "--out", self.folder / "twice")
+        # Steps take a second or more, so that the first signal is still being handled.
+        process = start("train", *self.data, "--size", 160, "--batch", 48, "--threads", 1, "--precision", "f32",
+                        "--no-tune", "--epochs", 1000, "--out", self.folder / "twice")
         self.addCleanup(process.kill)
         read_until(process.stdout, "epoch 1/1000  training")
         process.send_signal(signal.SIGINT)
@@ -104,7 +106,8 @@ class Interruption(RunTest):
 
     def test_a_hangup_that_nohup_ignores_is_ignored(self):
         run = self.folder / "nohup"
-        process = self.start_and_see_epoch(1, "--out", run, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        process = self.start_and_see_epoch(1, "--out", run,
+                                           preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
         process.send_signal(signal.SIGHUP)
         read_until(process.stdout, "epoch 3/1000  training")
         process.send_signal(signal.SIGTERM)
@@ -112,16 +115,16 @@ class Interruption(RunTest):
         self.assertEqual(process.returncode, 75)
 
     def hold(self, tasks):
-        """Stops threads of another process, which no signal to that process starts again."""
+        """Stops threads of another process with ptrace; a signal to that process does not continue them."""
         for task in tasks:
             if PTRACE(PTRACE_ATTACH, task, None, None) != 0:
-                self.skipTest("the system lets no process hold another's threads")
+                self.skipTest("the system doesn't let a process hold another's threads")
             os.waitpid(task, WAIT_FOR_ANY)
 
     def end_of_held(self, process, tasks):
-        """What a process with held threads prints to standard error, once it has ended."""
+        """Waits until a process with held threads has ended; returns its standard error."""
         deadline = time.monotonic() + 120
-        for task in tasks:  # until the one who holds them has seen their end, the process stays
+        for task in tasks:  # the process ends only when its tracer has waited for each held thread
             while os.waitpid(task, WAIT_FOR_ANY | os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:
                     process.kill()
@@ -130,7 +133,7 @@ class Interruption(RunTest):
         return process.communicate(timeout=120)[1]
 
     def test_a_run_without_progress_gives_up(self):
-        # A fixed number of threads: otherwise the loader starts others instead of those that are held.
+        # The number of threads is fixed: otherwise the loader starts other threads in place of those that are held.
         run = self.folder / "stuck"
         process = self.start_and_see_epoch(2, "--out", run, "--loader-threads", 1)
         tasks = other_threads(process)
@@ -150,7 +153,7 @@ class Interruption(RunTest):
         process = self.start_and_see_epoch(2, "--out", run, "--loader-threads", 2)
         held = other_threads(process)[-1]
         self.hold([held])
-        while not is_waiting(process, held):  # one that decodes would hold up the step
+        while not is_waiting(process, held):  # a thread that decodes would delay the step
             PTRACE(PTRACE_DETACH, held, None, None)
             time.sleep(0.001)
             self.hold([held])
@@ -168,7 +171,7 @@ class Interruption(RunTest):
         self.assert_same_as_whole(run)
 
     def test_nothing_left(self):
-        self.assertIn("nothing was left", self.succeeds("train", "--resume", "--out", self.folder / "whole"))
+        self.assertIn("nothing is left to train", self.succeeds("train", "--resume", "--out", self.folder / "whole"))
 
     def test_resume_starts_where_there_is_no_run(self):
         self.fails(2, "train", "--resume", "--out", self.folder / "new")
@@ -176,7 +179,7 @@ class Interruption(RunTest):
 
 
 class FewerThreads(RunTest):
-    """OpenMP may provide fewer threads than are asked for; no kernel waits for those that are missing."""
+    """OpenMP may provide fewer threads than requested; no kernel waits for the missing ones."""
 
     def test_limits(self):
         quick = [word for word in QUICK if word not in ("--threads", "1")]
@@ -186,7 +189,8 @@ class FewerThreads(RunTest):
             output = self.succeeds("train", *self.data, *quick, "--threads", 2, "--epochs", 1, "--out", run,
                                    env={**os.environ, **variables})
             self.assertEqual("OpenMP provides 1 of 2 compute threads" in output, name == "OMP_THREAD_LIMIT", output)
-            self.succeeds("evaluate", run, "--data", self.validation_csv, "--threads", 2, env={**os.environ, **variables})
+            self.succeeds("evaluate", run, "--data", self.validation_csv, "--threads", 2,
+                          env={**os.environ, **variables})
 
 
 class Sharing(RunTest):
@@ -205,13 +209,14 @@ class Sharing(RunTest):
 
 
 class BrokenOutput(RunTest):
-    """What a run prints may be lost; the run may not."""
+    """A run continues when its output can't be written; a command whose result is its output fails."""
 
     def test_a_reader_that_ends(self):
         for command in ("head -1", "true"):
             run = self.folder / f"piped to {command.split()[0]}"
-            words = " ".join(f"'{word}'" for word in [PROGRAM, "train", *self.data, *QUICK, "--epochs", 4, "--out", run])
-            done = subprocess.run(["bash", "-c", f"{words} | {command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+            words = [PROGRAM, "train", *self.data, *QUICK, "--epochs", 4, "--out", run]
+            line = " ".join(f"'{word}'" for word in words) + f" | {command}; exit ${{PIPESTATUS[0]}}"
+            done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assert_same_as_whole(run)
 
@@ -222,15 +227,16 @@ class BrokenOutput(RunTest):
         self.assertEqual(done.returncode, 0)
         self.assert_same_as_whole(run)
 
-    def test_what_is_printed_for_its_own_sake_must_be_printed(self):
-        for command, status in (("--help >/dev/full", 1), ("--help >&-", 1), (f"inspect '{self.train_csv}' >/dev/full", 1)):
+    def test_results_that_cannot_be_printed_are_an_error(self):
+        for command, status in (("--help >/dev/full", 1), ("--help >&-", 1),
+                                (f"inspect '{self.train_csv}' >/dev/full", 1)):
             done = subprocess.run(["bash", "-c", f"'{PROGRAM}' {command}"], capture_output=True, text=True)
             self.assertEqual(done.returncode, status, command)
             self.assertIn("can't write to standard output", done.stderr)
 
 
 class HalfWritten(RunTest):
-    """Files that a command was writing when a signal came don't stay."""
+    """Files that a command is writing when a signal arrives are removed."""
 
     def test_predictions(self):
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

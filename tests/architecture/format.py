@@ -1,9 +1,9 @@
-"""Checks that the C++ files of the checkout have the form that clang-format gives them.
+"""Checks that clang-format leaves the C++ files of the checkout unchanged.
 
-    format.py ROOT      prints one line for each place that differs; exits 1 when there are any
+    format.py ROOT      prints one line for each place that differs; exits 1 if there are any
 
-Versions of clang-format differ in what they write, so that one version decides: where another or none is found, the check is
-skipped. It is that of Debian 12.
+Versions of clang-format differ in their output. The check needs the version of Debian 12, and is skipped where that is
+not installed.
 """
 import os
 import re
@@ -15,7 +15,7 @@ VERSION = 14
 
 
 def clang_format():
-    """The program of that version, or None."""
+    """The path of clang-format of that version, or None."""
     for name in (f"clang-format-{VERSION}", "clang-format"):
         program = shutil.which(name)
         if program is None:
@@ -41,7 +41,8 @@ def main():
     assert found
     done = subprocess.run([program, "--dry-run", "-Werror", *found], capture_output=True, text=True, check=False)
     places = [line for line in done.stderr.splitlines() if ": error: " in line]
-    print("\n".join([*places, f"{len(found)} files read, {len(places)} places differ; clang-format -i FILE mends a file"]))
+    summary = f"{len(found)} files read, {len(places)} places differ; clang-format -i FILE formats a file"
+    print("\n".join([*places, summary]))
     sys.exit(1 if done.returncode != 0 or places else 0)
 
 

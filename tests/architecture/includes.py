@@ -1,6 +1,6 @@
-"""Reads every #include of src/, include/facet/, apps/ and bench/, and tells which of them RUNGS forbids.
+"""Reads every #include of src/, include/facet/, apps/ and bench/, and reports those that RUNGS forbids.
 
-    includes.py ROOT      prints one line a violation; exits 1 when there are any
+    includes.py ROOT      prints one line for each violation; exits 1 if there are any
 """
 import os
 import re
@@ -21,7 +21,7 @@ RUNGS = [
 ]
 RUNG = {module: rung for rung, modules in enumerate(RUNGS) for module in modules}
 
-PUBLIC_HEADERS = {  # header of include/facet: the module that it counts as
+PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
     "error": "base", "export": "base", "tensor_types": "base",
     "graph": "graph",
     "image": "data", "dataset": "data", "loader": "data",
@@ -35,7 +35,7 @@ PUBLIC_HEADERS = {  # header of include/facet: the module that it counts as
     "training": "train",
 }
 
-INCLUDE_FOLDERS = {"apps": ["apps/facet"]}  # besides src and include, by module
+INCLUDE_FOLDERS = {"apps": ["apps/facet"]}  # include folders of a module besides src and include
 
 SOURCES = (".h", ".cpp", ".cc", ".hpp", ".inc")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -49,7 +49,7 @@ ONEDNN_TYPE_MODULES = ("onednn", "lowering", "ops", "program")
 
 
 def public_module(header):
-    """The module of "facet/HEADER.h"; None for a header that PUBLIC_HEADERS lacks."""
+    """The module of "facet/HEADER.h"; None for a header that isn't in PUBLIC_HEADERS."""
     return PUBLIC_HEADERS.get(os.path.splitext(header)[0])
 
 
@@ -107,7 +107,7 @@ def files(root):
 
 
 def violations(root):
-    """Lines "FILE:LINE: what is wrong", and the number of files read."""
+    """Returns lines of the form "FILE:LINE: FAULT", and the number of files read."""
     faults = []
     count = 0
     for file in files(root):

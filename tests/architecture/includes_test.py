@@ -1,4 +1,4 @@
-"""The check of the includes catches what it should, and lets pass what it should."""
+"""The check of the includes reports what RUNGS forbids, and accepts what it allows."""
 import os
 import tempfile
 import unittest
@@ -7,7 +7,7 @@ from includes import violations
 
 
 def faults(files):
-    """What violations() says, without paths, of a tree of {path: text}."""
+    """What violations() reports for a tree of {path: text}."""
     with tempfile.TemporaryDirectory() as root:
         for path, text in files.items():
             full = os.path.join(root, path)
@@ -28,7 +28,7 @@ class Includes(unittest.TestCase):
     def allowed(self, path, text):
         self.assertEqual(faults({path: text}), [])
 
-    def test_arrows(self):
+    def test_order_of_modules(self):
         self.allowed("src/program/a.cpp", '#include "ops/a.h"\n#include "base/b.h"\n#include <vector>\n')
         self.allowed("src/ops/a.cpp", '#include "ops/b.h"\n#include "lowering/step.h"\n')
         self.forbidden("src/base/a.cpp", '#include "graph/op.h"\n', "src/base/a.cpp:1: base may not know graph")
@@ -37,7 +37,7 @@ class Includes(unittest.TestCase):
         self.forbidden("src/train/a.h", '#include "apps/facet/main.h"\n', "train may not know apps")
         self.forbidden("bench/a.cpp", '#include "apps/facet/main.h"\n', "bench may not know apps")
 
-    def test_public_headers_count_as_their_modules(self):
+    def test_public_headers_belong_to_their_modules(self):
         self.allowed("include/facet/training.h", '#include "facet/metrics.h"\n')
         self.allowed("src/graph/a.cpp", '#include "facet/tensor_types.h"\n')
         self.forbidden("include/facet/dataset.h", '#include "facet/graph.h"\n', "data may not know graph")

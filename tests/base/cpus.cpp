@@ -26,7 +26,7 @@ void write_siblings(const TemporaryFolder& root, const Cpus& cpus, const std::st
 
 }  // namespace
 
-TEST_CASE("hyper-threads of a core stand together, those alone that are usable") {
+TEST_CASE("by_core groups the given CPUs by core") {
   const TemporaryFolder root;
   CHECK(by_core({}, root.path()).empty());
   CHECK(by_core({0, 1, 5}, root.path()) == Cores{{0, {0}}, {1, {1}}, {5, {5}}});
@@ -37,15 +37,15 @@ TEST_CASE("hyper-threads of a core stand together, those alone that are usable")
   CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1, {1}}, {0, {4}}, {2, {3}}});
 }
 
-TEST_CASE("a list of CPUs is short and sorted") {
+TEST_CASE("a list of CPUs is sorted and written as ranges") {
   CHECK(cpu_list({}).empty());
   CHECK(cpu_list({7}) == "7");
   CHECK(cpu_list({0, 64, 1, 65, 2, 66, 9}) == "0-2,9,64-66");
 }
 
-TEST_CASE("a thread's affinity is what it is made to be, and what may be used") {
+TEST_CASE("a thread's affinity can be set, and usable_cpus returns it") {
   if (openmp_binds()) {
-    MESSAGE("skipped: the environment has OpenMP bind threads");
+    MESSAGE("skipped: the environment makes OpenMP bind threads");
     return;
   }
   const Cpus before = affinity();
@@ -55,13 +55,13 @@ TEST_CASE("a thread's affinity is what it is made to be, and what may be used") 
     set_affinity({before.back()});
     CHECK(affinity() == Cpus{before.back()});
     CHECK(usable_cpus() == Cpus{before.back()});
-    leave_openmp_place();  // nothing is bound by OpenMP here
+    leave_openmp_place();  // has no effect, since OpenMP binds no threads
     CHECK(affinity() == Cpus{before.back()});
   }).join();
   CHECK(affinity() == before);
 }
 
-TEST_CASE("OMP_NUM_THREADS: the first number of its list, or nothing") {
+TEST_CASE("openmp_num_threads returns the first number of OMP_NUM_THREADS if it is valid") {
   const auto threads_of = [](const char* text) {
     ::setenv("OMP_NUM_THREADS", text, 1);
     const std::optional<int> threads = openmp_num_threads();

@@ -30,7 +30,7 @@ std::ptrdiff_t entries(const TemporaryFolder& folder) {
   return std::distance(std::filesystem::directory_iterator(folder.path()), {});
 }
 
-/// No file may grow beyond `bytes` while it lives: writing more fails as on a full disk.
+/// While it lives, no file can grow beyond `bytes`: writing more fails as on a full disk.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t bytes) {
@@ -51,7 +51,7 @@ class FileSizeLimit {
   void (*handler_)(int) = nullptr;
 };
 
-/// What is written into a pipe while it is open at both ends.
+/// Returns what is written to a pipe while it is open at both ends.
 std::string through_pipe(int reader, const std::filesystem::path& writer) {
   AtomicFile file(writer);
   file.write("text");
@@ -63,7 +63,7 @@ std::string through_pipe(int reader, const std::filesystem::path& writer) {
 
 }  // namespace
 
-TEST_CASE("a committed file replaces the old one, and nothing else is left") {
+TEST_CASE("a committed file replaces the old one and leaves no temporary file") {
   const TemporaryFolder folder;
   write_file(folder / "file", "old");
   AtomicFile file(folder / "file");
@@ -75,7 +75,7 @@ TEST_CASE("a committed file replaces the old one, and nothing else is left") {
   CHECK(entries(folder) == 1);
 }
 
-TEST_CASE("what was written can be written over before it is committed") {
+TEST_CASE("written bytes can be overwritten before the commit") {
   const TemporaryFolder folder;
   AtomicFile file(folder / "file");
   file.write("one two three");
@@ -93,7 +93,7 @@ TEST_CASE("without commit the old file stays") {
   CHECK(entries(folder) == 1);
 }
 
-TEST_CASE("a link stays and what it leads to is written, whether that is there or not") {
+TEST_CASE("a link stays, and the file that it leads to is written whether or not it exists") {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "far");
   std::filesystem::create_symlink("far/second", folder / "first");
@@ -109,7 +109,7 @@ TEST_CASE("a link stays and what it leads to is written, whether that is there o
   CHECK(entries(folder) == 2);
 }
 
-TEST_CASE("a link to itself is an error, and stays") {
+TEST_CASE("a link to itself is an error and stays") {
   const TemporaryFolder folder;
   std::filesystem::create_symlink("loop", folder / "loop");
   CHECK_THROWS_WITH_AS(AtomicFile(folder / "loop"), doctest::Contains("loop: Too many levels"), facet::Error);
@@ -132,7 +132,7 @@ TEST_CASE("a pipe and a device are written to, not replaced") {
   CHECK(entries(folder) == 2);
 }
 
-TEST_CASE("a descriptor of ours, by its name below /proc, is written to from where it stands") {
+TEST_CASE("a descriptor of this process, named below /proc, is written to at its current position") {
   const TemporaryFolder folder;
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
@@ -152,7 +152,7 @@ TEST_CASE("a descriptor of ours, by its name below /proc, is written to from whe
   CHECK(entries(folder) == 2);
 }
 
-TEST_CASE("two writers of one file don't meet; the last to commit wins") {
+TEST_CASE("two writers of one file don't interfere; the last commit wins") {
   const TemporaryFolder folder;
   AtomicFile first(folder / "file");
   AtomicFile second(folder / "file");
@@ -164,7 +164,7 @@ TEST_CASE("two writers of one file don't meet; the last to commit wins") {
   CHECK(entries(folder) == 1);
 }
 
-TEST_CASE("a file in the working folder, with the permissions that the umask leaves") {
+TEST_CASE("a file in the working folder gets the permissions that the umask allows") {
   const TemporaryFolder folder;
   const auto before = std::filesystem::current_path();
   std::filesystem::current_path(folder.path());
@@ -179,13 +179,13 @@ TEST_CASE("a file in the working folder, with the permissions that the umask lea
   CHECK((status.st_mode & 0777) == 0640);
 }
 
-TEST_CASE("what can't be made is an error that names the file") {
+TEST_CASE("a file that can't be created is an error that names it") {
   const TemporaryFolder folder;
   CHECK_THROWS_WITH_AS(AtomicFile(folder / "none/file"), doctest::Contains("none/file: No such file"), facet::Error);
   CHECK_THROWS_WITH_AS(AtomicFile(folder.path()), doctest::Contains("Is a directory"), facet::Error);
 }
 
-TEST_CASE("a file that may not grow is an error; the old one stays") {
+TEST_CASE("a file that exceeds the size limit is an error; the old one stays") {
   const TemporaryFolder folder;
   write_file(folder / "file", "old");
   {
@@ -215,7 +215,7 @@ TEST_CASE("a folder has one owner at a time, within a process too") {
   CHECK(FolderLock(folder.path()).is_held());
 }
 
-TEST_CASE("a folder is kept from other processes, and free once its owner has ended") {
+TEST_CASE("a locked folder can't be locked by another process until its owner has ended") {
   const TemporaryFolder folder;
   const auto locked_by_child = [&] {
     const pid_t child = ::fork();
@@ -231,7 +231,7 @@ TEST_CASE("a folder is kept from other processes, and free once its owner has en
   CHECK(FolderLock(folder.path()).is_held());
 }
 
-TEST_CASE("a folder that can't be locked is named") {
+TEST_CASE("the error for a folder that can't be locked names it") {
   const TemporaryFolder folder;
   CHECK(error_of([&] { FolderLock lock(folder / "missing"); }) ==
         "cannot lock " + (folder / "missing" / "run.lock").string() + ": No such file or directory");
@@ -250,7 +250,7 @@ std::vector<std::byte> filled(std::size_t size, int first, int step) {
 
 }  // namespace
 
-TEST_CASE("the CRCs that RFC 3720 gives, by the CPU's instruction and without it") {
+TEST_CASE("CRC-32C gives the values of RFC 3720, with the CPU's instruction and without it") {
   struct Case {
     std::vector<std::byte> bytes;
     std::uint32_t crc;
@@ -265,7 +265,7 @@ TEST_CASE("the CRCs that RFC 3720 gives, by the CPU's instruction and without it
   }
 }
 
-TEST_CASE("bytes in pieces of any length, from any address, have the CRC of the whole") {
+TEST_CASE("the CRC of pieces of any length and alignment is that of the whole") {
   const std::vector<std::byte> bytes = filled(100, 3, 7);
   const std::span<const std::byte> all(bytes);
   for (std::size_t begin = 0; begin < 9; ++begin) {

@@ -13,7 +13,7 @@ using namespace facet::base;  // NOLINT(google-build-using-namespace)
 
 namespace {
 
-/// A machine with cgroups v2 only, and the process in /job/task.
+/// Writes the files of a machine with cgroups v2 only, with the process in /job/task.
 void write_unified(const TemporaryFolder& root) {
   write_file(root / "proc/self/cgroup", "0::/job/task\n");
   write_file(root / "proc/self/mountinfo",
@@ -23,7 +23,7 @@ void write_unified(const TemporaryFolder& root) {
   write_file(root / "sys/fs/cgroup/job/task/memory.max", "max\n");
 }
 
-/// One with cgroups v1, each controller on its own.
+/// Writes the files of a machine with cgroups v1, with a hierarchy for each controller.
 void write_separate(const TemporaryFolder& root) {
   write_file(root / "proc/self/cgroup", "5:memory:/slurm/job\n4:cpu,cpuacct:/slurm/job\n0::/\n");
   write_file(root / "proc/self/mountinfo",
@@ -35,7 +35,7 @@ void write_separate(const TemporaryFolder& root) {
 
 }  // namespace
 
-TEST_CASE("cgroups v2: the tightest CPU quota on the way up counts, rounded up") {
+TEST_CASE("cgroups v2: the smallest CPU quota of the cgroup and its ancestors counts, rounded up") {
   const TemporaryFolder root;
   write_unified(root);
   CHECK(cgroup_cores(root.path()) == no_limit);
@@ -47,7 +47,7 @@ TEST_CASE("cgroups v2: the tightest CPU quota on the way up counts, rounded up")
   CHECK(cgroup_cores(root.path()) == 3);
 }
 
-TEST_CASE("cgroups v2: the least room on the way up counts, inactive file cache as free") {
+TEST_CASE("cgroups v2: the smallest free memory of the cgroup and its ancestors counts, inactive file cache included") {
   const TemporaryFolder root;
   write_unified(root);
   CHECK(cgroup_memory(root.path()) == no_limit);
@@ -63,7 +63,7 @@ TEST_CASE("cgroups v2: the least room on the way up counts, inactive file cache 
   CHECK(cgroup_memory(root.path()) == 0);
 }
 
-TEST_CASE("cgroups v1: quota and limit, each of its own hierarchy") {
+TEST_CASE("cgroups v1: quota and memory limit are read from their own hierarchies") {
   const TemporaryFolder root;
   write_separate(root);
   CHECK(cgroup_cores(root.path()) == no_limit);
@@ -77,7 +77,7 @@ TEST_CASE("cgroups v1: quota and limit, each of its own hierarchy") {
   CHECK(cgroup_memory(root.path()) == 3000000);
 }
 
-TEST_CASE("a container sees its own cgroup only: the mount's root is taken off the path") {
+TEST_CASE("in a container, the root of the mount is removed from the cgroup's path") {
   const TemporaryFolder root;
   write_file(root / "proc/self/cgroup", "0::/docker/abc/inner\n");
   write_file(root / "proc/self/mountinfo", "31 23 0:28 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n");
@@ -88,7 +88,7 @@ TEST_CASE("a container sees its own cgroup only: the mount's root is taken off t
   CHECK(cgroup_cores(root.path()) == 7);
 }
 
-TEST_CASE("a machine without cgroups or meminfo has no limit, and garbage is none") {
+TEST_CASE("there is no limit without cgroups or meminfo, or with invalid values") {
   const TemporaryFolder root;
   CHECK(cgroup_cores(root.path()) == no_limit);
   CHECK(cgroup_memory(root.path()) == no_limit);
@@ -100,7 +100,7 @@ TEST_CASE("a machine without cgroups or meminfo has no limit, and garbage is non
   CHECK(cgroup_memory(root.path()) == no_limit);
 }
 
-TEST_CASE("meminfo and cpuinfo: the first line with the key") {
+TEST_CASE("meminfo and cpuinfo: the first line with the key counts") {
   const TemporaryFolder root;
   write_file(root / "proc/meminfo", "MemTotal:       2000 kB\nMemAvailable:   1000 kB\n");
   CHECK(system_memory(root.path()) == 1024000);
@@ -110,7 +110,7 @@ TEST_CASE("meminfo and cpuinfo: the first line with the key") {
   CHECK(field(root / "cpuinfo", "flags").empty());
 }
 
-TEST_CASE("the instruction set is the best whose every part is there") {
+TEST_CASE("the CPU ISA is the best one of which the CPU has all required flags") {
   const std::string avx512 = "fpu fma avx2 avx512f avx512dq avx512bw avx512vl";
   CHECK(cpu_isa_of("") == "none");
   CHECK(cpu_isa_of("avx2") == "none");
@@ -148,8 +148,6 @@ TEST_CASE("this machine: memory") {
   CHECK(peak_resident_memory() > 1 << 20);
 }
 
-using namespace facet::base;  // NOLINT(google-build-using-namespace)
-
 namespace {
 
 void write_cache(const TemporaryFolder& root, const std::string& core, int index, const std::string& level,
@@ -162,7 +160,7 @@ void write_cache(const TemporaryFolder& root, const std::string& core, int index
 
 }  // namespace
 
-TEST_CASE("second-level cache: the first core's") {
+TEST_CASE("the size of the second-level cache is that of the first core") {
   const TemporaryFolder root;
   CHECK(second_level_cache_bytes(root.path()) == 0);
   write_cache(root, "cpu0", 0, "1", "48K", "0");
@@ -170,7 +168,7 @@ TEST_CASE("second-level cache: the first core's") {
   CHECK(second_level_cache_bytes(root.path()) == 2 << 20);
 }
 
-TEST_CASE("last-level cache: each that cores share counts once") {
+TEST_CASE("a last-level cache that cores share counts once") {
   const TemporaryFolder root;
   CHECK(last_level_cache_bytes(root.path()) == 0);
   for (const std::string core : {"cpu0", "cpu1", "cpu2"}) {
@@ -181,7 +179,7 @@ TEST_CASE("last-level cache: each that cores share counts once") {
   CHECK(last_level_cache_bytes(root.path()) == 64 << 20);
 }
 
-TEST_CASE("frequency: of /proc/cpuinfo, else of cpufreq, else nothing") {
+TEST_CASE("the frequency is read from /proc/cpuinfo, otherwise from cpufreq, otherwise it is 0") {
   const TemporaryFolder root;
   CHECK(cpu_frequency_mhz(root.path()) == 0);
   write_file(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1800000\n");
@@ -190,7 +188,7 @@ TEST_CASE("frequency: of /proc/cpuinfo, else of cpufreq, else nothing") {
   CHECK(cpu_frequency_mhz(root.path()) == doctest::Approx(2599.998));
 }
 
-TEST_CASE("huge pages: the policy in force, and what lies on them") {
+TEST_CASE("huge pages: the current policy, and the bytes on them") {
   const TemporaryFolder root;
   CHECK(huge_page_policy(root.path()).empty());
   CHECK(huge_page_bytes(root.path()) == 0);

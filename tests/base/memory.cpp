@@ -29,7 +29,7 @@ bool is_zero(const std::byte* data, std::size_t bytes) {
 
 std::int64_t resident_memory() { return std::stoll(facet::base::field("/proc/self/status", "VmRSS")) * 1024; }
 
-/// Page faults that it takes to write all of it.
+/// Returns the page faults that writing the memory causes.
 std::int64_t faults_of_writing(std::byte* data, std::size_t bytes) {
   const auto faults = [] {
     rusage usage{};
@@ -41,11 +41,11 @@ std::int64_t faults_of_writing(std::byte* data, std::size_t bytes) {
   return faults() - before;
 }
 
-/// Far fewer faults than small pages need, and far more than huge ones do.
+/// Returns far fewer faults than small pages cause, and far more than huge ones do.
 std::int64_t few_faults(std::size_t bytes) { return static_cast<std::int64_t>(bytes) / ::sysconf(_SC_PAGESIZE) / 16; }
 
-/// Whether fresh memory that is advised so lies on huge pages as soon as it is written: the kernel may have none, give
-/// them later (defrag), or find its memory in pieces.
+/// Whether new memory is on huge pages as soon as it is written, after madvise. The kernel may have none, provide them
+/// later (defrag), or have only fragmented memory.
 bool gives_huge_pages(std::size_t bytes) {
   void* const mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   REQUIRE(mapped != MAP_FAILED);
@@ -57,14 +57,14 @@ bool gives_huge_pages(std::size_t bytes) {
   return given >= static_cast<std::int64_t>(bytes / 8 * 7);
 }
 
-/// While it lives, the kernel gives this process no huge pages, where it can be told so.
+/// While it lives, huge pages are disabled for this process, if the kernel supports that.
 class WithoutHugePages {
  public:
   WithoutHugePages()
       : before_(::prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)),
         granted_(before_ >= 0 && ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0) {}
   ~WithoutHugePages() {
-    if (granted_) ::prctl(PR_SET_THP_DISABLE, before_ & 1, before_ & ~1, 0, 0);  // whether, and flags of Linux 6.18
+    if (granted_) ::prctl(PR_SET_THP_DISABLE, before_ & 1, before_ & ~1, 0, 0);  // the state, and flags of Linux 6.18
   }
   WithoutHugePages(const WithoutHugePages&) = delete;
   WithoutHugePages& operator=(const WithoutHugePages&) = delete;
@@ -76,7 +76,7 @@ class WithoutHugePages {
   bool granted_;
 };
 
-/// More than this process may have, of which the system would still give address space.
+/// Returns a size that exceeds the available memory, but not the address space.
 std::size_t too_much() { return static_cast<std::size_t>(facet::base::available_memory()) + 512 * mebibyte; }
 
 }  // namespace
@@ -93,7 +93,7 @@ TEST_CASE("a page buffer is zeroed, aligned and writable to its last byte") {
   CHECK(PageBuffer(0).data() == nullptr);
 }
 
-TEST_CASE("a page buffer moves") {
+TEST_CASE("a page buffer can be moved") {
   PageBuffer first(100);
   std::byte* data = first.data();
   PageBuffer second(std::move(first));
@@ -105,7 +105,7 @@ TEST_CASE("a page buffer moves") {
   CHECK(third.size() == 100);
 }
 
-TEST_CASE("a page buffer that doesn't fit is an error that says how much was asked for") {
+TEST_CASE("a page buffer that doesn't fit into memory is an error that gives the size") {
   CHECK_THROWS_WITH_AS(PageBuffer{too_much()}, doctest::Contains("MiB more are needed"), facet::Error);
   CHECK_THROWS_AS(PageBuffer(std::numeric_limits<std::size_t>::max()), facet::Error);
 }
@@ -129,7 +129,7 @@ TEST_CASE("an arena grows in place") {
   std::memset(data, 7, arena.size());
 }
 
-TEST_CASE("an arena is touched as it grows, and only as far") {
+TEST_CASE("an arena's memory is touched as it grows, and no more than that") {
   Arena arena;
   const std::int64_t before = resident_memory();
   arena.grow(64 * mebibyte);
@@ -138,10 +138,10 @@ TEST_CASE("an arena is touched as it grows, and only as far") {
   CHECK(taken <= static_cast<std::int64_t>(80 * mebibyte));
 }
 
-TEST_CASE("memory lies on huge pages where the kernel has them, and an arena is never faulted in again") {
+TEST_CASE("memory is on huge pages if the kernel has them, and writing to an arena causes few page faults") {
   constexpr std::size_t bytes = 64 * mebibyte;
   if (!gives_huge_pages(2 * bytes)) {
-    MESSAGE("skipped: the kernel gives no huge pages at the fault");
+    MESSAGE("skipped: the kernel provides no huge pages at a page fault");
     return;
   }
   Arena arena;
@@ -156,14 +156,14 @@ TEST_CASE("memory lies on huge pages where the kernel has them, and an arena is 
   CHECK(facet::base::huge_page_bytes() - with_arena >= static_cast<std::int64_t>(bytes / 2));
 }
 
-TEST_CASE("where huge pages are forbidden, memory is on small ones, and right") {
+TEST_CASE("if huge pages are disabled, memory is on small ones") {
   const WithoutHugePages without;
   if (!without.granted()) {
-    MESSAGE("skipped: the kernel doesn't let a process forbid them");
+    MESSAGE("skipped: a process can't disable them on this kernel");
     return;
   }
-  const bool is_told = !facet::base::field("/proc/self/status", "THP_enabled").empty();  // since Linux 5.0
-  if (is_told) CHECK(facet::base::huge_page_policy() == "never");
+  const bool is_reported = !facet::base::field("/proc/self/status", "THP_enabled").empty();  // since Linux 5.0
+  if (is_reported) CHECK(facet::base::huge_page_policy() == "never");
   constexpr std::size_t bytes = 64 * mebibyte;
   Arena arena;
   const std::int64_t before = facet::base::huge_page_bytes();
@@ -176,7 +176,7 @@ TEST_CASE("where huge pages are forbidden, memory is on small ones, and right") 
   CHECK(facet::base::huge_page_bytes() == before);
 }
 
-TEST_CASE("an arena that would outgrow the memory is an error, and stays as it is") {
+TEST_CASE("growing an arena beyond the memory is an error and leaves it unchanged") {
   Arena arena;
   arena.grow(mebibyte);
   const std::size_t before = arena.size();
@@ -189,7 +189,7 @@ TEST_CASE("an arena that would outgrow the memory is an error, and stays as it i
 
 namespace {
 
-/// While it lives, this process may take so much address space more.
+/// While it lives, this process can map at most `bytes` more of address space.
 class AddressSpace {
  public:
   explicit AddressSpace(std::size_t bytes) {
@@ -208,9 +208,9 @@ class AddressSpace {
 
 }  // namespace
 
-// The address sanitizer's own memory is beyond any such limit.
+// The sanitizers' own memory exceeds any such limit.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-TEST_CASE("an arena leaves half of a limited address space to all else, and is an error where there is next to none") {
+TEST_CASE("an arena leaves half of a limited address space free, and is an error if too little is left") {
   {
     const AddressSpace little(500 * mebibyte);
     CHECK_THROWS_WITH_AS(Arena(), doctest::Contains("MiB of address space are left under this process's limit"),
@@ -221,6 +221,6 @@ TEST_CASE("an arena leaves half of a limited address space to all else, and is a
   arena.grow(128 * mebibyte);
   const PageBuffer rest(480 * mebibyte);
   CHECK(is_zero(arena.data(), 128 * mebibyte));
-  CHECK_THROWS_WITH_AS(arena.grow(600 * mebibyte), doctest::Contains("MiB are there at most"), facet::Error);
+  CHECK_THROWS_WITH_AS(arena.grow(600 * mebibyte), doctest::Contains("MiB can be used"), facet::Error);
 }
 #endif

@@ -38,7 +38,7 @@ Pieces pieces_of(std::int64_t count, std::int64_t grain) {
   return pieces;
 }
 
-/// Half the smallest normal number; 0 where denormals are flushed.
+/// Returns half the smallest normal number; 0 if denormals are flushed.
 float halved_smallest() {
   volatile float smallest = std::numeric_limits<float>::min();
   return smallest * 0.5F;
@@ -46,7 +46,7 @@ float halved_smallest() {
 
 }  // namespace
 
-TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
+TEST_CASE("pieces cover the range once, in whole grains, and are the same each time") {
   for (const int threads : {1, 2, 3, 8}) {
     const ComputeScope scope(threads);
     CHECK(current_threads() == threads);
@@ -71,7 +71,7 @@ TEST_CASE("pieces cover the range once, in whole grains, the same each time") {
   }
 }
 
-TEST_CASE("each of scopes within each other has its own threads") {
+TEST_CASE("nested scopes have their own numbers of threads") {
   const ComputeScope outer(2);
   CHECK(current_threads() == 2);
   CHECK(pieces_of(100, 1).size() <= 2);
@@ -82,7 +82,7 @@ TEST_CASE("each of scopes within each other has its own threads") {
   CHECK(current_threads() == 2);
 }
 
-TEST_CASE("a scope has its threads whatever the scopes of other threads have") {
+TEST_CASE("a scope's number of threads doesn't depend on the scopes of other threads") {
   const ComputeScope scope(5);
   std::promise<void> opened, checked;
   std::thread other([&] {
@@ -97,15 +97,15 @@ TEST_CASE("a scope has its threads whatever the scopes of other threads have") {
   other.join();
 }
 
-TEST_CASE("the split is even: no piece has more than one grain over another") {
+TEST_CASE("the pieces differ by at most one grain") {
   const ComputeScope scope(4);
   CHECK(pieces_of(10, 1) == Pieces{{0, 3}, {3, 6}, {6, 8}, {8, 10}});
   CHECK(pieces_of(10, 4) == Pieces{{0, 4}, {4, 8}, {8, 10}});
-  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
-  CHECK(pieces_of(most, most - 1).size() == 2);
+  constexpr std::int64_t max_count = std::numeric_limits<std::int64_t>::max();
+  CHECK(pieces_of(max_count, max_count - 1).size() == 2);
 }
 
-TEST_CASE("a nested loop works on every index, too") {
+TEST_CASE("a nested loop covers every index") {
   const ComputeScope scope(3);
   std::atomic<int> visits = 0;
   parallel_for(6, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -116,7 +116,7 @@ TEST_CASE("a nested loop works on every index, too") {
   CHECK(visits == 30);
 }
 
-TEST_CASE("an exception of a piece comes out on the caller") {
+TEST_CASE("an exception of a piece is rethrown on the caller") {
   const ComputeScope scope(2);
   for (const std::int64_t bad : {0, 99}) {
     const auto body = [&](std::int64_t begin, std::int64_t end) {
@@ -158,13 +158,13 @@ namespace {
 
 constexpr unsigned flush_bits = 0x8040;  // flush to zero, denormals are zero
 
-/// By thread of a team of the test's own: the control words, and which thread it was.
+/// The control words and IDs of the threads of a team that the test itself starts.
 struct Team {
   std::vector<unsigned> controls;
   std::vector<std::thread::id> ids;
 };
 
-Team look_at_workers(int threads) {
+Team inspect_workers(int threads) {
   Team team{std::vector<unsigned>(static_cast<std::size_t>(threads)),
             std::vector<std::thread::id>(static_cast<std::size_t>(threads))};
 #pragma omp parallel num_threads(threads)
@@ -178,52 +178,52 @@ Team look_at_workers(int threads) {
 
 }  // namespace
 
-TEST_CASE("a scope restores the host program's OpenMP workers") {
-  const Team before = look_at_workers(4);
+TEST_CASE("a scope restores the floating-point control of the host program's OpenMP workers") {
+  const Team before = inspect_workers(4);
   for (const unsigned control : before.controls) REQUIRE((control & flush_bits) == 0);
   for (const int threads : {2, 4}) {
     CAPTURE(threads);
     {
       const ComputeScope scope(threads);
-      const Team within = look_at_workers(threads);
+      const Team within = inspect_workers(threads);
       for (const unsigned control : within.controls) CHECK((control & flush_bits) == flush_bits);
     }
-    const Team after = look_at_workers(threads);
+    const Team after = inspect_workers(threads);
     CHECK(after.ids[1] == before.ids[1]);  // the worker that the scope used
     CHECK(std::equal(after.controls.begin(), after.controls.end(), before.controls.begin()));
   }
 }
 
-TEST_CASE("a scope keeps what the host program set on its workers, each its own") {
-  look_at_workers(3);
+TEST_CASE("a scope restores a different floating-point control for each worker") {
+  inspect_workers(3);
 #pragma omp parallel num_threads(3)
   if (omp_get_thread_num() == 2) _mm_setcsr(_mm_getcsr() | 0x8000U);
-  const Team before = look_at_workers(3);
+  const Team before = inspect_workers(3);
   { const ComputeScope scope(3); }
-  CHECK(look_at_workers(3).controls == before.controls);
+  CHECK(inspect_workers(3).controls == before.controls);
 #pragma omp parallel num_threads(3)
   _mm_setcsr(_mm_getcsr() & ~flush_bits);
 }
 
-TEST_CASE("a wider scope within another leaves no worker that flushes denormals") {
+TEST_CASE("after a nested scope with more threads, no worker flushes denormals") {
   {
     const ComputeScope outer(2);
     {
       const ComputeScope inner(5);
-      for (const unsigned control : look_at_workers(5).controls) CHECK((control & flush_bits) == flush_bits);
+      for (const unsigned control : inspect_workers(5).controls) CHECK((control & flush_bits) == flush_bits);
     }
     CHECK(halved_smallest() == 0.0F);
-    for (const unsigned control : look_at_workers(2).controls) CHECK((control & flush_bits) == flush_bits);
+    for (const unsigned control : inspect_workers(2).controls) CHECK((control & flush_bits) == flush_bits);
   }
   CHECK(halved_smallest() > 0.0F);
-  for (const unsigned control : look_at_workers(5).controls) CHECK((control & flush_bits) == 0);
+  for (const unsigned control : inspect_workers(5).controls) CHECK((control & flush_bits) == 0);
 }
 
 #endif
 
 #if defined(FACET_THREADING_OPENMP)
 
-TEST_CASE("a scope has the threads that OpenMP provides: one within a parallel region of the host program") {
+TEST_CASE("within a parallel region of the host program, OpenMP provides one thread to a scope") {
   int provided = 0, visits = 0;
 #pragma omp parallel num_threads(2)
   {
@@ -240,7 +240,7 @@ TEST_CASE("a scope has the threads that OpenMP provides: one within a parallel r
   CHECK(ComputeScope(2).threads() == 2);
 }
 
-TEST_CASE("a scope doesn't let OpenMP provide fewer threads, whatever the host program allows") {
+TEST_CASE("a scope disables OpenMP's dynamic number of threads and restores the host program's setting") {
   omp_set_dynamic(1);
   {
     ComputeScope scope(2);
@@ -254,7 +254,7 @@ TEST_CASE("a scope doesn't let OpenMP provide fewer threads, whatever the host p
 
 #endif
 
-TEST_CASE("a suspended scope leaves the caller as it was before") {
+TEST_CASE("a suspended scope restores the caller's state") {
   const int threads_before = current_threads();
   ComputeScope scope(threads_before + 1);
   {

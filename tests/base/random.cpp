@@ -26,7 +26,7 @@ TEST_CASE("hash is 64-bit FNV-1a") {
   CHECK(hash("foobar") == 0x85944171f73967e8);
 }
 
-TEST_CASE("a stream repeats, and differs in each of seed, purpose, a and b") {
+TEST_CASE("a stream is reproducible and depends on each of seed, purpose, a and b") {
   const auto draw = [](RandomStream stream) {
     std::vector<std::uint32_t> drawn(100);
     for (auto& word : drawn) {
@@ -43,7 +43,7 @@ TEST_CASE("a stream repeats, and differs in each of seed, purpose, a and b") {
   CHECK(draw({7, Purpose::augmentation, 3, 4}) == draw({7, Purpose::augmentation, 3, 4}));
 }
 
-TEST_CASE("uniform stays in its half-open range, with the mean and variance it should have") {
+TEST_CASE("uniform stays in its half-open range and has the expected mean and variance") {
   RandomStream stream(1, Purpose::initialization);
   double sum = 0;
   double squares = 0;
@@ -63,7 +63,7 @@ TEST_CASE("uniform stays in its half-open range, with the mean and variance it s
   }
 }
 
-TEST_CASE("below is even, and never reaches its bound") {
+TEST_CASE("below is uniform and never reaches its bound") {
   RandomStream stream(2, Purpose::order);
   std::array<int, 7> counts{};
   for (int i = 0; i < 70000; ++i) {

@@ -11,13 +11,13 @@ using facet::base::is_utf8;
 using facet::base::lower_case;
 using facet::base::printable;
 
-TEST_CASE("text that a terminal shows as it is stays, backslashes and other scripts included") {
+TEST_CASE("printable text is unchanged, including backslashes and other scripts") {
   for (const std::string text : {"", "a b", "C:\\faces\\1.jpg", "caf\u00e9 \u4eba \U0001F600", "'\"%{}"}) {
     CHECK(printable(text) == text);
   }
 }
 
-TEST_CASE("control characters and changes of direction become escapes, on one line") {
+TEST_CASE("control characters and changes of text direction become escapes on one line") {
   CHECK(printable("a\nb\r\tc") == "a\\nb\\r\\tc");
   CHECK(printable("\x1B[31mred\x07\x7F") == "\\x1B[31mred\\x07\\x7F");
   CHECK(printable(std::string("a\0b", 3)) == "a\\x00b");
@@ -26,7 +26,7 @@ TEST_CASE("control characters and changes of direction become escapes, on one li
   CHECK(printable("\u2028\u200B\uFEFF") == "\\u2028\\u200B\\uFEFF");
 }
 
-TEST_CASE("bytes that are not UTF-8 become escapes, one each") {
+TEST_CASE("each byte that is not UTF-8 becomes an escape") {
   CHECK(printable("caf\xE9") == "caf\\xE9");
   CHECK(printable("\x9B"
                   "2J") == "\\x9B2J");
@@ -37,12 +37,12 @@ TEST_CASE("bytes that are not UTF-8 become escapes, one each") {
   CHECK(is_utf8("\u20AC\U0001F600"));
 }
 
-TEST_CASE("lower case is of ASCII's letters alone") {
+TEST_CASE("lower_case changes ASCII letters only") {
   CHECK(lower_case("AgeZ-\u00c4[") == "agez-\u00c4[");
   CHECK(lower_case("").empty());
 }
 
-TEST_CASE("shapes: count and words") {
+TEST_CASE("shapes: element count and text") {
   CHECK(facet::element_count({}) == 1);
   CHECK(facet::element_count({64, 3, 7, 7}) == 9408);
   CHECK(facet::element_count({70000, 70000}) == 4900000000);
@@ -52,14 +52,14 @@ TEST_CASE("shapes: count and words") {
   CHECK(facet::to_string(facet::Shape{64, 3, 7, 7}) == "64x3x7x7");
 }
 
-TEST_CASE("types: words") {
+TEST_CASE("precisions as text") {
   CHECK(facet::to_string(facet::Precision::f32) == "f32");
   CHECK(facet::to_string(facet::Precision::bf16) == "bf16");
 }
 
 using facet::base::median;
 
-TEST_CASE("median: the value in the middle, or the midpoint of two") {
+TEST_CASE("the median is the middle value or the midpoint of the two middle values") {
   CHECK(median({3}) == 3);
   CHECK(median({5, 1, 9}) == 5);
   CHECK(median({4, 1, 2, 100}) == 3);

@@ -1,4 +1,4 @@
-"""The bench executables: the JSON of short runs, and the command lines that they refuse.
+"""The bench executables: the JSON results of short runs, and errors in the command line.
 
 Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives python3 test_bench.py
 """
@@ -37,13 +37,13 @@ def result_of(*words, program=BENCH, **options):
 
 
 def convolution_flops(primitive):
-    """Of "convolution 64x8x8 by 64x64x3x3 to 64x8x8", two a multiply-add, for both images of SMALL's batch."""
+    """FLOPs of "convolution 64x8x8 by 64x64x3x3 to 64x8x8": two per multiply-add, for SMALL's batch of two images."""
     weights, _, output = primitive["work"].split()[-3:]
     return 2 * 2 * math.prod(map(int, output.split("x"))) * math.prod(list(map(int, weights.split("x")))[1:])
 
 
 def status_line(file, name):
-    """What a file of /proc says behind a name; None for a file or line that isn't there."""
+    """The value of a name in a file of /proc; None if the file or the line doesn't exist."""
     try:
         lines = pathlib.Path(file).read_text().splitlines()
     except FileNotFoundError:
@@ -52,7 +52,7 @@ def status_line(file, name):
 
 
 def gives_huge_pages():
-    """Whether fresh memory that is advised so lies on huge pages as soon as it is written."""
+    """Whether new memory that is advised MADV_HUGEPAGE is on huge pages as soon as it is written."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return False
     with mmap.mmap(-1, 64 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
@@ -80,14 +80,14 @@ class Bench(unittest.TestCase):
                 self.assertEqual({key: result[key] for key in expected}, expected)
                 rates = result["images_per_s"]
                 self.assertGreater(rates["min"], 0)
-                self.assertEqual(rates["min"], rates["max"])  # of one step
+                self.assertEqual(rates["min"], rates["max"])  # there is only one step
                 for key in ["parameters", "arena_bytes", "peak_resident_bytes", "compile_seconds"]:
                     self.assertGreater(result[key], 0, key)
                 self.assertTrue(result["versions"]["onednn"])
                 self.assertGreaterEqual(result["machine"]["cores"], 1)
                 self.assertEqual(os.listdir(folder), ["result.json"])
 
-    def test_machine_and_versions_are_told(self):
+    def test_machine_and_versions_are_recorded(self):
         for program in [BENCH, PRIMITIVES]:
             result = result_of(*SMALLEST, program=program)
             self.assertEqual(result["bench"], "training" if program == BENCH else "primitives")
@@ -95,26 +95,26 @@ class Bench(unittest.TestCase):
             self.assertEqual(set(result["machine"]), {"cpu", "cpu_isa", "limit", "cores", "frequency_mhz",
                                                       "last_level_cache_bytes", "huge_pages"})
 
-    def test_huge_pages_are_told_as_they_are(self):
+    def test_huge_pages_are_recorded(self):
         if not gives_huge_pages():
-            self.skipTest("the kernel gives no huge pages at the fault")
-        told = result_of(*SMALLEST)["machine"]["huge_pages"]
-        self.assertIn(told["policy"], ["always", "madvise"])
-        self.assertGreater(told["bytes"], 0)
+            self.skipTest("the kernel gives no huge pages at the page fault")
+        huge_pages = result_of(*SMALLEST)["machine"]["huge_pages"]
+        self.assertIn(huge_pages["policy"], ["always", "madvise"])
+        self.assertGreater(huge_pages["bytes"], 0)
 
-    def test_forbidden_huge_pages_are_told(self):
+    def test_forbidden_huge_pages_are_recorded(self):
         def forbid():
             pr_set_thp_disable = 41
             if ctypes.CDLL(None).prctl(pr_set_thp_disable, 1, 0, 0, 0) != 0:
                 raise OSError("prctl")
 
         try:
-            told = result_of(*SMALLEST, preexec_fn=forbid)["machine"]["huge_pages"]
-        except subprocess.SubprocessError:  # of forbid
+            huge_pages = result_of(*SMALLEST, preexec_fn=forbid)["machine"]["huge_pages"]
+        except subprocess.SubprocessError:  # raised by forbid
             self.skipTest("the kernel doesn't let a process forbid huge pages")
-        self.assertEqual(told["bytes"], 0)
+        self.assertEqual(huge_pages["bytes"], 0)
         if status_line("/proc/self/status", "THP_enabled"):  # since Linux 5.0
-            self.assertEqual(told["policy"], "never")
+            self.assertEqual(huge_pages["policy"], "never")
 
     def test_scaling(self):
         words = ["--size", "16", "--batch", "2", "--iterations", "1", "--warmup", "0", "--no-tune", "--threads", "1,2"]
@@ -154,16 +154,16 @@ class Bench(unittest.TestCase):
                 self.assertEqual("gflops" in way, primitive["flops"] > 0)
         count = {kind: sum(p["count"] for p in primitives if p["kind"] == kind) for kind in
                  ["convolution forward", "convolution backward data", "convolution backward weights", "update"]}
-        self.assertEqual(list(count.values()), [12, 11, 12, 48])  # no gradient by the image
+        self.assertEqual(list(count.values()), [12, 11, 12, 48])  # the first convolution needs no gradient of the image
         convolutions = [p for p in primitives if p["kind"].startswith("convolution")]
         for primitive in convolutions:
             self.assertEqual(primitive["flops"], convolution_flops(primitive))
             self.assertEqual([way["candidate"] for way in primitive["candidates"] if way["chosen"]],
                              [primitive["candidates"][0]["candidate"]])
-            if " by 64x3x7x7" not in primitive["work"]:  # Winograd's and a direct one
+            if " by 64x3x7x7" not in primitive["work"]:  # a Winograd algorithm and a direct one
                 self.assertGreaterEqual(len(primitive["candidates"]), 2, primitive)
         self.assertEqual(len({(p["kind"], p["work"], p["part"]) for p in primitives}), len(primitives))
-        # An update reads gradient, weight and two moments, and writes all but the gradient: 28 bytes a parameter.
+        # An update reads gradient, weight and two moments, and writes all but the gradient: 28 bytes per parameter.
         updates = {p["work"]: p["candidates"][0]["bytes"] for p in primitives if p["kind"] == "update"}
         self.assertEqual(updates["update 64x64x3x3"], 28 * 64 * 64 * 9)
 
@@ -201,7 +201,7 @@ class Bench(unittest.TestCase):
             self.assertEqual(check(1e6, 1e3)[0], 1)
             status, output, error = check(1e6, 1e-9, batch=3)
             self.assertEqual((status, output), (1, ""))
-            self.assertIn("/batch is 3 there and 2 here", error)
+            self.assertIn("/batch is 3 in that file and 2 in this result", error)
             status, output, error = check("fast", 1)
             self.assertEqual((status, output), (1, ""))
             self.assertIn(f"{file}: no number above 0 at /floor/ratio", error)
@@ -213,7 +213,8 @@ class Bench(unittest.TestCase):
             self.assertEqual(bench(*SMALL, "--profile", "--json", file, "--trace", trace)[0], 0)
             profile = json.loads(file.read_text())["profile"]
             events = json.loads(trace.read_text())["traceEvents"]
-            self.assertEqual([instruction["name"] for instruction in profile["instructions"]], [event["name"] for event in events])
+            self.assertEqual([instruction["name"] for instruction in profile["instructions"]],
+                             [event["name"] for event in events])
             self.assertAlmostEqual(sum(profile["by_kind"].values()), profile["seconds"])
             for before, after in zip(events, events[1:]):
                 self.assertAlmostEqual(before["ts"] + before["dur"], after["ts"])
@@ -233,7 +234,7 @@ class Bench(unittest.TestCase):
                 arena[bool(words)] = result["arena_bytes"]
             self.assertLess(arena[True], arena[False])
 
-    def test_instructions_are_limited(self):
+    def test_cpu_isa_is_limited(self):
         with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
             file = pathlib.Path(folder) / "result.json"
             status, output, error = bench(*SMALL, "--instructions", "avx2", "--json", file, "--profile")
@@ -250,7 +251,7 @@ class Bench(unittest.TestCase):
             (["--iterations", "0"], "--iterations is 0"), (["--size", "17"], "17"), (["--batch", "x"], "--batch"),
             (["--batc", "2"], "--batc"), (["stray"], "'stray'"), (["--tune"], "--tune"),
             (["--max-cpu-isa", "sse9"], "avx2, avx512, avx512_bf16"), (["--threads", "1,x"], "--threads is 1,x"),
-            (["--threads", "1,2", "--profile"], "--profile, --check and --trace are of one number"),
+            (["--threads", "1,2", "--profile"], "--profile, --check and --trace need a single number"),
         ]
         if "oneTBB" not in bench("--pin", "--threads", "4096")[2]:
             cases.append((["--threads", "4096", "--pin"], "each of 4096 compute threads needs a core"))
@@ -264,9 +265,9 @@ class Bench(unittest.TestCase):
         status, output, error = bench("--iterations", "0", program=PRIMITIVES)
         self.assertEqual((status, output), (2, ""))
         self.assertTrue(error.startswith("bench_primitives: --iterations is 0"), error)
-        self.assertIn("--threads is 1,2; one number is needed", bench("--threads", "1,2", program=PRIMITIVES)[2])
+        self.assertIn("--threads is 1,2; a single number is needed", bench("--threads", "1,2", program=PRIMITIVES)[2])
 
-    def test_place_that_cannot_be_written(self):
+    def test_output_that_cannot_be_written(self):
         status, output, error = bench(*SMALL, "--json", "/nowhere/result.json")
         self.assertEqual((status, output), (1, ""))
         self.assertIn("/nowhere/result.json", error)

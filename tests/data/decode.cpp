@@ -25,7 +25,7 @@ std::string reason(const Bytes& bytes, int size = 0) {
   return error_of([&] { decode_image(bytes, size); });
 }
 
-/// @param format one of libpng's PNG_FORMAT_*, of 8 or 16 bits.
+/// @param format one of libpng's PNG_FORMAT_*, with 8 or 16 bits.
 Bytes to_png(const Bytes& pixels, unsigned width, unsigned height, unsigned format) {
   png_image image{};
   image.version = PNG_IMAGE_VERSION;
@@ -62,8 +62,8 @@ void set_u32(Bytes& bytes, std::size_t at, std::uint32_t value) {
   for (std::size_t i = 0; i < 4; ++i) bytes[at + i] = static_cast<std::uint8_t>(value >> (24 - 8 * i));
 }
 
-/// Sets the checksums of a PNG's chunks, as far as its chunks can be followed: what is damaged is then found by what
-/// reads the chunks.
+/// Corrects the checksums of a PNG's chunks as far as the chunks can be parsed, so that damage reaches the code that
+/// reads their contents.
 void set_checksums(Bytes& png) {
   for (std::size_t at = 8; at + 12 <= png.size();) {
     const std::size_t length = u32(png, at);
@@ -78,7 +78,7 @@ void set_checksums(Bytes& png) {
   }
 }
 
-/// Numbers that follow from a seed (xorshift).
+/// Pseudo-random numbers from a seed (xorshift).
 class Draw {
  public:
   explicit Draw(std::uint32_t seed) : state_(seed * 2654435761U + 88172645U) {}
@@ -93,12 +93,13 @@ class Draw {
   std::uint32_t state_;
 };
 
-/// Bytes changed, set to what formats take for markers and lengths, left out, doubled, or cut off.
+/// Returns the file with bytes changed, set to values that formats use for markers and lengths, removed, duplicated, or
+/// truncated.
 Bytes mutated(Bytes bytes, std::uint32_t seed) {
   constexpr std::array<std::uint8_t, 8> telling{0x00, 0x01, 0x7F, 0x80, 0xFF, 0xD9, 0xDA, 0xC4};
   Draw draw(seed);
   for (std::size_t left = 1 + draw.below(4); left > 0 && bytes.size() > 16; --left) {
-    // Headers are small, but hold most of what can go wrong.
+    // Most errors are in the headers, which are small.
     const std::size_t at = draw.below(draw.below(2) == 0 ? bytes.size() : std::min<std::size_t>(bytes.size(), 200));
     const auto place = bytes.begin() + static_cast<std::ptrdiff_t>(at);
     const auto run = static_cast<std::ptrdiff_t>(1 + draw.below(std::min<std::size_t>(16, bytes.size() - at)));
@@ -129,7 +130,7 @@ Bytes mutated(Bytes bytes, std::uint32_t seed) {
 
 }  // namespace
 
-TEST_CASE("what is no JPEG, PNG or WebP is an error that names the format found") {
+TEST_CASE("a file that is not JPEG, PNG or WebP is an error that names its format") {
   const auto name = [](std::string_view bytes) {
     const std::string message = reason(bytes_of(bytes));
     const std::string end = "; JPEG, PNG and WebP can be read";
@@ -171,7 +172,7 @@ TEST_CASE("what is no JPEG, PNG or WebP is an error that names the format found"
   CHECK(name("\xE9t\xE9"sv) == "a file of an unknown format");
 }
 
-TEST_CASE("the content tells the format, not the name; pixels of PNG and of lossless WebP are exact") {
+TEST_CASE("the format is detected from the content; pixels of PNG and of lossless WebP are exact") {
   const facet::TemporaryFolder folder;
   const Image image = facet::noise(37, 23);
   facet::save(folder / "a.jpg", to_png(image));
@@ -186,19 +187,19 @@ TEST_CASE("the content tells the format, not the name; pixels of PNG and of loss
   CHECK(facet::mean_difference(facet::read_image(folder / "c").pixels, facet::waves(64, 48).pixels) < 3);
 }
 
-TEST_CASE("alpha is dropped, as Pillow drops it, and of 16 bits the high byte counts") {
+TEST_CASE("alpha is dropped as in Pillow, and samples of 16 bits are reduced to the high byte") {
   const Bytes clear = to_png({10, 20, 30, 0, 40, 50, 60, 128}, 2, 1, PNG_FORMAT_RGBA);
   CHECK(decode_image(clear, 0).image.pixels == Bytes{10, 20, 30, 40, 50, 60});
   const Bytes grey = to_png({7, 0, 200, 255}, 2, 1, PNG_FORMAT_GA);
   CHECK(decode_image(grey, 0).image.pixels == Bytes{7, 7, 7, 200, 200, 200});
 }
 
-TEST_CASE("pictures too large to be photographs are refused before they are allocated") {
+TEST_CASE("images that take too much memory are refused before they are allocated") {
   Bytes png = to_png(facet::waves(16, 16));
   set_u32(png, 16, 900'000);
   set_u32(png, 20, 900'000);
   set_checksums(png);
-  CHECK(contains(reason(png), "900000x900000 pixels take 4860000000000 bytes of memory to decode; at most 2147483648"));
+  CHECK(contains(reason(png), "decoding 900000x900000 pixels takes 4860000000000 bytes of memory; at most 2147483648"));
   set_u32(png, 16, 0x7FFFFFFF);
   set_checksums(png);
   CHECK(contains(reason(png), "corrupt PNG: "));
@@ -214,29 +215,29 @@ TEST_CASE("pictures too large to be photographs are refused before they are allo
     for (int i = 0; i < bytes; ++i) webp.push_back(static_cast<std::uint8_t>(value >> 8 * i));
   };
   append(16 + pixels, 4);
-  append(0, 6);  // where the frame lies
+  append(0, 6);  // the frame's position
   append(15, 3);
   append(15, 3);
-  append(0, 4);  // how long it is shown
+  append(0, 4);  // the frame's duration
   webp.insert(webp.end(), still.begin() + 12, still.end());
   for (std::size_t i = 0; i < 4; ++i) webp[4 + i] = static_cast<std::uint8_t>((webp.size() - 8) >> 8 * i);
-  CHECK(!reason(webp).empty());  // which libwebp may refuse by itself
+  CHECK(!reason(webp).empty());  // libwebp may refuse it by itself
   for (const std::size_t side : {27, 30}) webp[side - 1] = 0;
   webp[28] = 0x7F;
-  CHECK(contains(reason(webp), "65536x32768 pixels take 12884901888 bytes of memory to decode; at most 2147483648"));
+  CHECK(contains(reason(webp), "decoding 65536x32768 pixels takes 12884901888 bytes of memory; at most 2147483648"));
   for (const std::size_t at : {24, 25, 27, 28}) webp[at] = at % 3 == 0 ? 63 : 0;
   const Image image = decode_image(webp, 0).image;
   REQUIRE(image.pixels.size() == 64 * 64 * 3);
   CHECK(Bytes(image.pixels.begin(), image.pixels.begin() + 16 * 3) ==
         Bytes(frame.pixels.begin(), frame.pixels.begin() + 16 * 3));
-  CHECK(Bytes(image.pixels.begin() + 16 * 3, image.pixels.begin() + 64 * 3) == Bytes(48 * 3));  // black around
+  CHECK(Bytes(image.pixels.begin() + 16 * 3, image.pixels.begin() + 64 * 3) == Bytes(48 * 3));  // black margin
 }
 
-TEST_CASE("truncated anywhere, PNG and WebP are errors that say so") {
+TEST_CASE("a PNG or WebP that is truncated anywhere is an error that says so") {
   const Image image = facet::noise(40, 30);
   for (const Bytes& whole : {to_png(image), to_webp(image, false), to_webp(image, true)}) {
     REQUIRE(reason(whole).empty());
-    // The last bytes of a PNG are its end, without which all pixels are there.
+    // Without its last bytes, the end chunk, a PNG still has all pixels.
     for (std::size_t length = 16; length + 24 < whole.size(); length += 1 + whole.size() / 97) {
       CAPTURE(length);
       CHECK(contains(reason({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)}), "truncated "));
@@ -244,7 +245,7 @@ TEST_CASE("truncated anywhere, PNG and WebP are errors that say so") {
   }
 }
 
-TEST_CASE("2,000 damaged files of each kind are errors, or pixels of their size, but never more") {
+TEST_CASE("2,000 damaged files of each format give errors, or pixels of their size") {
   const Image image = facet::waves(61, 43);
   Bytes grey;
   for (const std::uint8_t value : facet::noise(61, 43).pixels) grey.push_back(value);

@@ -18,14 +18,14 @@ TEST_CASE("an epoch's order is a permutation") {
   }
 }
 
-TEST_CASE("it is a function of seed and epoch, and differs between them") {
+TEST_CASE("the order is a function of seed and epoch, and differs between them") {
   CHECK(epoch_order(100, 1, 2) == epoch_order(100, 1, 2));
   CHECK(epoch_order(100, 1, 2) != epoch_order(100, 1, 3));
   CHECK(epoch_order(100, 1, 2) != epoch_order(100, 2, 2));
   CHECK(epoch_order(100, 1, 2) != epoch_order(100, 2, 1));
 }
 
-TEST_CASE("every permutation is as likely as any other") {
+TEST_CASE("all permutations are equally likely") {
   std::map<std::vector<std::int64_t>, int> seen;
   const int draws = 12000;
   for (int epoch = 0; epoch < draws; ++epoch) ++seen[epoch_order(4, 5, epoch)];

@@ -1,4 +1,4 @@
-// Real photographs, where FACET_TEST_FACES names their folder.
+// Reads real photographs if FACET_TEST_FACES names their folder.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -9,7 +9,7 @@
 
 using facet::ManifestDataset;
 
-TEST_CASE("real faces are read, in a data set's own classes, and quickly") {
+TEST_CASE("a data set of real faces is read quickly, with its own classes") {
   const std::filesystem::path folder = FACET_TEST_FACES;
   if (folder.empty()) {
     MESSAGE("SKIPPED: FACET_TEST_FACES isn't set");

@@ -1,4 +1,4 @@
-// FairFace's own label files, where FACET_TEST_FAIRFACE names their folder.
+// Reads FairFace's own label files if FACET_TEST_FAIRFACE names their folder.
 #include <doctest/doctest.h>
 
 #include <numeric>
@@ -18,7 +18,7 @@ std::vector<int> counts(const ManifestDataset& data, std::size_t head) {
 
 }  // namespace
 
-TEST_CASE("FairFace's label files are read as they circulate") {
+TEST_CASE("FairFace's label files are read as they are distributed") {
   const std::filesystem::path folder = FACET_TEST_FAIRFACE;
   if (folder.empty()) {
     MESSAGE("SKIPPED: FACET_TEST_FAIRFACE isn't set");

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-// It uses std::size_t and FILE, and includes neither.
+// jpeglib.h uses std::size_t and FILE but includes neither header.
 #include <jpeglib.h>
 
 #include "data/decode.h"
@@ -29,7 +29,7 @@ Image decode(const Bytes& bytes, int size = 0) { return decode_image(bytes, size
 
 std::string warning(const Bytes& bytes, int size = 0) { return decode_image(bytes, size).warning; }
 
-/// Where the first scan's data begin.
+/// Returns the offset of the first scan's data.
 std::size_t scan_data(const Bytes& jpeg) {
   const std::size_t marker = facet::find(jpeg, {0xFF, 0xDA});
   return marker + 2 + static_cast<std::size_t>(jpeg[marker + 2] << 8 | jpeg[marker + 3]);
@@ -45,9 +45,9 @@ Bytes colour(int width, int height, const Bytes& pixel) {
   return pixels;
 }
 
-constexpr int one_scan_each = 1 << 30;  // beside TurboJPEG's flags
+constexpr int one_scan_per_component = 1 << 30;  // in addition to TurboJPEG's flags
 
-/// By libjpeg's own API, which has options that TurboJPEG lacks.
+/// Compresses with libjpeg's API, which has options that TurboJPEG lacks.
 template <class Change>
 Bytes compress_with(const Image& image, const Change& change) {
   jpeg_error_mgr errors;
@@ -76,8 +76,8 @@ Bytes compress_with(const Image& image, const Change& change) {
   return jpeg;
 }
 
-/// A sequential JPEG with a scan for each component: three grey ones, put together.
-Bytes of_three_scans() {
+/// Returns a sequential JPEG with a scan for each component, made of three grey JPEGs.
+Bytes make_three_scans() {
   const JpegOptions options{.format = TJPF_GRAY, .subsampling = TJSAMP_GRAY};
   Bytes whole;
   for (std::uint8_t component = 1; component <= 3; ++component) {
@@ -108,7 +108,7 @@ void check_near(const Image& image, const Bytes& rgb, int tolerance) {
 
 }  // namespace
 
-TEST_CASE("baseline and progressive JPEGs of all samplings decode to the image that they were made of") {
+TEST_CASE("baseline and progressive JPEGs of all chroma subsamplings decode to the original image") {
   const Image image = facet::waves(61, 43);
   for (const int flags : {0, int{TJFLAG_PROGRESSIVE}}) {
     for (const int subsampling : {TJSAMP_444, TJSAMP_422, TJSAMP_420, TJSAMP_440, TJSAMP_411}) {
@@ -133,13 +133,13 @@ TEST_CASE("grey becomes RGB of equal values") {
   }
 }
 
-TEST_CASE("YCCK and CMYK become RGB, taken for inverted with and without Adobe's marker") {
+TEST_CASE("YCCK and CMYK become RGB, and are taken as inverted with and without Adobe's marker") {
   const JpegOptions options{.format = TJPF_CMYK, .subsampling = TJSAMP_444, .quality = 100};
-  // Stored values of 200, 100, 50 of colour and 204 of black.
+  // The stored values are 200, 100 and 50 for the colours and 204 for black.
   Bytes ycck = compress(colour(16, 16, {200, 100, 50, 204}), 16, 16, options);
   check_near(decode(ycck), {160, 80, 40}, 2);
 
-  // With transform 0 the stored Y, Cb, Cr are taken for C, M, Y: 255 - 55, 128 and 128 of a grey.
+  // With transform 0 the stored Y, Cb, Cr are taken as C, M, Y: 255 - 55, 128 and 128 for a grey.
   Bytes cmyk = compress(colour(16, 16, {55, 55, 55, 204}), 16, 16, options);
   const std::size_t adobe = facet::find(cmyk, {0xFF, 0xEE});
   REQUIRE(cmyk[adobe + 15] == 2);
@@ -157,7 +157,7 @@ TEST_CASE("YCCK and CMYK become RGB, taken for inverted with and without Adobe's
              2);
 }
 
-TEST_CASE("each EXIF orientation, in both byte orders, stands upright") {
+TEST_CASE("images of each EXIF orientation, in both byte orders, become upright") {
   const Image image = facet::waves(48, 32);
   const Bytes jpeg = compress(image, {.subsampling = TJSAMP_444});
   const Image stored = decode(jpeg);
@@ -166,7 +166,7 @@ TEST_CASE("each EXIF orientation, in both byte orders, stands upright") {
     return Bytes(from.pixels.begin() + static_cast<std::ptrdiff_t>(i),
                  from.pixels.begin() + static_cast<std::ptrdiff_t>(i) + 3);
   };
-  // Where the 0th row and the 0th column of the stored image are in the upright one (EXIF 2.32, tag 0x0112).
+  // The positions of the stored image's 0th row and 0th column in the upright image (EXIF 2.32, tag 0x0112).
   struct Case {
     int orientation;
     bool row_is_vertical;  // the 0th row is at the left or right
@@ -191,21 +191,21 @@ TEST_CASE("each EXIF orientation, in both byte orders, stands upright") {
   }
 }
 
-TEST_CASE("an EXIF block that tells nonsense is no orientation") {
+TEST_CASE("an invalid EXIF block or orientation is ignored") {
   const Bytes jpeg = compress(facet::waves(16, 8));
   for (const int orientation : {0, 9, 255}) CHECK(decode(facet::with_orientation(jpeg, orientation)).width == 16);
   Bytes far = facet::with_orientation(jpeg, 6);
-  far[2 + 4 + 6 + 7] = 0xFF;  // the directory's offset, beyond the block
+  far[2 + 4 + 6 + 7] = 0xFF;  // an offset of the directory beyond the block
   CHECK(decode(far).width == 16);
   for (const int at : {0, 1, 2}) {
     CAPTURE(at);
     Bytes other = facet::with_orientation(jpeg, 6);
-    other[static_cast<std::size_t>(2 + 4 + 6 + at)] = 'X';  // no TIFF file
+    other[static_cast<std::size_t>(2 + 4 + 6 + at)] = 'X';  // not a TIFF file
     CHECK(decode(other).width == 16);
   }
 }
 
-TEST_CASE("much larger photographs are decoded at 1/2, 1/4 or 1/8, never below the size") {
+TEST_CASE("JPEGs much larger than the size are decoded at 1/2, 1/4 or 1/8, never below the size") {
   const Bytes jpeg = compress(facet::waves(803, 401));
   const auto dimensions = [&](int size) {
     const Image image = decode(jpeg, size);
@@ -227,9 +227,10 @@ TEST_CASE("much larger photographs are decoded at 1/2, 1/4 or 1/8, never below t
   CHECK(tiny.height == 1);
 }
 
-TEST_CASE("truncated anywhere before its end marker, a JPEG is an error that says so") {
-  for (const int flags : {0, int{TJFLAG_PROGRESSIVE}, int{TJFLAG_PROGRESSIVE} | one_scan_each}) {
-    const Bytes jpeg = flags & one_scan_each ? of_three_scans() : compress(facet::noise(64, 64), {.flags = flags});
+TEST_CASE("a JPEG that is truncated anywhere before its end marker is an error that says so") {
+  for (const int flags : {0, int{TJFLAG_PROGRESSIVE}, int{TJFLAG_PROGRESSIVE} | one_scan_per_component}) {
+    const Bytes jpeg =
+        flags & one_scan_per_component ? make_three_scans() : compress(facet::noise(64, 64), {.flags = flags});
     const std::size_t scan = scan_data(jpeg);
     for (const std::size_t length : {std::size_t{3}, std::size_t{10}, scan / 2, scan - 1, scan, scan + 1, scan + 50,
                                      (scan + jpeg.size()) / 2, jpeg.size() - 100, jpeg.size() - 4, jpeg.size() - 3}) {
@@ -244,10 +245,10 @@ TEST_CASE("truncated anywhere before its end marker, a JPEG is an error that say
   }
 }
 
-TEST_CASE("a JPEG without its end marker is read with a warning, to the same pixels") {
+TEST_CASE("a JPEG without its end marker gives the same pixels and a warning") {
   for (const Bytes& jpeg :
        {compress(facet::noise(64, 64)), compress(facet::noise(61, 43), {.flags = TJFLAG_PROGRESSIVE}),
-        compress(facet::waves(17, 3), {.flags = TJFLAG_PROGRESSIVE}), of_three_scans()}) {
+        compress(facet::waves(17, 3), {.flags = TJFLAG_PROGRESSIVE}), make_three_scans()}) {
     for (const std::size_t cut : {1U, 2U}) {
       const auto decoded = decode_image(first(jpeg, jpeg.size() - cut), 0);
       CHECK(decoded.warning == "the end marker is missing");
@@ -257,14 +258,14 @@ TEST_CASE("a JPEG without its end marker is read with a warning, to the same pix
   }
 }
 
-TEST_CASE("a JPEG of several scans of which the last ones are missing is truncated") {
-  const Bytes three = of_three_scans();
+TEST_CASE("a JPEG whose last scans are missing is truncated") {
+  const Bytes three = make_three_scans();
   const Bytes progressive = compress(facet::noise(64, 64), {.flags = TJFLAG_PROGRESSIVE});
   for (const Bytes& jpeg : {three, progressive}) {
     std::size_t scans = 0;
     for (std::size_t at = scan_data(jpeg); at + 1 < jpeg.size(); ++at) {
       if (jpeg[at] != 0xFF || jpeg[at + 1] == 0x00 || jpeg[at + 1] == 0xD9) continue;
-      ++scans;  // a marker between scans: exactly here a scan is whole
+      ++scans;  // a marker between scans: here a scan is complete
       CHECK(contains(reason(first(jpeg, at)), "truncated JPEG"));
       at += 1 + static_cast<std::size_t>(jpeg[at + 2] << 8 | jpeg[at + 3]);
     }
@@ -272,7 +273,7 @@ TEST_CASE("a JPEG of several scans of which the last ones are missing is truncat
   }
 }
 
-TEST_CASE("an arithmetic-coded JPEG needs its end marker: a cut can't be told otherwise") {
+TEST_CASE("an arithmetic-coded JPEG needs its end marker, without which truncation isn't detectable") {
   const Bytes jpeg =
       compress_with(facet::noise(64, 64), [](jpeg_compress_struct& encoder) { encoder.arith_code = TRUE; });
   CHECK(warning(jpeg).empty());
@@ -280,7 +281,7 @@ TEST_CASE("an arithmetic-coded JPEG needs its end marker: a cut can't be told ot
   CHECK(contains(reason(first(jpeg, jpeg.size() / 2)), "truncated JPEG"));
 }
 
-TEST_CASE("restart markers that are missing or out of turn are damage") {
+TEST_CASE("restart markers that are missing or out of order are errors") {
   const Bytes jpeg =
       compress_with(facet::noise(64, 64), [](jpeg_compress_struct& encoder) { encoder.restart_in_rows = 1; });
   CHECK(warning(jpeg).empty());
@@ -294,16 +295,16 @@ TEST_CASE("restart markers that are missing or out of turn are damage") {
 }
 
 TEST_CASE("a JPEG of more than 500 scans is refused") {
-  const Bytes jpeg = of_three_scans();
+  const Bytes jpeg = make_three_scans();
   const auto at = [&](std::size_t place) { return jpeg.begin() + static_cast<std::ptrdiff_t>(place); };
   const std::size_t scan = facet::find(jpeg, {0xFF, 0xDA});
   const std::size_t next = scan + 2 + facet::find(Bytes(at(scan + 2), jpeg.end()), {0xFF, 0xDA});
   Bytes many = jpeg;
   for (int i = 0; i < 600; ++i) many.insert(many.end() - 2, at(scan), at(next));
-  CHECK(reason(many) == "a JPEG of more than 500 scans");
+  CHECK(reason(many) == "is a JPEG of more than 500 scans; at most 500 are allowed");
 }
 
-TEST_CASE("empty files, other formats and damaged data are told apart") {
+TEST_CASE("empty files, other formats and damaged data give different errors") {
   CHECK(reason({}) == "is empty");
   CHECK(contains(reason({0xFF}), "unknown format"));
   CHECK(contains(reason({0xFF, 0xD8, 0xFF, 0xD9}), "corrupt JPEG: JPEG datastream contains no image"));
@@ -321,28 +322,28 @@ TEST_CASE("empty files, other formats and damaged data are told apart") {
   CHECK(!reason(without_tables).empty());
 }
 
-TEST_CASE("a frame too large to be a photograph is refused before it is allocated") {
+TEST_CASE("a frame that takes too much memory is refused before it is allocated") {
   Bytes jpeg = compress(facet::waves(16, 16));
   const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
   for (std::size_t i = 5; i < 9; ++i) jpeg[frame + i] = 0xFE;
-  CHECK(contains(reason(jpeg), "65278x65278 pixels take 12783651852 bytes of memory to decode; at most 2147483648"));
-  CHECK(!contains(reason(jpeg, 100), "bytes of memory"));  // at 1/8, a line at a time
+  CHECK(contains(reason(jpeg), "decoding 65278x65278 pixels takes 12783651852 bytes of memory; at most 2147483648"));
+  CHECK(!contains(reason(jpeg, 100), "bytes of memory"));  // decoded at 1/8, line by line
 }
 
-TEST_CASE("coefficients count where they are all held: in progressive JPEGs, and in those of a scan a component") {
+TEST_CASE("the memory limit includes the coefficients of progressive JPEGs and of JPEGs with a scan per component") {
   Bytes progressive = compress(facet::waves(16, 16), {.flags = TJFLAG_PROGRESSIVE});
   const std::size_t frame = facet::find(progressive, {0xFF, 0xC2});
   for (std::size_t i = 5; i < 9; ++i) progressive[frame + i] = 0x60;
-  // 3 components of 24672x24672 at 2 bytes, and the pixels at 1/8.
-  CHECK(contains(reason(progressive, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
+  // 3 components of 24672x24672 coefficients of 2 bytes, and the pixels at 1/8.
+  CHECK(contains(reason(progressive, 100), "decoding 24672x24672 pixels takes 3680778672 bytes of memory"));
 
-  Bytes one_each = of_three_scans();
+  Bytes one_each = make_three_scans();
   const std::size_t sequential = facet::find(one_each, {0xFF, 0xC0});
   for (std::size_t i = 5; i < 9; ++i) one_each[sequential + i] = 0x60;
-  CHECK(contains(reason(one_each, 100), "24672x24672 pixels take 3680778672 bytes of memory"));
+  CHECK(contains(reason(one_each, 100), "decoding 24672x24672 pixels takes 3680778672 bytes of memory"));
 }
 
-TEST_CASE("frames that are not of blocks of 8-bit samples are refused by their kind, at any size") {
+TEST_CASE("lossless and hierarchical JPEGs, and JPEGs not of 8 bits per sample, are refused at any size") {
   const Bytes baseline = compress(facet::waves(64, 48));
   const Bytes progressive = compress(facet::waves(64, 48), {.flags = TJFLAG_PROGRESSIVE});
   const auto with_marker = [](Bytes jpeg, std::uint8_t from, std::uint8_t marker) {
@@ -356,40 +357,40 @@ TEST_CASE("frames that are not of blocks of 8-bit samples are refused by their k
       const auto refusal = [&](std::uint8_t marker) {
         return reason(with_marker(jpeg.first, jpeg.second, marker), size);
       };
-      CHECK(refusal(0xC3) == "a lossless JPEG (marker 0xC3)" + others);
-      CHECK(refusal(0xC5) == "a hierarchical JPEG (marker 0xC5)" + others);
-      CHECK(refusal(0xC6) == "a hierarchical JPEG (marker 0xC6)" + others);
-      CHECK(refusal(0xC7) == "a lossless, hierarchical JPEG (marker 0xC7)" + others);
-      CHECK(refusal(0xCB) == "a lossless JPEG (marker 0xCB)" + others);
-      CHECK(refusal(0xCD) == "a hierarchical JPEG (marker 0xCD)" + others);
-      CHECK(refusal(0xCE) == "a hierarchical JPEG (marker 0xCE)" + others);
-      CHECK(refusal(0xCF) == "a lossless, hierarchical JPEG (marker 0xCF)" + others);
-      CHECK(refusal(0xDE) == "a hierarchical JPEG (marker 0xDE)" + others);
-      CHECK(refusal(0xF7) == "a JPEG-LS (marker 0xF7)" + others);
-      // Coded otherwise than they say: an error, or pixels of no meaning, within their buffer.
+      CHECK(refusal(0xC3) == "is a lossless JPEG (marker 0xC3)" + others);
+      CHECK(refusal(0xC5) == "is a hierarchical JPEG (marker 0xC5)" + others);
+      CHECK(refusal(0xC6) == "is a hierarchical JPEG (marker 0xC6)" + others);
+      CHECK(refusal(0xC7) == "is a lossless, hierarchical JPEG (marker 0xC7)" + others);
+      CHECK(refusal(0xCB) == "is a lossless JPEG (marker 0xCB)" + others);
+      CHECK(refusal(0xCD) == "is a hierarchical JPEG (marker 0xCD)" + others);
+      CHECK(refusal(0xCE) == "is a hierarchical JPEG (marker 0xCE)" + others);
+      CHECK(refusal(0xCF) == "is a lossless, hierarchical JPEG (marker 0xCF)" + others);
+      CHECK(refusal(0xDE) == "is a hierarchical JPEG (marker 0xDE)" + others);
+      CHECK(refusal(0xF7) == "is a JPEG-LS (marker 0xF7)" + others);
+      // These markers don't match the data: the result is an error or arbitrary pixels, within their buffer.
       for (const std::uint8_t marker : {0xC1, 0xC2, 0xC9, 0xCA}) refusal(marker);
     }
     for (const std::uint8_t bits : {0, 2, 7, 9, 12, 16, 255}) {
       for (const auto& [jpeg, marker] : {std::pair(baseline, 0xC0), std::pair(progressive, 0xC2)}) {
         Bytes odd = jpeg;
         odd[facet::find(odd, {0xFF, static_cast<std::uint8_t>(marker)}) + 4] = bits;
-        CHECK(reason(odd, size) == "a JPEG of " + std::to_string(bits) + " bits a sample; 8 are allowed");
+        CHECK(reason(odd, size) == "is a JPEG of " + std::to_string(bits) + " bits per sample; 8 are allowed");
       }
     }
   }
   CHECK(decode(with_marker(baseline, 0xC0, 0xC1)).pixels == decode(baseline).pixels);
 }
 
-TEST_CASE("a sampling that has no name decodes all the same") {
+TEST_CASE("an uncommon chroma subsampling is decoded") {
   Bytes jpeg = compress(facet::waves(8, 8));
   const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
   REQUIRE(jpeg[frame + 11] == 0x22);
-  jpeg[frame + 11] = 0x14;  // 1x4: as many blocks, and one unit is the whole image either way
+  jpeg[frame + 11] = 0x14;  // 1x4: the same number of blocks; one MCU is the whole image in both cases
   CHECK(decode(jpeg).pixels.size() == 8 * 8 * 3);
   CHECK(decode(jpeg, 2).pixels.size() == 2 * 2 * 3);
 }
 
-TEST_CASE("the pixels of what must be turned count twice") {
+TEST_CASE("the memory limit counts the pixels of an image that must be rotated twice") {
   const auto large = [](Bytes jpeg) {
     const std::size_t frame = facet::find(jpeg, {0xFF, 0xC0});
     for (std::size_t i = 5; i < 9; ++i) jpeg[frame + i] = 0x60;
@@ -397,10 +398,10 @@ TEST_CASE("the pixels of what must be turned count twice") {
   };
   const Bytes upright = compress(facet::waves(16, 16));
   CHECK(!contains(large(upright), "bytes of memory"));
-  CHECK(contains(large(facet::with_orientation(upright, 3)), "24672x24672 pixels take 3652245504 bytes"));
+  CHECK(contains(large(facet::with_orientation(upright, 3)), "decoding 24672x24672 pixels takes 3652245504 bytes"));
 }
 
-TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
+TEST_CASE("a sequential scan whose spectral parameters are zero is read with a warning") {
   const Bytes jpeg = compress(facet::waves(16, 16));
   Bytes odd = jpeg;
   const std::size_t scan = scan_data(jpeg);
@@ -410,25 +411,25 @@ TEST_CASE("a sequential scan whose spectral parameters are zero is no damage") {
   CHECK(contains(warning(odd), "Invalid SOS parameters"));
 }
 
-TEST_CASE("what is no regular file, or no photograph, is told apart without reading it") {
+TEST_CASE("a file that is not regular, too large or of another format is refused without reading all of it") {
   const facet::TemporaryFolder folder;
   const auto error = [&](const char* name) { return error_of([&] { facet::read_image(folder / name); }); };
   REQUIRE(::mkfifo((folder / "fifo.jpg").c_str(), 0600) == 0);
   CHECK(error("fifo.jpg") == (folder / "fifo.jpg").string() + ": is not a regular file");
   CHECK(error_of([] { facet::read_image("/dev/zero"); }) == "/dev/zero: is not a regular file");
 
-  constexpr std::uintmax_t most = std::uintmax_t{1} << 30;
+  constexpr std::uintmax_t max_bytes = std::uintmax_t{1} << 30;
   facet::save(folder / "hole.jpg", {});
-  std::filesystem::resize_file(folder / "hole.jpg", most);
+  std::filesystem::resize_file(folder / "hole.jpg", max_bytes);
   const auto begin = std::chrono::steady_clock::now();
   CHECK(contains(error("hole.jpg"), ": is a file of zeros; JPEG, PNG and WebP can be read"));
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::milliseconds(100));
   facet::save(folder / "large.jpg", {0xFF, 0xD8, 0xFF});
-  std::filesystem::resize_file(folder / "large.jpg", 200 * most);
-  CHECK(contains(error("large.jpg"), "is 214748364800 bytes long; at most 1073741824 are read"));
+  std::filesystem::resize_file(folder / "large.jpg", 200 * max_bytes);
+  CHECK(contains(error("large.jpg"), "is 214748364800 bytes long; at most 1073741824 are allowed"));
 }
 
-TEST_CASE("read_image names the file, and tells warnings apart from errors") {
+TEST_CASE("read_image names the file in errors and returns warnings") {
   const facet::TemporaryFolder folder;
   facet::save(folder / "a.jpg", compress(facet::waves(20, 10)));
   facet::save(folder / "b.jpg", {});
@@ -437,11 +438,11 @@ TEST_CASE("read_image names the file, and tells warnings apart from errors") {
   CHECK(error_of([&] { facet::read_image(folder / "b.jpg"); }) == (folder / "b.jpg").string() + ": is empty");
   CHECK(error_of([&] { facet::read_image(folder / "c.jpg"); }) == (folder / "c.jpg").string() + ": no such file");
   CHECK(contains(error_of([&] { facet::read_image(folder.path()); }), "is a folder"));
-  std::string told = "old";
-  facet::read_image(folder / "a.jpg", 0, &told);
-  CHECK(told.empty());
+  std::string warning = "old";
+  facet::read_image(folder / "a.jpg", 0, &warning);
+  CHECK(warning.empty());
   const Bytes jpeg = compress(facet::waves(20, 10));
   facet::save(folder / "d.jpg", first(jpeg, jpeg.size() - 2));
-  facet::read_image(folder / "d.jpg", 0, &told);
-  CHECK(told == "the end marker is missing");
+  facet::read_image(folder / "d.jpg", 0, &warning);
+  CHECK(warning == "the end marker is missing");
 }

@@ -22,7 +22,7 @@ LabelColumn column(const std::string& name, const Names& labels) {
   return column;
 }
 
-Names classes_of(const Names& labels) { return column("x", labels).own_classes(); }
+Names classes_of(const Names& labels) { return column("x", labels).classes_from_labels(); }
 
 }  // namespace
 
@@ -30,7 +30,7 @@ TEST_CASE("whole numbers are sorted by number, so that a label is its own index"
   Names labels;
   for (const int number : {10, 3, 0, 11, 7, 2, 9, 1, 8, 4, 6, 5}) labels.push_back(std::to_string(number));
   const LabelColumn numbers = column("x", labels);
-  const Names classes = numbers.own_classes();
+  const Names classes = numbers.classes_from_labels();
   REQUIRE(classes.size() == 12);
   const auto indices = numbers.indices(classes);
   for (std::size_t i = 0; i < labels.size(); ++i) CHECK(std::to_string(indices[i]) == labels[i]);
@@ -40,13 +40,13 @@ TEST_CASE("whole numbers are sorted by number, so that a label is its own index"
         Names{"-100000000000000000000000", "99999999999999999999999", "100000000000000000000000"});
 }
 
-TEST_CASE("a number that is written in two ways is two classes") {
+TEST_CASE("two spellings of a number are two classes") {
   CHECK(classes_of({"7", "10", "007", "8", "-0", "0"}) == Names{"-0", "0", "007", "7", "8", "10"});
   CHECK(classes_of({"001", "010", "002"}) == Names{"001", "002", "010"});
   CHECK(classes_of({"3", "3.0", "12"}) == Names{"3", "3.0", "12"});
 }
 
-TEST_CASE("labels of which one is no whole number are sorted as text") {
+TEST_CASE("labels are sorted as text if one of them is not a whole number") {
   for (const std::string other : {"a", "1.5", "1e3", "0x1", "-", "+", "1.", ".0", "1 2", "1,0", "--1"}) {
     CAPTURE(other);
     const Names classes = classes_of({"9", "10", other});
@@ -54,24 +54,7 @@ TEST_CASE("labels of which one is no whole number are sorted as text") {
   }
 }
 
-TEST_CASE("a column has FairFace's classes by its name and its labels") {
-  CHECK(column("Race", {"White", "Black"}).fairface_classes_by_name().size() == 7);
-  CHECK(column("GENDER", {"Male", ""}).fairface_classes_by_name() == Names{"Male", "Female"});
-  CHECK(column("age", {"70+", "9-Mar"}).fairface_classes_by_name().size() == 9);
-  CHECK(column("colour", {"White", "Black"}).fairface_classes_by_name().empty());
-  CHECK(column("age", {"White", "Black"}).fairface_classes_by_name().empty());
-  CHECK(column("race", {"White", "Asian"}).fairface_classes_by_name().empty());
-  CHECK(column("race", {"", ""}).fairface_classes_by_name().empty());
-  CHECK(column("colour", {"White", "Black"}).fairface_classes().size() == 7);
-  CHECK(
-      error_of([] {
-        column("colour", {"White", "Male"}).fairface_classes();
-      }) ==
-      "m.csv: column 'colour' is declared to have FairFace's classes, and its labels belong to none of its sets (ages, "
-      "genders or races): White, Male");
-}
-
-TEST_CASE("a whole number is found by another way to write it with a fraction of zeros") {
+TEST_CASE("a whole number is found by another spelling with a fraction of zeros") {
   CHECK(column("x", {"0", "1.0", "-2", ""}).indices({"0.0", "1", "-2.00"}) == std::vector<std::int32_t>{0, 1, 2, -1});
   CHECK(column("x", {"1", "1.0"}).indices({"1", "1.0"}) == std::vector<std::int32_t>{0, 1});
   for (const char* label : {"007", "7.5", "v7.0", "7.", ".0"}) {
@@ -80,7 +63,18 @@ TEST_CASE("a whole number is found by another way to write it with a fraction of
   }
 }
 
-TEST_CASE("identifiers have more than 50 labels, on average of fewer than two rows") {
+TEST_CASE("a label is found by its alias only if no class has its own name") {
+  const auto alias = [](std::string_view label) { return label == "cat" ? std::string_view("feline") : label; };
+  const LabelColumn animals = column("x", {"cat", "feline", "dog"});
+  CHECK(animals.indices({"dog", "feline"}, alias) == std::vector<std::int32_t>{1, 1, 0});
+  CHECK(animals.indices({"dog", "cat"}, alias) == std::vector<std::int32_t>{1, 1, 0});
+  CHECK(animals.indices({"dog", "cat", "feline"}, alias) == std::vector<std::int32_t>{1, 2, 0});
+  CHECK(error_of([&] {
+          animals.indices({"dog", "feline"});
+        }) == "m.csv:2: label 'cat' of column 'x' is none of its classes: dog, feline");
+}
+
+TEST_CASE("a column of identifiers has more than 50 labels with on average fewer than two rows each") {
   const auto numbered = [](int rows, int classes) {
     Names labels;
     for (int i = 0; i < rows; ++i) labels.push_back(std::to_string(i % classes));
@@ -97,12 +91,12 @@ TEST_CASE("identifiers have more than 50 labels, on average of fewer than two ro
   CHECK(sparse.is_identifier());
 }
 
-TEST_CASE("300,000 classes are found in a time that grows with their number alone") {
+TEST_CASE("300,000 classes are found in linear time") {
   Names labels;
   for (int i = 0; i < 300'000; ++i) labels.push_back("person-" + std::to_string(i * 7919LL % 1'000'003));
   const auto begin = std::chrono::steady_clock::now();
   const LabelColumn people = column("x", labels);
-  const Names classes = people.own_classes();
+  const Names classes = people.classes_from_labels();
   const auto indices = people.indices(classes);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   REQUIRE(classes.size() == 300'000);
@@ -114,7 +108,7 @@ TEST_CASE("300,000 classes are found in a time that grows with their number alon
 
 using namespace facet;
 
-TEST_CASE("heads must be the model's: names, order, classes") {
+TEST_CASE("heads must match the model's in names, order and classes") {
   const std::vector<Head> model{{"age", {"young", "old"}}, {"gender", {"Male", "Female"}}};
   data::require_heads(model, model, "the data set");
 

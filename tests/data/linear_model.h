@@ -10,13 +10,13 @@
 
 namespace facet {
 
-/// Softmax regression on pixels: the yardstick of what can be read from an image without looking at its figures.
+/// Softmax regression on pixels: a baseline for what the pixels reveal without recognising shapes.
 class LinearModel {
  public:
   LinearModel(int size, int classes)
       : size_(size), features_(size * size * 3 + 1), classes_(classes), weights_(count(features_ * classes)) {}
 
-  /// Stochastic gradient descent, an image a step.
+  /// Runs stochastic gradient descent with one image per step.
   void fit(const Dataset& data, std::size_t head, int epochs, float learning_rate) {
     for (int epoch = 0; epoch < epochs; ++epoch) {
       for (const std::int64_t index : epoch_order(data.size(), 0, epoch)) {
@@ -33,18 +33,18 @@ class LinearModel {
   }
 
   double accuracy(const Dataset& data, std::size_t head) const {
-    std::int64_t right = 0;
+    std::int64_t correct = 0;
     for (std::int64_t index = 0; index < data.size(); ++index) {
       const std::vector<float> p = probabilities(input(data, index));
-      right += std::max_element(p.begin(), p.end()) - p.begin() == data.labels(index)[head] ? 1 : 0;
+      correct += std::max_element(p.begin(), p.end()) - p.begin() == data.labels(index)[head] ? 1 : 0;
     }
-    return static_cast<double>(right) / static_cast<double>(data.size());
+    return static_cast<double>(correct) / static_cast<double>(data.size());
   }
 
  private:
   static std::size_t count(int value) { return static_cast<std::size_t>(value); }
 
-  /// Pixels in [-1, 1], and 1 for the bias.
+  /// Returns the pixels in [-1, 1], and 1 for the bias.
   std::vector<float> input(const Dataset& data, std::int64_t index) const {
     std::vector<std::uint8_t> pixels(count(features_ - 1));
     data.load(index, size_, ResizeMode::squash, pixels);
@@ -58,7 +58,7 @@ class LinearModel {
     std::vector<float> p(count(classes_));
     for (int k = 0; k < classes_; ++k) {
       const float* weights = &weights_[count(k * features_)];
-      // Eight sums, which the compiler may compute at once.
+      // Eight sums, which the compiler can vectorise.
       float sums[8] = {};
       int i = 0;
       for (; i + 8 <= features_; i += 8) {
@@ -67,9 +67,9 @@ class LinearModel {
       for (; i < features_; ++i) sums[0] += weights[i] * x[count(i)];
       for (const float sum : sums) p[count(k)] += sum;
     }
-    const float greatest = *std::max_element(p.begin(), p.end());
+    const float maximum = *std::max_element(p.begin(), p.end());
     float total = 0;
-    for (float& value : p) total += value = std::exp(value - greatest);
+    for (float& value : p) total += value = std::exp(value - maximum);
     for (float& value : p) value /= total;
     return p;
   }

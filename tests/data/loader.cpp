@@ -24,7 +24,7 @@ using facet::LoaderOptions;
 
 namespace {
 
-/// Images that tell their own index, slow in turns, some of them bad.
+/// Images whose middle pixel value is their index. Loading some of them can be slow or fail.
 class Numbered final : public facet::Dataset {
  public:
   explicit Numbered(std::int64_t size, std::set<std::int64_t> bad = {}) : size_(size), bad_(std::move(bad)) {
@@ -46,7 +46,7 @@ class Numbered final : public facet::Dataset {
   void load(std::int64_t index, int size, facet::ResizeMode, std::span<std::uint8_t> pixels) const override {
     ++loads;
     const int now = ++running;
-    for (int most = max_running; now > most && !max_running.compare_exchange_weak(most, now);) {
+    for (int maximum = max_running; now > maximum && !max_running.compare_exchange_weak(maximum, now);) {
     }
     if (delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms * (index % 3)));
     --running;
@@ -85,7 +85,7 @@ bool same(const std::vector<Batch>& a, const std::vector<Batch>& b) {
 
 }  // namespace
 
-TEST_CASE("an epoch holds every image once, in epoch_order, the last batch smaller") {
+TEST_CASE("an epoch has every image once, in epoch_order, with a smaller last batch") {
   const Numbered data(23);
   Loader loader(data, {.batch = 5, .size = 3, .threads = 2, .seed = 9});
   CHECK(loader.batches_per_epoch() == 5);
@@ -107,7 +107,7 @@ TEST_CASE("an epoch holds every image once, in epoch_order, the last batch small
   CHECK(batches.back().size == 3);
 }
 
-TEST_CASE("images are resized in the mode that is asked for") {
+TEST_CASE("images are resized in the requested mode") {
   facet::MemoryDataset data({{"a", {"x", "y"}}});
   const facet::Image image = facet::noise(30, 20);
   data.add(image, {0});
@@ -120,7 +120,7 @@ TEST_CASE("images are resized in the mode that is asked for") {
   CHECK(!facet::error_of([&] { Loader loader(data, {.resize = static_cast<facet::ResizeMode>(9)}); }).empty());
 }
 
-TEST_CASE("drop_last leaves the smaller batch out; without shuffle the order is the data's") {
+TEST_CASE("drop_last omits the smaller batch; without shuffle the order is that of the data set") {
   const Numbered data(23);
   Loader loader(data, {.batch = 5, .size = 3, .shuffle = false, .drop_last = true});
   CHECK(loader.batches_per_epoch() == 4);
@@ -129,7 +129,7 @@ TEST_CASE("drop_last leaves the smaller batch out; without shuffle the order is 
   CHECK(batches[3].indices == std::vector<std::int64_t>{15, 16, 17, 18, 19});
 }
 
-TEST_CASE("batches are the same whatever the threads and the prefetch, epoch after epoch") {
+TEST_CASE("batches don't depend on threads and prefetch, in any epoch") {
   Numbered data(50);
   data.delay_ms = 1;
   Loader one(data, {.batch = 8, .size = 4, .threads = 1, .seed = 3});
@@ -138,7 +138,7 @@ TEST_CASE("batches are the same whatever the threads and the prefetch, epoch aft
   CHECK(!same(read_epoch(one, 1), read_epoch(four, 2)));
 }
 
-TEST_CASE("an epoch can start in its middle, and anew at any time") {
+TEST_CASE("an epoch can start at any batch, and at any time") {
   const Numbered data(50);
   Loader loader(data, {.batch = 8, .size = 4, .threads = 3, .seed = 3});
   const auto whole = read_epoch(loader, 2);
@@ -155,7 +155,7 @@ TEST_CASE("an epoch can start in its middle, and anew at any time") {
   CHECK(!facet::error_of([&] { loader.start_epoch(0, -1); }).empty());
 }
 
-TEST_CASE("about half of the images are mirrored, by seed, epoch and image alone") {
+TEST_CASE("about half of the images are mirrored, as a function of seed, epoch and image") {
   const Numbered data(400);
   const auto mirrored = [&](std::int64_t batch, std::uint64_t seed, std::int64_t epoch) {
     Loader loader(data, {.batch = batch, .size = 3, .threads = 2, .seed = seed, .shuffle = false});
@@ -180,7 +180,7 @@ TEST_CASE("about half of the images are mirrored, by seed, epoch and image alone
   CHECK(mirrored(64, 1, 1) != some);
 }
 
-TEST_CASE("the error is that of the first bad image in the epoch's order, at its batch") {
+TEST_CASE("next throws the error of the first bad image in the epoch's order, at its batch") {
   for (const int threads : {1, 4}) {
     Numbered data(40, {13, 11, 30});
     data.delay_ms = 2;  // image 13 is decoded before image 11
@@ -195,7 +195,7 @@ TEST_CASE("the error is that of the first bad image in the epoch's order, at its
   }
 }
 
-TEST_CASE("a data set's labels aren't trusted") {
+TEST_CASE("invalid labels of a data set are errors") {
   const auto error = [](const facet::Dataset& data) {
     return facet::error_of([&] {
       Loader loader(data, {.batch = 5, .size = 3, .shuffle = false});
@@ -205,9 +205,10 @@ TEST_CASE("a data set's labels aren't trusted") {
   for (const std::int32_t label : {2, -2, 1000}) {
     Numbered data(10);
     data.set_label(7, 1, label);
-    CHECK(error(data) == "7: head 'b': label " + std::to_string(label) + "; 0 to 1 are allowed, and -1 for none");
+    CHECK(error(data) ==
+          "7: the label of head 'b' is " + std::to_string(label) + "; 0 to 1 are allowed, and -1 for no label");
   }
-  /// One label too few or too many.
+  /// A data set with one label too few or too many.
   class Other final : public facet::Dataset {
    public:
     explicit Other(std::size_t labels) : labels_(labels, 0) {}
@@ -222,11 +223,11 @@ TEST_CASE("a data set's labels aren't trusted") {
     std::vector<std::int32_t> labels_;
   };
   CHECK(error(Other(2)).empty());
-  CHECK(error(Other(1)) == "other 0: 1 labels for 2 heads");
-  CHECK(error(Other(3)) == "other 0: 3 labels for 2 heads");
+  CHECK(error(Other(1)) == "other 0: the image has 1 labels; one for each of 2 heads is needed");
+  CHECK(error(Other(3)) == "other 0: the image has 3 labels; one for each of 2 heads is needed");
 }
 
-TEST_CASE("no more is decoded ahead than prefetch allows, in buffers that stay") {
+TEST_CASE("at most `prefetch` batches are decoded ahead, in buffers that are reused") {
   const Numbered data(1000);
   Loader loader(data, {.batch = 10, .size = 3, .threads = 4, .prefetch = 3});
   std::set<const std::uint8_t*> buffers;
@@ -241,7 +242,7 @@ TEST_CASE("no more is decoded ahead than prefetch allows, in buffers that stay")
   CHECK(buffers.size() <= 4);
 }
 
-TEST_CASE("as many threads work as asked for, however few the cores") {
+TEST_CASE("the requested number of threads works, even on fewer cores") {
   Numbered data(60);
   data.delay_ms = 5;
   Loader loader(data, {.batch = 30, .size = 3, .threads = 4});
@@ -250,28 +251,28 @@ TEST_CASE("as many threads work as asked for, however few the cores") {
   CHECK(data.max_running <= 4);
 }
 
-TEST_CASE("without a number of threads there are as many as keep a slow source from being waited for") {
-  if (facet::base::usable_cores() < 2) return;  // a thread more than one core is never taken
+TEST_CASE("without a requested number, there are enough threads to keep the caller from waiting") {
+  if (facet::base::usable_cores() < 2) return;  // on one core there is never a second thread
   using Clock = std::chrono::steady_clock;
   Numbered data(9 * 60);
   data.delay_ms = 10;
-  Loader loader(data, {.batch = 9, .size = 2});  // 90 ms of one thread
+  Loader loader(data, {.batch = 9, .size = 2});  // 90 ms per batch on one thread
   loader.start_epoch(0);
   CHECK(loader.threads() == 1);
   std::chrono::duration<double> waited{}, all{};
   for (int batch = 0; batch < 60; ++batch) {
-    const Clock::time_point asked = Clock::now();
+    const Clock::time_point wait_start = Clock::now();
     REQUIRE(loader.next() != nullptr);
     const Clock::time_point began = Clock::now();
     std::this_thread::sleep_for(std::chrono::milliseconds(65));
     if (batch < 20) continue;
-    waited += began - asked;
-    all += Clock::now() - asked;
+    waited += began - wait_start;
+    all += Clock::now() - wait_start;
   }
   CHECK(loader.threads() == 2);
   CHECK(waited / all < 0.02);
 
-  // One long batch is enough.
+  // One slow batch is enough to add threads.
   Numbered slow(9 * 60);
   slow.delay_ms = 60;
   Loader few(slow, {.batch = 9, .size = 2});
@@ -279,7 +280,7 @@ TEST_CASE("without a number of threads there are as many as keep a slow source f
   REQUIRE(few.next() != nullptr);
   CHECK(few.threads() > 1);
 
-  // A caller that needs little gets no more than one.
+  // A caller that needs few batches gets one thread.
   const Numbered fast(9 * 60);
   Loader idle(fast, {.batch = 9, .size = 2});
   idle.start_epoch(0);
@@ -287,10 +288,10 @@ TEST_CASE("without a number of threads there are as many as keep a slow source f
     REQUIRE(idle.next() != nullptr);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
-  CHECK(idle.threads() <= 2);  // a moment in which the machine is busy may bring another
+  CHECK(idle.threads() <= 2);  // a second one may be added while the machine is busy
 }
 
-TEST_CASE("a loader can go while it works") {
+TEST_CASE("a loader can be destroyed while it decodes") {
   Numbered data(10000);
   data.delay_ms = 1;
   for (const int threads : {1, 4}) {
@@ -307,7 +308,7 @@ TEST_CASE("a loader can go while it works") {
   Loader never_started(data, {});
 }
 
-TEST_CASE("an empty set has no batches, options that make no sense are errors") {
+TEST_CASE("an empty data set has no batches; invalid options are errors") {
   const Numbered none(0);
   Loader loader(none, {.batch = 4, .size = 3});
   CHECK(loader.batches_per_epoch() == 0);
@@ -320,7 +321,7 @@ TEST_CASE("an empty set has no batches, options that make no sense are errors") 
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.prefetch = 0}); }), "prefetch is 0"));
 }
 
-TEST_CASE("batches that no memory holds are an error, whatever the product") {
+TEST_CASE("batches that exceed the memory are an error, even if their size overflows") {
   const Numbered data(100);
   const auto error = [&](const LoaderOptions& options) { return facet::error_of([&] { Loader(data, options); }); };
   CHECK(facet::contains(error({.size = 100'000}),
@@ -336,7 +337,7 @@ TEST_CASE("batches that no memory holds are an error, whatever the product") {
   }
 }
 
-TEST_CASE("a batch larger than the data set holds it all") {
+TEST_CASE("a batch larger than the data set contains all of it") {
   const Numbered data(10);
   Loader loader(data, {.batch = std::int64_t{1} << 62, .size = 3, .shuffle = false, .prefetch = 1000});
   CHECK(loader.batches_per_epoch() == 1);
@@ -348,7 +349,7 @@ TEST_CASE("a batch larger than the data set holds it all") {
   CHECK(read_epoch(loader, 0, 1).empty());
 }
 
-TEST_CASE("a data set that changes while it is used is an error, at each call, until it is as it was") {
+TEST_CASE("a data set that changes while it is used is an error at each call until the change is undone") {
   for (const std::int64_t size : {24, 22, 0}) {
     Numbered data(23);
     Loader loader(data, {.batch = 5, .size = 3, .shuffle = false, .prefetch = 1});
@@ -369,8 +370,8 @@ TEST_CASE("a data set that changes while it is used is an error, at each call, u
   Loader loader(data, {.batch = 5, .size = 3});
   loader.start_epoch(0);
   data.rename_class();
-  CHECK(facet::contains(facet::error_of([&] { loader.next(); }), "the data set's heads are not those"));
-  CHECK(facet::contains(facet::error_of([&] { loader.start_epoch(0); }), "the data set's heads are not those"));
+  CHECK(facet::contains(facet::error_of([&] { loader.next(); }), "the data set's heads have changed"));
+  CHECK(facet::contains(facet::error_of([&] { loader.start_epoch(0); }), "the data set's heads have changed"));
 }
 
 TEST_CASE("a loader of a temporary data set does not compile") {
@@ -382,7 +383,7 @@ TEST_CASE("a loader of a temporary data set does not compile") {
 
 namespace {
 
-/// Images that are all loaded at once, and see how parallel they may be with oneTBB.
+/// Images that must all be loaded at the same time, and that record the concurrency of oneTBB.
 class Together final : public facet::Dataset {
  public:
   explicit Together(std::int64_t size) : size_(size), all_(size) {}
@@ -412,13 +413,13 @@ class Together final : public facet::Dataset {
 
 }  // namespace
 
-TEST_CASE("every thread that is asked for works, hundreds too") {
+TEST_CASE("all requested threads work, even hundreds") {
   const Together data(600);
   Loader loader(data, {.batch = 600, .size = 3, .threads = 600, .prefetch = 1});
   CHECK(read_epoch(loader, 0).size() == 1);
 }
 
-TEST_CASE("a data set that is parallel with oneTBB stays on the loader's threads") {
+TEST_CASE("a data set that uses oneTBB itself runs on the loader's threads") {
   const Together data(3);
   Loader loader(data, {.batch = 3, .size = 3, .threads = 3, .prefetch = 1});
   CHECK(read_epoch(loader, 0).size() == 1);

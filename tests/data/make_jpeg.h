@@ -18,7 +18,7 @@ namespace facet {
 
 using Bytes = std::vector<std::uint8_t>;
 
-/// An image of smooth waves, different in each corner and colour.
+/// Returns an image of smooth waves, with different corners and channels.
 inline Image waves(int width, int height, double phase = 0) {
   Image image{.width = width, .height = height, .pixels = {}};
   for (int y = 0; y < height; ++y) {
@@ -34,7 +34,7 @@ inline Image waves(int width, int height, double phase = 0) {
   return image;
 }
 
-/// Pixels without any order, the hardest case for a filter.
+/// Returns an image of random pixels, the hardest case for a filter.
 inline Image noise(int width, int height, std::uint32_t state = 1) {
   Image image{.width = width, .height = height, .pixels = {}};
   for (int i = 0; i < width * height * 3; ++i) {
@@ -51,7 +51,7 @@ struct JpegOptions {
   int quality = 95;
 };
 
-/// @param pixels of options.format, without padding.
+/// @param pixels in options.format, without padding.
 inline Bytes compress(const Bytes& pixels, int width, int height, const JpegOptions& options = {}) {
   const tjhandle handle = tjInitCompress();
   unsigned char* buffer = nullptr;
@@ -75,7 +75,7 @@ inline void save(const std::filesystem::path& file, const Bytes& bytes) {
       .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
-/// The JPEG with an EXIF block that tells an orientation, after its first marker.
+/// Returns the JPEG with an EXIF block of that orientation after its first marker.
 inline Bytes with_orientation(const Bytes& jpeg, int orientation, bool little_endian = true) {
   const auto low = static_cast<std::uint8_t>(orientation);
   Bytes tiff;
@@ -91,14 +91,14 @@ inline Bytes with_orientation(const Bytes& jpeg, int orientation, bool little_en
   return result;
 }
 
-/// Where `pattern` starts in the bytes.
+/// Returns the offset of `pattern` in the bytes.
 inline std::size_t find(const Bytes& bytes, const Bytes& pattern) {
   const auto found = std::search(bytes.begin(), bytes.end(), pattern.begin(), pattern.end());
   if (found == bytes.end()) throw std::runtime_error("no such bytes in the JPEG");
   return static_cast<std::size_t>(found - bytes.begin());
 }
 
-/// Mean absolute difference, in grey levels.
+/// Returns the mean absolute difference in grey levels.
 inline double mean_difference(const Bytes& a, const Bytes& b) {
   if (a.size() != b.size()) throw std::runtime_error("images of different sizes");
   double sum = 0;

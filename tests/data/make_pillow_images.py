@@ -1,8 +1,8 @@
-"""Writes images as they circulate, whole and damaged, and what Pillow makes of each: make_pillow_images.py FOLDER
+"""Writes intact and damaged images, and how Pillow reads each of them: make_pillow_images.py FOLDER
 
-FOLDER/verdicts.csv says of each file: name, verdict ("reads", "warns" or "refuses": what facet must do), tolerance in
-levels, width and height. The pixels, upright and in RGB, are in FOLDER/NAME.rgb. Unless a case says otherwise, and why,
-facet must read what Pillow reads and refuse what Pillow refuses.
+FOLDER/verdicts.csv lists for each file: name, verdict ("reads", "warns" or "refuses": what facet must do), tolerance in
+levels, width and height. The pixels, upright and in RGB, are in FOLDER/NAME.rgb. Unless a case gives a reason to
+differ, facet must read what Pillow reads and refuse what Pillow refuses.
 """
 
 import io
@@ -41,12 +41,12 @@ def opened_by_pillow(data):
         image = Image.open(io.BytesIO(data))
         image.load()
         return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception:  # whatever it is, Pillow refuses the file
+    except Exception:  # with any exception, Pillow refuses the file
         return None
 
 
 def case(name, data, *, warns=False, differs="", refuses=None, pixels=None, tolerance=0):
-    """Adds a file. differs: why facet's verdict is other than Pillow's, which `refuses` then tells."""
+    """Adds a file. differs: why facet's verdict differs from Pillow's; `refuses` then gives facet's."""
     theirs = opened_by_pillow(data)
     assert (refuses is None) == (differs == ""), name
     refused = (theirs is None) if refuses is None else refuses
@@ -69,7 +69,8 @@ def spliced(data, at, inserted=b"", skip=0):
 
 
 def exif(orientation, order="<"):
-    return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    header = b"II*\0" if order == "<" else b"MM\0*"
+    return header + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
 
 
 def jpegs():
@@ -90,7 +91,7 @@ def jpegs():
     add("cmyk", cmyk)
     add("cmyk_without_adobe", spliced(cmyk, adobe, skip=16))
 
-    # What harms no pixel. (DHT, SOS, EOI: the markers in front of which bytes stray.)
+    # Defects that change no pixel, such as extraneous bytes before the markers DHT, SOS and EOI.
     scan = find(plain, 0xDA)
     add("junk_before_tables", spliced(plain, find(plain, 0xC4), b"junk"), warns=True)
     add("junk_before_scan", spliced(plain, scan, b"\0\0"), warns=True)
@@ -99,12 +100,13 @@ def jpegs():
     add("junk_after_end", plain + b"junk" * 100)
     add("two_images", plain + busy)
     add("fill_bytes", spliced(plain, scan, b"\xFF\xFF"))
-    why = "Pillow wants the end marker; all data of the image are there"
+    why = "Pillow needs the end marker; all data of the image are present"
     for name, data in (("plain", plain), ("progressive", progressive)):
         add(f"no_end_{name}", data[:-2], warns=True, refuses=False, differs=why, pixels=opened_by_pillow(data))
         add(f"half_end_{name}", data[:-1], warns=True, refuses=False, differs=why, pixels=opened_by_pillow(data))
     add("zeros_for_end", plain[:-2] + bytes(5000), warns=True)
-    with_adobe = spliced(plain, 2, b"\xFF\xEE\0\x0EAdobe\0d\0\0\0\0\5", 18)  # in JFIF's place, which is believed before Adobe
+    # The Adobe segment replaces the JFIF segment, which takes precedence over it.
+    with_adobe = spliced(plain, 2, b"\xFF\xEE\0\x0EAdobe\0d\0\0\0\0\5", 18)
     add("unknown_adobe_transform", with_adobe, warns=True)
     add("jfif_major", spliced(plain, 11, b"\3", 1), warns=True)
     add("jfif_minor", spliced(plain, 12, b"\x63", 1))
@@ -118,7 +120,7 @@ def jpegs():
         add(f"cut_by_one_{name}", data[:-3])
         add(f"cut_in_half_{name}", data[:len(data) // 2])
         add(f"cut_in_header_{name}", data[:find(data, 0xC4) + 5])
-    why = "Pillow fills up what is missing with grey"
+    why = "Pillow fills the missing part with grey"
     add("ends_in_the_middle", spliced(busy, middle, b"\xFF\xD9"), refuses=True, differs=why)
     add("bad_huffman_code", spliced(busy, middle, b"\xFF\0" * 20, 40), refuses=True,
         differs="Pillow ignores bad Huffman codes")
@@ -130,7 +132,7 @@ def jpegs():
                             ("no_height", 5, b"\0\0"), ("no_components", 9, b"\0"), ("two_components", 9, b"\2")):
         add(name, spliced(plain, frame + at, value, len(value)))
 
-    # Orientations; a thumbnail within EXIF is no image of its own.
+    # Orientations. A thumbnail within EXIF is not an image of its own.
     for orientation in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9):
         for order in "<>":
             block = b"Exif\0\0" + exif(orientation, order)
@@ -175,7 +177,8 @@ def pngs():
         for depth in depths:
             for interlaced in (False, True):
                 add(f"{name}_{depth}{'_interlaced' if interlaced else ''}", png(depth, colour, interlaced=interlaced))
-    for name, colour, transparent in (("grey", GREY, b"\0\5"), ("rgb", RGB, b"\0\5\0\6\0\7"), ("palette", PALETTE, b"\0\x80")):
+    for name, colour, transparent in (("grey", GREY, b"\0\5"), ("rgb", RGB, b"\0\5\0\6\0\7"),
+                                      ("palette", PALETTE, b"\0\x80")):
         add(f"{name}_transparent", png(8, colour, before=chunk(b"tRNS", transparent)))
     for interlaced in (False, True):
         deep = png(16, GREY, interlaced=interlaced)
@@ -195,7 +198,7 @@ def pngs():
 
     # Damage.
     add("no_end", plain[:-12], warns=True)
-    add("cut_in_check", plain[:-14], refuses=True, differs="the checksum of the pixels is not whole")
+    add("cut_in_check", plain[:-14], refuses=True, differs="the checksum of the pixels is incomplete")
     for count in (22, 30, 60, len(plain) - 40, len(plain) - 20, len(plain) - 9):
         add(f"cut_by_{count}", plain[:-count])
     add("too_few_rows", png(8, RGB, pixels=lambda data: data[:-40]), refuses=True, differs="the last row is missing")
@@ -204,14 +207,14 @@ def pngs():
     length = int.from_bytes(plain[pixels - 4:pixels], "big")
     add("bad_header_check", spliced(plain, 29, bad, 4))
     add("bad_pixel_check", spliced(plain, pixels + 4 + length, bad, 4), refuses=True,
-        differs="Pillow doesn't look at the checksum of pixels")
+        differs="Pillow doesn't check the checksum of pixels")
     add("bad_text_check", png(8, RGB, before=chunk(b"tEXt", b"a\0b", bad)))
     add("late_zeros", png(8, RGB, after=b"\0" * 64), warns=True)
     add("late_unknown_critical", png(8, RGB, after=chunk(b"ABCD", b"x")), warns=True)
     add("bad_late_text_check", png(8, RGB, after=chunk(b"tEXt", b"a\0b", bad)), warns=True)
     add("bad_deflate", spliced(plain, pixels + 4, b"\0\0", 2))
     add("unknown_critical", png(8, RGB, before=chunk(b"ABCD", b"")), refuses=True,
-        differs="the standard lets nobody read past a critical chunk that is unknown")
+        differs="the standard forbids reading past an unknown critical chunk")
     add("bad_filter", png(8, RGB, pixels=lambda data: b"\7" + data[1:]))
     add("odd_depth", spliced(plain, 24, b"\3", 1))
 
@@ -244,7 +247,7 @@ def webps():
 jpegs()
 pngs()
 webps()
-# Named wrongly: the content counts.
+# The file extension doesn't match the content, which decides.
 case("png_inside.jpg", png(8, RGB))
 case("webp_inside.jpg", encoded(smooth(30, 20), "WEBP"))
 case("jpeg_inside.png", encoded(smooth(30, 20), "JPEG"), tolerance=1)

@@ -37,7 +37,7 @@ std::vector<int> labels_of(const ManifestDataset& data, std::size_t head) {
 
 }  // namespace
 
-TEST_CASE("FairFace's columns get all of its classes in canonical order, whatever appears") {
+TEST_CASE("FairFace's columns get all of its classes in canonical order, whichever labels occur") {
   const Manifest manifest(
       "file,age,gender,race,service_test\r\n"
       "val/1.jpg,50-59,Female,East Asian,FALSE\r\n"
@@ -55,27 +55,27 @@ TEST_CASE("FairFace's columns get all of its classes in canonical order, whateve
   CHECK(labels_of(data, 1) == std::vector<int>{1, 0, 0});
   CHECK(labels_of(data, 2) == std::vector<int>{3, 0, 6});
   REQUIRE(data.notes().size() == 1);
-  CHECK(facet::contains(data.notes()[0], "FairFace's classes, in its order, for age, gender, race"));
+  CHECK(facet::contains(data.notes()[0], "FairFace's classes, in its order, are used for age, gender, race"));
   CHECK(data.name(1) == "val/2.jpg");
   CHECK(data.line(1) == 3);
   CHECK(data.path(1) == manifest.file().parent_path() / "val/2.jpg");
 }
 
-TEST_CASE("age bins that a spreadsheet mangled are read as what they were, with one line that says so") {
+TEST_CASE("age bins that a spreadsheet turned into dates are read as age bins, with a note") {
   const auto data = Manifest("file,age\na,9-Mar\nb,19-Oct\nc,3-9\nd,9-Mar\n").open();
   CHECK(labels_of(data, 0) == std::vector<int>{1, 2, 1, 1});
   REQUIRE(data.notes().size() == 2);
-  CHECK(facet::contains(data.notes()[0], "taken 19-Oct as 10-19 (1 rows), 9-Mar as 3-9 (2 rows)"));
+  CHECK(facet::contains(data.notes()[0], "facet reads 19-Oct as 10-19 (1 rows), 9-Mar as 3-9 (2 rows)"));
   CHECK(!facet::contains(data.notes()[0], "\n"));
 }
 
-TEST_CASE("dates in a column that isn't FairFace's stay dates") {
+TEST_CASE("dates in a column that isn't FairFace's are unchanged") {
   const auto data = Manifest("file,day\na,9-Mar\nb,19-Oct\nc,1-May\n").open();
   CHECK(data.heads()[0].classes == Names{"1-May", "19-Oct", "9-Mar"});
   CHECK(data.notes().empty());
 }
 
-TEST_CASE("other columns get their own values, sorted, or those declared, in their order") {
+TEST_CASE("other columns get their values as classes, sorted, or the declared classes in their order") {
   const Manifest manifest("file,race\na,Indian\nb,Others\nc,Asian\n");
   CHECK(manifest.open().heads()[0].classes == Names{"Asian", "Indian", "Others"});
   ManifestOptions options;
@@ -85,7 +85,7 @@ TEST_CASE("other columns get their own values, sorted, or those declared, in the
   CHECK(labels_of(data, 0) == std::vector<int>{2, 1, 3});
 }
 
-TEST_CASE("aliases also count as declared and expected classes, in both directions") {
+TEST_CASE("aliases also match declared and expected classes, in both directions") {
   const Manifest manifest("file,age\na,9-Mar\nb,more than 70\nc,70+\n");
   ManifestOptions options;
   options.classes["age"] = {"70+", "3-9"};
@@ -101,7 +101,7 @@ TEST_CASE("an empty field is no label") {
   CHECK(labels_of(data, 1) == std::vector<int>{0, 1, facet::no_label});
 }
 
-TEST_CASE("heads are the columns asked for, in that order; service_test only when asked for") {
+TEST_CASE("heads are the requested columns in their order; service_test is one only if requested") {
   const Manifest manifest("age,file,gender,service_test\n3-9,a,Male,TRUE\n10-19,b,Female,FALSE\n");
   ManifestOptions options;
   options.heads = {"service_test", "age"};
@@ -112,7 +112,7 @@ TEST_CASE("heads are the columns asked for, in that order; service_test only whe
   CHECK(data.name(0) == "a");
 }
 
-TEST_CASE("files lie in the CSV's folder, in --root, or where an absolute path says") {
+TEST_CASE("files are relative to the CSV's folder or to --root, or have absolute paths") {
   const Manifest manifest("file,x\na/b.jpg,1\n/c/d.jpg,2\n");
   ManifestOptions options;
   options.root = "/photos";
@@ -120,7 +120,7 @@ TEST_CASE("files lie in the CSV's folder, in --root, or where an absolute path s
   CHECK(manifest.open(options).path(1) == "/c/d.jpg");
 }
 
-TEST_CASE("quoted fields, a byte-order mark, blank lines, spaces and unnamed columns") {
+TEST_CASE("quoted fields, a byte-order mark, blank lines, spaces and unnamed columns are handled") {
   const auto data =
       Manifest("\xEF\xBB\xBF,\"file\", x \r\n\r\n0,\"a, b.jpg\",\"p, \"\"q\"\"\"\r\n1,c.jpg, r\r\n").open();
   REQUIRE(data.heads().size() == 1);
@@ -129,7 +129,7 @@ TEST_CASE("quoted fields, a byte-order mark, blank lines, spaces and unnamed col
   CHECK(data.line(0) == 3);
 }
 
-TEST_CASE("the heads of a model decide; what doesn't fit them is an error with its line") {
+TEST_CASE("the heads of a model determine the classes; a label outside of them is an error with its line") {
   ManifestOptions options;
   options.expected = {{"race", {"White", "Black", "Asian"}}, {"gender", {"Male", "Female"}}};
   const auto data = Manifest("file,gender,race\na,Female,Asian\nb,Male,White\n").open(options);
@@ -140,47 +140,51 @@ TEST_CASE("the heads of a model decide; what doesn't fit them is an error with i
 
   const std::string unknown =
       Manifest("file,gender,race\na,Female,Asian\n\nb,Male,Indian\nc,Male,Indian\n").error(options);
-  CHECK(facet::contains(unknown, "m.csv:4: race 'Indian' is none of its classes: White, Black, Asian"));
+  CHECK(
+      facet::contains(unknown, "m.csv:4: label 'Indian' of column 'race' is none of its classes: White, Black, Asian"));
   CHECK(facet::contains(Manifest("file,race\na,Asian\n").error(options), "no column for head 'gender'"));
   options.heads = {"race"};
   CHECK(facet::contains(Manifest("file,gender,race\na,Male,Asian\n").error(options),
-                        "heads race requested; the model has race, gender"));
+                        "the heads race are requested; the model has race, gender"));
 }
 
-TEST_CASE("what can't be a manifest is refused in one clear line") {
+TEST_CASE("an invalid manifest is refused with a message of one line") {
   const auto error = [](const std::string& text, const ManifestOptions& options = {}) {
     const std::string message = Manifest(text).error(options);
     CHECK(!facet::contains(message, "\n"));
     return message;
   };
   CHECK(facet::contains(error(""), "m.csv: is empty"));
-  CHECK(facet::contains(error("file,x\n"), "m.csv: a header, but no rows"));
+  CHECK(facet::contains(error("file,x\n"), "m.csv: the file has a header, but no rows"));
   CHECK(facet::contains(error("photo,x\na,1\n"), "the columns are: photo, x; --file-column"));
-  CHECK(facet::contains(error("file,x,x\na,1,2\n"), "m.csv:1: column 'x' stands there twice"));
-  CHECK(facet::contains(error("file,x\na,1\nb,2,3\n"), "m.csv:3: 3 fields; the header has 2"));
-  CHECK(facet::contains(error("file,x\na,1\nb\n"), "m.csv:3: 1 fields; the header has 2"));
-  CHECK(facet::contains(error("file,x\na,1\n,2\n"), "m.csv:3: no file is named"));
-  CHECK(facet::contains(error("file\na\n"), "m.csv: no column but 'file'"));
-  CHECK(facet::contains(error("file,x\na,1\nb,1\n"), "column 'x' has one class only, '1'"));
+  CHECK(facet::contains(error("file,x,x\na,1,2\n"), "m.csv:1: column 'x' occurs twice"));
+  CHECK(facet::contains(error("file,x\na,1\nb,2,3\n"), "m.csv:3: the row has 3 fields; the header has 2"));
+  CHECK(facet::contains(error("file,x\na,1\nb\n"), "m.csv:3: the row has 1 fields; the header has 2"));
+  CHECK(facet::contains(error("file,x\na,1\n,2\n"), "m.csv:3: the row names no file"));
+  CHECK(facet::contains(error("file\na\n"),
+                        "m.csv: there is no column of labels beside the column of image files, 'file'"));
+  CHECK(facet::contains(error("file,x\na,1\nb,1\n"), "column 'x' has only one class, '1'"));
   CHECK(facet::contains(error("file,x\na,\nb,\n"), "column 'x' has no label in any row"));
 
   ManifestOptions options;
   options.heads = {"y"};
   CHECK(facet::contains(error("file,x,z\na,1,2\n", options),
-                        "m.csv: no column for head 'y'; those that there are: x, z"));
+                        "m.csv: there is no column for head 'y'; the columns are: x, z"));
   options.heads = {"file"};
   CHECK(facet::contains(error("file,x\na,1\n", options), "no column for head 'file'"));
   options.heads = {"x", "x"};
-  CHECK(facet::contains(error("file,x\na,1\n", options), "head 'x' stands there twice"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "head 'x' occurs twice"));
   options.heads = {};
   options.classes["x"] = {"1", "2"};
-  CHECK(facet::contains(error("file,x\na,1\nb,3\n", options), "m.csv:3: x '3' is none of its classes: 1, 2"));
+  CHECK(facet::contains(error("file,x\na,1\nb,3\n", options),
+                        "m.csv:3: label '3' of column 'x' is none of its classes: 1, 2"));
   options.classes["x"] = {"1", "1"};
-  CHECK(facet::contains(error("file,x\na,1\n", options), "the class of head 'x' '1' is there twice"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "head 'x': the class '1' occurs twice"));
   options.classes["x"] = {"1"};
-  CHECK(facet::contains(error("file,x\na,1\n", options), "1 class declared for head 'x'"));
+  CHECK(facet::contains(error("file,x\na,1\n", options), "1 classes are declared for head 'x'"));
   options.classes = {{"y", {"1", "2"}}};
-  CHECK(facet::contains(error("file,x\na,1\n", options), "classes declared for 'y', which is none of the heads: x"));
+  CHECK(
+      facet::contains(error("file,x\na,1\n", options), "classes are declared for 'y', which is none of the heads: x"));
 }
 
 TEST_CASE("bad images are dropped and listed; the others keep their labels and lines") {
@@ -214,7 +218,7 @@ TEST_CASE("bad images are dropped and listed; the others keep their labels and l
   }
 }
 
-TEST_CASE("images that are read with warnings are listed once, by line, whoever reads them") {
+TEST_CASE("images that are read with warnings are listed once, by line") {
   const facet::TemporaryFolder folder;
   auto jpeg = facet::compress(facet::waves(40, 30));
   facet::save(folder / "1.jpg", jpeg);
@@ -239,7 +243,7 @@ TEST_CASE("images that are read with warnings are listed once, by line, whoever 
   CHECK(warnings[0].reason == "the end marker is missing");
 }
 
-TEST_CASE("loading names the CSV's line and the file") {
+TEST_CASE("an error of load names the CSV's line and the file") {
   const facet::TemporaryFolder folder;
   facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n2.jpg,b\n");
   facet::write_file(folder / "2.jpg", "GIF89a no JPEG");
@@ -251,11 +255,11 @@ TEST_CASE("loading names the CSV's line and the file") {
                         "2.jpg: is a GIF; JPEG, PNG and WebP can be read"));
 }
 
-TEST_CASE("images that are not there are an error") {
+TEST_CASE("an index out of range is an error") {
   const auto data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
   facet::Bytes pixels(2 * 2 * 3);
   for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 62}) {
-    const std::string message = "m.csv: image " + std::to_string(index) + "; 0 to 1 are allowed";
+    const std::string message = "m.csv: image " + std::to_string(index) + " is requested; 0 to 1 are allowed";
     CHECK(facet::contains(error_of([&] { data.labels(index); }), message));
     CHECK(facet::contains(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }), message));
     CHECK(facet::contains(error_of([&] { data.name(index); }), message));
@@ -264,7 +268,7 @@ TEST_CASE("images that are not there are an error") {
   }
 }
 
-TEST_CASE("a manifest that was moved from is an error, whatever is asked of it") {
+TEST_CASE("each member of a manifest that was moved from throws an error") {
   ManifestDataset data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
   const ManifestDataset taken(std::move(data));
   CHECK(taken.size() == 2);
@@ -283,42 +287,43 @@ TEST_CASE("a manifest that was moved from is an error, whatever is asked of it")
   for (const auto& use : uses) CHECK(facet::contains(error_of(use), "the manifest was moved to another object"));
 }
 
-TEST_CASE("names in the options that no model can have are refused") {
+TEST_CASE("invalid names in the options are refused") {
   const Manifest manifest("file,x,\na,1,7\nb,2,8\n");
   const auto error = [&](const auto& change) {
     ManifestOptions options;
     change(options);
     return manifest.error(options);
   };
-  CHECK(facet::contains(error([](auto& options) { options.heads = {"x", ""}; }), "a head without a name requested"));
+  CHECK(facet::contains(error([](auto& options) { options.heads = {"x", ""}; }), "a head without a name is requested"));
   CHECK(facet::contains(error([](auto& options) {
                           options.classes["x"] = {"1", "2", ""};
                         }),
-                        "m.csv: a class of head 'x' has no name"));
+                        "m.csv: head 'x': a class has no name"));
   CHECK(facet::contains(error([](auto& options) {
                           options.expected = {{"x", {"1", "2", "1"}}};
                         }),
-                        "m.csv: the class of head 'x' '1' is there twice"));
+                        "m.csv: head 'x': the class '1' occurs twice"));
   CHECK(facet::contains(error([](auto& options) {
                           options.expected = {{"x", {"1", "2"}}, {"x", {"1", "2"}}};
                         }),
-                        "m.csv: the head 'x' is there twice"));
+                        "m.csv: the head 'x' occurs twice"));
   CHECK(facet::contains(error([](auto& options) {
                           options.expected = {{"", {"1", "2"}}};
                         }),
                         "m.csv: a head has no name"));
 }
 
-TEST_CASE("threads to check images on are of a number that can be meant") {
+TEST_CASE("the number of threads that check images is limited") {
   auto data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
   for (const int threads : {-1, 4097, 1'000'000}) {
-    CHECK(facet::contains(error_of([&] { data.drop_bad_images(threads); }),
-                          "m.csv: " + std::to_string(threads) + " threads to check images; 0 to 4096 are allowed"));
+    CHECK(facet::contains(
+        error_of([&] { data.drop_bad_images(threads); }),
+        "m.csv: " + std::to_string(threads) + " threads to check images are requested; 0 to 4096 are allowed"));
   }
   CHECK(data.size() == 2);
 }
 
-TEST_CASE("control characters of a CSV show as escapes in messages and notes, and stay in names") {
+TEST_CASE("control characters of a CSV become escapes in messages and notes, and are kept in names") {
   const std::string clear = "\x1B[2J";
   const auto shows_escapes = [](const std::string& message) {
     CAPTURE(message);
@@ -345,7 +350,7 @@ TEST_CASE("control characters of a CSV show as escapes in messages and notes, an
   shows_escapes(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }));
 }
 
-TEST_CASE("missing files are found by their folders' listings") {
+TEST_CASE("missing files are found by listing their folders") {
   const facet::TemporaryFolder folder;
   for (const char* there : {"a.jpg", "deep/b.jpg", "deep/er/c.jpg"}) facet::write_file(folder / there, "");
   const std::string text = "file,x\na.jpg,p\nb.jpg,q\ndeep/b.jpg,p\ndeep/c.jpg,p\nnone/a.jpg,q\ndeep/er/../b.jpg,p\n" +
@@ -370,7 +375,7 @@ TEST_CASE("missing files are found by their folders' listings") {
   CHECK(ManifestDataset(folder / "n.csv", options).missing_files().size() == 1);
 }
 
-TEST_CASE("a link on the way to a file is followed before what comes after it") {
+TEST_CASE("a link within a path is followed before the rest of the path") {
   const facet::TemporaryFolder folder;
   facet::save(folder / "there/1.jpg", facet::compress(facet::waves(8, 8)));
   std::filesystem::create_directories(folder / "there/deeper");

@@ -28,23 +28,29 @@ TEST_CASE("images in memory keep their labels and are resized when they are load
   }
 }
 
-TEST_CASE("images and labels that don't fit are refused, and leave the set as it was") {
+TEST_CASE("invalid images and labels are refused and leave the data set unchanged") {
   MemoryDataset data({{"a", {"x", "y"}}});
-  CHECK(contains(error_of([&] { data.add({.width = 2, .height = 2, .pixels = {1, 2, 3}}, {0}); }), "image 0: 3 bytes"));
+  CHECK(contains(error_of([&] {
+                   data.add({.width = 2, .height = 2, .pixels = {1, 2, 3}}, {0});
+                 }),
+                 "image 0: an image of 2x2 has 3 bytes of pixels"));
   CHECK(contains(error_of([&] { data.add({}, {0}); }), "image 0"));
-  CHECK(contains(error_of([&] { data.add(facet::waves(2, 2), {}); }), "0 labels for 1 heads"));
-  CHECK(contains(error_of([&] { data.add(facet::waves(2, 2), {2}); }), "head 'a': label 2; 0 to 1 are allowed"));
-  CHECK(contains(error_of([&] { data.add(facet::waves(2, 2), {-2}); }), "label -2"));
+  CHECK(contains(error_of([&] { data.add(facet::waves(2, 2), {}); }),
+                 "the image has 0 labels; one for each of 1 heads is needed"));
+  CHECK(
+      contains(error_of([&] { data.add(facet::waves(2, 2), {2}); }), "the label of head 'a' is 2; 0 to 1 are allowed"));
+  CHECK(contains(error_of([&] { data.add(facet::waves(2, 2), {-2}); }), "the label of head 'a' is -2"));
   CHECK(data.size() == 0);
 }
 
-TEST_CASE("images that are not there are an error") {
+TEST_CASE("an index out of range is an error") {
   MemoryDataset data({{"a", {"x", "y"}}});
   facet::Bytes pixels(2 * 2 * 3);
-  CHECK(error_of([&] { data.labels(0); }) == "images in memory: image 0; it holds none");
+  CHECK(error_of([&] { data.labels(0); }) == "images in memory: image 0 is requested; the data set is empty");
   data.add(facet::waves(2, 2), {0});
   for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{1}, std::int64_t{5}, std::int64_t{1} << 62}) {
-    const std::string message = "images in memory: image " + std::to_string(index) + "; 0 to 0 are allowed";
+    const std::string message =
+        "images in memory: image " + std::to_string(index) + " is requested; 0 to 0 are allowed";
     CHECK(error_of([&] { data.labels(index); }) == message);
     CHECK(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }) == message);
     CHECK(error_of([&] { data.name(index); }) == message);
@@ -52,14 +58,14 @@ TEST_CASE("images that are not there are an error") {
   CHECK(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }).empty());
 }
 
-TEST_CASE("heads and classes that no model can have are refused at once") {
+TEST_CASE("invalid heads and classes are refused by the constructor") {
   const auto error = [](const std::vector<facet::Head>& heads) { return error_of([&] { MemoryDataset data(heads); }); };
   CHECK(error({{"", {"x", "y"}}}) == "images in memory: a head has no name");
-  CHECK(error({{"a", {"x"}}, {"b", {"y"}}, {"a", {"x"}}}) == "images in memory: the head 'a' is there twice");
-  CHECK(error({{"a", {}}}) == "images in memory: head 'a' has no class");
-  CHECK(error({{"a", {"x", ""}}}) == "images in memory: a class of head 'a' has no name");
-  CHECK(error({{"a", {"x", "y", "x"}}}) == "images in memory: the class of head 'a' 'x' is there twice");
+  CHECK(error({{"a", {"x"}}, {"b", {"y"}}, {"a", {"x"}}}) == "images in memory: the head 'a' occurs twice");
+  CHECK(error({{"a", {}}}) == "images in memory: head 'a' has no classes");
+  CHECK(error({{"a", {"x", ""}}}) == "images in memory: head 'a': a class has no name");
+  CHECK(error({{"a", {"x", "y", "x"}}}) == "images in memory: head 'a': the class 'x' occurs twice");
   CHECK(error({{"caf\xE9", {"x"}}}) == "images in memory: the head 'caf\\xE9' is not UTF-8");
-  CHECK(error({{"a", {"\n", "\n"}}}) == "images in memory: the class of head 'a' '\\n' is there twice");
+  CHECK(error({{"a", {"\n", "\n"}}}) == "images in memory: head 'a': the class '\\n' occurs twice");
   CHECK(error({{"caf\u00e9", {"\u4eba", "x"}}, {"b", {"x"}}}).empty());
 }

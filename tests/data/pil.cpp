@@ -1,4 +1,4 @@
-// Holds decoding and resizing against Pillow, where it is installed.
+// Compares decoding and resizing with Pillow if it is installed.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -15,8 +15,8 @@ namespace {
 
 bool has_pillow() { return std::system("/usr/bin/python3 -c 'import PIL' >/dev/null 2>&1") == 0; }
 
-/// Python's resized(image, size, mode): a crop by torchvision's own transforms where it is installed, else as they are
-/// defined.
+/// Python's resized(image, size, mode). A crop uses torchvision's transforms if it is installed, otherwise their
+/// definition.
 constexpr const char* resized_in_python = R"(
 try:
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
@@ -55,7 +55,7 @@ struct Case {
 
 }  // namespace
 
-TEST_CASE("resize is Pillow's bilinear filter, squashed or cropped as torchvision does, to the bit") {
+TEST_CASE("resize gives the same bytes as Pillow's bilinear filter, squashed, or cropped as by torchvision") {
   if (!has_pillow()) {
     MESSAGE("SKIPPED: Pillow (python3-pil) isn't installed");
     return;
@@ -85,7 +85,8 @@ TEST_CASE("resize is Pillow's bilinear filter, squashed or cropped as torchvisio
       CAPTURE(name);
       Bytes ours(static_cast<std::size_t>(size * size * 3));
       facet::resize(facet::noise(width, height), size, mode, ours);
-      // Newer versions (12, say) take the columns first where that is less work: each pass rounds to bytes.
+      // Newer versions of Pillow (such as 12) resize the columns first if that is less work, and each pass rounds to
+      // bytes.
       const bool either_first = mode == ResizeMode::squash && width < size && height > size;
       CHECK(facet::mean_difference(ours, read_bytes(folder / (std::to_string(i) + "." + name))) <=
             (either_first ? 0.2 : 0));
@@ -93,7 +94,7 @@ TEST_CASE("resize is Pillow's bilinear filter, squashed or cropped as torchvisio
   }
 }
 
-TEST_CASE("loading a JPEG is Pillow's draft, orientation, conversion to RGB and resizing") {
+TEST_CASE("loading a JPEG gives the pixels of Pillow's draft, exif_transpose, convert and resize") {
   if (!has_pillow()) {
     MESSAGE("SKIPPED: Pillow (python3-pil) isn't installed");
     return;
@@ -131,7 +132,7 @@ TEST_CASE("loading a JPEG is Pillow's draft, orientation, conversion to RGB and 
       Bytes ours(224 * 224 * 3);
       const std::filesystem::path file = folder / (std::to_string(i) + ".jpg");
       facet::resize(facet::read_image(file, facet::resized_side(224, mode)), 224, mode, ours);
-      // Pillow may be linked with another libjpeg than ours.
+      // Pillow may be linked with another version of libjpeg.
       CHECK(facet::mean_difference(ours, read_bytes(folder / (std::to_string(i) + "." + name))) < 0.5);
     }
   }

@@ -1,4 +1,4 @@
-// Holds what is read, refused and warned of, and the pixels, against Pillow, where it is installed.
+// Compares which images are read, refused or read with a warning, and their pixels, with Pillow if it is installed.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -43,7 +43,7 @@ int greatest_difference(const Bytes& ours, const std::string& theirs) {
 
 }  // namespace
 
-TEST_CASE("JPEG, PNG and WebP, whole and damaged, are read as Pillow reads them, or refused") {
+TEST_CASE("intact and damaged JPEG, PNG and WebP files are read or refused as by Pillow") {
   if (std::system(
           "/usr/bin/python3 -c 'from PIL import features; exit(not features.check(\"webp\"))' >/dev/null 2>&1") != 0) {
     MESSAGE("SKIPPED: Pillow (python3-pil) isn't installed");

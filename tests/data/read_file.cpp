@@ -12,13 +12,13 @@
 
 namespace {
 
-/// How many of this thread's next reads fail, and how.
+/// The number of this thread's next reads that fail, and their error.
 thread_local int failures = 0;
 thread_local int failure = 0;
 
 }  // namespace
 
-// Takes libc's place in this program.
+// Replaces libc's function in this program.
 extern "C" ssize_t read(int descriptor, void* bytes, size_t count) {
   if (failures > 0) {
     --failures;
@@ -30,7 +30,7 @@ extern "C" ssize_t read(int descriptor, void* bytes, size_t count) {
 
 using facet::data::read_file;
 
-TEST_CASE("errors that pass are tried again, a few times, within seconds") {
+TEST_CASE("a transient error is retried a few times within seconds") {
   const facet::TemporaryFolder folder;
   facet::write_file(folder / "a", "text");
   for (const int error : {EIO, ESTALE}) {
@@ -48,7 +48,7 @@ TEST_CASE("errors that pass are tried again, a few times, within seconds") {
   }
 }
 
-TEST_CASE("other errors are not") {
+TEST_CASE("other errors are not retried") {
   const facet::TemporaryFolder folder;
   facet::write_file(folder / "a", "text");
   failure = EACCES;

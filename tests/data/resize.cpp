@@ -23,7 +23,7 @@ Bytes resized(const Image& image, int size, ResizeMode mode = ResizeMode::squash
   return pixels;
 }
 
-/// The weight of every input in an output, by the definition of the filter.
+/// Returns the weight of every input in an output by the definition of the filter.
 std::vector<double> triangle(int inputs, int outputs, int output) {
   const double scale = static_cast<double>(inputs) / outputs;
   std::vector<double> weights;
@@ -35,7 +35,7 @@ std::vector<double> triangle(int inputs, int outputs, int output) {
   return weights;
 }
 
-/// The whole image at another size, each axis rounded to bytes, by the definition.
+/// Resizes the whole image by the definition of the filter, rounding to bytes after each axis.
 Image resized_whole(const Image& image, int width, int height) {
   Image narrowed{.width = width, .height = image.height, .pixels = {}};
   for (int y = 0; y < image.height; ++y) {
@@ -76,7 +76,7 @@ Bytes cropped(const Image& image, int left, int top, int size) {
 
 }  // namespace
 
-TEST_CASE("the taps of an enlargement are the two nearest pixels, of a reduction the triangle") {
+TEST_CASE("enlarging uses the two nearest pixels, reducing the pixels under the triangle") {
   using Weights = std::vector<std::int32_t>;
   const std::int32_t one = 1 << facet::data::weight_bits;
   const auto twice = facet::data::triangle_taps(2, 4, 0, 4);
@@ -94,7 +94,7 @@ TEST_CASE("the taps of an enlargement are the two nearest pixels, of a reduction
   }
 }
 
-TEST_CASE("the taps are the triangle's own, whatever rounding makes of its ends") {
+TEST_CASE("the weights are those of the triangle, even where rounding affects its ends") {
   const double one = 1 << facet::data::weight_bits;
   const auto check = [&](int inputs, int outputs) {
     CAPTURE(inputs);
@@ -104,7 +104,7 @@ TEST_CASE("the taps are the triangle's own, whatever rounding makes of its ends"
     REQUIRE(taps.weights.size() == static_cast<std::size_t>(outputs) * static_cast<std::size_t>(taps.count));
     double worst = 0;
     for (int o = 0; o < outputs; ++o) {
-      // In units of half an input pixel over `outputs`: exact.
+      // The unit is half an input pixel over `outputs`, so that the positions are exact integers.
       const std::int64_t center = (2 * std::int64_t{o} + 1) * inputs,
                          support = 2 * std::int64_t{std::max(inputs, outputs)};
       const auto weight = [&](std::int64_t i) {
@@ -124,7 +124,7 @@ TEST_CASE("the taps are the triangle's own, whatever rounding makes of its ends"
     CHECK(worst <= 0.5 + 1e-6);
     return taps.count;
   };
-  // Output 34's centre is a pixel's, and both neighbours lie at the triangle's feet.
+  // The centre of output 34 is that of an input pixel, and both its neighbours are at the ends of the triangle.
   CHECK(check(273, 299) == 2);
   CHECK(check(299, 273) == 3);
   for (int inputs = 1; inputs < 40; ++inputs) {
@@ -135,7 +135,7 @@ TEST_CASE("the taps are the triangle's own, whatever rounding makes of its ends"
   }
 }
 
-TEST_CASE("an image of the size is copied, one colour stays one colour") {
+TEST_CASE("an image of the requested size is copied, and a uniform colour is kept") {
   const Image image = facet::noise(9, 9);
   CHECK(resized(image, 9) == image.pixels);
   const Image flat{.width = 37, .height = 5, .pixels = Bytes(37 * 5 * 3, 201)};
@@ -143,7 +143,7 @@ TEST_CASE("an image of the size is copied, one colour stays one colour") {
     CHECK(resized(flat, size) == Bytes(static_cast<std::size_t>(size * size * 3), 201));
 }
 
-TEST_CASE("one pixel becomes any size, any size one pixel") {
+TEST_CASE("one pixel can be resized to any size, and any size to one pixel") {
   const Image pixel{.width = 1, .height = 1, .pixels = {10, 20, 30}};
   const Bytes large = resized(pixel, 5);
   for (std::size_t i = 0; i < large.size(); ++i) CHECK(large[i] == pixel.pixels[i % 3]);
@@ -151,7 +151,7 @@ TEST_CASE("one pixel becomes any size, any size one pixel") {
   CHECK(resized(pair, 1) == Bytes{100, 100, 8});
 }
 
-TEST_CASE("sizes that don't fit are errors") {
+TEST_CASE("sizes that don't match are errors") {
   Bytes pixels(12);
   CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 3, ResizeMode::squash, pixels); }).empty());
   CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 0, ResizeMode::squash, {}); }).empty());
@@ -162,7 +162,7 @@ TEST_CASE("sizes that don't fit are errors") {
   }
 }
 
-TEST_CASE("the taps of a part of an axis are those of the whole") {
+TEST_CASE("the weights for a part of an axis are those for the whole axis") {
   for (const auto& [inputs, outputs] : {std::pair{50, 20}, {20, 50}, {273, 299}, {299, 273}, {3, 1000}, {1000, 3}}) {
     CAPTURE(inputs);
     CAPTURE(outputs);
@@ -186,7 +186,7 @@ TEST_CASE("the taps of a part of an axis are those of the whole") {
 TEST_CASE("a crop is the centre of the image at floor(size / 0.875) on its shorter side") {
   struct Case {
     int width, height, size;
-    int resized_width, resized_height, left, top;  // by torchvision's arithmetic, written out
+    int resized_width, resized_height, left, top;  // by torchvision's arithmetic
   };
   const Case cases[] = {{50, 40, 14, 20, 16, 3, 1}, {40, 50, 14, 16, 20, 1, 3},   {9, 7, 28, 41, 32, 6, 2},
                         {33, 33, 21, 24, 24, 2, 2}, {8, 70, 7, 8, 70, 0, 32},     {70, 8, 7, 70, 8, 32, 0},
@@ -202,13 +202,13 @@ TEST_CASE("a crop is the centre of the image at floor(size / 0.875) on its short
     const Bytes found = resized(image, each.size, ResizeMode::crop);
     int worst = 0;
     for (std::size_t i = 0; i < found.size(); ++i) worst = std::max(worst, std::abs(found[i] - expected[i]));
-    CHECK(worst <= 1);  // a sum that lies between two levels
+    CHECK(worst <= 1);  // for a sum halfway between two levels
     CHECK(facet::mean_difference(found, expected) < 0.01);
   }
 }
 
-TEST_CASE("a crop begins at half of what is left over, of two equally near places at the even one") {
-  // At 8 pixels, the resized side of 7, nothing is filtered: the crop is a copy.
+TEST_CASE("a crop starts at half of the excess, rounded half to even") {
+  // 8 pixels is the resized side for a size of 7: nothing is filtered, and the crop is a copy.
   for (const auto& [width, left] : {std::pair{8, 0}, {9, 1}, {10, 2}, {11, 2}, {12, 2}, {13, 3}, {14, 4}, {15, 4}}) {
     CAPTURE(width);
     const Image across = facet::noise(width, 8), down = facet::noise(8, width);
@@ -217,7 +217,7 @@ TEST_CASE("a crop begins at half of what is left over, of two equally near place
   }
 }
 
-TEST_CASE("the side that is resized to, and the modes' names") {
+TEST_CASE("resized_side, and the names of the modes") {
   CHECK(facet::resized_side(224, ResizeMode::squash) == 224);
   for (const auto& [size, side] : {std::pair{224, 256}, {96, 109}, {48, 54}, {7, 8}, {1, 1}, {299, 341}, {256, 292}}) {
     CHECK(facet::resized_side(size, ResizeMode::crop) == side);
@@ -230,11 +230,11 @@ TEST_CASE("the side that is resized to, and the modes' names") {
     CHECK(facet::parse_resize_mode(facet::to_string(mode)) == mode);
   }
   CHECK(facet::error_of([] { facet::parse_resize_mode("pad"); }) ==
-        "images resized by 'pad'; squash and crop are allowed");
+        "the resize mode is 'pad'; squash and crop are allowed");
 }
 
 TEST_CASE("a crop of a very long image takes little memory") {
-  // Resized as a whole, each would be 256 x 2,560,000 pixels: 2 GB.
+  // If the whole image were resized, it would have 256 x 2,560,000 pixels, or 2 GB.
   const std::int64_t before = facet::base::peak_resident_memory();
   for (const auto& [width, height] : {std::pair{1, 10'000}, {10'000, 1}}) {
     const Image image{.width = width, .height = height, .pixels = Bytes(30'000, 77)};
@@ -243,7 +243,7 @@ TEST_CASE("a crop of a very long image takes little memory") {
   CHECK(facet::base::peak_resident_memory() - before < 64'000'000);
 }
 
-TEST_CASE("a mirrored image has its rows from right to left") {
+TEST_CASE("mirror reverses the rows of an image") {
   for (const int size : {1, 2, 5, 8, 33}) {
     const Image image = facet::noise(size, size);
     Bytes mirrored = image.pixels;

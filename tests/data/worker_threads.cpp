@@ -23,9 +23,9 @@ using facet::data::WorkerThreads;
 namespace {
 
 constexpr const char* refused =
-    " that decode images cannot be started: Resource temporarily unavailable; ask for fewer";
+    " that decode images cannot be started: Resource temporarily unavailable; request fewer";
 
-/// While it lives, this process gets no memory for the stacks of many threads.
+/// While it lives, this process can't map the stacks of many threads.
 class FewStacks {
  public:
   FewStacks() {
@@ -44,7 +44,7 @@ class FewStacks {
   rlimit before_{};
 };
 
-/// Sanitizers need address space of their own.
+/// Whether the address space can be limited: sanitizers need much of it.
 constexpr bool memory_can_be_limited =
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     false;
@@ -54,7 +54,7 @@ constexpr bool memory_can_be_limited =
 
 }  // namespace
 
-TEST_CASE("all threads work at once, and are joined") {
+TEST_CASE("all threads work at the same time and are joined") {
   for (const int count : {0, 1, 2, 50}) {
     std::latch all(count);
     std::atomic<int> done = 0;
@@ -69,7 +69,7 @@ TEST_CASE("all threads work at once, and are joined") {
   }
 }
 
-TEST_CASE("a thread that cannot be started is an error, and none has worked") {
+TEST_CASE("a thread that cannot be started is an error, and no thread calls `work`") {
   if (!memory_can_be_limited) return;
   std::atomic<int> worked = 0;
   for (int again = 0; again < 3; ++again) {
@@ -101,8 +101,8 @@ TEST_CASE("more threads can be started later; each has its number") {
 
 namespace {
 
-/// A consumer that takes `step` seconds a batch, of which a thread decodes in `decode` seconds: what share of the last
-/// `batches` it waits, by the model that threads keep up or not.
+/// A model of a consumer that needs `step` seconds for a batch, which one thread decodes in `decode` seconds. It
+/// measures the time and the waiting time of the last call of take().
 struct Consumer {
   double decode, step;
   double waited = 0, seconds = 0;
@@ -122,7 +122,7 @@ struct Consumer {
 
 }  // namespace
 
-TEST_CASE("there are as many threads as keep the consumer from waiting, within 20 batches") {
+TEST_CASE("within 20 batches there are enough threads to keep the consumer from waiting") {
   for (const double decode : {0.5, 1.0, 1.5, 3.0, 7.9, 30.0, 63.0}) {
     CAPTURE(decode);
     ThreadDemand demand(64);
@@ -136,7 +136,7 @@ TEST_CASE("there are as many threads as keep the consumer from waiting, within 2
   }
 }
 
-TEST_CASE("threads that are no longer needed rest, and there are never more than the limit") {
+TEST_CASE("the number of threads shrinks when fewer are needed, and never exceeds the limit") {
   ThreadDemand demand(8);
   Consumer heavy{30, 1};
   heavy.take(demand, 40);
@@ -152,7 +152,7 @@ TEST_CASE("threads that are no longer needed rest, and there are never more than
   CHECK(demand.threads() == 2);
 }
 
-TEST_CASE("while one batch is waited for, threads double up to the limit") {
+TEST_CASE("double_threads doubles the threads up to the limit") {
   ThreadDemand demand(6);
   for (const int threads : {2, 4, 6, 6}) {
     demand.double_threads();
@@ -160,9 +160,9 @@ TEST_CASE("while one batch is waited for, threads double up to the limit") {
   }
 }
 
-TEST_CASE("a thread too few is tried ever more rarely") {
+TEST_CASE("reducing the threads too far is tried less and less often") {
   ThreadDemand demand(8);
-  // Two threads are busy for less than the share that one should be, and yet one makes the consumer wait.
+  // The busy time of two threads suggests that one suffices, but with one the consumer waits.
   int waits = 0;
   for (int batch = 0; batch < 4000; ++batch) {
     const double wait = demand.threads() == 1 ? 0.1 : 0;
@@ -186,7 +186,7 @@ TEST_CASE("a loader whose threads cannot be started is an error; the next one wo
   CHECK(batches == 3);
 }
 
-TEST_CASE("each index comes once, on as many threads as are asked for") {
+TEST_CASE("each index is visited once, on the requested number of threads") {
   for (const int threads : {0, 1, 3, 20}) {
     std::vector<std::atomic<int>> times(100);
     for_each_index(100, threads, [&](std::int64_t index) { ++times[static_cast<std::size_t>(index)]; });
@@ -197,7 +197,7 @@ TEST_CASE("each index comes once, on as many threads as are asked for") {
   for_each_index(4, 4, [&](std::int64_t) { all.arrive_and_wait(); });
 }
 
-TEST_CASE("a loop whose threads cannot be started runs on its caller") {
+TEST_CASE("a loop whose threads cannot be started runs on the caller's thread") {
   if (!memory_can_be_limited) return;
   const FewStacks few;
   std::int64_t sum = 0;
@@ -205,7 +205,7 @@ TEST_CASE("a loop whose threads cannot be started runs on its caller") {
   CHECK(sum == 1999 * 1000);
 }
 
-TEST_CASE("what a body throws ends the loop and is thrown again") {
+TEST_CASE("an exception of the body ends the loop and is rethrown") {
   for (const int threads : {1, 4}) {
     std::atomic<int> calls = 0;
     CHECK_THROWS_WITH_AS(for_each_index(1'000'000'000, threads,

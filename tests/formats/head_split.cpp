@@ -20,7 +20,7 @@ using Layers = std::set<std::string>;
 
 const Head age{"age", {"young", "old"}}, mood{"mood", {"sad", "calm", "glad"}};
 
-/// A linear layer a head on the image, and another one before that of heads of the kind of the reference model's.
+/// A linear layer per head on the image; with `hidden`, each head has a hidden layer too, as the reference model's.
 Graph model(const std::vector<Head>& heads, bool hidden = false) {
   Graph graph;
   const Value x = flatten(graph.input({3, 1, 1}));
@@ -38,7 +38,7 @@ Graph model(const std::vector<Head>& heads, bool hidden = false) {
   return graph;
 }
 
-/// fc with `rows` rows, each of three weights of its number and a bias of a tenth of it.
+/// Writes the layer fc of `rows` rows: a row's three weights are its number, and its bias is a tenth of that.
 void write_classifier(const std::filesystem::path& file, std::int64_t rows, bool bias = true) {
   Values weight, biases;
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -52,7 +52,7 @@ void write_classifier(const std::filesystem::path& file, std::int64_t rows, bool
 
 Values get(const Parameters& parameters, const std::string& name) { return parameters.get(parameters.find(name)); }
 
-/// Of rows that write_classifier wrote.
+/// The weights of these rows of write_classifier's layer.
 Values weights_of(const std::vector<int>& rows) {
   Values values;
   for (const int row : rows) values.insert(values.end(), 3, static_cast<float>(row));
@@ -67,7 +67,7 @@ std::string refusal(const std::filesystem::path& file, const std::string& split)
 
 }  // namespace
 
-TEST_CASE("a split is read as it is written, with FairFace's classes where they are meant") {
+TEST_CASE("a split is parsed, with FairFace's classes where its heads have their names and rows") {
   const HeadSplit split = parse_head_split("fc=race:0-6,gender:7-8,Age:9-17,label:18-20");
   CHECK(split.layer == "fc");
   REQUIRE(split.heads.size() == 4);
@@ -84,8 +84,8 @@ TEST_CASE("a split is read as it is written, with FairFace's classes where they 
   CHECK(parse_head_split("fc=a:b:0-1").heads.at(0).head.name == "a:b");
 }
 
-TEST_CASE("what is no split is refused") {
-  const std::pair<const char*, const char*> cases[] = {{"", "LAYER=NAME:FIRST-LAST,... is allowed"},
+TEST_CASE("text that isn't a split is refused") {
+  const std::pair<const char*, const char*> cases[] = {{"", "LAYER=NAME:FIRST-LAST,... is needed"},
                                                        {"fc", "LAYER=NAME"},
                                                        {"=race:0-6", "LAYER=NAME"},
                                                        {"fc=", "'' of 'fc=' is not a head"},
@@ -94,20 +94,20 @@ TEST_CASE("what is no split is refused") {
                                                        {"fc=:0-6", "is not a head"},
                                                        {"fc=race:6", "is not a head"},
                                                        {"fc=race:6-0", "is not a head"},
-                                                       {"fc=race:3-3", "of two rows or more"},
+                                                       {"fc=race:3-3", "with two or more rows"},
                                                        {"fc=race:-1-3", "is not a head"},
                                                        {"fc=race:0-x", "is not a head"},
                                                        {"fc=race:0-99999999999999999999", "not a head"},
                                                        {"fc=race:0-100000", "from 0 to 99999"},
                                                        {"fc=a:0-1,a:2-3", "has the head a twice"},
                                                        {"fc=a:0-3,b:2-5", "has row 2 in both b and a"}};
-  for (const auto& [text, says] : cases) {
+  for (const auto& [text, message] : cases) {
     const std::string what = error_of([&] { parse_head_split(text); });
-    CHECK_MESSAGE(contains(what, says), what);
+    CHECK_MESSAGE(contains(what, message), what);
   }
 }
 
-TEST_CASE("rows of a layer go to the heads that they are of, whatever the heads' order") {
+TEST_CASE("rows of a layer are loaded into their heads, in any order of the heads") {
   const TemporaryFolder folder;
   write_classifier(folder / "w", 8);
   HeadSplit split = parse_head_split("fc=mood:0-2,age:4-5,race:6-7");
@@ -123,7 +123,7 @@ TEST_CASE("rows of a layer go to the heads that they are of, whatever the heads'
     CHECK(get(parameters, "heads.mood" + logits + ".weight") == weights_of({0, 1, 2}));
     CHECK(found.left_out == Layers{"heads.race"});
     CHECK(found.fresh == (hidden ? Layers{"heads.age.hidden", "heads.mood.hidden"} : Layers{}));
-    CHECK_MESSAGE(contains(found.summary, R"(: 4 tensors are taken; rows 3 of "fc" are in no head; left out of it)"),
+    CHECK_MESSAGE(contains(found.summary, R"(: 4 tensors are loaded; rows 3 of "fc" belong to no head; not loaded)"),
                   found.summary);
   }
 }
@@ -148,12 +148,12 @@ TEST_CASE("each class keeps its row where the file's classes have another order"
   CHECK(found.left_out == Layers{"heads.age"});
   CHECK(found.fresh == Layers{"heads.age"});
   CHECK_MESSAGE(
-      contains(found.summary, R"(2 tensors are taken; classes put into this order: "mood"; of other classes: )"
-                              R"("age"; left out of it: "heads.age"; newly initialised: "heads.age")"),
+      contains(found.summary, R"(2 tensors are loaded; classes reordered in heads: "mood"; heads with other classes: )"
+                              R"("age"; not loaded: "heads.age"; newly initialised: "heads.age")"),
       found.summary);
 }
 
-TEST_CASE("a model file's classes are matched by name, and its hidden layers taken as they are") {
+TEST_CASE("a model file's classes are matched by name, and its hidden layers are loaded unchanged") {
   const TemporaryFolder folder;
   const ModelInfo info{.model = "mine", .size = 1, .heads = {mood, age}};
   const Graph written = model(info.heads, true);
@@ -178,7 +178,7 @@ TEST_CASE("a model file's classes are matched by name, and its hidden layers tak
   CHECK(get(same, "heads.mood.logits.weight") == get(weights, "heads.mood.logits.weight"));
 }
 
-TEST_CASE("classes that can't be matched are refused, never mistaken") {
+TEST_CASE("classes that can't be matched are refused") {
   const TemporaryFolder folder;
   const auto odd_model = [](const Head& head) {  // no linear layer gives its logits
     Graph graph;
@@ -194,30 +194,30 @@ TEST_CASE("classes that can't be matched are refused, never mistaken") {
   const std::string what = error_of([&] {
     load_pretrained(folder / "w", written, {{"age", {"old", "young"}}}, parameters);
   });
-  CHECK_MESSAGE(contains(what, R"(its head "age" has other classes than the model's, or another order of them)"), what);
+  CHECK_MESSAGE(contains(what, R"(its head "age" has other classes than the model's or another order of them)"), what);
 }
 
-TEST_CASE("heads are held against the graph's") {
+TEST_CASE("heads are compared with the graph's") {
   const TemporaryFolder folder;
   write_classifier(folder / "w", 5);
   const Graph graph = model({age, mood});
   Parameters parameters(graph, 1);
-  const auto says = [&](const std::vector<Head>& heads, const char* part) {
+  const auto expect_refusal = [&](const std::vector<Head>& heads, const char* part) {
     const std::string what = error_of([&] { load_pretrained(folder / "w", graph, heads, parameters); });
     CHECK_MESSAGE(what.starts_with((folder / "w").string() + ": "), what);
     CHECK_MESSAGE(contains(what, part), what);
   };
-  says({age, {"mood", {"sad", "glad"}}},
-       R"(for a head "mood" of 2 classes; the graph has "age" of 2 classes, "mood" of 3 classes)");
-  says({{"race", {"a", "b"}}}, R"(for a head "race" of 2 classes)");
-  says({mood, mood}, "the head 'mood' is there twice");
-  says({{"age", {"young", "young"}}}, "'young' is there twice");
-  // What the file says of its heads has other numbers of classes at most: rows are never counted beyond the graph's.
+  expect_refusal({age, {"mood", {"sad", "glad"}}},
+                 R"(a head "mood" with 2 classes; its graph has "age" with 2 classes, "mood" with 3 classes)");
+  expect_refusal({{"race", {"a", "b"}}}, R"(a head "race" with 2 classes)");
+  expect_refusal({mood, mood}, "the head 'mood' occurs twice");
+  expect_refusal({{"age", {"young", "young"}}}, "'young' occurs twice");
+  // A head whose number of rows differs from its number of classes counts as a head with other classes.
   HeadSplit split = parse_head_split("fc=age:0-4");
   CHECK(load_pretrained(folder / "w", graph, {age}, parameters, split).other_classes == Layers{"age"});
 }
 
-TEST_CASE("a split that can't be meant is refused") {
+TEST_CASE("an invalid split is refused") {
   const TemporaryFolder folder;
   write_classifier(folder / "w", 8);
   const Graph graph = model({age});
@@ -225,22 +225,22 @@ TEST_CASE("a split that can't be meant is refused") {
   const auto refused = [&](const HeadSplit& split) {
     return error_of([&] { load_pretrained(folder / "w", graph, {}, parameters, split); });
   };
-  CHECK(contains(refused({.heads = {{.head = age}}}), R"("age" is to be split off, but of no layer)"));
+  CHECK(contains(refused({.heads = {{.head = age}}}), R"(the head "age" is given rows, but no layer is named)"));
   CHECK(contains(refused({.layer = "fc", .heads = {{.head = age}, {.head = age, .first = 2}}}),
                  R"(two of its tensors are read as "heads.age.weight")"));
   CHECK(contains(refused({.layer = "fc", .heads = {{.head = age, .first = INT64_MAX}}}), R"("fc" has rows 0-7; head)"));
   CHECK(contains(refused({.layer = "fc", .heads = {{.head = age, .first = -1}}}), R"("fc" has rows 0-7; head)"));
   write_raw(folder / "w", R"({"fc.weight":{"dtype":"F32","shape":[1000000000000,0],"data_offsets":[0,0]}})", "");
   CHECK(contains(refused(parse_head_split("fc=age:0-1")),
-                 R"("fc" has 1000000000000 rows; a layer of at most 100000 is split)"));
+                 R"("fc" has 1000000000000 rows; at most 100000 are allowed in a layer to split)"));
 }
 
-TEST_CASE("a layer that isn't there, or has fewer rows, is named beside those that there are") {
+TEST_CASE("a missing layer, or one of too few rows, is an error that names the file's layers") {
   const TemporaryFolder folder;
   write_classifier(folder / "w", 8);
   CHECK(contains(refusal(folder / "w", "classifier=age:0-1"),
-                 R"(has no linear layer "classifier" to split; of linear layers it has "fc" (8 rows))"));
-  CHECK(contains(refusal(folder / "w", "fc=age:7-8"), R"("fc" has rows 0-7; head "age" wants 7-8)"));
+                 R"(has no linear layer "classifier" to split; its last linear layers are "fc" (8 rows))"));
+  CHECK(contains(refusal(folder / "w", "fc=age:7-8"), R"("fc" has rows 0-7; head "age" needs rows 7-8)"));
   write_classifier(folder / "w", 8, false);
   const Graph graph = model({age});
   Parameters parameters(graph, 1);

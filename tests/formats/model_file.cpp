@@ -29,7 +29,7 @@ ModelInfo small_info() {
   return {.model = "small", .size = 8, .heads = {{"b", {"y", "x"}}, {"a", {"1", "2", "3"}}}, .normalization = {}};
 }
 
-constexpr std::int64_t many_batches = (std::int64_t{1} << 40) + 1;  // more than a float holds
+constexpr std::int64_t many_batches = (std::int64_t{1} << 40) + 1;  // a float can't represent it
 
 Parameters trained() {
   Parameters parameters(small_graph(), 1);
@@ -49,7 +49,7 @@ const std::string counter = tensor("bn.num_batches_tracked", "I64", "[]", 102, 1
 
 }  // namespace
 
-TEST_CASE("weights and what is said of them come back, bit for bit") {
+TEST_CASE("weights and their description are read back, bit for bit") {
   const TemporaryFolder folder;
   const auto file = folder / "model.safetensors";
   const Parameters parameters = trained();
@@ -69,7 +69,7 @@ TEST_CASE("weights and what is said of them come back, bit for bit") {
   CHECK(other.get_counter(2) == many_batches);
 }
 
-TEST_CASE("the file holds the parameters' names and shapes and nothing else") {
+TEST_CASE("the file holds tensors of the parameters' names and shapes, and no others") {
   const TemporaryFolder folder;
   const auto file = folder / "model.safetensors";
   const Parameters parameters = trained();
@@ -81,7 +81,7 @@ TEST_CASE("the file holds the parameters' names and shapes and nothing else") {
   CHECK(reader.read_s64(reader.require("bn.num_batches_tracked", {})) == std::vector<std::int64_t>{many_batches});
 }
 
-TEST_CASE("a file of weights alone, some of them of 16 bits, as others write it") {
+TEST_CASE("weights of another program's file are loaded, without a description and partly of 16 bits") {
   const TemporaryFolder folder;
   std::string data(110, '\0');
   data[97] = 0x40;  // 2 in bfloat16, little-endian
@@ -99,52 +99,52 @@ TEST_CASE("weights that don't fit are refused, and nothing is set") {
   struct Case {
     std::string header;
     std::size_t bytes;
-    std::string says;
+    std::string message;
   };
   const Case cases[] = {
-      {weight + "," + variance, 102, "has no tensor \"bn.num_batches_tracked\""},
+      {weight + "," + variance, 102, "the file has no tensor \"bn.num_batches_tracked\""},
       {tensor("bn.weight", "F32", "[3,4,2,1]", 0, 96) + "," + variance + "," + counter, 110,
-       "tensor \"bn.weight\" has the shape 3x4x2x1, 4x3x2x1 is wanted"},
+       "tensor \"bn.weight\" has the shape 3x4x2x1; 4x3x2x1 is needed"},
       {weight + "," + variance + "," + tensor("bn.num_batches_tracked", "I64", "[1]", 102, 110), 110,
-       "tensor \"bn.num_batches_tracked\" has the shape 1, scalar is wanted"},
+       "tensor \"bn.num_batches_tracked\" has the shape 1; scalar is needed"},
       {weight + "," + variance + "," + tensor("bn.num_batches_tracked", "F32", "[]", 102, 106), 106,
-       "tensor \"bn.num_batches_tracked\" has the dtype F32; I64 is wanted"},
+       "tensor \"bn.num_batches_tracked\" has the dtype F32; I64 is needed"},
       {weight + "," + tensor("bn.running_var", "I64", "[3]", 96, 120) + "," +
            tensor("bn.num_batches_tracked", "I64", "[]", 120, 128),
-       128, "tensor \"bn.running_var\" has the dtype I64; F32, F64, F16 or BF16 is wanted"},
+       128, "tensor \"bn.running_var\" has the dtype I64; F32, F64, F16 or BF16 is needed"},
       {weight + "," + variance + "," + counter + "," + tensor("fc.bias", "F32", "[1]", 110, 114), 114,
-       "tensor \"fc.bias\" is none of the model's"},
+       "tensor \"fc.bias\" isn't in the model"},
   };
   const TemporaryFolder folder;
   const auto file = folder / "a";
   const Parameters before = trained();
-  for (const Case& wrong : cases) {
-    CAPTURE(wrong.says);
-    write_raw(file, "{" + wrong.header + "}", std::string(wrong.bytes, '\0'));
+  for (const Case& invalid : cases) {
+    CAPTURE(invalid.message);
+    write_raw(file, "{" + invalid.header + "}", std::string(invalid.bytes, '\0'));
     Parameters parameters = trained();
-    CHECK_THROWS_WITH_AS(load_weights(file, parameters), (file.string() + ": " + wrong.says).c_str(), Error);
+    CHECK_THROWS_WITH_AS(load_weights(file, parameters), (file.string() + ": " + invalid.message).c_str(), Error);
     CHECK(parameters.get(0) == before.get(0));
     CHECK(parameters.get(1) == before.get(1));
     CHECK(parameters.get_counter(2) == many_batches);
   }
 }
 
-TEST_CASE("variances that can't be are refused, whoever wrote them") {
+TEST_CASE("invalid variances are refused, also in files of facet") {
   const TemporaryFolder folder;
   const auto file = folder / "a";
   struct Case {
     float value;
     const char* shown;
   };
-  for (const Case& wrong : {Case{-0.5F, "-0.5"}, Case{-1e-30F, "-1e-30"}, Case{INFINITY, "inf"}, Case{NAN, "nan"}}) {
+  for (const Case& invalid : {Case{-0.5F, "-0.5"}, Case{-1e-30F, "-1e-30"}, Case{INFINITY, "inf"}, Case{NAN, "nan"}}) {
     Parameters written = trained();
-    written.set(written.find("bn.running_var"), {1, wrong.value, 2});
+    written.set(written.find("bn.running_var"), {1, invalid.value, 2});
     save_model(file, small_info(), written);
     Parameters parameters = trained();
-    const std::string says = file.string() + ": tensor \"bn.running_var\" holds " + wrong.shown +
-                             "; finite numbers of at least 0 are allowed";
-    CHECK_THROWS_WITH_AS(load_weights(file, parameters), says.c_str(), Error);
-    CHECK_THROWS_WITH_AS(load_pretrained(file, small_graph(), {}, parameters), says.c_str(), Error);
+    const std::string message = file.string() + ": tensor \"bn.running_var\" holds " + invalid.shown +
+                                "; finite numbers of at least 0 are allowed";
+    CHECK_THROWS_WITH_AS(load_weights(file, parameters), message.c_str(), Error);
+    CHECK_THROWS_WITH_AS(load_pretrained(file, small_graph(), {}, parameters), message.c_str(), Error);
   }
   Parameters written = trained();
   written.set(written.find("bn.running_var"), {0, -0.0F, 3e38F});
@@ -153,7 +153,7 @@ TEST_CASE("variances that can't be are refused, whoever wrote them") {
   load_weights(file, parameters);
 }
 
-TEST_CASE("a run's state lies in the metadata, beside the model's own keys") {
+TEST_CASE("a run's state is in the metadata, beside the model's own keys") {
   const TemporaryFolder folder;
   const auto file = folder / "last.safetensors";
   const Metadata state{{"optimizer_file", "last.optimizer-7.safetensors"}, {"state", R"({"step":7})"}};
@@ -167,13 +167,13 @@ TEST_CASE("a run's state lies in the metadata, beside the model's own keys") {
   load_weights(file, parameters);
   CHECK(parameters.get_counter(2) == many_batches);
 
-  CHECK_THROWS_WITH_AS(write_model_file(file, small_info(), trained(), {{"heads", "x"}}),
-                       (file.string() + ": its metadata can't hold `heads` as state: the model's own is there").c_str(),
-                       Error);
+  CHECK_THROWS_WITH_AS(
+      write_model_file(file, small_info(), trained(), {{"heads", "x"}}),
+      (file.string() + ": the state can't have the key `heads`, which the model's metadata uses").c_str(), Error);
   CHECK(SafetensorsReader(file).metadata() == reader.metadata());
 }
 
-TEST_CASE("errors of the system name the file") {
+TEST_CASE("system errors name the file") {
   const TemporaryFolder folder;
   const auto file = folder / "missing";
   CHECK_THROWS_WITH_AS(read_model_info(file), (file.string() + ": can't be opened: No such file or directory").c_str(),

@@ -20,7 +20,7 @@ ModelInfo faces() {
 
 }  // namespace
 
-TEST_CASE("what a model file says of itself comes back, heads and classes in their order") {
+TEST_CASE("a model's description is read back, with heads and classes in their order") {
   const ModelInfo info = faces();
   const Metadata metadata = to_metadata("f", info);
   const ModelInfo back = to_model_info("f", metadata);
@@ -31,7 +31,7 @@ TEST_CASE("what a model file says of itself comes back, heads and classes in the
   CHECK(back.shape.empty());
 }
 
-TEST_CASE("a shape of the model's own is kept as it is") {
+TEST_CASE("a model's shape is kept unchanged") {
   ModelInfo info = faces();
   info.shape = R"({"stem":8} \u00fc)";
   const Metadata metadata = to_metadata("f", info);
@@ -39,7 +39,7 @@ TEST_CASE("a shape of the model's own is kept as it is") {
   CHECK(to_model_info("f", metadata).shape == info.shape);
 }
 
-TEST_CASE("how images are resized is kept; a file that an earlier version wrote, without it, means squash") {
+TEST_CASE("the resize mode is kept; a file of an earlier version, which lacks it, means squash") {
   ModelInfo info = faces();
   info.resize = ResizeMode::crop;
   Metadata metadata = to_metadata("f", info);
@@ -49,7 +49,7 @@ TEST_CASE("how images are resized is kept; a file that an earlier version wrote,
   CHECK(to_model_info("f", metadata).resize == ResizeMode::squash);
 }
 
-TEST_CASE("the keys, as other programs see them") {
+TEST_CASE("the metadata has these keys and values") {
   ModelInfo info;
   info.heads = {{"gender", {"Male", "Female"}}};
   CHECK(to_metadata("f", info) == Metadata{{"format", "facet"},
@@ -62,7 +62,7 @@ TEST_CASE("the keys, as other programs see them") {
                                            {"std", "[0.229,0.224,0.225]"}});
 }
 
-TEST_CASE("what can't be is not written") {
+TEST_CASE("an invalid description is not written") {
   const auto refused = [](auto&& change) {
     ModelInfo info = faces();
     change(info);
@@ -82,17 +82,19 @@ TEST_CASE("what can't be is not written") {
   refused([](ModelInfo& info) { info.normalization.mean[1] = std::numeric_limits<float>::quiet_NaN(); });
 }
 
-TEST_CASE("metadata that is refused, and what is said of it") {
+TEST_CASE("invalid metadata is refused with a message") {
   struct Case {
     std::string key;
     const char* value;  ///< null: the key is missing
-    std::string says;
+    std::string message;
   };
   const Case cases[] = {
-      {"format", nullptr, R"(f: is not a model file of facet: its metadata has the format (none); "facet" is read)"},
-      {"format", "pt", R"(f: is not a model file of facet: its metadata has the format "pt"; "facet" is read)"},
+      {"format", nullptr,
+       R"(f: the file is not a model file of facet: its metadata has the format (none); "facet" is needed)"},
+      {"format", "pt",
+       R"(f: the file is not a model file of facet: its metadata has the format "pt"; "facet" is needed)"},
       {"version", nullptr, "f: its metadata has no `version`"},
-      {"version", "2", R"(f: its metadata has the version "2"; "1" is read)"},
+      {"version", "2", R"(f: its metadata has the version "2"; "1" is supported)"},
       {"model", nullptr, "f: its metadata has no `model`"},
       {"model", "", "f: its model has no name"},
       {"size", nullptr, "f: its metadata has no `size`"},
@@ -101,30 +103,30 @@ TEST_CASE("metadata that is refused, and what is said of it") {
       {"size", "-1", "f: its size is -1; 1 to 16384 is allowed"},
       {"resize", "pad", R"(f: its `resize` is "pad"; "squash" or "crop" is allowed)"},
       {"heads", nullptr, "f: its metadata has no `heads`"},
-      {"heads", "[", R"(f: its `heads` are "["; a JSON list of objects with `name` and `classes` is allowed)"},
-      {"heads", "{}", R"(f: its `heads` are "{}"; a JSON list is allowed)"},
-      {"heads", "[1]", R"(f: its `heads` are "[1]"; a JSON list of objects with `name` and `classes` is allowed)"},
-      {"heads", "[]", "f: it has no head"},
-      {"heads", R"([{"name":"a","classes":[]}])", R"(f: its head "a" has no class)"},
+      {"heads", "[", R"(f: its `heads` is "["; a JSON list of objects with `name` and `classes` is needed)"},
+      {"heads", "{}", R"(f: its `heads` is "{}"; a JSON list is needed)"},
+      {"heads", "[1]", R"(f: its `heads` is "[1]"; a JSON list of objects with `name` and `classes` is needed)"},
+      {"heads", "[]", "f: it has no heads"},
+      {"heads", R"([{"name":"a","classes":[]}])", R"(f: its head "a" has no classes)"},
       {"heads", R"([{"name":"a","classes":["b","b"]}])", R"(f: its head "a" has the class "b" twice)"},
       {"mean", nullptr, "f: its metadata has no `mean`"},
-      {"mean", "[1,2]", R"(f: its `mean` is "[1,2]"; a JSON list of three numbers is allowed)"},
-      {"mean", "[1,2,\"3\"]", R"(f: its `mean` is "[1,2,\"3\"]"; a JSON list of three numbers is allowed)"},
-      {"mean", "1", R"(f: its `mean` is "1"; a JSON list of three numbers is allowed)"},
-      {"std", "[1,1,1e60]", R"(f: its `std` is "[1,1,1e60]"; a JSON list of three numbers is allowed)"},
+      {"mean", "[1,2]", R"(f: its `mean` is "[1,2]"; a JSON list of three numbers is needed)"},
+      {"mean", "[1,2,\"3\"]", R"(f: its `mean` is "[1,2,\"3\"]"; a JSON list of three numbers is needed)"},
+      {"mean", "1", R"(f: its `mean` is "1"; a JSON list of three numbers is needed)"},
+      {"std", "[1,1,1e60]", R"(f: its `std` is "[1,1,1e60]"; a JSON list of three numbers is needed)"},
       {"std", "[1,1,-1]", "f: its std holds -1; numbers above 0 are allowed"},
   };
-  for (const Case& wrong : cases) {
-    CAPTURE(wrong.key);
-    CAPTURE(wrong.says);
+  for (const Case& invalid : cases) {
+    CAPTURE(invalid.key);
+    CAPTURE(invalid.message);
     Metadata metadata = to_metadata("f", faces());
-    metadata.erase(wrong.key);
-    if (wrong.value != nullptr) metadata.emplace(wrong.key, wrong.value);
-    CHECK_THROWS_WITH_AS(to_model_info("f", metadata), wrong.says.c_str(), Error);
+    metadata.erase(invalid.key);
+    if (invalid.value != nullptr) metadata.emplace(invalid.key, invalid.value);
+    CHECK_THROWS_WITH_AS(to_model_info("f", metadata), invalid.message.c_str(), Error);
   }
 }
 
-TEST_CASE("keys that others added don't matter") {
+TEST_CASE("additional keys are ignored") {
   Metadata metadata = to_metadata("f", faces());
   metadata.emplace("epoch", "3");
   CHECK(to_model_info("f", metadata).heads == faces().heads);
@@ -132,24 +134,24 @@ TEST_CASE("keys that others added don't matter") {
 
 using namespace facet;
 
-TEST_CASE("a graph must be what its description says") {
+TEST_CASE("a graph must match its description") {
   const Graph graph = small::model();
   formats::require_graph(small::info(), graph);
 
   ModelInfo info = small::info();
   info.size = 32;
   CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
-        "model small: the graph looks at images of 3x16x16, its description says 3x32x32");
+        "model small: the graph's input has the shape 3x16x16; its description has 3x32x32");
   info = small::info();
   info.heads.pop_back();
   CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
-        "model small: the graph has 3 heads, its description 2");
+        "model small: the graph has 3 heads; its description has 2");
   info = small::info();
   info.heads[1].name = "edge";
   CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
-        "model small: head 2 of the graph is side, of its description edge");
+        "model small: head 2 of the graph is side; in its description it is edge");
   info = small::info();
   info.heads[0].classes.push_back("white");
   CHECK(error_of([&] { formats::require_graph(info, graph); }) ==
-        "model small: head colour has 3 classes in the graph, 4 in its description");
+        "model small: head colour has 3 classes in the graph and 4 in its description");
 }

@@ -41,7 +41,7 @@ std::vector<std::string> with_heads(std::vector<std::string> trunk, const std::s
   return trunk;
 }
 
-/// One linear layer over an image of 16x16.
+/// Two linear layers on an image of 16x16.
 Graph linear_model(const std::string& head, std::int64_t hidden = 4) {
   Graph graph;
   Value x = flatten(graph.input({3, 16, 16}));
@@ -62,7 +62,7 @@ std::string refusal(const std::string& head, const Graph& graph, const Parameter
 
 }  // namespace
 
-TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's names, outputs the heads'") {
+TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's names, and outputs the heads' names") {
   const onnx::ModelProto folded = exported({});
   CHECK(
       operators(folded) ==
@@ -84,15 +84,16 @@ TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's
   CHECK(std::ranges::count(tensors(kept), "block.bn2.running_var") == 1);
 }
 
-TEST_CASE("ONNX: what can't be exported is refused, and leaves no file") {
+TEST_CASE("ONNX: a model that can't be exported is refused, and leaves no file") {
   const Graph graph = linear_model("colour");
   Parameters parameters(graph, 1);
-  CHECK(refusal("side", graph, parameters) == "model small: head 1 of the graph is colour, of its description side");
-  CHECK(refusal("colour", graph, Parameters(small::model(), 1)) == "the parameters are of another graph");
+  CHECK(refusal("side", graph, parameters) ==
+        "model small: head 1 of the graph is colour; in its description it is side");
+  CHECK(refusal("colour", graph, Parameters(small::model(), 1)) == "the parameters belong to another graph");
   CHECK(refusal("input", linear_model("input"), parameters) ==
-        "a head can't be called 'input': the file has another tensor of that name");
+        "a head can't be called 'input': another tensor of the file has that name");
   CHECK(refusal("colour", linear_model("colour", 1'000'000), parameters) ==
-        "the model takes 3084000008 bytes; an ONNX file holds 2147483647 at most");
+        "the model takes 3084000008 bytes; an ONNX file can hold at most 2147483647");
   parameters.set(parameters.find("logits.bias"), {0, std::numeric_limits<float>::quiet_NaN()});
   CHECK(refusal("colour", graph, parameters) == "tensor 'logits.bias' holds a number that isn't finite");
 }

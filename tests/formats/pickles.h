@@ -12,7 +12,7 @@
 
 #include "testing.h"
 
-/// Pickles and zip archives as torch.save writes them, made by hand so that they can be wrong.
+/// Pickles and zip archives as torch.save writes them, built by hand so that they can be invalid.
 namespace pickles {
 
 template <class Number>
@@ -65,14 +65,14 @@ inline std::string call(const std::string& module, const std::string& name, cons
 }
 inline std::string whole(const std::string& value) { return proto + value + "."; }
 
-/// A storage as it lies in a file of before PyTorch 1.6.
+/// A storage of a file from before PyTorch 1.6.
 struct LegacyStorage {
   std::string key;
   std::int64_t elements;
   std::string bytes;
 };
 
-/// What torch.save wrote before 1.6.
+/// A file as torch.save wrote it before PyTorch 1.6.
 inline std::string legacy_file(const std::string& object, const std::vector<LegacyStorage>& storages) {
   std::string file = whole("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") + whole(integer(1001)) +
                      whole(dictionary({{"little_endian", "\x88"}})) + whole(object);
@@ -101,7 +101,7 @@ inline void write_zip(const std::filesystem::path& file, const std::vector<Entry
   if (::zip_close(archive) != 0) throw std::runtime_error("no zip archive can be written");
 }
 
-/// Changes what an archive's directory says of an entry's sizes.
+/// Changes an entry's sizes in an archive's central directory.
 inline void claim_sizes(const std::filesystem::path& file, const std::string& entry, std::uint32_t packed,
                         std::uint32_t unpacked) {
   constexpr std::size_t sizes_at = 20, name_at = 46;

@@ -21,7 +21,7 @@ namespace {
 using Values = std::vector<float>;
 using Layers = std::set<std::string>;
 
-/// conv, bn, and a linear layer a head.
+/// A convolution, a batch normalisation, and a linear layer per head.
 Graph model(const std::vector<std::pair<std::string, int>>& heads) {
   Graph graph;
   Value x = graph.input({3, 4, 4});
@@ -33,7 +33,7 @@ Graph model(const std::vector<std::pair<std::string, int>>& heads) {
   return graph;
 }
 
-/// 0, 0.5, 1, ... from `first` on.
+/// `count` values: first, first + 0.5, first + 1, ...
 Values counted(std::int64_t count, float first) {
   Values values(static_cast<std::size_t>(count));
   std::iota(values.begin(), values.end(), 2 * first);
@@ -61,11 +61,11 @@ std::vector<TensorSource> trunk() {
            .type = DataType::s64}};
 }
 
-enum class Written { archive, deflated, legacy };
+enum class FileFormat { archive, deflated, legacy };
 
-/// As torch.save writes them, all of f32 but the counter.
+/// Writes tensors as torch.save does, all in f32 except the counter.
 void write_pytorch(const std::filesystem::path& file, const std::vector<TensorSource>& tensors,
-                   Written how = Written::archive) {
+                   FileFormat format = FileFormat::archive) {
   std::vector<std::pair<std::string, std::string>> items;
   std::vector<pickles::Entry> entries{{"archive/version", "3\n"}};
   std::vector<pickles::LegacyStorage> storages;
@@ -83,15 +83,15 @@ void write_pytorch(const std::filesystem::path& file, const std::vector<TensorSo
                                                      .type = whole != nullptr ? "LongStorage" : "FloatStorage"}));
     const std::string bytes =
         whole != nullptr ? pickles::bytes_of(whole->at(0)) : pickles::floats(std::get<Values>(values));
-    entries.push_back({"archive/data/" + key, bytes, how == Written::deflated});
+    entries.push_back({"archive/data/" + key, bytes, format == FileFormat::deflated});
     storages.push_back({key, count, bytes});
   }
-  if (how == Written::legacy) return write_file(file, pickles::legacy_file(pickles::dictionary(items), storages));
-  entries.push_back({"archive/data.pkl", pickles::whole(pickles::dictionary(items)), how == Written::deflated});
+  if (format == FileFormat::legacy) return write_file(file, pickles::legacy_file(pickles::dictionary(items), storages));
+  entries.push_back({"archive/data.pkl", pickles::whole(pickles::dictionary(items)), format == FileFormat::deflated});
   pickles::write_zip(file, entries);
 }
 
-/// What is wrong with the file, after its name.
+/// The error of loading the file; it must begin with the file's name and be one line.
 std::string refusal(const std::filesystem::path& file, const Graph& graph) {
   Parameters parameters(graph, 1);
   const std::string what = error_of([&] { load_pretrained(file, graph, {}, parameters); });
@@ -110,13 +110,13 @@ Values get(const Parameters& parameters, const std::string& name) { return param
 
 }  // namespace
 
-TEST_CASE("weights come from safetensors and from PyTorch's archives alike") {
+TEST_CASE("weights are loaded from safetensors and from every file format of PyTorch") {
   const TemporaryFolder folder;
   const Graph graph = model({{"age", 3}});
   write_safetensors(folder / "a", {}, trunk());
   write_pytorch(folder / "b", trunk());
-  write_pytorch(folder / "c", trunk(), Written::deflated);
-  write_pytorch(folder / "d", trunk(), Written::legacy);
+  write_pytorch(folder / "c", trunk(), FileFormat::deflated);
+  write_pytorch(folder / "d", trunk(), FileFormat::legacy);
   for (const char* file : {"a", "b", "c", "d"}) {
     CAPTURE(file);
     Parameters parameters(graph, 1);
@@ -131,7 +131,7 @@ TEST_CASE("weights come from safetensors and from PyTorch's archives alike") {
   }
 }
 
-TEST_CASE("a classifier is taken layer by layer where it fits, and told of where it doesn't") {
+TEST_CASE("a classifier's layers are loaded where they fit, and reported where they don't") {
   const TemporaryFolder folder;
   std::vector<TensorSource> tensors = trunk();
   tensors.push_back(source("fc.weight", {1000, 32}, 0));
@@ -149,13 +149,12 @@ TEST_CASE("a classifier is taken layer by layer where it fits, and told of where
   CHECK(found.fresh == Layers{"heads.mood", "heads.race"});
   CHECK(get(parameters, "heads.age.weight") == counted(96, 7));
   CHECK(get(parameters, "heads.race.bias") == drawn);
-  CHECK(
-      found.summary ==
-      (folder / "w").string() +
-          R"(: 8 tensors are taken; left out of it: "fc", "heads.race"; newly initialised: "heads.mood", "heads.race")");
+  CHECK(found.summary ==
+        (folder / "w").string() +
+            R"(: 8 tensors are loaded; not loaded: "fc", "heads.race"; newly initialised: "heads.mood", "heads.race")");
 }
 
-TEST_CASE("counters may be missing, and nothing else") {
+TEST_CASE("counters may be missing, but no other tensor") {
   std::vector<TensorSource> tensors = trunk();
   tensors.pop_back();
   const TemporaryFolder folder;
@@ -167,20 +166,21 @@ TEST_CASE("counters may be missing, and nothing else") {
   CHECK(parameters.get_counter(parameters.find("bn.num_batches_tracked")) == 0);
 
   tensors.erase(tensors.begin(), tensors.begin() + 2);
-  CHECK(contains(refusal(tensors), R"(doesn't fit the model: "conv.weight" is missing (as 1 more))"));
+  CHECK(contains(refusal(tensors), R"(don't fit the model: "conv.weight" is missing (and 1 more like it))"));
   tensors = trunk();
   tensors.push_back(source("layer1.weight", {1}, 0));
-  CHECK(contains(refusal(tensors), R"("layer1.weight" is none of the model's)"));
+  CHECK(contains(refusal(tensors), R"("layer1.weight" isn't in the model)"));
   tensors[0] = source("conv.weight", {2, 3, 5, 5}, 0);
-  CHECK(contains(refusal(tensors),
-                 R"("conv.weight" is floating-point 2x3x5x5, floating-point 2x3x3x3 is wanted; "layer1.weight" is)"));
+  CHECK(contains(
+      refusal(tensors),
+      R"("conv.weight" is floating-point 2x3x5x5, but the model has floating-point 2x3x3x3; "layer1.weight" is)"));
   tensors = trunk();
   tensors[5].name = "bn.weight";
   tensors[1].name = "heads.x";
-  CHECK(contains(refusal(tensors), R"("bn.weight" is integer scalar, floating-point 2 is wanted)"));
+  CHECK(contains(refusal(tensors), R"("bn.weight" is integer scalar, but the model has floating-point 2)"));
 }
 
-TEST_CASE("counters may be floating-point, and beyond what half precision holds") {
+TEST_CASE("counters may be floating-point; negative and non-finite ones become 0") {
   const TemporaryFolder folder;
   const Graph graph = model({{"age", 3}});
   for (const auto& [value, counter] : {std::pair{9.0F, 9}, std::pair{std::numeric_limits<float>::infinity(), 0},
@@ -194,7 +194,7 @@ TEST_CASE("counters may be floating-point, and beyond what half precision holds"
   }
 }
 
-TEST_CASE("names that all begin with a wrapper's are taken without it") {
+TEST_CASE("a wrapper's prefix of all names is removed") {
   const TemporaryFolder folder;
   const Graph graph = model({{"age", 3}});
   const auto renamed = [](const std::string& prefix) {
@@ -217,9 +217,9 @@ TEST_CASE("names that all begin with a wrapper's are taken without it") {
   CHECK(list_pretrained(folder / "w").at(1).name == "module.conv.weight");
   std::vector<TensorSource> some = renamed("module.");
   some[0].name = "conv.weight";
-  CHECK(contains(refusal(some), R"("bn.weight" is missing (as 3 more); "module.bn.)"));
+  CHECK(contains(refusal(some), R"("bn.weight" is missing (and 3 more like it); "module.bn.)"));
 
-  Graph wrapped;  // a model whose own names begin so
+  Graph wrapped;  // a model whose own names have such a prefix
   {
     const Scope scope(wrapped, "model");
     const Value x = batch_norm(convolution(wrapped.input({3, 4, 4}), {.channels = 2, .bias = false, .name = "conv"}),
@@ -235,7 +235,7 @@ TEST_CASE("names that all begin with a wrapper's are taken without it") {
   CHECK(get(parameters, "model.conv.weight") == counted(54, 1));
 }
 
-TEST_CASE("DenseNet's names of before torchvision 0.3 are today's without a dot") {
+TEST_CASE("DenseNet's names from before torchvision 0.3 are converted to today's") {
   const TemporaryFolder folder;
   std::vector<TensorSource> tensors;
   for (const char* name :
@@ -274,10 +274,10 @@ TEST_CASE("long names and more tensors than any network has are refused") {
     header += (i == 0 ? "{\"" : ",\"") + std::to_string(i) + R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0]})";
   }
   write_raw(folder / "w", header + "}", "");
-  CHECK(contains(error_of([&] { list_pretrained(folder / "w"); }), "has 100001 tensors; at most 100000 are read"));
+  CHECK(contains(error_of([&] { list_pretrained(folder / "w"); }), "has 100001 tensors; at most 100000 are allowed"));
 }
 
-TEST_CASE("values that aren't finite are refused") {
+TEST_CASE("non-finite values are refused") {
   for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     std::vector<TensorSource> tensors = trunk();
     tensors[3] = source("bn.running_mean", {2}, Values{1, value});
@@ -287,7 +287,7 @@ TEST_CASE("values that aren't finite are refused") {
   }
 }
 
-TEST_CASE("strided, offset and shared storages are read by their places") {
+TEST_CASE("strided, offset and shared storages are read by their strides and offsets") {
   const TemporaryFolder folder;
   using pickles::tensor;
   const std::string pickle = pickles::whole(
@@ -312,38 +312,41 @@ TEST_CASE("strided, offset and shared storages are read by their places") {
                                                {"none", {}}});
 }
 
-TEST_CASE("files that are no plain state_dict are refused in a line") {
+TEST_CASE("files that aren't a plain state_dict are refused in one line") {
   const TemporaryFolder folder;
   const Graph graph = model({{"age", 3}});
-  const auto says = [&](const std::vector<pickles::Entry>& entries, const std::string& part) {
+  const auto expect_refusal = [&](const std::vector<pickles::Entry>& entries, const std::string& part) {
     pickles::write_zip(folder / "w.pth", entries);
     const std::string what = refusal(folder / "w.pth", graph);
     CHECK_MESSAGE(contains(what, part), what);
   };
   const std::string w = pickles::tensor({.shape = {2, 3}, .strides = {3, 1}, .elements = 6});
   const std::string pickle = pickles::whole(pickles::dictionary({{"w", w}}));
-  says({{"a/data.pkl", pickle}}, R"(tensor "w" lies in "a/data/0", which is missing)");
-  says({{"a/data.pkl", pickle}, {"a/data/0", std::string(20, 'x')}}, "has 20 bytes, and should hold 6 elements of 4");
-  says({{"a/data.pkl", pickle}, {"a/data/0", std::string(28, 'x')}}, "has 28 bytes");
-  says({{"a/data.pkl", pickle}, {"a/byteorder", "big"}}, R"(its byte order is "big"; "little" is read)");
-  says({{"a/data.pkl", pickle}, {"b/data.pkl", pickle}}, "more than one data.pkl");
-  says({{"data.pkl", pickle}}, "holds no data.pkl");
-  says({{"a/data.pkl", pickle}, {"a/constants.pkl", "x"}}, "holds a TorchScript program");
-  says({{"a/data.pkl", pickles::whole(pickles::global("os", "system"))}},
-       R"(holds the name "os.system", not a state_dict)");
+  expect_refusal({{"a/data.pkl", pickle}}, R"(tensor "w" is stored in "a/data/0", which is missing)");
+  expect_refusal({{"a/data.pkl", pickle}, {"a/data/0", std::string(20, 'x')}},
+                 "has 20 bytes; 6 elements of 4 bytes are needed");
+  expect_refusal({{"a/data.pkl", pickle}, {"a/data/0", std::string(28, 'x')}}, "has 28 bytes");
+  expect_refusal({{"a/data.pkl", pickle}, {"a/byteorder", "big"}},
+                 R"(its byte order is "big"; only "little" is supported)");
+  expect_refusal({{"a/data.pkl", pickle}, {"b/data.pkl", pickle}}, "more than one data.pkl");
+  expect_refusal({{"data.pkl", pickle}}, "holds no data.pkl");
+  expect_refusal({{"a/data.pkl", pickle}, {"a/constants.pkl", "x"}}, "holds a TorchScript program");
+  expect_refusal({{"a/data.pkl", pickles::whole(pickles::global("os", "system"))}},
+                 R"(holds the name "os.system"; a state_dict)");
   const std::string spread = pickles::tensor({.shape = {2, 1}, .strides = {4095, 1}, .elements = 4096});
   std::vector<TensorSource> tensors;
   pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", spread}}))},
                                         {"a/data/0", std::string(16384, '\0')}});
   tensors = open_pytorch_file(folder / "w.pth").tensors;
-  CHECK(contains(error_of([&] { tensors.at(0).values(); }), "is spread over 4096 elements; save its contiguous()"));
+  CHECK(contains(error_of([&] { tensors.at(0).values(); }),
+                 "is a view spread over 4096 elements; save tensor.contiguous() instead"));
   const std::string repeated = pickles::tensor({.shape = {1'000'000'000'000, 2}, .strides = {0, 1}, .elements = 2});
   pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", repeated}}))},
                                         {"a/data/0", std::string(8, '\0')}});
   tensors = open_pytorch_file(folder / "w.pth").tensors;
-  CHECK(contains(error_of([&] { tensors.at(0).values(); }), "repeats 2 elements; save its contiguous()"));
+  CHECK(contains(error_of([&] { tensors.at(0).values(); }), "repeats 2 elements; save tensor.contiguous() instead"));
 
-  // An entry that isn't what it claims to be is refused when the file is opened, before its values take memory.
+  // An entry that claims false sizes is refused when the file is opened, before memory is allocated for its values.
   const std::string large = pickles::tensor({.shape = {1 << 28}, .strides = {1}, .elements = 1 << 28});
   pickles::write_zip(folder / "w.pth", {{"a/data.pkl", pickles::whole(pickles::dictionary({{"w", large}}))},
                                         {"a/data/0", std::string(1 << 20, '\0'), true}});

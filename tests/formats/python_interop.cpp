@@ -14,7 +14,7 @@ using namespace facet::formats;
 
 namespace {
 
-/// Runs a script with `file` as its argument; returns what it printed. Its failure fails the test.
+/// Runs a script with `file` as its argument; returns its output. A failure of the script fails the test.
 std::string run_python(const TemporaryFolder& folder, const std::string& script, const std::filesystem::path& file) {
   std::ofstream(folder / "script.py") << script;
   const std::string command = std::string(FACET_TEST_PYTHON) + " '" + (folder / "script.py").string() + "' '" +
@@ -24,7 +24,7 @@ std::string run_python(const TemporaryFolder& folder, const std::string& script,
   return {std::istreambuf_iterator<char>(printed), {}};
 }
 
-/// Of the format's description alone; prints what it found.
+/// Reads a file by the format's description alone, and prints its contents.
 constexpr const char* reader_script = R"(
 import json, struct, sys
 raw = open(sys.argv[1], "rb").read()
@@ -44,8 +44,8 @@ def crc32c(raw):  # one bit at a time
             crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
     return f"{crc ^ 0xFFFFFFFF:08x}"
 
-said = "".join(f"{key}\0{metadata[key]}\0" for key in sorted(metadata))
-assert checksums.pop("__metadata__") == crc32c(said.encode())
+joined = "".join(f"{key}\0{metadata[key]}\0" for key in sorted(metadata))
+assert checksums.pop("__metadata__") == crc32c(joined.encode())
 for name, tensor in header.items():
     code, size = {"F32": ("f", 4), "I64": ("q", 8)}[tensor["dtype"]]
     begin, end = tensor["data_offsets"]
@@ -78,7 +78,7 @@ bool has_python() {
 
 }  // namespace
 
-TEST_CASE("Python reads what was written") {
+TEST_CASE("Python reads facet's files") {
   if (!has_python()) return;
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
@@ -98,7 +98,7 @@ TEST_CASE("Python reads what was written") {
         "none F32 [2, 0] ()\n");
 }
 
-TEST_CASE("what Python wrote is read") {
+TEST_CASE("facet reads Python's files") {
   if (!has_python()) return;
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
@@ -111,7 +111,7 @@ TEST_CASE("what Python wrote is read") {
   CHECK(reader.read_s64(reader.require("n", {})) == std::vector<std::int64_t>{-7});
 }
 
-TEST_CASE("other formats of Python's are refused") {
+TEST_CASE("pickles and zip archives of Python are refused") {
   if (!has_python()) return;
   const TemporaryFolder folder;
   const auto file = folder / "a.pt";

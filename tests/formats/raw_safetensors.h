@@ -6,7 +6,7 @@
 #include <fstream>
 #include <string>
 
-/// Writes a safetensors file byte by byte, right or wrong: the header's length, `header`, `data`.
+/// Writes a safetensors file, valid or not, from its parts: the header's length, `header` and `data`.
 inline void write_raw(const std::filesystem::path& file, std::uint64_t header_length, const std::string& header,
                       const std::string& data) {
   std::string length(sizeof(header_length), '\0');

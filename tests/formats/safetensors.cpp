@@ -26,7 +26,7 @@ TensorSource counters(const std::string& name, Shape shape, std::vector<std::int
   return {name, std::move(shape), [values = std::move(values)] { return values; }, DataType::s64};
 }
 
-/// What opening the file and reading all of its tensors says after its name; "" when all of it is taken.
+/// The error of opening the file and reading all of its tensors, without the file's name; "" when there is none.
 std::string refusal(const std::filesystem::path& file) {
   try {
     const SafetensorsReader reader(file);
@@ -44,7 +44,7 @@ std::string refusal(const std::filesystem::path& file) {
 
 }  // namespace
 
-TEST_CASE("what was written is read back, bit for bit") {
+TEST_CASE("tensors and metadata are read back as they were written, bit for bit") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
   constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -69,7 +69,7 @@ TEST_CASE("what was written is read back, bit for bit") {
   CHECK(reader.find("a") == nullptr);
 }
 
-TEST_CASE("every tensor is aligned to its elements, which PyTorch wants") {
+TEST_CASE("every tensor is aligned to its element size, as PyTorch needs it") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
   write_safetensors(file, {}, {floats("odd", {3}, {1, 2, 3}), counters("late", {}, {5}), floats("last", {1}, {4})});
@@ -118,7 +118,7 @@ TEST_CASE("half and bfloat16 are read as floats") {
     CHECK(values[3] == std::numeric_limits<float>::infinity());
     CHECK(std::isnan(values[4]));
   }
-  SUBCASE("more than a piece") {
+  SUBCASE("more than one chunk") {
     std::vector<std::uint16_t> bits(200001, 0x3F80);
     bits[65535] = 0x4000;
     bits[65536] = 0x4040;
@@ -142,29 +142,31 @@ TEST_CASE("doubles are read as floats") {
         std::vector<float>{1, 0.1F, 0, std::numeric_limits<float>::infinity()});
 }
 
-TEST_CASE("another type, shape or name than what is wanted") {
+TEST_CASE("another type or shape than requested, and a missing tensor, are errors") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
   write_safetensors(file, {}, {floats("w", {2, 3}, std::vector<float>(6)), counters("n", {}, {5})});
   const SafetensorsReader reader(file);
   const std::string name = file.string();
-  CHECK_THROWS_WITH_AS(reader.require("v", {2, 3}), (name + ": has no tensor \"v\"").c_str(), Error);
-  CHECK_THROWS_WITH_AS(reader.require("w", {3, 2}), (name + ": tensor \"w\" has the shape 2x3, 3x2 is wanted").c_str(),
+  CHECK_THROWS_WITH_AS(reader.require("v", {2, 3}), (name + ": the file has no tensor \"v\"").c_str(), Error);
+  CHECK_THROWS_WITH_AS(reader.require("w", {3, 2}), (name + ": tensor \"w\" has the shape 2x3; 3x2 is needed").c_str(),
                        Error);
   CHECK_THROWS_WITH_AS(reader.read_f32(*reader.find("n")),
-                       (name + ": tensor \"n\" has the dtype I64; F32, F64, F16 or BF16 is wanted").c_str(), Error);
+                       (name + ": tensor \"n\" has the dtype I64; F32, F64, F16 or BF16 is needed").c_str(), Error);
   CHECK_THROWS_WITH_AS(reader.read_s64(*reader.find("w")),
-                       (name + ": tensor \"w\" has the dtype F32; I64 is wanted").c_str(), Error);
+                       (name + ": tensor \"w\" has the dtype F32; I64 is needed").c_str(), Error);
 }
 
-TEST_CASE("a write that fails leaves the old file and nothing else") {
+TEST_CASE("a failed write keeps the old file and leaves no other") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
   write_safetensors(file, {}, {floats("w", {2}, {1, 2})});
   const std::string before = read_file(file);
 
-  CHECK_THROWS_WITH_AS(write_safetensors(file, {}, {floats("v", {1}, {1}), floats("w", {2}, {1})}),
-                       (file.string() + ": tensor \"w\" of shape 2 was given 1 values of 4 bytes").c_str(), Error);
+  CHECK_THROWS_WITH_AS(
+      write_safetensors(file, {}, {floats("v", {1}, {1}), floats("w", {2}, {1})}),
+      (file.string() + ": tensor \"w\" of shape 2 has 1 values of 4 bytes, which don't fit its shape and type").c_str(),
+      Error);
   CHECK_THROWS_AS(write_safetensors(file, {}, {floats("w", {1}, {1}), floats("v", {}, {1}), floats("w", {1}, {1})}),
                   Error);
   CHECK_THROWS_AS(write_safetensors(file, {}, {floats("__metadata__", {1}, {1})}), Error);
@@ -180,20 +182,20 @@ TEST_CASE("a write that fails leaves the old file and nothing else") {
   CHECK(files == 1);
 }
 
-TEST_CASE("a tensor is on its way to the disk before the next one's values are asked for") {
+TEST_CASE("a tensor is written before the next one's values are requested") {
   const TemporaryFolder folder;
   const std::size_t count = 1 << 20;
   std::uintmax_t written = 0;
-  const auto look = [&] {
+  const auto measure_file = [&] {
     for (const auto& entry : std::filesystem::directory_iterator((folder / "a").parent_path()))
       written = entry.file_size();
     return std::vector<float>(1);
   };
-  write_safetensors(folder / "a", {}, {floats("a", {count}, std::vector<float>(count)), {"b", {1}, look}});
+  write_safetensors(folder / "a", {}, {floats("a", {count}, std::vector<float>(count)), {"b", {1}, measure_file}});
   CHECK(written >= count * sizeof(float));
 }
 
-TEST_CASE("any bit of a file that flips is found") {
+TEST_CASE("any flipped bit of a file is detected") {
   const TemporaryFolder folder;
   const auto file = folder / "a.safetensors";
   write_safetensors(
@@ -201,8 +203,7 @@ TEST_CASE("any bit of a file that flips is found") {
       {floats("bn.running_var", {2, 3}, {1, 2, 3, 4, 5, 6}), counters("bn.count", {}, {7}), floats("w", {1}, {-0.0F})});
   REQUIRE(refusal(file) == "");
   const std::string good = read_file(file);
-  const std::size_t key =
-      good.find("crc32c");  // damaged, it makes the file one that holds no CRCs; its tensors are right
+  const std::size_t key = good.find("crc32c");  // a file whose key is damaged has no CRCs; its tensors are correct
   for (std::size_t at = 0; at < good.size(); ++at) {
     if (at >= key && at < key + 6) continue;
     for (int bit = 0; bit < 8; ++bit) {
@@ -217,19 +218,19 @@ TEST_CASE("any bit of a file that flips is found") {
   std::string damaged = good;
   damaged[good.size() - 4] ^= 1;  // the first byte of w, the last tensor
   write_file(file, damaged);
-  CHECK(refusal(file).starts_with("is damaged: tensor \"w\" has the CRC-32C "));
+  CHECK(refusal(file).starts_with("the file is damaged: tensor \"w\" has the CRC-32C "));
   damaged = good;
   damaged.replace(damaged.find("224"), 3, "225");
   write_file(file, damaged);
-  CHECK(refusal(file) == "is damaged: its metadata don't have the CRC-32C that they were written with");
+  CHECK(refusal(file) == "the file is damaged: its metadata doesn't have the CRC-32C that it was written with");
 }
 
-TEST_CASE("CRCs that are missing, cut off or of other tensors") {
+TEST_CASE("a file without CRCs is read; incomplete, malformed and wrong CRCs are refused") {
   const TemporaryFolder folder;
   const auto file = folder / "a";
   // CRC-32C of two zero bytes and of no metadata.
   const std::string w = R"("w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}})";
-  const auto says = [&](const std::string& checksums) {
+  const auto refusal_with = [&](const std::string& checksums) {
     write_raw(file, R"({"__metadata__":{"crc32c":")" + checksums + "\"}," + w, std::string(2, '\0'));
     return refusal(file);
   };
@@ -238,25 +239,29 @@ TEST_CASE("CRCs that are missing, cut off or of other tensors") {
   write_raw(file, R"({"__metadata__":{"other":"1"},)" + w, std::string(2, '\0'));
   CHECK(refusal(file) == "");
 
-  const std::string none = R"(\"__metadata__\":\"00000000\")", right = R"(\"w\":\"f16177d2\")";
-  CHECK(says("{" + none + "," + right + "}") == "");
-  CHECK(says("{" + right + "," + none + "}") == "");
-  CHECK(says("{" + none + R"(,\"w\":\"f16177d3\"})") ==
-        "is damaged: tensor \"w\" has the CRC-32C f16177d2, it was written with f16177d3");
-  CHECK(says("{" + none + R"(,\"v\":\"f16177d2\"})") == "its `crc32c` have none of \"w\"");
-  CHECK(says("{" + right + R"(,\"v\":\"f16177d2\"})") == "its `crc32c` have none of \"__metadata__\"");
-  CHECK(says("{" + right + "}") == "its `crc32c` are 1; one a tensor and one of the metadata, 2, are allowed");
-  CHECK(says("{" + none + "," + right + R"(,\"v\":\"f16177d2\"})").starts_with("its `crc32c` are 3; one a tensor"));
-  for (const char* wrong : {"f16177d", "f16177d2a", "F16177D2", "f16177dg", " 16177d2", ""}) {
-    CHECK(says("{" + none + R"(,\"w\":\")" + wrong + "\\\"}").find("; 8 hexadecimal digits are allowed") !=
+  const std::string none = R"(\"__metadata__\":\"00000000\")", valid = R"(\"w\":\"f16177d2\")";
+  CHECK(refusal_with("{" + none + "," + valid + "}") == "");
+  CHECK(refusal_with("{" + valid + "," + none + "}") == "");
+  CHECK(refusal_with("{" + none + R"(,\"w\":\"f16177d3\"})") ==
+        "the file is damaged: tensor \"w\" has the CRC-32C f16177d2, but was written with f16177d3");
+  CHECK(refusal_with("{" + none + R"(,\"v\":\"f16177d2\"})") == "its `crc32c` has no CRC-32C of \"w\"");
+  CHECK(refusal_with("{" + valid + R"(,\"v\":\"f16177d2\"})") == "its `crc32c` has no CRC-32C of \"__metadata__\"");
+  CHECK(refusal_with("{" + valid + "}") ==
+        "its `crc32c` has 1 CRC-32Cs; one for each tensor and one for the metadata are needed, 2 in all");
+  CHECK(refusal_with("{" + none + "," + valid + R"(,\"v\":\"f16177d2\"})")
+            .starts_with("its `crc32c` has 3 CRC-32Cs; one for each tensor"));
+  for (const char* invalid : {"f16177d", "f16177d2a", "F16177D2", "f16177dg", " 16177d2", ""}) {
+    CHECK(refusal_with("{" + none + R"(,\"w\":\")" + invalid + "\\\"}").find("; 8 hexadecimal digits are needed") !=
           std::string::npos);
   }
-  CHECK(says("{" + none + R"(,\"w\":1234})") == "the CRC-32C of \"w\" is \"1234\"; 8 hexadecimal digits are allowed");
-  for (const std::string wrong : {"", "[]", "f16177d2", "{"}) CHECK(says(wrong) == "its `crc32c` is not a JSON object");
+  CHECK(refusal_with("{" + none + R"(,\"w\":1234})") ==
+        "the CRC-32C of \"w\" is \"1234\"; 8 hexadecimal digits are needed");
+  for (const std::string invalid : {"", "[]", "f16177d2", "{"})
+    CHECK(refusal_with(invalid) == "its `crc32c` is not a JSON object");
   CHECK_THROWS_AS(write_safetensors(file, {{"crc32c", "{}"}}, {}), Error);
 }
 
-TEST_CASE("what is written into a pipe or an open descriptor has its CRCs too") {
+TEST_CASE("a file that is written through an open descriptor has CRCs too") {
   const TemporaryFolder folder;
   const int descriptor = ::open((folder / "a").c_str(), O_WRONLY | O_CREAT, 0600);
   write_safetensors("/proc/self/fd/" + std::to_string(descriptor), {}, {floats("w", {2}, {1, 2})});

@@ -23,7 +23,7 @@ std::string error_of_reading(const std::filesystem::path& file, const std::strin
   return error_of([&] { read(ZipArchive(file), entry, offset, count); });
 }
 
-/// Not the same twice within reach of deflate's window.
+/// Text without repetitions within deflate's window.
 std::string digits(int count) {
   std::string text;
   for (int i = 0; i < count; ++i) text += std::to_string(i);
@@ -32,7 +32,7 @@ std::string digits(int count) {
 
 }  // namespace
 
-TEST_CASE("entries are read at any place, stored or deflated") {
+TEST_CASE("entries are read at any offset, stored or deflated") {
   const TemporaryFolder folder;
   const std::string content = digits(50'000);
   pickles::write_zip(folder / "a.zip", {{"stored", content, false}, {"deflated", content, true}, {"empty", "", false}});
@@ -49,17 +49,17 @@ TEST_CASE("entries are read at any place, stored or deflated") {
   CHECK(read(archive, "empty", 0, 0).empty());
 }
 
-TEST_CASE("what isn't there is refused") {
+TEST_CASE("missing entries, bytes and files are refused") {
   const TemporaryFolder folder;
   pickles::write_zip(folder / "a.zip", {{"a", "12345"}});
   CHECK(contains(error_of_reading(folder / "a.zip", "b", 0, 1), R"("b" in its zip archive is missing)"));
-  CHECK(contains(error_of_reading(folder / "a.zip", "a", 0, 6), "has 5 bytes, of which 6 from 0 on are wanted"));
+  CHECK(contains(error_of_reading(folder / "a.zip", "a", 0, 6), "has 5 bytes; 6 bytes from byte 0 on are needed"));
   CHECK(contains(error_of_reading(folder / "a.zip", "a", UINT64_MAX, 2), "has 5 bytes"));
   CHECK(contains(error_of([&] { ZipArchive(folder / "none.zip"); }), "can't be opened"));
   CHECK(contains(error_of([&] { ZipArchive(folder.path()); }), "is not a regular file"));
 }
 
-TEST_CASE("damaged, cut off and doubled archives are refused") {
+TEST_CASE("damaged and truncated archives, and duplicate entries, are refused") {
   const TemporaryFolder folder;
   const auto file = folder / "a.zip";
   const std::string content = digits(500);
@@ -80,21 +80,21 @@ TEST_CASE("damaged, cut off and doubled archives are refused") {
   write_file(file, doubled);
   CHECK(contains(error_of([&] { ZipArchive{file}; }), R"(holds "first" twice)"));
 
-  for (std::size_t place = good.size() - 150; place < good.size(); ++place) {  // the directory at the end
+  for (std::size_t position = good.size() - 150; position < good.size(); ++position) {  // the directory at the end
     for (int bit = 0; bit < 8; ++bit) {
       changed = good;
-      changed[place] = static_cast<char>(changed[place] ^ (1 << bit));
+      changed[position] = static_cast<char>(changed[position] ^ (1 << bit));
       write_file(file, changed);
       error_of_reading(file, "first", 0, content.size());
     }
   }
 }
 
-TEST_CASE("an entry that would unpack to far more than it takes is refused") {
+TEST_CASE("an entry that unpacks to far more than its packed size is refused") {
   const TemporaryFolder folder;
   pickles::write_zip(folder / "a.zip", {{"bomb", std::string(std::size_t{80} << 20, '\0'), true},
                                         {"zeros", std::string(1 << 20, '\0'), true}});
-  CHECK(contains(error_of_reading(folder / "a.zip", "bomb", 0, 1), "at most 100 times as many are unpacked"));
+  CHECK(contains(error_of_reading(folder / "a.zip", "bomb", 0, 1), "at most 100 times as many are allowed"));
   CHECK(read(ZipArchive(folder / "a.zip"), "zeros", 5, 3) == std::string(3, '\0'));
   CHECK(contains(error_of([&] { ZipArchive(folder / "a.zip").size_of("bomb"); }), "at most 100 times as many"));
 
@@ -104,6 +104,6 @@ TEST_CASE("an entry that would unpack to far more than it takes is refused") {
     return error_of([&] { ZipArchive(folder / "a.zip").size_of("a"); });
   };
   CHECK(contains(claims(700, 1 << 30), R"("a" in its zip archive claims to unpack 700 bytes to 1073741824)"));
-  CHECK(contains(claims(1 << 30, 1 << 30), "claims to take 1073741824 bytes of the file's"));
+  CHECK(contains(claims(1 << 30, 1 << 30), "claims to take 1073741824 bytes, but the file has"));
   CHECK(claims(700, 1 << 20).empty());
 }

@@ -9,7 +9,7 @@
 namespace facet::testing {
 namespace {
 
-/// Refuses whatever it is given.
+/// An op that refuses all inputs.
 class NoOp final : public graph::Op {
  public:
   std::string_view kind() const override { return "none"; }
@@ -30,11 +30,11 @@ TEST_CASE("graph: one input, of three channels") {
   }
   Graph graph;
   CHECK(graph.input({3, 8, 8}).channels() == 3);
-  CHECK_THROWS_WITH_AS(graph.input({3, 8, 8}), doctest::Contains("one input"), Error);
+  CHECK_THROWS_WITH_AS(graph.input({3, 8, 8}), doctest::Contains("an input already"), Error);
   CHECK(graph.nodes().size() == 1);
 }
 
-TEST_CASE("graph: values of other graphs, and of none, are refused") {
+TEST_CASE("graph: values of other graphs, and values without a graph, are refused") {
   Graph graph, other;
   const Value x = graph.input({3, 8, 8}), foreign = other.input({3, 8, 8});
   const auto op = std::make_shared<const SomeOp>(Shape{2});
@@ -45,7 +45,7 @@ TEST_CASE("graph: values of other graphs, and of none, are refused") {
   CHECK(graph.nodes().size() == 1);
 }
 
-TEST_CASE("graph: nodes of one name get numbers, each its own") {
+TEST_CASE("graph: nodes of the same name get different numbers") {
   Graph graph;
   Value x = graph.input({3, 8, 8});
   for (const char* name : {"relu", "relu", "pool_1", "pool", "pool", "pool", "input"}) x = apply_some(x, name);
@@ -54,7 +54,7 @@ TEST_CASE("graph: nodes of one name get numbers, each its own") {
   CHECK(names == std::vector<std::string>{"input", "relu", "relu_1", "pool_1", "pool", "pool_2", "pool_3", "input_1"});
 }
 
-TEST_CASE("graph: scopes nest, and end where they end") {
+TEST_CASE("graph: scopes nest, and end with their lifetimes") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
   {
@@ -73,7 +73,7 @@ TEST_CASE("graph: scopes nest, and end where they end") {
   CHECK(graph.nodes()[1].parameters == std::vector<int>{0});
 }
 
-TEST_CASE("graph: what was refused leaves nothing behind") {
+TEST_CASE("graph: a refused call leaves the graph unchanged") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
   const auto op = std::make_shared<const SomeOp>(Shape{2});
@@ -112,12 +112,14 @@ TEST_CASE("graph: weights are frozen by patterns of their names") {
     return names;
   };
   const std::pair<const char*, const char*> refused[] = {
-      {"stag.*", "no weight's name matches 'stag.*'; there are 'stage.*', 'top'"},
-      {"stage", "no weight's name matches 'stage'; there are 'stage.*', 'top'"},
-      {"stage.2.conv.weight", "no weight's name matches 'stage.2.conv.weight'; there are 'stage.0.*', 'stage.1.*'"},
-      {"stage.1.con.*", "no weight's name matches 'stage.1.con.*'; there are 'stage.1.conv.*', 'stage.1.bn.*'"},
-      {"*.running_mean", "no weight's name matches '*.running_mean'; there are 'stage.*', 'top'"},
-      {"", "no weight's name matches ''; there are 'stage.*', 'top'"}};
+      {"stag.*", "no weight has a name that matches 'stag.*'; the names near it are 'stage.*', 'top'"},
+      {"stage", "no weight has a name that matches 'stage'; the names near it are 'stage.*', 'top'"},
+      {"stage.2.conv.weight",
+       "no weight has a name that matches 'stage.2.conv.weight'; the names near it are 'stage.0.*', 'stage.1.*'"},
+      {"stage.1.con.*",
+       "no weight has a name that matches 'stage.1.con.*'; the names near it are 'stage.1.conv.*', 'stage.1.bn.*'"},
+      {"*.running_mean", "no weight has a name that matches '*.running_mean'; the names near it are 'stage.*', 'top'"},
+      {"", "no weight has a name that matches ''; the names near it are 'stage.*', 'top'"}};
   for (const auto& [pattern, message] : refused) {
     CHECK_THROWS_WITH_AS(graph.freeze(pattern), message, Error);
   }
@@ -153,7 +155,7 @@ TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar 
   CHECK(!graph.has_head("race"));
 }
 
-TEST_CASE("graph: parameters that can't be are refused by name, and leave nothing behind") {
+TEST_CASE("graph: invalid parameters are refused by name, and leave the graph unchanged") {
   Graph graph;
   const Scope scope(graph, "block");
   const auto refused = [&](const Parameter& parameter, const char* message) {
@@ -164,18 +166,18 @@ TEST_CASE("graph: parameters that can't be are refused by name, and leave nothin
     CHECK_THROWS_WITH_AS(graph.apply(op, "layer", {}, {parameter}), doctest::Contains(message), Error);
   };
   const Initializer ones = Initializer::ones();
-  refused({"", {2}, ones}, "a parameter without a name found, in the scope 'block.'");
-  refused({"w", {}, ones}, "parameter 'block.w': shape scalar found; 1 to 12 extents needed");
-  refused({"w", Shape(13, 1), ones}, "1 to 12 extents needed");
+  refused({"", {2}, ones}, "a parameter in the scope 'block.' has no name");
+  refused({"w", {}, ones}, "parameter 'block.w': shape scalar found; 1 to 12 extents are allowed");
+  refused({"w", Shape(13, 1), ones}, "1 to 12 extents are allowed");
   refused({"w", {2, -3}, ones}, "parameter 'block.w': shape 2x-3 found");
   refused({"w", {2, 0}, ones}, "shape 2x0 found");
-  refused({"w", {1LL << 62, 4}, ones}, "1099511627776 elements at most");
-  refused({"w", {1LL << 20, 1LL << 21}, ones}, "1099511627776 elements at most");
-  refused({"w", {2}, Initializer::normal(std::nanf(""))}, "a finite one needed");
+  refused({"w", {1LL << 62, 4}, ones}, "at most 1099511627776 elements are allowed");
+  refused({"w", {1LL << 20, 1LL << 21}, ones}, "at most 1099511627776 elements are allowed");
+  refused({"w", {2}, Initializer::normal(std::nanf(""))}, "a finite number is needed");
   refused({"w", {2}, {static_cast<Initializer::Kind>(9), 1}}, "initializer of kind 9 found");
   refused({"w", {2}, ones, true, static_cast<DataType>(9)}, "type 9 found");
-  refused({"count", {}, ones, true, DataType::s64}, "a scalar that isn't trained needed");
-  refused({"count", {2}, ones, false, DataType::s64}, "a scalar that isn't trained needed");
+  refused({"count", {}, ones, true, DataType::s64}, "it must be a scalar that isn't trained");
+  refused({"count", {2}, ones, false, DataType::s64}, "it must be a scalar that isn't trained");
   CHECK(graph.parameters().empty());
   CHECK(graph.nodes().empty());
   graph.add_parameter("count", {}, Initializer::zeros(), false, DataType::s64);
@@ -187,16 +189,16 @@ TEST_CASE("graph: parameters that can't be are refused by name, and leave nothin
   CHECK(graph.parameters().size() == 2);
 }
 
-TEST_CASE("graph: no op, outputs that can't be counted, and heads and scopes without a name are refused") {
+TEST_CASE("graph: a null op, outputs of too many elements, and heads and scopes without a name are refused") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
-  CHECK_THROWS_WITH_AS(graph.apply(nullptr, "layer", {x}), "layer: no op found", Error);
+  CHECK_THROWS_WITH_AS(graph.apply(nullptr, "layer", {x}), "layer: the op is null", Error);
   CHECK_THROWS_WITH_AS(apply_some(x, "layer", {1LL << 62, 1LL << 62}), doctest::Contains("layer (some): shape"), Error);
   CHECK_THROWS_AS(apply_some(x, "layer", {-1}), Error);
   CHECK_THROWS_AS(Graph().input({3, 1LL << 40, 1LL << 40}), Error);
-  CHECK_THROWS_WITH_AS(Scope(graph, ""), doctest::Contains("a scope without a name"), Error);
+  CHECK_THROWS_WITH_AS(Scope(graph, ""), doctest::Contains("a scope within the scope"), Error);
   const Value logits = apply_some(x, "logits"), loss = apply_some(logits, "loss", {});
-  CHECK_THROWS_WITH_AS(graph.add_head("", logits, loss), "a head without a name found", Error);
+  CHECK_THROWS_WITH_AS(graph.add_head("", logits, loss), "a head has no name", Error);
   CHECK(graph.nodes().size() == 3);
   CHECK(graph.nodes()[1].name == "logits");
 }

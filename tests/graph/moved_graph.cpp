@@ -5,12 +5,12 @@
 #include "facet/error.h"
 #include "graph/some_op.h"
 
-// A graph is moved where it is returned; values and scopes made before must follow it.
+// Returning a graph moves it; values and scopes that were made before must follow it.
 
 namespace facet::testing {
 namespace {
 
-/// Two results to choose from: the one that is returned is moved.
+/// Returns one of two graphs, so that it is moved.
 Graph returned_in_a_scope(bool first) {
   Graph one, other;
   const Scope in_one(one, "one"), in_other(other, "other");
@@ -22,7 +22,7 @@ Graph returned_in_a_scope(bool first) {
 
 }  // namespace
 
-TEST_CASE("a graph that is returned from within a scope: the scope ends in the one that was moved") {
+TEST_CASE("a scope that is open when its graph is returned ends in the moved graph") {
   for (const bool first : {true, false}) {
     Graph graph = returned_in_a_scope(first);
     CHECK(graph.nodes().at(1).name == (first ? "one.layer" : "other.layer"));
@@ -31,7 +31,7 @@ TEST_CASE("a graph that is returned from within a scope: the scope ends in the o
   }
 }
 
-TEST_CASE("values of a graph that was moved belong to it where it is now") {
+TEST_CASE("values of a graph that was moved belong to the object that it was moved to") {
   std::optional<Graph> first(std::in_place);
   Value x = apply_some(first->input({3, 8, 8}), "before");
   Graph second = std::move(*first);

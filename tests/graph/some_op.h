@@ -7,7 +7,7 @@
 
 namespace facet::testing {
 
-/// An op whose output has the shape that it was made with.
+/// An op whose output has the shape that its constructor was given.
 class SomeOp final : public graph::Op {
  public:
   explicit SomeOp(Shape shape) : shape_(std::move(shape)) {}

@@ -26,7 +26,7 @@ std::vector<float> logits_of(program::Program& program, const std::vector<std::u
 
 }  // namespace
 
-TEST_CASE("inference: programs for several batch sizes hold the weights that they have in common once") {
+TEST_CASE("inference: programs for several batch sizes hold shared weights once") {
   for (const char* name : {"reference", "resnet18", "mobilenet_v2"}) {
     CAPTURE(name);
     DrawnModel model(name, 64);
@@ -50,10 +50,9 @@ TEST_CASE("inference: programs for several batch sizes hold the weights that the
     std::size_t alone = 0;
     for (const std::int64_t batch : sizes) CHECK(logits_of(programs.get(batch), pixels) == run_alone(batch, alone));
     CHECK(programs.held_bytes() > 0);
-    CHECK(static_cast<double>(programs.held_bytes()) <
-          0.6 * static_cast<double>(alone));  // a third, where all is common
+    CHECK(static_cast<double>(programs.held_bytes()) < 0.6 * static_cast<double>(alone));  // a third, if all are shared
 
-    // Each program makes them anew when the parameters have changed.
+    // Each program prepares them again when the parameters have changed.
     for (int index = 0; index < static_cast<int>(model.parameters.list().size()); ++index) {
       if (model.parameters.list()[static_cast<std::size_t>(index)].shape.size() < 2) continue;
       std::vector<float> values = model.parameters.get(index);

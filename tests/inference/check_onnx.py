@@ -1,4 +1,4 @@
-"""Holds a file that facet exported, with heads of 9, 2 and 7 classes, against the ONNX project's own checker.
+"""Checks a file that facet exported, with heads of 9, 2 and 7 classes, with the ONNX project's own checker.
 
     check_onnx.py MODEL.onnx SIZE folded|kept
 """

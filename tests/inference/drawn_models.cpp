@@ -93,10 +93,10 @@ std::vector<float> read_floats(const std::filesystem::path& file) {
 
 void check_close(std::span<const float> found, std::span<const float> expected) {
   REQUIRE(found.size() == expected.size());
-  std::vector<float> apart(found.size());
-  for (std::size_t i = 0; i < apart.size(); ++i) apart[i] = found[i] - expected[i];
+  std::vector<float> differences(found.size());
+  for (std::size_t i = 0; i < differences.size(); ++i) differences[i] = found[i] - expected[i];
   CHECK(rms(expected) > 0);
-  CHECK(rms(apart) <= 1e-4 * rms(expected));
+  CHECK(rms(differences) <= 1e-4 * rms(expected));
 }
 
 int run_program(const std::vector<std::string>& words) {

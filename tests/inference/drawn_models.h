@@ -15,7 +15,7 @@
 
 namespace facet::testing {
 
-/// A model whose weights keep the scale of what goes through it, and whose batch normalisations all do something.
+/// A model with random weights that keep the scale of activations, and with batch normalisations that change them.
 struct DrawnModel {
   std::function<Graph()> build;
   Graph graph;
@@ -23,11 +23,11 @@ struct DrawnModel {
   Parameters parameters;
 
   DrawnModel(const std::string& model, int size, const std::vector<Head>& heads = fairface_heads());
-  /// Of a graph that no model of facet's is.
+  /// Makes a model of a graph that isn't one of facet's models.
   explicit DrawnModel(std::function<Graph()> builder, const std::vector<Head>& heads = fairface_heads());
 };
 
-/// Every model that facet has, as small as still has all its ops; alexnet in the size of its paper and in one whose
+/// All of facet's models, at small sizes that keep all their ops; alexnet at its paper's size and at one where its
 /// pooling has windows of several sizes.
 struct ModelSize {
   const char* model;
@@ -37,15 +37,15 @@ const std::vector<ModelSize>& all_models();
 
 /// {images, size, size, 3}.
 std::vector<std::uint8_t> drawn_pixels(int images, int size);
-/// What other programs' models are fed with: {images, 3, size, size}, as OnnxInput says.
+/// The input of other programs' models: {images, 3, size, size}, scaled as `kind` says.
 std::vector<float> input_of(const std::vector<std::uint8_t>& pixels, const ModelInfo& info, OnnxInput kind);
 
 void write_floats(const std::filesystem::path& file, const std::vector<float>& values);
 std::vector<float> read_floats(const std::filesystem::path& file);
-/// Whether another program's logits or probabilities are facet's, but for f32's rounding.
+/// Checks that another program's logits or probabilities equal facet's, except for rounding in f32.
 void check_close(std::span<const float> found, std::span<const float> expected);
 
-/// Runs a program of these words; returns its exit status.
+/// Runs a command line of these words; returns its exit status.
 int run_program(const std::vector<std::string>& words);
 
 }  // namespace facet::testing

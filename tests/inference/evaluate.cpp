@@ -19,7 +19,7 @@ std::filesystem::path save(const TemporaryFolder& folder, const Parameters& para
 
 }  // namespace
 
-TEST_CASE("every image is looked at once, in order, the last small batch too") {
+TEST_CASE("every image is evaluated once, in order, those of the last, smaller batch too") {
   const TemporaryFolder folder;
   Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model(), {.batch = 8});
   const MemoryDataset data = small::images(21);
@@ -59,7 +59,7 @@ TEST_CASE("every image is looked at once, in order, the last small batch too") {
   }
 }
 
-TEST_CASE("a batch larger than the predictor's is cut to it") {
+TEST_CASE("a batch size above the predictor's is reduced to it") {
   const TemporaryFolder folder;
   Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model(), {.batch = 4});
   const MemoryDataset data = small::images(9);
@@ -68,7 +68,7 @@ TEST_CASE("a batch larger than the predictor's is cut to it") {
   CHECK(batches == 3);
 }
 
-TEST_CASE("another data set's heads are an error") {
+TEST_CASE("a data set with other heads is an error") {
   const TemporaryFolder folder;
   Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model());
   const MemoryDataset other({{"age", {"young", "old"}}});
@@ -76,7 +76,7 @@ TEST_CASE("another data set's heads are an error") {
         "the data set has the heads age, the model has colour, side, stripes");
 }
 
-TEST_CASE("weights that aren't finite are an error that names file and tensor") {
+TEST_CASE("non-finite weights are an error that names file and tensor") {
   const TemporaryFolder folder;
   Parameters parameters(small::model(), 3);
   const int weight = parameters.find("side.logits.weight");
@@ -88,25 +88,25 @@ TEST_CASE("weights that aren't finite are an error that names file and tensor") 
         file.string() + ": tensor 'side.logits.weight' holds a number that isn't finite");
 }
 
-TEST_CASE("logits that aren't finite are an error that names the head") {
+TEST_CASE("non-finite logits are an error that names the head") {
   const TemporaryFolder folder;
   Parameters parameters(small::model(), 3);
   const int bias = parameters.find("side.logits.bias");
   const int weight = parameters.find("side.logits.weight");
-  constexpr float most = std::numeric_limits<float>::max();
-  parameters.set(bias, {most, most});
-  parameters.set(weight, std::vector<float>(parameters.get(weight).size(), most));
+  constexpr float largest = std::numeric_limits<float>::max();
+  parameters.set(bias, {largest, largest});
+  parameters.set(weight, std::vector<float>(parameters.get(weight).size(), largest));
   Predictor predictor(save(folder, parameters), small::model());
-  CHECK(error_of([&] { evaluate(predictor, small::images(4)); }) == "image 0: head side: its logits aren't finite");
+  CHECK(error_of([&] { evaluate(predictor, small::images(4)); }) == "image 0: the logits of head side aren't finite");
 
-  // Without labels there is no loss that would tell.
+  // Without labels no loss reveals them.
   MemoryDataset unlabelled(small::heads());
   unlabelled.add({1, 1, {1, 2, 3}}, {no_label, no_label, no_label});
-  CHECK(error_of([&] { evaluate(predictor, unlabelled); }) == "image 0: head side: its logits aren't finite");
+  CHECK(error_of([&] { evaluate(predictor, unlabelled); }) == "image 0: the logits of head side aren't finite");
 }
 
 TEST_CASE("a data set without an image is an error") {
   const TemporaryFolder folder;
   Predictor predictor(save(folder, Parameters(small::model(), 3)), small::model());
-  CHECK(error_of([&] { evaluate(predictor, MemoryDataset(small::heads())); }) == "the data set holds no image");
+  CHECK(error_of([&] { evaluate(predictor, MemoryDataset(small::heads())); }) == "the data set has no images");
 }

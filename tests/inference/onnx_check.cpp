@@ -6,7 +6,7 @@
 
 namespace facet::testing {
 
-TEST_CASE("the ONNX project's checker takes the files, and infers the shapes that they declare") {
+TEST_CASE("the ONNX project's checker accepts the files, and infers the shapes that they declare") {
   if (*FACET_TEST_PYTHON == '\0' ||
       run_program({FACET_TEST_PYTHON, "-c", "import importlib.util as i; exit(not i.find_spec('onnx'))"}) != 0) {
     MESSAGE("SKIPPED: no python3, or Python has no onnx");

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int images = 3;
 
-/// The program that runs ONNX files here: ONNX Runtime, where Python has it, else OpenCV. Empty: neither is here.
+/// The command that runs ONNX files: ONNX Runtime where Python has it, else OpenCV; empty where neither is installed.
 std::vector<std::string> runner() {
   const std::vector<std::string> python{FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/run_onnx.py"};
   if (*FACET_TEST_PYTHON != '\0' &&
@@ -27,8 +27,8 @@ std::vector<std::string> runner() {
   return {};
 }
 
-/// What no model of facet's has: a bias before a batch normalisation, averages over padding, a linear layer without
-/// bias, channels in groups, an activation read twice.
+/// A graph with features that no model of facet has: a bias before a batch normalisation, averages over padding, a
+/// linear layer without bias, channels in groups, an activation with two readers.
 Graph other_ops(bool count_include_pad) {
   Graph graph;
   const Value image = graph.input({3, 24, 24});
@@ -44,7 +44,7 @@ Graph other_ops(bool count_include_pad) {
   return graph;
 }
 
-/// Exports a model, runs the file on all images and on the first alone, and holds what it answers against facet's.
+/// Exports a model, runs the file on all images and on the first alone, and compares the outputs with facet's.
 void check_run(const std::vector<std::string>& program, const DrawnModel& drawn, const OnnxOptions& options) {
   const TemporaryFolder folder;
   const std::filesystem::path file = folder / "model.onnx", kept = folder / "model.safetensors";
@@ -58,10 +58,11 @@ void check_run(const std::vector<std::string>& program, const DrawnModel& drawn,
   REQUIRE(run_program(words) == 0);
 
   Predictor predictor(kept, drawn.build(), {.batch = images, .threads = 2});
-  const std::vector<HeadPrediction>& answers = predictor.predict(pixels);
+  const std::vector<HeadPrediction>& predictions = predictor.predict(pixels);
   for (std::size_t head = 0; head < drawn.info.heads.size(); ++head) {
     CAPTURE(drawn.info.heads[head].name);
-    const std::span<const float> expected = options.softmax ? answers[head].probabilities : answers[head].logits;
+    const std::span<const float> expected =
+        options.softmax ? predictions[head].probabilities : predictions[head].logits;
     const std::string name = std::to_string(head);
     check_close(read_floats(folder / (name + "." + std::to_string(images))), expected);
     check_close(read_floats(folder / (name + ".1")), expected.first(expected.size() / images));
@@ -73,7 +74,7 @@ void check_run(const std::vector<std::string>& program, const DrawnModel& drawn,
 TEST_CASE("ONNX files give facet's logits in another program: every model, folded and not, one image and several") {
   const std::vector<std::string> program = runner();
   if (program.empty()) {
-    MESSAGE("SKIPPED: neither ONNX Runtime for Python nor OpenCV's dnn module is here");
+    MESSAGE("SKIPPED: neither ONNX Runtime for Python nor OpenCV's dnn module is installed");
     return;
   }
   for (const auto& [model, size] : all_models()) {
@@ -84,10 +85,10 @@ TEST_CASE("ONNX files give facet's logits in another program: every model, folde
   }
 }
 
-TEST_CASE("ONNX files have every op, and normalise pixels and give probabilities where they are asked to") {
+TEST_CASE("ONNX files support every op, and normalise pixels and give probabilities on request") {
   const std::vector<std::string> program = runner();
   if (program.empty()) return;
-  const bool by_opencv = program.front() == FACET_TEST_OPENCV_RUNNER;  // whose averages never count padding
+  const bool by_opencv = program.front() == FACET_TEST_OPENCV_RUNNER;  // OpenCV's averages never count padding
   const DrawnModel drawn([=] { return other_ops(!by_opencv); });
   check_run(program, drawn, {.input = OnnxInput::unit});
   check_run(program, drawn, {.input = OnnxInput::pixels, .fold_batch_norm = false, .softmax = true});

@@ -48,7 +48,7 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
 
 }  // namespace
 
-TEST_CASE("a prediction is consistent in itself") {
+TEST_CASE("a prediction's logits, probabilities and class are consistent") {
   const TemporaryFolder folder;
   Predictor predictor(model_file(folder), small::model(), {.batch = 8});
   CHECK(predictor.info().heads == small::heads());
@@ -76,7 +76,7 @@ TEST_CASE("a prediction is consistent in itself") {
   }
 }
 
-TEST_CASE("an image's answer doesn't depend on the batch it is in, nor on the sizes asked for before") {
+TEST_CASE("an image's prediction doesn't depend on its batch, nor on earlier batch sizes") {
   const TemporaryFolder folder;
   Predictor predictor(model_file(folder), small::model(), {.batch = 8});
   const MemoryDataset data = small::images(8);
@@ -111,13 +111,13 @@ TEST_CASE("a single image is resized") {
   CHECK(expected != native);
 }
 
-TEST_CASE("images are resized as the model file says, one by one and in a data set") {
+TEST_CASE("images are resized in the model file's mode, one by one and in a data set") {
   const TemporaryFolder folder;
   Image image{40, 24, std::vector<std::uint8_t>(40 * 24 * 3)};
   for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<std::uint8_t>(i * i / 7);
   MemoryDataset data(small::heads());
   data.add(image, {0, 0, 0});
-  std::vector<std::vector<float>> answers;
+  std::vector<std::vector<float>> logits_by_mode;
   for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
     ModelInfo info = small::info();
     info.resize = mode;
@@ -130,18 +130,18 @@ TEST_CASE("images are resized as the model file says, one by one and in a data s
     evaluate(predictor, data, {.batch = 1}, [&](const Batch&, const std::vector<HeadPrediction>& predictions) {
       CHECK(predictions[0].logits == expected);
     });
-    answers.push_back(expected);
+    logits_by_mode.push_back(expected);
   }
-  CHECK(answers[0] != answers[1]);
+  CHECK(logits_by_mode[0] != logits_by_mode[1]);
 }
 
-TEST_CASE("an answer that isn't finite is an error that names head and image") {
+TEST_CASE("non-finite logits are an error that names head and image") {
   const TemporaryFolder folder;
   Parameters parameters(small::model(), 7);
-  constexpr float most = std::numeric_limits<float>::max();
+  constexpr float largest = std::numeric_limits<float>::max();
   const int weight = parameters.find("side.logits.weight");
-  parameters.set(parameters.find("side.logits.bias"), {most, most});
-  parameters.set(weight, std::vector<float>(parameters.get(weight).size(), most));
+  parameters.set(parameters.find("side.logits.bias"), {largest, largest});
+  parameters.set(weight, std::vector<float>(parameters.get(weight).size(), largest));
   save_model(folder / "model.safetensors", small::info(), parameters);
   Predictor predictor(folder / "model.safetensors", small::model(), {.batch = 4});
   const MemoryDataset data = small::images(3);
@@ -149,7 +149,7 @@ TEST_CASE("an answer that isn't finite is an error that names head and image") {
         "head side: the logits of image 1 of 3 aren't finite");
 }
 
-TEST_CASE("several predictors work at once, and may be moved") {
+TEST_CASE("several predictors can exist at once, and can be moved") {
   const TemporaryFolder folder;
   const std::filesystem::path file = model_file(folder);
   Predictor first(file, small::model(), {.batch = 4});
@@ -162,7 +162,7 @@ TEST_CASE("several predictors work at once, and may be moved") {
   CHECK(moved.predict(pixels)[1].logits == logits);
 }
 
-TEST_CASE("bf16 answers are near f32's; automatic is one of the two") {
+TEST_CASE("bf16 predictions are close to f32's; automatic uses one of the two precisions") {
   if (!has_native_bf16()) {
     MESSAGE("left out: this CPU, or this oneDNN, computes no bf16");
     return;
@@ -185,7 +185,7 @@ TEST_CASE("bf16 answers are near f32's; automatic is one of the two") {
   CHECK(either == (chosen == Precision::f32 ? exact : rounded));
 }
 
-TEST_CASE("a reference model of another shape is built from its file alone; without one it is the paper's") {
+TEST_CASE("a reference model of another shape is built from its file alone; a file without a shape means the paper's") {
   const TemporaryFolder folder;
   const std::filesystem::path file = folder / "model.safetensors";
   ModelInfo info = small::info();
@@ -209,10 +209,10 @@ TEST_CASE("a reference model of another shape is built from its file alone; with
                  file.string() + R"(: the reference model's shape is "wide"; JSON of this form is allowed: {)"));
   info.shape = to_string(ReferenceShape{.hidden = {{"mood", {}}}});
   save_model(file, info, Parameters(graph, 7));
-  CHECK(contains(error_of([&] { Predictor refused(file); }), "a hidden layer of the head mood found"));
+  CHECK(contains(error_of([&] { Predictor refused(file); }), "a hidden layer is given for head mood"));
 }
 
-TEST_CASE("what can't be answered is an error") {
+TEST_CASE("invalid images, files and options are errors") {
   const TemporaryFolder folder;
   const std::filesystem::path file = model_file(folder);
   Predictor predictor(file, small::model(), {.batch = 2});
@@ -226,7 +226,7 @@ TEST_CASE("what can't be answered is an error") {
   fewer.pop_back();
   const std::string other = error_of([&] { Predictor refused(file, small::model(fewer)); });
   CHECK(contains(other, file.string()));
-  CHECK(contains(other, "the graph has 2 heads, its description 3"));
+  CHECK(contains(other, "the graph has 2 heads; its description has 3"));
   const std::string unknown = error_of([&] { Predictor refused(file); });
   CHECK(contains(unknown, file.string()));
   CHECK(contains(unknown, "small"));
@@ -235,7 +235,7 @@ TEST_CASE("what can't be answered is an error") {
         "batch is 0; at least 1 is allowed");
 }
 
-TEST_CASE("numbers of threads that can't be are refused") {
+TEST_CASE("invalid numbers of threads are refused") {
   const TemporaryFolder folder;
   const std::filesystem::path file = model_file(folder);
   for (const int threads : {-1, 4097, 100'000, std::numeric_limits<int>::max()}) {
@@ -264,7 +264,7 @@ TEST_CASE("a predictor that was moved from throws") {
   CHECK(moved.predict(pixels).size() == 3);
 }
 
-TEST_CASE("the precision that automatic took is remembered") {
+TEST_CASE("the precision that automatic chose is kept in the tuning cache") {
   const TemporaryFolder folder;
   const std::filesystem::path file = model_file(folder);
   const InferenceOptions options{
@@ -277,11 +277,11 @@ TEST_CASE("the precision that automatic took is remembered") {
   program::TuningRecord known(false);
   cache.read_into(known);
   CHECK(known.find(key) == (has_native_bf16() ? to_string(first) : ""));
-  for (const Precision remembered : {Precision::f32, Precision::bf16}) {
+  for (const Precision recorded : {Precision::f32, Precision::bf16}) {
     program::TuningRecord tuning_record(false);
-    tuning_record.record_measured(key, to_string(remembered));
+    tuning_record.record_measured(key, to_string(recorded));
     CHECK(cache.add(tuning_record) == "");
     const Precision found = Predictor(file, small::model(), options).precision();
-    CHECK(found == (has_native_bf16() ? remembered : Precision::f32));
+    CHECK(found == (has_native_bf16() ? recorded : Precision::f32));
   }
 }

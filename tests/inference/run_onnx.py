@@ -1,7 +1,9 @@
-"""Runs an ONNX file by ONNX Runtime.
+"""Runs an ONNX file with ONNX Runtime.
 
-    run_onnx.py MODEL.onnx INPUT SIZE FOLDER BATCH...    INPUT: f32 {images, 3, SIZE, SIZE}. Of its first BATCH images, for
-                                                         each BATCH, writes output I to FOLDER/I.BATCH, f32.
+    run_onnx.py MODEL.onnx INPUT SIZE FOLDER BATCH...
+
+INPUT is f32 {images, 3, SIZE, SIZE}. For each BATCH, the model runs on the first BATCH images, and its output I is
+written to FOLDER/I.BATCH as f32.
 """
 import sys
 

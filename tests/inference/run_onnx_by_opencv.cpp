@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-// As run_onnx.py, by OpenCV: run_onnx_by_opencv MODEL.onnx INPUT SIZE FOLDER BATCH...
+// Does the same as run_onnx.py, with OpenCV: run_onnx_by_opencv MODEL.onnx INPUT SIZE FOLDER BATCH...
 int main(int argc, char** argv) {
   if (argc < 6) return 2;
   cv::dnn::Net net = cv::dnn::readNetFromONNX(argv[1]);

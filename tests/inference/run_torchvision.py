@@ -1,7 +1,8 @@
-"""Loads weights into torchvision's model of that name, all of them and no other, and runs it.
+"""Loads weights into torchvision's model of that name, with strict=True, and runs the model.
 
-    run_torchvision.py MODEL CLASSES WEIGHTS.safetensors INPUT SIZE OUTPUT    INPUT: f32 {images, 3, SIZE, SIZE}; its logits
-                                                                              go to OUTPUT, f32 {images, CLASSES}
+    run_torchvision.py MODEL CLASSES WEIGHTS.safetensors INPUT SIZE OUTPUT
+
+INPUT is f32 {images, 3, SIZE, SIZE}; the logits are written to OUTPUT as f32 {images, CLASSES}.
 """
 import json
 import sys
@@ -14,7 +15,7 @@ TYPES = {"F32": numpy.float32, "I64": numpy.int64}
 
 
 def read_safetensors(file):
-    """Of the format's description alone: Debian's Python lacks the format's own library."""
+    """Implements the format's specification, because Debian's Python doesn't have the safetensors library."""
     raw = open(file, "rb").read()
     begin = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:begin])

@@ -22,15 +22,15 @@ inline std::vector<facet::Head> heads() {
 }
 
 inline facet::ModelInfo info() {
-  facet::ModelInfo made;
-  made.model = "small";
-  made.size = size;
-  made.heads = heads();
-  return made;
+  facet::ModelInfo result;
+  result.model = "small";
+  result.size = size;
+  result.heads = heads();
+  return result;
 }
 
-/// Has all that makes resuming hard: batch statistics, dropout, a residual connection, heads on one trunk.
-inline facet::Graph model(const std::vector<facet::Head>& asked = heads()) {
+/// Has the parts that make resuming hard: batch statistics, dropout, a residual connection, heads on one trunk.
+inline facet::Graph model(const std::vector<facet::Head>& head_list = heads()) {
   facet::Graph graph;
   facet::Value x = graph.input({3, size, size});
   {
@@ -44,7 +44,7 @@ inline facet::Graph model(const std::vector<facet::Head>& asked = heads()) {
     x = relu(add(batch_norm(convolution(y, {.channels = 16, .name = "conv2"}), {.name = "bn2"}), x));
   }
   x = flatten(max_pool(x, {}));
-  for (const facet::Head& head : asked) {
+  for (const facet::Head& head : head_list) {
     const facet::Scope scope(graph, head.name);
     const facet::Value hidden = dropout(relu(linear(x, {.features = 32, .name = "hidden"})), 0.25F);
     const auto classes = static_cast<std::int64_t>(head.classes.size());
@@ -53,7 +53,7 @@ inline facet::Graph model(const std::vector<facet::Head>& asked = heads()) {
   return graph;
 }
 
-/// A square of a colour on one side, striped or not, on noise. Every ninth image lacks the label of its side.
+/// A coloured square on one side, striped or not, on noise. Every ninth image lacks the label of its side.
 inline facet::MemoryDataset images(int count, std::uint64_t seed = 1) {
   facet::MemoryDataset data(heads());
   for (int index = 0; index < count; ++index) {

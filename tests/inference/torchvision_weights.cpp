@@ -12,7 +12,7 @@ namespace {
 constexpr int images = 3;
 const std::vector<Head> one_head{head("mood", 5)};
 
-/// Writes a drawn model's weights for torchvision, which must take them strictly and answer as facet does.
+/// Writes a drawn model's weights for torchvision, which must load them strictly and give facet's logits.
 void check_weights(const std::string& model, int size) {
   const TemporaryFolder folder;
   const std::filesystem::path weights = folder / "weights.safetensors", kept = folder / "model.safetensors";
@@ -28,7 +28,7 @@ void check_weights(const std::string& model, int size) {
 
 }  // namespace
 
-TEST_CASE("torchvision takes the weights of a one-head model strictly, and has facet's logits") {
+TEST_CASE("torchvision loads the weights of a one-head model strictly, and gives facet's logits") {
   if (*FACET_TEST_PYTHON == '\0' ||
       run_program({FACET_TEST_PYTHON, "-c", "import importlib.util as i; exit(not i.find_spec('torchvision'))"}) != 0) {
     MESSAGE("SKIPPED: no python3, or Python has no torchvision");
@@ -40,7 +40,7 @@ TEST_CASE("torchvision takes the weights of a one-head model strictly, and has f
   }
 }
 
-TEST_CASE("what is written for torchvision is no model file, and of one head only") {
+TEST_CASE("a file for torchvision isn't a model file, and needs a single head") {
   const TemporaryFolder folder;
   const std::filesystem::path file = folder / "weights.safetensors";
   const DrawnModel one("mobilenet_v2", 32, one_head), three("mobilenet_v2", 32);
@@ -52,10 +52,12 @@ TEST_CASE("what is written for torchvision is no model file, and of one head onl
   CHECK(contains(error_of([&] { read_model_info(file); }),
                  R"(is not a model file of facet: its metadata has the format "pt")"));
   CHECK(error_of([&] { save_weights(file, three.info, three.parameters, "classifier.1"); }) ==
-        file.string() + ": the heads age, gender, race found; one alone can be called classifier.1");
-  CHECK(error_of([&] { torchvision_classifier("reference"); }) ==
-        "model 'reference' found; of torchvision's there are: resnet18, resnet34, resnet50, densenet121, densenet161, "
-        "alexnet, mobilenet_v2");
+        file.string() +
+            ": the heads age, gender, race found; a single head is needed, whose layer is called classifier.1");
+  CHECK(
+      error_of([&] { torchvision_classifier("reference"); }) ==
+      "model 'reference' is not one of torchvision's; allowed: resnet18, resnet34, resnet50, densenet121, densenet161, "
+      "alexnet, mobilenet_v2");
 }
 
 }  // namespace facet::testing

@@ -11,7 +11,7 @@
 #include <facet/synthetic.h>
 #include <facet/training.h>
 
-// Every public struct, of which a caller names one member: no compiler may warn of the others.
+// Initializes each public struct by one designated member: no compiler may warn about the other members.
 [[maybe_unused]] const auto every_struct =
     [](const auto&... one_each) { return sizeof...(one_each); }(
         facet::Head{.name = "age"}, facet::Image{.width = 1}, facet::ManifestOptions{.heads = {"age"}},

@@ -22,7 +22,7 @@ std::vector<float> random_values(std::int64_t count) {
   return values;
 }
 
-/// visit(element of x, element of y, values in y's window), for each pair of which one is a part of the other.
+/// Calls visit(element of x, element of y, values in y's window) for each x in the window of each y.
 template <class Visit>
 void for_each_pair(const AdaptivePoolShape& s, const Visit& visit) {
   const auto begin = [](std::int64_t i, std::int64_t count, std::int64_t extent) {
@@ -92,9 +92,9 @@ void check_shape(const AdaptivePoolShape& s) {
 
 }  // namespace
 
-TEST_CASE("adaptive_average_pool: means over windows and their gradients, by the definition") {
+TEST_CASE("adaptive_average_pool: means over windows and their gradients agree with the definition") {
   SUBCASE("windows that don't overlap") { check_shape({2, 19, 12, 6, 6, 6}); }
-  SUBCASE("windows that do, of different sizes") { check_shape({2, 16, 13, 7, 6, 5}); }
+  SUBCASE("overlapping windows of different sizes") { check_shape({2, 16, 13, 7, 6, 5}); }
   SUBCASE("a smaller input, whose values are repeated") { check_shape({3, 5, 1, 4, 6, 6}); }
   SUBCASE("equal extents") { check_shape({1, 8, 3, 4, 3, 4}); }
   SUBCASE("to one pixel") { check_shape({2, 33, 7, 5, 1, 1}); }

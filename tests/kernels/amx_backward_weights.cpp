@@ -82,7 +82,8 @@ struct Case {
 
 }  // namespace
 
-TEST_CASE("amx: backward weights agree with direct sums in double, and with themselves whatever runs them") {
+TEST_CASE(
+    "amx: backward weights agree with direct sums in double, with the same bits for any number of running threads") {
   if (!kernels::has_amx_bf16()) {
     MESSAGE("skipped: no AMX here");
     return;
@@ -95,27 +96,27 @@ TEST_CASE("amx: backward weights agree with direct sums in double, and with them
     CAPTURE(s.kernel);
     CAPTURE(s.padding);
     Case c(s);
-    const std::vector<double> right = c.defined();
+    const std::vector<double> expected = c.defined();
     double total = 0;
-    for (const double value : right) total += value * value;
-    const double mean = std::sqrt(total / static_cast<double>(right.size()));
+    for (const double value : expected) total += value * value;
+    const double mean = std::sqrt(total / static_cast<double>(expected.size()));
     for (const int threads : {1, 2, 5, 13}) {
       CAPTURE(threads);
       c.shape.threads = threads;
       const std::vector<float> found = c.computed();
       double largest = 0;
-      for (std::size_t i = 0; i < right.size(); ++i) {
-        const double difference = std::abs(found[i] - right[i]);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const double difference = std::abs(found[i] - expected[i]);
         largest = std::isfinite(difference) ? std::max(largest, difference) : INFINITY;
       }
-      CHECK(largest < 1e-5 * mean);  // products of bf16 are exact in f32: sums round
+      CHECK(largest < 1e-5 * mean);  // products of bf16 are exact in f32; only sums are rounded
       const base::ComputeScope scope(3);
       CHECK(c.computed() == found);
     }
   }
 }
 
-TEST_CASE("amx: a limit of instructions is kept") {
+TEST_CASE("amx: the limit of the CPU ISA applies") {
   kernels::set_max_cpu_isa("avx512_bf16");
   CHECK(!kernels::has_amx_bf16());
   kernels::set_max_cpu_isa("");

@@ -22,13 +22,14 @@ struct Case {
   BatchNormShape shape;
   Activation activation;
   bool residual;
-  bool in_wider_rows = false;  ///< what `computed` reads x and the gradient before in
+  bool in_wider_rows = false;  ///< whether `computed` stores x and diff_x_before so
   std::vector<float> x, added, diff_y, weight, bias;
   std::vector<float> diff_x_before;  ///< empty: none
 
-  Case(std::int64_t rows, std::int64_t channels, Activation does_last, bool with_residual, std::int64_t threads = 2)
+  Case(std::int64_t rows, std::int64_t channels, Activation final_activation, bool with_residual,
+       std::int64_t threads = 2)
       : shape{rows, channels, threads, channels},
-        activation(does_last),
+        activation(final_activation),
         residual(with_residual),
         x(rows * channels),
         added(x.size()),
@@ -72,10 +73,10 @@ Result defined(const Case& c) {
       const double distance = c.x[i] - r.mean[channel];
       const double value =
           distance / root * c.weight[channel] + c.bias[channel] + (c.residual ? static_cast<double>(c.added[i]) : 0);
-      const double least = c.activation == Activation::none ? -INFINITY : 0;
-      const double most = c.activation == Activation::relu6 ? 6 : INFINITY;
-      r.y[i] = std::clamp(value, least, most);
-      r.diff_residual[i] = value > least && value < most ? c.diff_y[i] : 0;
+      const double lower = c.activation == Activation::none ? -INFINITY : 0;
+      const double upper = c.activation == Activation::relu6 ? 6 : INFINITY;
+      r.y[i] = std::clamp(value, lower, upper);
+      r.diff_residual[i] = value > lower && value < upper ? c.diff_y[i] : 0;
       sum += r.diff_residual[i];
       products += r.diff_residual[i] * distance;
     });
@@ -115,7 +116,7 @@ std::vector<double> back(const std::vector<T>& values) {
   return result;
 }
 
-/// The same rows with what must not be read behind each.
+/// The same rows, each followed by NaN, which must not be read.
 template <class T>
 std::vector<T> widened(const std::vector<T>& values, std::int64_t channels, std::int64_t stride) {
   std::vector<T> result(values.size() / channels * stride, to<T>(NAN));
@@ -153,42 +154,42 @@ Result computed(const Case& c) {
   return {back(mean), back(variance), back(y), back(diff_x), back(diff_residual), back(diff_weight), back(diff_bias)};
 }
 
-/// Differences as a share of the root mean square of what is right, the largest of that and the number itself; infinite
-/// where a number is none.
+/// Errors relative to the root mean square of the expected values, the largest one relative to that plus the value
+/// itself; infinite where a value is not finite.
 struct Error {
   double rms, largest;
 };
-Error error(const std::vector<double>& found, const std::vector<double>& right) {
+Error error(const std::vector<double>& found, const std::vector<double>& expected) {
   double total = 1e-12;
-  for (const double value : right) total += value * value;
-  const double mean = std::sqrt(total / static_cast<double>(right.size()));
+  for (const double value : expected) total += value * value;
+  const double mean = std::sqrt(total / static_cast<double>(expected.size()));
   double squares = 0;
   double largest = 0;
-  for (std::size_t i = 0; i < right.size(); ++i) {
-    const double d = std::abs(found[i] - right[i]);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double d = std::abs(found[i] - expected[i]);
     if (!std::isfinite(d)) return {INFINITY, INFINITY};
     squares += d * d;
-    largest = std::max(largest, d / (mean + std::abs(right[i])));
+    largest = std::max(largest, d / (mean + std::abs(expected[i])));
   }
   return {std::sqrt(squares / total), largest};
 }
 
 template <class T>
 void check(const Case& c, double bound) {
-  const Result right = defined(c);
+  const Result expected = defined(c);
   const Result found = computed<T>(c);
   const auto near = [&](const std::vector<double>& a, const std::vector<double>& b) {
     const Error e = error(a, b);
     CHECK(e.rms < bound);
     CHECK(e.largest < 10 * bound);
   };
-  CHECK(error(found.mean, right.mean).rms < 1e-6);
-  CHECK(error(found.variance, right.variance).rms < 2e-6);
-  near(found.y, right.y);
-  near(found.diff_x, right.diff_x);
-  near(found.diff_weight, right.diff_weight);
-  near(found.diff_bias, right.diff_bias);
-  if (c.residual) near(found.diff_residual, right.diff_residual);
+  CHECK(error(found.mean, expected.mean).rms < 1e-6);
+  CHECK(error(found.variance, expected.variance).rms < 2e-6);
+  near(found.y, expected.y);
+  near(found.diff_x, expected.diff_x);
+  near(found.diff_weight, expected.diff_weight);
+  near(found.diff_bias, expected.diff_bias);
+  if (c.residual) near(found.diff_residual, expected.diff_residual);
 }
 
 }  // namespace
@@ -208,7 +209,7 @@ TEST_CASE("batch norm agrees with its definition in double: any extents, activat
             CAPTURE(residual);
             const Case c(rows, channels, activation, residual, threads);
             check<float>(c, 1e-5);
-            // What lies just below 6 is 6 in bf16, where y alone says what the gradient is of.
+            // A value just below 6 rounds to 6 in bf16, and with a residual backward reads the rounded y.
             if (!residual || activation != Activation::relu6) check<std::uint16_t>(c, 6e-3);
           }
         }
@@ -217,7 +218,7 @@ TEST_CASE("batch norm agrees with its definition in double: any extents, activat
   });
 }
 
-TEST_CASE("batch norm of the first channels of wider rows, its gradient added to one before") {
+TEST_CASE("batch norm of the first channels of wider rows, with its gradient added to an earlier one") {
   for_each_cpu_isa([&] {
     for (const std::int64_t channels : {1, 16, 33, 64, 300}) {
       for (const bool residual : {false, true}) {
@@ -236,7 +237,7 @@ TEST_CASE("batch norm of the first channels of wider rows, its gradient added to
   });
 }
 
-TEST_CASE("batch norm that is frozen: its gradient is the output's, scaled; what nobody wants isn't written") {
+TEST_CASE("frozen batch norm: its gradient is the output's, scaled; gradients that aren't requested aren't written") {
   const auto check = [](const auto& zero, const Case& c, double bound) {
     using T = std::decay_t<decltype(zero)>;
     const std::vector<double> forward = computed<T>(c).y;
@@ -245,14 +246,14 @@ TEST_CASE("batch norm that is frozen: its gradient is the output's, scaled; what
     for (std::size_t i = 0; i < channels; ++i) variance[i] = 0.5F + 0.25F * static_cast<float>(i % 4);
     const std::vector<T> y = as<T>({forward.begin(), forward.end()}), diff_y = as<T>(c.diff_y), before = as<T>(c.added);
     std::vector<T> diff_x(y.size()), diff_residual(y.size());
-    std::vector<double> right_x(y.size()), right_residual(y.size());
+    std::vector<double> expected_x(y.size()), expected_residual(y.size());
     for (std::size_t i = 0; i < y.size(); ++i) {
-      right_residual[i] = c.activation != Activation::none &&
-                                  (forward[i] <= 0 || (c.activation == Activation::relu6 && forward[i] >= 6))
-                              ? 0
-                              : c.diff_y[i];
-      right_x[i] =
-          right_residual[i] * c.weight[i % channels] / std::sqrt(variance[i % channels] + double{eps}) + c.added[i];
+      expected_residual[i] = c.activation != Activation::none &&
+                                     (forward[i] <= 0 || (c.activation == Activation::relu6 && forward[i] >= 6))
+                                 ? 0
+                                 : c.diff_y[i];
+      expected_x[i] =
+          expected_residual[i] * c.weight[i % channels] / std::sqrt(variance[i % channels] + double{eps}) + c.added[i];
     }
     for (const bool wants_x : {false, true}) {
       for (const bool wants_residual : {false, true}) {
@@ -271,8 +272,8 @@ TEST_CASE("batch norm that is frozen: its gradient is the output's, scaled; what
              .diff_bias = nullptr},
             scratch.data());
         const std::vector<double> none(y.size());
-        CHECK(error(back(diff_x), wants_x ? right_x : none).rms < bound);
-        CHECK(error(back(diff_residual), wants_residual ? right_residual : none).rms < bound);
+        CHECK(error(back(diff_x), wants_x ? expected_x : none).rms < bound);
+        CHECK(error(back(diff_residual), wants_residual ? expected_residual : none).rms < bound);
       }
     }
   };
@@ -291,12 +292,12 @@ TEST_CASE("batch norm: a mean far from zero costs the variance no precision") {
   for_each_cpu_isa([&] {
     Case c(5000, 20, Activation::none, false);
     for (float& value : c.x) value += 1000;
-    const Result right = defined(c);
-    CHECK(error(computed<float>(c).variance, right.variance).rms < 1e-5);
+    const Result expected = defined(c);
+    CHECK(error(computed<float>(c).variance, expected.variance).rms < 1e-5);
   });
 }
 
-TEST_CASE("batch norm: a channel of one value has no variance, and its gradients are finite") {
+TEST_CASE("batch norm: a channel of equal values has a variance of 0 and finite gradients") {
   for_each_cpu_isa([&] {
     Case c(40, 17, Activation::none, false);
     for (std::size_t i = 3; i < c.x.size(); i += 17) c.x[i] = 2;
@@ -308,7 +309,7 @@ TEST_CASE("batch norm: a channel of one value has no variance, and its gradients
   });
 }
 
-TEST_CASE("batch norm lets a number that is none through an activation, and its gradient back") {
+TEST_CASE("batch norm propagates NaN through an activation, in forward and in backward") {
   for_each_cpu_isa([&] {
     for (const auto& [channel, activation] : {std::pair{0U, Activation::relu},
                                               {16U, Activation::relu},
@@ -323,7 +324,7 @@ TEST_CASE("batch norm lets a number that is none through an activation, and its 
   });
 }
 
-TEST_CASE("batch norm gives the same bits whatever number of threads runs it") {
+TEST_CASE("batch norm gives the same bits for any number of threads") {
   for_each_cpu_isa([&] {
     const Case c(1000, 33, Activation::relu, true, 3);
     const Result before = computed<float>(c);

@@ -11,7 +11,7 @@ using namespace facet;
 
 namespace {
 
-/// Random bit patterns, so all exponents, denormals, infinities and NaNs among them.
+/// Random bit patterns, which include all exponents, denormals, infinities and NaNs.
 std::vector<float> random_floats(std::int64_t count) {
   base::RandomStream random(7, base::Purpose::synthesis);
   std::vector<float> values(static_cast<std::size_t>(count));

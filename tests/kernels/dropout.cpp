@@ -46,7 +46,7 @@ struct Outputs {
   bool operator==(const Outputs&) const = default;
 };
 
-/// Everything of one more element than `count`, so that a write beyond shows; in place, which must do as well.
+/// Runs each kernel in place on `count` elements of buffers with one more element, which reveals writes beyond the end.
 Outputs run(std::int64_t count, const DropoutRule& rule, const DropoutKey& key, std::uint64_t first) {
   const std::vector<float> values = inputs(static_cast<std::size_t>(count) + 1);
   Outputs outputs{values, values, as_bf16(values), as_bf16(values)};
@@ -85,7 +85,7 @@ const DropoutKey some_key{.seed = 0x123456789ABCDEFULL, .step = 0xFEDCBA98765432
 TEST_CASE("dropout draws what the scalar generator draws, for any first element and length") {
   for_each_cpu_isa([&] {
     for (const DropoutRule& rule : {kernels::dropout_rule(0.5F), kernels::alpha_dropout_rule(0.3F)}) {
-      // The third lies across the carry from the lower to the upper half of the block counter.
+      // The third range crosses the carry from the lower to the upper half of the block counter.
       for (const std::uint64_t first : {0ULL, 1ULL, (1ULL << 34) - 37, (1ULL << 63) + 3, 1022ULL}) {
         for (std::int64_t count = 0; count <= 100; ++count) {
           CAPTURE(first);
@@ -98,7 +98,7 @@ TEST_CASE("dropout draws what the scalar generator draws, for any first element 
   });
 }
 
-TEST_CASE("dropout's mask doesn't depend on threads or on how a tensor is cut") {
+TEST_CASE("dropout's mask doesn't depend on threads or on how a tensor is split") {
   const DropoutRule rule = kernels::dropout_rule(0.25F);
   for_each_cpu_isa([&] {
     const Outputs whole = run(50'001, rule, some_key, 5);
@@ -120,7 +120,7 @@ TEST_CASE("dropout's mask doesn't depend on threads or on how a tensor is cut") 
   });
 }
 
-TEST_CASE("dropout drops the share that it is asked for, differently for each seed, step and op") {
+TEST_CASE("dropout drops the requested share, differently for each seed, step and op") {
   constexpr std::size_t count = 1'000'000;
   const std::vector<float> ones(count, 1.0F);
   const auto mask = [&](float rate, const DropoutKey& key) {
@@ -169,7 +169,7 @@ TEST_CASE("alpha dropout keeps zero mean and unit variance") {
   }
 }
 
-TEST_CASE("a dropped NaN is gone, a kept one stays") {
+TEST_CASE("a dropped NaN becomes 0, a kept one stays") {
   for_each_cpu_isa([&] {
     std::vector<float> x(1000, std::nanf(""));
     kernels::dropout_forward(x.data(), x.data(), 1000, kernels::dropout_rule(0.5F), some_key, 0);
@@ -179,7 +179,7 @@ TEST_CASE("a dropped NaN is gone, a kept one stays") {
   });
 }
 
-TEST_CASE("the rules are those of their papers, and their rates are checked") {
+TEST_CASE("the rules follow their papers, and invalid rates are refused") {
   CHECK(kernels::dropout_rule(0.75F).scale == 4.0F);
   CHECK(kernels::dropout_rule(0).scale == 1.0F);
   const DropoutRule alpha = kernels::alpha_dropout_rule(0.5F);

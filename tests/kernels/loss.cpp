@@ -31,7 +31,7 @@ Problem random_problem(std::int64_t images, std::int64_t classes, float spread) 
   return problem;
 }
 
-/// Probabilities in long double, straight from the definition.
+/// Probabilities in long double, by the definition.
 std::vector<long double> softmax(const float* logits, std::int64_t classes) {
   std::vector<long double> p(static_cast<std::size_t>(classes));
   long double largest = logits[0];
@@ -106,7 +106,7 @@ TEST_CASE("softmax cross-entropy and its gradient agree with their definition") 
   }
 }
 
-TEST_CASE("labels that weigh nothing have no loss and no gradient") {
+TEST_CASE("labels of weight 0 have no loss and no gradient") {
   const std::vector<float> logits{1, 2, 3, 4};
   const std::vector<std::int32_t> labels{1, -1};
   const kernels::LossRule rule{.class_weights = {1, 0}};
@@ -129,20 +129,20 @@ TEST_CASE("the loss has the same bits for any number of threads") {
   }
 }
 
-TEST_CASE("huge logits neither overflow nor lose the loss") {
+TEST_CASE("huge logits neither overflow nor lose the loss's precision") {
   CHECK(loss_of({1e30F, 0}, {0}).loss == 0.0);
   CHECK(loss_of({3e38F, -3e38F}, {1}).loss == doctest::Approx(6e38));
   CHECK(loss_of({-1e4F, -1e4F}, {1}).loss == doctest::Approx(std::log(2.0)));
   CHECK(loss_of({20, 0}, {0}).loss == doctest::Approx(std::exp(-20.0)).epsilon(1e-6).scale(0));
 }
 
-TEST_CASE("a logit that isn't finite shows in the loss, wherever it stands") {
+TEST_CASE("a non-finite logit makes the loss NaN, at any position") {
   for (const float bad : {quiet_nan, infinity, -infinity}) {
-    for (const std::size_t place : {0U, 1U, 2U}) {
+    for (const std::size_t position : {0U, 1U, 2U}) {
       std::vector<float> logits{1, 2, 3, 1, 2, 3};
-      logits[place] = bad;
+      logits[position] = bad;
       CAPTURE(bad);
-      CAPTURE(place);
+      CAPTURE(position);
       CHECK(std::isnan(loss_of(logits, {1, 2}).loss));
     }
   }
@@ -150,7 +150,7 @@ TEST_CASE("a logit that isn't finite shows in the loss, wherever it stands") {
   CHECK(std::isfinite(loss_of({quiet_nan, 1, 2, 3}, {-1, 0}).loss));
 }
 
-TEST_CASE("of equal logits the first is the answer") {
+TEST_CASE("the first of equal logits is the prediction") {
   CHECK(loss_of({1, 2, 2}, {1}).correct == 1);
   CHECK(loss_of({1, 2, 2}, {2}).correct == 0);
 }

@@ -30,7 +30,7 @@ std::vector<std::uint8_t> random_pixels(const Size& size) {
   return pixels;
 }
 
-/// Elements of wrong bits, those between and beyond the image's included (they must stay as they were).
+/// Counts elements with wrong bits, including those between and beyond the image's, which must stay unchanged.
 std::size_t count_wrong(const Size& size, const PixelStrides& strides, std::size_t elements) {
   const std::vector<std::uint8_t> pixels = random_pixels(size);
   std::vector<float> expected(elements + 1, 5.0F);
@@ -40,8 +40,8 @@ std::size_t count_wrong(const Size& size, const PixelStrides& strides, std::size
       for (std::int64_t x = 0; x < size.width; ++x) {
         for (std::int64_t c = 0; c < 3; ++c, ++i) {
           const auto channel = static_cast<std::size_t>(c);
-          const std::int64_t place = n * strides.image + c * strides.channel + y * strides.row + x * strides.column;
-          expected.at(static_cast<std::size_t>(place)) =
+          const std::int64_t element = n * strides.image + c * strides.channel + y * strides.row + x * strides.column;
+          expected.at(static_cast<std::size_t>(element)) =
               (static_cast<float>(pixels[i]) / 255 - mean[channel]) / deviation[channel];
         }
       }
@@ -61,7 +61,7 @@ std::size_t count_wrong(const Size& size, const PixelStrides& strides, std::size
   return wrong;
 }
 
-/// Elements of wrong bits in blocks, those beyond the last included (they must stay as they were).
+/// Counts elements with wrong bits in blocks, including one beyond the last, which must stay unchanged.
 std::size_t count_wrong(const Size& size, const PixelBlocks& blocks) {
   const std::vector<std::uint8_t> pixels = random_pixels(size);
   std::vector<float> expected;
@@ -95,7 +95,7 @@ std::size_t count_wrong(const Size& size, const PixelBlocks& blocks) {
   return wrong;
 }
 
-/// Strides by name, and the elements that such a batch takes.
+/// The strides of several layouts, and the number of elements that a batch takes in each.
 std::vector<std::pair<PixelStrides, std::int64_t>> layouts(const Size& s) {
   const std::int64_t plane = s.height * s.width;
   return {
@@ -111,7 +111,7 @@ std::vector<std::pair<PixelStrides, std::int64_t>> layouts(const Size& s) {
 
 }  // namespace
 
-TEST_CASE("pixels become PyTorch's bits in any layout and for any width") {
+TEST_CASE("pixels are converted to the same bits as PyTorch's, in any layout and for any width") {
   for_each_cpu_isa([&] {
     for (std::int64_t width = 1; width <= 100; ++width) {
       const Size size{2, 3, width};
@@ -136,7 +136,7 @@ TEST_CASE("pixels of large batches are converted on several threads") {
   });
 }
 
-TEST_CASE("pixels become PyTorch's bits in blocks of any size, with zeros around the image") {
+TEST_CASE("pixels are converted to the same bits as PyTorch's in blocks of any size, with zeros around the image") {
   const Size size{2, 5, 9};
   for (std::int64_t height = 1; height <= 4; ++height) {
     for (std::int64_t width = 1; width <= 4; ++width) {
@@ -152,14 +152,14 @@ TEST_CASE("pixels become PyTorch's bits in blocks of any size, with zeros around
   }
 }
 
-TEST_CASE("pixels of large batches come into blocks on several threads") {
+TEST_CASE("pixels of large batches are converted to blocks on several threads") {
   for (const int threads : {1, 2, 3}) {
     const base::ComputeScope scope(threads);
     CHECK(count_wrong({3, 223, 225}, PixelBlocks{2, 2, 1, 1, 112, 113}) == 0);
   }
 }
 
-TEST_CASE("an empty batch is no pixels") {
+TEST_CASE("an empty batch writes nothing") {
   CHECK(count_wrong({0, 4, 4}, {48, 1, 12, 3}, 0) == 0);
   CHECK(count_wrong({0, 4, 4}, PixelBlocks{2, 2, 0, 0, 2, 2}) == 0);
 }

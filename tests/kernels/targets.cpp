@@ -10,7 +10,7 @@
 
 using namespace facet;
 
-TEST_CASE("set_max_cpu_isa limits what kernels are dispatched to, and lifts the limit") {
+TEST_CASE("set_max_cpu_isa limits the CPU ISA that kernels are dispatched to, and removes the limit") {
   const std::int64_t all = hwy::SupportedTargets();
   kernels::set_max_cpu_isa("avx2");
   CHECK((hwy::SupportedTargets() & (HWY_AVX2 - 1)) == 0);
@@ -25,27 +25,27 @@ TEST_CASE("set_max_cpu_isa limits what kernels are dispatched to, and lifts the 
   CHECK(hwy::SupportedTargets() == all);
 }
 
-TEST_CASE("the instruction sets that are compiled in, and the one that is used") {
+TEST_CASE("the effective CPU ISA is the best compiled one within the limit") {
   const std::vector<std::string_view> compiled = kernels::compiled_cpu_isas();
-  const auto place = [&](std::string_view name) { return std::find(compiled.begin(), compiled.end(), name); };
-  const auto best = place(kernels::effective_cpu_isa());
+  const auto position = [&](std::string_view name) { return std::find(compiled.begin(), compiled.end(), name); };
+  const auto best = position(kernels::effective_cpu_isa());
   REQUIRE(best != compiled.end());
   for (const char* limit : {"avx2", "avx512", "avx512_bf16"}) {
     kernels::set_max_cpu_isa(limit);
-    CHECK(kernels::effective_cpu_isa() == *std::min(best, place(limit)));
+    CHECK(kernels::effective_cpu_isa() == *std::min(best, position(limit)));
   }
   kernels::set_max_cpu_isa("");
   CHECK(kernels::effective_cpu_isa() == *best);
 }
 
 TEST_CASE("bf16 dot products are off below avx512_bf16") {
-  const bool there = kernels::has_bf16_dot_product();
+  const bool supported = kernels::has_bf16_dot_product();
   for (const char* limit : {"avx2", "avx512"}) {
     kernels::set_max_cpu_isa(limit);
     CHECK_FALSE(kernels::has_bf16_dot_product());
   }
   kernels::set_max_cpu_isa("avx512_bf16");
-  CHECK(kernels::has_bf16_dot_product() == there);
+  CHECK(kernels::has_bf16_dot_product() == supported);
   kernels::set_max_cpu_isa("");
 }
 
@@ -59,7 +59,7 @@ TEST_CASE("a limit takes effect after kernels have run") {
   kernels::set_max_cpu_isa("");
 }
 
-TEST_CASE("an unknown limit is an error that names those allowed") {
+TEST_CASE("an unknown limit is an error that names the allowed ones") {
   CHECK_THROWS_WITH_AS(kernels::set_max_cpu_isa("sse9"), "CPU ISA 'sse9': avx2, avx512 and avx512_bf16 are allowed",
                        Error);
 }

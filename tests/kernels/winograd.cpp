@@ -20,7 +20,7 @@ using kernels::WinogradWeights;
 
 namespace {
 
-/// Calls body(image, out channel, in channel, tap, out pixel, in pixel) for each product of the convolution.
+/// Calls body(first element of an output pixel, first element of an input pixel, tap) for each tap inside the input.
 template <class Body>
 void for_each_product(const WinogradShape& s, const Body& body) {
   for (std::int64_t n = 0; n < s.images; ++n) {
@@ -42,7 +42,7 @@ std::size_t weight_index(const WinogradShape& s, std::int64_t out, std::int64_t 
   return static_cast<std::size_t>((out * s.in_channels + in) * 9 + tap);
 }
 
-/// Sums of products in double.
+/// The convolution and its gradients by direct sums in double.
 struct Direct {
   std::vector<double> dst, diff_src, diff_weights;
 };
@@ -104,23 +104,23 @@ std::vector<float> backward_weights(const Winograd& w, const WinogradShape& s, c
   return diff_weights;
 }
 
-/// Differences as a share of the root mean square of what is right; infinite where a number is none.
+/// Errors relative to the root mean square of the expected values; infinite where a value is not finite.
 struct Error {
   double rms, largest;
 };
-Error error(const std::vector<float>& found, const std::vector<double>& right) {
+Error error(const std::vector<float>& found, const std::vector<double>& expected) {
   double squares = 0;
   double total = 0;
   double largest = 0;
-  for (std::size_t i = 0; i < right.size(); ++i) {
-    const double d = std::abs(static_cast<double>(found[i]) - right[i]);
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double d = std::abs(static_cast<double>(found[i]) - expected[i]);
     if (!std::isfinite(d)) return {INFINITY, INFINITY};
     squares += d * d;
     largest = std::max(largest, d);
-    total += right[i] * right[i];
+    total += expected[i] * expected[i];
   }
   const double scale = total > 0 ? total : 1;
-  return {std::sqrt(squares / scale), largest * std::sqrt(static_cast<double>(right.size()) / scale)};
+  return {std::sqrt(squares / scale), largest * std::sqrt(static_cast<double>(expected.size()) / scale)};
 }
 
 std::vector<std::uint16_t> as_bf16(const std::vector<float>& values) {
@@ -129,7 +129,7 @@ std::vector<std::uint16_t> as_bf16(const std::vector<float>& values) {
   return result;
 }
 
-/// Its weights are larger than a second-level cache mostly is, and its tiles more than a block's.
+/// Its weights are larger than most L2 caches, and it has more tiles than a block.
 const WinogradShape beyond_cache = shape(2, 130, 23, 22, 260, 1);
 
 const std::vector<WinogradShape>& shapes() {
@@ -142,7 +142,7 @@ const std::vector<WinogradShape>& shapes() {
   return all;
 }
 
-/// Calls body for each instruction set and each kind of products that it has.
+/// Calls body for each CPU ISA and each type of products that it has.
 template <class Body>
 void for_each_winograd(const Body& body) {
   bool bf16_seen = false;
@@ -158,10 +158,11 @@ void for_each_winograd(const Body& body) {
   CHECK(bf16_seen == kernels::has_bf16_dot_product());
 }
 
-/// Found with 256 channels: 1.7e-6 of the output's root mean square in f32. In bf16, where the transformed numbers are
-/// rounded to 8 bits, less than 1.5e-2 with many channels and 2.0e-2 of a single product.
-void check(const std::vector<float>& found, const std::vector<double>& right, WinogradProducts products) {
-  const Error e = error(found, right);
+/// The bounds leave a margin to measured errors, which are relative to the output's root mean square: 1.7e-6 in f32
+/// with 256 channels; in bf16, where transformed values are rounded to 8 bits, less than 1.5e-2 with many channels and
+/// 2.0e-2 for a single product.
+void check(const std::vector<float>& found, const std::vector<double>& expected, WinogradProducts products) {
+  const Error e = error(found, expected);
   const bool f32 = products == WinogradProducts::f32;
   CHECK(e.rms < (f32 ? 2e-6 : 2.5e-2));
   CHECK(e.largest < (f32 ? 2e-5 : 0.2));
@@ -181,22 +182,22 @@ TEST_CASE("winograd: forward, backward data and backward weights agree with dire
     CAPTURE(s.in_width);
     CAPTURE(s.padding);
     const Case c(s);
-    const Direct right = c.direct();
+    const Direct expected = c.direct();
     for_each_winograd([&](const Winograd& w, WinogradProducts products) {
       for (const int threads : {1, 2, 5}) {
         CAPTURE(threads);
         const base::ComputeScope scope(threads);
         s.threads = threads;
-        check(forward(w, s, c.src, c.weights, WinogradWeights::forward), right.dst, products);
-        check(forward(w, s.backward_data(), c.diff_dst, c.weights, WinogradWeights::backward_data), right.diff_src,
+        check(forward(w, s, c.src, c.weights, WinogradWeights::forward), expected.dst, products);
+        check(forward(w, s.backward_data(), c.diff_dst, c.weights, WinogradWeights::backward_data), expected.diff_src,
               products);
-        check(backward_weights(w, s, c.src, c.diff_dst), right.diff_weights, products);
+        check(backward_weights(w, s, c.src, c.diff_dst), expected.diff_weights, products);
       }
     });
   }
 }
 
-TEST_CASE("winograd: bias, residual and activation are what is done to the outputs, each alone and together") {
+TEST_CASE("winograd: bias, residual and activation are applied to the outputs, each alone and together") {
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
     for (const WinogradShape& s : shapes()) {
       const Case c(s);
@@ -240,7 +241,7 @@ TEST_CASE("winograd: bias, residual and activation are what is done to the outpu
   });
 }
 
-TEST_CASE("winograd: a number that is none goes through ReLU") {
+TEST_CASE("winograd: ReLU propagates NaN") {
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
     const WinogradShape s = shape(1, 3, 4, 4, 5, 1);
     Case c(s);
@@ -252,7 +253,7 @@ TEST_CASE("winograd: a number that is none goes through ReLU") {
   });
 }
 
-TEST_CASE("winograd: backward weights of activations in bf16 are those of the same numbers in f32") {
+TEST_CASE("winograd: backward weights of activations in bf16 equal those of the same values in f32") {
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
     for (const WinogradShape& s : shapes()) {
       const Case c(s);
@@ -264,7 +265,8 @@ TEST_CASE("winograd: backward weights of activations in bf16 are those of the sa
   });
 }
 
-TEST_CASE("winograd: forward gives the same bits however the work is cut, backward weights whatever runs it") {
+TEST_CASE(
+    "winograd: forward gives the same bits for any split of the work, backward weights for any number of threads") {
   const std::vector<WinogradShape> cases{shape(2, 24, 13, 10, 40, 1), beyond_cache};
   for_each_winograd([&](const Winograd& w, WinogradProducts) {
     for (const WinogradShape& s : cases) {
@@ -276,9 +278,9 @@ TEST_CASE("winograd: forward gives the same bits however the work is cut, backwa
         CAPTURE(threads);
         const base::ComputeScope scope(threads);
         CHECK(backward_weights(w, s, c.src, c.diff_dst) == sums);
-        WinogradShape cut = s;
-        cut.threads = threads;
-        CHECK(forward(w, cut, c.src, c.weights, WinogradWeights::forward) == alone);
+        WinogradShape split_shape = s;
+        split_shape.threads = threads;
+        CHECK(forward(w, split_shape, c.src, c.weights, WinogradWeights::forward) == alone);
       }
     }
   });

@@ -7,7 +7,7 @@ using namespace facet;
 using Labels = std::vector<std::int32_t>;
 using Confusion = std::vector<std::vector<std::int64_t>>;
 
-TEST_CASE("labels are rows, predictions are columns, unlabelled images take no part") {
+TEST_CASE("labels are rows, predictions are columns, unlabelled images are not counted") {
   HeadMeter meter({"age", {"young", "old", "older"}});
   meter.add(Labels{0, 0, 1, no_label}, Labels{0, 1, 1, 2}, 3.0);
   meter.add(Labels{2, 2}, Labels{2, 0}, 1.5);
@@ -22,7 +22,7 @@ TEST_CASE("labels are rows, predictions are columns, unlabelled images take no p
   CHECK(result.loss == 4.5 / 5);
 }
 
-TEST_CASE("a head without a single label") {
+TEST_CASE("a head without labels has metrics of 0") {
   HeadMeter meter({"age", {"young", "old"}});
   meter.add(Labels{no_label, no_label}, Labels{0, 1}, 0);
   const HeadResult result = meter.result();
@@ -32,13 +32,14 @@ TEST_CASE("a head without a single label") {
   CHECK(result.confusion == Confusion{{0, 0}, {0, 0}});
 }
 
-TEST_CASE("what is out of range is refused, with the head's name") {
+TEST_CASE("out-of-range labels and predictions are refused, with the head's name") {
   HeadMeter meter({"age", {"young", "old"}});
-  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{0, 1}, 0), "head age: 1 labels and 2 predictions", Error);
-  CHECK_THROWS_WITH_AS(meter.add(Labels{2}, Labels{0}, 0), "head age: a label of 2; 0 to 1 is allowed", Error);
-  CHECK_THROWS_WITH_AS(meter.add(Labels{-2}, Labels{0}, 0), "head age: a label of -2; 0 to 1 is allowed", Error);
-  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{2}, 0), "head age: a prediction of 2; 0 to 1 is allowed", Error);
-  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{-1}, 0), "head age: a prediction of -1; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{0, 1}, 0),
+                       "head age: there are 1 labels and 2 predictions; their numbers must be equal", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{2}, Labels{0}, 0), "head age: a label is 2; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{-2}, Labels{0}, 0), "head age: a label is -2; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{2}, 0), "head age: a prediction is 2; 0 to 1 is allowed", Error);
+  CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{-1}, 0), "head age: a prediction is -1; 0 to 1 is allowed", Error);
 }
 
 TEST_CASE("precision, recall and F1 of each class") {
@@ -68,7 +69,7 @@ TEST_CASE("precision, recall and F1 of each class") {
   CHECK(classes[5].f1 == 0);
 }
 
-TEST_CASE("the confusion matrix of very many classes is its cells, with the same figures") {
+TEST_CASE("the confusion matrix of very many classes is a list of cells, with the same metrics") {
   Head head{"person", {}};
   for (std::size_t i = 0; i < max_dense_classes; ++i) head.classes.push_back(std::to_string(i));
   const auto result_of = [](const Head& of) {
@@ -100,7 +101,7 @@ TEST_CASE("the confusion matrix of very many classes is its cells, with the same
   CHECK(many[7].recall == doctest::Approx(1.0 / 3));
 }
 
-TEST_CASE("a head of 300,000 classes takes memory for what is counted alone") {
+TEST_CASE("a head of 300,000 classes takes memory for the counted cells alone") {
   Head head{"person", {}};
   for (int i = 0; i < 300'000; ++i) head.classes.push_back(std::to_string(i));
   HeadMeter meter(head);  // 720 GB as a matrix
@@ -109,7 +110,7 @@ TEST_CASE("a head of 300,000 classes takes memory for what is counted alone") {
   HeadResult broken = meter.result();
   broken.confusion_cells[0].predicted = 300'000;
   CHECK_THROWS_WITH_AS(per_class(broken),
-                       "head person: a confusion cell of label 5 and answer 300000 found; 0 to 299999 are allowed",
+                       "head person: a confusion cell has label 5 and prediction 300000; 0 to 299999 are allowed",
                        Error);
 }
 
@@ -118,6 +119,6 @@ TEST_CASE("a confusion matrix that isn't square is refused, with the head's name
     HeadResult result;
     result.head = "age";
     result.confusion = confusion;
-    CHECK_THROWS_WITH_AS(per_class(result), doctest::Contains("head age: a confusion matrix"), Error);
+    CHECK_THROWS_WITH_AS(per_class(result), doctest::Contains("head age: the confusion matrix"), Error);
   }
 }

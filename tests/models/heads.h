@@ -9,10 +9,10 @@
 namespace facet::testing {
 
 inline Head head(std::string name, int classes) {
-  Head made;
-  made.name = std::move(name);
-  for (int i = 0; i < classes; ++i) made.classes.push_back(std::to_string(i));
-  return made;
+  Head result;
+  result.name = std::move(name);
+  for (int i = 0; i < classes; ++i) result.classes.push_back(std::to_string(i));
+  return result;
 }
 
 inline std::vector<Head> fairface_heads() { return {head("age", 9), head("gender", 2), head("race", 7)}; }

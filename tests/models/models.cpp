@@ -48,7 +48,7 @@ const std::vector<Known> torchvisions{{"resnet18", 11'689'512, 512, 1},      {"r
 
 }  // namespace
 
-TEST_CASE("models: torchvision's have its parameters with 1,000 classes, and a linear layer a head") {
+TEST_CASE("models: torchvision's have its number of parameters with 1,000 classes, and a linear layer per head") {
   for (const Known& known : torchvisions) {
     CAPTURE(known.name);
     CHECK(build_model(known.name, {.heads = {head("label", 1000)}}).trainable_count() == known.parameters);
@@ -64,7 +64,7 @@ TEST_CASE("models: torchvision's have its parameters with 1,000 classes, and a l
   }
 }
 
-TEST_CASE("models: sizes down to the least, and no heads, which are refused") {
+TEST_CASE("models: the smallest size is accepted; smaller ones, and no heads, are refused") {
   for (const Known& known : torchvisions) {
     CAPTURE(known.name);
     CHECK_NOTHROW(build_model(known.name, {.heads = fairface_heads(), .size = known.min_size}));
@@ -75,7 +75,7 @@ TEST_CASE("models: sizes down to the least, and no heads, which are refused") {
   }
 }
 
-TEST_CASE("models: names as torchvision's modules have them") {
+TEST_CASE("models: parameters have the names of torchvision's modules") {
   const ModelOptions options{.heads = fairface_heads(), .size = 64};
   CHECK(shape_of(resnet50(options), "layer1.0.downsample.0.weight") == Shape{256, 64, 1, 1});
   CHECK(names_beginning_with(resnet18(options), "layer2.0.") ==
@@ -94,7 +94,7 @@ TEST_CASE("models: names as torchvision's modules have them") {
   CHECK(shape_of(alexnet(options), "classifier.1.weight") == Shape{4096, 9216});
 }
 
-TEST_CASE("models: drawn as torchvision draws them") {
+TEST_CASE("models: parameters are initialised as torchvision's") {
   const auto initializer = [](const Graph& graph, const std::string& name) {
     for (const Parameter& parameter : graph.parameters())
       if (parameter.name == name) return std::pair(parameter.initializer.kind, parameter.initializer.value);
@@ -116,7 +116,7 @@ TEST_CASE("models: drawn as torchvision draws them") {
   CHECK(initializer(alexnet(options), "classifier.4.weight") == std::pair(uniform, bound(4096)));
 }
 
-TEST_CASE("models: dropout where torchvision has it, unless it isn't wanted") {
+TEST_CASE("models: dropout is where torchvision has it, unless it is turned off") {
   for (const auto& [name, layers] :
        {std::pair("alexnet", 2), {"mobilenet_v2", 1}, {"resnet34", 0}, {"densenet161", 0}}) {
     CAPTURE(name);
@@ -125,16 +125,16 @@ TEST_CASE("models: dropout where torchvision has it, unless it isn't wanted") {
   }
 }
 
-TEST_CASE("models: one that isn't there is refused, and those that are, named") {
+TEST_CASE("models: an unknown model is refused with the names of the known ones") {
   CHECK(model_names() == std::vector<std::string>{"reference", "resnet18", "resnet34", "resnet50", "densenet121",
                                                   "densenet161", "alexnet", "mobilenet_v2"});
   CHECK_THROWS_WITH_AS(build_model("resnet35", {.heads = fairface_heads()}),
                        doctest::Contains("model 'resnet35' found; allowed: reference, resnet18"), Error);
   CHECK_THROWS_WITH_AS(build_model("resnet34", {.heads = fairface_heads()}, to_string(ReferenceShape{.stem = 8})),
-                       "model resnet34 found with a shape of its own; allowed: reference", Error);
+                       "model resnet34 has a fixed shape; only that of reference can be chosen", Error);
 }
 
-TEST_CASE("models: heads and classes have names of their own, or no model is built") {
+TEST_CASE("models: heads and classes without a name, or with the same name, are refused") {
   const Head good = head("age", 3);
   const auto refused = [&](const std::vector<Head>& heads, const char* message) {
     CAPTURE(message);
@@ -143,17 +143,17 @@ TEST_CASE("models: heads and classes have names of their own, or no model is bui
       CHECK_THROWS_WITH_AS(build_model(name, {.heads = heads, .size = 64}), doctest::Contains(message), Error);
     }
   };
-  refused({good, head("", 2)}, "a head without a name found");
-  refused({good, head("race", 2), good}, "two heads called 'age' found");
+  refused({good, head("", 2)}, "a head has no name");
+  refused({good, head("race", 2), good}, "two heads are called 'age'");
   refused({good, {"race", {"a", "b", "a"}}}, "head 'race' has the class 'a' twice");
-  refused({good, {"race", {"a", ""}}}, "head 'race' has a class without a name");
+  refused({good, {"race", {"a", ""}}}, "a class of head 'race' has no name");
 }
 
 }  // namespace facet::testing
 
 namespace facet::testing {
 
-TEST_CASE("alexnet: a weight that is NaN, which its ReLUs and pools hide from the loss, stops its step by name") {
+TEST_CASE("alexnet: a NaN weight that ReLUs and pools hide from the loss stops its step, and the error names it") {
   Problem problem;
   problem.graph = alexnet({.heads = {head("age", 9)}, .size = 63});
   problem.batch = 2;
@@ -166,10 +166,9 @@ TEST_CASE("alexnet: a weight that is NaN, which its ReLUs and pools hide from th
   CHECK(session.run(problem, 1, 1e-3F) > 0);
   for (const char* name : {"features.0.weight", "features.3.bias"}) {
     CAPTURE(name);
-    StoredParameter& stored = parameters.state().stored[static_cast<std::size_t>(parameters.find(name))];
-    auto* values = reinterpret_cast<float*>(stored.master.data());
+    float* const values = parameters.state().value(parameters.find(name));
     const float before = values[0];
-    values[0] = std::nanf("");  // as an update would: not by Parameters::set, after which it would be seen at once
+    values[0] = std::nanf("");  // as an update does: a value of Parameters::set would be checked first
     CHECK_THROWS_WITH_AS(session.run(problem, 2, 1e-3F), doctest::Contains(name), Error);
     values[0] = before;
   }
@@ -191,16 +190,16 @@ Problem reference_problem(int size, std::int64_t batch) {
 
 }  // namespace
 
-TEST_CASE("reference: save_memory takes less of it, and training comes to the same bits") {
+TEST_CASE("reference: save_memory needs less memory, and training gives the same bits") {
   const Problem problem = reference_problem(64, 16);
   for (const Precision precision : {Precision::f32, Precision::bf16}) {
     if (precision == Precision::bf16 && !has_native_bf16()) continue;
     CAPTURE(to_string(precision));
     const Trained kept = train_on_poison(problem, precision, false);
-    const Trained again = train_on_poison(problem, precision, true);
-    CHECK(again.losses == kept.losses);
-    CHECK(again.parameters == kept.parameters);
-    CHECK(again.arena_bytes < 0.8 * kept.arena_bytes);
+    const Trained recomputed = train_on_poison(problem, precision, true);
+    CHECK(recomputed.losses == kept.losses);
+    CHECK(recomputed.parameters == kept.parameters);
+    CHECK(recomputed.arena_bytes < 0.8 * kept.arena_bytes);
   }
 }
 

@@ -18,13 +18,13 @@
 #include "ops/network.h"
 #include "program/parameter_store.h"
 
-// Every model with the arena's dead memory poisoned (Program::poison): a step that reads what is not, or no longer, its
-// to read comes to other bits.
+// Runs every model with the arena's dead memory poisoned (Program::poison): an instruction that reads memory before it
+// is written, or after its lifetime, gives other bits.
 
 namespace facet::testing {
 namespace {
 
-/// Near the least that the model takes, and uneven where it may be.
+/// A size near the model's smallest one, and odd where the model allows it.
 int size_of(const std::string& model) {
   if (model == "alexnet") return 63;
   return model == "reference" ? 32 : 33;
@@ -40,20 +40,21 @@ Problem problem_of(const std::string& model, int size, std::int64_t batch) {
   return problem;
 }
 
-/// Hashes of tensors, by name: of a model with 57 million weights several states are held against each other.
+/// Hashes of tensors by name, with which several states of a model of 57 million weights are compared.
 using Bits = std::map<std::string, std::size_t>;
 
 std::size_t bits_of(std::span<const float> values) {
   return std::hash<std::string_view>()({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
 }
 
-/// A program, with what its runs come to.
+/// A program whose runs return hashes of their results.
 class PoisonedProgram {
  public:
   PoisonedProgram(const Problem& problem, program::ProgramOptions options, program::TuningRecord tuning_record)
       : problem_(problem), parameters_(problem.graph, 1), start_(snapshot(parameters_)), rule_(optim::adam()) {
     options.optimizer = rule_.get();
-    if (options.accumulate) options.average = &average_.emplace(problem.graph, 1);
+    accumulates_ = options.gradient_policy != nullptr && options.gradient_policy->accumulates();
+    if (accumulates_) options.average = &average_.emplace(problem.graph, 1);
     options.average_decay = 0.9;
     session_.emplace(problem.graph, parameters_, options, std::move(tuning_record));
   }
@@ -63,7 +64,7 @@ class PoisonedProgram {
     const bool changes = program.options().mode != program::Mode::inference;
     if (changes) restore();
     program.poison(pattern);
-    const int batches = program.options().accumulate ? 2 : 1;
+    const int batches = accumulates_ ? 2 : 1;
     Bits bits;
     const base::ComputeScope scope(test_threads);
     for (int step = 1; step <= 2; ++step) {
@@ -97,13 +98,13 @@ class PoisonedProgram {
   }
 
  private:
-  /// Puts weights and the rule's state back to where they began.
+  /// Restores the initial weights, and clears the update rule's state.
   void restore() {
     Parameters::State& state = parameters_.state();
     for (std::size_t i = 0; i < start_.size(); ++i) {
       parameters_.set(static_cast<int>(i), start_[i]);
-      for (const base::PageBuffer& slot : state.stored[i].slots) std::memset(slot.data(), 0, slot.size());
     }
+    for (const base::PageBuffer& slot : state.slots) std::memset(slot.data(), 0, slot.size());
   }
 
   const Problem& problem_;
@@ -111,6 +112,7 @@ class PoisonedProgram {
   std::optional<Parameters> average_;
   std::vector<std::vector<float>> start_;
   std::unique_ptr<optim::Optimizer> rule_;
+  bool accumulates_ = false;
   std::optional<Session> session_;
 };
 
@@ -122,8 +124,8 @@ void check_same(const Bits& found, const Bits& expected) {
   }
 }
 
-/// @param tried parameters to look for choices with.
-/// @param candidate what convolutions are computed by wherever it can be had; empty: the defaults.
+/// @param tried parameters for the programs that are compiled to find the tuning keys.
+/// @param candidate chosen for every op that has it; empty: the defaults.
 void check_poisoned(const Problem& problem, Parameters& tried, const program::ProgramOptions& options,
                     const std::string& candidate) {
   program::TuningRecord tuning_record(false);
@@ -148,7 +150,7 @@ program::ProgramOptions options_of(const Problem& problem, Precision precision, 
           .seed = 3};
 }
 
-/// Of any op of the program.
+/// The candidates of all ops of the program.
 std::set<std::string> candidates_of(const Problem& problem, Parameters& tried, const program::ProgramOptions& options) {
   const base::ComputeScope scope(test_threads);
   program::ProgramOptions any = options;
@@ -161,7 +163,7 @@ std::set<std::string> candidates_of(const Problem& problem, Parameters& tried, c
   return names;
 }
 
-/// Every way in which a program of the model is compiled.
+/// Checks the programs of a model in all modes, with all options that change them and all candidates.
 void check_model(const std::string& model, Precision precision) {
   using program::Mode;
   const Problem problem = problem_of(model, size_of(model), 3);
@@ -176,17 +178,16 @@ void check_model(const std::string& model, Precision precision) {
   const program::ProgramOptions inference = options_of(problem, precision, Mode::inference);
   program::ProgramOptions saving = training, accumulating = training, clipping = training;
   saving.save_memory = true;
-  accumulating.accumulate = true;
+  accumulating.gradient_policy = optim::update_policy({.accumulate = true});
   clipping.save_memory = true;
-  clipping.accumulate = true;
-  clipping.clip_norm = 0.1;
+  clipping.gradient_policy = optim::update_policy({.accumulate = true, .clip_norm = 0.1});
   check("gradients", options_of(problem, precision, Mode::gradients));
   check("save_memory", saving);
   check("accumulate", accumulating);
   check("accumulate, clip, save_memory", clipping);
   check("training", training);
   check("inference", inference);
-  // Of a larger model of a family they compute the same.
+  // The candidates of a larger model of a family are those of the smaller one.
   if (model == "resnet34" || model == "resnet50" || model == "densenet161") return;
   for (const program::ProgramOptions& options : {training, inference}) {
     for (const std::string& candidate : candidates_of(problem, tried, options)) {
@@ -197,7 +198,7 @@ void check_model(const std::string& model, Precision precision) {
 
 }  // namespace
 
-TEST_CASE("models: no step reads memory that none has written, or that others have taken over") {
+TEST_CASE("models: no instruction reads memory that is unwritten, or that others have reused") {
   for (const std::string& model : model_names()) {
     for (const Precision precision : {Precision::f32, Precision::bf16}) {
       if (precision == Precision::bf16 && !has_native_bf16()) continue;

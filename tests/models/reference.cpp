@@ -46,7 +46,7 @@ TEST_CASE("reference: hidden layers, dropout and names by head") {
   CHECK(count(reference({.heads = fairface, .size = 32, .dropout = false}), "dropout") == 0);
 }
 
-TEST_CASE("reference: of another shape") {
+TEST_CASE("reference: another shape has its own channels, blocks and hidden layers") {
   const ReferenceHidden alpha{.features = 12, .alpha = true};
   const ReferenceShape shape{.stem = 8,
                              .blocks = {{16, 0}, {24, 3}},
@@ -76,21 +76,21 @@ TEST_CASE("reference: of another shape") {
   }
 }
 
-TEST_CASE("reference: shapes that can't be are refused by the layer's name") {
-  const auto refused = [](const ReferenceShape& shape, const char* says) {
-    CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, shape), doctest::Contains(says), Error);
+TEST_CASE("reference: invalid shapes are refused by the layer's name") {
+  const auto refused = [](const ReferenceShape& shape, const char* message) {
+    CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, shape), doctest::Contains(message), Error);
   };
-  refused({.stem = 0}, "stem: 0 channels found; 1 to 65536 allowed");
+  refused({.stem = 0}, "stem: 0 channels found; 1 to 65536 are allowed");
   refused({.stem = std::int64_t{1} << 40}, "stem: 1099511627776 channels found");
   refused({.blocks = {{64, 1}, {-1, 1}}}, "block2: -1 channels found");
-  refused({.blocks = {{64, -1}}}, "block1: -1 residual blocks found; 0 to 1024 allowed");
-  refused({.blocks = std::vector<ReferenceBlock>(70, {64, 1})}, "70 blocks found; 0 to 13 allowed");
+  refused({.blocks = {{64, -1}}}, "block1: -1 residual blocks found; 0 to 1024 are allowed");
+  refused({.blocks = std::vector<ReferenceBlock>(70, {64, 1})}, "70 blocks found; 0 to 13 are allowed");
   refused({.hidden = {{"age", {.features = 0}}}}, "heads.age.hidden: 0 features found");
   refused({.hidden = {{"age", {.dropout = 1}}}}, "heads.age.dropout");
-  refused({.hidden = {{"mood", {}}}}, "a hidden layer of the head mood found; the heads are age, gender, race");
+  refused({.hidden = {{"mood", {}}}}, "a hidden layer is given for head mood; the heads are age, gender, race");
 }
 
-TEST_CASE("reference: sizes that it can't halve four times, and no heads, are refused") {
+TEST_CASE("reference: sizes that can't be halved four times, and invalid heads, are refused") {
   for (const int size : {-16, 0, 8, 15, 17, 100, 225}) {
     CAPTURE(size);
     CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = size}), doctest::Contains(std::to_string(size).c_str()),

@@ -7,7 +7,7 @@
 
 namespace facet::testing {
 
-TEST_CASE("reference shape: the paper's is no text, another one JSON") {
+TEST_CASE("reference shape: the paper's is an empty text, another one is JSON") {
   CHECK(to_string(ReferenceShape{}).empty());
   CHECK(parse_reference_shape("") == ReferenceShape{});
   const ReferenceShape shape{
@@ -18,7 +18,7 @@ TEST_CASE("reference shape: the paper's is no text, another one JSON") {
                             R"(":{"alpha":true,"dropout":0.3,"features":9}},"stem":8})");
 }
 
-TEST_CASE("reference shape: what is written comes back") {
+TEST_CASE("reference shape: a shape is read back as it was written") {
   for (const ReferenceShape& shape :
        {ReferenceShape{.stem = 32}, ReferenceShape{.blocks = {}}, ReferenceShape{.blocks = {{1, 0}, {65536, 1024}}},
         ReferenceShape{.hidden = {{"race", {}}, {"x,y=z", {.dropout = 0}}}},

@@ -13,7 +13,7 @@
 namespace facet::testing {
 namespace {
 
-/// Two steps of the reference model at its full size, its 3x3 convolutions by this candidate.
+/// Trains the reference model for two steps at its full size, with this candidate for its 3x3 convolutions.
 Trained train(const Problem& problem, Precision precision, const std::string& candidate,
               std::optional<std::byte> pattern) {
   const auto rule = optim::adam();
@@ -26,8 +26,8 @@ Trained train(const Problem& problem, Precision precision, const std::string& ca
                                         .optimizer = rule.get()};
   Parameters tried(problem.graph, 1), parameters(problem.graph, 1);
   Session session(problem.graph, parameters, options, prefer(candidate, problem.graph, tried, options));
-  const auto steps = session.program().instructions();
-  CHECK(std::ranges::count(steps, candidate, &program::InstructionInfo::candidate) > 20);
+  const auto instructions = session.program().instructions();
+  CHECK(std::ranges::count(instructions, candidate, &program::InstructionInfo::candidate) > 20);
   session.program().poison(pattern);
   Trained trained;
   for (int step = 1; step <= 2; ++step) trained.losses.push_back(session.run(problem, step, 1e-4F));
@@ -37,7 +37,7 @@ Trained train(const Problem& problem, Precision precision, const std::string& ca
 
 }  // namespace
 
-TEST_CASE("reference: at 224x224 a run has the same bits again, by our Winograd kernels, on poisoned memory") {
+TEST_CASE("reference: at 224x224, with facet's Winograd kernels, a run on poisoned memory gives the same bits") {
   constexpr int size = 224;
   Problem problem;
   problem.graph = reference({.heads = fairface_heads(), .size = size});
@@ -46,10 +46,10 @@ TEST_CASE("reference: at 224x224 a run has the same bits again, by our Winograd 
   problem.labels = random_labels(problem.graph, problem.batch, 1);
   const auto check = [&](Precision precision, const std::string& candidate) {
     CAPTURE(candidate);
-    const Trained once = train(problem, precision, candidate, std::nullopt);
-    const Trained again = train(problem, precision, candidate, std::byte{0xFF});
-    CHECK(once.losses == again.losses);
-    CHECK(once.parameters == again.parameters);
+    const Trained clean = train(problem, precision, candidate, std::nullopt);
+    const Trained poisoned = train(problem, precision, candidate, std::byte{0xFF});
+    CHECK(clean.losses == poisoned.losses);
+    CHECK(clean.parameters == poisoned.parameters);
   };
   check(Precision::f32, "winograd f32");
   if (has_native_bf16()) check(Precision::bf16, "winograd bf16");

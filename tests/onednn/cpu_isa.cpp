@@ -4,7 +4,7 @@
 
 namespace facet::onednn {
 
-TEST_CASE("Winograd's algorithm can be asked for exactly where oneDNN has it") {
+TEST_CASE("has_winograd reports whether oneDNN has Winograd's algorithm") {
   const Dims image{1, 32, 8, 8}, weights{32, 32, 3, 3}, one{1, 1};
   bool found = true;
   try {
@@ -18,7 +18,7 @@ TEST_CASE("Winograd's algorithm can be asked for exactly where oneDNN has it") {
   if (has_winograd()) CHECK(winograd() == dnnl::algorithm::convolution_winograd);
 }
 
-TEST_CASE("version and instructions are named") {
+TEST_CASE("version and CPU ISA are named") {
   CHECK(version().rfind("oneDNN " + std::to_string(DNNL_VERSION_MAJOR) + ".", 0) == 0);
   CHECK(effective_cpu_isa() != "");
   if (has_native_bf16()) CHECK(effective_cpu_isa().rfind("avx512", 0) == 0);

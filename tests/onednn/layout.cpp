@@ -17,7 +17,7 @@ TEST_CASE("layouts: extents, types, names") {
   CHECK(name_of(tagged(dims, Type::f32, Tag::chwn)) == "other");
 }
 
-TEST_CASE("strides_of: of orders without blocks") {
+TEST_CASE("strides_of: returns the strides of layouts without blocks") {
   const Dims dims{2, 32, 5, 7};
   CHECK(strides_of(plain(dims, Type::f32)) == Dims{1120, 35, 7, 1});
   CHECK(strides_of(channels_last(dims, Type::f32)) == Dims{1120, 1, 224, 32});
@@ -26,7 +26,7 @@ TEST_CASE("strides_of: of orders without blocks") {
   CHECK(!strides_of(tagged(dims, Type::f32, Tag::nChw8c)));
 }
 
-TEST_CASE("with_dims: the same order of other extents, where it has a name") {
+TEST_CASE("with_dims: returns the same layout of other dims, where it has a tag") {
   const Dims from{2, 32, 5, 7}, to{3, 16, 4, 4};
   for (const Tag tag : {Tag::nchw, Tag::nhwc, Tag::nChw16c, Tag::nChw8c, Tag::nChw4c}) {
     CHECK(with_dims(tagged(from, Type::bf16, tag), to) == tagged(to, Type::bf16, tag));
@@ -36,7 +36,7 @@ TEST_CASE("with_dims: the same order of other extents, where it has a name") {
   CHECK(with_dims(plain({3, 16}, Type::f32), to) == plain(to, Type::f32));
 }
 
-TEST_CASE("row_stride: of channels-last orders, in rows of their own or wider ones") {
+TEST_CASE("row_stride: returns the stride of channels-last layouts, with contiguous or wider rows") {
   const Dims dims{2, 32, 5, 7};
   const auto beginning = [](const Dims& whole, std::int64_t channels) {
     return slice(channels_last(whole, Type::bf16), {whole[0], channels, whole[2], whole[3]}, {0, 0, 0, 0}).value();
@@ -54,7 +54,7 @@ TEST_CASE("row_stride: of channels-last orders, in rows of their own or wider on
   CHECK(data_size(beginning(dims, 5)) == 2 * 5 * 5 * 7 * 2);
 }
 
-TEST_CASE("slice: a part of the channels, in blocks only whole ones") {
+TEST_CASE("slice: returns a part of the channels, in blocked layouts whole blocks only") {
   const Dims dims{2, 32, 5, 7}, part{2, 16, 5, 7};
   const auto last = slice(channels_last(dims, Type::f32), part, {0, 16, 0, 0});
   REQUIRE(last);

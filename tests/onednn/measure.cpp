@@ -18,14 +18,14 @@ double seconds_of_copying(std::int64_t rows, double best) {
 
 }  // namespace
 
-TEST_CASE("measure: seconds, more for more work, whatever the best so far") {
+TEST_CASE("measure: returns seconds, more for more work, with any best time so far") {
   const base::ComputeScope scope(1);
   const double infinity = std::numeric_limits<double>::infinity();
   const double little = seconds_of_copying(8, infinity), much = seconds_of_copying(4096, infinity);
   CHECK(little > 0);
   CHECK(much > 4 * little);
   CHECK(much < 60);
-  // Far behind the best: given up, but still not taken for faster than it.
+  // The measurement of a much slower primitive is abandoned, but still doesn't report it as faster than the best.
   CHECK(seconds_of_copying(4096, little / 100) > little / 100);
 }
 

@@ -16,7 +16,7 @@ std::vector<float> counted(std::size_t count) {
 
 }  // namespace
 
-TEST_CASE("copy: into another order") {
+TEST_CASE("copy: to another layout") {
   const Dims dims{2, 3, 4, 5};
   const Layout from = plain(dims, Type::f32), to = channels_last(dims, Type::f32);
   const std::vector<float> values = counted(120);
@@ -29,7 +29,7 @@ TEST_CASE("copy: into another order") {
   CHECK(back == values);
 }
 
-TEST_CASE("copy: a block's padding is zero, and is left out on the way back") {
+TEST_CASE("copy: a block's padding is zero, and the copy back omits it") {
   const Dims dims{1, 3, 2, 2};
   const Layout from = plain(dims, Type::f32), to = tagged(dims, Type::f32, Tag::nChw8c);
   const std::vector<float> values = counted(12);
@@ -41,7 +41,7 @@ TEST_CASE("copy: a block's padding is zero, and is left out on the way back") {
   CHECK(back == values);
 }
 
-TEST_CASE("can_reorder: between any two orders that have a name, not to another shape") {
+TEST_CASE("can_reorder: true between any two layouts that have a tag, false for another shape") {
   const Dims dims{2, 32, 5, 7};
   const std::vector<Layout> layouts{plain(dims, Type::f32), channels_last(dims, Type::f32),
                                     tagged(dims, Type::f32, Tag::nChw16c), tagged(dims, Type::f32, Tag::nChw8c)};
@@ -50,9 +50,9 @@ TEST_CASE("can_reorder: between any two orders that have a name, not to another 
   CHECK(!can_reorder(layouts[0], plain({2, 32, 7, 5}, Type::f32)));
 }
 
-TEST_CASE("copy: where oneDNN has no way from one order to another, by way of the plain one") {
+TEST_CASE("copy: goes by way of the plain layout where oneDNN has no direct reorder") {
   if (!has_winograd()) {
-    MESSAGE("skipped: ", version(), " on ", effective_cpu_isa(), " has no order that few others lead to");
+    MESSAGE("skipped: ", version(), " on ", effective_cpu_isa(), " has no layout that lacks direct reorders");
     return;
   }
   const Dims image{1, 32, 8, 8}, weights{32, 32, 3, 3}, one{1, 1};
@@ -65,16 +65,16 @@ TEST_CASE("copy: where oneDNN has no way from one order to another, by way of th
   const std::vector<float> values = counted(32 * 32 * 9);
   std::vector<float> expected(to.get_size() / sizeof(float)), moved(expected.size());
   copy(from, values.data(), to, expected.data());
-  int by_detour = 0;
+  int indirect = 0;
   for (const Tag tag : {Tag::OIhw16i16o, Tag::OIhw16o16i, Tag::hwio, Tag::ohwi, Tag::OIhw8i8o}) {
-    const Layout order = tagged(weights, Type::f32, tag);
-    std::vector<float> ordered(values.size());
-    copy(from, values.data(), order, ordered.data());
-    copy(order, ordered.data(), to, moved.data());
+    const Layout layout = tagged(weights, Type::f32, tag);
+    std::vector<float> in_layout(values.size());
+    copy(from, values.data(), layout, in_layout.data());
+    copy(layout, in_layout.data(), to, moved.data());
     CHECK(moved == expected);
-    by_detour += can_reorder(order, to) ? 0 : 1;
+    indirect += can_reorder(layout, to) ? 0 : 1;
   }
-  CHECK(by_detour > 0);
+  CHECK(indirect > 0);
 }
 
 }  // namespace facet::onednn

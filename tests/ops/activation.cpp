@@ -6,14 +6,14 @@
 
 namespace facet::testing {
 
-// A front of 1x1 over five colours makes 20 values, each farther from 0 than the parameters' moves bring it.
+// A `front` of kernel 1 on five colours gives 20 values, each farther from 0 than the differences' steps move it.
 
 TEST_CASE("relu: gradients against finite differences") {
   SUBCASE("of a convolution") {
     check_gradients(make_problem([](Value x) { return relu(front(x, 4, 1)); }, {.colours = 5, .seed = 2}),
                     {.step = 0.005});
   }
-  SUBCASE("of a value that others read too") {
+  SUBCASE("of a value with another reader") {
     const auto body = [](Value x) {
       x = front(x, 4, 1);
       return add(relu(x), x);
@@ -26,7 +26,7 @@ TEST_CASE("relu: gradients against finite differences") {
   }
 }
 
-TEST_CASE("relu: shapes stay") {
+TEST_CASE("relu: keeps the shape") {
   Graph graph;
   const Value x = graph.input({3, 5, 7});
   CHECK(relu(x).shape() == Shape{3, 5, 7});
@@ -38,7 +38,7 @@ TEST_CASE("relu: shapes stay") {
 namespace facet::testing {
 namespace {
 
-/// Logits that are the pixels of one image, stretched to [-8, 8] and passed through relu6.
+/// The logits of a network that scales the pixels of one image to [-8, 8] and applies relu6.
 std::vector<float> clipped(const std::vector<std::uint8_t>& pixels) {
   Problem problem;
   Value x = flatten(relu6(problem.graph.input({3, 1, static_cast<std::int64_t>(pixels.size() / 3)})));
@@ -61,8 +61,8 @@ TEST_CASE("relu6: clips below 0 and above 6") {
   const std::vector<float> values = clipped(pixels);
   const std::size_t width = pixels.size() / 3;
   for (std::size_t i = 0; i < pixels.size(); ++i) {
-    const double stretched = (pixels[i] / 255.0 - 0.5) * 16;
-    CHECK(values[(i % 3) * width + i / 3] == doctest::Approx(std::clamp(stretched, 0.0, 6.0)).epsilon(1e-5));
+    const double scaled = (pixels[i] / 255.0 - 0.5) * 16;
+    CHECK(values[(i % 3) * width + i / 3] == doctest::Approx(std::clamp(scaled, 0.0, 6.0)).epsilon(1e-5));
   }
 }
 

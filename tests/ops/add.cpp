@@ -19,7 +19,7 @@ TEST_CASE("add: gradients against finite differences") {
       return add(batch_norm(convolution(x, {.channels = 16})), x);
     }));
   }
-  SUBCASE("residual, the other way round") {
+  SUBCASE("residual, operands swapped") {
     check_gradients(make_problem([](Value x) {
       x = front(x, 5);
       return add(x, batch_norm(convolution(x, {.channels = 5})));
@@ -55,7 +55,7 @@ TEST_CASE("add: gradients against finite differences") {
   }
 }
 
-TEST_CASE("add: unequal shapes are refused with both") {
+TEST_CASE("add: unequal shapes are refused, and the error names both") {
   Graph graph;
   const Value x = graph.input({3, 5, 7});
   CHECK_THROWS_WITH_AS(add(x, flatten(x)), doctest::Contains("3x5x7"), Error);

@@ -13,7 +13,7 @@ Problem batch_norm_problem(std::int64_t channels, const BatchNormOptions& option
   return make_problem([&](Value x) { return batch_norm(front(x, channels), options); }, sizes);
 }
 
-constexpr std::int64_t side = 4;  ///< of the image whose statistics are worked out here
+constexpr std::int64_t side = 4;  ///< of the image whose statistics this file computes
 
 }  // namespace
 
@@ -35,7 +35,7 @@ TEST_CASE("batch_norm: gradients against finite differences") {
   }
 }
 
-TEST_CASE("batch_norm: running statistics follow momentum, the variance unbiased") {
+TEST_CASE("batch_norm: running statistics follow momentum, with the unbiased variance") {
   const std::int64_t batch = 2, pixels = batch * side * side;
   const Problem problem = make_problem([](Value x) { return batch_norm(x, {.momentum = 0.25F}); },
                                        {.height = side, .width = side, .batch = batch});
@@ -101,7 +101,7 @@ TEST_CASE("batch_norm: training on one value per channel is refused, inference i
   CHECK_NOTHROW(gradient_session(two, parameters).run(two));
 }
 
-TEST_CASE("batch_norm: what was refused leaves nothing, and the corrected call works") {
+TEST_CASE("batch_norm: a refused call leaves the graph unchanged, and the corrected call works") {
   Graph graph;
   const Value x = graph.input({3, 4, 4});
   CHECK_THROWS_WITH_AS(batch_norm(flatten(x)), doctest::Contains("bn"), Error);

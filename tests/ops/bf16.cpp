@@ -12,8 +12,9 @@
 namespace facet::testing {
 namespace {
 
-/// bf16 keeps 8 bits: one rounding errs by up to 2^-9. Bounds as shares of the f32 tensor's rms, over a few layers: a
-/// case's own `bf16` where rounding moves values over a kink, which takes or gives whole gradients.
+/// bf16 has 8 significant bits: one rounding has a relative error of up to 2^-9. These bounds are relative to the f32
+/// tensor's rms, over a few layers. A case has a bound `bf16` of its own where rounding moves values over a kink, which
+/// adds or removes whole gradients.
 constexpr double logits_bound = 0.015, gradient_bound = 0.015;
 
 Problem make_problem_of(const Case& c) {
@@ -24,9 +25,9 @@ Problem make_problem_of(const Case& c) {
   return problem;
 }
 
-/// @param candidate taken by every convolution that has it.
-/// @param slack of the bounds.
-/// @return how many steps are that candidate's.
+/// @param candidate chosen for every convolution that has it.
+/// @param slack a factor of the bounds.
+/// @return the number of that candidate's instructions.
 std::int64_t compare(const Case& c, const Problem& problem, Parameters& parameters, const std::string& candidate,
                      double slack) {
   Session exact = gradient_session(problem, parameters, Precision::f32, 1);
@@ -50,25 +51,26 @@ std::int64_t compare(const Case& c, const Problem& problem, Parameters& paramete
   for (const Parameter& parameter : parameters.list()) {
     if (!parameter.trainable) continue;
     const std::vector<float> gradient = exact.gradient(parameter.name);
-    // A bias before batch_norm has none but for rounding: it is compared with the network's largest.
+    // The gradient of a bias before batch_norm is rounding error alone: it is compared with the network's largest one.
     const double scale = std::max(rms(gradient), 0.1 * largest);
     const double error = rms_difference(gradient, rounded.gradient(parameter.name));
     CHECK_MESSAGE(error <= bound * scale, "gradient of ", parameter.name, ": ", error / scale);
   }
-  const std::vector<program::InstructionInfo> steps = rounded.program().instructions();
-  return std::count_if(steps.begin(), steps.end(), [&](const auto& step) { return step.candidate == candidate; });
+  const std::vector<program::InstructionInfo> instructions = rounded.program().instructions();
+  return std::count_if(instructions.begin(), instructions.end(),
+                       [&](const auto& instruction) { return instruction.candidate == candidate; });
 }
 
 void compare_all(const std::string& candidate, double slack, const std::string& op = {}) {
-  std::int64_t taken = 0;
+  std::int64_t count = 0;
   for (const Case& c : read_cases(op)) {
     CAPTURE(c.name);
     const Problem problem = make_problem_of(c);
     Parameters parameters = random_parameters(problem.graph);
     c.scale_front(parameters);
-    taken += compare(c, problem, parameters, candidate, slack);
+    count += compare(c, problem, parameters, candidate, slack);
   }
-  CHECK(taken > 0);
+  CHECK(count > 0);
 }
 
 bool have_bf16() {
@@ -100,7 +102,7 @@ TEST_CASE("bf16 inference against f32, with running statistics and held weights"
   };
   const std::vector<float> before = compare_logits();
   CHECK(rounded.program().held_bytes() > 0);
-  // What is held follows the parameters: weights and statistics of other values.
+  // Held weights follow the parameters when weights and statistics are set to other values.
   const auto others = snapshot(random_parameters(problem.graph, 2));
   for (std::size_t i = 0; i < others.size(); ++i) parameters.set(static_cast<int>(i), others[i]);
   CHECK(max_difference(compare_logits(), before) > 0.05 * rms(before));
@@ -110,19 +112,19 @@ TEST_CASE("bf16 against f32, within bounds") {
   if (have_bf16()) compare_all("direct", 1);
 }
 
-TEST_CASE("bf16 against f32, within bounds, where convolutions are Winograd's with products in f32") {
+TEST_CASE("bf16 against f32, within bounds, with Winograd convolutions whose products are in f32") {
   if (have_bf16()) compare_all("winograd f32", 1, "convolution");
 }
 
-// The transformed numbers are rounded to bf16 as well, which errs three times as much.
-TEST_CASE("bf16 against f32, within bounds, where convolutions are Winograd's with products in bf16") {
+// The transformed values are rounded to bf16 as well, which triples the error.
+TEST_CASE("bf16 against f32, within bounds, with Winograd convolutions whose products are in bf16") {
   if (have_bf16() && kernels::has_winograd(kernels::WinogradProducts::bf16)) {
     compare_all("winograd bf16", 3, "convolution");
     compare_all("winograd bf16", 3, "batch_norm");
   }
 }
 
-TEST_CASE("bf16 against f32, within bounds, where convolutions' weights have their gradient by AMX") {
+TEST_CASE("bf16 against f32, within bounds, with gradients of convolution weights by AMX") {
   if (!have_bf16()) return;
   if (!kernels::has_amx_bf16()) {
     MESSAGE("skipped: no AMX here");
@@ -132,7 +134,7 @@ TEST_CASE("bf16 against f32, within bounds, where convolutions' weights have the
   compare_all("direct channels_last, weights amx", 1, "batch_norm");
 }
 
-TEST_CASE("bf16 against f32, within bounds, where the image lies in blocks of pixels") {
+TEST_CASE("bf16 against f32, within bounds, with the image in blocks of pixels") {
   if (!have_bf16()) return;
   compare_all("space to depth", 1, "convolution");
   compare_all("width to depth", 1, "convolution");

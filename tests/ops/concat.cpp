@@ -26,13 +26,13 @@ TEST_CASE("concat: gradients against finite differences") {
   }
 }
 
-/// What went in and `channels` more, as a layer of a dense block.
+/// Appends `channels` channels to the input, as a layer of a dense block does.
 Value grown(Value x, std::int64_t channels, const std::string& name) {
   const Value y = batch_norm(x, {.name = name + ".norm"});
   return concat({x, convolution(y, {.channels = channels, .name = name + ".conv"})});
 }
 
-TEST_CASE("concat: those that each begin with the one before, gradients against finite differences") {
+TEST_CASE("concat: chains that each begin with the one before, gradients against finite differences") {
   SUBCASE("a dense block, and its normalisation") {
     check_gradients(make_problem(
         [](Value x) {
@@ -41,7 +41,7 @@ TEST_CASE("concat: those that each begin with the one before, gradients against 
         },
         {}));
   }
-  SUBCASE("other readers on the way, and two that begin with the same") {
+  SUBCASE("other readers in between, and two that begin with the same value") {
     check_gradients(make_problem([](Value x) {
       const Value a = concat({front(x, 4), x});
       const Value b = concat({a, convolution(a, {.channels = 2, .name = "b"}), a});
@@ -49,7 +49,7 @@ TEST_CASE("concat: those that each begin with the one before, gradients against 
       return add(add(convolution(b, {.channels = 16, .name = "d"}), c), convolution(a, {.channels = 16, .name = "e"}));
     }));
   }
-  SUBCASE("the last with a reader that adds") {
+  SUBCASE("the last one is also read by an add") {
     check_gradients(make_problem([](Value x) {
       const Value a = concat({front(x, 4), convolution(x, {.channels = 4, .name = "a"})});
       const Value b = concat({a, a});
@@ -58,16 +58,16 @@ TEST_CASE("concat: those that each begin with the one before, gradients against 
   }
 }
 
-TEST_CASE("concat: what begins with the one before isn't copied") {
+TEST_CASE("concat: one that begins with the one before doesn't copy it") {
   const Problem problem = make_problem([](Value x) { return grown(grown(front(x, 8), 8, "a"), 8, "b"); });
   Parameters parameters = random_parameters(problem.graph);
   const Session session = gradient_session(problem, parameters);
   std::int64_t copies = 0;
-  for (const program::InstructionInfo& step : session.program().instructions()) {
-    copies += step.implementation == "facet:copy_rows" ? 1 : 0;
-    CHECK(step.name.find("gradient_sum") == std::string::npos);
+  for (const program::InstructionInfo& instruction : session.program().instructions()) {
+    copies += instruction.implementation == "facet:copy_rows" ? 1 : 0;
+    CHECK(instruction.name.find("gradient_sum") == std::string::npos);
   }
-  // Forward one a concat; backward what went in and what a made, and what b made.
+  // One copy per concat in forward; in backward the gradients of the input, of a's channels and of b's channels.
   CHECK(copies == 2 + 3);
 }
 

@@ -54,7 +54,7 @@ TEST_CASE("convolution: shapes") {
   CHECK(graph.parameters().at(2).shape == Shape{6, 1, 2, 2});
 }
 
-TEST_CASE("convolution: what doesn't fit is refused by name") {
+TEST_CASE("convolution: invalid options are refused by name") {
   CHECK(refusal({3, 8, 8}, {.channels = 8, .groups = 2}).find("conv") != std::string::npos);
   CHECK(refusal({3, 8, 8}, {.channels = 8, .groups = 3}) != "");
   CHECK(refusal({3, 8, 8}, {.channels = 0}) != "");
@@ -64,7 +64,7 @@ TEST_CASE("convolution: what doesn't fit is refused by name") {
   CHECK(refusal({3, 8, 8}, {.channels = 8, .padding = -5}).find("-5") != std::string::npos);
 }
 
-TEST_CASE("convolution: what was refused leaves nothing, and the corrected call works") {
+TEST_CASE("convolution: a refused call leaves the graph unchanged, and the corrected call works") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
   CHECK_THROWS_AS(convolution(x, {.channels = 8, .kernel = 0, .bias = true}), Error);
@@ -77,7 +77,7 @@ TEST_CASE("convolution: what was refused leaves nothing, and the corrected call 
   CHECK(graph.parameters().size() == 2);
 }
 
-TEST_CASE("convolution: weight and bias are trained each by itself") {
+TEST_CASE("convolution: weight and bias can each be frozen alone") {
   const Problem problem =
       make_problem([](Value x) { return convolution(front(x, 8), {.channels = 8, .bias = true, .name = "layer"}); });
   check_frozen(problem, "layer.weight", "layer.bias");

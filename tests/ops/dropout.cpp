@@ -13,7 +13,7 @@ Body with_rate(float rate) {
 
 }  // namespace
 
-TEST_CASE("dropout: drops the share that was asked for and scales the rest") {
+TEST_CASE("dropout: drops the requested share and scales the rest") {
   for (const float rate : {0.1F, 0.5F, 0.8F}) {
     CAPTURE(rate);
     MaskedNetwork network(with_rate(rate), 16, 1024);
@@ -34,7 +34,7 @@ TEST_CASE("dropout: drops the share that was asked for and scales the rest") {
   }
 }
 
-TEST_CASE("dropout: every place is dropped at times") {
+TEST_CASE("dropout: every element is dropped in some images") {
   MaskedNetwork network(with_rate(0.5F), 5, 256);
   const std::vector<float> outputs = network.outputs();
   std::vector<int> kept(15);
@@ -60,18 +60,18 @@ TEST_CASE("dropout: backward has forward's mask") {
   }
 }
 
-TEST_CASE("dropout: the mask follows seed, step, node and place, and nothing else") {
-  const auto twice = [](Value x) { return dropout(x, 0.5F); };
-  MaskedNetwork network(twice, 16, 8), again(twice, 16, 8);
+TEST_CASE("dropout: the mask depends on seed, step, node and position alone") {
+  const auto half = [](Value x) { return dropout(x, 0.5F); };
+  MaskedNetwork network(half, 16, 8), same(half, 16, 8);
   const std::vector<float> first = network.outputs(1);
   CHECK(first == network.outputs(1));
-  CHECK(first == again.outputs(1));
+  CHECK(first == same.outputs(1));
   CHECK(first != network.outputs(2));
-  MaskedNetwork other_seed(twice, 16, 8, program::Mode::gradients, 6);
+  MaskedNetwork other_seed(half, 16, 8, program::Mode::gradients, 6);
   CHECK(first != other_seed.outputs(1));
 
   SUBCASE("a smaller batch has the first images' masks") {
-    MaskedNetwork smaller(twice, 16, 3);
+    MaskedNetwork smaller(half, 16, 3);
     const std::vector<float> part = smaller.outputs(1);
     CHECK(std::equal(part.begin(), part.end(), first.begin(), [](float a, float b) { return (a == 0) == (b == 0); }));
   }
@@ -79,7 +79,7 @@ TEST_CASE("dropout: the mask follows seed, step, node and place, and nothing els
     CHECK(!std::equal(first.begin(), first.begin() + 48, first.begin() + 48,
                       [](float a, float b) { return (a == 0) == (b == 0); }));
   }
-  SUBCASE("two nodes have masks of their own: a quarter passes both") {
+  SUBCASE("two nodes have masks of their own: a quarter of the elements passes both") {
     MaskedNetwork both([](Value x) { return dropout(dropout(x, 0.5F), 0.5F); }, 16, 256);
     const std::vector<float> outputs = both.outputs();
     double kept = 0;
@@ -104,7 +104,8 @@ TEST_CASE("dropout: gradients against finite differences, of a vector and of an 
 TEST_CASE("dropout: rates outside [0, 1) are refused") {
   Graph graph;
   const Value x = graph.input({3, 4, 4});
-  CHECK_THROWS_WITH_AS(dropout(x, 1.0F), "dropout (dropout): rate 1 found; at least 0 and below 1 needed", Error);
+  CHECK_THROWS_WITH_AS(dropout(x, 1.0F),
+                       "dropout (dropout): rate 1 found; a number of at least 0 and below 1 is needed", Error);
   CHECK_THROWS_WITH_AS(alpha_dropout(x, 2.0F), doctest::Contains("alpha_dropout"), Error);
   CHECK_THROWS_AS(dropout(x, -0.1F), Error);
   CHECK_THROWS_AS(dropout(x, std::nanf("")), Error);

@@ -10,7 +10,7 @@
 namespace facet::testing {
 namespace {
 
-/// What rounding in f32 leaves in a loss of about 1.
+/// Rounding error in f32 of a loss of about 1.
 constexpr double loss_rounding = 4e-7;
 
 class Slopes {
@@ -62,7 +62,7 @@ void check_parameter(Slopes& slopes, int parameter, const DifferenceOptions& opt
   const std::vector<float> gradient = slopes.gradient(parameter);
   const double length = rms(gradient) * std::sqrt(static_cast<double>(gradient.size()));
   REQUIRE(std::isfinite(length));
-  // Four losses, weighed as `along` weighs them: 4/3 * 2 / step, and 1/3 * 1 / step.
+  // The rounding errors of four losses, with their weights in `along`: 4/3 * 2 / step, and 1/3 * 1 / step.
   const double rounding = 3 * loss_rounding / options.step;
   if (length > 0) {
     std::vector<float> direction = gradient;

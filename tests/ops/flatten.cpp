@@ -11,7 +11,7 @@ TEST_CASE("flatten: gradients against finite differences") {
   SUBCASE("of odd channels") {
     check_gradients(make_problem([](Value x) { return flatten(front(x, 5)); }));
   }
-  SUBCASE("read by two") {
+  SUBCASE("two readers") {
     check_gradients(make_problem([](Value x) {
       x = flatten(front(x, 16));
       return add(linear(x, {.features = 5, .name = "a"}), linear(x, {.features = 5, .name = "b"}));
@@ -19,7 +19,7 @@ TEST_CASE("flatten: gradients against finite differences") {
   }
 }
 
-TEST_CASE("flatten: features are counted channel by channel, row by row") {
+TEST_CASE("flatten: features are ordered by channel, then by row") {
   Problem problem;
   Value x = flatten(problem.graph.input({3, 2, 4}));
   CHECK(x.shape() == Shape{24});

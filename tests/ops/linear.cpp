@@ -6,7 +6,7 @@
 namespace facet::testing {
 
 TEST_CASE("linear: gradients against finite differences") {
-  SUBCASE("one") {
+  SUBCASE("one layer") {
     check_gradients(make_problem([](Value x) { return linear(flatten(front(x, 16)), {.features = 12}); }));
   }
   SUBCASE("without bias") {
@@ -26,7 +26,7 @@ TEST_CASE("linear: gradients against finite differences") {
       return linear(linear(flatten(front(x, 4)), {.features = 16, .name = "a"}), {.features = 5, .name = "b"});
     }));
   }
-  SUBCASE("three of one value, a head each") {
+  SUBCASE("three layers that read one value, each with a head") {
     Problem problem = make_problem([](Value x) {
       x = flatten(front(x, 16));
       add_linear_head(linear(x, {.features = 8, .name = "a"}), 9, "age");
@@ -46,7 +46,7 @@ TEST_CASE("linear: shapes and names") {
   CHECK(graph.parameters().at(1).name == "linear.bias");
 }
 
-TEST_CASE("linear: what was refused leaves nothing, and the corrected call works") {
+TEST_CASE("linear: a refused call leaves the graph unchanged, and the corrected call works") {
   Graph graph;
   const Value x = graph.input({3, 4, 4});
   CHECK_THROWS_WITH_AS(linear(x, {.features = 7}), doctest::Contains("linear"), Error);
@@ -59,7 +59,7 @@ TEST_CASE("linear: what was refused leaves nothing, and the corrected call works
   CHECK(graph.nodes().size() == 3);
 }
 
-TEST_CASE("linear: weight and bias are trained each by itself") {
+TEST_CASE("linear: weight and bias can each be frozen alone") {
   const Problem problem =
       make_problem([](Value x) { return linear(flatten(front(x, 4)), {.features = 8, .name = "layer"}); });
   check_frozen(problem, "layer.weight", "layer.bias");

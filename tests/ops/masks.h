@@ -12,7 +12,7 @@ namespace facet::testing {
 /// outputs, and with one image the gradient of hidden.bias is the op's input gradient.
 class MaskedNetwork {
  public:
-  /// @param pixels of one image, in one row; `batch` copies of random ones.
+  /// @param width pixels of each image, which is one row of random pixels.
   MaskedNetwork(const Body& op, std::int64_t width, std::int64_t batch, program::Mode mode = program::Mode::gradients,
                 std::uint64_t seed = 5)
       : problem_(make(op, width, batch)),
@@ -43,7 +43,7 @@ class MaskedNetwork {
     session_.run(problem_, step);
     return session_.logits();
   }
-  /// For one image: gradients of the loss by the op's outputs, from the probabilities of the last run.
+  /// Gradients of the loss with respect to the op's outputs, for one image, from the probabilities of the last run.
   std::vector<float> output_gradients() const {
     const auto probabilities = session_.program().heads()[0].probabilities;
     std::vector<float> gradients(probabilities.begin(), probabilities.end());
@@ -54,7 +54,7 @@ class MaskedNetwork {
   const Session& session() const { return session_; }
 
  private:
-  static constexpr float deviation = 0.28980F;  ///< of the 256 grey levels / 255, all as likely
+  static constexpr float deviation = 0.28980F;  ///< of the 256 grey levels / 255, uniformly distributed
 
   static Problem make(const Body& op, std::int64_t width, std::int64_t batch) {
     const auto body = [&](Value x) {

@@ -9,6 +9,7 @@
 
 #include "base/parallel.h"
 #include "base/random.h"
+#include "program/parameter_store.h"
 
 namespace facet::testing {
 
@@ -112,6 +113,12 @@ Session::Session(const Graph& graph, Parameters& parameters, const program::Prog
                  program::TuningRecord tuning_record, int threads)
     : parameters_(parameters), threads_(threads), tuning_record_(std::move(tuning_record)) {
   const base::ComputeScope scope(threads_);
+  // As training does: the parameters are placed for the step, unless another program uses them already.
+  if (options.mode == program::Mode::training && parameters.state().plan.use_count() == 1) {
+    program::LayoutPlan plan = program::plan_layouts(graph, options, tuning_record_);
+    if (options.average != nullptr) options.average->state().place(plan);
+    parameters.state().place(std::move(plan));
+  }
   program_ = std::make_unique<program::Program>(graph, parameters, options, tuning_record_);
   arena_.grow(program_->arena_bytes());
   program_->bind(arena_);
@@ -142,7 +149,7 @@ program::TuningRecord prefer(const std::string& candidate, const Graph& graph, P
                              const program::ProgramOptions& options, int threads) {
   const base::ComputeScope scope(threads);
   program::TuningRecord preferred(false);
-  for (int added = 1; added > 0;) {  // what one op takes may change how the next one's input lies, and so its key
+  for (int added = 1; added > 0;) {  // an op's candidate may change the layout of the next op's input, and so its key
     program::TuningRecord tried = preferred;
     const program::Program compiled(graph, parameters, options, tried);
     added = 0;

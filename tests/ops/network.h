@@ -21,8 +21,8 @@
 /// Small networks and what is needed to run them: shared by the tests of ops and of programs.
 namespace facet::testing {
 
-/// Threads that the tests compute on, but for those of many tiny runs: oneDNN's threads wait for each other in loops,
-/// long on a machine that others use too.
+/// The number of compute threads of the tests, except for tests of many tiny runs: oneDNN's threads wait for each other
+/// in busy loops, which is slow on a machine that other processes use too.
 inline constexpr int test_threads = 2;
 
 /// A graph with a batch to run it on.
@@ -33,11 +33,11 @@ struct Problem {
   std::vector<std::int32_t> labels;  ///< {heads, batch}
 };
 
-/// Random bytes. With `colours`, each pixel is one of so many random colours: what a 1x1 convolution makes of such an
-/// image takes so few values that none is near a kink.
+/// Random bytes. With `colours`, each pixel has one of that many random colours: the output of a 1x1 convolution of
+/// such an image has so few values that none is near a kink of an activation.
 std::vector<std::uint8_t> random_pixels(std::int64_t pixels, std::uint64_t seed, int colours = 0);
 
-/// Labels of all heads, each image carrying all of them.
+/// Labels of all heads; each image has a label of each head.
 std::vector<std::int32_t> random_labels(const Graph& graph, std::int64_t batch, std::uint64_t seed);
 
 struct ProblemOptions {
@@ -52,15 +52,13 @@ Problem make_problem(const Body& body, const ProblemOptions& options = {});
 /// The same network with one of its parameters frozen.
 Problem with_frozen(const Problem& problem, const std::string& parameter);
 
-/// The value flattened, a linear layer `name` and its loss as head `name`.
+/// Adds flatten (for an image), a linear layer `name` and its loss as head `name`.
 void add_linear_head(Value x, std::int64_t classes, const std::string& name);
 
-/// A convolution with bias, named `front`: what stands before an op under test, so that its gradients are those that
-/// come through the op.
+/// A convolution with bias, named `front`, in front of an op under test: its gradients pass through the op.
 Value front(Value x, std::int64_t channels, std::int64_t kernel = 3);
 
-/// Initialises parameters and moves those that start as constants off them, so that no gradient is hidden by a 0 or
-/// a 1.
+/// Initialises parameters, and adds random numbers to constant initial values, so that no 0 or 1 hides a gradient.
 Parameters random_parameters(const Graph& graph, std::uint64_t seed = 1);
 
 /// Makes linear layer `name`, of as many outputs as inputs, the identity.
@@ -91,7 +89,8 @@ class Session {
   std::unique_ptr<program::Program> program_;
 };
 
-/// TuningRecord that take this candidate (not empty) wherever an op of `options`' program has it, and the default elsewhere.
+/// A tuning record with this candidate (not empty) for each op of `options`' program that has it; the other ops use
+/// their defaults.
 program::TuningRecord prefer(const std::string& candidate, const Graph& graph, Parameters& parameters,
                              const program::ProgramOptions& options, int threads = test_threads);
 
@@ -114,16 +113,16 @@ namespace facet::testing {
 
 /// A network of the table cases.json: `front` (a convolution 3x3 with bias, left out at 0 channels), the ops under
 /// test, and for each head a linear layer of its name and its loss. An op reads the value before it unless `from` names
-/// others; values are called by the op's `name` (its parameters') or `as`.
+/// others; a value's name is its op's `name` (which its parameters have too) or `as`.
 struct Case {
-  std::string name;  ///< op.case, as the reference's file is called
+  std::string name;  ///< op.case, which is also the name of the reference's file
   nlohmann::json table;
 
   std::int64_t batch() const { return table.value("batch", 3); }
   /// Whether training draws random numbers, so that only evaluation can be compared.
   bool random() const { return table.value("random", false); }
   Graph build() const;
-  /// Multiplies `front`'s weights where the case wants larger values.
+  /// Multiplies `front`'s weights where the case needs larger values.
   void scale_front(Parameters& parameters) const;
 };
 
@@ -134,24 +133,24 @@ std::vector<Case> read_cases(const std::string& op = {});
 
 namespace facet::testing {
 
-/// How far parameters are moved, and how far the slope found so may be from the gradient.
+/// The step of the finite differences, and the tolerance between their slope and the gradient.
 struct DifferenceOptions {
-  double step = 0.02;       ///< length of the move
-  double tolerance = 1e-3;  ///< share of the gradient's length (along it), or of its rms (one element)
+  double step = 0.02;       ///< distance by which parameters are moved
+  double tolerance = 1e-3;  ///< relative to the gradient's norm (along it), or to its rms (one element)
 };
 
-/// Holds every trainable parameter's gradient against central differences of the loss (of fourth order, from two
+/// Compares every trainable parameter's gradient with central differences of the loss (of fourth order, from two
 /// steps): along the gradient itself, and for its largest and some random elements. Batch, step (so the masks of
 /// dropout) and running statistics are the same for all runs.
 void check_gradients(const Problem& problem, Parameters& parameters, const DifferenceOptions& options = {});
-/// With random parameters.
+/// The same with random parameters.
 void check_gradients(const Problem& problem, const DifferenceOptions& options = {});
 
 }  // namespace facet::testing
 
 namespace facet::testing {
 
-/// Freezes one of a layer's two parameters: the other has the gradient that it has without that, and moves in training.
+/// Freezes one of a layer's two parameters: the other's gradient stays the same, and only the other is trained.
 inline void check_frozen(const Problem& problem, const std::string& frozen, const std::string& trained) {
   CAPTURE(frozen);
   Parameters parameters = random_parameters(problem.graph);

@@ -6,7 +6,7 @@
 namespace facet::testing {
 namespace {
 
-/// A front of 1x1 over a few colours: equal pixels of a window move alike, unequal ones are far apart.
+/// A `front` of kernel 1 on a few colours: equal pixels of a window change equally, unequal ones are far apart.
 Problem max_pool_problem(std::int64_t channels, const PoolOptions& options, const ProblemOptions& sizes) {
   return make_problem([&](Value x) { return max_pool(front(x, channels, 1), options); }, sizes);
 }
@@ -109,10 +109,10 @@ TEST_CASE("adaptive_average_pool: gradients against finite differences") {
   SUBCASE("smaller") { check_gradients(adaptive_problem(16, {.height = 3, .width = 4})); }
   SUBCASE("larger") { check_gradients(adaptive_problem(5, {.height = 9, .width = 11})); }
   SUBCASE("smaller and larger") { check_gradients(adaptive_problem(8, {.height = 2, .width = 12})); }
-  SUBCASE("as it is") { check_gradients(adaptive_problem(8, {.height = 7, .width = 8})); }
+  SUBCASE("equal") { check_gradients(adaptive_problem(8, {.height = 7, .width = 8})); }
 }
 
-TEST_CASE("adaptive_average_pool: shapes; equal extents need no step") {
+TEST_CASE("adaptive_average_pool: shapes; equal extents need no instruction") {
   Graph graph;
   const Value x = graph.input({3, 9, 7});
   CHECK(adaptive_average_pool(x, {.height = 6, .width = 6}).shape() == Shape{3, 6, 6});
@@ -122,8 +122,8 @@ TEST_CASE("adaptive_average_pool: shapes; equal extents need no step") {
   const Problem problem = adaptive_problem(8, {.height = 7, .width = 8});
   Parameters parameters = random_parameters(problem.graph);
   const Session session = gradient_session(problem, parameters);
-  for (const program::InstructionInfo& step : session.program().instructions()) {
-    CHECK_MESSAGE(step.name.find("adaptive_average_pool") == std::string::npos, step.name);
+  for (const program::InstructionInfo& instruction : session.program().instructions()) {
+    CHECK_MESSAGE(instruction.name.find("adaptive_average_pool") == std::string::npos, instruction.name);
   }
 }
 

@@ -8,7 +8,7 @@
 #include "graph/op.h"
 #include "ops/network.h"
 
-// What can't be meant is refused when the op is added, by name, and leaves the graph as it was.
+// Invalid options are refused by name when the op is added, and leave the graph unchanged.
 
 namespace facet::testing {
 namespace {
@@ -31,14 +31,14 @@ TEST_CASE("ops: numbers that overflow are refused") {
   refuses([](Value x) { convolution(x, {.channels = 4, .kernel = huge}); }, "conv (convolution): kernel");
   refuses([](Value x) { convolution(x, {.channels = 4, .kernel = huge, .padding = huge}); }, "conv (convolution)");
   refuses([](Value x) { convolution(x, {.channels = 4, .stride = huge}); }, "stride 4611686018427387904");
-  refuses([](Value x) { convolution(x, {.channels = 4, .kernel = 1, .padding = 1 << 30}); }, "elements at most");
+  refuses([](Value x) { convolution(x, {.channels = 4, .kernel = 1, .padding = 1 << 30}); }, "elements are allowed");
   refuses([](Value x) { convolution(x, {.channels = 4, .padding = -2}); }, "padding -2 found");
   refuses([](Value x) { convolution(x, {.channels = 4, .groups = -1}); }, "groups");
   refuses([](Value x) { convolution(x, {.channels = -4}); }, "conv (convolution)");
   refuses([](Value x) { max_pool(x, {.kernel = huge}); }, "max_pool (max_pool): kernel");
   refuses([](Value x) { max_pool(x, {.padding = huge}); }, "padding 4611686018427387904 found");
   refuses([](Value x) { average_pool(x, {.kernel = 2, .stride = huge}); }, "stride");
-  refuses([](Value x) { adaptive_average_pool(x, {.height = huge, .width = huge}); }, "elements at most");
+  refuses([](Value x) { adaptive_average_pool(x, {.height = huge, .width = huge}); }, "elements are allowed");
   for (const std::int64_t features : {huge, std::int64_t{1} << 36, std::int64_t{0}, std::int64_t{-1}}) {
     Graph graph;
     const Value x = flatten(graph.input({3, 8, 8}));
@@ -48,7 +48,7 @@ TEST_CASE("ops: numbers that overflow are refused") {
   }
 }
 
-TEST_CASE("ops: a batch normalisation's eps is a number from 0, its momentum from 0 to 1") {
+TEST_CASE("ops: batch_norm needs a finite eps of at least 0 and a momentum of 0 to 1") {
   const float nan = std::nanf(""), infinity = std::numeric_limits<float>::infinity();
   for (const float eps : {nan, infinity, -1e-5F}) refuses([&](Value x) { batch_norm(x, {.eps = eps}); }, "eps");
   for (const float momentum : {nan, infinity, -0.1F, 2.0F}) {
@@ -56,13 +56,14 @@ TEST_CASE("ops: a batch normalisation's eps is a number from 0, its momentum fro
   }
 }
 
-TEST_CASE("ops: an op is applied to as many inputs as it has, and computed with as many parameters") {
+TEST_CASE("ops: a wrong number of inputs, and missing or wrong parameters, are refused") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
-  std::vector<Value> made{relu(x),        relu6(x),        convolution(x, {.channels = 4}), batch_norm(x), add(x, x),
-                          concat({x, x}), max_pool(x, {}), adaptive_average_pool(x, {}),    flatten(x),    dropout(x)};
-  made.push_back(linear(made[8], {.features = 4}));
-  softmax_cross_entropy(made.back(), "head");
+  std::vector<Value> values{
+      relu(x),        relu6(x),        convolution(x, {.channels = 4}), batch_norm(x), add(x, x),
+      concat({x, x}), max_pool(x, {}), adaptive_average_pool(x, {}),    flatten(x),    dropout(x)};
+  values.push_back(linear(values[8], {.features = 4}));
+  softmax_cross_entropy(values.back(), "head");
   const std::size_t count = graph.nodes().size();
   for (std::size_t i = 1; i < count; ++i) {
     const auto op = graph.nodes()[i].op;
@@ -88,14 +89,14 @@ TEST_CASE("ops: an op is applied to as many inputs as it has, and computed with 
   CHECK_THROWS_WITH_AS(inference_session(narrow, fewer), doctest::Contains("as many elements"), Error);
 }
 
-TEST_CASE("program: batches that can't be, and precisions that are none, are refused") {
+TEST_CASE("program: invalid batch sizes and precisions are refused") {
   const Problem problem = make_problem([](Value x) { return relu(x); });
   Parameters parameters(problem.graph, 1);
   for (const std::int64_t batch : {std::int64_t{0}, std::int64_t{-1}, huge, (std::int64_t{1} << 20) + 1}) {
     CHECK_THROWS_WITH_AS(Session(problem.graph, parameters, {.batch = batch}), doctest::Contains("batch"), Error);
   }
   CHECK_THROWS_WITH_AS(Session(problem.graph, parameters, {.precision = static_cast<Precision>(7)}),
-                       doctest::Contains("precision 7 found"), Error);
+                       doctest::Contains("precision is 7"), Error);
 }
 
 TEST_CASE("parameters that were moved from throw") {

@@ -20,7 +20,7 @@ Problem two_heads() {
   return problem;
 }
 
-/// In double, from the logits that a run left.
+/// The sum of the losses in double, from the logits of a run.
 double expected_loss(const program::HeadView& head, const std::int32_t* labels, std::int64_t batch) {
   const std::size_t classes = head.logits.size() / static_cast<std::size_t>(batch);
   double sum = 0;
@@ -79,29 +79,29 @@ TEST_CASE("softmax_cross_entropy: sums and probabilities") {
   }
 }
 
-TEST_CASE("softmax_cross_entropy: each head's rule weighs its own gradient and loss") {
+TEST_CASE("softmax_cross_entropy: each head's loss rule weights its own gradient and loss") {
   const Problem problem = two_heads();
   Parameters parameters = random_parameters(problem.graph);
   Session plain = gradient_session(problem, parameters);
   plain.run(problem);
   program::ProgramOptions options = plain.program().options();
   options.losses = {{.weight = 4}, {.class_weights = {2, 2, 2, 2, 2}, .weight = 0.5}};
-  Session weighed(problem.graph, parameters, options);
-  weighed.run(problem);
+  Session weighted(problem.graph, parameters, options);
+  weighted.run(problem);
   const auto scaled = [&](const char* parameter, float factor) {
     std::vector<float> gradient = plain.gradient(parameter);
     for (float& value : gradient) value *= factor;
     return gradient;
   };
-  CHECK(max_difference(weighed.gradient("first.bias"), scaled("first.bias", 4)) <= 1e-6);
-  CHECK(max_difference(weighed.gradient("head.bias"), scaled("head.bias", 0.5F)) <= 1e-6);
-  const auto before = plain.program().heads(), after = weighed.program().heads();
+  CHECK(max_difference(weighted.gradient("first.bias"), scaled("first.bias", 4)) <= 1e-6);
+  CHECK(max_difference(weighted.gradient("head.bias"), scaled("head.bias", 0.5F)) <= 1e-6);
+  const auto before = plain.program().heads(), after = weighted.program().heads();
   CHECK(after[0].sums.mean() == before[0].sums.mean());
   CHECK(after[1].sums.loss == doctest::Approx(2 * before[1].sums.loss));
   CHECK(after[1].sums.mean() == doctest::Approx(before[1].sums.mean()));
 }
 
-TEST_CASE("softmax_cross_entropy: no labels at all: no loss, no gradient") {
+TEST_CASE("softmax_cross_entropy: a batch without labels has no loss and no gradient") {
   Problem problem = two_heads();
   Parameters parameters = random_parameters(problem.graph);
   Session session = gradient_session(problem, parameters);
@@ -138,18 +138,18 @@ TEST_CASE("softmax_cross_entropy: logits of +-80 give finite losses") {
   CHECK(head.sums.loss == doctest::Approx(expected_loss(head, problem.labels.data(), 6)).epsilon(1e-5));
 }
 
-TEST_CASE("softmax_cross_entropy: logits must be a vector, heads have one name each") {
+TEST_CASE("softmax_cross_entropy: logits must be a vector, and heads need different names") {
   Graph graph;
   const Value x = graph.input({3, 4, 4});
   CHECK_THROWS_AS(softmax_cross_entropy(x, "head"), Error);
   softmax_cross_entropy(flatten(x), "head");
   CHECK(graph.heads().size() == 1);
   CHECK(graph.heads()[0].classes == 48);
-  const Value again = flatten(x);
+  const Value second = flatten(x);
   const std::size_t nodes = graph.nodes().size();
-  CHECK_THROWS_WITH_AS(softmax_cross_entropy(again, "head"), doctest::Contains("head"), Error);
+  CHECK_THROWS_WITH_AS(softmax_cross_entropy(second, "head"), doctest::Contains("head"), Error);
   CHECK(graph.nodes().size() == nodes);
-  softmax_cross_entropy(again, "other");
+  softmax_cross_entropy(second, "other");
   CHECK(graph.heads().size() == 2);
 }
 

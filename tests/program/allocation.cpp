@@ -13,8 +13,8 @@
 #include "facet/precision.h"
 #include "program/small_model.h"
 
-// What a step in steady state takes from the heap. operator new is replaced for this executable; oneDNN's calls come
-// here too and are told apart by the code that called.
+// Counts the heap allocations of a training step in steady state. This executable replaces operator new; it also serves
+// oneDNN's allocations, which are recognised by the library that called it.
 
 namespace {
 
@@ -23,8 +23,8 @@ std::atomic<int> count{0};
 std::array<std::array<void*, 24>, 8192> stacks{};
 std::array<int, 8192> depths{};
 
-/// @param from where operator new was called: frames of this file are above it.
-void* take(std::size_t bytes, std::size_t alignment, void* from) noexcept {
+/// @param from the return address of operator new: the frames of this file are above it.
+void* allocate(std::size_t bytes, std::size_t alignment, void* from) noexcept {
   if (counting.load(std::memory_order_relaxed)) {
     const int index = count.fetch_add(1);
     counting = false;  // backtrace may allocate
@@ -42,26 +42,26 @@ void* take(std::size_t bytes, std::size_t alignment, void* from) noexcept {
   return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
 }
 
-void* take_or_throw(std::size_t bytes, std::size_t alignment, void* from) {
-  if (void* memory = take(bytes, alignment, from)) return memory;
+void* allocate_or_throw(std::size_t bytes, std::size_t alignment, void* from) {
+  if (void* memory = allocate(bytes, alignment, from)) return memory;
   throw std::bad_alloc();
 }
 
 }  // namespace
 
-void* operator new(std::size_t bytes) { return take_or_throw(bytes, 1, __builtin_return_address(0)); }
-void* operator new[](std::size_t bytes) { return take_or_throw(bytes, 1, __builtin_return_address(0)); }
+void* operator new(std::size_t bytes) { return allocate_or_throw(bytes, 1, __builtin_return_address(0)); }
+void* operator new[](std::size_t bytes) { return allocate_or_throw(bytes, 1, __builtin_return_address(0)); }
 void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return take_or_throw(bytes, static_cast<std::size_t>(alignment), __builtin_return_address(0));
+  return allocate_or_throw(bytes, static_cast<std::size_t>(alignment), __builtin_return_address(0));
 }
 void* operator new[](std::size_t bytes, std::align_val_t alignment) {
-  return take_or_throw(bytes, static_cast<std::size_t>(alignment), __builtin_return_address(0));
+  return allocate_or_throw(bytes, static_cast<std::size_t>(alignment), __builtin_return_address(0));
 }
 void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return take(bytes, 1, __builtin_return_address(0));
+  return allocate(bytes, 1, __builtin_return_address(0));
 }
 void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
-  return take(bytes, 1, __builtin_return_address(0));
+  return allocate(bytes, 1, __builtin_return_address(0));
 }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
@@ -75,7 +75,7 @@ void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { s
 namespace facet::testing {
 namespace {
 
-/// The library, or this executable, whose code asked for the memory: the innermost frame outside operator new and
+/// The library (or this executable) that allocated the memory: the one of the innermost frame outside operator new and
 /// libstdc++.
 std::string caller(std::size_t index) {
   for (int frame = 0; frame < depths[index]; ++frame) {
@@ -88,7 +88,7 @@ std::string caller(std::size_t index) {
 }
 
 struct Allocations {
-  int ours = 0, libraries = 0;
+  int own = 0, libraries = 0;
   std::string where;
 };
 
@@ -104,7 +104,7 @@ Allocations allocations_in(const Function& function) {
     const std::string file = caller(static_cast<std::size_t>(i));
     const bool library = file.find("libdnnl") != std::string::npos || file.find("libgomp") != std::string::npos ||
                          file.find("libtbb") != std::string::npos;
-    ++(library ? result.libraries : result.ours);
+    ++(library ? result.libraries : result.own);
     if (!library) result.where += file + " ";
   }
   return result;
@@ -128,23 +128,23 @@ void check_steady_state(Precision precision, bool accumulate = false, double cli
   step();
   step();
   const Allocations allocations = allocations_in(step);
-  CHECK_MESSAGE(allocations.ours == 0, allocations.where);
-  MESSAGE("oneDNN and its runtime take ", allocations.libraries, " pieces of memory a step");
+  CHECK_MESSAGE(allocations.own == 0, allocations.where);
+  MESSAGE("oneDNN and its runtime allocate memory ", allocations.libraries, " times per step");
 }
 
 }  // namespace
 
-TEST_CASE("program: the counter sees what is allocated") {
+TEST_CASE("program: the counter counts allocations") {
   const Allocations allocations = allocations_in([] {
     std::vector<int> values(100);
     volatile int* kept = values.data();
     kept[0] = 1;
   });
-  CHECK(allocations.ours == 1);
+  CHECK(allocations.own == 1);
   CHECK(allocations.libraries == 0);
 }
 
-TEST_CASE("program: a step in steady state allocates nothing of ours") {
+TEST_CASE("program: facet's own code allocates nothing in a steady-state step") {
   check_steady_state(Precision::f32);
   check_steady_state(Precision::f32, false, 1);
   check_steady_state(Precision::f32, true, 1);

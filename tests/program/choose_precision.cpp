@@ -10,14 +10,14 @@ using program::choose_precision;
 
 namespace {
 
-/// Seconds of a machine on which bf16 takes `bf16` where f32 takes 1.
+/// Times of a machine on which a batch takes `bf16` seconds in bf16 and 1 second in f32.
 auto machine(double bf16) {
   return [bf16](Precision precision) { return precision == Precision::bf16 ? bf16 : 1.0; };
 }
 
 }  // namespace
 
-TEST_CASE("what is asked for is taken without measuring") {
+TEST_CASE("a requested precision is used without measuring") {
   const auto never = [](Precision) -> double { throw Error("measured"); };
   CHECK(choose_precision(PrecisionChoice::f32, never).precision == Precision::f32);
   if (has_native_bf16()) {
@@ -28,14 +28,14 @@ TEST_CASE("what is asked for is taken without measuring") {
   }
 }
 
-TEST_CASE("what is no choice of precision is refused") {
+TEST_CASE("a value that isn't an enumerator of PrecisionChoice or Precision is refused") {
   const auto never = [](Precision) -> double { throw Error("measured"); };
   CHECK_THROWS_WITH_AS(choose_precision(static_cast<PrecisionChoice>(77), never), doctest::Contains("precision 77"),
                        Error);
   CHECK_THROWS_AS(require_precision(static_cast<Precision>(77)), Error);
 }
 
-TEST_CASE("automatic takes what is faster, and f32 where it hardly matters") {
+TEST_CASE("automatic chooses the faster precision, and f32 where the difference is small") {
   const auto fast = choose_faster(machine(0.5));
   CHECK(fast.precision == Precision::bf16);
   CHECK(fast.note == "precision bf16: a batch takes 500 ms in bf16, 1e+03 ms in f32");
@@ -47,7 +47,7 @@ TEST_CASE("automatic takes what is faster, and f32 where it hardly matters") {
   }
 }
 
-TEST_CASE("automatic takes what fits where the other doesn't, and remembers nothing") {
+TEST_CASE("automatic chooses the precision that fits where the other doesn't, and doesn't report it as measured") {
   const auto only = [](Precision fits) {
     return [fits](Precision precision) {
       if (precision != fits) throw Error("not enough memory");

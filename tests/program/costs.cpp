@@ -15,7 +15,7 @@ const program::NodeCost& find(const std::vector<program::NodeCost>& costs, const
 
 }  // namespace
 
-TEST_CASE("costs: FLOPs of convolutions and linear layers, by hand") {
+TEST_CASE("costs: FLOPs of convolutions and linear layers agree with values computed by hand") {
   Graph graph;
   Value x = convolution(graph.input({3, 20, 30}), {.channels = 8, .kernel = 5, .stride = 2, .name = "a"});
   x = convolution(x, {.channels = 16, .name = "b"});
@@ -26,7 +26,7 @@ TEST_CASE("costs: FLOPs of convolutions and linear layers, by hand") {
 
   const double a = 2.0 * 3 * 25 * 8 * 10 * 15, b = 2.0 * 8 * 9 * 16 * 10 * 15, c = 2.0 * 9 * 16 * 10 * 15;
   CHECK(find(costs, "a").forward_flops == a);
-  CHECK(find(costs, "a").training_flops == 2 * a);  // the image's gradient isn't wanted
+  CHECK(find(costs, "a").training_flops == 2 * a);  // the image's gradient isn't computed
   CHECK(find(costs, "b").forward_flops == b);
   CHECK(find(costs, "b").training_flops == 3 * b);
   CHECK(find(costs, "c").forward_flops == c);
@@ -39,7 +39,7 @@ TEST_CASE("costs: FLOPs of convolutions and linear layers, by hand") {
   CHECK(head.forward_flops == doctest::Approx(2.0 * 2400 * 7).epsilon(0.001));
 }
 
-TEST_CASE("costs: backward only where a gradient is wanted, as a program has it") {
+TEST_CASE("costs: backward is counted only where a gradient is needed, as in a program") {
   Problem problem = make_problem([](Value x) {
     x = relu(convolution(max_pool(x, {.kernel = 2}), {.channels = 8, .name = "a"}));
     return convolution(x, {.channels = 8, .name = "b"});
@@ -48,8 +48,8 @@ TEST_CASE("costs: backward only where a gradient is wanted, as a program has it"
     const program::NodeCost cost = find(program::costs(p.graph), node);
     return cost.training_flops / cost.forward_flops;
   };
-  CHECK(passes(problem, "max_pool") == 1);  // of the image
-  CHECK(passes(problem, "a") == 2);         // no parameter before it
+  CHECK(passes(problem, "max_pool") == 1);  // its input is the image: no gradient
+  CHECK(passes(problem, "a") == 2);         // no gradient of its input: no parameter is before it
   CHECK(passes(problem, "relu") == 2);
   CHECK(passes(problem, "b") == 3);
   const Problem frozen = with_frozen(problem, "a.weight");
@@ -59,7 +59,7 @@ TEST_CASE("costs: backward only where a gradient is wanted, as a program has it"
   CHECK(passes(with_frozen(problem, "b.weight"), "b") == 2);
 }
 
-TEST_CASE("costs: parameters add up to the trainable ones, frozen or not") {
+TEST_CASE("costs: the nodes' parameters add up to all trainable ones, frozen or not") {
   Problem problem = small_model(1);
   problem.graph.freeze("stem.*");
   std::int64_t sum = 0;

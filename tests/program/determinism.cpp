@@ -18,7 +18,7 @@ std::vector<std::vector<float>> train(const Problem& problem, std::uint64_t seed
   return snapshot(parameters);
 }
 
-/// Adds to its input what memory holds that no step has written.
+/// Adds to its input the contents of memory that no instruction has written.
 class ReadsUnwritten final : public lowering::LowerableOp {
  public:
   std::string_view kind() const override { return "reads_unwritten"; }
@@ -40,7 +40,7 @@ class ReadsUnwritten final : public lowering::LowerableOp {
 
 }  // namespace
 
-TEST_CASE("program: poison shows a step that reads what none has written") {
+TEST_CASE("program: poison reveals an instruction that reads unwritten memory") {
   const Problem problem = make_problem([](Value x) {
     x = relu(linear(flatten(x), {.features = 6, .name = "hidden"}));
     return x.graph().apply(std::make_shared<const ReadsUnwritten>(), "bad", {x});
@@ -57,27 +57,27 @@ TEST_CASE("program: poison shows a step that reads what none has written") {
   for (const float logit : session.logits()) CHECK(!(std::abs(logit) < 1e30F));
 }
 
-TEST_CASE("program: the same seed gives the same bits, whatever the arena held before") {
+TEST_CASE("program: the same seed gives the same bits, independent of the arena's earlier contents") {
   const Problem problem = small_model(6);
   const auto first = train(problem, 1, std::byte{0});
   CHECK(first == train(problem, 1, std::byte{0}));
-  CHECK(first == train(problem, 1, std::byte{0xFF}));  // NaN wherever a step would read what none has written
+  CHECK(first == train(problem, 1, std::byte{0xFF}));  // unwritten memory reads as NaN
   CHECK(first != train(problem, 2, std::byte{0}));
 }
 
-TEST_CASE("program: gradients and logits come out the same run after run") {
+TEST_CASE("program: repeated runs give the same gradients and logits") {
   const Problem problem = small_model(5);
   Parameters parameters = random_parameters(problem.graph);
   Session session = gradient_session(problem, parameters);
   const double loss = session.run(problem);
   const std::vector<float> logits = session.logits(), gradient = session.gradient("stem.conv.weight");
-  CHECK(session.run(problem, 2) != loss);  // another step, another mask
+  CHECK(session.run(problem, 2) != loss);  // another step has another dropout mask
   CHECK(session.run(problem, 1) == loss);
   CHECK(session.logits() == logits);
   CHECK(session.gradient("stem.conv.weight") == gradient);
 }
 
-TEST_CASE("program: a program may share its arena with another of another size") {
+TEST_CASE("program: programs of different batch sizes can share an arena") {
   const Problem problem = small_model(6);
   const Problem small = first_images(problem, small_model(2).graph, 2);
   Parameters parameters = random_parameters(problem.graph);
@@ -95,7 +95,7 @@ TEST_CASE("program: a program may share its arena with another of another size")
   }
 }
 
-TEST_CASE("program: inference of an image doesn't depend on the others of its batch") {
+TEST_CASE("program: inference of an image doesn't depend on the other images of its batch") {
   const Problem problem = small_model(6);
   const Problem small = first_images(problem, small_model(1).graph, 1);
   Parameters parameters = random_parameters(problem.graph);

@@ -28,11 +28,11 @@ std::vector<std::string> instructions_of(const Session& session, const std::stri
   return names;
 }
 
-/// Runs of a training program on memory full of NaN, with Adam, weight decay and an average.
+/// Results of three steps of a training program in an arena of NaN, with AdamW, weight decay and an average.
 struct Run {
   std::vector<double> losses;
   std::vector<std::vector<float>> before, after, average;
-  std::size_t bytes;  ///< of the arena, of what is held and of parameters with their state
+  std::size_t bytes;  ///< of the arena, of held memory and of the parameters with their state
 };
 Run train(const Problem& problem, Precision precision = Precision::f32, bool save_memory = false) {
   const auto optimizer = optim::adamw({.weight_decay = {.rate = 0.5, .of_vectors = true}});
@@ -53,13 +53,13 @@ Run train(const Problem& problem, Precision precision = Precision::f32, bool sav
   run.after = snapshot(parameters);
   run.average = snapshot(average);
   run.bytes = session.program().arena_bytes() + session.program().held_bytes();
-  for (const StoredParameter& stored : parameters.state().stored) run.bytes += stored.bytes();
+  run.bytes += parameters.state().bytes();
   return run;
 }
 
 }  // namespace
 
-TEST_CASE("freeze: what is at the bottom has no backward, and computes as in inference") {
+TEST_CASE("freeze: frozen layers at the bottom have no backward, and compute as in inference") {
   const Problem problem = frozen_model({"stem.*"});
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
@@ -70,7 +70,7 @@ TEST_CASE("freeze: what is at the bottom has no backward, and computes as in inf
   CHECK(instructions_of(training.session(), "residual.conv2.backward_data").size() == 1);
 }
 
-TEST_CASE("freeze: what is in the middle passes its gradient on, and normalises by its running statistics") {
+TEST_CASE("freeze: frozen layers in the middle propagate gradients, and normalise by their running statistics") {
   const Problem problem = frozen_model({"residual.conv1.*", "residual.bn1.*", "residual.bn2.weight"});
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
@@ -84,7 +84,7 @@ TEST_CASE("freeze: what is in the middle passes its gradient on, and normalises 
   CHECK(instructions_of(session, "residual.bn2.weight").empty());
 }
 
-TEST_CASE("freeze: frozen weights and statistics stay, whatever moves, and are their own average") {
+TEST_CASE("freeze: training leaves frozen weights and statistics unchanged, and they equal their average") {
   const std::vector<std::string> patterns{"stem.*", "residual.bn1.*", "hidden1.weight", "second.*"};
   for (const Precision precision : {Precision::f32, Precision::bf16}) {
     if (precision == Precision::bf16 && !has_native_bf16()) continue;
@@ -99,13 +99,13 @@ TEST_CASE("freeze: frozen weights and statistics stay, whatever moves, and are t
       CHECK((run.after[i] == run.before[i]) == stays);
       if (stays) CHECK(run.average[i] == run.before[i]);
     }
-    const Run frugal = train(problem, precision, true);
-    CHECK(frugal.losses == run.losses);
-    CHECK(frugal.after == run.after);
+    const Run saving_memory = train(problem, precision, true);
+    CHECK(saving_memory.losses == run.losses);
+    CHECK(saving_memory.after == run.after);
   }
 }
 
-TEST_CASE("freeze: memory is less, by gradients, activations and the optimiser's state") {
+TEST_CASE("freeze: less memory is needed for gradients, activations and the optimiser's state") {
   const std::size_t whole = train(frozen_model({}, 16)).bytes;
   const Problem stem = frozen_model({"stem.*"}, 16), trunk = frozen_model({"stem.*", "residual.*"}, 16);
   const std::size_t without_stem = train(stem).bytes, heads_alone = train(trunk).bytes;
@@ -113,7 +113,7 @@ TEST_CASE("freeze: memory is less, by gradients, activations and the optimiser's
   CHECK_MESSAGE(static_cast<double>(heads_alone) < 0.7 * static_cast<double>(whole), heads_alone, " of ", whole);
 }
 
-TEST_CASE("freeze: values that are set after compiling are read, with all that is made of them") {
+TEST_CASE("freeze: values that are set after compiling take effect, also where memory is prepared from them") {
   const Problem problem = frozen_model({"stem.*", "residual.conv1.*", "residual.bn1.*"});
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
@@ -131,8 +131,8 @@ TEST_CASE("freeze: values that are set after compiling are read, with all that i
   }
 }
 
-TEST_CASE("freeze: a gradient above frozen parts is that of a network whose parts are merely not updated") {
-  // Frozen are the residual's convolution and a linear layer: no batch normalisation changes its ways.
+TEST_CASE("freeze: gradients above frozen layers equal those of the network without frozen layers") {
+  // No batch normalisation is frozen, so that each uses its batch's statistics in both networks.
   const Problem whole = small_model(4, false);
   Problem part = small_model(4, false);
   part.graph.freeze("residual.conv1.*");
@@ -142,12 +142,13 @@ TEST_CASE("freeze: a gradient above frozen parts is that of a network whose part
   CHECK(session.run(whole) == doctest::Approx(frozen.run(part)).epsilon(1e-6));
   for (const Parameter& parameter : part.graph.parameters()) {
     if (!parameter.is_trained()) continue;
-    const std::vector<float> right = session.gradient(parameter.name);
-    CHECK_MESSAGE(rms_difference(frozen.gradient(parameter.name), right) <= 1e-4 * rms(right) + 1e-9, parameter.name);
+    const std::vector<float> expected = session.gradient(parameter.name);
+    CHECK_MESSAGE(rms_difference(frozen.gradient(parameter.name), expected) <= 1e-4 * rms(expected) + 1e-9,
+                  parameter.name);
   }
 }
 
-TEST_CASE("freeze: one value per channel has no variance, and none is wanted of a batch normalisation that is frozen") {
+TEST_CASE("freeze: a frozen batch normalisation accepts one value per channel, as it computes no variance") {
   const auto body = [](Value x) { return batch_norm(global_average_pool(front(x, 4)), {.name = "last"}); };
   Problem one = make_problem(body, {.batch = 1});
   one.graph.freeze("last.*");

@@ -9,7 +9,7 @@
 
 namespace facet::testing {
 
-TEST_CASE("initialization: normal draws have mean 0 and their deviation, and are a function of seed and name") {
+TEST_CASE("initialization: normal draws have mean 0 and the given deviation, and depend on seed and name alone") {
   Graph graph;
   graph.add_parameter("a", {200, 500}, Initializer::normal(0.02F));
   graph.add_parameter("b", {200, 500}, Initializer::normal(0.02F));

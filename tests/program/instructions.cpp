@@ -13,21 +13,22 @@ using program::InstructionInfo;
 using program::InstructionKind;
 
 std::int64_t count(const Session& session, InstructionKind kind, const std::string& in_name = {}) {
-  const std::vector<InstructionInfo> steps = session.program().instructions();
-  return std::count_if(steps.begin(), steps.end(), [&](const InstructionInfo& step) {
-    return step.kind == kind && step.name.find(in_name) != std::string::npos;
+  const std::vector<InstructionInfo> instructions = session.program().instructions();
+  return std::count_if(instructions.begin(), instructions.end(), [&](const InstructionInfo& instruction) {
+    return instruction.kind == kind && instruction.name.find(in_name) != std::string::npos;
   });
 }
 
 std::int64_t count(const Session& session, const std::string& in_name) {
-  const std::vector<InstructionInfo> steps = session.program().instructions();
-  return std::count_if(steps.begin(), steps.end(),
-                       [&](const InstructionInfo& step) { return step.name.find(in_name) != std::string::npos; });
+  const std::vector<InstructionInfo> instructions = session.program().instructions();
+  return std::count_if(instructions.begin(), instructions.end(), [&](const InstructionInfo& instruction) {
+    return instruction.name.find(in_name) != std::string::npos;
+  });
 }
 
 }  // namespace
 
-TEST_CASE("program: backward only where a gradient is wanted") {
+TEST_CASE("program: backward is compiled only where a gradient is needed") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   SUBCASE("the image's gradient isn't computed") {
@@ -52,30 +53,31 @@ TEST_CASE("program: backward only where a gradient is wanted") {
   }
 }
 
-TEST_CASE("program: an image in blocks of pixels is written as such, and has no gradient either") {
+TEST_CASE("program: the image is written directly in blocks of pixels, and has no gradient there either") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   const program::ProgramOptions options{.batch = 4, .mode = program::Mode::gradients};
   const Session session(problem.graph, parameters, options,
                         prefer("space to depth", problem.graph, parameters, options));
-  const std::vector<InstructionInfo> steps = session.program().instructions();
-  CHECK(steps.front().implementation == "facet:pixels_to_blocks");
+  const std::vector<InstructionInfo> instructions = session.program().instructions();
+  CHECK(instructions.front().implementation == "facet:pixels_to_blocks");
   CHECK(count(session, InstructionKind::input) == 1);
   CHECK(count(session, "stem.conv.gather_gradient") == 1);
   CHECK(count(session, InstructionKind::convolution_backward_data, "stem") == 0);
 }
 
 TEST_CASE(
-    "program: a linear layer's weights lie as both its products read them, where one implementation computes them") {
+    "program: a linear layer's weights have the layout that forward and backward_data read, if one kernel computes "
+    "both") {
   for (const int features : {48, 256}) {
     const Problem problem = make_problem(
         [&](Value x) { return linear(flatten(front(x, 16)), {.features = features, .name = "hidden"}); }, {.batch = 8});
     Parameters parameters = random_parameters(problem.graph);
     TrainingSession training(problem, parameters);
     std::string forward, backward_data;
-    for (const InstructionInfo& step : training.session().program().instructions()) {
-      if (step.name == "hidden.forward") forward = step.implementation;
-      if (step.name == "hidden.backward_data") backward_data = step.implementation;
+    for (const InstructionInfo& instruction : training.session().program().instructions()) {
+      if (instruction.name == "hidden.forward") forward = instruction.implementation;
+      if (instruction.name == "hidden.backward_data") backward_data = instruction.implementation;
     }
     REQUIRE(!forward.empty());
     REQUIRE(!backward_data.empty());
@@ -144,7 +146,7 @@ TEST_CASE("program: statistics have no gradient") {
   CHECK_THROWS_AS(session.gradient("stem.bn.num_batches_tracked"), Error);
 }
 
-TEST_CASE("program: batch_norm, a residual's add and relu are one step") {
+TEST_CASE("program: batch_norm, a residual's add and relu are one instruction") {
   const Problem problem = small_model(2);
   Parameters parameters = random_parameters(problem.graph);
   const Session session = gradient_session(problem, parameters);
@@ -153,7 +155,7 @@ TEST_CASE("program: batch_norm, a residual's add and relu are one step") {
   CHECK(count(session, "residual.add") == 0);
 }
 
-TEST_CASE("program: in inference a convolution takes in the batch_norm after it") {
+TEST_CASE("program: in inference batch_norm is folded into the convolution before it") {
   const Problem problem = small_model(2);
   Parameters parameters = random_parameters(problem.graph);
   const Session session = inference_session(problem, parameters);
@@ -162,7 +164,7 @@ TEST_CASE("program: in inference a convolution takes in the batch_norm after it"
   CHECK(count(session, ".bn") == 0);
 }
 
-TEST_CASE("program: the profile has a time for each step of the last run") {
+TEST_CASE("program: the profile has a time for each instruction of the last run") {
   const Problem problem = small_model(2);
   Parameters parameters = random_parameters(problem.graph);
   Session session = gradient_session(problem, parameters);
@@ -170,15 +172,15 @@ TEST_CASE("program: the profile has a time for each step of the last run") {
   session.run(problem);
   const auto seconds = session.program().instruction_seconds();
   CHECK(seconds.size() == session.program().instructions().size());
-  CHECK(std::all_of(seconds.begin(), seconds.end(), [](double s) { return s >= 0; }));
+  CHECK(std::all_of(seconds.begin(), seconds.end(), [](double time) { return time >= 0; }));
   CHECK(*std::max_element(seconds.begin(), seconds.end()) > 0);
-  for (const InstructionInfo& step : session.program().instructions()) {
-    CHECK(!step.name.empty());
-    CHECK(!step.implementation.empty());
+  for (const InstructionInfo& instruction : session.program().instructions()) {
+    CHECK(!instruction.name.empty());
+    CHECK(!instruction.implementation.empty());
   }
 }
 
-TEST_CASE("program: what can't be compiled or run is refused") {
+TEST_CASE("program: invalid options, a missing or too small arena and a graph without heads are refused") {
   Problem problem = small_model(2);
   Parameters parameters(problem.graph, 1);
   program::TuningRecord tuning_record(false);

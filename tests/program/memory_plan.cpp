@@ -26,10 +26,10 @@ void check_plan(const std::vector<Lifetime>& lifetimes) {
                         plan.offsets[j] + lifetimes[j].bytes <= plan.offsets[i]);
     }
   }
-  for (int step = 0; step < 200; ++step) {
+  for (int instruction = 0; instruction < 200; ++instruction) {
     std::size_t live = 0;
     for (const Lifetime& lifetime : lifetimes)
-      if (lifetime.first <= step && step <= lifetime.last) live += lifetime.bytes;
+      if (lifetime.first <= instruction && instruction <= lifetime.last) live += lifetime.bytes;
     needed = std::max(needed, live);
   }
   CHECK(apart);
@@ -42,7 +42,7 @@ void check_plan(const std::vector<Lifetime>& lifetimes) {
 
 }  // namespace
 
-TEST_CASE("memory plan: pieces that live at one time don't overlap") {
+TEST_CASE("memory plan: buffers that are live at the same time don't overlap") {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     CAPTURE(seed);
     base::RandomStream random(seed, base::Purpose::synthesis);
@@ -56,13 +56,13 @@ TEST_CASE("memory plan: pieces that live at one time don't overlap") {
   }
 }
 
-TEST_CASE("memory plan: what lives one after another shares its memory") {
+TEST_CASE("memory plan: buffers with disjoint lifetimes share memory") {
   CHECK(plan_memory({{1024, 0, 1}, {1024, 2, 3}, {1024, 4, 9}}).bytes == 1024);
   CHECK(plan_memory({{1024, 0, 2}, {1024, 2, 3}}).bytes == 2048);
   CHECK(plan_memory({{1000, 0, 2}, {10, 1, 3}}).bytes <= 1024 + 128);
 }
 
-TEST_CASE("memory plan: pieces that no step names take no room") {
+TEST_CASE("memory plan: buffers that no instruction uses take no memory") {
   CHECK(plan_memory({}).bytes == 0);
   CHECK(plan_memory({{1024, -1, -1}, {0, 0, 5}}).bytes == 0);
 }

@@ -36,13 +36,13 @@ void diverge(Parameters& parameters, const std::string& head) {
   parameters.set(index, std::vector<float>(parameters.get(index).size(), 3e38F));
 }
 
-/// Changes a weight behind the parameters' back, as an update would.
-void poke(Parameters& parameters, const std::string& name, float value) {
+/// Writes a weight's first element directly, as an update does, without the checks of Parameters::set.
+void set_first_unchecked(Parameters& parameters, const std::string& name, float value) {
   const int index = parameters.find(name);
-  *reinterpret_cast<float*>(parameters.state().stored[static_cast<std::size_t>(index)].master.data()) = value;
+  *parameters.state().value(index) = value;
 }
 
-/// The trained parameters: running statistics belong to the forward pass.
+/// Values of the trained parameters, without the running statistics, which the forward pass updates.
 std::vector<std::vector<float>> trained(const Parameters& parameters) {
   std::vector<std::vector<float>> values;
   for (std::size_t i = 0; i < parameters.list().size(); ++i)
@@ -52,7 +52,7 @@ std::vector<std::vector<float>> trained(const Parameters& parameters) {
 
 }  // namespace
 
-TEST_CASE("program: a loss that isn't finite names its head and moves no parameter") {
+TEST_CASE("program: a non-finite loss names its head and changes no parameter") {
   const Problem problem = small_model(4);
   for (const char* head : {"first", "second"}) {
     CAPTURE(head);
@@ -67,10 +67,10 @@ TEST_CASE("program: a loss that isn't finite names its head and moves no paramet
   }
 }
 
-TEST_CASE("program: after such a step training goes on from good parameters") {
+TEST_CASE("program: after a non-finite loss, training continues once good parameters are set") {
   const Problem problem = small_model(4);
-  Parameters parameters = random_parameters(problem.graph), untroubled = random_parameters(problem.graph);
-  TrainingSession training(problem, parameters), other(problem, untroubled);
+  Parameters parameters = random_parameters(problem.graph), undisturbed = random_parameters(problem.graph);
+  TrainingSession training(problem, parameters), other(problem, undisturbed);
   training.step(problem, 1);
   other.step(problem, 1);
   const auto good = snapshot(parameters);
@@ -79,10 +79,10 @@ TEST_CASE("program: after such a step training goes on from good parameters") {
   for (std::size_t i = 0; i < good.size(); ++i) parameters.set(static_cast<int>(i), good[i]);
   training.step(problem, 2);
   other.step(problem, 2);
-  CHECK(same_bits(snapshot(parameters), snapshot(untroubled)));
+  CHECK(same_bits(snapshot(parameters), snapshot(undisturbed)));
 }
 
-TEST_CASE("program: an inference program knows of the statistics that such a step moved") {
+TEST_CASE("program: an inference program uses the statistics that a step with a non-finite loss has updated") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
@@ -98,7 +98,7 @@ TEST_CASE("program: an inference program knows of the statistics that such a ste
   CHECK(old.logits(0) == fresh.logits(0));
 }
 
-TEST_CASE("program: a head without labels is finite") {
+TEST_CASE("program: the loss with a head without labels is finite") {
   Problem problem = small_model(4);
   std::fill(problem.labels.begin(), problem.labels.begin() + 4, -1);
   Parameters parameters = random_parameters(problem.graph);
@@ -106,7 +106,7 @@ TEST_CASE("program: a head without labels is finite") {
   CHECK(training.step(problem, 1) > 0);
 }
 
-TEST_CASE("program: a parameter that was set to what isn't finite stops the next step, and nothing has moved") {
+TEST_CASE("program: a parameter that was set to a non-finite value stops the next step before anything changes") {
   const Problem problem = with_frozen(small_model(4), "residual.conv1.weight");
   for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (const char* name : {"first.bias", "stem.conv.weight", "residual.conv1.weight", "stem.bn.running_mean"}) {
@@ -128,10 +128,12 @@ TEST_CASE("program: a parameter that was set to what isn't finite stops the next
 
 namespace {
 
-/// Every rule, and whether gradients are summed, clipped and averaged.
-void for_each_way_of_training(const std::function<void(program::ProgramOptions)>& body) {
+/// Calls `body` with each update rule, with and without accumulation, with and without clipping of gradients, and with
+/// whether the updates are deferred.
+void for_each_update_configuration(const std::function<void(program::ProgramOptions, bool)>& body) {
   const std::unique_ptr<optim::Optimizer> rules[] = {optim::adam(), optim::adamw({.weight_decay = {.rate = 0.1}}),
-                                                     optim::sgd(), optim::sgd({.momentum = 0.9, .nesterov = true})};
+                                                     optim::sgd(),  optim::sgd({.momentum = 0.9, .nesterov = true}),
+                                                     optim::lars(), optim::lamb()};
   for (std::size_t rule = 0; rule < std::size(rules); ++rule) {
     for (const bool accumulate : {false, true}) {
       for (const double clip_norm : {0.0, 1.0}) {
@@ -141,9 +143,8 @@ void for_each_way_of_training(const std::function<void(program::ProgramOptions)>
         program::ProgramOptions options{
             .mode = program::Mode::training, .mean = {0.5F, 0.5F, 0.5F}, .std = {0.3F, 0.3F, 0.3F}};
         options.optimizer = rules[rule].get();
-        options.accumulate = accumulate;
-        options.clip_norm = clip_norm;
-        body(options);
+        options.gradient_policy = optim::update_policy({.accumulate = accumulate, .clip_norm = clip_norm});
+        body(options, accumulate || clip_norm > 0);
       }
     }
   }
@@ -151,9 +152,9 @@ void for_each_way_of_training(const std::function<void(program::ProgramOptions)>
 
 }  // namespace
 
-TEST_CASE("program: a weight that is NaN where a ReLU hides it stops its step, by name") {
+TEST_CASE("program: a NaN weight that a ReLU hides from the loss stops its step, and the error names it") {
   const Problem problem = make_problem([](Value x) { return max_pool(relu(front(x, 8)), {.kernel = 2}); });
-  for_each_way_of_training([&](program::ProgramOptions options) {
+  for_each_update_configuration([&](program::ProgramOptions options, bool) {
     for (const bool averages : {false, true}) {
       CAPTURE(averages);
       Parameters parameters = random_parameters(problem.graph), average(problem.graph, 2);
@@ -162,23 +163,23 @@ TEST_CASE("program: a weight that is NaN where a ReLU hides it stops its step, b
       options.average_decay = 0.9;
       Session session(problem.graph, parameters, options);
       session.run(problem, 1, 1e-3F);
-      poke(parameters, "front.weight", std::numeric_limits<float>::quiet_NaN());
+      set_first_unchecked(parameters, "front.weight", std::numeric_limits<float>::quiet_NaN());
       CHECK_THROWS_WITH_AS(session.run(problem, 2, 1e-3F),
                            doctest::Contains("parameter 'front.weight' isn't finite after its update"), Error);
     }
   });
 }
 
-TEST_CASE("program: a gradient that isn't finite stops its step, by its parameter's name") {
+TEST_CASE("program: a non-finite gradient stops its step, and the error names the parameter") {
   Problem problem =
       make_problem([](Value x) { return linear(flatten(front(x, 4)), {.features = 4, .name = "hidden"}); });
   problem.labels[0] = 0;
-  for_each_way_of_training([&](program::ProgramOptions options) {
+  for_each_update_configuration([&](program::ProgramOptions options, bool deferred) {
     Parameters parameters = random_parameters(problem.graph);
     options.batch = problem.batch;
     Session session(problem.graph, parameters, options);
-    // Logits are 0 and the loss is finite, and so is its gradient by the hidden layer's output, but for a product with
-    // that layer's input.
+    // All logits are 0: the loss and the gradient of the hidden layer's output are finite, but the product of that
+    // gradient and the layer's input overflows.
     for (const char* name : {"hidden.weight", "hidden.bias", "head.bias"}) {
       const int index = parameters.find(name);
       parameters.set(index, std::vector<float>(parameters.get(index).size()));
@@ -190,13 +191,12 @@ TEST_CASE("program: a gradient that isn't finite stops its step, by its paramete
     for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = i < weights.size() / 4 ? 3e38F : -3e38F;
     parameters.set(head, weights);
     const auto before = snapshot(parameters);
-    const bool waits = options.accumulate || options.clip_norm > 0;
     CHECK_THROWS_WITH_AS(session.run(problem, 1, 1e-3F),
-                         doctest::Contains(waits ? "the gradient of parameter 'hidden.weight' isn't finite"
-                                                 : "parameter 'hidden.weight' isn't finite after its update"),
+                         doctest::Contains(deferred ? "the gradient of parameter 'hidden.weight' isn't finite"
+                                                    : "parameter 'hidden.weight' isn't finite after its update"),
                          Error);
     const auto after = snapshot(parameters);
-    if (waits) CHECK(same_bits(after, before));
+    if (deferred) CHECK(same_bits(after, before));
     for (const char* name : {"front.weight", "front.bias"}) {
       const auto index = static_cast<std::size_t>(parameters.find(name));
       CHECK(after[index] == before[index]);
@@ -204,7 +204,7 @@ TEST_CASE("program: a gradient that isn't finite stops its step, by its paramete
   });
 }
 
-TEST_CASE("program: a step that is too large for a weight stops, by the weight's name") {
+TEST_CASE("program: an update that overflows a weight stops its step, and the error names a weight") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);

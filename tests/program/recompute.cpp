@@ -12,19 +12,19 @@ namespace {
 using program::Buffer;
 using program::Compiled;
 
-/// A list of steps written by hand.
-class Steps {
+/// A program's instructions, written by hand.
+class InstructionList {
  public:
   int arena(std::size_t bytes) { return add({.bytes = bytes}); }
   int parameter() { return add({.bytes = sizeof(weight_), .place = Buffer::Place::fixed, .address = &weight_}); }
-  void step(std::string name, const std::vector<int>& buffers, bool recomputable = false) {
-    lowering::Instruction step;
-    step.name = std::move(name);
-    step.recomputable = recomputable;
-    for (const int buffer : buffers) step.operands.push_back({buffer, {}});
-    compiled_.instructions.push_back(std::move(step));
+  void append(std::string name, const std::vector<int>& buffers, bool recomputable = false) {
+    lowering::Instruction instruction;
+    instruction.name = std::move(name);
+    instruction.recomputable = recomputable;
+    for (const int buffer : buffers) instruction.operands.push_back({buffer, {}});
+    compiled_.instructions.push_back(std::move(instruction));
   }
-  /// Forward ends with the steps so far.
+  /// Ends the forward pass, which consists of the instructions so far.
   void begin_backward() { forward_ = compiled_.instructions.size(); }
 
   std::vector<std::string> names_after_recompute() {
@@ -45,10 +45,11 @@ class Steps {
   std::byte weight_{};
 };
 
-bool runs_again(const Session& session, const std::string& part = "") {
-  const auto steps = session.program().instructions();
-  return std::any_of(steps.begin(), steps.end(),
-                     [&](const program::InstructionInfo& step) { return step.name.ends_with(part + ".recompute"); });
+bool recomputes(const Session& session, const std::string& part = "") {
+  const auto instructions = session.program().instructions();
+  return std::any_of(instructions.begin(), instructions.end(), [&](const program::InstructionInfo& instruction) {
+    return instruction.name.ends_with(part + ".recompute");
+  });
 }
 
 Problem problem_of(Graph graph, std::int64_t batch) {
@@ -61,7 +62,7 @@ Problem problem_of(Graph graph, std::int64_t batch) {
 
 Value normalised(Value x) { return relu(batch_norm(x)); }
 
-/// Layers that read all before them, as DenseNet's, and between two blocks of them a transition that halves.
+/// Two blocks of layers that read all layers before them, as DenseNet's, each with a transition that halves the size.
 Problem dense_model() {
   Graph graph;
   Value x = normalised(convolution(graph.input({3, 16, 16}), {.channels = 8}));
@@ -79,7 +80,7 @@ Problem dense_model() {
   return problem_of(std::move(graph), 6);
 }
 
-/// Inverted residuals, as MobileNet-v2's: wide, depthwise, narrow.
+/// Inverted residuals, as MobileNet-v2's: an expanding, a depthwise and a projecting convolution.
 Problem inverted_residuals() {
   Graph graph;
   Value x = batch_norm(convolution(graph.input({3, 16, 16}), {.channels = 8}));
@@ -93,8 +94,8 @@ Problem inverted_residuals() {
   return problem_of(std::move(graph), 6);
 }
 
-/// An op whose input backward needs anyway, in front of a convolution that needs its output, below a part of the
-/// network that is wide.
+/// A network in which backward needs the op's input anyway, a convolution after the op needs its output, and wide
+/// layers above them set the peak of memory.
 Problem below_a_peak(const std::function<Value(Value)>& op) {
   Graph graph;
   Value x = front(graph.input({3, 12, 12}), 8);
@@ -108,10 +109,10 @@ Problem below_a_peak(const std::function<Value(Value)>& op) {
 
 void check_same_bits(const Problem& problem, Precision precision) {
   const Trained kept = train_on_poison(problem, precision, false);
-  const Trained again = train_on_poison(problem, precision, true);
-  CHECK(again.losses == kept.losses);
-  CHECK(again.parameters == kept.parameters);
-  CHECK(again.arena_bytes <= kept.arena_bytes);
+  const Trained recomputed = train_on_poison(problem, precision, true);
+  CHECK(recomputed.losses == kept.losses);
+  CHECK(recomputed.parameters == kept.parameters);
+  CHECK(recomputed.arena_bytes <= kept.arena_bytes);
 }
 
 std::vector<Precision> precisions() {
@@ -120,101 +121,101 @@ std::vector<Precision> precisions() {
 
 }  // namespace
 
-TEST_CASE("recompute: what is large and cheap is computed again in front of its first reader in backward") {
-  Steps steps;
-  const int x = steps.arena(100), y = steps.arena(1000), scratch = steps.arena(50), wide = steps.arena(5000);
-  const int gradient = steps.arena(5000), result = steps.arena(100);
-  steps.step("x.forward", {x});
-  steps.step("y.forward", {x, y, scratch}, true);
-  steps.step("wide.forward", {y, wide});
-  steps.begin_backward();
-  steps.step("wide.backward", {wide, gradient});
-  steps.step("y.backward", {y, x, result});
-  CHECK(steps.names_after_recompute() == std::vector<std::string>{"x.forward", "y.forward", "wide.forward",
-                                                                  "wide.backward", "y.recompute", "y.backward"});
-  const auto& again = steps.compiled().instructions[4].operands;
-  CHECK(again[0].buffer == x);
-  CHECK(again[1].buffer != y);
-  CHECK(again[2].buffer != scratch);
-  CHECK(steps.compiled().buffers[static_cast<std::size_t>(again[1].buffer)].bytes == 1000);
-  CHECK(steps.compiled().instructions[5].operands[0].buffer == again[1].buffer);
-  CHECK(steps.compiled().instructions[2].operands[0].buffer == y);
+TEST_CASE("recompute: a large output of a cheap instruction is recomputed before its first reader in backward") {
+  InstructionList list;
+  const int x = list.arena(100), y = list.arena(1000), scratch = list.arena(50), wide = list.arena(5000);
+  const int gradient = list.arena(5000), result = list.arena(100);
+  list.append("x.forward", {x});
+  list.append("y.forward", {x, y, scratch}, true);
+  list.append("wide.forward", {y, wide});
+  list.begin_backward();
+  list.append("wide.backward", {wide, gradient});
+  list.append("y.backward", {y, x, result});
+  CHECK(list.names_after_recompute() == std::vector<std::string>{"x.forward", "y.forward", "wide.forward",
+                                                                 "wide.backward", "y.recompute", "y.backward"});
+  const auto& recomputed = list.compiled().instructions[4].operands;
+  CHECK(recomputed[0].buffer == x);
+  CHECK(recomputed[1].buffer != y);
+  CHECK(recomputed[2].buffer != scratch);
+  CHECK(list.compiled().buffers[static_cast<std::size_t>(recomputed[1].buffer)].bytes == 1000);
+  CHECK(list.compiled().instructions[5].operands[0].buffer == recomputed[1].buffer);
+  CHECK(list.compiled().instructions[2].operands[0].buffer == y);
 }
 
-TEST_CASE("recompute: nothing is computed again that doesn't lower the peak, or can't be") {
-  Steps steps;
-  const int x = steps.arena(100), y = steps.arena(1000), wide = steps.arena(5000), weight = steps.parameter();
-  const int gradient = steps.arena(5000), result = steps.arena(100), same_weight = steps.parameter();
+TEST_CASE("recompute: outputs are kept where recomputing them is impossible or doesn't lower the peak") {
+  InstructionList list;
+  const int x = list.arena(100), y = list.arena(1000), wide = list.arena(5000), weight = list.parameter();
+  const int gradient = list.arena(5000), result = list.arena(100), same_weight = list.parameter();
   const auto unchanged = [&] {
-    const std::size_t count = steps.compiled().instructions.size();
-    return steps.names_after_recompute().size() == count;
+    const std::size_t count = list.compiled().instructions.size();
+    return list.names_after_recompute().size() == count;
   };
-  steps.step("x.forward", {x});
-  SUBCASE("of a step that isn't cheap") {
-    steps.step("y.forward", {x, y});
-    steps.step("wide.forward", {y, wide});
-    steps.begin_backward();
-    steps.step("wide.backward", {wide, gradient});
-    steps.step("y.backward", {y, x, result});
+  list.append("x.forward", {x});
+  SUBCASE("the output of an instruction that isn't cheap") {
+    list.append("y.forward", {x, y});
+    list.append("wide.forward", {y, wide});
+    list.begin_backward();
+    list.append("wide.backward", {wide, gradient});
+    list.append("y.backward", {y, x, result});
     CHECK(unchanged());
   }
-  SUBCASE("what the step at the peak reads") {
-    steps.step("y.forward", {x, y}, true);
-    steps.begin_backward();
-    steps.step("y.backward", {y, x, wide});
+  SUBCASE("an output that the instruction at the peak reads") {
+    list.append("y.forward", {x, y}, true);
+    list.begin_backward();
+    list.append("y.backward", {y, x, wide});
     CHECK(unchanged());
   }
-  SUBCASE("from an input as large that would have to be kept instead") {
-    const int as_large = steps.arena(1000);
-    steps.step("large.forward", {x, as_large});
-    steps.step("y.forward", {as_large, y}, true);
-    steps.step("wide.forward", {y, wide});
-    steps.begin_backward();
-    steps.step("wide.backward", {wide, gradient});
-    steps.step("y.backward", {y, x, result});
+  SUBCASE("an output whose input is as large and would have to be kept instead") {
+    const int as_large = list.arena(1000);
+    list.append("large.forward", {x, as_large});
+    list.append("y.forward", {as_large, y}, true);
+    list.append("wide.forward", {y, wide});
+    list.begin_backward();
+    list.append("wide.backward", {wide, gradient});
+    list.append("y.backward", {y, x, result});
     CHECK(unchanged());
   }
-  SUBCASE("from a parameter that has been updated meanwhile") {
-    steps.step("y.forward", {x, weight, y}, true);
-    steps.step("wide.forward", {y, wide});
-    steps.begin_backward();
-    steps.step("wide.backward", {wide, gradient});
-    steps.step("weight.update", {gradient, same_weight});
-    steps.step("y.backward", {y, x, result});
+  SUBCASE("an output that depends on a parameter that is updated before") {
+    list.append("y.forward", {x, weight, y}, true);
+    list.append("wide.forward", {y, wide});
+    list.begin_backward();
+    list.append("wide.backward", {wide, gradient});
+    list.append("weight.update", {gradient, same_weight});
+    list.append("y.backward", {y, x, result});
     CHECK(unchanged());
   }
-  SUBCASE("but from a parameter that is updated later") {
-    steps.step("y.forward", {x, weight, y}, true);
-    steps.step("wide.forward", {y, wide});
-    steps.begin_backward();
-    steps.step("wide.backward", {wide, gradient});
-    steps.step("y.backward", {y, x, result});
-    steps.step("weight.update", {result, same_weight});
+  SUBCASE("an output that depends on a parameter that is updated later is recomputed") {
+    list.append("y.forward", {x, weight, y}, true);
+    list.append("wide.forward", {y, wide});
+    list.begin_backward();
+    list.append("wide.backward", {wide, gradient});
+    list.append("y.backward", {y, x, result});
+    list.append("weight.update", {result, same_weight});
     CHECK(!unchanged());
   }
 }
 
-TEST_CASE("recompute: of a chain, each link is computed from the one computed again before it") {
-  Steps steps;
-  const int x = steps.arena(100), y = steps.arena(1000), z = steps.arena(1000), wide = steps.arena(5000);
-  const int gradient = steps.arena(5000), result = steps.arena(100);
-  steps.step("x.forward", {x});
-  steps.step("y.forward", {x, y}, true);
-  steps.step("z.forward", {y, z}, true);
-  steps.step("wide.forward", {z, wide});
-  steps.begin_backward();
-  steps.step("wide.backward", {wide, gradient});
-  steps.step("z.backward", {z, y, x, result});
-  const std::vector<std::string> names = steps.names_after_recompute();
+TEST_CASE("recompute: in a chain, each instruction reads the recomputed output of the one before it") {
+  InstructionList list;
+  const int x = list.arena(100), y = list.arena(1000), z = list.arena(1000), wide = list.arena(5000);
+  const int gradient = list.arena(5000), result = list.arena(100);
+  list.append("x.forward", {x});
+  list.append("y.forward", {x, y}, true);
+  list.append("z.forward", {y, z}, true);
+  list.append("wide.forward", {z, wide});
+  list.begin_backward();
+  list.append("wide.backward", {wide, gradient});
+  list.append("z.backward", {z, y, x, result});
+  const std::vector<std::string> names = list.names_after_recompute();
   REQUIRE(names.size() == 8);
   CHECK(names[5] == "y.recompute");
   CHECK(names[6] == "z.recompute");
-  const auto& all = steps.compiled().instructions;
+  const auto& all = list.compiled().instructions;
   CHECK(all[6].operands[0].buffer == all[5].operands[1].buffer);
   CHECK(all[7].operands[1].buffer == all[5].operands[1].buffer);
 }
 
-TEST_CASE("save_memory: training comes to the same bits") {
+TEST_CASE("save_memory: training gives the same bits") {
   for (const Precision precision : precisions()) {
     CAPTURE(to_string(precision));
     check_same_bits(small_model(6), precision);
@@ -223,20 +224,20 @@ TEST_CASE("save_memory: training comes to the same bits") {
   }
 }
 
-TEST_CASE("save_memory: concatenations, and wide layers' normalisation, take less than 2/3 of the memory") {
+TEST_CASE("save_memory: networks of concatenations or of wide normalised layers need less than 2/3 of the memory") {
   for (const Precision precision : precisions()) {
     CAPTURE(to_string(precision));
     for (const Problem& problem : {dense_model(), inverted_residuals()}) {
       Parameters parameters(problem.graph, 1);
-      TrainingSession kept(problem, parameters, precision), again(problem, parameters, precision, false, 0, true);
-      CHECK(3 * again.session().program().arena_bytes() < 2 * kept.session().program().arena_bytes());
-      CHECK(runs_again(again.session()));
-      CHECK(!runs_again(kept.session()));
+      TrainingSession kept(problem, parameters, precision), recomputed(problem, parameters, precision, false, 0, true);
+      CHECK(3 * recomputed.session().program().arena_bytes() < 2 * kept.session().program().arena_bytes());
+      CHECK(recomputes(recomputed.session()));
+      CHECK(!recomputes(kept.session()));
     }
   }
 }
 
-TEST_CASE("save_memory: each op that is cheap gives the same bits when it runs again") {
+TEST_CASE("save_memory: each cheap op gives the same bits when it is recomputed") {
   const std::vector<std::pair<std::string, std::function<Value(Value)>>> ops{
       {"relu", [](Value x) { return relu(x); }},
       {"relu6", [](Value x) { return relu6(x); }},
@@ -260,39 +261,39 @@ TEST_CASE("save_memory: each op that is cheap gives the same bits when it runs a
       CAPTURE(to_string(precision));
       check_same_bits(problem, precision);
       Parameters parameters(problem.graph, 1);
-      CHECK(runs_again(TrainingSession(problem, parameters, precision, false, 0, true).session(), name));
+      CHECK(recomputes(TrainingSession(problem, parameters, precision, false, 0, true).session(), name));
     }
   }
 }
 
-TEST_CASE("save_memory: frozen parameters are legal, and inference is what it was") {
+TEST_CASE("save_memory: frozen parameters are allowed, and inference is unchanged") {
   const Problem problem = with_frozen(with_frozen(dense_model(), "layer1.bn.weight"), "layer2.conv1.weight");
   check_same_bits(problem, Precision::f32);
   Parameters parameters = random_parameters(problem.graph);
   const auto inference = [&](bool save_memory) {
     return Session(problem.graph, parameters, {.batch = problem.batch, .save_memory = save_memory});
   };
-  Session kept = inference(false), again = inference(true);
-  CHECK(again.program().instructions().size() == kept.program().instructions().size());
+  Session kept = inference(false), recomputed = inference(true);
+  CHECK(recomputed.program().instructions().size() == kept.program().instructions().size());
   kept.run(problem);
-  again.run(problem);
-  CHECK(again.logits() == kept.logits());
+  recomputed.run(problem);
+  CHECK(recomputed.logits() == kept.logits());
 }
 
-TEST_CASE("save_memory: a program of gradients that is compiled before training follows the parameters' layouts") {
+TEST_CASE("save_memory: a gradient program that is compiled before training follows the parameters' layouts") {
   const Problem problem = small_model(6);
   Parameters parameters = random_parameters(problem.graph);
   const auto gradients = [&](bool save_memory) {
     return Session(problem.graph, parameters,
                    {.batch = problem.batch, .mode = program::Mode::gradients, .save_memory = save_memory});
   };
-  Session kept = gradients(false), again = gradients(true);
+  Session kept = gradients(false), recomputed = gradients(true);
   TrainingSession(problem, parameters).step(problem, 1);
-  CHECK(kept.run(problem) == again.run(problem));
+  CHECK(kept.run(problem) == recomputed.run(problem));
   for (const Parameter& parameter : parameters.list()) {
     if (!parameter.trainable) continue;
     CAPTURE(parameter.name);
-    CHECK(kept.gradient(parameter.name) == again.gradient(parameter.name));
+    CHECK(kept.gradient(parameter.name) == recomputed.gradient(parameter.name));
   }
 }
 

@@ -41,7 +41,7 @@ void copy(const Parameters& from, Parameters& to) {
 
 }  // namespace
 
-TEST_CASE("program: a training step is Adam on the gradients, for every parameter") {
+TEST_CASE("program: a training step applies Adam to the gradients of every parameter") {
   const Problem problem = small_model(6, false);
   Parameters parameters = random_parameters(problem.graph);
   Session gradients = gradient_session(problem, parameters);
@@ -53,12 +53,12 @@ TEST_CASE("program: a training step is Adam on the gradients, for every paramete
   for (std::size_t i = 0; i < after.size(); ++i) {
     if (!parameters.list()[i].trainable) continue;
     CAPTURE(parameters.list()[i].name);
-    // An element whose gradient is rounding alone may move either way: by the learning rate at most.
+    // An element whose gradient is only rounding error may change in either direction, by the learning rate at most.
     CHECK(rms_difference(after[i], expected[i]) < 0.05 * 1e-3);
   }
 }
 
-TEST_CASE("program: full and smaller batch train one set of parameters") {
+TEST_CASE("program: programs of the full and of a smaller batch train the same parameters") {
   const Problem problem = small_model(6, false);
   const Problem small = first_images(problem, small_model(2, false).graph, 2);
   Parameters shared = random_parameters(problem.graph);
@@ -68,7 +68,7 @@ TEST_CASE("program: full and smaller batch train one set of parameters") {
   rest.step(small, 2);
   CHECK(snapshot(shared) != between);
 
-  // The same two steps with a program alone at a time, the parameters carried over in PyTorch's order.
+  // The same two steps by programs with parameters of their own, which are copied in PyTorch's order in between.
   Parameters first = random_parameters(problem.graph);
   TrainingSession(problem, first).step(problem, 1);
   CHECK(snapshot(first) == between);
@@ -85,7 +85,7 @@ TEST_CASE("program: full and smaller batch train one set of parameters") {
   }
 }
 
-TEST_CASE("program: evaluation follows the parameters that training moves, whichever was compiled first") {
+TEST_CASE("program: evaluation uses the parameters that training updates, whichever program was compiled first") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   Session before = inference_session(problem, parameters);
@@ -106,7 +106,7 @@ TEST_CASE("program: evaluation follows the parameters that training moves, which
   }
 }
 
-TEST_CASE("program: parameters come out as they went in, in whatever layout training keeps them") {
+TEST_CASE("program: parameters are read as they were set, in any layout that training keeps them in") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   const auto before = snapshot(parameters);
@@ -117,14 +117,14 @@ TEST_CASE("program: parameters come out as they went in, in whatever layout trai
   for (std::size_t i = 0; i < values.size(); ++i) parameters.set(static_cast<int>(i), values[i]);
   CHECK(snapshot(parameters) == values);
 
-  // And they are what the next step starts from.
+  // The next step starts from these values.
   TrainingSession fresh(problem, other);
   training.step(problem, 1);
   fresh.step(problem, 1);
   CHECK(snapshot(parameters) == snapshot(other));
 }
 
-TEST_CASE("program: a step at learning rate 0 moves nothing but statistics") {
+TEST_CASE("program: a step at learning rate 0 changes nothing but statistics") {
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   TrainingSession training(problem, parameters);
@@ -137,7 +137,7 @@ TEST_CASE("program: a step at learning rate 0 moves nothing but statistics") {
   }
 }
 
-TEST_CASE("program: counts and names that don't fit are refused") {
+TEST_CASE("program: unknown names, wrong element counts and out-of-range indices of parameters are refused") {
   const Problem problem = small_model(2);
   Parameters parameters(problem.graph, 1);
   CHECK_THROWS_WITH_AS(parameters.find("stem.conv.wait"), doctest::Contains("stem.conv.wait"), Error);
@@ -154,7 +154,7 @@ TEST_CASE("program: counts and names that don't fit are refused") {
   CHECK_THROWS_WITH_AS(parameters.get_counter(0), doctest::Contains("stem.conv.weight"), Error);
 }
 
-TEST_CASE("parameters: initial values are a function of seed and name") {
+TEST_CASE("parameters: initial values depend on seed and name alone") {
   const Problem problem = small_model(2);
   const Parameters first(problem.graph, 1), again(problem.graph, 1), other(problem.graph, 2);
   CHECK(snapshot(first) == snapshot(again));
@@ -170,8 +170,9 @@ TEST_CASE("parameters: initial values are a function of seed and name") {
 }
 
 TEST_CASE(
-    "program: weights that training laid out for a vector are read right for the image that it is flattened from") {
-  // In training dropout puts the pixels into PyTorch's order, a vector; in inference they are read as they lie.
+    "program: inference reads a linear layer's weights correctly in the layout that training chose for a vector") {
+  // In training, dropout takes the activations in PyTorch's order, as a vector; inference reads them in the layout of
+  // the convolution's output.
   const Problem problem = make_problem([](Value x) {
     Value y = dropout(flatten(relu(front(x, 16))), 0.5F);
     return linear(y, {.features = 16, .name = "hidden"});
@@ -180,20 +181,21 @@ TEST_CASE(
   Parameters parameters = random_parameters(problem.graph);
   Session before(problem.graph, parameters, inference);
   before.run(problem);
-  const std::vector<float> right = before.logits();
+  const std::vector<float> expected = before.logits();
 
-  const int weight = parameters.find("hidden.weight");
-  const onednn::Dims dims = onednn::dims_of(parameters.state().stored[weight].layout);
-  REQUIRE(dims.size() == 2);
-  parameters.state().set_layout(weight, onednn::tagged(dims, onednn::Type::f32, onednn::Tag::ba));
-  before.run(problem);
-  CHECK(before.logits() == right);
-  Session after(problem.graph, parameters, inference);
+  Parameters placed = random_parameters(problem.graph);
+  program::LayoutPlan plan = *placed.state().plan;
+  for (program::LayoutPlan::Entry& entry : plan.entries) {
+    if (entry.parameter != placed.find("hidden.weight")) continue;
+    entry.layout = onednn::tagged(onednn::dims_of(entry.layout), onednn::Type::f32, onednn::Tag::ba);
+  }
+  placed.state().place(plan);
+  Session after(problem.graph, placed, inference);
   after.run(problem);
-  CHECK(after.logits() == right);
+  CHECK(after.logits() == expected);
 }
 
-TEST_CASE("program: what training keeps of the weights in bf16 follows updates, and values that are set") {
+TEST_CASE("program: the bf16 copies of weights that training keeps follow updates and values that are set") {
   if (!has_native_bf16()) {
     MESSAGE("skipped: this CPU, or this oneDNN, computes no bf16");
     return;
@@ -205,15 +207,15 @@ TEST_CASE("program: what training keeps of the weights in bf16 follows updates, 
   const auto check_rounded = [&] {
     int kept = 0;
     for (std::size_t i = 0; i < parameters.list().size(); ++i) {
-      const StoredParameter& stored = parameters.state().stored[i];
-      if (stored.rounded.size() == 0) continue;
+      const auto index = static_cast<int>(i);
+      const std::uint16_t* const rounded = parameters.state().bf16_copy(index);
+      if (rounded == nullptr) continue;
       ++kept;
-      const auto* master = reinterpret_cast<const float*>(stored.master.data());
-      const auto* rounded = reinterpret_cast<const std::uint16_t*>(stored.rounded.data());
+      const float* const value = parameters.state().value(index);
       std::size_t wrong = 0;
-      for (std::size_t j = 0; j < stored.rounded.size() / 2; ++j) {
+      for (std::size_t j = 0; j < static_cast<std::size_t>(element_count(parameters.list()[i].shape)); ++j) {
         const float back = std::bit_cast<float>(static_cast<std::uint32_t>(rounded[j]) << 16);
-        wrong += std::abs(back - master[j]) <= std::abs(master[j]) / 256 ? 0 : 1;
+        wrong += std::abs(back - value[j]) <= std::abs(value[j]) / 256 ? 0 : 1;
       }
       CHECK(wrong == 0);
     }

@@ -54,8 +54,7 @@ TrainingSession::TrainingSession(const Problem& problem, Parameters& parameters,
                 .seed = 3,
                 .save_memory = save_memory,
                 .optimizer = optimizer_.get(),
-                .accumulate = accumulate,
-                .clip_norm = clip_norm}) {}
+                .gradient_policy = optim::update_policy({.accumulate = accumulate, .clip_norm = clip_norm})}) {}
 
 Trained train_on_poison(const Problem& problem, Precision precision, bool save_memory) {
   Parameters parameters(problem.graph, 1);

@@ -4,14 +4,14 @@
 
 namespace facet::testing {
 
-/// A network with every kind of step that a training step of the reference model has: stem, pooling, a residual block,
-/// a hidden layer with dropout and one with alpha dropout, two heads (`first` of 5 classes, `second` of 2).
+/// A network with every kind of instruction that a training step of the reference model has: stem, pooling, a residual
+/// block, a hidden layer with dropout and one with alpha dropout, two heads (`first` of 5 classes, `second` of 2).
 Problem small_model(std::int64_t batch, bool dropouts = true, std::uint64_t seed = 1);
 
 /// The first `batch` images of a problem, with their labels, under the same graph.
 Problem first_images(const Problem& problem, Graph graph, std::int64_t batch);
 
-/// Adam, in a program of `problem`'s batch.
+/// A training program with Adam, of `problem`'s batch size.
 class TrainingSession {
  public:
   TrainingSession(const Problem& problem, Parameters& parameters, Precision precision = Precision::f32,
@@ -26,13 +26,13 @@ class TrainingSession {
   Session session_;
 };
 
-/// What three steps came to.
+/// Results of three steps.
 struct Trained {
   std::vector<double> losses;
   std::vector<std::vector<float>> parameters;
   std::size_t arena_bytes = 0;
 };
-/// Trains three steps in an arena of NaN: a step that reads what none has written shows.
+/// Trains three steps in an arena filled with NaN, which shows in the results if an instruction reads unwritten memory.
 Trained train_on_poison(const Problem& problem, Precision precision, bool save_memory);
 
 }  // namespace facet::testing

@@ -24,16 +24,16 @@ TuningRecord measured(const std::map<std::string, std::string>& entries) {
   return tuning_record;
 }
 
-/// Sets a variable of the environment, and puts back what was there.
-class Variable {
+/// Sets an environment variable, and restores its earlier value at the end of the scope.
+class EnvironmentVariable {
  public:
-  Variable(const char* name, const char* value) : name_(name) {
+  EnvironmentVariable(const char* name, const char* value) : name_(name) {
     if (const char* before = std::getenv(name)) before_ = before;
     set(value);
   }
-  ~Variable() { set(before_.empty() ? nullptr : before_.c_str()); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
+  ~EnvironmentVariable() { set(before_.empty() ? nullptr : before_.c_str()); }
+  EnvironmentVariable(const EnvironmentVariable&) = delete;
+  EnvironmentVariable& operator=(const EnvironmentVariable&) = delete;
 
  private:
   void set(const char* value) {
@@ -49,7 +49,7 @@ class Variable {
 
 }  // namespace
 
-TEST_CASE("tuning cache: what was measured is found again, by another process too; what was recorded stays") {
+TEST_CASE("tuning cache: measured entries are read by other instances and don't replace recorded ones") {
   const TemporaryFolder folder;
   const std::filesystem::path inside = folder / "a/b";
   CHECK(TuningCache(inside).add(measured({{"x", "direct"}, {"y", "winograd f32"}})) == "");
@@ -61,7 +61,7 @@ TEST_CASE("tuning cache: what was measured is found again, by another process to
         std::map<std::string, std::string>{{"x", "as recorded"}, {"y", "winograd f32"}, {"z", "direct"}});
 }
 
-TEST_CASE("tuning cache: only what was measured here is added") {
+TEST_CASE("tuning cache: only measured entries are added") {
   const TemporaryFolder folder;
   const TuningCache cache(folder.path());
   TuningRecord tuning_record = measured({{"x", "direct"}});
@@ -70,10 +70,10 @@ TEST_CASE("tuning cache: only what was measured here is added") {
   TuningRecord found(true);
   cache.read_into(found);
   CHECK(found.all() == std::map<std::string, std::string>{{"x", "direct"}});
-  TuningRecord nothing(false);
-  nothing.record("y", "a default");
+  TuningRecord untuned(false);
+  untuned.record("y", "a default");
   const TemporaryFolder other;
-  CHECK(TuningCache(other.path()).add(nothing) == "");
+  CHECK(TuningCache(other.path()).add(untuned) == "");
   CHECK(!std::filesystem::exists(TuningCache(other.path()).file()));
 }
 
@@ -113,13 +113,13 @@ TEST_CASE("tuning cache: a FIFO or a folder in place of the file is ignored and 
   ignores("is a folder, not a file");
 }
 
-TEST_CASE("tuning cache: where nothing can be written, one line says so") {
+TEST_CASE("tuning cache: a folder that can't be written is reported in one line") {
   const TemporaryFolder folder;
   write_file(folder / "file", "");
   CHECK(TuningCache(folder / "file").add(measured({{"x", "direct"}})).find("cannot be kept") != std::string::npos);
 }
 
-TEST_CASE("tuning cache: no folder, no memory") {
+TEST_CASE("tuning cache: without a folder nothing is kept") {
   const TuningCache cache({});
   CHECK(cache.file().empty());
   CHECK(cache.add(measured({{"x", "direct"}})) == "");
@@ -128,23 +128,23 @@ TEST_CASE("tuning cache: no folder, no memory") {
   CHECK(tuning_record.all().empty());
 }
 
-TEST_CASE("tuning cache: the user's folder is the standard's") {
-  const Variable home("HOME", "/home/someone");
+TEST_CASE("tuning cache: the user's folder follows the XDG Base Directory Specification") {
+  const EnvironmentVariable home("HOME", "/home/someone");
   {
-    const Variable cache("XDG_CACHE_HOME", "/cache");
+    const EnvironmentVariable cache("XDG_CACHE_HOME", "/cache");
     CHECK(TuningCache::user_folder() == "/cache/facet");
   }
   {
-    const Variable cache("XDG_CACHE_HOME", "relative");
+    const EnvironmentVariable cache("XDG_CACHE_HOME", "relative");
     CHECK(TuningCache::user_folder() == "/home/someone/.cache/facet");
   }
-  const Variable cache("XDG_CACHE_HOME", nullptr);
+  const EnvironmentVariable cache("XDG_CACHE_HOME", nullptr);
   CHECK(TuningCache::user_folder() == "/home/someone/.cache/facet");
-  const Variable none("HOME", nullptr);
+  const EnvironmentVariable none("HOME", nullptr);
   CHECK(TuningCache::user_folder().empty());
 }
 
-TEST_CASE("tuning cache: what another oneDNN's threads or instructions measured is for them alone") {
+TEST_CASE("tuning cache: entries are kept per CPU ISA, oneDNN version and threading runtime") {
   const TemporaryFolder folder;
   const TuningCache cache(folder.path());
   CHECK(cache.add(measured({{"x", "direct"}})) == "");

@@ -19,7 +19,7 @@ using program::TuningRecord;
 
 }  // namespace
 
-TEST_CASE("tuning record: what was saved is loaded") {
+TEST_CASE("tuning record: loading restores what was saved") {
   const TemporaryFolder folder;
   TuningRecord tuning_record(true);
   CHECK(tuning_record.find("a") == "");
@@ -34,7 +34,7 @@ TEST_CASE("tuning record: what was saved is loaded") {
   CHECK(TuningRecord::load(folder / "tuning.json", true).tune());
 }
 
-TEST_CASE("tuning record: files that aren't ours are refused by name") {
+TEST_CASE("tuning record: files of another format are refused by name") {
   const TemporaryFolder folder;
   const auto refuses = [&](const std::string& text) {
     const std::filesystem::path file = folder / "other.json";
@@ -58,23 +58,25 @@ TEST_CASE("tuning record: files that aren't ours are refused by name") {
                        Error);
 }
 
-TEST_CASE("tuning record: a program records every choice; with them recorded, tuning changes nothing") {
+TEST_CASE("tuning record: a program records every choice, and tuning keeps recorded choices") {
   const Problem problem = small_model(4);
-  const auto choices_of = [&](TuningRecord& tuning_record) {
+  const auto implementations_with = [&](TuningRecord& tuning_record) {
     Parameters parameters = random_parameters(problem.graph);
     const program::Program compiled(problem.graph, parameters, {.batch = 4, .mode = program::Mode::gradients},
                                     tuning_record);
     std::vector<std::string> implementations;
-    for (const program::InstructionInfo& step : compiled.instructions()) implementations.push_back(step.implementation);
+    for (const program::InstructionInfo& instruction : compiled.instructions()) {
+      implementations.push_back(instruction.implementation);
+    }
     return implementations;
   };
   TuningRecord untuned(false);
-  const auto implementations = choices_of(untuned);
+  const auto implementations = implementations_with(untuned);
   CHECK(!untuned.all().empty());
   const TemporaryFolder folder;
   untuned.save(folder / "tuning.json");
   TuningRecord recorded = TuningRecord::load(folder / "tuning.json", true);
-  CHECK(choices_of(recorded) == implementations);
+  CHECK(implementations_with(recorded) == implementations);
   CHECK(recorded.all() == untuned.all());
 }
 
@@ -96,7 +98,7 @@ TEST_CASE("tuning record: a tuned program computes what an untuned one does") {
   }
 }
 
-TEST_CASE("tuning record: whatever training and inference choose, they share parameters") {
+TEST_CASE("tuning record: training and inference share parameters, whichever candidates they use") {
   const base::ComputeScope scope(test_threads);
   const Problem problem = small_model(4, false);
   const std::vector<std::string> candidates{"direct", "direct channels_last", "direct blocked", "winograd onednn",
@@ -125,7 +127,7 @@ TEST_CASE("tuning record: whatever training and inference choose, they share par
       const auto logits = inference.heads()[0].logits;
       if (expected.empty()) expected.assign(logits.begin(), logits.end());
       for (std::size_t i = 0; i < expected.size(); ++i) CHECK(logits[i] == doctest::Approx(expected[i]).epsilon(1e-3));
-      // What inference prepared is prepared again once training has moved the weights.
+      // Inference prepares its weights again after training has updated them.
       training.run({.pixels = problem.pixels.data(), .labels = problem.labels.data(), .learning_rate = 1e-3F});
       inference.run({.pixels = problem.pixels.data()});
       const std::vector<float> moved(logits.begin(), logits.end());
@@ -133,8 +135,8 @@ TEST_CASE("tuning record: whatever training and inference choose, they share par
       arena.grow(fresh.arena_bytes());
       fresh.bind(arena);
       fresh.run({.pixels = problem.pixels.data()});
-      const auto right = fresh.heads()[0].logits;
-      CHECK(std::equal(moved.begin(), moved.end(), right.begin(), right.end()));
+      const auto fresh_logits = fresh.heads()[0].logits;
+      CHECK(std::equal(moved.begin(), moved.end(), fresh_logits.begin(), fresh_logits.end()));
       CHECK(max_difference(moved, expected) > 1e-4);
     }
   }

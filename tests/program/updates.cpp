@@ -8,7 +8,7 @@
 #include "facet/error.h"
 #include "program/small_model.h"
 
-// Updates that wait for all gradients: of several batches, or to be clipped.
+// Updates that are deferred until all gradients are known: with gradient accumulation or with clipping.
 
 namespace facet::testing {
 namespace {
@@ -24,7 +24,7 @@ program::ProgramOptions training(std::int64_t batch, const optim::Optimizer* rul
           .optimizer = rule};
 }
 
-/// Trainable parameters after one step of these batches, by SGD.
+/// The trainable parameters after one step of SGD on these batches.
 std::vector<std::vector<float>> trained(const std::vector<const Problem*>& batches, program::ProgramOptions options) {
   const auto rule = optim::sgd();
   options.optimizer = rule.get();
@@ -48,7 +48,7 @@ std::vector<std::vector<float>> trained(const std::vector<const Problem*>& batch
   return values;
 }
 
-/// Gradients of the trainable parameters, by a program that keeps them.
+/// Gradients of the trainable parameters, from a program that keeps them.
 std::vector<std::vector<float>> gradients(const Problem& problem) {
   Parameters parameters = random_parameters(problem.graph);
   Session session = gradient_session(problem, parameters);
@@ -60,7 +60,7 @@ std::vector<std::vector<float>> gradients(const Problem& problem) {
   return values;
 }
 
-/// What a step of plain SGD makes of the starting values: value - rate * scale * gradient.
+/// The initial values after a step of plain SGD: value - rate * scale * gradient.
 std::vector<std::vector<float>> descended(const Problem& problem, const std::vector<std::vector<float>>& gradient,
                                           double scale) {
   Parameters parameters = random_parameters(problem.graph);
@@ -103,30 +103,30 @@ Problem dropout_network(std::int64_t batch) {
 
 }  // namespace
 
-TEST_CASE("program: gradients above the norm are scaled down to it, together") {
+TEST_CASE("program: gradients whose total norm exceeds clip_norm are scaled down together") {
   const Problem problem = small_model(6, false);
   const auto gradient = gradients(problem);
   const double norm = norm_of(gradient);
   for (const double share : {0.1, 0.9, 1.1}) {
     CAPTURE(share);
     program::ProgramOptions options = training(6);
-    options.clip_norm = share * norm;
-    const double scale = std::min(1.0, options.clip_norm / (norm + 1e-6));
+    options.gradient_policy = optim::update_policy({.clip_norm = share * norm});
+    const double scale = std::min(1.0, share * norm / (norm + 1e-6));
     check_equal(trained({&problem}, options), descended(problem, gradient, scale), 1e-5);
   }
 }
 
-TEST_CASE("program: updates that wait have the bits of those that don't") {
+TEST_CASE("program: deferred updates give the same bits as immediate ones") {
   const Problem problem = small_model(6);
   program::ProgramOptions options = training(6);
   const auto expected = trained({&problem}, options);
-  options.clip_norm = 1e9;
+  options.gradient_policy = optim::update_policy({.clip_norm = 1e9});
   CHECK(trained({&problem}, options) == expected);
-  options.accumulate = true;
+  options.gradient_policy = optim::update_policy({.accumulate = true, .clip_norm = 1e9});
   CHECK(trained({&problem}, options) == expected);
 }
 
-TEST_CASE("program: a step of several batches follows the mean of their gradients, clipped or not") {
+TEST_CASE("program: a step over several batches uses the mean of their gradients, clipped or not") {
   const Problem first = small_model(4, false, 1), second = small_model(4, false, 2);
   auto mean = gradients(first);
   const auto other = gradients(second);
@@ -134,13 +134,13 @@ TEST_CASE("program: a step of several batches follows the mean of their gradient
     for (std::size_t j = 0; j < mean[i].size(); ++j) mean[i][j] = (mean[i][j] + other[i][j]) / 2;
   }
   program::ProgramOptions options = training(4);
-  options.accumulate = true;
+  options.gradient_policy = optim::update_policy({.accumulate = true});
   check_equal(trained({&first, &second}, options), descended(first, mean, 1), 1e-5);
-  options.clip_norm = 0.3 * norm_of(mean);
+  options.gradient_policy = optim::update_policy({.accumulate = true, .clip_norm = 0.3 * norm_of(mean)});
   check_equal(trained({&first, &second}, options), descended(first, mean, 0.3), 1e-5);
 }
 
-TEST_CASE("program: two halves of a batch, dropout included, are the batch") {
+TEST_CASE("program: accumulating two halves of a batch equals the whole batch, dropout included") {
   const Problem whole = dropout_network(6);
   const Problem first = first_images(whole, dropout_network(3).graph, 3);
   Problem second = dropout_network(3);
@@ -148,7 +148,7 @@ TEST_CASE("program: two halves of a batch, dropout included, are the batch") {
   second.labels.assign(whole.labels.begin() + 3, whole.labels.end());
   program::ProgramOptions options = training(6);
   const auto expected = trained({&whole}, options);
-  options.accumulate = true;
+  options.gradient_policy = optim::update_policy({.accumulate = true});
   check_equal(trained({&first, &second}, options), expected, 1e-5);
 }
 
@@ -176,7 +176,7 @@ TEST_CASE("program: the average follows weights, statistics and counters, step b
   CHECK(rms_difference(average.get(0), parameters.get(0)) > 1e-4);
 }
 
-TEST_CASE("program: the average has weights that no loss reads as they are") {
+TEST_CASE("program: the average of weights that no loss reads equals the weights") {
   Problem problem = make_problem([](Value x) {
     linear(flatten(front(x, 4)), {.features = 3, .name = "unread"});
     return x;
@@ -199,7 +199,7 @@ TEST_CASE("program: the average has weights that no loss reads as they are") {
   }
 }
 
-TEST_CASE("program: gradients whose norm isn't finite stop a step before any update") {
+TEST_CASE("program: a non-finite norm of the gradients stops a step before any update") {
   Problem problem = make_problem([](Value x) { return linear(flatten(x), {.features = 4, .name = "hidden"}); });
   Parameters parameters = random_parameters(problem.graph);
   const auto scale = [&](const char* name, float factor) {
@@ -212,14 +212,14 @@ TEST_CASE("program: gradients whose norm isn't finite stop a step before any upd
   scale("head.weight", 1e25F);
   const auto rule = optim::sgd();
   program::ProgramOptions options = training(problem.batch, rule.get());
-  options.clip_norm = 1;
+  options.gradient_policy = optim::update_policy({.clip_norm = 1});
   Session session(problem.graph, parameters, options);
   const auto before = snapshot(parameters);
   CHECK_THROWS_WITH_AS(session.run(problem, 1, rate), "the gradients' norm is inf, not finite", Error);
   CHECK(snapshot(parameters) == before);
 }
 
-TEST_CASE("program: a step of several batches needs a program that adds up their gradients") {
+TEST_CASE("program: a step over several batches needs a program that accumulates gradients") {
   const Problem problem = small_model(2);
   Parameters parameters = random_parameters(problem.graph);
   const auto rule = optim::sgd();

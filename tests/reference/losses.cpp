@@ -9,7 +9,7 @@
 
 namespace facet::testing {
 
-TEST_CASE("losses: smoothed labels and weighed classes cost what PyTorch's cross_entropy says, gradients too") {
+TEST_CASE("losses: label smoothing and class weights give the losses and gradients of PyTorch's cross_entropy") {
   if (!have_references()) return;
   const ReferenceFile reference("losses");
   const std::vector<float> logits = reference.read("logits"), weights = reference.read("weights");

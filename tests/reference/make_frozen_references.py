@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Computes in PyTorch what facet's models with frozen parts are held against: torchvision's, with requires_grad = False for
-what is frozen and in evaluation mode where a batch normalisation's weight and bias both are.
+"""Computes in PyTorch the references for facet's models with frozen parts, from torchvision's models.
 
-As make_torchvision_references.py does, with a step's gradients of what is trained, and the losses of ten steps of SGD with
-momentum and weight decay.
+Frozen parameters have requires_grad = False, and a batch normalisation whose weight and bias are both frozen is in
+evaluation mode. The references are those of make_torchvision_references.py, with gradients of the trained parameters
+only, and the losses of ten steps of SGD with momentum and weight decay.
 
     make_frozen_references.py --out FOLDER
 
-Needs python3-torchvision; without it the script says so in a line that begins with SKIPPED:.
+Needs python3-torchvision; without it the script prints a line that begins with SKIPPED:.
 """
 import argparse
 import fnmatch
 import pathlib
 import sys
 
-import make_references as base
 import make_torchvision_references as peers
 from make_torchvision_references import torch, torchvision
+from reference_file import Mark, write_safetensors
 
 FROZEN = {("resnet18", "low"): ["conv1.*", "bn1.*", "layer1.*", "layer2.0.*"],
           ("resnet18", "middle"): ["layer2.*", "layer3.0.bn2.weight", "heads.gender.*"],
@@ -26,7 +26,7 @@ WEIGHT_DECAY = 0.01
 
 
 def freeze(model, name, patterns):
-    """Returns the model, whose train() leaves frozen batch normalisations in evaluation mode."""
+    """Freezes the parameters that match a pattern; train() leaves frozen batch normalisations in evaluation mode."""
     for key, value in model.named_parameters():
         if any(fnmatch.fnmatchcase(peers.facet_name(name, key), pattern) for pattern in patterns):
             value.requires_grad = False
@@ -37,7 +37,7 @@ def freeze(model, name, patterns):
 
 
 def settle(model, generator):
-    """As for the other models, and once more: what frozen batch normalisations give moved with their statistics."""
+    """Settles the model twice: the outputs of frozen batch normalisations change with their running statistics."""
     for _ in range(50):
         pixels = peers.settle(model, generator)
         peers.set_momentum(model, 0.0)
@@ -81,20 +81,19 @@ def make(name, kind, folder):
     model.load_state_dict(start)
     tensors["sgd.learning_rate"] = torch.tensor([peers.SGD_RATE])
     tensors["sgd.losses"] = peers.step_losses(model, optimizer, x, labels)
-    base.write_safetensors(folder / f"{name}.{kind}.safetensors", tensors, {})
+    write_safetensors(folder / f"{name}.{kind}.safetensors", tensors, {})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     out = parser.parse_args().out
-    mark = base.Mark(out / "frozen_references.json",
-                     [pathlib.Path(__file__), pathlib.Path(peers.__file__), pathlib.Path(base.__file__)])
+    mark = Mark(out / "frozen_references.json", [pathlib.Path(__file__), *peers.SOURCES])
     if torch is None or torchvision is None:
         mark.remove()
-        print("SKIPPED: python3-torchvision isn't installed; nothing to hold facet's frozen models against")
+        print("SKIPPED: python3-torchvision isn't installed; there is nothing to compare facet's frozen models with")
         return
-    if mark.is_of_now():
+    if mark.is_current():
         print(f"{out} is up to date")
         return
     mark.remove()

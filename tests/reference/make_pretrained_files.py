@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Writes by torch.save what facet reads weights from, and what PyTorch has in those files.
+"""Writes with torch.save the files that facet's tests read weights from, and the values that PyTorch has for them.
 
-state_dict.pth, protocol4.pth and their like of before PyTorch 1.6 hold the same tensors, of every type that is read and
-in every way that tensors lie in storages; state_dict.safetensors holds their values as F32. resnet18.pth is
-torchvision's state_dict (drawn, not trained) and resnet18.expected.safetensors its values. weights-*.pth are
-torchvision's models with FairFace's 18 rows in the classifier, saved in the ways in which weights circulate;
-weights.expected.safetensors holds pixels and, by file, PyTorch's logits for them. The other files hold what is refused.
+state_dict.pth, protocol4.pth and the legacy_ files, in the format before PyTorch 1.6, hold the same tensors, of every
+data type that facet reads and with every layout in a storage; state_dict.safetensors holds their values as F32.
+resnet18.pth is torchvision's state_dict with random weights and resnet18.expected.safetensors its values. weights-*.pth
+are torchvision's models with FairFace's 18 rows in the classifier, saved in the ways that are common for published
+weights; weights.expected.safetensors holds pixels and, for each file, PyTorch's logits for them. facet must refuse the
+other files.
 
     make_pretrained_files.py --out FOLDER
 
-Needs python3-torchvision; without it the script says so in a line that begins with SKIPPED:.
+Needs python3-torchvision; without it the script prints a line that begins with SKIPPED:.
 """
 import argparse
 import collections
@@ -17,8 +18,8 @@ import copy
 import pathlib
 import re
 
-import make_references as base
-from make_references import torch
+import reference_file
+from reference_file import torch
 
 try:
     import torchvision
@@ -42,7 +43,7 @@ def tensors():
 
 
 def settled(model, images):
-    """The model with statistics of its own, as after training, and counters above 0; in evaluation."""
+    """Returns the model in evaluation mode, with running statistics and counters above 0 as after training."""
     with torch.no_grad():
         for _ in range(3):
             model.train()(images)
@@ -50,7 +51,7 @@ def settled(model, images):
 
 
 def with_rows(model, rows):
-    """The model with another last layer."""
+    """Returns the model with a last layer of that many rows."""
     if hasattr(model, "fc"):
         model.fc = torch.nn.Linear(model.fc.in_features, rows)
     elif isinstance(model.classifier, torch.nn.Linear):
@@ -65,14 +66,14 @@ def renamed(state_dict, rename):
 
 
 def old_densenet(state_dict):
-    """With the names that torchvision's files of before 0.3 have, and without counters."""
+    """Returns the state_dict with the names of torchvision's files before version 0.3, and without counters."""
     return collections.OrderedDict(
         (re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12])", r"\1.\2", name), tensor)
         for name, tensor in state_dict.items() if not name.endswith("num_batches_tracked"))
 
 
 def strided(state_dict):
-    """The same values as parts of larger storages, with gaps or in another order."""
+    """Returns the same values as parts of larger storages, with gaps or in another order."""
     def lay(tensor):
         if tensor.dim() == 4:
             return tensor.contiguous(memory_format=torch.channels_last)
@@ -84,8 +85,8 @@ def strided(state_dict):
     return collections.OrderedDict((name, lay(tensor)) for name, tensor in state_dict.items())
 
 
-def circulating(out):
-    """Weights in each way that is read, and PyTorch's logits of the model that has just these values."""
+def make_published_weights(out):
+    """Writes weights in each form that facet reads, and PyTorch's logits of the model with these values."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     pixels = torch.randint(0, 256, (2, 64, 64, 3), generator=torch.Generator().manual_seed(3))
     images = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
@@ -102,7 +103,8 @@ def circulating(out):
         "densenet121": (densenet, old_densenet(densenet.state_dict()), legacy),
         "checkpoint": (mobilenet, {"epoch": 3, "best": 0.5, "args": argparse.Namespace(lr=0.1, data=pathlib.Path("x")),
                                    "optimizer": optimizer.state_dict(), "scheduler": None,
-                                   "random": torch.get_rng_state(), "state_dict_ema": averaged, "history": {"loss": [1.5, 0.5], "done": {1, 2}},
+                                   "random": torch.get_rng_state(), "state_dict_ema": averaged,
+                                   "history": {"loss": [1.5, 0.5], "done": {1, 2}},
                                    "state_dict": renamed(state, lambda name: "module." + name)}, {}),
         "legacy-checkpoint": (mobilenet, {"optimizer": optimizer.state_dict(), "random": torch.get_rng_state(),
                                           "model": renamed(state, lambda name: "module.model." + name)}, legacy),
@@ -120,19 +122,20 @@ def circulating(out):
         torch.save(content, out / f"weights-{name}.pth", **options)
         with torch.no_grad():
             expected[name] = copy.deepcopy(model).float()(images)
-    base.write_safetensors(out / "weights.expected.safetensors", expected, {})
+    reference_file.write_safetensors(out / "weights.expected.safetensors", expected, {})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     out = parser.parse_args().out
-    mark = base.Mark(out / "pretrained_files.json", [pathlib.Path(__file__), pathlib.Path(base.__file__)])
+    mark = reference_file.Mark(out / "pretrained_files.json",
+                               [pathlib.Path(__file__), pathlib.Path(reference_file.__file__)])
     if torch is None or torchvision is None:
         mark.remove()
-        print("SKIPPED: python3-torchvision isn't installed; nothing writes its files")
+        print("SKIPPED: python3-torchvision isn't installed; it is needed to write these files")
         return
-    if mark.is_of_now():
+    if mark.is_current():
         print(f"{out} is up to date")
         return
     mark.remove()
@@ -142,11 +145,11 @@ def main():
     torch.save(dict(found), out / "protocol4.pth", pickle_protocol=4)
     torch.save(found, out / "legacy_state_dict.pth", _use_new_zipfile_serialization=False)
     torch.save(dict(found), out / "legacy_protocol4.pth", pickle_protocol=4, _use_new_zipfile_serialization=False)
-    base.write_safetensors(out / "state_dict.safetensors", found, {})
+    reference_file.write_safetensors(out / "state_dict.safetensors", found, {})
     torch.manual_seed(1)
     model = torchvision.models.resnet18()
     torch.save(model.state_dict(), out / "resnet18.pth")
-    base.write_safetensors(out / "resnet18.expected.safetensors", model.state_dict(), {})
+    reference_file.write_safetensors(out / "resnet18.expected.safetensors", model.state_dict(), {})
     small = torch.nn.Linear(3, 2)
     torch.save(small, out / "module.pth")
     torch.save(small, out / "legacy_module.pth", _use_new_zipfile_serialization=False)
@@ -154,7 +157,7 @@ def main():
     torch.save({"epoch": 3, "net": small.state_dict()}, out / "other_checkpoint.pth")
     torch.save({"mask": torch.ones(3, dtype=torch.bool)}, out / "mask.pth")
     torch.jit.save(torch.jit.script(small), out / "script.pth")
-    circulating(out)
+    make_published_weights(out)
     mark.set()
     print(f"PyTorch {torch.__version__}: {out}")
 

@@ -1,180 +1,37 @@
 #!/usr/bin/env python3
-"""Computes in PyTorch what facet's ops and its reference model are held against.
+"""Computes in PyTorch the references that tests compare facet's ops, its reference model and its recipes with.
 
-For each case of a table (tests/ops/cases.json) and for the reference model: images, labels and weights are drawn, loss,
-logits, every parameter's gradient and the running statistics are computed in float64 and written as safetensors. For 20
-Adam steps of the reference model, the losses of two float32 runs, on 1 and on 2 threads, are written; for the recipes,
-what PyTorch's optimisers and AveragedModel make of given gradients, its schedulers' learning rates, and losses with smoothing and class
-weights. Elements are stored as F32.
+For each case of a table (tests/ops/cases.json) and for the reference model, images, labels and weights are drawn, and
+loss, logits, every parameter's gradient and the running statistics are computed in float64. For 20 Adam steps of the
+reference model, the losses of two float32 runs, on 1 and on 2 threads, are written as well. For the recipes, the
+references are the results of PyTorch's optimisers and AveragedModel for given gradients, the learning rates of its
+schedulers, and losses with label smoothing and class weights. The files are safetensors with elements stored as F32.
 
     make_references.py --cases cases.json --out FOLDER
 
-Nothing is computed when FOLDER holds what this script makes of these cases already. Needs python3-torch, 1.13 or newer;
-without it the script says so in a line that begins with SKIPPED: and leaves FOLDER without references.json.
+Nothing is computed if FOLDER already holds the output of these scripts for these cases. Needs python3-torch, 1.13 or
+newer; without it the script prints a line that begins with SKIPPED: and leaves FOLDER without references.json.
 """
 import argparse
-import ctypes
-import hashlib
 import json
-import math
 import pathlib
-import struct
 import sys
 import zlib
 
-try:
-    import torch
-    from torch.nn import functional as F
-except ImportError:
-    torch = None
+import network
+import reference_file
+import reference_model
+from network import Network, image_input, tensors_of
+from reference_file import F, Mark, torch, write_safetensors
 
+SOURCES = [pathlib.Path(module) for module in (__file__, network.__file__, reference_file.__file__,
+                                               reference_model.__file__)]
 MEAN, STD = 0.5, 0.25  # of pixels / 255; exact in float32
-# Least distance of a kink's input from the kink, as a share of the inputs' rms: beyond float32's rounding.
+# Least distance of a case's values from a kink, as a fraction of the values' rms; float32's rounding is smaller.
 MARGIN = 2e-5
-MODEL_MARGIN = 5e-6  # of the reference model, whose values are many
 
 
-def write_safetensors(file, tensors, metadata):
-    """tensors: {name: tensor}; all are stored as F32."""
-    header, offset, data = {"__metadata__": metadata}, 0, []
-    for name, tensor in tensors.items():
-        tensor = tensor.detach().to(torch.float32).contiguous()
-        size = 4 * tensor.numel()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + size]}
-        offset += size
-        data.append(tensor)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(file, "wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
-        for tensor in data:
-            out.write(ctypes.string_at(tensor.data_ptr(), 4 * tensor.numel()))
-
-
-class Mark:
-    """A file that says of which scripts, tables and PyTorch the references beside it were made."""
-
-    def __init__(self, file, sources):
-        self.file = file
-        self.version = torch.__version__ if torch else None
-        contents = b"".join(source.read_bytes() for source in sources)
-        self.made_of = hashlib.sha256(contents + str(self.version).encode()).hexdigest()
-
-    def is_of_now(self):
-        return self.file.exists() and json.loads(self.file.read_text())["made_of"] == self.made_of
-
-    def set(self):
-        self.file.write_text(json.dumps({"made_of": self.made_of, "torch": self.version}) + "\n")
-
-    def remove(self):
-        self.file.unlink(missing_ok=True)
-
-
-class Margins:
-    """The least distance of any kink's input from its kink, as a share of the inputs' rms."""
-
-    def __init__(self):
-        self.least = math.inf
-
-    def add(self, distances, x):
-        if distances.numel():
-            self.least = min(self.least, (distances.min() / x.square().mean().sqrt()).item())
-
-    def relu(self, x):
-        self.add(x.detach().abs(), x.detach())
-        return F.relu(x)
-
-    def relu6(self, x):
-        self.add((x.detach() - 6).abs(), x.detach())
-        self.add(x.detach().abs(), x.detach())
-        return F.relu6(x)
-
-    def max_pool(self, x, kernel, stride, padding):
-        n, c, h, w = x.shape
-        padded = F.pad(x.detach(), (padding,) * 4, value=-math.inf).reshape(n * c, 1, h + 2 * padding, w + 2 * padding)
-        padded = padded.clamp(min=-1e300)
-        windows = F.unfold(padded, kernel, stride=stride)
-        best = windows.topk(2, dim=1).values
-        gaps = best[:, 0] - best[:, 1]
-        self.add(gaps[gaps > 0], x.detach())  # equals are copies of one value (ReLU's 0), whose gradient is the same
-        return F.max_pool2d(x, kernel, stride, padding)
-
-
-class Network:
-    """What a case or the reference model is built on: named parameters, drawn where they are first asked for."""
-
-    def __init__(self, seed, dtype=None):
-        self.generator = torch.Generator().manual_seed(seed)
-        self.dtype = dtype or torch.float64
-        self.parameters, self.statistics = {}, {}
-        self.training, self.margins = True, Margins()
-
-    def draw(self, name, shape, make):
-        if name not in self.parameters:
-            value = make(torch.randn(shape, generator=self.generator, dtype=torch.float64)).to(torch.float32)
-            self.parameters[name] = value.to(self.dtype).requires_grad_()
-        return self.parameters[name]
-
-    def draw_kernel(self, name, channels, inputs, kernel, scale=1.0):
-        deviation = scale / math.sqrt(inputs * kernel * kernel)
-        return self.draw(name + ".weight", (channels, inputs, kernel, kernel), lambda t: t * deviation)
-
-    def convolution(self, x, name, channels, kernel=3, stride=1, padding=-1, groups=1, bias=False, scale=1.0):
-        weight = self.draw_kernel(name, channels, x.shape[1] // groups, kernel, scale)
-        offset = self.draw(name + ".bias", (channels,), lambda t: t * 0.3) if bias else None
-        return F.conv2d(x, weight, offset, stride, kernel // 2 if padding < 0 else padding, groups=groups)
-
-    def linear(self, x, name, features, bias=True):
-        weight = self.draw(name + ".weight", (features, x.shape[1]), lambda t: t / math.sqrt(x.shape[1]))
-        return F.linear(x, weight, self.draw(name + ".bias", (features,), lambda t: t * 0.3) if bias else None)
-
-    def draw_normalisation(self, name, channels):
-        weight = self.draw(name + ".weight", (channels,), lambda t: 1 + 0.25 * t.clamp(-2, 2))
-        offset = self.draw(name + ".bias", (channels,), lambda t: 0.5 * t)
-        if name not in self.statistics:
-            mean = (0.3 * torch.randn(channels, generator=self.generator)).to(self.dtype)
-            var = (0.5 + torch.rand(channels, generator=self.generator)).to(self.dtype)
-            self.statistics[name] = (mean, var)
-        return weight, offset
-
-    def draw_unit(self, conv, bn, channels, inputs, kernel):
-        self.draw_kernel(conv, channels, inputs, kernel)
-        self.draw_normalisation(bn, channels)
-
-    def settle(self, name, outputs, pool):
-        """Redraws rows of a weight that give a value in outputs(rows), {batch, rows, height, width}, near a kink."""
-        weight = self.parameters[name]
-        deviation = 1 / math.sqrt(weight[0].numel())
-        rows = torch.arange(weight.shape[0])
-        while rows.numel():
-            y = outputs(rows)
-            least = y.abs().amin((0, 2, 3))
-            if pool:
-                windows = F.relu(y).unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).topk(2).values
-                gaps = windows[..., 0] - windows[..., 1]
-                least = torch.minimum(least, torch.where(gaps > 0, gaps, gaps.max()).amin((0, 2, 3)))
-            rows = rows[least <= 1.5 * MODEL_MARGIN * y.square().mean().sqrt()]
-            drawn = torch.randn((rows.numel(), *weight.shape[1:]), generator=self.generator) * deviation
-            weight.data[rows] = drawn.to(weight.dtype)
-
-    def batch_norm(self, x, name, eps=1e-5, momentum=0.1):
-        weight, offset = self.draw_normalisation(name, x.shape[1])
-        mean, var = self.statistics[name]
-        if self.training:  # the buffers stay as drawn: what they become is worked out apart
-            return F.batch_norm(x, None, None, weight, offset, True, 0.0, eps)
-        return F.batch_norm(x, mean, var, weight, offset, False, 0.0, eps)
-
-    def updated_statistics(self, x, name, momentum):
-        mean, var = self.statistics[name]
-        x = x.detach()
-        return (mean + momentum * (x.mean((0, 2, 3)) - mean),
-                var + momentum * (x.var((0, 2, 3), unbiased=True) - var))
-
-
-def image_input(pixels, dtype, mean, std):
-    """{batch, height, width, 3} bytes to normalised {batch, 3, height, width}."""
-    mean, std = (torch.tensor(v, dtype=torch.float32).to(dtype).reshape(1, 3, 1, 1) for v in (mean, std))
-    return (pixels.to(dtype).permute(0, 3, 1, 2) / 255 - mean) / std
+# --- ops -------------------------------------------------------------------------------------------------------------
 
 
 def head_loss(logits, labels):
@@ -182,12 +39,13 @@ def head_loss(logits, labels):
 
 
 def masked_loss(logits, labels):
-    """Mean over the labelled images; 0 where there is none."""
+    """Mean cross-entropy over the labelled images; 0 if no image has a label."""
     present = labels >= 0
     return F.cross_entropy(logits[present], labels[present]) if present.any() else logits.sum() * 0
 
 
 def draw_labels(generator, classes, batch, missing):
+    """Draws labels, of which a fraction `missing` is -1."""
     labels = torch.randint(0, classes, (batch,), generator=generator)
     count = round(missing * batch)
     labels[torch.randperm(batch, generator=generator)[:count]] = -1
@@ -195,7 +53,7 @@ def draw_labels(generator, classes, batch, missing):
 
 
 def forward_case(net, case, x, statistics):
-    """Logits by head; running statistics after the step into `statistics` in training."""
+    """Returns the logits of each head; in training, stores the running statistics after the step in `statistics`."""
     values = {"input": x}
     if case["front"]:
         x = net.convolution(x, "front", case["front"], bias=True, scale=case.get("front_scale", 1.0))
@@ -233,7 +91,7 @@ def forward_case(net, case, x, statistics):
         elif kind == "flatten":
             x = inputs[0].flatten(1)
         elif kind in ("dropout", "alpha_dropout"):
-            x = inputs[0]  # rate 0, or evaluated
+            x = inputs[0]  # the rate is 0, or the network is evaluated
         else:
             sys.exit(f"case {case['name']}: unknown op {kind}")
         for key in (name, alias):
@@ -246,23 +104,8 @@ def forward_case(net, case, x, statistics):
     return logits
 
 
-def weights_of(net):
-    tensors = {f"weight.{name}": value for name, value in net.parameters.items()}
-    for name, (mean, var) in net.statistics.items():
-        tensors[f"weight.{name}.running_mean"] = mean
-        tensors[f"weight.{name}.running_var"] = var
-    return tensors
-
-
-def tensors_of(net, pixels, labels, logits, loss, gradients):
-    tensors = {"pixels": pixels, "labels": torch.stack(labels), "loss": loss.reshape(1), **weights_of(net)}
-    tensors.update({f"logits.{name}": value for name, value in logits.items()})
-    tensors.update({f"gradient.{name}": value for name, value in zip(net.parameters, gradients)})
-    return tensors
-
-
 def try_case(case, seed):
-    """The tensors of a case under one seed, and how far its kinks are."""
+    """The tensors of a case drawn with a seed, and the least distance of its values from kinks."""
     net = Network(seed)
     batch, (height, width) = case.get("batch", 3), case["size"]
     pixels = torch.randint(0, 256, (batch, height, width, 3), generator=net.generator)
@@ -285,6 +128,7 @@ def try_case(case, seed):
 
 
 def make_case(op, case, folder):
+    """Writes a case, drawn with the first seed that keeps its values away from kinks."""
     case = dict(case)
     case.setdefault("heads", [{"name": "head", "classes": 5}])
     first = zlib.crc32(f"{op}.{case['name']}".encode()) % 100000
@@ -293,160 +137,74 @@ def make_case(op, case, folder):
         if least > MARGIN:
             write_safetensors(folder / f"{op}.{case['name']}.safetensors", tensors, {"seed": str(seed)})
             return
-    sys.exit(f"{op}.{case['name']}: no seed keeps its kinks {MARGIN} away")
-
-
-# --- the reference model ---------------------------------------------------------------------------------------------
-
-HEADS = {"age": (256, 9), "gender": (128, 2), "race": (256, 7)}  # hidden features, classes
-MODEL_MEAN, MODEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def forward_model(net, x, settle=False):
-    """The reference model without dropout; logits by head.
-
-    settle: redraws the weights of every channel (hidden feature) of which a value is near a kink, layer after layer, so
-    that rounding can't decide whether a gradient passes.
-    """
-
-    def unit(x, conv, bn, channels, kernel=3, stride=1, shortcut=None, pool=False):
-        """Convolution - BN - plus the shortcut - ReLU - max-pool."""
-
-        def normalised(rows=slice(None)):
-            y = F.conv2d(x, net.parameters[conv + ".weight"][rows], None, stride, kernel // 2)
-            weight, offset = (net.parameters[bn + kind][rows] for kind in (".weight", ".bias"))
-            y = F.batch_norm(y, None, None, weight, offset, True)
-            return y if shortcut is None else y + shortcut[:, rows]
-
-        net.draw_unit(conv, bn, channels, x.shape[1], kernel)
-        if settle:
-            net.settle(conv + ".weight", normalised, pool)
-        y = net.margins.relu(normalised())
-        return net.margins.max_pool(y, 2, 2, 0) if pool else y
-
-    x = unit(x, "stem.conv", "stem.bn", 64, 7, 2)
-    for block, (channels, residuals) in enumerate([(64, 1), (128, 1), (256, 2)], 1):
-        scope = f"block{block}."
-        x = unit(x, scope + "conv", scope + "bn", channels, pool=True)
-        for i in range(residuals):
-            inner = f"{scope}residual.{i}."
-            y = unit(x, inner + "conv1", inner + "bn1", channels)
-            x = unit(y, inner + "conv2", inner + "bn2", channels, shortcut=x)
-    x = x.flatten(1)
-    logits = {}
-    for name, (hidden, classes) in HEADS.items():
-        scope = f"heads.{name}."
-        y = net.linear(x, scope + "hidden", hidden)
-        if settle:
-            weight, offset = (net.parameters[scope + "hidden" + kind] for kind in (".weight", ".bias"))
-            hidden_rows = lambda rows: F.linear(x, weight[rows], offset[rows])[:, :, None, None]
-            net.settle(scope + "hidden.weight", hidden_rows, False)
-            y = net.linear(x, scope + "hidden", hidden)
-        logits[name] = net.linear(net.margins.relu(y), scope + "logits", classes)
-    return logits
-
-
-def model_sample(net, batch, size):
-    pixels = torch.randint(0, 256, (batch, size, size, 3), generator=net.generator)
-    labels = [torch.randint(0, classes, (batch,), generator=net.generator) for _, classes in HEADS.values()]
-    return pixels, labels
-
-
-def model_loss(net, pixels, labels):
-    logits = forward_model(net, image_input(pixels, net.dtype, MODEL_MEAN, MODEL_STD))
-    return logits, sum(F.cross_entropy(value, y) for value, y in zip(logits.values(), labels))
-
-
-def in_type(net, dtype):
-    """The same weights for a run in that type."""
-    copy = Network(0, dtype)
-    copy.parameters = {k: v.detach().to(dtype).clone().requires_grad_() for k, v in net.parameters.items()}
-    copy.statistics = {k: tuple(s.to(dtype).clone() for s in v) for k, v in net.statistics.items()}
-    copy.margins = NoMargins()
-    return copy
-
-
-class NoMargins(Margins):
-    def add(self, distances, x):
-        pass
-
-    def max_pool(self, x, kernel, stride, padding):
-        return F.max_pool2d(x, kernel, stride, padding)
-
-
-def float32_errors(net, pixels, labels, gradients):
-    """PyTorch's own float32 error of each gradient: {rms, largest}, as a share of the gradient's rms."""
-    small = in_type(net, torch.float32)
-    _, loss = model_loss(small, pixels, labels)
-    errors = {}
-    rounded = torch.autograd.grad(loss, list(small.parameters.values()))
-    for name, exact, value in zip(net.parameters, gradients, rounded):
-        difference, scale = value.to(torch.float64) - exact, exact.square().mean().sqrt()
-        error = torch.stack([difference.square().mean().sqrt(), difference.abs().max()])
-        errors[f"float32_error.{name}"] = error / scale
-    return errors
-
-
-def make_model(folder, size, batch):
-    net = Network(size)
-    pixels, labels = model_sample(net, batch, size)
-    x = image_input(pixels, net.dtype, MODEL_MEAN, MODEL_STD)
-    with torch.no_grad():
-        net.margins = NoMargins()
-        forward_model(net, x, settle=True)
-    net.margins = Margins()
-    logits, loss = model_loss(net, pixels, labels)
-    if not net.margins.least > MODEL_MARGIN:
-        sys.exit(f"reference model at {size}: a value is {net.margins.least} from a kink")
-    gradients = torch.autograd.grad(loss, list(net.parameters.values()))
-    tensors = tensors_of(net, pixels, labels, logits, loss, gradients)
-    tensors.update(float32_errors(net, pixels, labels, gradients))
-    write_safetensors(folder / f"model{size}.safetensors", tensors, {"margin": repr(net.margins.least)})
-
-
-def adam_losses(net, samples, dtype, threads, learning_rate):
-    torch.set_num_threads(threads)
-    net = in_type(net, dtype)
-    optimizer = torch.optim.Adam(list(net.parameters.values()), lr=learning_rate)
-    losses = []
-    for pixels, labels in samples:
-        optimizer.zero_grad()
-        _, loss = model_loss(net, pixels, labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return torch.tensor(losses, dtype=torch.float64)
-
-
-def make_adam(folder, size=64, batch=4, steps=20, learning_rate=1e-4):
-    net = Network(7)
-    net.margins = NoMargins()
-    samples = [model_sample(net, batch, size) for _ in range(steps)]
-    with torch.no_grad():
-        model_loss(net, *samples[0])
-    tensors = {"pixels": torch.stack([p for p, _ in samples]),
-               "labels": torch.stack([torch.stack(y) for _, y in samples]),
-               "learning_rate": torch.tensor([learning_rate]), **weights_of(net)}
-    tensors["losses"] = adam_losses(net, samples, torch.float64, 2, learning_rate)
-    for threads in (1, 2):
-        tensors[f"losses.float32.threads{threads}"] = adam_losses(net, samples, torch.float32, threads, learning_rate)
-    write_safetensors(folder / "adam.safetensors", tensors, {})
+    sys.exit(f"{op}.{case['name']}: no seed keeps its values {MARGIN} away from kinks")
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
-UPDATES = {  # what tests/reference/updates.cpp has under the same names, for a matrix and a vector
+
+class Lars(torch.optim.Optimizer):
+    """Algorithm 1 of You et al. 2017, "Large Batch Training of Convolutional Networks", for each parameter."""
+
+    def __init__(self, params, lr, momentum=0.9, weight_decay=0.0, trust_coefficient=0.001, adapt=True):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay,
+                                      trust_coefficient=trust_coefficient, adapt=adapt))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            decay = group["weight_decay"]
+            for w in group["params"]:
+                norm, gradient_norm = w.norm(), w.grad.norm()
+                local_rate = group["trust_coefficient"] * norm / (gradient_norm + decay * norm) if group["adapt"] else 1
+                v = self.state[w].setdefault("momentum_buffer", torch.zeros_like(w))
+                v.mul_(group["momentum"]).add_(group["lr"] * local_rate * (w.grad + decay * w))
+                w.sub_(v)
+
+
+class Lamb(torch.optim.Optimizer):
+    """Algorithm 2 of You et al. 2020, "Large Batch Optimization for Deep Learning", with phi(x) = x."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, adapt=True):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, adapt=adapt))
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for x in group["params"]:
+                state = self.state[x]
+                if not state:
+                    state.update(step=0, m=torch.zeros_like(x), v=torch.zeros_like(x))
+                state["step"] += 1
+                state["m"] = beta1 * state["m"] + (1 - beta1) * x.grad
+                state["v"] = beta2 * state["v"] + (1 - beta2) * x.grad ** 2
+                m, v = state["m"] / (1 - beta1 ** state["step"]), state["v"] / (1 - beta2 ** state["step"])
+                update = m / (v.sqrt() + group["eps"]) + group["weight_decay"] * x
+                ratio = x.norm() / update.norm() if group["adapt"] else 1
+                x.sub_(group["lr"] * ratio * update)
+
+
+UPDATES = {  # by the names in tests/reference/updates.cpp; each takes a matrix and a vector
     "sgd": lambda m, v: torch.optim.SGD([m, v], lr=0.1),
     "sgd.decay": lambda m, v: torch.optim.SGD([m, v], lr=0.1, weight_decay=0.05),
     "sgd.momentum": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.9),
     "sgd.nesterov": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.05),
-    "sgd.spared": lambda m, v: torch.optim.SGD([{"params": [m]}, {"params": [v], "weight_decay": 0}], lr=0.1, momentum=0.9,
-                                               weight_decay=0.05),
+    "sgd.spared": lambda m, v: torch.optim.SGD([{"params": [m]}, {"params": [v], "weight_decay": 0}], lr=0.1,
+                                               momentum=0.9, weight_decay=0.05),
     "adam": lambda m, v: torch.optim.Adam([m, v], lr=0.01),
     "adam.decay": lambda m, v: torch.optim.Adam([m, v], lr=0.01, betas=(0.8, 0.99), eps=1e-4, weight_decay=0.05),
     "adamw": lambda m, v: torch.optim.AdamW([m, v], lr=0.01, weight_decay=0.5),
     "adamw.spared": lambda m, v: torch.optim.AdamW([{"params": [m]}, {"params": [v], "weight_decay": 0}], lr=0.01,
                                                    weight_decay=0.5),
+    "lars": lambda m, v: Lars([m, v], lr=20.0),
+    "lars.decay": lambda m, v: Lars([m, v], lr=1.0, momentum=0.8, weight_decay=0.05, trust_coefficient=0.02),
+    "lars.spared": lambda m, v: Lars([{"params": [m], "weight_decay": 0.05, "lr": 0.1, "trust_coefficient": 0.1},
+                                      {"params": [v], "adapt": False}], lr=0.1),
+    "lamb": lambda m, v: Lamb([m, v], lr=0.01),
+    "lamb.decay": lambda m, v: Lamb([m, v], lr=0.01, betas=(0.8, 0.99), eps=1e-4, weight_decay=0.5),
+    "lamb.spared": lambda m, v: Lamb([{"params": [m], "weight_decay": 0.5}, {"params": [v], "adapt": False}], lr=0.01),
+    "lamb.one-cycle": lambda m, v: Lamb([m, v], lr=0.1, weight_decay=0.5),
     "sgd.one-cycle": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.5),
     "nesterov.one-cycle": lambda m, v: torch.optim.SGD([m, v], lr=0.1, momentum=0.5, nesterov=True),
     "adam.one-cycle": lambda m, v: torch.optim.Adam([m, v], lr=0.1),
@@ -455,8 +213,9 @@ UPDATES = {  # what tests/reference/updates.cpp has under the same names, for a 
 
 
 def make_updates(folder, steps=12):
+    """Writes weights, and their exponential averages, after steps of each rule with the same gradients."""
     generator = torch.Generator().manual_seed(11)
-    draw = lambda *shape: torch.randn(shape, generator=generator).double()  # float32's values: both sides start equal
+    draw = lambda *shape: torch.randn(shape, generator=generator).double()  # exact in float32
     shapes = {"matrix": (5, 9), "vector": (21,)}
     start = {name: draw(*shape) for name, shape in shapes.items()}
     gradients = {name: draw(steps, *shape) for name, shape in shapes.items()}
@@ -481,7 +240,57 @@ def make_updates(folder, steps=12):
     write_safetensors(folder / "updates.safetensors", tensors, {})
 
 
+RECIPES = {  # by the names in tests/reference/recipes.cpp; each takes the matrices and the vectors of a network
+    "sgd": lambda ms, vs: torch.optim.SGD([{"params": ms, "weight_decay": 0.05}, {"params": vs}], lr=0.1, momentum=0.9),
+    "adamw": lambda ms, vs: torch.optim.AdamW([{"params": ms, "weight_decay": 0.05}, {"params": vs, "weight_decay": 0}],
+                                              lr=0.01),
+    "lars": lambda ms, vs: Lars([{"params": ms, "weight_decay": 0.05}, {"params": vs, "adapt": False}], lr=0.5,
+                                trust_coefficient=0.1),
+    "lamb": lambda ms, vs: Lamb([{"params": ms, "weight_decay": 0.05}, {"params": vs, "adapt": False}], lr=0.01),
+}
+
+
+def recipe_loss(weights, pixels, labels):
+    x = image_input(pixels, torch.float64, [MEAN] * 3, [STD] * 3)
+    x = F.relu(F.conv2d(x, weights["front.weight"], weights["front.bias"], 2, 1)).flatten(1)
+    x = F.relu(F.linear(x, weights["hidden.weight"], weights["hidden.bias"]))
+    return F.cross_entropy(F.linear(x, weights["head.weight"], weights["head.bias"]), labels)
+
+
+def make_recipes(folder, steps=6, parts=2, batch=4, size=12, classes=5):
+    """Writes a network's weights, and their averages, after steps of several batches with clipped gradients.
+
+    The layer `front` is frozen.
+    """
+    generator = torch.Generator().manual_seed(13)
+    pixels = torch.randint(0, 256, (steps, parts, batch, size, size, 3), generator=generator)
+    labels = torch.randint(0, classes, (steps, parts, batch), generator=generator)
+    shapes = {"front.weight": (8, 3, 3, 3), "front.bias": (8,), "hidden.weight": (12, 8 * (size // 2) ** 2),
+              "hidden.bias": (12,), "head.weight": (classes, 12), "head.bias": (classes,)}
+    start = {name: (0.3 * torch.randn(shape, generator=generator)).double() for name, shape in shapes.items()}
+    tensors = {"pixels": pixels, "labels": labels, **{f"start.{name}": value for name, value in start.items()}}
+    for rule, make in RECIPES.items():
+        weights = {name: value.clone().requires_grad_(not name.startswith("front")) for name, value in start.items()}
+        trained = [weight for weight in weights.values() if weight.requires_grad]
+        optimizer = make([w for w in trained if w.dim() > 1], [w for w in trained if w.dim() == 1])
+        average, norms = {}, []
+        for step in range(steps):
+            optimizer.zero_grad()
+            for part in range(parts):
+                (recipe_loss(weights, pixels[step, part], labels[step, part]) / parts).backward()
+            norms.append(torch.nn.utils.clip_grad_norm_(trained, 1.0).item())
+            optimizer.step()
+            for name, weight in weights.items():
+                before = average.get(name, weight.detach())
+                average[name] = 0.75 * before + 0.25 * weight.detach()
+        assert min(norms) > 1, f"{rule}: the norms {norms} are not clipped"
+        tensors.update({f"{rule}.{name}": weight for name, weight in weights.items()})
+        tensors.update({f"{rule}.average.{name}": mean for name, mean in average.items()})
+    write_safetensors(folder / "recipes.safetensors", tensors, {})
+
+
 def make_losses(folder, images=23, classes=5):
+    """Writes cross-entropies with label smoothing and class weights, and their gradients."""
     generator = torch.Generator().manual_seed(12)
     logits = (3 * torch.randn(images, classes, generator=generator)).double()
     labels = draw_labels(generator, classes, images, 0.2)
@@ -497,7 +306,7 @@ def make_losses(folder, images=23, classes=5):
 
 
 def make_schedules(folder, epochs=6, steps_per_epoch=7, peak=0.1):
-    """The learning rate and momentum of every step; names and options are tests/reference/schedules.cpp's."""
+    """Writes the learning rate and momentum of every step; tests/reference/schedules.cpp has the same schedules."""
     lr = torch.optim.lr_scheduler
     total = epochs * steps_per_epoch
     constant = lambda o: lr.LambdaLR(o, lambda _: 1.0)
@@ -541,13 +350,13 @@ def main():
     parser.add_argument("--cases", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     args = parser.parse_args()
-    mark = Mark(args.out / "references.json", [args.cases, pathlib.Path(__file__)])
+    mark = Mark(args.out / "references.json", SOURCES + [args.cases])
     if torch is None:
         mark.remove()
-        print("SKIPPED: python3-torch isn't installed; nothing to hold facet against")
+        print("SKIPPED: python3-torch isn't installed; there is nothing to compare facet with")
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    if mark.is_of_now():
+    if mark.is_current():
         print(f"{args.out} is up to date")
         return
     mark.remove()
@@ -555,10 +364,11 @@ def main():
     for op, cases in json.loads(args.cases.read_text()).items():
         for case in cases:
             make_case(op, case, args.out)
-    make_model(args.out, 64, 4)
-    make_model(args.out, 224, 2)
-    make_adam(args.out)
+    reference_model.make_model(args.out, 64, 4)
+    reference_model.make_model(args.out, 224, 2)
+    reference_model.make_adam(args.out)
     make_updates(args.out)
+    make_recipes(args.out)
     make_losses(args.out)
     make_schedules(args.out)
     mark.set()

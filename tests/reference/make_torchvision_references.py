@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
-"""Computes in PyTorch what facet's models are held against: torchvision's of the same names, with heads of 9, 2 and 7
-classes in place of the last layer.
+"""Computes in PyTorch the references for facet's models, from torchvision's models of the same names.
 
-For each model, in float32: logits in evaluation, then logits, loss, every parameter's gradient and the running statistics
-of a training step without dropout; for some of them the losses of ten steps of Adam and of SGD with momentum. models.json
-has the names and shapes of torchvision's own state_dicts.
+The models have heads of 9, 2 and 7 classes in place of the last layer. For each model, the references are computed in
+float32: the logits in evaluation, and the logits, loss, gradients of all parameters and running statistics of a
+training step without dropout. For some models, the losses of ten steps of Adam and of SGD with momentum are added.
+models.json has the names and shapes of torchvision's own state_dicts.
 
-Weights of two and more dimensions are drawn by a formula that the tests know too, and of a long gradient every n-th element
-is written: the files stay small. Biases are moved until no value is near a ReLU's kink, where rounding would decide whether
-a gradient passes; images are drawn until no two values of a pooling window are near each other.
+To keep the files small, weights with two or more dimensions are computed by a formula that the tests use too, and only
+every n-th element of a long gradient is written. Biases are moved until no value is near a ReLU's kink, where rounding
+would decide whether a gradient passes; images are drawn until no two values of a pooling window are near each other.
 
     make_torchvision_references.py --out FOLDER [--steps MODEL,...]
 
-Nothing is computed when FOLDER holds what this script makes already. Needs python3-torchvision; without it the script says
-so in a line that begins with SKIPPED: and leaves FOLDER without torchvision_references.json.
+Nothing is computed if FOLDER already holds this script's output. Needs python3-torchvision; without it the script
+prints a line that begins with SKIPPED: and leaves FOLDER without torchvision_references.json.
 """
 import argparse
 import contextlib
@@ -22,8 +22,9 @@ import math
 import pathlib
 import sys
 
-import make_references as base
-from make_references import torch
+import network
+import reference_file
+from reference_file import torch
 
 try:
     import numpy
@@ -33,18 +34,19 @@ try:
 except ImportError:
     torchvision = None
 
+SOURCES = [pathlib.Path(module) for module in (__file__, network.__file__, reference_file.__file__)]
 HEADS = {"age": 9, "gender": 2, "race": 7}
 LAST_LAYERS = {"resnet18": "fc", "resnet34": "fc", "resnet50": "fc", "densenet121": "classifier",
                "densenet161": "classifier", "alexnet": "classifier.6", "mobilenet_v2": "classifier.1"}
-STEPS_OF = "resnet18,densenet121,mobilenet_v2"  # the others' steps take long
+STEPS_OF = "resnet18,densenet121,mobilenet_v2"  # steps of the other models take long
 SIZE, BATCH, STEPS = 64, 4, 10
 ADAM_RATE, SGD_RATE, MOMENTUM = 2e-5, 1e-3, 0.9
-RELU_MARGIN, POOL_MARGIN = 4e-4, 3e-6  # of an input from a kink, as a share of the inputs' rms
-GRADIENT_SAMPLE = 4096  # elements of a gradient that are written, at most
+RELU_MARGIN, POOL_MARGIN = 4e-4, 3e-6  # least distance from a kink, as a fraction of the inputs' rms
+GRADIENT_SAMPLE = 4096  # most elements of a gradient that are written
 
 
 def build(name):
-    """torchvision's model, without the time that it takes to initialise it."""
+    """Returns torchvision's model without initialising its weights, which takes long."""
     undrawn = lambda tensor, *args, **kwargs: tensor
     with contextlib.ExitStack() as stack:
         for draw in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
@@ -54,7 +56,7 @@ def build(name):
 
 
 def with_heads(name):
-    """The model with a linear layer a head, whose forward gives logits by head, and without dropout."""
+    """Returns the model without dropout and with a linear layer per head; forward() returns the logits by head."""
 
     class Heads(nn.ModuleDict):
         def forward(self, x):
@@ -80,7 +82,10 @@ def facet_name(model, name, last="heads."):
 
 
 def draw_by_formula(shape, index):
-    """Uniform, of variance 2 / fan in: a function of the tensor's place in the state_dict and of the element's."""
+    """Values from a uniform distribution of variance 2 / fan-in, by the indices of tensor and element only.
+
+    index: the position of the tensor in the state_dict.
+    """
     bits = numpy.arange(math.prod(shape), dtype=numpy.uint32)
     bits *= numpy.uint32(0x9E3779B1)
     bits += numpy.uint32(index * 0x51ED270B & 0xFFFFFFFF)
@@ -103,13 +108,13 @@ def draw_weights(model, generator):
         elif name.endswith("bias"):
             value.copy_(0.3 * torch.randn(value.shape, generator=generator))
     for module in batch_norms(model):
-        # Most values above 0: around it, rounding errors would grow by a fifth from layer to layer.
+        # Most values are above 0; around 0, rounding errors would grow by a fifth from layer to layer.
         module.weight.data.copy_(0.75 + 0.2 * torch.randn(module.weight.shape, generator=generator).clamp(-2, 2))
         module.bias.data.add_(0.75)
 
 
 def perturb_statistics(model, generator):
-    """Of the last batch, as they are after settling, to others of that order of magnitude."""
+    """Changes the statistics from those of the last batch, which settle() leaves, to others of similar size."""
     for module in batch_norms(model):
         mean, var = module.running_mean, module.running_var
         noise = torch.randn((2, mean.numel()), generator=generator)
@@ -125,9 +130,10 @@ class NearKink(Exception):
 
 
 class Kinks:
-    """While it is entered, every ReLU, ReLU6 and max pooling looks at how near its kinks its inputs are.
+    """A context in which every ReLU, ReLU6 and max-pooling checks how near its inputs are to its kinks.
 
-    settle: moves the bias that was added last until no value of a channel is near a ReLU's kink.
+    settle: moves the bias that was added last until no value of a channel is near a ReLU's kink; otherwise a value near
+    a kink raises NearKink.
     """
 
     def __init__(self, model, settle):
@@ -160,7 +166,7 @@ class Kinks:
         by_channel = x.detach().transpose(0, 1).flatten(1)
         near = lambda values: (min_distance(values, kinks) <= margin).nonzero().flatten()
         if not self.settle:
-            margin *= 0.5  # what was settled has been rounded otherwise
+            margin *= 0.5  # rounding differs from that of the settling pass
             if near(by_channel).numel():
                 raise NearKink("a value is near a ReLU's kink")
             return x
@@ -202,7 +208,7 @@ def min_distance(values, kinks):
 
 
 def image_input(pixels):
-    return base.image_input(pixels, torch.float32, base.MODEL_MEAN, base.MODEL_STD)
+    return network.image_input(pixels, torch.float32, network.IMAGENET_MEAN, network.IMAGENET_STD)
 
 
 def set_momentum(model, momentum):
@@ -211,7 +217,7 @@ def set_momentum(model, momentum):
 
 
 def settle(model, generator):
-    """Pixels such that the model's biases can be moved away from all kinks; moved they are."""
+    """Moves the model's biases until no value is near a kink; returns the pixels for which this holds."""
     biases = {name: value.clone() for name, value in model.state_dict().items() if value.dim() == 1}
     for _ in range(50):
         pixels = torch.randint(0, 256, (BATCH, SIZE, SIZE, 3), generator=generator)
@@ -233,7 +239,7 @@ def loss_of(logits, labels):
 
 
 def sampled(gradient):
-    """Every n-th element, n without a factor 2 or 3, so that all channels and places in a kernel come about."""
+    """Every n-th element; n has no factor 2 or 3, so that all channels and positions in a kernel occur."""
     step = math.ceil(gradient.numel() / GRADIENT_SAMPLE)
     while step % 2 == 0 or step % 3 == 0:
         step += 1
@@ -282,7 +288,7 @@ def make_model(name, folder, steps):
             model.load_state_dict(start)
             tensors[f"{rule}.learning_rate"] = torch.tensor([optimizer.defaults["lr"]])
             tensors[f"{rule}.losses"] = step_losses(model, optimizer, x, labels)
-    base.write_safetensors(folder / f"{name}.safetensors", tensors, {})
+    reference_file.write_safetensors(folder / f"{name}.safetensors", tensors, {})
 
 
 def state_dicts():
@@ -293,14 +299,14 @@ def state_dicts():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--steps", default=STEPS_OF, help="models that are trained (default: %(default)s)")
+    parser.add_argument("--steps", default=STEPS_OF, help="models to train for ten steps (default: %(default)s)")
     args = parser.parse_args()
-    mark = base.Mark(args.out / "torchvision_references.json", [pathlib.Path(__file__), pathlib.Path(base.__file__)])
+    mark = reference_file.Mark(args.out / "torchvision_references.json", SOURCES)
     if torch is None or torchvision is None:
         mark.remove()
-        print("SKIPPED: python3-torchvision isn't installed; nothing to hold facet's models against")
+        print("SKIPPED: python3-torchvision isn't installed; there is nothing to compare facet's models with")
         return
-    if mark.is_of_now():
+    if mark.is_current():
         print(f"{args.out} is up to date")
         return
     mark.remove()

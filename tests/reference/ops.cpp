@@ -10,7 +10,7 @@
 namespace facet::testing {
 namespace {
 
-/// How far f32 may be from float64, as shares of the tensor's rms.
+/// Bounds of the difference between f32 and float64, relative to the tensor's rms.
 struct Bounds {
   double rms = 1e-5, largest = 2e-4;
 };
@@ -19,9 +19,9 @@ constexpr Bounds winograd_bounds{.rms = 2e-5, .largest = 4e-4};
 
 void check_tensor(const std::string& name, const std::vector<float>& values, const std::vector<float>& expected,
                   const Bounds& bounds = {}, double floor = 0) {
-  const Difference apart = difference(values, expected, floor);
-  CHECK_MESSAGE(apart.rms <= bounds.rms, name, ": rms error ", apart.rms);
-  CHECK_MESSAGE(apart.largest <= bounds.largest, name, ": largest error ", apart.largest);
+  const Difference error = difference(values, expected, floor);
+  CHECK_MESSAGE(error.rms <= bounds.rms, name, ": rms error ", error.rms);
+  CHECK_MESSAGE(error.largest <= bounds.largest, name, ": largest error ", error.largest);
 }
 
 program::ProgramOptions options_of(const Case& c, program::Mode mode) {
@@ -36,7 +36,7 @@ void check_gradients(Session& session, const ReferenceFile& reference, const Pro
     const std::string& name = problem.graph.heads()[head].name;
     check_tensor("logits of " + name, session.logits(static_cast<int>(head)), reference.read("logits." + name), bounds);
   }
-  // A gradient that is zero but for rounding (of a bias before batch_norm, say) is compared with the case's largest.
+  // The error of a gradient that is only rounding error (of a bias before batch_norm) is relative to the largest one.
   double largest = 0;
   for (const Parameter& parameter : parameters.list())
     if (parameter.trainable) largest = std::max(largest, rms(reference.read("gradient." + parameter.name)));
@@ -61,7 +61,7 @@ void check_evaluation(const Case& c, const ReferenceFile& reference, const Probl
   }
 }
 
-/// Running statistics after a training step.
+/// Checks the running statistics after a training step.
 void check_statistics(const Case& c, const ReferenceFile& reference, const Problem& problem, Parameters& parameters) {
   const auto optimizer = optim::adam();
   program::ProgramOptions options = options_of(c, program::Mode::training);
@@ -75,7 +75,7 @@ void check_statistics(const Case& c, const ReferenceFile& reference, const Probl
   }
 }
 
-/// A case with what PyTorch computed of it, and its weights.
+/// A case with PyTorch's results and weights.
 struct Loaded {
   ReferenceFile reference;
   Problem problem;
@@ -100,15 +100,15 @@ void check_op(const std::string& op) {
       Session session(problem.graph, parameters, options_of(c, program::Mode::gradients));
       check_gradients(session, reference, problem, parameters);
     }
-    reference.load_weights(parameters);  // the gradients' forward pass has moved the running statistics
+    reference.load_weights(parameters);  // the gradients' forward pass has updated the running statistics
     check_statistics(c, reference, problem, parameters);
   }
 }
 
-/// Checks the cases with convolutions, each taking `candidate` if it has it; more than `least` must.
-void check_candidate(const std::string& candidate, const Bounds& bounds, int least) {
+/// Checks the cases with convolutions, with `candidate` for each that has it; more than `min_count` must have it.
+void check_candidate(const std::string& candidate, const Bounds& bounds, int min_count) {
   CAPTURE(candidate);
-  int taken = 0;
+  int count = 0;
   for (const char* op : {"convolution", "batch_norm"}) {
     for (const Case& c : read_cases(op)) {
       CAPTURE(c.name);
@@ -117,18 +117,18 @@ void check_candidate(const std::string& candidate, const Bounds& bounds, int lea
       check_evaluation(c, reference, problem, parameters, candidate, bounds);
       const program::ProgramOptions options = options_of(c, program::Mode::gradients);
       program::TuningRecord tuning_record = prefer(candidate, problem.graph, parameters, options);
-      for (const auto& [key, chosen] : tuning_record.all()) taken += chosen == candidate ? 1 : 0;
+      for (const auto& [key, chosen] : tuning_record.all()) count += chosen == candidate ? 1 : 0;
       Session session(problem.graph, parameters, options, std::move(tuning_record));
       check_gradients(session, reference, problem, parameters, bounds);
     }
   }
-  CHECK(taken > least);
+  CHECK(count > min_count);
 }
 
 }  // namespace
 
 TEST_CASE("convolution against PyTorch") { check_op("convolution"); }
-TEST_CASE("convolution by Winograd's algorithm against PyTorch: oneDNN's, where it has one, and our own") {
+TEST_CASE("convolution by Winograd's algorithm against PyTorch: oneDNN's, where it has one, and facet's") {
   if (!have_references()) return;
   if (onednn::has_winograd()) {
     check_candidate("winograd onednn", winograd_bounds, 10);

@@ -23,7 +23,7 @@ std::vector<float> floats(const formats::TensorValues& values) {
 
 }  // namespace
 
-TEST_CASE("what PyTorch saved is read exactly, of every type and however it lies") {
+TEST_CASE("tensors that PyTorch saved are read exactly, of every type and with any strides") {
   if (!have_files()) return;
   const ReferenceFile expected("state_dict");
   for (const char* file : {"state_dict.pth", "protocol4.pth", "legacy_state_dict.pth", "legacy_protocol4.pth"}) {
@@ -39,7 +39,7 @@ TEST_CASE("what PyTorch saved is read exactly, of every type and however it lies
   }
 }
 
-TEST_CASE("torchvision's weights go into facet's model by their names") {
+TEST_CASE("torchvision's weights are loaded into facet's model by their names") {
   if (!have_files()) return;
   const Graph graph = build_model("resnet18", {.heads = fairface_heads(), .size = 64});
   Parameters parameters(graph, 1);
@@ -56,11 +56,11 @@ TEST_CASE("torchvision's weights go into facet's model by their names") {
   const Graph other = build_model("mobilenet_v2", {.heads = fairface_heads(), .size = 64});
   Parameters others(other, 1);
   const std::string what = error_of([&] { load_pretrained(reference_folder() / "resnet18.pth", other, {}, others); });
-  CHECK_MESSAGE(contains(what, R"(doesn't fit the model: "features.0.0.weight" is missing (as )"), what);
-  CHECK_MESSAGE(contains(what, R"("conv1.weight" is none of the model's (as )"), what);
+  CHECK_MESSAGE(contains(what, R"(don't fit the model: "features.0.0.weight" is missing (and )"), what);
+  CHECK_MESSAGE(contains(what, R"("conv1.weight" isn't in the model (and )"), what);
 }
 
-TEST_CASE("weights give PyTorch's logits, in whatever way they were saved") {
+TEST_CASE("weights give PyTorch's logits, from every form in which they are saved") {
   if (!have_files()) return;
   const TemporaryFolder folder;
   const ReferenceFile expected("weights.expected");
@@ -89,7 +89,7 @@ TEST_CASE("weights give PyTorch's logits, in whatever way they were saved") {
     CHECK(found.fresh.empty());
     save_model(folder / "model", info, parameters);
     Predictor predictor(folder / "model");
-    std::vector<float> logits;  // as the classifier has them: all of an image, head after head
+    std::vector<float> logits;  // in the classifier's order: for each image, head after head
     const std::vector<HeadPrediction>& heads = predictor.predict(pixels);
     for (std::size_t image = 0; image < 2; ++image) {
       for (std::size_t head = 0; head < heads.size(); ++head) {
@@ -102,20 +102,20 @@ TEST_CASE("weights give PyTorch's logits, in whatever way they were saved") {
   }
 }
 
-TEST_CASE("PyTorch's other files are refused in a line") {
+TEST_CASE("other files of PyTorch are refused in one line") {
   if (!have_files()) return;
   const std::pair<const char*, const char*> files[] = {
-      {"module.pth", R"(holds an object of "torch.nn.modules.linear.Linear", not a state_dict)"},
-      {"legacy_module.pth", R"(holds an object of "torch.nn.modules.linear.Linear", not a state_dict)"},
-      {"checkpoint.pth", R"("epoch" in its dictionary is an integer, not a tensor)"},
-      {"other_checkpoint.pth", R"("epoch" in its dictionary is an integer, not a tensor)"},
+      {"module.pth", R"(holds an object of "torch.nn.modules.linear.Linear"; a state_dict)"},
+      {"legacy_module.pth", R"(holds an object of "torch.nn.modules.linear.Linear"; a state_dict)"},
+      {"checkpoint.pth", R"("epoch" in its dictionary is an integer; a tensor is needed)"},
+      {"other_checkpoint.pth", R"("epoch" in its dictionary is an integer; a tensor is needed)"},
       {"mask.pth", R"(tensor "mask" has elements of "torch.BoolStorage"; Float-)"},
       {"script.pth", "holds a TorchScript program"}};
-  for (const auto& [file, says] : files) {
+  for (const auto& [file, message] : files) {
     const Graph graph = build_model("resnet18", {.heads = fairface_heads(), .size = 64});
     Parameters parameters(graph, 1);
     const std::string what = error_of([&] { load_pretrained(reference_folder() / file, graph, {}, parameters); });
-    CHECK_MESSAGE(contains(what, says), what);
+    CHECK_MESSAGE(contains(what, message), what);
   }
 }
 

@@ -64,9 +64,9 @@ void ReferenceFile::load_weights(Parameters& parameters) const {
 }
 
 Difference difference(const std::vector<float>& values, const std::vector<float>& expected, double floor) {
-  const double scale = std::max(rms(expected), floor), apart = rms_difference(values, expected);
-  if (apart == 0) return {};
-  return {apart / scale, max_difference(values, expected) / scale};
+  const double scale = std::max(rms(expected), floor), error = rms_difference(values, expected);
+  if (error == 0) return {};
+  return {error / scale, max_difference(values, expected) / scale};
 }
 
 Graph reference_without_dropout(int size) {

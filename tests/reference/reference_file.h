@@ -12,16 +12,16 @@
 
 namespace facet::testing {
 
-/// Where PyTorch's results are.
+/// The folder of PyTorch's results.
 std::filesystem::path reference_folder();
-/// Whether the script that leaves `mark` (make_references.py, make_torchvision_references.py) has run here; otherwise says in
-/// a line that begins with SKIPPED: that it hasn't.
+/// Whether the script that writes the file `mark` (make_references.py, make_torchvision_references.py) has run;
+/// otherwise prints a line that begins with SKIPPED:.
 bool have_references(const std::string& mark = "references.json");
 
-/// What PyTorch computed for one case.
+/// PyTorch's results for one case.
 class ReferenceFile {
  public:
-  /// @throws Error when there is no such file: the references are made of another table.
+  /// @throws Error when there is no such file: the references were computed for another table.
   explicit ReferenceFile(const std::string& name);
 
   bool has(const std::string& tensor) const { return reader_.find(tensor) != nullptr; }
@@ -29,25 +29,25 @@ class ReferenceFile {
   Shape shape(const std::string& tensor) const;
   std::vector<std::uint8_t> pixels() const;
   std::vector<std::int32_t> labels() const;
-  /// Sets all parameters but num_batches_tracked; none may be left over on either side.
-  /// @throws Error when one is.
+  /// Sets all parameters except num_batches_tracked.
+  /// @throws Error when the file or the graph has a weight that the other lacks.
   void load_weights(Parameters& parameters) const;
 
  private:
   formats::SafetensorsReader reader_;
 };
 
-/// How far a tensor is from PyTorch's, as shares of PyTorch's rms.
+/// A tensor's difference from PyTorch's, relative to the rms of PyTorch's.
 struct Difference {
   double rms = 0, largest = 0;
 };
-/// @param floor least rms to take shares of.
+/// @param floor the smallest rms that the difference is divided by.
 Difference difference(const std::vector<float>& values, const std::vector<float>& expected, double floor = 0);
 
 /// The reference model without dropout, with heads of 9, 2 and 7 classes.
 Graph reference_without_dropout(int size);
 
-/// Its programs' options: ImageNet's normalisation.
+/// The options of its programs, with ImageNet's normalisation.
 program::ProgramOptions model_options(std::int64_t batch, program::Mode mode);
 
 }  // namespace facet::testing

@@ -10,10 +10,10 @@
 
 namespace facet::testing {
 
-TEST_CASE("schedules: every step's learning rate and momentum are PyTorch's") {
+TEST_CASE("schedules: every step's learning rate and momentum agree with PyTorch's") {
   if (!have_references()) return;
   using Kind = LearningRateSchedule::Kind;
-  // As make_references.py has them: 6 epochs of 7 steps, at most 0.1, of SGD with a momentum of 0.6.
+  // The cases of make_references.py: 6 epochs of 7 steps, at most 0.1, of SGD with a momentum of 0.6.
   const std::pair<const char*, LearningRateSchedule> cases[] = {
       {"constant", {}},
       {"constant.warmup", {.warmup_epochs = 2, .warmup_factor = 0.1}},

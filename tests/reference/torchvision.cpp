@@ -15,14 +15,14 @@
 namespace facet::testing {
 namespace {
 
-/// How far facet may be from PyTorch, as shares of the tensor's rms.
+/// Bounds of facet's difference from PyTorch, relative to the tensor's rms.
 struct Bounds {
   double logits, gradient;
 };
 constexpr Bounds f32_bounds{1e-4, 1e-3};
-/// bf16 keeps 8 bits: rounding adds up over the layers and moves values over kinks, which takes or gives whole
-/// gradients. PyTorch's own bf16 (autocast) is as far off: gradients of resnet50 by up to 0.44, of densenet121 by up to
-/// 0.44.
+/// bf16 has 8 significant bits: rounding errors accumulate over the layers and move values over kinks, which adds or
+/// removes whole gradients. PyTorch's own bf16 (autocast) has errors as large: up to 0.44 in gradients of resnet50 and
+/// of densenet121.
 constexpr Bounds bf16_bounds{0.06, 0.75};
 
 /// The weights of make_torchvision_references.py's draw_by_formula.
@@ -40,10 +40,10 @@ std::vector<float> draw_by_formula(const Shape& shape, std::uint32_t index) {
   return values;
 }
 
-/// The elements that make_torchvision_references.py writes of a gradient.
+/// The elements of a gradient that make_torchvision_references.py writes.
 std::vector<float> sampled(const std::vector<float>& gradient) {
-  constexpr std::size_t most = 4096;
-  std::size_t step = (gradient.size() + most - 1) / most;
+  constexpr std::size_t max_elements = 4096;
+  std::size_t step = (gradient.size() + max_elements - 1) / max_elements;
   while (step % 2 == 0 || step % 3 == 0) ++step;
   std::vector<float> values;
   for (std::size_t i = 0; i < gradient.size(); i += step) values.push_back(gradient[i]);
@@ -56,10 +56,10 @@ Graph build_frozen(const std::string& model, int size, const std::vector<std::st
   return graph;
 }
 
-/// A model with the images, labels and weights that torchvision's was computed with.
+/// A model with the images, labels and weights of torchvision's results.
 class Peer {
  public:
-  /// @param file the model's own unless it says otherwise
+  /// @param file the name of the results' file; empty: the model's name
   explicit Peer(const std::string& model, const std::string& file = {}, const std::vector<std::string>& freeze = {})
       : file_(file.empty() ? model : file),
         problem_{build_frozen(model, static_cast<int>(file_.shape("pixels").at(1)), freeze),
@@ -89,7 +89,8 @@ class Peer {
   const Problem& problem() const { return problem_; }
   const Parameters& parameters() const { return parameters_; }
 
-  /// Every head's. One whose logits all but cancel is compared with half of the largest's: all read the same features.
+  /// Checks every head's logits. The error of a head whose logits nearly cancel is relative to half of the largest
+  /// head's rms: all heads read the same features.
   void check_logits(const Session& session, const std::string& kind, double bound) const {
     double largest = 0;
     for (const auto& head : problem_.graph.heads())
@@ -97,8 +98,8 @@ class Peer {
     for (std::size_t i = 0; i < problem_.graph.heads().size(); ++i) {
       const std::string& head = problem_.graph.heads()[i].name;
       const std::vector<float> expected = file_.read(kind + "." + head);
-      const Difference apart = difference(session.logits(static_cast<int>(i)), expected, 0.5 * largest);
-      CHECK_MESSAGE(apart.rms <= bound, kind, " of ", head, ": rms error ", apart.rms);
+      const Difference error = difference(session.logits(static_cast<int>(i)), expected, 0.5 * largest);
+      CHECK_MESSAGE(error.rms <= bound, kind, " of ", head, ": rms error ", error.rms);
     }
   }
 
@@ -108,8 +109,8 @@ class Peer {
   Parameters parameters_;
 };
 
-/// Every tensor's. One that all but cancels, because a normalisation follows that undoes what its parameter does, is
-/// compared with the network's largest.
+/// Checks every parameter's gradient. The error of one that nearly cancels, because a later normalisation undoes the
+/// parameter's effect, is relative to the network's largest gradient.
 void check_gradients(const Peer& peer, const Session& session, double bound) {
   double largest = 0;
   for (const Parameter& parameter : peer.parameters().list())
@@ -120,8 +121,8 @@ void check_gradients(const Peer& peer, const Session& session, double bound) {
       continue;
     }
     const std::vector<float> expected = peer.file().read("gradient." + parameter.name);
-    const Difference apart = difference(sampled(session.gradient(parameter.name)), expected, 0.01 * largest);
-    CHECK_MESSAGE(apart.rms <= bound, parameter.name, ": rms error ", apart.rms);
+    const Difference error = difference(sampled(session.gradient(parameter.name)), expected, 0.01 * largest);
+    CHECK_MESSAGE(error.rms <= bound, parameter.name, ": rms error ", error.rms);
   }
 }
 
@@ -134,7 +135,7 @@ void check_statistics(const Peer& peer) {
   }
 }
 
-/// Evaluation, then a training step.
+/// Checks evaluation, then a training step.
 void check_step(Peer& peer, Precision precision, const Bounds& bounds) {
   CAPTURE(to_string(precision));
   peer.load_weights();
@@ -149,7 +150,7 @@ void check_step(Peer& peer, Precision precision, const Bounds& bounds) {
   check_gradients(peer, training, bounds.gradient);
 }
 
-/// Ten steps on one batch.
+/// Checks ten steps on one batch.
 void check_steps(Peer& peer, const std::string& rule, const optim::Optimizer& optimizer) {
   peer.load_weights();
   Session session = peer.session(program::Mode::training, Precision::f32, &optimizer);
@@ -158,7 +159,7 @@ void check_steps(Peer& peer, const std::string& rule, const optim::Optimizer& op
   REQUIRE(expected.size() == 10);
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double loss = session.run(peer.problem(), static_cast<std::int64_t>(i) + 1, learning_rate);
-    // Of the first loss: the last are a tenth of it, and the steps before have added up their rounding.
+    // Relative to the first loss: the last losses are a tenth of it, and have the rounding errors of all steps before.
     CHECK_MESSAGE(std::abs(loss - expected[i]) <= 1e-3 * expected[0], "step ", i, ": loss ", loss, ", PyTorch's ",
                   expected[i]);
   }
@@ -168,11 +169,11 @@ void check_steps(Peer& peer, const std::string& rule, const optim::Optimizer& op
 void check_steps(const std::string& model, const std::string& rule, const optim::Optimizer& optimizer) {
   if (!ReferenceFile(model).has(rule + ".losses")) return;
   CAPTURE(rule);
-  Peer peer(model);  // of its own: parameters keep one optimiser's state
+  Peer peer(model);  // a new one: parameters keep one optimiser's state
   check_steps(peer, rule, optimizer);
 }
 
-/// With the parts frozen that make_frozen_references.py froze.
+/// Checks a model with the parts frozen that make_frozen_references.py freezes.
 void check_frozen(const std::string& model, const std::string& kind, const std::vector<std::string>& freeze) {
   if (!have_references("frozen_references.json")) return;
   Peer peer(model, model + "." + kind, freeze);
@@ -196,7 +197,7 @@ void check_model(const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("models: tensors of torchvision's names, shapes and order") {
+TEST_CASE("models: tensors have torchvision's names, shapes and order") {
   if (!have_references("torchvision_references.json")) return;
   std::ifstream file(reference_folder() / "models.json");
   const auto models = nlohmann::json::parse(file);

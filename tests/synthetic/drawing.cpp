@@ -46,7 +46,7 @@ TEST_CASE("each figure fits the unit circle, touches it and is its own mirror im
   }
 }
 
-TEST_CASE("distances of points that can be worked out by hand") {
+TEST_CASE("signed distances agree with values computed by hand") {
   CHECK(signed_distance(Figure::disc, {0, 0}) == doctest::Approx(-1));
   CHECK(signed_distance(Figure::disc, {3, 4}) == doctest::Approx(4));
   CHECK(signed_distance(Figure::ring, {0, 0}) == doctest::Approx(0.48));
@@ -59,7 +59,7 @@ TEST_CASE("distances of points that can be worked out by hand") {
   CHECK(signed_distance(Figure::hourglass, {0.12F, 0}) == doctest::Approx(0));
 }
 
-TEST_CASE("a figure covers its area, whatever its angle") {
+TEST_CASE("a figure covers its area at any angle") {
   CHECK(area(Figure::disc, 20) == doctest::Approx(std::numbers::pi).epsilon(0.01));
   CHECK(area(Figure::square, 20) == doctest::Approx(2).epsilon(0.01));
   CHECK(area(Figure::square, 20, 0.3F) == doctest::Approx(2).epsilon(0.01));
@@ -79,7 +79,7 @@ TEST_CASE("a stroke has round ends and may leave the canvas") {
   CHECK(green(7, 16) == 0);
 }
 
-TEST_CASE("hues, and colours out of range") {
+TEST_CASE("hues wrap around, and colours out of range are clamped") {
   const auto bytes = [](Colour colour) { return Canvas(1, [&](Point) { return colour; }).bytes(); };
   CHECK(bytes(hsv(0, 1, 1)) == std::vector<std::uint8_t>{255, 0, 0});
   CHECK(bytes(hsv(1 + 1 / 3.0F, 1, 1)) == std::vector<std::uint8_t>{0, 255, 0});

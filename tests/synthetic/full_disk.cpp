@@ -6,7 +6,7 @@
 #include "facet/synthetic.h"
 #include "testing.h"
 
-TEST_CASE("a sample that the disk has no room for is an error, and leaves no empty or torn image") {
+TEST_CASE("a sample that doesn't fit on the disk is an error, and leaves no empty or incomplete image") {
   const facet::TemporaryFolder folder;
   if (::mount("facet-test", folder.path().c_str(), "tmpfs", 0, "size=256k") != 0) {
     MESSAGE("SKIPPED: a small file system can be mounted by root only");

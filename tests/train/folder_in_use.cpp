@@ -31,7 +31,7 @@ TEST_CASE("a second trainer in a run's folder is refused and touches nothing") {
   CHECK(small::learnt(second.trainer) == whole);
 }
 
-TEST_CASE("what a killed run left goes at the next start, and nothing else") {
+TEST_CASE("the next start removes the temporary files of a killed run, and nothing else") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.ema_decay = 0.5;
@@ -49,7 +49,6 @@ TEST_CASE("what a killed run left goes at the next start, and nothing else") {
   options.resume = true;
   options.epochs = 4;
   CHECK(small::Run(options).trainer.run());
-  std::string names;
   for (const char* name : {"best.safetensors", "epoch-004.safetensors", "last.average-24.safetensors",
                            "last.optimizer-24.safetensors", "last.safetensors", "epoch-010-good.safetensors",
                            "last.optimizer-mine.safetensors", "notes.safetensors.tmp-1-1"}) {
@@ -59,7 +58,7 @@ TEST_CASE("what a killed run left goes at the next start, and nothing else") {
   CHECK(std::filesystem::is_empty(checkpoints));
 }
 
-TEST_CASE("a run's folder may be given relative to a working folder that changes") {
+TEST_CASE("a run's folder may be relative to a working directory that changes later") {
   const TemporaryFolder folder;
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::create_directory(folder / "elsewhere");

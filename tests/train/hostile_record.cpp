@@ -29,7 +29,7 @@ class StoppedRun {
 
   std::filesystem::path file() const { return options_.out / "checkpoints" / "last.safetensors"; }
 
-  /// What resuming says with that text for a record, after the file's name; empty where it goes on.
+  /// The error of resuming with that text as the record, without the file's name; empty where the run goes on.
   std::string refusal(const std::string& record) const {
     formats::write_model_file(file(), small::info(), Parameters(small::model(), 0), {{"training", record}});
     const std::string error = error_of([&] { small::Run(options_).trainer.run(); });
@@ -53,7 +53,7 @@ class StoppedRun {
 
 }  // namespace
 
-TEST_CASE("a record within a step is refused") {
+TEST_CASE("a record whose position is within a step is refused") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.accumulate = 2;
@@ -67,7 +67,7 @@ TEST_CASE("a record within a step is refused") {
   CHECK(contains(error_of([&] { small::Run run(options); }), "it stands within a step, after batch 3"));
 }
 
-TEST_CASE("an optimiser's state that is damaged or can't be is refused, naming file and tensor") {
+TEST_CASE("an optimiser's state that is damaged or holds invalid values is refused, naming file and tensor") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   int steps = 0;
@@ -79,7 +79,7 @@ TEST_CASE("an optimiser's state that is damaged or can't be is refused, naming f
   std::string damaged = good;
   damaged.back() ^= 0x40;
   write_file(file, damaged);
-  CHECK(contains(refusal(), file.string() + ": is damaged: tensor \"exp_avg_sq."));
+  CHECK(contains(refusal(), file.string() + ": the file is damaged: tensor \"exp_avg_sq."));
 
   write_file(folder / "good", good);
   const formats::SafetensorsReader reader(folder / "good");
@@ -100,12 +100,12 @@ TEST_CASE("an optimiser's state that is damaged or can't be is refused, naming f
   CHECK(with("exp_avg.", -1).empty());
 }
 
-TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names the file") {
+TEST_CASE("a run goes on from a checkpoint's record, or refuses it with the file's name") {
   const StoppedRun run;
   struct Case {
     const char* where;  ///< a JSON pointer
     Json value;
-    const char* says;
+    const char* message;
   };
   const Case cases[] = {
       {"/epoch", 0, "`epoch` is \"0\"; a whole number of 1 to"},
@@ -150,10 +150,10 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
   };
   for (const Case& hostile : cases) {
     CAPTURE(hostile.where);
-    CAPTURE(hostile.says);
-    const std::string said =
+    CAPTURE(hostile.message);
+    const std::string error =
         run.refusal([&](Json& record) { record[Json::json_pointer(hostile.where)] = hostile.value; });
-    CHECK_MESSAGE(contains(said, hostile.says), said);
+    CHECK_MESSAGE(contains(error, hostile.message), error);
   }
   for (const char* member : {"epoch", "batch", "step", "best", "sums", "options", "threads", "optimizer_file"}) {
     CHECK(contains(run.refusal([&](Json& record) { record.erase(member); }), fmt::format("`{}` is missing", member)));
@@ -165,7 +165,7 @@ TEST_CASE("whatever a checkpoint's record holds, a run goes on from it or names 
   CHECK(run.refusal([](Json&) {}).empty());
 }
 
-TEST_CASE("an option that the record lacks, as of an earlier build, has its default") {
+TEST_CASE("an option that the record lacks, as an earlier build's does, has its default") {
   for (const char* option : {"nesterov", "training data"}) {
     CHECK(StoppedRun().refusal([&](Json& record) { record["options"].erase(option); }).empty());
   }

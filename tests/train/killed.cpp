@@ -28,7 +28,7 @@ TrainOptions options_in(const std::filesystem::path& folder) {
   return options;
 }
 
-/// A process of its own that trains, saving after every step: a fork alone would inherit a dead thread pool.
+/// Starts a process that trains and saves after every step. It calls exec, as a fork alone inherits a dead thread pool.
 pid_t start_training(const std::filesystem::path& folder) {
   ::setenv(folder_variable, folder.c_str(), 1);
   const pid_t child = ::fork();
@@ -62,8 +62,8 @@ TEST_CASE("a kill at any moment leaves a checkpoint that loads, and the run goes
     CAPTURE(kill);
     const pid_t child = start_training(out);
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    const auto moved_on = [&] { return std::filesystem::exists(checkpoints.last()) && saved_step(out) > step; };
-    while (!moved_on() && std::chrono::steady_clock::now() < deadline) {
+    const auto has_progressed = [&] { return std::filesystem::exists(checkpoints.last()) && saved_step(out) > step; };
+    while (!has_progressed() && std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     std::this_thread::sleep_for(std::chrono::microseconds(997 * kill));

@@ -12,7 +12,7 @@ using namespace facet;
 
 namespace {
 
-/// The images of another data set, one of which can't be read while `lost` says so.
+/// The images of another data set, one of which can't be read while `lost` is true.
 class Lossy final : public Dataset {
  public:
   Lossy(const Dataset& data, std::int64_t image) : data_(data), image_(image) {}
@@ -32,7 +32,7 @@ class Lossy final : public Dataset {
   std::int64_t image_;
 };
 
-/// Trains until an image is lost, which must be saved before, and goes on in another trainer once it is back.
+/// Trains until an image can't be read, checks the step that is saved, and resumes in another trainer with that image.
 void check(TrainOptions options, Lossy& train, Lossy& validation, std::int64_t saved_step) {
   const TemporaryFolder folder;
   small::Run whole(options);
@@ -52,22 +52,24 @@ void check(TrainOptions options, Lossy& train, Lossy& validation, std::int64_t s
   CHECK(small::learnt(trainer) == small::learnt(whole.trainer));
 }
 
-/// The image at that place of the first epoch.
-std::int64_t image_at(std::int64_t place) { return epoch_order(small::train_images, small::options().seed, 1)[place]; }
+/// The image at a position in the order of the first epoch.
+std::int64_t image_at(std::int64_t position) {
+  return epoch_order(small::train_images, small::options().seed, 1)[position];
+}
 
 }  // namespace
 
-TEST_CASE("an image that can't be read costs no step: those before it are saved") {
+TEST_CASE("an image that can't be read in training costs no step: those before it are saved") {
   Lossy train(small::train_set(), image_at(3 * 8 + 5)), validation(small::validation_set(), -1);
   check(small::options(), train, validation, 3);
 }
 
-TEST_CASE("so it is in validation") {
+TEST_CASE("an image that can't be read in validation costs no step") {
   Lossy train(small::train_set(), -1), validation(small::validation_set(), 12);
   check(small::options(), train, validation, small::batches);
 }
 
-TEST_CASE("a step of several batches that an image is missing for is trained again as a whole") {
+TEST_CASE("a step over several batches is trained again as a whole where one of its images can't be read") {
   Lossy train(small::train_set(), image_at(3 * 8 + 5)), validation(small::validation_set(), -1);
   TrainOptions options = small::options();
   options.accumulate = 2;
@@ -83,7 +85,7 @@ TEST_CASE("a step of several batches that an image is missing for is trained aga
   CHECK(trainer.run());
 }
 
-TEST_CASE("where nothing was learnt yet nothing is saved: the same command starts anew") {
+TEST_CASE("nothing is saved before the first step: the same command starts from the beginning") {
   Lossy train(small::train_set(), image_at(2)), validation(small::validation_set(), -1);
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");

@@ -41,7 +41,7 @@ constexpr const char* header =
 
 }  // namespace
 
-TEST_CASE("an epoch is a line of each file") {
+TEST_CASE("an epoch adds a line to each file") {
   const TemporaryFolder folder;
   const MetricsFiles files(folder.path(), heads);
   CHECK(!files.exist());
@@ -73,7 +73,7 @@ TEST_CASE("a head without a label has no accuracy") {
   CHECK(contains(train::json_line(result), R"({"age":null,"the)"));
 }
 
-TEST_CASE("a file that can't be read or looked at is an error, not an empty one") {
+TEST_CASE("a file that can't be read or inspected is an error, not an empty file") {
   const TemporaryFolder folder;
   const MetricsFiles files(folder.path(), heads);
   std::filesystem::create_directory(folder / "metrics.csv");
@@ -87,10 +87,10 @@ TEST_CASE("a file that can't be read or looked at is an error, not an empty one"
   CHECK(error_of([&] { train::read_metrics(folder.path()); }) == pipe);
 
   const MetricsFiles nowhere(folder / std::string(300, 'x'), heads);
-  CHECK(contains(error_of([&] { nowhere.exist(); }), "can't be looked at: File name too long"));
+  CHECK(contains(error_of([&] { nowhere.exist(); }), "can't be accessed: File name too long"));
 }
 
-TEST_CASE("cutting leaves the epochs before, and no torn line") {
+TEST_CASE("cut keeps the epochs before, and no incomplete line") {
   const TemporaryFolder folder;
   const MetricsFiles files(folder.path(), heads);
   files.cut(1);
@@ -118,7 +118,7 @@ TEST_CASE("lines of an earlier build, which wrote fewer columns, get empty cells
   CHECK(read_file(folder / "metrics.csv") == std::string(header) + "1" + cells + "\n2" + cells + "0.03125\n");
 }
 
-TEST_CASE("what was written is read again") {
+TEST_CASE("read_metrics returns what was written") {
   const TemporaryFolder folder;
   CHECK(train::read_metrics(folder.path()).empty());
   const MetricsFiles files(folder.path(), heads);
@@ -137,7 +137,7 @@ TEST_CASE("what was written is read again") {
   CHECK(!epochs[1].validation_accuracy.at("age"));
 }
 
-TEST_CASE("a line that can't be meant is named") {
+TEST_CASE("an invalid line is refused with its number") {
   const TemporaryFolder folder;
   const std::filesystem::path file = folder / "metrics.jsonl";
   const auto error_with = [&](const std::string& line) {

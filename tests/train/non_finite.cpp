@@ -11,7 +11,7 @@ using namespace facet;
 
 namespace {
 
-/// Makes a head's loss infinite after a step, as a run that diverges would.
+/// Sets a parameter's first value to NaN, as a run that diverges does.
 void poison(Parameters& parameters, const char* name) {
   const int index = parameters.find(name);
   std::vector<float> values = parameters.get(index);
@@ -21,7 +21,7 @@ void poison(Parameters& parameters, const char* name) {
 
 }  // namespace
 
-TEST_CASE("a loss that isn't finite stops the run: step, head and last good checkpoint are named, and it stays") {
+TEST_CASE("a non-finite loss stops the run: the error names step, head and last good checkpoint, which is kept") {
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   small::Run run(options);
@@ -44,7 +44,7 @@ TEST_CASE("a loss that isn't finite stops the run: step, head and last good chec
   for (const float value : last.get(last.find("side.logits.bias"))) CHECK(std::isfinite(value));
 }
 
-TEST_CASE("so does a learning rate that is far too high") {
+TEST_CASE("a learning rate that is far too high stops the run") {
   TrainOptions options = small::options();
   options.learning_rate = 1e30;
   small::Run run(options);
@@ -54,7 +54,7 @@ TEST_CASE("so does a learning rate that is far too high") {
   CHECK(contains(error, "no checkpoint"));
 }
 
-TEST_CASE("a weight that is no number is not saved, though no loss has shown it") {
+TEST_CASE("a NaN weight is not saved, even though no loss has revealed it") {
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   Trainer trainer(small::model(), small::info(), small::train_set(), nullptr, options);
@@ -72,7 +72,7 @@ TEST_CASE("a weight that is no number is not saved, though no loss has shown it"
   CHECK(last.state().find_not_finite() == -1);
 }
 
-TEST_CASE("so does a validation loss") {
+TEST_CASE("a non-finite validation loss stops the run") {
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   small::Run run(options);

@@ -6,7 +6,7 @@
 
 using namespace facet;
 
-TEST_CASE("automatic precision is recorded, and has the bits of a run with that precision given") {
+TEST_CASE("automatic precision is recorded, and gives the same bits as that precision when it is requested") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "automatic");
   options.precision = PrecisionChoice::automatic;
@@ -23,7 +23,7 @@ TEST_CASE("automatic precision is recorded, and has the bits of a run with that 
   CHECK(small::learnt(automatic.trainer.parameters()) == small::learnt(given.trainer.parameters()));
 }
 
-TEST_CASE("a resumed or repeated run takes the precision that is recorded, without measuring") {
+TEST_CASE("a resumed or repeated run uses the recorded precision, without measuring") {
   if (!has_native_bf16()) {
     MESSAGE("left out: this CPU, or this oneDNN, computes no bf16");
     return;

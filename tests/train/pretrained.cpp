@@ -8,7 +8,7 @@
 using namespace facet;
 using small::Run;
 
-TEST_CASE("a run begins with the weights that it is given, and is resumed without their file") {
+TEST_CASE("a run starts from pretrained weights, and is resumed without their file") {
   const TemporaryFolder folder;
   const auto file = folder / "weights.safetensors";
   Parameters weights(small::model(), 99);
@@ -27,8 +27,8 @@ TEST_CASE("a run begins with the weights that it is given, and is resumed withou
     CHECK(run.trainer.parameters().get_counter(weights.find("stem.bn.num_batches_tracked")) == 7);
     CHECK(run.trainer.run({.note = [&](const std::string& note) { notes.push_back(note); }}));
   }
-  const std::string told = file.string() + ": " + std::to_string(weights.list().size()) + " tensors are taken";
-  CHECK(std::count(notes.begin(), notes.end(), told) == 1);
+  const std::string expected = file.string() + ": " + std::to_string(weights.list().size()) + " tensors are loaded";
+  CHECK(std::count(notes.begin(), notes.end(), expected) == 1);
   std::filesystem::remove(file);
   options.epochs = 2;
   options.resume = true;
@@ -38,7 +38,7 @@ TEST_CASE("a run begins with the weights that it is given, and is resumed withou
         7 + 2 * small::batches);
 }
 
-TEST_CASE("what is frozen keeps the weights that it was given, and a resumed run keeps them too") {
+TEST_CASE("frozen layers keep their weights, in a resumed run too") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.freeze = {"stem.*", "block.conv1.*", "block.bn1.*"};
@@ -68,7 +68,7 @@ TEST_CASE("what is frozen keeps the weights that it was given, and a resumed run
                  R"(the run was started with freeze "stem.* block.conv1.* block.bn1.*", requested is "stem.*")"));
 }
 
-TEST_CASE("weights that don't fit are refused before a folder is made") {
+TEST_CASE("weights that don't fit are refused before the folder is created") {
   const TemporaryFolder folder;
   const std::vector<Head> heads{{"colour", {"red", "green"}}};
   ModelInfo info = small::info();
@@ -77,6 +77,6 @@ TEST_CASE("weights that don't fit are refused before a folder is made") {
   TrainOptions options = small::options(folder / "run");
   options.pretrained = folder / "weights";
   const std::string what = error_of([&] { Run{options}; });
-  CHECK_MESSAGE(contains(what, R"("side.hidden.weight" is missing (as 7 more))"), what);
+  CHECK_MESSAGE(contains(what, R"("side.hidden.weight" is missing (and 7 more like it))"), what);
   CHECK(!std::filesystem::exists(options.out));
 }

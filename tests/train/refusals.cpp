@@ -17,7 +17,7 @@ std::string error_with(const std::function<void(TrainOptions&)>& change, TrainOp
 
 }  // namespace
 
-TEST_CASE("values that can't be meant are refused by name") {
+TEST_CASE("invalid options are refused by name") {
   for (const int threads : {-1, 4097, 100'000}) {
     CHECK(error_with([&](TrainOptions& options) { options.threads = threads; }) ==
           "threads is " + std::to_string(threads) + "; 0 to 4096 is allowed");
@@ -25,7 +25,7 @@ TEST_CASE("values that can't be meant are refused by name") {
           "loader_threads is " + std::to_string(threads) + "; 0 to 4096 is allowed");
   }
   CHECK(error_with([](TrainOptions& options) { options.optimizer = static_cast<OptimizerKind>(9); }) ==
-        "optimizer 9 found; allowed: adam, adamw, sgd");
+        "optimizer 9 found; allowed: adam, adamw, sgd, lars, lamb");
   CHECK(contains(
       error_with([](TrainOptions& options) { options.schedule.kind = static_cast<LearningRateSchedule::Kind>(9); }),
       "schedule 9 found"));
@@ -92,7 +92,8 @@ TEST_CASE("values that can't be meant are refused by name") {
   CHECK(error_with([](TrainOptions& options) {
           options.freeze = {"stem.*", "blok.*"};
         }) ==
-        "freeze: no weight's name matches 'blok.*'; there are 'stem.*', 'block.*', 'colour.*', 'side.*', 'stripes.*'");
+        "freeze: no weight has a name that matches 'blok.*'; the names near it are 'stem.*', 'block.*', 'colour.*', "
+        "'side.*', 'stripes.*'");
   CHECK(error_with([](TrainOptions& options) { options.freeze = {"*"}; }) == "freeze leaves no weight to be trained");
   CHECK(error_with([](TrainOptions& options) { options.patience = -1; }) == "patience is -1; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
@@ -103,7 +104,7 @@ TEST_CASE("values that can't be meant are refused by name") {
                  "drop_last leaves no batch: the training set holds 45 images, a batch 64"));
 }
 
-TEST_CASE("data that isn't the model's is refused") {
+TEST_CASE("data that don't fit the model are refused") {
   const MemoryDataset other({{"age", {"young", "old"}}});
   const MemoryDataset none(small::heads());
   const auto error = [](const Dataset& train, const Dataset* validation) {
@@ -119,7 +120,7 @@ TEST_CASE("data that isn't the model's is refused") {
   CHECK(error(small::train_set(), &none) == "the validation set holds no image");
 }
 
-TEST_CASE("what no checkpoint can hold is refused at once, with a folder and without") {
+TEST_CASE("a model that no checkpoint can describe is refused at the start, with a folder and without") {
   std::vector<Head> twice = small::heads();
   twice[0].classes[2] = "red";
   std::vector<Head> latin1 = small::heads();
@@ -127,7 +128,7 @@ TEST_CASE("what no checkpoint can hold is refused at once, with a folder and wit
   ModelInfo nameless = small::info();
   nameless.model.clear();
   const TemporaryFolder folder;
-  /// A data set of one's own, which nobody has checked.
+  /// A user's own data set, whose heads are not checked.
   class OneImage final : public Dataset {
    public:
     explicit OneImage(std::vector<Head> heads) : heads_(std::move(heads)) {}
@@ -180,7 +181,7 @@ TEST_CASE("a folder that holds a run is left alone unless it is resumed") {
   CHECK(read_file(options.out / "checkpoints" / "last.safetensors") == before);
 }
 
-TEST_CASE("a folder that can't be made is refused by name") {
+TEST_CASE("a folder that can't be created is refused by name") {
   const TemporaryFolder folder;
   write_file(folder / "file", "");
   CHECK(contains(error_with([](TrainOptions&) {}, small::options(folder / "file" / "run")), "file/run"));
@@ -283,7 +284,7 @@ TEST_CASE("a run can't be resumed on data that have changed: a name, a label, th
   CHECK(contains(error(data), "the training data have changed"));
 }
 
-TEST_CASE("weights alone are no run to go on with") {
+TEST_CASE("a file of weights alone can't be resumed") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   std::filesystem::create_directories(options.out / "checkpoints");

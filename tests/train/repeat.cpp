@@ -22,7 +22,7 @@ Outcome train(const TrainOptions& options) {
 
 }  // namespace
 
-TEST_CASE("same seed, same bits; another seed, others") {
+TEST_CASE("the same seed gives the same bits, another seed gives others") {
   const TrainOptions options = small::options();
   const Outcome first = train(options), second = train(options);
   CHECK(first.learnt == second.learnt);
@@ -32,7 +32,7 @@ TEST_CASE("same seed, same bits; another seed, others") {
   CHECK(train(other).learnt != first.learnt);
 }
 
-TEST_CASE("a writing run, more loader threads and checkpoints within epochs change no bit") {
+TEST_CASE("an output folder, more loader threads and checkpoints within epochs change no bit") {
   const TemporaryFolder folder;
   TrainOptions options = small::options();
   const Outcome plain = train(options);
@@ -45,7 +45,7 @@ TEST_CASE("a writing run, more loader threads and checkpoints within epochs chan
   CHECK(plain.history == other.history);
 }
 
-TEST_CASE("a tuned run is repeated by its choices") {
+TEST_CASE("a tuned run is reproduced by its tuning record") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "first");
   options.tune = true;

@@ -22,7 +22,7 @@ struct Outcome {
   std::string best;
 };
 
-/// Runs to the end, or to the end of the step that `stop_after` says.
+/// Trains to the end, or stops after `stop_after` steps where that is above 0.
 Outcome train(const TrainOptions& options, int stop_after = 0) {
   small::Run run(options);
   small::History history;
@@ -34,7 +34,7 @@ Outcome train(const TrainOptions& options, int stop_after = 0) {
   return {small::learnt(run.trainer), history.numbers, read_file(options.out / "checkpoints" / "best.safetensors")};
 }
 
-/// Lines of a metrics file without the last three cells, which the clock and the machine decide.
+/// Lines of a metrics file without the last four cells, which depend on timing and on the machine.
 std::string metrics(const std::filesystem::path& folder) {
   std::istringstream lines(read_file(folder / "metrics.csv"));
   std::string line, kept;
@@ -50,7 +50,7 @@ TrainOptions resumed(TrainOptions options) {
   return options;
 }
 
-/// What the run that was never stopped came to.
+/// Checks that a stopped and resumed run equals an uninterrupted one, whose outcome it returns.
 Outcome check_resume(const TrainOptions& base, int stop_after) {
   CAPTURE(stop_after);
   const TemporaryFolder folder;
@@ -70,13 +70,13 @@ Outcome check_resume(const TrainOptions& base, int stop_after) {
 
 }  // namespace
 
-TEST_CASE("a resumed run has the bits of one that was never stopped") {
+TEST_CASE("a resumed run gives the same bits as an uninterrupted one") {
   for (const int stop_after : {1, 3, small::batches - 1, small::batches, small::batches + 1, 3 * small::batches}) {
     check_resume(small::options(), stop_after);
   }
 }
 
-TEST_CASE("so it is in bf16") {
+TEST_CASE("a resumed run gives the same bits in bf16") {
   if (!has_native_bf16()) {
     MESSAGE("left out: this CPU, or this oneDNN, computes no bf16");
     return;
@@ -86,14 +86,14 @@ TEST_CASE("so it is in bf16") {
   check_resume(options, small::batches + 2);
 }
 
-TEST_CASE("so it is with every recipe") {
+TEST_CASE("a resumed run gives the same bits with every recipe") {
   using Kind = LearningRateSchedule::Kind;
   const std::pair<const char*, std::function<void(TrainOptions&)>> recipes[] = {
       {"sgd without momentum", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.momentum = 0; }},
       {"nesterov", [](TrainOptions& o) { o.optimizer = OptimizerKind::sgd, o.nesterov = true, o.weight_decay = 0.01; }},
       {"warm-up and cosine", [](TrainOptions& o) { o.schedule = {.kind = Kind::cosine, .warmup_epochs = 1.2}; }},
       {"one cycle", [](TrainOptions& o) { o.schedule.kind = Kind::one_cycle; }},
-      {"smoothed and weighed losses",
+      {"smoothed and weighted losses",
        [](TrainOptions& o) {
          o.label_smoothing = 0.1;
          o.class_weights["colour"].balanced = true;
@@ -122,7 +122,7 @@ TEST_CASE("so it is with every recipe") {
   }
 }
 
-TEST_CASE("so it is with tuned primitives, which are taken from the run's choices") {
+TEST_CASE("a resumed run gives the same bits with tuned primitives, which it takes from the run's tuning record") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "straight");
   options.tune = true;
@@ -135,7 +135,7 @@ TEST_CASE("so it is with tuned primitives, which are taken from the run's choice
   CHECK(train(resumed(stopped)).learnt == whole.learnt);
 }
 
-TEST_CASE("a resumed run takes what is recorded, and says so where that is missing") {
+TEST_CASE("a resumed run uses the run's tuning record, and reports where it is missing") {
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   train(options, small::batches + 2);
@@ -148,7 +148,7 @@ TEST_CASE("a resumed run takes what is recorded, and says so where that is missi
     return all;
   };
 
-  // Another candidate than an untuned run takes of itself: it stays only where it was taken from the file.
+  // Records a candidate that an untuned run doesn't choose by itself: it remains only if the run uses the record.
   const program::TuningRecord recorded = program::TuningRecord::load(file, false);
   program::TuningRecord tuning_record = recorded;
   int altered = 0;
@@ -221,7 +221,7 @@ TEST_CASE("lines of epochs that are trained again aren't written twice") {
   CHECK(metrics(options.out) == before);
 }
 
-TEST_CASE("more epochs, and a stopped trainer that runs on, are fine") {
+TEST_CASE("a finished run is resumed with more epochs, and a stopped trainer runs on") {
   const TemporaryFolder folder;
   TrainOptions longer = small::options(folder / "longer");
   longer.epochs = 4;
@@ -241,7 +241,7 @@ TEST_CASE("more epochs, and a stopped trainer that runs on, are fine") {
   CHECK(small::learnt(run.trainer) == whole.learnt);
 }
 
-TEST_CASE("a run that stopped early has come to its end, until it is given more patience") {
+TEST_CASE("a run that stopped early is finished, until it is resumed with more patience") {
   const TemporaryFolder folder;
   const auto epochs_of = [](const TrainOptions& options, int stop_after = 0) {
     small::Run run(options);
@@ -273,7 +273,7 @@ TEST_CASE("a run that stopped early has come to its end, until it is given more 
   CHECK(!epochs_of(resumed(options)).empty());
 }
 
-TEST_CASE("a schedule that follows the epochs keeps their number") {
+TEST_CASE("a run whose schedule depends on the number of epochs can't be resumed with another number") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.schedule.kind = LearningRateSchedule::Kind::cosine;
@@ -282,13 +282,13 @@ TEST_CASE("a schedule that follows the epochs keeps their number") {
   CHECK(contains(error_of([&] { small::Run run(resumed(options)); }), "schedule's epochs 3, requested is 4"));
 }
 
-TEST_CASE("resuming where there is nothing starts") {
+TEST_CASE("resuming without a checkpoint starts a new run") {
   const TemporaryFolder folder;
   const Outcome started = train(resumed(small::options(folder / "run")));
   CHECK(started.learnt == train(small::options(folder / "other")).learnt);
 }
 
-TEST_CASE("a run says from where it goes on, and on how many threads") {
+TEST_CASE("a resumed run reports its position and its number of threads") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   train(options, small::batches + 2);
@@ -301,7 +301,7 @@ TEST_CASE("a run says from where it goes on, and on how many threads") {
   CHECK(contains(notes, "saved with 2 compute threads and goes on with 1"));
 }
 
-TEST_CASE("another validation set is told, and begins best and patience anew") {
+TEST_CASE("a changed validation set is reported, and resets best and patience") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.learning_rate = 1e-12;  // nothing is learnt: the first epoch is the best, unless another beats it by chance

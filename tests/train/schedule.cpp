@@ -7,11 +7,11 @@ using Kind = LearningRateSchedule::Kind;
 
 namespace {
 
-train::Schedule schedule(const LearningRateSchedule& asked, std::int64_t epochs, std::int64_t steps_per_epoch) {
+train::Schedule schedule(const LearningRateSchedule& requested, std::int64_t epochs, std::int64_t steps_per_epoch) {
   TrainOptions options;
   options.learning_rate = 1;
   options.epochs = epochs;
-  options.schedule = asked;
+  options.schedule = requested;
   return {options, steps_per_epoch};
 }
 
@@ -24,7 +24,7 @@ TEST_CASE("a warm-up rises in equal steps, part of an epoch included, and ends a
   }
 }
 
-TEST_CASE("one cycle of any length starts, peaks and ends at a rate that is a number") {
+TEST_CASE("one cycle of any length starts, peaks and ends at a finite rate") {
   for (const std::int64_t steps : {1, 2, 3, 4, 10, 1000}) {
     for (const double pct_start : {0.0, 0.25, 0.5, 1.0}) {
       CAPTURE(steps);

@@ -17,16 +17,16 @@ inline constexpr int train_images = 45;
 inline constexpr int batches = 6;
 
 inline facet::TrainOptions options(const std::filesystem::path& out = {}) {
-  facet::TrainOptions made;
-  made.epochs = 3;
-  made.batch = 8;
-  made.learning_rate = 1e-3;
-  made.precision = facet::PrecisionChoice::f32;
-  made.threads = 2;
-  made.seed = 5;
-  made.tune = false;
-  made.out = out;
-  return made;
+  facet::TrainOptions result;
+  result.epochs = 3;
+  result.batch = 8;
+  result.learning_rate = 1e-3;
+  result.precision = facet::PrecisionChoice::f32;
+  result.threads = 2;
+  result.seed = 5;
+  result.tune = false;
+  result.out = out;
+  return result;
 }
 
 inline const facet::MemoryDataset& train_set() {
@@ -41,7 +41,8 @@ inline const facet::MemoryDataset& validation_set() {
 
 /// A trainer of the small model on the small sets.
 struct Run {
-  explicit Run(const facet::TrainOptions& asked) : trainer(model(), info(), train_set(), &validation_set(), asked) {}
+  explicit Run(const facet::TrainOptions& train_options)
+      : trainer(model(), info(), train_set(), &validation_set(), train_options) {}
   facet::Trainer trainer;
 };
 
@@ -62,14 +63,14 @@ inline Learnt learnt(const facet::Parameters& parameters) {
   return values;
 }
 
-/// Of the average too, where there is one.
+/// Includes the averaged parameters, where the trainer keeps an average.
 inline Learnt learnt(facet::Trainer& trainer) {
   Learnt values = learnt(trainer.parameters());
   for (const auto& [name, value] : learnt(trainer.evaluated_parameters())) values["evaluated." + name] = value;
   return values;
 }
 
-/// What epochs came to, without what the clock says.
+/// Results of epochs, without the measured times.
 struct History {
   std::vector<double> numbers;
 

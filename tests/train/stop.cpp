@@ -23,14 +23,14 @@ TEST_CASE("stopping finishes the step and saves") {
   CHECK(state.sums.images == 24);
 }
 
-TEST_CASE("validation can be stopped, and is done again") {
+TEST_CASE("validation can be stopped, and runs again when the run is resumed") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   {
     small::Run run(options);
-    int steps = 0, asked = 0;
+    int steps = 0, stop_calls = 0;
     CHECK(!run.trainer.run(
-        {.step = [&](const StepResult&) { ++steps; }, .stop = [&] { return ++asked == small::batches + 2; }}));
+        {.step = [&](const StepResult&) { ++steps; }, .stop = [&] { return ++stop_calls == small::batches + 2; }}));
     CHECK(steps == small::batches);
   }
   CHECK(train::LastCheckpoint(train::RunFolder(options.out).last()).record().state.batch == small::batches);
@@ -42,31 +42,31 @@ TEST_CASE("validation can be stopped, and is done again") {
   CHECK(first == 1);
 }
 
-TEST_CASE("without a folder a stopped run goes on where it stood") {
+TEST_CASE("without a folder a stopped run continues from where it stopped") {
   const TrainOptions options = small::options();
   small::Run whole(options), stopped(options);
   CHECK(whole.trainer.run());
-  int asked = 0;
-  CHECK(!stopped.trainer.run({.stop = [&] { return ++asked == 4; }}));
+  int stop_calls = 0;
+  CHECK(!stopped.trainer.run({.stop = [&] { return ++stop_calls == 4; }}));
   CHECK(stopped.trainer.run());
   CHECK(small::learnt(whole.trainer.parameters()) == small::learnt(stopped.trainer.parameters()));
 }
 
-TEST_CASE("a run that is stopped at every chance comes to its end all the same") {
+TEST_CASE("a run that is stopped at every opportunity finishes all the same") {
   const TrainOptions options = small::options();
   small::Run whole(options), stopped(options);
-  small::History at_once, in_pieces;
-  CHECK(whole.trainer.run({.epoch = [&](const EpochResult& result) { at_once.add(result); }}));
+  small::History uninterrupted, interrupted;
+  CHECK(whole.trainer.run({.epoch = [&](const EpochResult& result) { uninterrupted.add(result); }}));
   int calls = 1;
   while (!stopped.trainer.run(
-      {.epoch = [&](const EpochResult& result) { in_pieces.add(result); }, .stop = [] { return true; }})) {
+      {.epoch = [&](const EpochResult& result) { interrupted.add(result); }, .stop = [] { return true; }})) {
     REQUIRE(++calls < 100);
   }
-  CHECK(in_pieces.numbers == at_once.numbers);
+  CHECK(interrupted.numbers == uninterrupted.numbers);
   CHECK(small::learnt(stopped.trainer) == small::learnt(whole.trainer));
 }
 
-TEST_CASE("an observer is told when checkpoints are written, and of no step or epoch meanwhile") {
+TEST_CASE("an observer is called when a checkpoint is written, and for no step or epoch meanwhile") {
   const TemporaryFolder folder;
   small::Run run(small::options(folder / "run"));
   bool saving = false;

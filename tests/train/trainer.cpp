@@ -15,7 +15,7 @@
 using namespace facet;
 using small::Run;
 
-TEST_CASE("64 drawn images are learnt by heart, in every head") {
+TEST_CASE("a model overfits 64 synthetic images in every head") {
   const MemoryDataset data = small::images(64, 9);
   TrainOptions options = small::options();
   options.epochs = 60;
@@ -34,9 +34,9 @@ TEST_CASE("64 drawn images are learnt by heart, in every head") {
   CHECK(last_loss < 0.2 * first_loss);
 }
 
-TEST_CASE("training and validation resize images as the model says") {
+TEST_CASE("training and validation resize images in the model's resize mode") {
   const MemoryDataset& drawn = small::train_set();
-  // Each image within a wide one, and what is left of that after a crop.
+  // Each image within a wide one, and the crop of that.
   MemoryDataset wide(small::heads()), cropped(small::heads());
   for (std::int64_t index = 0; index < drawn.size(); ++index) {
     Image image{small::size, small::size, std::vector<std::uint8_t>(small::size * small::size * 3)};
@@ -59,9 +59,9 @@ TEST_CASE("training and validation resize images as the model says") {
     TrainOptions options = small::options();
     options.epochs = 1;
     Trainer trainer(small::model(), info, data, &data, options);
-    small::History made;
-    REQUIRE(trainer.run({.epoch = [&](const EpochResult& result) { made.add(result); }}));
-    return made.numbers;
+    small::History results;
+    REQUIRE(trainer.run({.epoch = [&](const EpochResult& result) { results.add(result); }}));
+    return results.numbers;
   };
   const std::vector<double> expected = history(cropped, ResizeMode::squash);
   CHECK(history(wide, ResizeMode::crop) == expected);
@@ -99,7 +99,7 @@ TEST_CASE("every image of an epoch is trained on, the last small batch included"
   CHECK(run.trainer.parameters().get_counter(counter) == 3 * small::batches);
 }
 
-TEST_CASE("steps and epochs tell the schedule's learning rate") {
+TEST_CASE("steps and epochs report the schedule's learning rate") {
   TrainOptions options = small::options();
   options.schedule = {.kind = LearningRateSchedule::Kind::step, .warmup_epochs = 0.5, .step_size = 1, .gamma = 0.5};
   const train::Schedule expected(options, small::batches);
@@ -112,7 +112,7 @@ TEST_CASE("steps and epochs tell the schedule's learning rate") {
   CHECK(expected.learning_rate(steps) == doctest::Approx(0.25e-3).scale(0));
 }
 
-TEST_CASE("one cycle's momentum takes the place of the update rule's own, step by step") {
+TEST_CASE("one cycle's momentum replaces the update rule's own at every step") {
   for (const OptimizerKind kind : {OptimizerKind::sgd, OptimizerKind::adam}) {
     const auto learnt = [kind](double own, const LearningRateSchedule& schedule) {
       TrainOptions options = small::options();
@@ -132,7 +132,7 @@ TEST_CASE("one cycle's momentum takes the place of the update rule's own, step b
   }
 }
 
-TEST_CASE("a step of several batches ends with the epoch at the latest, and trains on every image") {
+TEST_CASE("a step over several batches ends with the epoch at the latest, and every image is trained on") {
   TrainOptions options = small::options();
   options.epochs = 2;
   options.accumulate = 4;
@@ -150,7 +150,7 @@ TEST_CASE("a step of several batches ends with the epoch at the latest, and trai
   CHECK(epochs[0].train_loss == doctest::Approx((steps[0].loss + steps[1].loss) / 2).epsilon(1e-12));
 }
 
-TEST_CASE("drop_last leaves the small batch out; a set smaller than a batch is one batch; one image is a batch") {
+TEST_CASE("drop_last omits the last, smaller batch; otherwise it may hold a single image or the whole data set") {
   const auto images_seen = [](int images, bool drop_last) {
     const MemoryDataset data = small::images(images);
     TrainOptions options = small::options();
@@ -169,7 +169,7 @@ TEST_CASE("drop_last leaves the small batch out; a set smaller than a batch is o
   CHECK(images_seen(17, false) == 17);
 }
 
-TEST_CASE("a last batch of one image is refused at once where a batch norm would see one pixel") {
+TEST_CASE("a last batch of one image is refused before training where a batch norm would see one pixel") {
   const auto make_graph = [] {
     Graph graph;
     Value x = graph.input({3, small::size, small::size});
@@ -191,7 +191,7 @@ TEST_CASE("a last batch of one image is refused at once where a batch norm would
   CHECK(error_of([&] { Trainer(make_graph(), info, data, nullptr, options).run(); }).empty());
 }
 
-TEST_CASE("a run's folder holds what its description says") {
+TEST_CASE("a run's folder holds the documented files") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.epochs = 4;
@@ -231,7 +231,7 @@ TEST_CASE("a run's folder holds what its description says") {
   CHECK(!std::getline(lines, line));
 }
 
-TEST_CASE("best is the weights of the highest mean accuracy") {
+TEST_CASE("best holds the weights of the highest mean accuracy") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.epochs = 8;
@@ -255,7 +255,7 @@ TEST_CASE("best is the weights of the highest mean accuracy") {
   }
 }
 
-TEST_CASE("with ema_decay the average is what is validated and saved, beside the weights that training goes on from") {
+TEST_CASE("with ema_decay the average is validated and saved, beside the weights that training continues from") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.ema_decay = 0.9;
@@ -305,22 +305,22 @@ TEST_CASE("a trainer without a folder writes nothing, and has planned its memory
   CHECK(run.trainer.run());
 }
 
-TEST_CASE("observers are called with the caller's floating-point control") {
+TEST_CASE("observers are called with the caller's floating-point environment") {
   small::Run run(small::options());
-  const auto halves = [] {
+  const auto keeps_denormals = [] {
     volatile float smallest = std::numeric_limits<float>::min();
     return smallest / 2 > 0;
   };
-  REQUIRE(halves());
+  REQUIRE(keeps_denormals());
   int called = 0;
-  run.trainer.run({.step = [&](const StepResult&) { called += halves() ? 1 : 0; },
-                   .epoch = [&](const EpochResult&) { called += halves() ? 1 : 0; }});
+  run.trainer.run({.step = [&](const StepResult&) { called += keeps_denormals() ? 1 : 0; },
+                   .epoch = [&](const EpochResult&) { called += keeps_denormals() ? 1 : 0; }});
   CHECK(called == 3 * (small::batches + 1));
 }
 
 #if defined(FACET_THREADING_OPENMP)
 
-TEST_CASE("a trainer within a parallel region of its caller takes the threads that there are") {
+TEST_CASE("a trainer within a parallel region of its caller uses the threads that are available") {
   std::string notes;
   bool finished = false;
 #pragma omp parallel num_threads(2)
@@ -348,7 +348,7 @@ TEST_CASE("a trainer that was made outside of a parallel region refuses to run i
 }
 
 #endif
-TEST_CASE("the programs of the last, smaller batches are compiled before training, the validation's too") {
+TEST_CASE("the programs of the last, smaller batches are compiled before training, those of validation too") {
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   const small::Run run(options);
@@ -361,7 +361,7 @@ TEST_CASE("the programs of the last, smaller batches are compiled before trainin
   }
 }
 
-TEST_CASE("a weight that is no number stops the step, by name, though its ReLU hides it from the loss") {
+TEST_CASE("a NaN weight that a ReLU hides from the loss stops the step, and the error names it") {
   const TemporaryFolder folder;
   const TrainOptions options = small::options(folder / "run");
   small::Run run(options);
@@ -370,7 +370,7 @@ TEST_CASE("a weight that is no number stops the step, by name, though its ReLU h
       if (step.epoch != 2 || step.batch != 3) return;
       Parameters& parameters = run.trainer.parameters();
       const auto index = static_cast<std::size_t>(parameters.find("side.hidden.weight"));
-      *reinterpret_cast<float*>(parameters.state().stored[index].master.data()) = std::nanf("");
+      *parameters.state().value(static_cast<int>(index)) = std::nanf("");
     }});
   });
   CAPTURE(error);

@@ -7,7 +7,7 @@
 
 using namespace facet;
 
-TEST_CASE("what one run has timed the next one takes from the choice cache") {
+TEST_CASE("a run takes the candidates that an earlier run has timed from the tuning cache") {
   const TemporaryFolder folder;
   TrainOptions options = small::options();
   options.tune = true;
@@ -27,7 +27,7 @@ TEST_CASE("what one run has timed the next one takes from the choice cache") {
   CHECK(read_file(folder / "first/tuning.json") == read_file(folder / "second/tuning.json"));
 }
 
-TEST_CASE("a choice cache that is damaged is ignored with one note") {
+TEST_CASE("a damaged tuning cache is ignored with one note") {
   const TemporaryFolder folder;
   TrainOptions options = small::options();
   options.tune = true;

@@ -55,7 +55,7 @@ std::vector<Command> commands() {
 const std::string& only_argument(const Options& options, const std::string& what) {
   if (options.arguments().empty()) throw UsageError(what + " is needed");
   if (options.arguments().size() > 1) {
-    throw UsageError(fmt::format("'{}' is one word too many: only {} is taken", options.arguments()[1], what));
+    throw UsageError(fmt::format("unexpected argument '{}': only {} is allowed", options.arguments()[1], what));
   }
   return options.arguments().front();
 }

@@ -33,7 +33,7 @@ std::string unquoted(const std::string& text, const std::string& where) {
                                    without_comment(text.substr(i + 1))));
     }
   }
-  throw UsageError(fmt::format("{}: the quotes of {} aren't closed", where, text));
+  throw UsageError(fmt::format("{}: the value {} has no closing quote", where, text));
 }
 
 ConfigEntry parse_line(const std::string& text, const std::string& file, int line) {
@@ -69,7 +69,7 @@ std::vector<ConfigEntry> read_config_file(const std::filesystem::path& file) {
 
 std::string config_value(const std::string& value) {
   if (value.find_first_of("\r\n") != std::string::npos) {
-    throw UsageError(fmt::format("'{}' holds a line break, which a config file can't keep", value));
+    throw UsageError(fmt::format("'{}' contains a line break, which a config file can't hold", value));
   }
   if (value == trimmed(value) && value.find_first_of("#\"") == std::string::npos) return value;
   std::string quoted = "\"";

@@ -87,7 +87,7 @@ std::vector<fs::path> find_images(const std::vector<std::string>& words, std::ve
     const std::size_t unreadable_before = unreadable ? unreadable->size() : 0;
     const std::vector<fs::path> found = FolderWalk(unreadable).files(word);
     if (found.empty() && (!unreadable || unreadable->size() == unreadable_before)) {
-      throw Error(fmt::format("no .jpg, .jpeg, .png or .webp is in {}", base::printable(word)));
+      throw Error(fmt::format("{} has no .jpg, .jpeg, .png or .webp files", base::printable(word)));
     }
     files.insert(files.end(), found.begin(), found.end());
   }

@@ -46,7 +46,7 @@ ManifestOptions read_manifest_options(const Options& options) {
     const std::string head = text.substr(0, equals);
     auto classes = split_at_commas(text.substr(equals + 1), options.origin("classes"));
     if (!manifest.classes.emplace(head, std::move(classes)).second) {
-      throw UsageError(fmt::format("{} declares the classes of {} twice", options.origin("classes"), head));
+      throw UsageError(fmt::format("{} has two lists of classes for {}", options.origin("classes"), head));
     }
   }
   return manifest;
@@ -86,7 +86,7 @@ ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int 
   const ManifestDataset::BadImage& first = skipped.images.front();
   const std::string found = fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason);
   if (data.size() == 0) {
-    throw Error(fmt::format("{}: none of its {} can be read; {}", csv, counted(all, "image"), found));
+    throw Error(fmt::format("{}: its {} can't be read; the first: {}", csv, counted(all, "image"), found));
   }
   print_to(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
            counted(all, "image"), base::printable(csv), base::printable(found));

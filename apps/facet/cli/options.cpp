@@ -104,7 +104,7 @@ void Options::parse(const std::vector<std::string>& words) {
       } else if (value.size() > 1 && value[0] == '-' && !terminated) {
         throw UsageError(fmt::format("unknown option '{}'", value));
       } else if (value.empty()) {
-        throw UsageError("an empty word ('') names nothing");
+        throw UsageError("an argument is empty ('')");
       } else {
         arguments_.push_back(value);
       }
@@ -140,7 +140,7 @@ void Options::take_config(const std::filesystem::path& file) {
       throw UsageError(fmt::format("{}: unknown option '{}'{}", where, entry.name, did_you_mean(entry.name, known)));
     }
     if (entry.name == "config" || entry.name == "help") {
-      throw UsageError(fmt::format("{}: '{}' is for the command line only", where, entry.name));
+      throw UsageError(fmt::format("{}: '{}' is allowed on the command line only", where, entry.name));
     }
     const std::string origin = fmt::format("{}: {}", where, entry.name);
     if (entry.value.empty() && option(entry.name).value != Option::Value::optional) {
@@ -268,7 +268,7 @@ std::vector<std::string> split_at_commas(const std::string& text, const std::str
   std::vector<std::string> words;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(',', begin), text.size());
-    if (end == begin) throw UsageError(fmt::format("{} is '{}'; a word between its commas is empty", origin, text));
+    if (end == begin) throw UsageError(fmt::format("{} is '{}'; a value between its commas is empty", origin, text));
     words.push_back(text.substr(begin, end - begin));
     begin = end + 1;
   }
@@ -314,12 +314,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& names) {
   std::string best;
-  std::size_t least = std::max<std::size_t>(2, word.size() / 3) + 1;
+  std::size_t smallest = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const std::string& name : names) {
     const bool begins = word.size() > 1 && name.starts_with(word);
     const std::size_t distance = begins ? 1 : edit_distance(word, name);
-    if (distance < least && distance < name.size()) {
-      least = distance;
+    if (distance < smallest && distance < name.size()) {
+      smallest = distance;
       best = name;
     }
   }

@@ -60,7 +60,7 @@ class OutputFile {
   bool is_standard_output() const { return name_ == standard_output; }
   const std::string& name() const { return name_; }
   /// Whether it is a regular file, not a pipe, a device or standard output.
-  bool is_kept() const { return file_ && !file_->at_once(); }
+  bool is_kept() const { return file_ && !file_->writes_directly(); }
   void write(const std::string& text);
   void commit();
 

@@ -12,23 +12,28 @@ constexpr const char* balanced = "balanced";
 
 OptionGroup optimizer_options() {
   return {
-      "Optimiser (as PyTorch's of the same name)",
-      {{.name = "optimizer", .argument = "adam|adamw|sgd", .help = "the update rule", .fallback = "adam"},
+      "Optimiser (adam, adamw and sgd as PyTorch's; lars and lamb as in You et al. 2017 and 2020)",
+      {{.name = "optimizer", .argument = "adam|adamw|sgd|lars|lamb", .help = "the update rule", .fallback = "adam"},
        {.name = "lr", .argument = "RATE", .help = "learning rate", .fallback = "1e-4"},
        {.name = "betas",
         .argument = "B1,B2",
-        .help = "decay rates of Adam's and AdamW's means of the gradients and of their squares",
+        .help = "decay rates of the means of the gradients and of their squares in Adam, AdamW and LAMB",
         .fallback = "0.9,0.999"},
        {.name = "eps",
         .argument = "E",
-        .help = "number that Adam and AdamW add to the denominator",
+        .help = "number that Adam, AdamW and LAMB add to the denominator",
         .fallback = "1e-8"},
-       {.name = "momentum", .argument = "M", .help = "momentum of SGD; 0: none", .fallback = "0.9"},
+       {.name = "momentum", .argument = "M", .help = "momentum of SGD and LARS; 0: none", .fallback = "0.9"},
+       {.name = "trust-coefficient",
+        .argument = "C",
+        .help = "LARS: the factor of the ratio of a parameter's norm to its gradient's",
+        .fallback = "0.001"},
        {.name = "nesterov", .argument = "", .help = "use Nesterov momentum in SGD", .value = Option::Value::none},
        {.name = "weight-decay",
         .argument = "D",
-        .help = "weight decay: Adam and SGD add it to the gradient as an L2 penalty, AdamW applies it apart from the "
-                "gradient (PyTorch's default for AdamW is 0.01)",
+        .help =
+            "weight decay: Adam, SGD and LARS add it to the gradient as an L2 penalty, AdamW and LAMB apply it apart "
+            "from the gradient (PyTorch's default for AdamW is 0.01)",
         .fallback = "0"},
        {.name = "no-bias-decay",
         .argument = "",
@@ -77,7 +82,7 @@ OptionGroup schedule_options() {
         .fallback = "1e4"},
        {.name = "max-momentum",
         .argument = "M",
-        .help = "one-cycle: SGD's momentum (where --momentum isn't 0), or Adam's and AdamW's beta1, falls from M to "
+        .help = "one-cycle: SGD's momentum (where --momentum isn't 0), or Adam's beta1, falls from M to "
                 "--base-momentum while the rate rises, and rises to M again while the rate falls; this overrides "
                 "--momentum and --betas",
         .fallback = "0.95"},
@@ -141,27 +146,28 @@ void read_loss(const Options& options, TrainOptions& training) {
     const auto [head, weights] =
         cut_at_equals(options, "class-weights", text, "HEAD=W,W,..., HEAD=balanced or balanced");
     if (training.class_weights.emplace(head, parse_class_weights(options, weights)).second) continue;
-    throw UsageError(fmt::format("{} weighs the classes of {} twice", options.origin("class-weights"), head));
+    throw UsageError(fmt::format("{} has two sets of class weights for {}", options.origin("class-weights"), head));
   }
   for (const std::string& word : options.words("head-weights")) {
     const auto [head, weight] = cut_at_equals(options, "head-weights", word, "HEAD=W,...");
     if (training.head_weights.emplace(head, parse_number(weight, options.origin("head-weights"))).second) continue;
-    throw UsageError(fmt::format("{} weighs {} twice", options.origin("head-weights"), head));
+    throw UsageError(fmt::format("{} has {} twice", options.origin("head-weights"), head));
   }
 }
 
 void read_optimizer(const Options& options, TrainOptions& training) {
-  training.optimizer = parse_optimizer(options.one_of("optimizer", {"adam", "adamw", "sgd"}));
+  training.optimizer = parse_optimizer(options.one_of("optimizer", {"adam", "adamw", "sgd", "lars", "lamb"}));
   training.learning_rate = options.above("lr", 0);
   const std::vector<double> betas = options.numbers("betas");
   if (betas.size() != 2) {
-    throw UsageError(
-        fmt::format("{} is '{}'; two numbers are needed: 0.9,0.999", options.origin("betas"), options.text("betas")));
+    throw UsageError(fmt::format("{} is '{}'; two numbers are needed, such as 0.9,0.999", options.origin("betas"),
+                                 options.text("betas")));
   }
   training.beta1 = betas[0];
   training.beta2 = betas[1];
   training.eps = options.above("eps", 0);
   training.momentum = options.at_least("momentum", 0);
+  training.trust_coefficient = options.above("trust-coefficient", 0);
   training.nesterov = options.on("nesterov");
   training.weight_decay = options.at_least("weight-decay", 0);
   training.bias_decay = !options.on("no-bias-decay");
@@ -199,8 +205,8 @@ void read_recipe(const Options& options, TrainOptions& training) {
 }
 
 void balance_other_heads(const Options& options, const std::vector<Head>& heads, TrainOptions& training) {
-  const std::vector<std::string>& asked = options.list("class-weights");
-  if (std::find(asked.begin(), asked.end(), balanced) == asked.end()) return;
+  const std::vector<std::string>& weights = options.list("class-weights");
+  if (std::find(weights.begin(), weights.end(), balanced) == weights.end()) return;
   for (const Head& head : heads) training.class_weights.emplace(head.name, ClassWeights{.balanced = true});
 }
 

@@ -32,29 +32,29 @@ fs::path failure_file(const fs::path& run) { return run / "error.txt"; }
 }  // namespace
 
 bool holds_run(const fs::path& folder) {
-  return base::is_there(folder / "checkpoints" / "last.safetensors") || base::is_there(folder / "metrics.csv");
+  return base::exists(folder / "checkpoints" / "last.safetensors") || base::exists(folder / "metrics.csv");
 }
 
 fs::path new_run_folder() {
   const std::string name = fmt::format("{:%Y-%m-%d_%H-%M-%S}", fmt::localtime(std::time(nullptr)));
   fs::path folder = fs::path("runs") / name;
-  for (int number = 2; base::is_there(folder); ++number) folder = fs::path("runs") / fmt::format("{}_{}", name, number);
+  for (int number = 2; base::exists(folder); ++number) folder = fs::path("runs") / fmt::format("{}_{}", name, number);
   return folder;
 }
 
 void make_run_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) throw Error(fmt::format("the run's folder {} can't be made: {}", folder.string(), error.message()));
+  if (error) throw Error(fmt::format("the run's folder {} can't be created: {}", folder.string(), error.message()));
 }
 
 fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint) {
-  if (!base::is_there(run_or_model)) {
+  if (!base::exists(run_or_model)) {
     throw Error(fmt::format("{} doesn't exist; a run's folder or a model file is needed", run_or_model.string()));
   }
   if (!base::is_folder(run_or_model)) {
     if (!checkpoint.empty()) {
-      throw UsageError(fmt::format("--checkpoint goes with a run's folder; {} is a file", run_or_model.string()));
+      throw UsageError(fmt::format("--checkpoint needs a run's folder; {} is a file", run_or_model.string()));
     }
     return run_or_model;
   }
@@ -65,13 +65,14 @@ fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint)
     // A run without a validation set has no best checkpoint. Where it averages weights, the average is its result.
     return train::RunFolder(run_or_model).average().value_or(last);
   }
-  throw Error(fmt::format("{} isn't a run's folder: neither checkpoints/best.safetensors nor last.safetensors is in it",
-                          run_or_model.string()));
+  throw Error(fmt::format(
+      "{} isn't a run's folder: it has neither checkpoints/best.safetensors nor checkpoints/last.safetensors",
+      run_or_model.string()));
 }
 
 std::vector<Head> begun_heads(const fs::path& run) {
   const fs::path last = train::RunFolder(run).last();
-  return base::is_there(last) ? read_model_info(last).heads : std::vector<Head>();
+  return base::exists(last) ? read_model_info(last).heads : std::vector<Head>();
 }
 
 void record_failure(const fs::path& run, const std::exception& error) {

@@ -21,7 +21,7 @@ std::int64_t parse_extent(const std::string& text, const std::string& origin) {
 ReferenceBlock parse_block(const std::string& text, const std::string& origin) {
   const std::size_t times = text.find('x');
   if (times == std::string::npos) {
-    throw UsageError(fmt::format("{} has '{}'; CHANNELSxBLOCKS is needed: 64x1", origin, text));
+    throw UsageError(fmt::format("{} has '{}'; CHANNELSxN is needed, such as 64x1", origin, text));
   }
   const std::int64_t residual_blocks =
       parse_integer(text.substr(times + 1), origin, 0, ReferenceShape::max_residual_blocks);
@@ -29,12 +29,12 @@ ReferenceBlock parse_block(const std::string& text, const std::string& origin) {
 }
 
 /// Reads a dropout such as "0.5" or "alpha:0.5".
-AskedShape::Dropout parse_dropout(const std::string& text, const std::string& origin) {
+RequestedShape::Dropout parse_dropout(const std::string& text, const std::string& origin) {
   constexpr std::string_view alpha = "alpha:";
   const bool is_alpha = text.starts_with(alpha);
   const auto rate = static_cast<float>(parse_number(is_alpha ? text.substr(alpha.size()) : text, origin));
   if (rate >= 0 && rate < 1) return {rate, is_alpha};
-  throw UsageError(fmt::format("{} has '{}'; a rate of 0 up to below 1 is needed", origin, text));
+  throw UsageError(fmt::format("{} has '{}'; a rate of at least 0 and below 1 is needed", origin, text));
 }
 
 /// Reads a value such as "256,gender=128": values by head, and under the empty name the value for all other heads.
@@ -90,38 +90,38 @@ OptionGroup reference_shape_options() {
                     "(default: 0.5,race=alpha:0.5)"}}};
 }
 
-AskedShape read_shape(const Options& options) {
+RequestedShape read_shape(const Options& options) {
   for (const Option& option : reference_shape_options().options) {
     if (!options.given(option.name) || options.text("model") == varied_model) continue;
-    throw UsageError(fmt::format("{} is of --model {} alone; the shape of {} can't be varied",
-                                 options.origin(option.name), varied_model, options.text("model")));
+    throw UsageError(fmt::format("{} needs --model {}; the shape of {} is fixed", options.origin(option.name),
+                                 varied_model, options.text("model")));
   }
-  AskedShape asked;
-  if (options.given("stem")) asked.trunk.stem = options.integer("stem", 1, ReferenceShape::max_extent);
+  RequestedShape requested;
+  if (options.given("stem")) requested.trunk.stem = options.integer("stem", 1, ReferenceShape::max_extent);
   if (options.given("blocks")) {
-    asked.trunk.blocks.clear();
+    requested.trunk.blocks.clear();
     for (const std::string& word : options.words("blocks")) {
-      asked.trunk.blocks.push_back(parse_block(word, options.origin("blocks")));
+      requested.trunk.blocks.push_back(parse_block(word, options.origin("blocks")));
     }
-    if (std::ssize(asked.trunk.blocks) > ReferenceShape::max_blocks) {
-      throw UsageError(fmt::format("{} has {} blocks; {} are allowed at most", options.origin("blocks"),
-                                   asked.trunk.blocks.size(), ReferenceShape::max_blocks));
+    if (std::ssize(requested.trunk.blocks) > ReferenceShape::max_blocks) {
+      throw UsageError(fmt::format("{} has {} blocks; at most {} are allowed", options.origin("blocks"),
+                                   requested.trunk.blocks.size(), ReferenceShape::max_blocks));
     }
   }
-  asked.features = read_by_head(options, "hidden", parse_extent);
-  asked.dropout = read_by_head(options, "dropout", parse_dropout);
-  return asked;
+  requested.features = read_by_head(options, "hidden", parse_extent);
+  requested.dropout = read_by_head(options, "dropout", parse_dropout);
+  return requested;
 }
 
-std::string shape_for(const Options& options, const AskedShape& asked, const std::vector<Head>& heads) {
+std::string shape_for(const Options& options, const RequestedShape& requested, const std::vector<Head>& heads) {
   const std::vector<std::string> names = data::names_of(heads);
-  require_heads(options, "hidden", asked.features, names);
-  require_heads(options, "dropout", asked.dropout, names);
-  ReferenceShape shape = asked.trunk;
+  require_heads(options, "hidden", requested.features, names);
+  require_heads(options, "dropout", requested.dropout, names);
+  ReferenceShape shape = requested.trunk;
   for (const std::string& head : names) {
     ReferenceHidden hidden = reference_hidden(head);
-    if (const auto* features = find_for(asked.features, head)) hidden.features = *features;
-    if (const auto* dropout = find_for(asked.dropout, head)) {
+    if (const auto* features = find_for(requested.features, head)) hidden.features = *features;
+    if (const auto* dropout = find_for(requested.dropout, head)) {
       hidden.dropout = dropout->rate;
       hidden.alpha = dropout->alpha;
     }

@@ -29,7 +29,7 @@ std::array<float, 3> read_channels(const Options& options, const std::string& na
     good = error == std::errc() && stop == end && std::isfinite(values[i]) && (!above_zero || values[i] > 0);
   }
   if (good) return values;
-  throw UsageError(fmt::format("{} is '{}'; three numbers{} are needed, of red, green and blue: {}",
+  throw UsageError(fmt::format("{} is '{}'; three numbers{} are needed, for red, green and blue, such as {}",
                                options.origin(name), options.text(name), above_zero ? " above 0" : "",
                                "0.485,0.456,0.406"));
 }
@@ -162,7 +162,7 @@ Option pin_option() {
           .value = Option::Value::none};
 }
 
-void pin_if_asked(const Options& options, int threads) {
+void pin_if_requested(const Options& options, int threads) {
   if (!options.on("pin")) return;
   if (options.given("config") && !base::is_file(options.text("config"))) {
     throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
@@ -239,7 +239,7 @@ ResizeMode read_resize(const Options& options) {
   return parse_resize_mode(options.one_of("resize", {"squash", "crop"}));
 }
 
-Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape) {
+Graph build_requested_model(const Options& options, const ModelOptions& model, const std::string& shape) {
   const std::string name = options.one_of("model", model_names());
   try {
     return build_model(name, model, shape);
@@ -257,7 +257,7 @@ Option freeze_option() {
           .value = Option::Value::many};
 }
 
-void freeze_asked(const Options& options, Graph& graph) {
+void freeze_requested(const Options& options, Graph& graph) {
   for (const std::string& pattern : options.list("freeze")) {
     try {
       graph.freeze(pattern);

@@ -50,10 +50,10 @@ int read_threads(const Options& options, const std::string& name);
 /// The option --loader-threads.
 Option loader_threads_option();
 
-/// The option --pin. Where it is on, pin_if_asked() pins the compute threads. This may start the program again, so
+/// The option --pin. Where it is on, pin_if_requested() pins the compute threads. This may start the program again, so
 /// nothing may have been printed before.
 Option pin_option();
-void pin_if_asked(const Options& options, int threads);
+void pin_if_requested(const Options& options, int threads);
 
 /// The options --mean and --std.
 std::vector<Option> normalization_options();
@@ -71,12 +71,12 @@ Option resize_option();
 ResizeMode read_resize(const Options& options);
 /// Builds the model of --model with heads and a shape that are known to be valid.
 /// @throws UsageError naming --size where the model can't have that size.
-Graph build_asked_model(const Options& options, const ModelOptions& model, const std::string& shape);
+Graph build_requested_model(const Options& options, const ModelOptions& model, const std::string& shape);
 
-/// The option --freeze; freeze_asked() freezes the weights that it names. @throws UsageError when a pattern matches
+/// The option --freeze; freeze_requested() freezes the weights that it names. @throws UsageError when a pattern matches
 /// none.
 Option freeze_option();
-void freeze_asked(const Options& options, Graph& graph);
+void freeze_requested(const Options& options, Graph& graph);
 /// ", 21,284,672 of them frozen"; empty where no weight is frozen.
 std::string frozen_text(const Graph& graph);
 
@@ -97,7 +97,7 @@ void balance_other_heads(const Options& options, const std::vector<Head>& heads,
 OptionGroup reference_shape_options();
 
 /// The values of reference_shape_options(), read before the heads are known.
-struct AskedShape {
+struct RequestedShape {
   struct Dropout {
     float rate;
     bool alpha;
@@ -111,10 +111,10 @@ struct AskedShape {
 };
 
 /// @throws UsageError naming an option whose value is invalid, or that is given with a model whose shape is fixed.
-AskedShape read_shape(const Options& options);
+RequestedShape read_shape(const Options& options);
 
 /// The shape of a model with these heads, in the form of ModelInfo::shape. @throws UsageError naming an option's head
 /// that isn't among them.
-std::string shape_for(const Options& options, const AskedShape& asked, const std::vector<Head>& heads);
+std::string shape_for(const Options& options, const RequestedShape& requested, const std::vector<Head>& heads);
 
 }  // namespace facet::app

@@ -46,7 +46,7 @@ void note_signal(int signal) {
     clock_gettime(CLOCK_MONOTONIC, &signalled_at);
     signalled = signal;
     if (is_saving == 0) alarm(static_cast<unsigned>(longest_wait));
-    say("\nfacet: finishing this step, then saving; once more stops at once\n");
+    say("\nfacet: finishing this step, then saving; another signal stops at once\n");
   } else if (signal != SIGUSR1 && is_a_second_old(signalled_at)) {
     std::signal(signal, SIG_DFL);
     raise(signal);  // it is blocked until this handler returns
@@ -56,10 +56,10 @@ void note_signal(int signal) {
 
 void give_up(int) {
   if (is_saved != 0) {
-    say("\nfacet: everything is saved, but a thread does not end: ending the process\n");
+    say("\nfacet: everything is saved, but a thread does not end; ending the process\n");
     _exit(status_after(signalled));
   }
-  say("\nfacet: no step has ended since the signal: giving up; the last checkpoint stays as it is\n");
+  say("\nfacet: no step has ended since the signal; ending the process; the last checkpoint is unchanged\n");
   _exit(1);
 }
 

@@ -180,14 +180,14 @@ void ProgressBar::clear() {
 }
 
 std::function<void(int)> tuning_progress(ProgressBar& bar) {
-  return [&bar, said = false](int done) mutable {
-    if (!said) {
+  return [&bar, announced = false](int done) mutable {
+    if (!announced) {
       bar.clear();
-      print_out("tuning      timing primitives on this machine first; --no-tune leaves that out\n");
+      print_out("tuning      timing primitives on this machine first; --no-tune skips this\n");
       std::fflush(stdout);
-      said = true;
+      announced = true;
     }
-    bar.draw("tuning", -1, fmt::format("{} choices made", done));
+    bar.draw("tuning", -1, fmt::format("{} primitives chosen", done));
   };
 }
 

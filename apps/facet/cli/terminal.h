@@ -108,8 +108,8 @@ class ProgressBar {
   std::chrono::steady_clock::time_point last_{};
 };
 
-/// A function for TrainOptions::on_tuning, which is called with the number of choices made so far. It prints once that
-/// primitives are being timed, and then draws that number. @param bar must outlive the function.
+/// A function for TrainOptions::on_tuning, which is called with the number of primitives chosen so far. It prints once
+/// that primitives are being timed, and then draws that number. @param bar must outlive the function.
 std::function<void(int)> tuning_progress(ProgressBar& bar);
 
 /// A function to be called with the number of images done. It draws "LABEL [####....] 120/4,995 images".

@@ -29,7 +29,7 @@ std::pair<std::string, double> read_price(const std::string& word, const std::st
     read = 0;
   }
   if (!shaped || read != number.size() || !(price > 0) || !std::isfinite(price)) {
-    throw UsageError(fmt::format("{} is '{}'; NAME=PRICE/h is needed, as A=2.1/h", origin, word));
+    throw UsageError(fmt::format("{} is '{}'; NAME=PRICE/h is needed, such as A=2.1/h", origin, word));
   }
   return {word.substr(0, equals), price};
 }
@@ -42,8 +42,8 @@ Prices read_prices(const Options& options, const std::vector<Benchmark>& benchma
     if (std::none_of(benchmarks.begin(), benchmarks.end(), is_named)) {
       std::string names;
       for (const Benchmark& benchmark : benchmarks) names += (names.empty() ? "" : ", ") + benchmark.name;
-      throw UsageError(
-          fmt::format("{} is '{}': no result is called {}; there are {}", options.origin("price"), word, name, names));
+      throw UsageError(fmt::format("{} is '{}': no result is called {}; the results are {}", options.origin("price"),
+                                   word, name, names));
     }
     prices[name] = price;
   }

@@ -36,13 +36,13 @@ std::vector<HeadResult> evaluate_and_write(Predictor& predictor, const ManifestD
 }
 
 int run(Options& options) {
-  const std::string asked = only_argument(options, "RUN_OR_MODEL");
+  const std::string source = only_argument(options, "RUN_OR_MODEL");
   const std::string csv = options.required("data");
   const InferenceOptions inference = read_inference_options(options);
-  pin_if_asked(options, base::resolve_threads(inference.threads));
+  pin_if_requested(options, base::resolve_threads(inference.threads));
   const bool skip = skips_bad_images(options);
 
-  const std::filesystem::path model = find_model(asked, options.text("checkpoint"));
+  const std::filesystem::path model = find_model(source, options.text("checkpoint"));
   require_different_files(options, {"data", "json", "predictions"});
   OutputFile json(options.text("json")), predictions(options.text("predictions"));
   ManifestOptions manifest;

@@ -53,7 +53,7 @@ std::string class_table(const HeadResult& result) {
 }
 
 std::string confusion_table(const HeadResult& result) {
-  std::vector<Table::Column> columns{{"label \\ answer"}};
+  std::vector<Table::Column> columns{{"label \\ prediction"}};
   for (const std::string& name : result.classes) columns.push_back({name, true});
   Table table(std::move(columns));
   for (std::size_t label = 0; label < result.classes.size(); ++label) {
@@ -67,7 +67,7 @@ std::string confusion_table(const HeadResult& result) {
 }  // namespace
 
 std::string evaluation_tables(const std::vector<HeadResult>& results) {
-  if (results.empty()) return "no image has a label\n";
+  if (results.empty()) return "no images have labels\n";
   std::string text = head_table(results);
   for (const HeadResult& result : results) {
     text += '\n' + class_table(result);

@@ -24,7 +24,8 @@ std::string read_format(const Options& options, const std::filesystem::path& fil
   for (const char* format : {safetensors, onnx}) {
     if (ending == fmt::format(".{}", format)) return format;
   }
-  throw UsageError(fmt::format("--format is needed, safetensors or onnx: {} doesn't end in either", file.string()));
+  throw UsageError(fmt::format("--format is needed (safetensors or onnx): {} ends in neither .safetensors nor .onnx",
+                               file.string()));
 }
 
 OnnxOptions read_onnx_options(const Options& options) {
@@ -36,32 +37,30 @@ OnnxOptions read_onnx_options(const Options& options) {
           .softmax = options.on("softmax")};
 }
 
-void refuse_of_other_format(const Options& options, const std::string& format) {
+void refuse_options_of_other_format(const Options& options, const std::string& format) {
   if (format == onnx && options.given("torchvision")) {
-    throw UsageError(fmt::format("{} is of --format safetensors alone", options.origin("torchvision")));
+    throw UsageError(fmt::format("{} needs --format safetensors", options.origin("torchvision")));
   }
   for (const char* name : {"input", "no-fold", "softmax"}) {
     if (format == safetensors && options.given(name)) {
       throw UsageError(
-          fmt::format("{} is of --format onnx alone: safetensors holds weights, and nothing of what is "
-                      "computed with them",
-                      options.origin(name)));
+          fmt::format("{} needs --format onnx: a safetensors file holds only weights", options.origin(name)));
     }
   }
 }
 
 int run(Options& options) {
-  const std::string asked = only_argument(options, "RUN_OR_MODEL");
+  const std::string source = only_argument(options, "RUN_OR_MODEL");
   const std::string name = options.required("out");
   const std::filesystem::path file = output_path(name);
   const std::string format = read_format(options, name);
-  refuse_of_other_format(options, format);
+  refuse_options_of_other_format(options, format);
   const OnnxOptions onnx_options = read_onnx_options(options);
 
-  const std::filesystem::path model = find_model(asked, options.text("checkpoint"));
+  const std::filesystem::path model = find_model(source, options.text("checkpoint"));
   std::error_code ignored;
   if (std::filesystem::equivalent(model, file, ignored)) {
-    throw UsageError(fmt::format("{} is the model itself, which would be written over", options.origin("out")));
+    throw UsageError(fmt::format("{} is the model itself, which would be overwritten", options.origin("out")));
   }
   const ModelInfo info = read_model_info(model);
   const Graph graph = build_model(info);

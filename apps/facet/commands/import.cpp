@@ -50,17 +50,17 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
     const std::string name = text.substr(0, equals), value = text.substr(equals + 1);
     const auto head = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == name; });
     if (head == heads.end()) {
-      throw UsageError(fmt::format("{} names the classes of {}; the heads are {}", options.origin("classes"), name,
-                                   fmt::join(data::names_of(heads), ", ")));
+      throw UsageError(fmt::format("{} has classes for {}, which is not a head; the heads are {}",
+                                   options.origin("classes"), name, fmt::join(data::names_of(heads), ", ")));
     }
     if (std::find(named.begin(), named.end(), name) != named.end()) {
-      throw UsageError(fmt::format("{} declares the classes of {} twice", options.origin("classes"), name));
+      throw UsageError(fmt::format("{} has two lists of classes for {}", options.origin("classes"), name));
     }
     named.push_back(name);
     std::vector<std::string> classes =
         value.starts_with('@') ? read_class_file(value.substr(1)) : split_at_commas(value, options.origin("classes"));
     if (classes.size() != head->classes.size()) {
-      throw UsageError(fmt::format("{} has {} for {}, which has {} rows", options.origin("classes"),
+      throw UsageError(fmt::format("{} has {} for head {}, which has {} rows", options.origin("classes"),
                                    counted(std::ssize(classes), "name"), name, head->classes.size()));
     }
     head->classes = std::move(classes);
@@ -135,7 +135,7 @@ void refuse_model_file(const std::string& weights) {
     return;
   }
   throw UsageError(
-      fmt::format("{} is a model file already: evaluate, predict, export and --pretrained take it", weights));
+      fmt::format("{} is a model file already; use it with evaluate, predict, export or --pretrained", weights));
 }
 
 int run(Options& options) {
@@ -148,22 +148,22 @@ int run(Options& options) {
   info.size = static_cast<int>(options.integer("size", 1, 16384));
   info.resize = read_resize(options);
   info.normalization = read_normalization(options);
-  const AskedShape shape = read_shape(options);
+  const RequestedShape shape = read_shape(options);
   HeadSplit split = read_split_head(options);
   std::error_code ignored;
   if (std::filesystem::equivalent(weights, file, ignored)) {
-    throw UsageError(fmt::format("{} is the file to be read, which would be written over", options.origin("out")));
+    throw UsageError(fmt::format("{} is the input file, which would be overwritten", options.origin("out")));
   }
   refuse_model_file(weights);
   info.heads = read_heads(options, weights, info.model, split);
   info.shape = shape_for(options, shape, info.heads);
 
-  const Graph graph = build_asked_model(options, {.heads = info.heads, .size = info.size}, info.shape);
+  const Graph graph = build_requested_model(options, {.heads = info.heads, .size = info.size}, info.shape);
   Parameters parameters(graph, 0);
   const PretrainedWeights found = load_pretrained(weights, graph, info.heads, parameters, split);
   if (!found.fresh.empty()) {
-    throw Error(fmt::format("{}: has no weights that fit {}; {}", weights, fmt::join(found.fresh, ", "),
-                            "a model without training needs all of them"));
+    throw Error(fmt::format("{}: the file has no weights that fit {}; {}", weights, fmt::join(found.fresh, ", "),
+                            "an imported model needs all of its weights"));
   }
   save_model(file, info, parameters);
   std::FILE* const remarks = name == standard_output ? stderr : stdout;

@@ -55,8 +55,8 @@ void print_missing_files(const ManifestDataset& data) {
   if (missing == 0) {
     print_out("files       all there\n");
   } else {
-    print_out("files       {} of {} missing; the first, in line {}: {} (--root says where they are)\n",
-              grouped(missing), grouped(data.size()), data.line(first), base::printable(data.path(first).string()));
+    print_out("files       {} of {} missing; the first, in line {}: {} (--root sets their folder)\n", grouped(missing),
+              grouped(data.size()), data.line(first), base::printable(data.path(first).string()));
   }
 }
 
@@ -132,15 +132,15 @@ void inspect_model(const std::filesystem::path& file) {
 }
 
 int run(Options& options) {
-  const std::filesystem::path asked = only_argument(options, "a manifest, a run's folder or a model file");
-  if (base::is_folder(asked) || asked.extension() == ".safetensors") {
+  const std::filesystem::path source = only_argument(options, "a manifest, a run's folder or a model file");
+  if (base::is_folder(source) || source.extension() == ".safetensors") {
     for (const Option& option : manifest_options()) {
-      if (options.given(option.name)) throw UsageError(options.origin(option.name) + " goes with a manifest");
+      if (options.given(option.name)) throw UsageError(options.origin(option.name) + " needs a manifest");
     }
-    inspect_model(find_model(asked, options.text("checkpoint")));
+    inspect_model(find_model(source, options.text("checkpoint")));
   } else {
-    if (options.given("checkpoint")) throw UsageError(options.origin("checkpoint") + " goes with a run's folder");
-    inspect_manifest(asked.string(), options);
+    if (options.given("checkpoint")) throw UsageError(options.origin("checkpoint") + " needs a run's folder");
+    inspect_manifest(source.string(), options);
   }
   return 0;
 }

@@ -114,7 +114,7 @@ void print_warnings(const ImageFiles& images) {
 int run(Options& options) {
   if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one image or folder are needed");
   InferenceOptions inference = read_inference_options(options);
-  pin_if_asked(options, base::resolve_threads(inference.threads));
+  pin_if_requested(options, base::resolve_threads(inference.threads));
   const bool skip = skips_bad_images(options);
   const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
@@ -128,7 +128,7 @@ int run(Options& options) {
   Predictor predictor(model, inference);
   EvaluationTime time;
   const std::int64_t skipped = predict_all(predictor, images, inference, outputs, time);
-  if (skipped == images.size()) throw Error("none of the images could be read");
+  if (skipped == images.size()) throw Error("no image could be read");
   outputs.csv.commit();
   outputs.jsonl.commit();
   std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;

@@ -129,8 +129,8 @@ int run(Options& options) {
   question.save_memory = options.on("save-memory");
   const std::vector<Head> heads = read_heads(options);
   question.shape = shape_for(options, read_shape(options), heads);
-  Graph graph = build_asked_model(options, {.heads = heads, .size = question.size}, question.shape);
-  freeze_asked(options, graph);
+  Graph graph = build_requested_model(options, {.heads = heads, .size = question.size}, question.shape);
+  freeze_requested(options, graph);
   question.model = options.text("model");
   OutputFile file(options.text("json"));
 

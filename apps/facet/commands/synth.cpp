@@ -19,7 +19,7 @@ int run(Options& options) {
   }
   print_out("{}/train.csv: {}\n{}/validation.csv: {}\n", folder, counted(sample.train, "image"), folder,
             counted(sample.validation, "image"));
-  print_out("learn it: facet train --train {0}/train.csv --validation {0}/validation.csv --size {1}\n",
+  print_out("train on it: facet train --train {0}/train.csv --validation {0}/validation.csv --size {1}\n",
             shell_word(folder), sample.size);
   return 0;
 }

@@ -29,8 +29,8 @@ struct Settings {
   std::string train_csv, validation_csv;
   ManifestOptions manifest;
   bool skip = false;
-  ModelInfo info;    ///< its heads and shape are set after the data are read
-  AskedShape shape;  ///< of the model
+  ModelInfo info;        ///< its heads and shape are set after the data are read
+  RequestedShape shape;  ///< of the model
   TrainOptions training;
 };
 
@@ -83,8 +83,8 @@ Settings read_settings(const Options& options) {
   settings.info.normalization = read_normalization(options);
   settings.training = read_training(options);
   settings.shape = read_shape(options);
-  build_asked_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size},
-                    to_string(settings.shape.trunk));
+  build_requested_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size},
+                        to_string(settings.shape.trunk));
   return settings;
 }
 
@@ -92,7 +92,7 @@ Settings read_settings(const Options& options) {
 /// "".
 fs::path read_run_config(Options& options) {
   if (!options.on("resume")) return {};
-  if (options.text("out").empty()) throw UsageError("--resume needs --out, the folder of the run to go on with");
+  if (options.text("out").empty()) throw UsageError("--resume needs --out, the folder of the run to resume");
   fs::path config = fs::path(options.text("out")) / "run.cfg";
   if (options.given("config") || !fs::exists(config)) return {};
   options.read_config(config);
@@ -101,7 +101,7 @@ fs::path read_run_config(Options& options) {
 
 void refuse_old_run(const TrainOptions& training) {
   if (!training.resume && holds_run(training.out)) {
-    throw Error(fmt::format("{} holds a run already: --resume goes on with it, --out takes another folder",
+    throw Error(fmt::format("{} holds a run already; resume it with --resume, or choose another folder with --out",
                             training.out.string()));
   }
 }
@@ -139,10 +139,10 @@ void require_files(const std::string& csv, const ManifestDataset& data) {
   const std::vector<ManifestDataset::BadImage> missing = data.missing_files();
   if (missing.empty()) return;
   const ManifestDataset::BadImage& first = missing.front();
-  const std::string others =
-      missing.size() == 1 ? "" : fmt::format(", like {}", counted(std::ssize(missing) - 1, "other"));
-  throw Error(fmt::format("{}:{}: {}: {}{}; --root says where the files are, --bad-images skip leaves out such images",
-                          csv, first.line, base::printable(first.file), first.reason, others));
+  const std::string others = missing.size() == 1 ? "" : fmt::format(" (and {} more)", std::ssize(missing) - 1);
+  throw Error(
+      fmt::format("{}:{}: {}: {}{}; --root sets the folder of the files, --bad-images skip leaves out such images", csv,
+                  first.line, base::printable(first.file), first.reason, others));
 }
 
 /// The options for reading the training manifest. A run to be resumed keeps its heads and the order of their classes,
@@ -196,7 +196,7 @@ void print_machine(const train::ThreadPlan& threads) {
             base::placement(threads.compute),
             threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
   if (threads.compute > cores) {
-    print_out("note        more compute threads than cores is slow; --threads 0 takes what is there\n");
+    print_out("note        more compute threads than cores are slow; --threads 0 uses the cores that there are\n");
   }
 }
 
@@ -255,19 +255,19 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
     const StepResult& last = report.last_step();
     const std::string place =
         last.epoch == 0 ? "" : fmt::format(" in epoch {} after batch {} of {}", last.epoch, last.batch, last.batches);
-    print_out("stopped{}; everything is saved\ngo on with: facet train --resume --out {}\n", place, out);
+    print_out("stopped{}; everything is saved\nresume with: facet train --resume --out {}\n", place, out);
     return signal.exit_status();
   }
   if (report.epochs_done() == 0) {
-    print_out("nothing was left to do: the run has come to its end already\n");
+    print_out("the run has finished already; nothing is left to train\n");
   }
   std::string manifest = settings.validation_csv.empty() ? "CSV" : shell_word(settings.validation_csv);
   if (const fs::path& root = settings.manifest.root; !root.empty()) manifest += " --root " + shell_word(root.string());
   if (const std::string& column = settings.manifest.file_column; !column.empty()) {
     manifest += " --file-column " + shell_word(column);
   }
-  print_out("done: {}\nlook closer: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(), out,
-            manifest);
+  print_out("done: {}\nevaluate with: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(),
+            out, manifest);
   return 0;
 }
 
@@ -277,7 +277,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
   balance_other_heads(options, settings.info.heads, settings.training);
   Graph graph = build_model(settings.info);
-  freeze_asked(options, graph);
+  freeze_requested(options, graph);
   make_run_folder(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
   const train::ThreadPlan threads = train::plan_threads(training);
@@ -310,7 +310,7 @@ int run(Options& options) {
   require_no_arguments(options);
   const fs::path config = read_run_config(options);
   Settings settings = read_settings(options);
-  pin_if_asked(options, train::plan_threads(settings.training).compute);
+  pin_if_requested(options, train::plan_threads(settings.training).compute);
   if (!config.empty()) print_out("settings    {}\n", config.string());
   refuse_old_run(settings.training);
 

@@ -9,7 +9,6 @@ namespace facet::app {
 
 TrainingPlan plan_training(const Graph& graph, std::int64_t batch, Precision precision, bool save_memory,
                            const std::filesystem::path& tuning_cache) {
-  Parameters parameters(graph, 0);
   program::TuningRecord tuning_record(false);
   program::TuningCache(tuning_cache).read_into(tuning_record);
   const auto adam = optim::adam();
@@ -19,11 +18,10 @@ TrainingPlan plan_training(const Graph& graph, std::int64_t batch, Precision pre
   options.mode = program::Mode::training;
   options.save_memory = save_memory;
   options.optimizer = adam.get();
+  Parameters parameters = program::make_parameters(graph, 0, program::plan_layouts(graph, options, tuning_record));
   const program::Program program(graph, parameters, options, tuning_record);
 
-  TrainingPlan plan{{program.arena_bytes(), program.held_bytes(), 0}, program.instructions()};
-  for (const StoredParameter& stored : parameters.state().stored) plan.memory.parameters += stored.bytes();
-  return plan;
+  return {{program.arena_bytes(), program.held_bytes(), parameters.state().bytes()}, program.instructions()};
 }
 
 }  // namespace facet::app

@@ -43,7 +43,8 @@ std::string TrainingReport::run_time_left(const StepResult& result) const {
   const auto left = static_cast<double>(result.batches - result.batch);
   const double by_rate = left > 0 ? result.seconds_left / left * static_cast<double>(result.batches) : 0;
   const double each = epoch_seconds_ > 0 ? epoch_seconds_ : by_rate;
-  return each > 0 ? "  run " + duration_text(result.seconds_left + each * static_cast<double>(more)) : "";
+  return each > 0 ? fmt::format("  run {} left", duration_text(result.seconds_left + each * static_cast<double>(more)))
+                  : "";
 }
 
 void TrainingReport::step(const StepResult& result) {
@@ -79,7 +80,7 @@ void TrainingReport::epoch(const EpochResult& result) {
     }
     line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
   }
-  print_out("{}  {:.1f} images/s  waited {}  {}{}\n", line, result.images_per_s, percent(result.waited),
+  print_out("{}  {:.1f} images/s  waited for images {}  {}{}\n", line, result.images_per_s, percent(result.waited),
             duration_text(result.seconds), result.best ? "  best so far" : "");
   std::fflush(stdout);
   ++epochs_done_;

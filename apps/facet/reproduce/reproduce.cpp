@@ -34,11 +34,11 @@ Command reproduce_manual() {
       "of 1e-4, a batch size of 64 and 100 epochs), and prints a table of accuracies, parameters, images/s, peak "
       "memory and hours beside the paper's figures. The models are {}. The paper's figures are for FairFace: only a "
       "table made with FairFace's images, which don't come with facet, can be compared with them.\n\n"
-      "A facet train process of its own trains each model, in a folder of the model's name in --out. After each model, "
-      "the table is written to --out as table1.md, table1.csv and table1.json. The same command continues an earlier "
-      "one that was stopped or killed, also within a model; finished models aren't trained again, and --epochs may be "
-      "raised. If a model fails, the others are still trained. A model whose batch wouldn't fit into memory is trained "
-      "with --save-memory, and its row says so.",
+      "A separate facet train process trains each model, in the folder of --out that has the model's name. After each "
+      "model, the table is written to --out as table1.md, table1.csv and table1.json. The same command continues an "
+      "earlier one that was stopped or killed, also within a model; finished models aren't trained again, and --epochs "
+      "may be raised. If a model fails, the others are still trained. A model whose batch doesn't fit into memory is "
+      "trained with --save-memory, and its row says so.",
       fmt::join(table1_models(), ", "));
   OptionGroup data{"Data",
                    {{.name = "data",
@@ -113,24 +113,23 @@ Manifests find_manifests(const fs::path& folder) {
     }
     pairs.push_back(train + " and " + validation);
   }
-  throw Error(fmt::format("{} {}: it needs {}", folder.string(),
-                          base::is_folder(folder) ? "holds no manifests" : "is not a folder",
-                          fmt::join(pairs, ", or ")));
+  throw Error(fmt::format("{} {}; {} are needed", folder.string(),
+                          base::is_folder(folder) ? "has no manifests" : "is not a folder", fmt::join(pairs, ", or ")));
 }
 
 std::vector<std::string> read_models(const Options& options) {
   const std::vector<std::string> all = table1_models();
-  const std::vector<std::string> asked = options.words("models");
-  for (const std::string& model : asked) {
+  const std::vector<std::string> models = options.words("models");
+  for (const std::string& model : models) {
     if (std::find(all.begin(), all.end(), model) == all.end()) {
       throw UsageError(fmt::format("{} has '{}'; allowed: {}{}", options.origin("models"), model, fmt::join(all, ", "),
                                    did_you_mean(model, all)));
     }
-    if (std::count(asked.begin(), asked.end(), model) > 1) {
+    if (std::count(models.begin(), models.end(), model) > 1) {
       throw UsageError(fmt::format("{} has {} twice", options.origin("models"), model));
     }
   }
-  return asked;
+  return models;
 }
 
 /// Checks that the runs will find cores to pin to, since otherwise each run would fail.
@@ -187,19 +186,21 @@ Table1 empty_table(const Request& request) {
 MeasuredRow read_row(const Request& request, const std::string& model, const Dataset& data) {
   const fs::path folder = request.training.out / model;
   MeasuredRow row;
-  if (const train::RunFolder run(folder); base::is_there(run.last())) {
+  if (const train::RunFolder run(folder); base::exists(run.last())) {
     const train::LastCheckpoint last(run.last());
     const train::RunRecord& record = last.record();
     const std::string& file = last.name();
-    PrecisionChoice asked = request.training.precision;
-    if (asked == PrecisionChoice::automatic) asked = parse_precision(record.options.at("precision").get<std::string>());
-    const Precision precision = asked == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
+    PrecisionChoice choice = request.training.precision;
+    if (choice == PrecisionChoice::automatic) {
+      choice = parse_precision(record.options.at("precision").get<std::string>());
+    }
+    const Precision precision = choice == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
     train::require_same_model(file, last.info(),
                               {.model = model, .size = request.size, .resize = request.resize, .heads = request.heads});
     train::require_same_options(file, record.options, train::fixed_options(request.training, precision, data));
     row = measured_run(folder, record, request.heads);
     if (row.epochs > request.training.epochs) {
-      throw Error(fmt::format("{}: the run has {}, requested are {}; as many or more are allowed", file,
+      throw Error(fmt::format("{}: the run has {}, but {} are requested; at least as many are needed", file,
                               counted(row.epochs, "epoch"), request.training.epochs));
     }
   }
@@ -260,10 +261,10 @@ void write_table(const fs::path& folder, const Table1& table) {
 }
 
 /// Why a model's training ended before its last epoch.
-std::string failure_of(const ProcessEnd& end, const std::string& told) {
+std::string failure_of(const ProcessEnd& end, const std::string& message) {
   if (end.signal == SIGKILL) return "killed (signal 9), as the kernel does when memory runs out";
   if (end.signal != 0) return fmt::format("ended by signal {}", end.signal);
-  return told.empty() ? fmt::format("exit status {}", end.status) : told;
+  return message.empty() ? fmt::format("exit status {}", end.status) : message;
 }
 
 MeasuredRow& row_of(Table1& table, const std::string& model) {
@@ -286,7 +287,7 @@ bool train_models(const Request& request, const Options& options, const Dataset&
     const bool saves_memory = must_save_memory(request, model, data);
     if (saves_memory) {
       words.emplace_back("--save-memory");
-      print_out("note        the batch doesn't fit into memory as it is: trained with --save-memory\n");
+      print_out("note        the batch doesn't fit into memory; training uses --save-memory\n");
     }
     std::fflush(stdout);
     if (signals.came()) return false;
@@ -319,7 +320,7 @@ std::vector<Head> heads_of_table(const Request& request) {
 
 int run(Options& options) {
   const std::string what = only_argument(options, "table1");
-  if (what != "table1") throw UsageError(fmt::format("'{}' is nothing to reproduce; table1 is", what));
+  if (what != "table1") throw UsageError(fmt::format("'{}' can't be reproduced; allowed: table1", what));
   Request request = read_request(options);
   ManifestOptions manifest;
   manifest.heads = options.words("heads");
@@ -347,11 +348,11 @@ int run(Options& options) {
   signals.forget();
   print_out("\n{}\nwritten to {}: table1.md, table1.csv, table1.json\n", markdown(table), out.string());
   if (!finished) {
-    print_out("stopped; the same command goes on\n");
+    print_out("stopped; the same command continues\n");
     return stopped;
   }
   if (const std::vector<std::string> failed = failed_models(request, table); !failed.empty()) {
-    throw Error(fmt::format("{} failed: {}; the table says why, and the same command tries again",
+    throw Error(fmt::format("{} failed: {}; the table gives the reasons, and the same command tries again",
                             counted(std::ssize(failed), "model"), fmt::join(failed, ", ")));
   }
   return 0;

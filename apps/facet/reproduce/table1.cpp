@@ -39,11 +39,11 @@ std::vector<train::EpochMetrics> read_epochs(const fs::path& folder, std::int64_
   std::vector<train::EpochMetrics> epochs = train::read_metrics(folder);
   std::erase_if(epochs, [&](const train::EpochMetrics& epoch) { return epoch.epoch > count; });
   if (std::ssize(epochs) == count) return epochs;
-  throw Error(fmt::format("{}: {} found, the run's checkpoint stands after {}", (folder / "metrics.jsonl").string(),
+  throw Error(fmt::format("{}: {} found; the run's checkpoint has {}", (folder / "metrics.jsonl").string(),
                           counted(std::ssize(epochs), "epoch"), count));
 }
 
-bool was_told_to_save_memory(const fs::path& folder) {
+bool used_save_memory(const fs::path& folder) {
   if (!base::is_file(folder / "run.cfg")) return false;
   const std::vector<ConfigEntry> entries = read_config_file(folder / "run.cfg");
   return std::any_of(entries.begin(), entries.end(),
@@ -56,7 +56,7 @@ MeasuredRow measured_run(const fs::path& folder, const train::RunRecord& record,
   MeasuredRow row;
   row.epochs = record.state.epoch - 1;
   row.precision = record.options.at("precision").get<std::string>();
-  row.save_memory = was_told_to_save_memory(folder);
+  row.save_memory = used_save_memory(folder);
   const std::vector<train::EpochMetrics> epochs = read_epochs(folder, row.epochs);
   if (epochs.empty()) return row;
   const auto best = std::max_element(epochs.begin(), epochs.end(), [&](const auto& one, const auto& other) {
@@ -110,7 +110,7 @@ std::string remark(const Table1& table, const MeasuredRow& row) {
   } else if (state == "not trained") {
     parts.push_back("not trained yet");
   }
-  if (row.save_memory) parts.emplace_back("with --save-memory: the batch wouldn't have fitted without");
+  if (row.save_memory) parts.emplace_back("with --save-memory, without which the batch doesn't fit into memory");
   return fmt::format("{}", fmt::join(parts, "; "));
 }
 
@@ -210,13 +210,13 @@ std::string markdown(const Table1& table) {
          fmt::format(
              "\n"
              "Adam, learning rate 1e-4, batches of {}, {} at {}x{} ({}), seed {}; trained on {}, validated on {}.\n"
-             "Accuracies are the validation set's after the best epoch, the one of the highest mean accuracy over the "
-             "heads\n(checkpoints/best.safetensors of each model's run). images/s are training's, the median over "
-             "epochs; peak is the\nprocess's resident memory while training; hours are of training and validation. "
-             "Table written on {}.\n"
-             "paper: as printed in Table 1 of Khasanova and Sin, which calls DenseNet-161 Densenet61. Its figures are "
-             "of FairFace: only a\ntable trained and validated on FairFace's images compares with them. {}: not "
-             "measured, or no head of the paper's.\n",
+             "Accuracies are those of the validation set after the best epoch, which has the highest mean accuracy "
+             "over the heads\n(checkpoints/best.safetensors of each model's run). images/s is the median over the "
+             "epochs of training; peak is the\npeak resident memory of the training process; hours include training "
+             "and validation. Table written on {}.\n"
+             "paper: the figures of Table 1 of Khasanova and Sin, which calls DenseNet-161 Densenet61. They were "
+             "measured on FairFace: only a\ntable of models trained and validated on FairFace's images can be compared "
+             "with them. {}: not measured, or not a head\nof the paper.\n",
              table.batch, counted(table.epochs, "epoch"), table.size, table.size, table.resize, table.seed, table.train,
              table.validation, machine(), unknown);
 }

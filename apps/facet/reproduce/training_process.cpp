@@ -76,15 +76,15 @@ ProcessEnd run_program(const std::vector<std::string>& words, const HeldSignals&
   sigset_t ends;
   sigemptyset(&ends);
   sigaddset(&ends, SIGCHLD);
-  bool told = false;
+  bool forwarded = false;
   for (;;) {
     int status = 0;
     if (waitpid(child, &status, WNOHANG) == child) {
       return WIFSIGNALED(status) ? ProcessEnd{0, WTERMSIG(status)} : ProcessEnd{WEXITSTATUS(status), 0};
     }
-    if (!told && signals.came()) {
+    if (!forwarded && signals.came()) {
       kill(child, SIGUSR1);
-      told = true;
+      forwarded = true;
     }
     // Only wait for the child's end: a stop signal stays pending, so that came() still returns true afterwards.
     const timespec pause{0, 100'000'000};

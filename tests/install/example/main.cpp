@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <random>
 
-// Noisy stripes of any phase, and the question which way they run.
+// Noisy stripes of random phase, labelled by their direction.
 facet::MemoryDataset stripes(int count, int size) {
   facet::MemoryDataset data({{"direction", {"across", "down"}}});
   std::mt19937 random(count);

@@ -11,7 +11,7 @@
 
 #include "kernels/targets.h"
 
-/// Calls body once for each instruction set that our kernels are compiled for and this CPU has.
+/// Calls body once for each CPU ISA that facet's kernels are compiled for and that this CPU has.
 template <class Body>
 void for_each_cpu_isa(const Body& body) {
   for (const std::string limit : {"fallback", "avx2", "avx512", "avx512_bf16"}) {
@@ -30,7 +30,7 @@ inline float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
 inline std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value); }
 inline float float_of_bf16(std::uint16_t bits) { return float_of(static_cast<std::uint32_t>(bits) << 16); }
 
-/// Nearest bf16, the even one of two equally near, found by comparing distances.
+/// The nearest bf16 value, ties to even, found by comparing distances.
 inline std::uint16_t nearest_bf16(float value) {
   const auto down = static_cast<std::uint16_t>(bits_of(value) >> 16);
   if (std::isnan(value)) return down | 0x40;

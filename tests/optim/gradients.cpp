@@ -1,3 +1,5 @@
+#include "optim/gradients.h"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -7,7 +9,6 @@
 #include "base/parallel.h"
 #include "base/random.h"
 #include "each_cpu_isa.h"
-#include "kernels/update.h"
 
 using namespace facet;
 
@@ -34,31 +35,51 @@ TEST_CASE("sums of squares and of gradients agree with double, for any length") 
       CAPTURE(count);
       const std::vector<float> first = random_values(count, 1), second = random_values(count, 2);
       const double exact = exact_squares(first);
-      CHECK(std::abs(kernels::sum_of_squares(first.data(), count) - exact) <= 1e-6 * exact);
+      CHECK(std::abs(optim::sum_of_squares(first.data(), count) - exact) <= 1e-6 * exact);
       std::vector<float> sum(first.size() + 1, std::numeric_limits<float>::quiet_NaN());
-      CHECK(kernels::accumulate(first.data(), sum.data(), count, false) ==
-            kernels::sum_of_squares(first.data(), count));
+      CHECK(optim::accumulate(first.data(), sum.data(), count, false) == optim::sum_of_squares(first.data(), count));
       CHECK(std::vector<float>(sum.begin(), sum.end() - 1) == first);
-      const double squares = kernels::accumulate(second.data(), sum.data(), count, true);
+      const double squares = optim::accumulate(second.data(), sum.data(), count, true);
       CHECK(std::isnan(sum.back()));
       sum.pop_back();
       std::vector<float> expected = first;
       for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += second[i];
       CHECK(sum == expected);
-      CHECK(squares == kernels::sum_of_squares(sum.data(), count));
+      CHECK(squares == optim::sum_of_squares(sum.data(), count));
     }
   });
 }
 
-TEST_CASE("sums of squares have the same bits for any number of threads, and show what isn't finite") {
+TEST_CASE("sums of squares have the same bits for any number of threads, and propagate non-finite values") {
   std::vector<float> values = random_values(300'001, 3);
-  const double sum = kernels::sum_of_squares(values.data(), 300'001);
+  const double sum = optim::sum_of_squares(values.data(), 300'001);
   for (const int threads : {1, 2, 3}) {
     const base::ComputeScope scope(threads);
-    CHECK(kernels::sum_of_squares(values.data(), 300'001) == sum);
+    CHECK(optim::sum_of_squares(values.data(), 300'001) == sum);
   }
   values[200'000] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(std::isnan(kernels::sum_of_squares(values.data(), 300'001)));
+  CHECK(std::isnan(optim::sum_of_squares(values.data(), 300'001)));
   values[200'000] = std::numeric_limits<float>::infinity();
-  CHECK(std::isinf(kernels::sum_of_squares(values.data(), 300'001)));
+  CHECK(std::isinf(optim::sum_of_squares(values.data(), 300'001)));
+}
+
+TEST_CASE("average agrees with double for any length; a decay of 0 copies, and equal values stay") {
+  for_each_cpu_isa([&] {
+    for (const std::int64_t count : {0, 1, 7, 16, 31, 100, 20'003}) {
+      CAPTURE(count);
+      const std::vector<float> values = random_values(count, 1);
+      const std::vector<float> before = random_values(count + 1, 2);
+      std::vector<float> average = before;
+      optim::average(values.data(), average.data(), count, 0.99);
+      CHECK(average.back() == before.back());
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        CHECK(std::abs(average[i] - (0.99 * before[i] + 0.01 * values[i])) <= 1e-6);
+      }
+      optim::average(values.data(), average.data(), count, 0);
+      average.pop_back();
+      CHECK(average == values);
+      optim::average(values.data(), average.data(), count, 0.9);
+      CHECK(average == values);
+    }
+  });
 }

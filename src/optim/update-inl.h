@@ -1,19 +1,56 @@
 // What all update rules do with an element's gradient and weight; the rules' sources compile this once per target.
-#if defined(FACET_KERNELS_UPDATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef FACET_KERNELS_UPDATE_INL_H_
-#undef FACET_KERNELS_UPDATE_INL_H_
+#if defined(FACET_OPTIM_UPDATE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FACET_OPTIM_UPDATE_INL_H_
+#undef FACET_OPTIM_UPDATE_INL_H_
 #else
-#define FACET_KERNELS_UPDATE_INL_H_
+#define FACET_OPTIM_UPDATE_INL_H_
 #endif
 
+#include <atomic>
+#include <functional>
+#include <numeric>
+
+#include "base/parallel.h"
 #include "kernels/lanes-inl.h"
-#include "kernels/update.h"
+#include "optim/optimizer.h"
+
+#ifndef FACET_OPTIM_UPDATE_RANGES
+#define FACET_OPTIM_UPDATE_RANGES
+namespace facet::optim {
+
+/// Elements that a thread updates at least.
+inline constexpr std::int64_t update_grain = 8192;
+
+/// Runs `update_range`(begin, end), which returns whether what it wrote is finite, on ranges of `count` elements in
+/// parallel. Returns whether all are.
+template <class UpdateRange>
+bool update_in_parallel(std::int64_t count, const UpdateRange& update_range) {
+  std::atomic<bool> finite = true;
+  const auto body = [&](std::int64_t begin, std::int64_t end) {
+    if (!update_range(begin, end)) finite = false;
+  };
+  base::parallel_for(count, update_grain, std::ref(body));
+  return finite;
+}
+
+}  // namespace facet::optim
+#endif
 
 HWY_BEFORE_NAMESPACE();
-namespace facet::kernels::HWY_NAMESPACE {
+namespace facet::optim::HWY_NAMESPACE {
+
+using namespace facet::kernels::HWY_NAMESPACE;
+
+/// The sum of a vector's lanes, in f64.
+HWY_INLINE double sum_of_lanes(Floats values) {
+  const FloatTag tag;
+  HWY_ALIGN float lane_values[hn::MaxLanes(tag)];
+  hn::Store(values, tag, lane_values);
+  return std::accumulate(lane_values, lane_values + lanes(), 0.0);
+}
 
 /// gradient_scale * gradient + decay * weight; with a scale of 1 and no decay, it is the gradient to the bit.
-HWY_INLINE Floats decayed_gradient(const UpdateTarget& target, std::int64_t i, std::size_t n, Floats weight,
+HWY_INLINE Floats decayed_gradient(const UpdateOperands& target, std::int64_t i, std::size_t n, Floats weight,
                                    float decay) {
   const Floats gradient = hn::Mul(hn::Set(FloatTag(), target.gradient_scale), load(target.gradient + i, n));
   return decay == 0 ? gradient : hn::MulAdd(hn::Set(FloatTag(), decay), weight, gradient);
@@ -35,7 +72,7 @@ HWY_INLINE void store_average(Floats value, float* average, std::size_t n, float
   store(share == 1 ? value : moved, average, n);
 }
 
-HWY_INLINE void store_weight(Floats weight, const UpdateTarget& target, std::int64_t i, std::size_t n) {
+HWY_INLINE void store_weight(Floats weight, const UpdateOperands& target, std::int64_t i, std::size_t n) {
   store(weight, target.weight + i, n);
   if (target.weight_bf16 != nullptr) store(weight, target.weight_bf16 + i, n);
   if (target.average != nullptr) {
@@ -43,7 +80,7 @@ HWY_INLINE void store_weight(Floats weight, const UpdateTarget& target, std::int
   }
 }
 
-}  // namespace facet::kernels::HWY_NAMESPACE
+}  // namespace facet::optim::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "facet/graph.h"
+#include "lowering/instruction.h"
+
+namespace facet::optim {
+
+/// The training program that is being compiled, as a gradient policy sees it.
+class StepBuilder {
+ public:
+  virtual ~StepBuilder() = default;
+
+  virtual const Parameter& parameter(int index) const = 0;
+  /// A gradient in the order in which the parameter is stored; emits a reorder where it differs.
+  virtual lowering::Tensor in_stored_order(int parameter, const lowering::Tensor& gradient) = 0;
+  /// The parameter's part of the store's range of gradients, which keeps its content from run to run. Only for a policy
+  /// that stores_gradients().
+  virtual lowering::Tensor stored_gradient(int parameter) = 0;
+  /// Copies a gradient, in PyTorch's order, to where Program::gradient() finds it.
+  virtual void keep(int parameter, const lowering::Tensor& gradient) = 0;
+  /// Makes the instruction that updates a parameter from its gradient, which is in stored order; its operands are all
+  /// memory that it reads and writes. It does nothing in a batch that doesn't end its step.
+  virtual lowering::Instruction update(int parameter, const lowering::Tensor& gradient) = 0;
+  /// Appends an instruction. One that starts an operation and one that waits for it name the same operands, so that
+  /// their memory is not used otherwise in between.
+  virtual void append(lowering::Instruction instruction) = 0;
+  /// Appends a kernel.
+  void append(std::string name, std::string_view implementation, std::vector<lowering::Tensor> operands,
+              lowering::Kernel kernel);
+  /// Keeps a gradient's memory until backward_done(), which finds it in deferred().
+  virtual void defer(int parameter, const lowering::Tensor& gradient) = 0;
+  /// Parameters and gradients in the order of defer().
+  virtual const std::vector<std::pair<int, lowering::Tensor>>& deferred() const = 0;
+};
+
+/// What happens to the gradients of a training step: update the parameters at once, or accumulate, clip or exchange the
+/// gradients first. A policy adds instructions while a program is compiled. Several programs of one run (those of the
+/// full and of the last, smaller batch) share one policy.
+class GradientPolicy {
+ public:
+  virtual ~GradientPolicy() = default;
+
+  /// Whether gradients outlive the run that computes them, so that the store has a range for them.
+  virtual bool stores_gradients() const { return false; }
+  /// Whether several batches may form a step.
+  virtual bool accumulates() const { return false; }
+
+  /// Called before the instruction that is the first of a run to read a trained parameter: the place to wait for an
+  /// operation that the previous step has started.
+  virtual void before_read(StepBuilder&, int /*parameter*/) {}
+  /// Called once for each gradient, as soon as the instructions that compute it, and all that read the parameter, have
+  /// been appended.
+  virtual void gradient_ready(StepBuilder& step, int parameter, const lowering::Tensor& gradient) = 0;
+  /// Called after the last gradient.
+  virtual void backward_done(StepBuilder&) {}
+
+  /// Waits for all operations that were started and not yet waited for. Called before the parameters are read or
+  /// written by others than the step's programs.
+  /// @throws Error where one has failed.
+  virtual void wait() {}
+};
+
+struct UpdateOptions {
+  bool accumulate = false;  ///< several batches may form a step, with the mean of their gradients
+  /// The largest norm of all gradients as one vector; larger ones are scaled down to it, as by PyTorch's
+  /// clip_grad_norm_. 0: no limit.
+  double clip_norm = 0;
+};
+/// Updates each parameter as soon as its gradient is there, so that no gradient needs memory of its own; with options
+/// that depend on other gradients, after the step's last one.
+std::shared_ptr<GradientPolicy> update_policy(const UpdateOptions& options = {});
+
+/// Updates nothing; Program::gradient() returns the gradients.
+std::shared_ptr<GradientPolicy> keep_gradients();
+
+}  // namespace facet::optim

@@ -1,0 +1,98 @@
+"""facet summary, inspect and compare: the commands that report on a model, a manifest or benchmark results.
+
+Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_reports.py [class]
+"""
+
+import json
+import unittest
+
+from program import AppTest
+
+
+class Summary(AppTest):
+    def test_summary(self):
+        self.assertIn("35,264,338", self.succeeds("summary", "--batch", 2))
+        summary = json.loads(self.succeeds("summary", "--batch", 2, "--json"))
+        self.assertEqual(summary["parameters"], 35264338)
+        self.assertEqual(sum(layer["parameters"] for layer in summary["layers"]), 35264338)
+        self.assertEqual(sum(layer["forward_flops"] for layer in summary["layers"]), summary["forward_flops"])
+        self.assertGreater(summary["training_flops"], 2.5 * summary["forward_flops"])
+        self.assertGreater(summary["planned_bytes"], 12 * 35264338)
+        bigger = json.loads(self.succeeds("summary", "--batch", 4, "--json"))
+        self.assertGreater(bigger["planned_bytes"], summary["planned_bytes"])
+        saving = json.loads(self.succeeds("summary", "--batch", 4, "--save-memory", "--json"))
+        self.assertLess(saving["planned"]["activations"], 0.8 * bigger["planned"]["activations"])
+        self.assertEqual((saving["save_memory"], bigger["save_memory"]), (True, False))
+        self.succeeds("summary", "--heads", "mood=5", "--size", 32, "--json", self.folder / "summary.json")
+        mood = json.loads((self.folder / "summary.json").read_text())
+        self.assertEqual([layer["output"] for layer in mood["layers"] if layer["name"] == "heads.mood.logits"], [[5]])
+        resnet = self.succeeds("summary", "--model", "resnet34", "--heads", "label=1000", "--batch", 1, "--size", 64)
+        self.assertIn("21,797,672", resnet)
+
+    def test_primitives(self):
+        small = ["summary", "--batch", 2, "--size", 32, "--tuning-cache", "none", "--primitives"]
+        page = self.succeeds(*small)
+        for part in ["block1.conv.forward", "convolution backward weights", "facet:batch_norm"]:
+            self.assertIn(part, page)
+        primitives = json.loads(self.succeeds(*small, "--json"))["primitives"]
+        updates = [p["instruction"] for p in primitives if p["kind"] == "update"]
+        self.assertIn("block1.conv.weight.update", updates)
+        self.assertEqual(len(updates), len(set(updates)))
+
+
+class Inspection(AppTest):
+    def test_manifest(self):
+        page = self.succeeds("inspect", self.train_csv)
+        for part in ["48 images", "all there", "width 32 to 32", "more than 70", "Middle Eastern"]:
+            self.assertIn(part, page)
+        lines = self.train_csv.read_text().splitlines()
+        gone = self.folder / "sample/gone.csv"
+        gone.write_text("\n".join(["file,age", f"{lines[1].split(',')[0]},9-Mar", "gone.jpg,"]) + "\n")
+        page = self.succeeds("inspect", gone)
+        for part in ["1 of 2 missing", "line 3", "gone.jpg", "(no label)", "note "]:
+            self.assertIn(part, page)
+
+
+class Comparing(AppTest):
+    """facet compare, on a result of facet and two of PyTorch in one file."""
+
+    def setUp(self):
+        self.ours = self.folder / "ours.json"
+        self.ours.write_text(json.dumps({
+            "framework": "facet", "model": "reference", "mode": "training", "precision": "bf16", "batch": 64,
+            "threads": 2, "images_per_s": {"median": 60.0, "min": 59.0, "max": 61.5}, "peak_resident_bytes": 1200 << 20,
+            "machine": {"cpu": "A CPU"}}, indent=1))
+        self.theirs = self.folder / "theirs.json"
+        self.theirs.write_text("\n".join(
+            json.dumps({"framework": "PyTorch", "dtype": dtype, "images_per_s": rate, "peak_rss_mib": 2044})
+            for dtype, rate in (("bf16", 30.0), ("f32", 15))))
+
+    def test_table_of_results(self):
+        lines = self.succeeds("compare", self.ours, self.theirs, "--price", "ours=2/h", "--price",
+                              "theirs#2=0.5/h").splitlines()
+        self.assertEqual(len(lines), 4)
+        expected = [["ours", "facet", "A CPU", "60.00", "59.0 - 61.5", "1.000", "1200", "108000"],
+                    ["theirs", "PyTorch", "bf16", "30.00", "0.500", "2044"],
+                    ["theirs#2", "f32", "15.00", "0.250", "108000"]]
+        for line, cells in zip(lines[1:], expected):
+            for cell in cells:
+                self.assertIn(cell, line)
+
+    def test_invalid_results_are_reported_with_their_line(self):
+        bad = self.folder / "bad.json"
+        for text, words in (("", "no result"), ("{}", "images_per_s"),
+                            ('{"images_per_s": 1}\n{"images_per_s": 0}', ":2: "),
+                            ('{"images_per_s": 1}\nnonsense', ":2: the line isn't JSON"), ("[]", "object"),
+                            ('{"images_per_s": 1, "batch": "many"}', "batch")):
+            bad.write_text(text)
+            self.assertIn(words, self.fails(1, "compare", self.ours, bad))
+        self.assertIn("missing.json", self.fails(1, "compare", self.folder / "missing.json"))
+
+    def test_invalid_prices_are_refused(self):
+        for price in ("ours", "ours=2", "ours=x/h", "ours=-1/h", "=2/h", "others=2/h"):
+            self.assertIn("--price", self.fails(2, "compare", self.ours, "--price", price))
+        self.fails(2, "compare")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

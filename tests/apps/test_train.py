@@ -1,0 +1,297 @@
+"""facet train: a run and its folder, its options of recipe, shape and weights, and what a terminal shows.
+
+Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_train.py [class]
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import pty
+import shutil
+import struct
+import subprocess
+import tempfile
+import termios
+import unittest
+import zipfile
+
+import program
+from program import AppTest, QUICK, TrainedRunTest, rows, tensors
+
+
+class Run(TrainedRunTest):
+    """The folder of a run, and a run that repeats it from its config file."""
+
+    def test_printed_lines(self):
+        for part in ["48 images", "16 images", "age (9): 0-2", "precision   f32", "memory", "best.safetensors"]:
+            self.assertIn(part, self.output)
+        for epoch in [1, 2]:
+            self.assertRegex(self.output,
+                             rf"(?m)^epoch {epoch}/2  training loss .* validation loss .* age .*%.*images/s")
+        self.assertNotIn("\r", self.output)
+
+    def test_run_folder(self):
+        for name in ["checkpoints/best.safetensors", "checkpoints/last.safetensors", "tuning.json", "run.cfg"]:
+            self.assertTrue((self.run_folder / name).is_file(), name)
+        self.assertEqual([row["epoch"] for row in rows(self.run_folder / "metrics.csv")], ["1", "2"])
+
+    def test_repeated_from_its_config(self):
+        config = self.run_folder / "run.cfg"
+        self.assertIn("holds a run", self.fails(1, "train", "--config", config))
+        again = self.folder / "again"
+        self.succeeds("train", "--config", config, "--out", again, folder="/")
+        for name in ["checkpoints/last.safetensors", "checkpoints/best.safetensors"]:
+            self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
+        self.succeeds("train", "--config", config, "--out", self.folder / "saving", "--save-memory")
+        self.assertIn("save-memory = yes\n", (self.folder / "saving/run.cfg").read_text())
+        self.assertEqual(tensors(again / name), tensors(self.folder / "saving" / name))
+        self.succeeds("train", "--config", config, "--out", self.folder / "other", "--seed", 1,
+                      "--drop-last=no")
+        self.assertIn("drop-last = no\n", (self.folder / "other/run.cfg").read_text())
+        self.assertIn("seed = 1\n", (self.folder / "other/run.cfg").read_text())
+        self.assertNotEqual(tensors(again / name), tensors(self.folder / "other" / name))
+
+    def test_a_run_that_was_moved(self):
+        moved, again = self.folder / "moved", self.folder / "from moved"
+        shutil.copytree(self.run_folder, moved)
+        hidden = self.folder / "hidden"
+        self.run_folder.rename(hidden)  # so that the moved run can only use its own files
+        try:
+            self.succeeds("train", "--config", moved / "run.cfg", "--out", again)
+            self.assertIn(f"{moved} holds a run", self.fails(1, "train", "--config", moved / "run.cfg"))
+            output = self.succeeds("train", "--resume", "--config", "run.cfg", "--out", ".", folder=moved)
+            self.assertIn("nothing is left to train", output)
+        finally:
+            hidden.rename(self.run_folder)
+        for name in ["checkpoints/last.safetensors", "checkpoints/best.safetensors"]:
+            self.assertEqual(tensors(self.run_folder / name), tensors(again / name), name)
+
+    def test_pipes_and_folders_in_place_of_files(self):
+        for name, status in [("run.cfg", 2), ("tuning.json", 1), ("metrics.csv", 1), ("metrics.jsonl", 1),
+                             ("checkpoints/last.safetensors", 1)]:
+            for make in [os.mkfifo, os.mkdir]:
+                with self.subTest((name, make)):
+                    run = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "run"
+                    shutil.copytree(self.run_folder, run)
+                    (run / name).unlink()
+                    make(run / name)
+                    error = self.fails(status, "train", *self.data, *QUICK, "--drop-last", "--resume", "--epochs", 3,
+                                       "--out", run, timeout=60)
+                    self.assertIn(str(run / name), error)
+        run = self.folder / "blocked"
+        run.mkdir()
+        for name in ["error.txt", "run.cfg"]:
+            os.mkfifo(run / name)
+        self.assertIn("run.cfg: is not a regular file",
+                      self.fails(1, "train", *self.data, *QUICK, "--out", run, timeout=60))
+
+    def test_a_folder_that_begins_with_a_dash(self):
+        output = self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--out=-dash", folder=self.folder)
+        self.assertIn("evaluate with: facet evaluate ./-dash --data ", output)
+        self.assertIn("--config ./-dash/run.cfg", (self.folder / "-dash/run.cfg").read_text())
+        self.succeeds("evaluate", "./-dash", "--data", self.validation_csv, folder=self.folder)
+
+
+class Recipe(AppTest):
+    """Options of the training recipe: run.cfg records them, and a run from it has the same bits."""
+
+    OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
+               "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5",
+               "--label-smoothing", "0.1", "--class-weights", "balanced", "--class-weights", "gender=1,2",
+               "--head-weights", "age=2,race=0.5", "--accumulate", "2", "--clip-norm", "0.5",
+               "--ema-decay", "0.9", "--patience", "5"]
+
+    def weights(self, run):
+        return tensors(run / "checkpoints/last.safetensors")
+
+    def assert_average_is_the_recorded_one(self, run):
+        """Without a best checkpoint, the average that last.safetensors names is used, and no other file beside it."""
+        copy = self.folder / "no_best"
+        shutil.copytree(run, copy)
+        (copy / "checkpoints/best.safetensors").unlink()
+        average = copy / "checkpoints/last.average-6.safetensors"
+        for name in ["last.average-5.safetensors", "last.average-10.safetensors", "last.average-6.safetensors.tmp-7-0"]:
+            (copy / "checkpoints" / name).write_text("no model")
+        self.assertIn(str(average), self.succeeds("evaluate", copy, "--data", self.validation_csv))
+        average.unlink()
+        self.assertIn(f"{average}: can't be opened", self.fails(1, "evaluate", copy, "--data", self.validation_csv))
+
+    def test_repeated(self):
+        first, again, plain = (self.folder / name for name in ["first", "again", "plain"])
+        output = self.succeeds("train", *self.data, *QUICK, "--epochs", 2, *self.OPTIONS, "--out", first)
+        self.assertRegex(output, r"(?m)^note +balanced weights of race: White [\d.]+, Black ")
+        self.assertNotIn("balanced weights of gender", output)
+        config = (first / "run.cfg").read_text()
+        for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
+                     "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5",
+                     "label-smoothing = 0.1", "class-weights = balanced", "class-weights = gender=1,2",
+                     "head-weights = age=2,race=0.5", "accumulate = 2", "clip-norm = 0.5", "ema-decay = 0.9",
+                     "patience = 5"]:
+            self.assertIn(f"\n{line}\n", config)
+        self.succeeds("train", "--config", first / "run.cfg", "--out", again)
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--out", plain)
+        self.assertEqual(self.weights(first), self.weights(again))
+        self.assertNotEqual(self.weights(first), self.weights(plain))
+        self.assertIn("nothing is left to train", self.succeeds("train", "--resume", "--out", first))
+        self.succeeds("evaluate", first, "--data", self.validation_csv, "--checkpoint", "last.average-6")
+        self.assert_average_is_the_recorded_one(first)
+        stopped = self.succeeds("train", *self.data, *QUICK, "--lr", "1e-12", "--patience", 1, "--out",
+                                self.folder / "early")
+        self.assertRegex(stopped, r"(?m)^note +stopped early: mean validation accuracy hasn't risen above [\d.]+ "
+                                  r"since epoch \d+$")
+        words = ["train", *self.data, *QUICK, "--out", self.folder / "none"]
+        self.assertIn("has a head mood", self.fails(1, *words, "--head-weights", "mood=1"))
+        self.assertIn("its 2 classes need one each: Male, Female",
+                      self.fails(1, *words, "--class-weights", "gender=1,2,3"))
+        error = self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5")
+        self.assertIn("requested is 0.5; a run to be resumed can't change it: a new run from its weights can, by "
+                      f"--pretrained {first}/checkpoints/last.safetensors --out NEW", error)
+
+
+class Shape(AppTest):
+    """A reference model of another shape: the command line, the model file, and the commands that read it."""
+
+    SHAPE = ["--stem", 8, "--blocks", "16x0,24x2", "--hidden", "20,age=12", "--dropout", "age=alpha:0.25,0.1"]
+
+    def test_summary(self):
+        summary = json.loads(self.succeeds("summary", *self.SHAPE, "--size", 24, "--batch", 1, "--json"))
+        outputs = {layer["name"]: layer["output"] for layer in summary["layers"]}
+        self.assertEqual(outputs["stem.conv"], [8, 12, 12])
+        self.assertEqual(outputs["block2.residual.1.conv2"], [24, 3, 3])
+        self.assertNotIn("block1.residual.0.conv1", outputs)
+        self.assertEqual((outputs["heads.age.hidden"], outputs["heads.race.hidden"]), ([12], [20]))
+        self.assertIn("heads.age.alpha_dropout", outputs)
+        self.assertIn("heads.race.dropout", outputs)
+        self.assertEqual(summary["shape"], {
+            "stem": 8, "blocks": [{"channels": 16, "residual_blocks": 0}, {"channels": 24, "residual_blocks": 2}],
+            "hidden": {"age": {"features": 12, "dropout": 0.25, "alpha": True},
+                       **{head: {"features": 20, "dropout": 0.1, "alpha": False} for head in ["gender", "race"]}}})
+        papers = ["--stem", 64, "--blocks", "64x1,128x1,256x2", "--hidden", "256,gender=128",
+                  "--dropout", "0.5,race=alpha:0.5"]
+        for words in [papers, ["--hidden", "age=256"], ["--dropout", "race=alpha:0.5"]]:
+            paper = json.loads(self.succeeds("summary", *words, "--batch", 1, "--json"))
+            self.assertEqual((paper["parameters"], paper.get("shape")), (35264338, None))
+
+    def test_run(self):
+        run, again = self.folder / "run", self.folder / "again"
+        self.succeeds("train", *self.data, *QUICK, *self.SHAPE, "--epochs", 1, "--out", run)
+        config = (run / "run.cfg").read_text()
+        for line in ["stem = 8", "blocks = 16x0,24x2", "hidden = 20,age=12", "dropout = age=alpha:0.25,0.1"]:
+            self.assertIn(f"\n{line}\n", config)
+        last = "checkpoints/last.safetensors"
+        self.succeeds("train", "--config", run / "run.cfg", "--out", again)
+        self.assertEqual(tensors(run / last), tensors(again / last))
+
+        photo = next((self.folder / "sample").rglob("*.jpg"))
+        self.succeeds("evaluate", run, "--data", self.validation_csv)
+        self.succeeds("predict", run, photo)
+        self.succeeds("export", run, "--out", self.folder / "faces.onnx")
+        self.succeeds("export", run, "--checkpoint", "last", "--out", self.folder / "weights.safetensors")
+        self.assertEqual(tensors(run / last), tensors(self.folder / "weights.safetensors"))
+        self.assertIn('"alpha":true,"dropout":0.25,"features":12',
+                      self.succeeds("inspect", self.folder / "weights.safetensors"))
+        self.succeeds("predict", self.folder / "weights.safetensors", photo)
+
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertRegex(self.fails(1, "train", "--resume", "--out", run, "--stem", 12),
+                         r'last\.safetensors: the run was started with shape \{.*"stem":8\}, requested is '
+                         r'\{.*"stem":12\}; a run to be resumed')
+        self.assertRegex(self.fails(2, "train", "--resume", "--out", run, "--model", "resnet18"),
+                         r"run\.cfg:\d+: stem needs --model reference")
+
+    def test_pretrained(self):
+        run, words = self.folder / "first", ["train", *self.data, *QUICK, "--epochs", 1]
+        self.succeeds(*words, *self.SHAPE, "--out", run)
+        weights = ["--pretrained", run / "checkpoints/last.safetensors"]
+        output = self.succeeds(*words, *self.SHAPE[:-4], *weights, "--out", self.folder / "second")
+        self.assertIn('newly initialised: "heads.age.hidden", "heads.age.logits", "heads.gender.hidden"', output)
+        self.assertRegex(self.fails(1, *words, *weights, "--out", self.folder / "third"),
+                         r"don't fit the model: .*; the file's metadata holds the shape of its model \(`shape`\)$")
+
+
+class Pretrained(AppTest):
+    """Runs that begin with the weights of a file, and runs with frozen parameters."""
+
+    def test_pretrained_and_resumed(self):
+        first, second = self.folder / "first", self.folder / "second"
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--heads", "age,race", "--out", first)
+        weights = self.folder / "weights.safetensors"
+        shutil.copy(first / "checkpoints/last.safetensors", weights)
+        words = ["train", *self.data, *QUICK, "--epochs", 1, "--heads", "gender,race", "--lr", "1e-12", "--out", second]
+        output = self.succeeds(*words, "--pretrained", "weights.safetensors", folder=self.folder)
+        self.assertRegex(output, r'(?m)^note +weights\.safetensors: \d+ tensors are loaded; not loaded: '
+                                 r'"heads\.age\.hidden", "heads\.age\.logits"; newly initialised: '
+                                 r'"heads\.gender\.hidden", "heads\.gender\.logits"$')
+        self.assertIn(f"\npretrained = {weights}\n", (second / "run.cfg").read_text())
+        weights.unlink()
+        self.succeeds("train", "--resume", "--out", second, "--epochs", 2)
+
+    def test_frozen(self):
+        words = ["train", *self.data, *QUICK, "--epochs", 1]
+        patterns = ["--freeze", "stem.*", "--freeze", "block[12].*"]
+        run, again = self.folder / "frozen", self.folder / "frozen again"
+        output = self.succeeds(*words, *patterns, "--out", run)
+        self.assertRegex(output, r"(?m)^model +reference at 16x16: [\d,]+ parameters, [\d,]+ of them frozen$")
+        self.assertIn("\nfreeze = stem.*\nfreeze = block[12].*\n", (run / "run.cfg").read_text())
+        self.succeeds("train", "--config", run / "run.cfg", "--out", again)
+        self.assertEqual(tensors(run / "checkpoints/last.safetensors"), tensors(again / "checkpoints/last.safetensors"))
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertIn("'blok1.*'; the names near it are 'stem.*', 'block1.*', 'block2.*', 'block3.*', 'heads.*'",
+                      self.fails(2, *words, "--freeze", "blok1.*", "--out", self.folder / "none"))
+        self.assertFalse((self.folder / "none").exists())
+
+    def test_frozen_summary(self):
+        words = ["summary", "--model", "resnet18", "--size", 32, "--batch", 2]
+        whole = json.loads(self.succeeds(*words, "--json"))
+        frozen = json.loads(self.succeeds(*words, "--freeze", "layer*", "--json"))
+        self.assertEqual(whole["parameters"], frozen["parameters"])
+        self.assertEqual((whole["frozen"], frozen["frozen"]), (0, 11166976))
+        self.assertLess(frozen["training_flops"], whole["training_flops"])
+        self.assertLess(frozen["planned"]["parameters"], whole["planned"]["parameters"] / 2)
+        self.assertIn("11,166,976 of them frozen", self.succeeds(*words, "--freeze", "layer*"))
+
+    def test_refused(self):
+        weights = self.folder / "weights.pth"
+        weights.write_bytes(b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")
+        words = ["train", *self.data, *QUICK, "--out", self.folder / "none", "--pretrained"]
+        self.assertIn("weights.pth: the file is a pickle that torch.save didn't write", self.fails(1, *words, weights))
+        self.assertIn("nowhere.pth: can't be opened", self.fails(1, *words, "nowhere.pth"))
+        with zipfile.ZipFile(weights, "w") as archive:
+            archive.writestr("x/data.pkl", b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.")
+        self.assertIn('holds an object of "os.system"; a state_dict', self.fails(1, *words, weights))
+
+
+class Tuning(AppTest):
+    def test_measurements_are_reused_in_the_next_run(self):
+        quick = [word for word in QUICK if word != "--no-tune"]
+        quick += ["--epochs", "1", "--tuning-cache", self.folder / "cache"]
+        self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
+        self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
+
+
+class Terminal(AppTest):
+    def test_progress_bar(self):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        process = subprocess.Popen([program.PROGRAM, "train", *map(str, self.data), *QUICK, "--epochs", "2", "--out",
+                                    str(self.folder / "run")], stdout=theirs, stderr=theirs,
+                                   env={**os.environ, "TERM": "xterm"})
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(ours)
+        self.assertEqual(process.wait(), 0, shown)
+        self.assertRegex(shown, rb"\repoch 1/2 \[#*\.*\] [\d.]+ images/s  \d:\d\d left  loss [\d.]+  age \d+%  gender")
+        self.assertRegex(shown, rb"\x1b\[Kepoch 2/2  training loss")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
