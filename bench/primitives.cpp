@@ -16,7 +16,7 @@ using program::InstructionKind;
 
 Work work_of(const InstructionInfo& instruction) {
   const std::string part = instruction.name.substr(instruction.name.rfind('.') + 1);
-  if (!instruction.candidate.empty()) {
+  if (!instruction.candidate.empty() && instruction.kind != InstructionKind::input) {
     if (instruction.kind == InstructionKind::convolution_backward_data)
       return {instruction.kind, "backward_data", instruction.work};
     if (instruction.kind == InstructionKind::convolution_backward_weights)

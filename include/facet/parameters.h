@@ -12,9 +12,10 @@
 namespace facet {
 
 /// The values of a graph's parameters: f32 master values that training, evaluation and prediction share. Their order in
-/// memory is the one that training needs; get() and set() use PyTorch's order of elements. Parameters must outlive the programs that
-/// were compiled with them, but may be moved in the meantime. Not thread-safe. Functions that take an index into list()
-/// throw Error when the index is out of range; all functions throw Error when the parameters were moved from.
+/// memory is the one that training needs; get() and set() use PyTorch's order of elements. Parameters must outlive the
+/// programs that were compiled with them, but may be moved in the meantime. Not thread-safe. Functions that take an
+/// index into list() throw Error when the index is out of range; all functions throw Error when the parameters were
+/// moved from.
 class FACET_EXPORT Parameters {
  public:
   /// Initialises the values as the graph specifies. They depend only on the graph's parameters, their names and the

@@ -22,8 +22,9 @@
 namespace facet {
 
 /// Update rules. Adam, AdamW and SGD are the same as PyTorch's optimisers of these names. LARS (You et al. 2017, "Large
-/// Batch Training of Convolutional Networks", algorithm 1) and LAMB (You et al. 2020, "Large Batch Optimization for Deep
-/// Learning", algorithm 2) scale the step of each parameter by the ratio of its norm to that of its gradient or step.
+/// Batch Training of Convolutional Networks", algorithm 1) and LAMB (You et al. 2020, "Large Batch Optimization for
+/// Deep Learning", algorithm 2) scale the step of each parameter by the ratio of its norm to that of its gradient or
+/// step; where a norm is 0, the ratio is 1.
 enum class OptimizerKind : std::uint8_t { adam, adamw, sgd, lars, lamb };
 /// Returns "adam", "adamw", "sgd", "lars" or "lamb". @throws Error when `kind` has another value.
 FACET_EXPORT std::string_view to_string(OptimizerKind kind);
@@ -49,8 +50,9 @@ struct LearningRateSchedule {
   double pct_start = 0.3;         ///< one_cycle: the share of the steps over which the rate rises
   double div_factor = 25;         ///< one_cycle: the rate starts at learning_rate / div_factor
   double final_div_factor = 1e4;  ///< one_cycle: the rate ends at learning_rate / div_factor / final_div_factor
-  /// one_cycle: the momentum (beta1 of Adam, AdamW and LAMB; momentum of SGD and LARS unless it is 0) falls from max_momentum to
-  /// base_momentum while the rate rises, and rises again while the rate falls. This replaces the configured value.
+  /// one_cycle: the momentum (beta1 of Adam, AdamW and LAMB; momentum of SGD and LARS unless it is 0) falls from
+  /// max_momentum to base_momentum while the rate rises, and rises again while the rate falls. This replaces the
+  /// configured value.
   bool cycle_momentum = true;
   double base_momentum = 0.85, max_momentum = 0.95;
 

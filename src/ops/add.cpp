@@ -78,7 +78,7 @@ class Add final : public FusableOp {
 
 }  // namespace
 
-bool is_add(const graph::Op& op) { return op.kind() == "add"; }
+bool is_add(const graph::Op& op) { return dynamic_cast<const Add*>(&op) != nullptr && op.kind() == "add"; }
 
 }  // namespace facet::ops
 

@@ -128,7 +128,7 @@ class Concat final : public lowering::LowerableOp {
 
 }  // namespace
 
-bool is_concat(const graph::Op& op) { return op.kind() == "concat"; }
+bool is_concat(const graph::Op& op) { return dynamic_cast<const Concat*>(&op) != nullptr; }
 
 std::shared_ptr<const graph::Op> with_storage(const graph::Op& concat, const ConcatStorage& storage) {
   return is_concat(concat) ? std::make_shared<const Concat>(storage) : nullptr;

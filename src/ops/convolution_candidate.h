@@ -13,8 +13,8 @@ namespace facet::ops {
 /// A convolution as it occurs in one program.
 struct ConvolutionTask {
   ConvolutionOptions options;
-  /// Only where no gradient of the convolution is needed (in inference: any). The batch normalisation's parameters begin
-  /// at 1, or at 2 after a bias.
+  /// Only where no gradient of the convolution is needed (in inference: any). The batch normalisation's parameters
+  /// begin at 1, or at 2 after a bias.
   Epilogue epilogue;
   onednn::Dims src, dst;                              ///< {batch, channels, height, width}
   onednn::Type type;                                  ///< of activations

@@ -20,13 +20,19 @@ class StepBuilder {
   /// The parameter's part of the store's range of gradients, which keeps its content from run to run. Only for a policy
   /// that stores_gradients().
   virtual lowering::Tensor stored_gradient(int parameter) = 0;
+  /// The contiguous part of that range from one parameter to another, both included, as a vector of f32: a bucket. The
+  /// parameters follow each other in the order of gradient_ready(); gaps between them are zero.
+  virtual lowering::Tensor stored_gradients(int first, int last) = 0;
   /// Copies a gradient, in PyTorch's order, to where Program::gradient() finds it.
   virtual void keep(int parameter, const lowering::Tensor& gradient) = 0;
   /// Makes the instruction that updates a parameter from its gradient, which is in stored order; its operands are all
   /// memory that it reads and writes. It does nothing in a batch that doesn't end its step.
   virtual lowering::Instruction update(int parameter, const lowering::Tensor& gradient) = 0;
+  /// Notes that an instruction other than update() writes a parameter.
+  virtual void writes(int parameter) = 0;
   /// Appends an instruction. One that starts an operation and one that waits for it name the same operands, so that
-  /// their memory is not used otherwise in between.
+  /// their memory is not used otherwise in between. That holds within a run: an operation that outlives the run uses
+  /// stored gradients and parameters only.
   virtual void append(lowering::Instruction instruction) = 0;
   /// Appends a kernel.
   void append(std::string name, std::string_view implementation, std::vector<lowering::Tensor> operands,
@@ -58,9 +64,9 @@ class GradientPolicy {
   /// Called after the last gradient.
   virtual void backward_done(StepBuilder&) {}
 
-  /// Waits for all operations that were started and not yet waited for. Called before the parameters are read or
-  /// written by others than the step's programs.
-  /// @throws Error where one has failed.
+  /// Waits for all operations that were started and not yet waited for, also where one has failed. Called before the
+  /// parameters are read or written by anything but the step's programs.
+  /// @throws Error of the first operation that has failed.
   virtual void wait() {}
 };
 

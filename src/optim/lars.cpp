@@ -72,6 +72,7 @@ class Lars final : public Optimizer {
   }
 
   bool update(const UpdateOperands& p, const UpdateFactors& factors, std::span<const double> sums) const override {
+    if (!std::isfinite(sums[1])) return false;  // else the ratio would be 0
     const double weight = std::sqrt(sums[0]), gradient = std::sqrt(sums[1]);
     const bool has_ratio = p.group.has_trust_ratio && weight > 0 && gradient > 0;
     const double ratio = has_ratio ? o_.trust_coefficient * weight / (gradient + p.group.weight_decay * weight) : 1;

@@ -5,7 +5,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "facet/graph.h"
@@ -45,7 +44,7 @@ struct UpdateOperands {
 struct UpdateFactors {
   float learning_rate;
   std::int64_t step;                    ///< from 1
-  std::optional<double> momentum = {};  ///< replaces SGD's and LARS's momentum, if they have one, or Adam's beta1
+  std::optional<double> momentum = {};  ///< replaces SGD's and LARS's momentum, if they have one, or the others' beta1
 };
 
 /// An update rule: how a step updates a parameter and the rule's state from the gradient. Immutable. A rule that needs
@@ -61,7 +60,8 @@ class Optimizer {
   virtual std::vector<std::string> slot_names() const = 0;
   /// The number of sums that update() needs, at most 2; 0: one pass.
   virtual std::size_t sum_count() const { return 0; }
-  /// The first pass: adds to the sums. It may write the slots.
+  /// The first pass: adds to the sums. It may write the slots, and so is called once a step for each part. The sums
+  /// have the same bits for any parts that begin at multiples of block_elements.
   virtual void sum(const UpdateOperands&, const UpdateFactors&, std::span<double>) const {}
   /// The second, or the only, pass. Returns whether all values that the step wrote are finite: false if a gradient or a
   /// weight was not.

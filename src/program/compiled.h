@@ -17,7 +17,7 @@ struct Buffer {
   enum class Place : std::uint8_t {
     arena,  ///< planned: buffers with disjoint lifetimes share memory
     held,   ///< outside the arena; keeps its content from run to run
-    fixed   ///< memory of a parameter
+    fixed   ///< memory of the parameter store
   };
   std::size_t bytes = 0;
   Place place = Place::arena;

@@ -91,8 +91,10 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   const Parameter& parameter(int index) const override { return list_[static_cast<std::size_t>(index)]; }
   lowering::Tensor in_stored_order(int parameter, const lowering::Tensor& gradient) override;
   lowering::Tensor stored_gradient(int parameter) override;
+  lowering::Tensor stored_gradients(int first, int last) override;
   void keep(int parameter, const lowering::Tensor& gradient) override;
   lowering::Instruction update(int parameter, const lowering::Tensor& gradient) override;
+  void writes(int parameter) override { out_.written.push_back(parameter); }
   void append(lowering::Instruction instruction) override { out_.instructions.push_back(std::move(instruction)); }
   void defer(int parameter, const lowering::Tensor& gradient) override { deferred_.emplace_back(parameter, gradient); }
   const std::vector<std::pair<int, lowering::Tensor>>& deferred() const override { return deferred_; }

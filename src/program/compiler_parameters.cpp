@@ -43,10 +43,18 @@ std::optional<Tensor> Compiler::read_in_place(int parameter, const Layout& wante
   const Layout& layout = stored(parameter).layout;
   const bool both_plain = layout == onednn::plain(onednn::dims_of(layout), Type::f32) &&
                           wanted == onednn::plain(onednn::dims_of(wanted), Type::f32);
-  if (layout == wanted || both_plain) return make_fixed(store_->value(parameter), wanted);
   const std::uint16_t* const copy = store_->bf16_copy(parameter);
-  if (copy == nullptr || onednn::with_type(layout, Type::bf16) != wanted) return std::nullopt;
-  return make_fixed(copy, wanted);
+  const void* place = nullptr;
+  if (layout == wanted || both_plain) {
+    place = store_->value(parameter);
+  } else if (copy != nullptr && onednn::with_type(layout, Type::bf16) == wanted) {
+    place = copy;
+  } else {
+    return std::nullopt;
+  }
+  const Tensor tensor = make_fixed(place, wanted);
+  out_.buffers.back().made_of = list_[parameter].name;
+  return tensor;
 }
 
 Tensor Compiler::read_reordered(int parameter, const Layout& wanted) {
@@ -117,7 +125,6 @@ void Compiler::place_held(PreparedMemory& prepared) {
   }
   for (const Tensor& tensor : held_) {
     Buffer& buffer = out_.buffers[tensor.buffer];
-    if (buffer.place != Buffer::Place::held) continue;  // it is a parameter that is read where it is stored
     if (!is_read[tensor.buffer]) {
       buffer.place = Buffer::Place::arena;
       continue;

@@ -32,6 +32,13 @@ Tensor Compiler::stored_gradient(int parameter) {
   return make_fixed(store_->gradient(parameter), stored(parameter).layout);
 }
 
+Tensor Compiler::stored_gradients(int first, int last) {
+  const float* const begin = store_->gradient(first);
+  const float* const end = store_->gradient(last) + stored(last).layout.get_size() / sizeof(float);
+  if (end <= begin) throw Error("the last parameter of a range of gradients comes before the first");
+  return make_fixed(begin, onednn::plain({end - begin}, Type::f32));
+}
+
 void Compiler::keep(int parameter, const Tensor& gradient) {
   const Tensor kept = make_held(onednn::plain(onednn::dims_of(gradient.layout), Type::f32));
   append(reorder_instruction(list_[parameter].name + ".gradient", gradient, kept));
@@ -78,7 +85,7 @@ Instruction Compiler::update(int parameter, const Tensor& gradient) {
                     "or the step is too large",
                     name));
   };
-  out_.written.push_back(parameter);
+  writes(parameter);
   return instruction;
 }
 

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
+#include <utility>
 
 #include "base/text.h"
 #include "facet/error.h"
@@ -60,6 +62,24 @@ onednn::Dims read_extents(std::string_view text, std::int64_t count) {
   return count == 1 ? dims : onednn::Dims();
 }
 
+/// Whether the elements fill their memory, each at a place of its own.
+bool is_dense(const Layout& layout) {
+  const onednn::Dims dims = onednn::dims_of(layout);
+  const std::optional<onednn::Dims> strides = onednn::strides_of(layout);
+  if (!strides) return true;                                     // oneDNN's own orders are
+  std::vector<std::pair<std::int64_t, std::int64_t>> by_stride;  // strides and extents; those of extent 1 don't matter
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] > 1) by_stride.emplace_back((*strides)[i], dims[i]);
+  }
+  std::sort(by_stride.begin(), by_stride.end());
+  std::int64_t elements = 1;
+  for (const auto& [stride, extent] : by_stride) {
+    if (stride != elements) return false;
+    elements *= extent;
+  }
+  return true;
+}
+
 /// Reads one line. @throws Error saying what was found and what is allowed.
 LayoutPlan::Entry read_entry(std::string_view line, const std::vector<Parameter>& parameters) {
   const std::vector<std::string_view> fields = fields_of(line);
@@ -71,20 +91,29 @@ LayoutPlan::Entry read_entry(std::string_view line, const std::vector<Parameter>
   }
   LayoutPlan::Entry entry{.parameter = static_cast<int>(found - parameters.begin()), .layout = Layout()};
   if (found->type == DataType::s64) {
-    if (fields[1] != "-") throw Error(fmt::format("extents '{}' found; '-' is needed", base::printable(fields[1])));
-    return entry;
+    if (fields[1] == "-" && fields[2] == "-" && fields[3] == "s64") return entry;
+    throw Error(fmt::format("the counter '{}' needs '-', '-' and 's64'", found->name));
   }
   // An op may give a parameter other extents than PyTorch does (a convolution's groups), with as many elements.
   const onednn::Dims dims = read_extents(fields[1], element_count(found->shape));
-  if (dims.empty()) {
+  if (dims.empty() || dims.size() > DNNL_MAX_NDIMS) {
     throw Error(fmt::format("extents '{}' of '{}' found; they need as many elements as {}", base::printable(fields[1]),
                             found->name, to_string(found->shape)));
   }
   entry.layout = onednn::read_order(dims, Type::f32, fields[2]);
+  const bool is_plain = entry.layout == onednn::plain(dims, Type::f32);
+  if (!is_dense(entry.layout) || (!found->is_trained() && !is_plain)) {
+    throw Error(fmt::format("the order '{}' of '{}' found; {} is needed", base::printable(fields[2]), found->name,
+                            found->is_trained() ? "one without gaps" : "PyTorch's, since it is not trained,"));
+  }
   if (fields[3] != "f32" && fields[3] != "f32+bf16") {
     throw Error(fmt::format("types '{}' found; f32 and f32+bf16 are allowed", base::printable(fields[3])));
   }
   entry.has_bf16_copy = fields[3] == "f32+bf16";
+  if (entry.has_bf16_copy && !(found->is_trained() && onednn::strides_of(entry.layout))) {
+    throw Error(fmt::format("a bf16 copy of '{}' found; only trained parameters in an order without blocks have one",
+                            found->name));
+  }
   return entry;
 }
 
@@ -95,6 +124,11 @@ LayoutPlan with_named_orders(LayoutPlan plan) {
     if (entry.layout == Layout() || !onednn::write_order(entry.layout).empty()) continue;
     entry.layout = onednn::plain(onednn::dims_of(entry.layout), Type::f32);
   }
+  return plan;
+}
+
+LayoutPlan without_bf16_copies(LayoutPlan plan) {
+  for (LayoutPlan::Entry& entry : plan.entries) entry.has_bf16_copy = false;
   return plan;
 }
 

@@ -21,7 +21,8 @@ struct LayoutPlan {
   struct Entry {
     int parameter = 0;      ///< index into Graph::parameters()
     onednn::Layout layout;  ///< of the f32 values and of the optimiser's slots; empty for an s64 parameter
-    /// The training step reads the weight in bf16 in the same order, so that the update also writes a bf16 copy.
+    /// The training step reads the weight in bf16 in the same order, so that the update also writes a bf16 copy. Only
+    /// trained parameters in an order without blocks have one.
     bool has_bf16_copy = false;
 
     bool operator==(const Entry&) const = default;
@@ -39,13 +40,16 @@ LayoutPlan plain_layouts(const std::vector<Parameter>& parameters);
 
 /// The layouts in which the training step of `graph` computes its gradients, so that updates need no reorder. Lowers
 /// the graph once; candidates that `tuning_record` doesn't have are measured and recorded as in compilation.
-/// @param options of the training program that runs most often.
+/// @param options of the training program that runs most often: it also decides which weights have a bf16 copy.
 /// @throws Error as Program's constructor does.
 LayoutPlan plan_layouts(const Graph& graph, const ProgramOptions& options, TuningRecord& tuning_record);
 
 /// The same plan with each order that has no name (onednn::write_order) replaced by PyTorch's, for a plan that is to be
 /// written. Updates then reorder such a gradient.
 LayoutPlan with_named_orders(LayoutPlan plan);
+
+/// The same layouts without bf16 copies, for a moving average of the parameters.
+LayoutPlan without_bf16_copies(LayoutPlan plan);
 
 /// The plan as text, one line for each entry: the parameter's name, its extents, the order of its elements, and the
 /// types in which it is kept (f32, f32+bf16 or s64), separated by tabs.

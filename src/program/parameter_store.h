@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,15 +15,15 @@ namespace facet {
 
 /// Where the store holds one parameter.
 struct StoredParameter {
-  onednn::Layout layout;  ///< of the f32 values, the optimiser's slots and the gradient; empty for s64
-  bool has_bf16_copy = false;
-  std::size_t offset = 0;  ///< of its first element, in 4-byte elements, in each of the store's ranges
+  onednn::Layout layout;   ///< of the f32 values, the optimiser's slots and the gradient; empty for s64
+  std::size_t offset = 0;  ///< of its first element in the ranges of values, slots and gradients, in 4-byte elements
+  std::optional<std::size_t> bf16_offset = {};  ///< of its copy's first element, in 2-byte elements; empty: no copy
 };
 
-/// The parameters' values in memory, placed by a layout plan. What belongs together is one contiguous range: all values,
-/// each of the optimiser's slots, and the gradients that outlive the batch that they come from. Each range holds the
-/// parameters in the plan's order; gaps between them are zero. The values of trained parameters come first; the other
-/// ranges hold trained parameters only.
+/// The parameters' values in memory, placed by a layout plan. What belongs together is one contiguous range: all
+/// values, each of the optimiser's slots, the bf16 copies, and the gradients that outlive the batch that they come
+/// from. Each range holds parameters in the plan's order, each from a cache line on; gaps between them are zero. The
+/// values of trained parameters come first; the other ranges hold trained parameters only.
 struct Parameters::State {
   /// Makes the initial values that the graph specifies.
   State(std::vector<Parameter> parameters, std::uint64_t seed, program::LayoutPlan layouts);
@@ -54,7 +55,8 @@ struct Parameters::State {
 
   /// @throws Error when the index is out of range.
   const Parameter& at(int index) const;
-  /// Places all values and slots anew. @throws Error when a program is compiled for the present plan.
+  /// Places all values and slots anew; the gradients are lost. @throws Error when a program is compiled for the present
+  /// plan.
   void place(program::LayoutPlan layouts);
   /// Allocates an optimiser's slots, filled with zeros, unless there are slots of these names already.
   void require_slots(const std::vector<std::string>& names);
@@ -64,7 +66,7 @@ struct Parameters::State {
   void touch(int index) { changed[static_cast<std::size_t>(index)] = ++generation; }
   /// The first parameter with a non-finite element; -1 if there is none.
   int find_not_finite() const;
-  /// The values of a slot in PyTorch's order.
+  /// The values of a slot of a trained parameter in PyTorch's order.
   std::vector<float> get_slot(int index, int number) const;
   void set_slot(int index, int number, const std::vector<float>& elements);
   /// The elements of a range in PyTorch's order.
@@ -79,7 +81,10 @@ struct Parameters::State {
   T* at_offset(const base::PageBuffer& range, int index) const {
     return reinterpret_cast<T*>(range.data() + stored[static_cast<std::size_t>(index)].offset * sizeof(float));
   }
-  void lay_out(program::LayoutPlan layouts);
+  /// Zeros.
+  State(std::vector<Parameter> parameters, program::LayoutPlan layouts);
+  /// @throws Error unless the parameter has the slot.
+  void require_slot(int index, int number) const;
 };
 
 namespace program {

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/random.h"
@@ -18,8 +17,8 @@ namespace {
 
 using onednn::Layout;
 
-/// Parameters begin at cache lines, in each of the store's ranges.
-constexpr std::size_t alignment = 64 / sizeof(float);
+/// Parameters begin at cache lines.
+constexpr std::size_t alignment = 64 / sizeof(float), bf16_alignment = 64 / sizeof(std::uint16_t);
 
 Layout plain_like(const Layout& layout) { return onednn::plain(onednn::dims_of(layout), onednn::type_of(layout)); }
 
@@ -59,9 +58,36 @@ void require_counter(const Parameter& parameter) {
 
 }  // namespace
 
+Parameters::State::State(std::vector<Parameter> parameters, program::LayoutPlan layouts)
+    : list(std::move(parameters)), stored(list.size()), changed(list.size(), 1) {
+  std::vector<bool> is_placed(list.size());
+  std::size_t end = 0, bf16_end = 0;
+  for (const program::LayoutPlan::Entry& entry : layouts.entries) {
+    const auto index = static_cast<std::size_t>(entry.parameter);
+    if (entry.parameter < 0 || index >= list.size() || is_placed[index]) {
+      throw Error(fmt::format("the layout plan places parameter {} of {} twice, or it doesn't exist", entry.parameter,
+                              list.size()));
+    }
+    is_placed[index] = true;
+    const std::size_t elements = elements_of(entry.layout);
+    stored[index] = {.layout = entry.layout, .offset = end};
+    end += (elements + alignment - 1) / alignment * alignment;
+    if (list[index].is_trained()) trained_elements = end;
+    if (!entry.has_bf16_copy) continue;
+    stored[index].bf16_offset = bf16_end;
+    bf16_end += (elements + bf16_alignment - 1) / bf16_alignment * bf16_alignment;
+  }
+  if (const auto missing = std::ranges::find(is_placed, false); missing != is_placed.end()) {
+    throw Error(fmt::format("the layout plan lacks parameter '{}'",
+                            list[static_cast<std::size_t>(missing - is_placed.begin())].name));
+  }
+  values = base::PageBuffer(end * sizeof(float));
+  bf16 = base::PageBuffer(bf16_end * sizeof(std::uint16_t));
+  plan = std::make_shared<const program::LayoutPlan>(std::move(layouts));
+}
+
 Parameters::State::State(std::vector<Parameter> parameters, std::uint64_t seed, program::LayoutPlan layouts)
-    : list(std::move(parameters)), changed(list.size(), 1) {
-  lay_out(std::move(layouts));
+    : State(std::move(parameters), std::move(layouts)) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const auto index = static_cast<int>(i);
     if (list[i].type == DataType::s64) {
@@ -72,48 +98,30 @@ Parameters::State::State(std::vector<Parameter> parameters, std::uint64_t seed, 
   }
 }
 
-void Parameters::State::lay_out(program::LayoutPlan layouts) {
-  stored.assign(list.size(), {});
-  trained_elements = 0;
-  std::size_t end = 0;
-  bool has_copies = false;
-  for (const program::LayoutPlan::Entry& entry : layouts.entries) {
-    const auto index = static_cast<std::size_t>(entry.parameter);
-    stored.at(index) = {.layout = entry.layout, .has_bf16_copy = entry.has_bf16_copy, .offset = end};
-    end += (elements_of(entry.layout) + alignment - 1) / alignment * alignment;
-    if (list[index].is_trained()) trained_elements = end;
-    has_copies = has_copies || entry.has_bf16_copy;
-  }
-  values = base::PageBuffer(end * sizeof(float));
-  if (has_copies) bf16 = base::PageBuffer(trained_elements * sizeof(std::uint16_t));
-  plan = std::make_shared<const program::LayoutPlan>(std::move(layouts));
-}
-
 void Parameters::State::place(program::LayoutPlan layouts) {
   if (plan.use_count() > 1) throw Error("parameters that a compiled program uses cannot be placed anew");
   if (*plan == layouts) return;
-  const State before(std::move(*this));
-  list = before.list;
-  changed = before.changed;
-  generation = before.generation;
-  lay_out(std::move(layouts));
-  require_slots(before.slot_names);
+  State placed(list, std::move(layouts));
+  placed.generation = generation;
+  placed.require_slots(slot_names);
   for (std::size_t i = 0; i < list.size(); ++i) {
     const auto index = static_cast<int>(i);
     if (list[i].type == DataType::s64) {
-      *counter(index) = *before.counter(index);
+      *placed.counter(index) = *counter(index);
+      placed.touch(index);
       continue;
     }
-    write_value(index, before.read(index, before.value(index)));
+    placed.write_value(index, read(index, value(index)));
     for (int number = 0; list[i].is_trained() && number < std::ssize(slots); ++number) {
-      set_slot(index, number, before.get_slot(index, number));
+      placed.set_slot(index, number, get_slot(index, number));
     }
   }
+  *this = std::move(placed);
 }
 
 std::uint16_t* Parameters::State::bf16_copy(int index) const {
-  const StoredParameter& parameter = stored[static_cast<std::size_t>(index)];
-  return parameter.has_bf16_copy ? reinterpret_cast<std::uint16_t*>(bf16.data()) + parameter.offset : nullptr;
+  const std::optional<std::size_t> offset = stored[static_cast<std::size_t>(index)].bf16_offset;
+  return offset ? reinterpret_cast<std::uint16_t*>(bf16.data()) + *offset : nullptr;
 }
 
 void Parameters::State::require_slots(const std::vector<std::string>& names) {
@@ -158,9 +166,18 @@ void Parameters::State::write_value(int index, const std::vector<float>& element
   is_unchecked = true;
 }
 
-std::vector<float> Parameters::State::get_slot(int index, int number) const { return read(index, slot(index, number)); }
+void Parameters::State::require_slot(int index, int number) const {
+  if (at(index).is_trained() && number >= 0 && number < std::ssize(slots)) return;
+  throw Error(fmt::format("parameter '{}' has no slot {}", list[static_cast<std::size_t>(index)].name, number));
+}
+
+std::vector<float> Parameters::State::get_slot(int index, int number) const {
+  require_slot(index, number);
+  return read(index, slot(index, number));
+}
 
 void Parameters::State::set_slot(int index, int number, const std::vector<float>& elements) {
+  require_slot(index, number);
   require_count(at(index), elements);
   const Layout& layout = stored[static_cast<std::size_t>(index)].layout;
   onednn::copy(plain_like(layout), elements.data(), layout, slot(index, number));

@@ -234,8 +234,10 @@ void prepare_store(ProgramOptions& options, Parameters::State& parameters) {
   if (options.gradient_policy->stores_gradients()) parameters.require_gradients();
   if (options.average == nullptr) return;
   for (std::size_t i = 0; i < parameters.list.size(); ++i) {
-    if (options.average->state().stored.at(i).layout == parameters.stored[i].layout) continue;
-    throw Error(fmt::format("the average of parameter '{}' is placed by another plan", parameters.list[i].name));
+    const StoredParameter& average = options.average->state().stored.at(i);
+    if (average.layout == parameters.stored[i].layout && !average.bf16_offset) continue;
+    throw Error(fmt::format("the average of parameter '{}' has another layout, or a bf16 copy, which no update writes",
+                            parameters.list[i].name));
   }
 }
 

@@ -41,7 +41,8 @@ struct ProgramOptions {
   std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain cross-entropies
   /// In training: what happens to the gradients; null: optim::update_policy().
   std::shared_ptr<optim::GradientPolicy> gradient_policy = {};
-  /// In training: receives the parameters' moving average; must be placed by the same plan and outlive the program.
+  /// In training: receives the parameters' moving average; must have the same layouts, without bf16 copies, and outlive
+  /// the program.
   Parameters* average = nullptr;
   double average_decay = 0;  ///< weight of the old average in a step; the first step copies the values instead
   /// Shared with other programs of the graph; must outlive the program. Null: the program shares none.
@@ -86,7 +87,8 @@ using BeforeInstruction =
 
 /// A graph compiled for a batch size, a precision and a mode: a flat list of instructions over one arena. Programs of
 /// one graph share its parameters, which must outlive them and stay where they are placed. A run allocates nothing.
-/// Compile and run on one thread at a time, inside a base::ComputeScope with the same number of threads.
+/// Compile and run a program on one thread at a time, inside a base::ComputeScope with the same number of threads;
+/// programs over different parameters and arenas may run at the same time.
 class Program {
  public:
   /// Compiles the graph for parameters in any layout; updates need no reorder where plan_layouts() placed them.
@@ -107,7 +109,8 @@ class Program {
 
   /// Runs all instructions.
   /// @throws Error when no arena is bound, when the number of threads is not the one the program was compiled for, or
-  /// when `input` is a part of a step and the policy doesn't accumulate. In training a non-finite value stops the run where it appears, with an Error:
+  /// when `input` is a part of a step and the policy doesn't accumulate. In training a non-finite value stops the run
+  /// where it appears, with an Error:
   ///   - naming the parameter, when one that was set since the last run is non-finite (Mode::gradients too): nothing
   ///     has changed by then;
   ///   - naming the head, when its loss is non-finite (Mode::gradients too); naming the parameter, when its gradient is

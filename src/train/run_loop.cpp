@@ -275,6 +275,22 @@ void Trainer::State::save_within_epoch() {
   save_last(state_);
 }
 
+Trainer::State::~State() {
+  try {
+    gradient_policy_->wait();
+  } catch (const std::exception&) {
+    // The run has ended: nobody reads the parameters any more.
+  }
+}
+
+void Trainer::State::finish_updates() const {
+  try {
+    gradient_policy_->wait();
+  } catch (const Error& error) {
+    throw Error(fmt::format("after step {} (epoch {}): {}; {}", state_.step, state_.epoch, error.what(), last_good()));
+  }
+}
+
 void Trainer::State::require_finite_parameters() const {
   finish_updates();
   const int found = parameters->state().find_not_finite();

@@ -249,9 +249,7 @@ void Trainer::State::compile() {
   full_batch.batch = std::min(options_.batch, train_.size());
   program::LayoutPlan plan = program::plan_layouts(graph_, full_batch, tuning_record_);
   if (options_.ema_decay > 0) {
-    program::LayoutPlan of_average = plan;  // no instruction reads it in bf16 in each step
-    for (program::LayoutPlan::Entry& entry : of_average.entries) entry.has_bf16_copy = false;
-    average.emplace(program::make_parameters(graph_, options_.seed, std::move(of_average)));
+    average.emplace(program::make_parameters(graph_, options_.seed, program::without_bf16_copies(plan)));
   }
   parameters.emplace(program::make_parameters(graph_, options_.seed, std::move(plan)));
   if (pretrained_) pretrained_->load(*parameters);

@@ -32,6 +32,8 @@ namespace facet {
 struct Trainer::State {
   State(Graph model_graph, ModelInfo model_info, const Dataset& train_set, const Dataset* validation_set,
         const TrainOptions& asked);
+  /// Waits for the last step's updates, whose errors are lost.
+  ~State();
 
   bool run(const TrainObserver& observer);
 
@@ -44,7 +46,8 @@ struct Trainer::State {
   /// The parameters that are validated and saved as the best: the average where there is one.
   Parameters& evaluated() { return average ? *average : *parameters; }
   /// Waits for the last step's updates; called before anything but a step reads the parameters.
-  void finish_updates() const { gradient_policy_->wait(); }
+  /// @throws Error naming the step where an update has failed.
+  void finish_updates() const;
 
  private:
   using Clock = std::chrono::steady_clock;

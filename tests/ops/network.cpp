@@ -116,7 +116,7 @@ Session::Session(const Graph& graph, Parameters& parameters, const program::Prog
   // As training does: the parameters are placed for the step, unless another program uses them already.
   if (options.mode == program::Mode::training && parameters.state().plan.use_count() == 1) {
     program::LayoutPlan plan = program::plan_layouts(graph, options, tuning_record_);
-    if (options.average != nullptr) options.average->state().place(plan);
+    if (options.average != nullptr) options.average->state().place(program::without_bf16_copies(plan));
     parameters.state().place(std::move(plan));
   }
   program_ = std::make_unique<program::Program>(graph, parameters, options, tuning_record_);

@@ -260,6 +260,8 @@ TEST_CASE("update rules report non-finite values at any position") {
     State large = random_state(count, 2);
     large.gradient[5] = 1e30F;  // its square overflows: the weight stays finite, but is never updated again
     CHECK(!State(large).step(*adam(), 2));
+    CHECK(!State(large).step(*lamb(), 2));
+    CHECK(!State(large).step(*lars(), 2));  // the norm of the gradient overflows, so that the step would be 0
     CHECK(State(large).step(*sgd({.momentum = 0.9}), 2));
   });
 }

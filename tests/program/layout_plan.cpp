@@ -85,7 +85,6 @@ TEST_CASE("layout plan: ranges are contiguous, and the values of trained paramet
 
 TEST_CASE("layout plan: values, counters and slots stay when they are placed anew") {
   const Problem problem = small_model(4);
-  const auto rule = optim::adam();
   Parameters parameters = random_parameters(problem.graph);
   {
     TrainingSession training(problem, parameters);
@@ -99,6 +98,23 @@ TEST_CASE("layout plan: values, counters and slots stay when they are placed ane
   parameters.state().place(mixed_plan(parameters.list()));
   CHECK(snapshot(parameters) == before);
   CHECK(parameters.state().get_slot(weight, 1) == slot);
+}
+
+TEST_CASE("layout plan: a store needs a place for each parameter, and only trained parameters have slots") {
+  const Problem problem = small_model(4);
+  program::LayoutPlan missing = program::plain_layouts(problem.graph.parameters()), twice = missing;
+  missing.entries.pop_back();
+  twice.entries.push_back(twice.entries.back());
+  CHECK_THROWS_WITH_AS(program::make_parameters(problem.graph, 1, missing), doctest::Contains("lacks parameter"),
+                       Error);
+  CHECK_THROWS_WITH_AS(program::make_parameters(problem.graph, 1, twice), doctest::Contains("twice"), Error);
+  Parameters parameters(problem.graph, 1);
+  parameters.state().require_slots({"exp_avg"});
+  const int weight = parameters.find("stem.conv.weight"), mean = parameters.find("stem.bn.running_mean");
+  CHECK(parameters.state().get_slot(weight, 0) == std::vector<float>(16 * 3 * 7 * 7));
+  CHECK_THROWS_AS(parameters.state().get_slot(weight, 1), Error);
+  CHECK_THROWS_AS(parameters.state().get_slot(mean, 0), Error);
+  CHECK_THROWS_AS(parameters.state().set_slot(mean, 0, std::vector<float>(16)), Error);
 }
 
 TEST_CASE("layout plan: a step gives the same bits with parameters in any layout") {
@@ -222,6 +238,17 @@ TEST_CASE("layout plan: text that is not a plan of the parameters is refused") {
   refuses(with("strides ", "strides 1,"), "dimensions is needed");
   refuses(with("strides ", "OIhw99i99o "), "OIhw99i99o");
   refuses(with("\tf32\n", "\tf64\n"), "types 'f64' found");
+  refuses(with("strides 147,49,7,1", "strides 0,49,7,1"), "one without gaps is needed");
+  refuses(with("strides 147,49,7,1", "strides 147,49,7,7"), "'strides 147,49,7,7' found");
+  refuses(with("strides 147,49,7,1", "strides 294,98,14,2"), "one without gaps is needed");
+  refuses(with("16x3x7x7", "1x1x1x1x1x1x1x1x1x1x1x1x2352"), "extents");
+  refuses(with("stem.bn.running_mean\t16\tstrides 1\tf32", "stem.bn.running_mean\t16\tstrides 1\tf32+bf16"),
+          "a bf16 copy of 'stem.bn.running_mean' found");
+  refuses(with("stem.bn.running_mean\t16\tstrides 1", "stem.bn.running_mean\t4x4\tstrides 1,4"),
+          "PyTorch's, since it is not trained, is needed");
+  refuses(with("16x3x7x7\tstrides 147,49,7,1\tf32\n", "16x3x7x7\tABcd8b8a\tf32+bf16\n"),
+          "a bf16 copy of 'stem.conv.weight' found");
+  refuses(with("\t-\t-\ts64", "\t-\t-\tf32"), "needs '-', '-' and 's64'");
   refuses(with("16x3x7x7", "16x3x7x0"), "extents '16x3x7x0'");
   refuses(with("16x3x7x7", "16x3x7x99999999999999999999"), "extents");
 }

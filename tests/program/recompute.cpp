@@ -280,7 +280,8 @@ TEST_CASE("save_memory: frozen parameters are allowed, and inference is unchange
   CHECK(recomputed.logits() == kept.logits());
 }
 
-TEST_CASE("save_memory: a gradient program that is compiled before training follows the parameters' layouts") {
+TEST_CASE(
+    "save_memory: a gradient program that is compiled before training computes the gradients of trained parameters") {
   const Problem problem = small_model(6);
   Parameters parameters = random_parameters(problem.graph);
   const auto gradients = [&](bool save_memory) {
