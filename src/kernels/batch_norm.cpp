@@ -273,6 +273,25 @@ std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
   return pieces;
 }
 
+/// Channels whose sums a thread merges at a time: a cache line of f32, so that threads write different ones. Their
+/// sums don't depend on each other, so that the divisions of several channels overlap.
+constexpr std::int64_t merged_channels = 16;
+
+/// Calls body(first, channels) for groups of at most merged_channels channels, in parallel where the pieces' sums are
+/// many.
+template <class Body>
+void merge(std::int64_t channels, std::int64_t pieces, const Body& body) {
+  const auto run = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t group = begin; group < end; ++group) {
+      const std::int64_t first = group * merged_channels;
+      body(first, std::min(merged_channels, channels - first));
+    }
+  };
+  constexpr std::int64_t min_sums = 2048;  // of a thread
+  base::parallel_for((channels + merged_channels - 1) / merged_channels,
+                     std::max<std::int64_t>(1, min_sums / (merged_channels * pieces)), std::ref(run));
+}
+
 void compute_scales(const BatchNormParameters& p, std::int64_t channels, float* scale) {
   for (std::int64_t c = 0; c < channels; ++c) scale[c] = p.weight[c] / std::sqrt(p.variance[c] + p.eps);
 }
@@ -289,20 +308,24 @@ void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean,
   const auto statistics = loops_of<T>().statistics;
   const std::int64_t pieces =
       for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) { statistics(x, rows, memory.of(piece)); });
-  for (std::int64_t c = 0; c < shape.channels; ++c) {
-    double total_mean = 0;
-    double squares = 0;
+  merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
+    double total_mean[merged_channels] = {}, squares[merged_channels] = {};
     double count = 0;
     for (std::int64_t piece = 0; piece < pieces; ++piece) {
       const auto rows = static_cast<double>((piece + 1) * shape.rows / pieces - piece * shape.rows / pieces);
-      const double apart = memory.of(piece).first[c] - total_mean;
-      total_mean += apart * rows / (count + rows);
-      squares += memory.of(piece).second[c] + apart * apart * count * rows / (count + rows);
+      const ChannelSums sums = memory.of(piece);
+      for (std::int64_t i = 0; i < channels; ++i) {
+        const double apart = sums.first[first + i] - total_mean[i];
+        total_mean[i] += apart * rows / (count + rows);
+        squares[i] += sums.second[first + i] + apart * apart * count * rows / (count + rows);
+      }
       count += rows;
     }
-    mean[c] = static_cast<float>(total_mean);
-    variance[c] = static_cast<float>(squares / count);
-  }
+    for (std::int64_t i = 0; i < channels; ++i) {
+      mean[first + i] = static_cast<float>(total_mean[i]);
+      variance[first + i] = static_cast<float>(squares[i] / count);
+    }
+  });
 }
 
 template <class T>
@@ -326,20 +349,25 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters&
     gradient_sums(parameters, memory.scale, activation, tensors, rows, memory.of(piece));
   });
   const ChannelSums total = memory.of(0);
-  for (std::int64_t c = 0; c < shape.channels; ++c) {
-    double sum = 0;
-    double products = 0;
+  merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
+    double sum[merged_channels] = {}, products[merged_channels] = {};
     for (std::int64_t piece = 0; piece < pieces; ++piece) {
-      sum += memory.of(piece).first[c];
-      products += memory.of(piece).second[c];
+      const ChannelSums sums = memory.of(piece);
+      for (std::int64_t i = 0; i < channels; ++i) {
+        sum[i] += sums.first[first + i];
+        products[i] += sums.second[first + i];
+      }
     }
-    const double variance = static_cast<double>(parameters.variance[c]) + parameters.eps;
     const auto rows = static_cast<double>(shape.rows);
-    tensors.diff_bias[c] = static_cast<float>(sum);
-    tensors.diff_weight[c] = static_cast<float>(products / std::sqrt(variance));
-    total.first[c] = static_cast<float>(sum / rows);
-    total.second[c] = static_cast<float>(products / rows / variance);
-  }
+    for (std::int64_t i = 0; i < channels; ++i) {
+      const std::int64_t c = first + i;
+      const double variance = static_cast<double>(parameters.variance[c]) + parameters.eps;
+      tensors.diff_bias[c] = static_cast<float>(sum[i]);
+      tensors.diff_weight[c] = static_cast<float>(products[i] / std::sqrt(variance));
+      total.first[c] = static_cast<float>(sum[i] / rows);
+      total.second[c] = static_cast<float>(products[i] / rows / variance);
+    }
+  });
   if (tensors.diff_x == nullptr) return;
   // With a residual, diff_residual holds the gradient with the activation's mask applied: it isn't masked again.
   BatchNormBackward<T> masked = tensors;
