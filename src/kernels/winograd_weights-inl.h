@@ -46,21 +46,21 @@ void transform_all_weights(const float* weights, std::int64_t in_channels, std::
   const std::int64_t vectors = round_up(out_channels, width) / static_cast<std::int64_t>(lanes());
   const std::int64_t depth = (in_channels + P::numbers - 1) / P::numbers;
   const auto body = [&](std::int64_t begin, std::int64_t end) HWY_ATTR {
-    for (std::int64_t vector = begin; vector < end; ++vector) {
-      const std::int64_t n = vector * static_cast<std::int64_t>(lanes());
+    for (std::int64_t item = begin; item < end; ++item) {
+      const std::int64_t n = item / depth * static_cast<std::int64_t>(lanes()), k = item % depth;
       float* panel = transformed + n / width * depth * width + n % width;
-      for (std::int64_t k = 0; k < depth; ++k) {
-        Floats word[P::numbers][points];
-        for (int i = 0; i < P::numbers; ++i) {
-          const std::int64_t channel = k * P::numbers + i;
-          gather_taps(order, channel, n, channel < in_channels ? out_channels - n : 0, word[i]);
-          transform_tile<3, tile_in>(word[i], transform_weights<tile_in>, transform_weights<1>);
-        }
-        P::store_words(word, panel + k * width, depth * round_up(out_channels, width));
+      Floats word[P::numbers][points];
+      for (int i = 0; i < P::numbers; ++i) {
+        const std::int64_t channel = k * P::numbers + i;
+        gather_taps(order, channel, n, channel < in_channels ? out_channels - n : 0, word[i]);
+        transform_tile<3, tile_in>(word[i], transform_weights<tile_in>, transform_weights<1>);
       }
+      P::store_words(word, panel + k * width, depth * round_up(out_channels, width));
     }
   };
-  base::parallel_for(vectors, 1, std::ref(body));
+  // Vectors of output channels alone are too few for many threads.
+  constexpr std::int64_t grain = 2;
+  base::parallel_for(vectors * depth, grain, std::ref(body));
 }
 
 template <class P>
