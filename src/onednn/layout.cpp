@@ -108,10 +108,32 @@ namespace {
 
 constexpr std::string_view strides_word = "strides ";
 
+const char* name_of_tag(int tag) { return dnnl_fmt_tag2str(static_cast<dnnl_format_tag_t>(tag)); }
+
+/// The number of dimensions of a tag, whose name has a letter for each: 4 for "ABcd16b16a".
+std::size_t dimensions_of_tag(int tag) {
+  std::size_t dimensions = 0;
+  for (const char* at = name_of_tag(tag); *at != '\0'; ++at) {
+    if (*at >= 'a' && *at <= 'l') dimensions = std::max<std::size_t>(dimensions, *at - 'a' + 1);
+    if (*at >= 'A' && *at <= 'L') dimensions = std::max<std::size_t>(dimensions, *at - 'A' + 1);
+  }
+  return dimensions;
+}
+
+/// The layout that `make` makes; nothing if oneDNN refuses it.
+template <class Make>
+std::optional<Layout> made(const Make& make) {
+  try {
+    return make();
+  } catch (const dnnl::error&) {
+    return std::nullopt;
+  }
+}
+
 /// The layout of these extents in the order of a tag; nothing if the tag is of another number of dimensions.
 std::optional<Layout> by_tag(const Dims& dims, Type type, int tag) {
-  const Layout layout(dims, type, static_cast<Tag>(tag), /*allow_empty=*/true);
-  return layout == Layout() ? std::nullopt : std::optional(layout);
+  if (dimensions_of_tag(tag) != dims.size()) return std::nullopt;
+  return made([&] { return Layout(dims, type, static_cast<Tag>(tag)); });
 }
 
 /// The first tag that `is_it` accepts; dnnl_format_tag_last if there is none.
@@ -121,8 +143,6 @@ int find_format_tag(const IsIt& is_it) {
   while (tag < dnnl_format_tag_last && !is_it(tag)) ++tag;
   return tag;
 }
-
-const char* name_of_tag(int tag) { return dnnl_fmt_tag2str(static_cast<dnnl_format_tag_t>(tag)); }
 
 /// Reads comma-separated whole numbers of at least 0; empty if the text is something else.
 Dims read_numbers(std::string_view text) {
@@ -152,12 +172,12 @@ Layout read_order(const Dims& dims, Type type, std::string_view order) {
   std::optional<Layout> found;
   if (order.starts_with(strides_word)) {
     const Dims strides = read_numbers(order.substr(strides_word.size()));
-    if (strides.size() == dims.size()) found = Layout(dims, type, strides, /*allow_empty=*/true);
+    if (strides.size() == dims.size()) found = made([&] { return Layout(dims, type, strides); });
   } else {
     const int tag = find_format_tag([&](int it) { return order == name_of_tag(it); });
     if (tag != dnnl_format_tag_last) found = by_tag(dims, type, tag);
   }
-  if (!found || *found == Layout()) {
+  if (!found) {
     throw Error(
         fmt::format("the order of elements '{}' found; an order of {} dimensions is needed", order, dims.size()));
   }

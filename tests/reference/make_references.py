@@ -143,46 +143,53 @@ def make_case(op, case, folder):
 # --- recipes ---------------------------------------------------------------------------------------------------------
 
 
-class Lars(torch.optim.Optimizer):
+Optimizer = torch.optim.Optimizer if torch else object  # without PyTorch nothing is computed
+
+
+class Lars(Optimizer):
     """Algorithm 1 of You et al. 2017, "Large Batch Training of Convolutional Networks", for each parameter."""
 
     def __init__(self, params, lr, momentum=0.9, weight_decay=0.0, trust_coefficient=0.001, adapt=True):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay,
                                       trust_coefficient=trust_coefficient, adapt=adapt))
 
-    @torch.no_grad()
     def step(self, closure=None):
-        for group in self.param_groups:
-            decay = group["weight_decay"]
-            for w in group["params"]:
-                norm, gradient_norm = w.norm(), w.grad.norm()
-                local_rate = group["trust_coefficient"] * norm / (gradient_norm + decay * norm) if group["adapt"] else 1
-                v = self.state[w].setdefault("momentum_buffer", torch.zeros_like(w))
-                v.mul_(group["momentum"]).add_(group["lr"] * local_rate * (w.grad + decay * w))
-                w.sub_(v)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for w in group["params"]:
+                    self.update(w, group, self.state[w])
+
+    def update(self, w, group, state):
+        decay, norm, gradient_norm = group["weight_decay"], w.norm(), w.grad.norm()
+        local_rate = group["trust_coefficient"] * norm / (gradient_norm + decay * norm) if group["adapt"] else 1
+        v = state.setdefault("momentum_buffer", torch.zeros_like(w))
+        v.mul_(group["momentum"]).add_(group["lr"] * local_rate * (w.grad + decay * w))
+        w.sub_(v)
 
 
-class Lamb(torch.optim.Optimizer):
+class Lamb(Optimizer):
     """Algorithm 2 of You et al. 2020, "Large Batch Optimization for Deep Learning", with phi(x) = x."""
 
     def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, adapt=True):
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, adapt=adapt))
 
-    @torch.no_grad()
     def step(self, closure=None):
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for x in group["params"]:
-                state = self.state[x]
-                if not state:
-                    state.update(step=0, m=torch.zeros_like(x), v=torch.zeros_like(x))
-                state["step"] += 1
-                state["m"] = beta1 * state["m"] + (1 - beta1) * x.grad
-                state["v"] = beta2 * state["v"] + (1 - beta2) * x.grad ** 2
-                m, v = state["m"] / (1 - beta1 ** state["step"]), state["v"] / (1 - beta2 ** state["step"])
-                update = m / (v.sqrt() + group["eps"]) + group["weight_decay"] * x
-                ratio = x.norm() / update.norm() if group["adapt"] else 1
-                x.sub_(group["lr"] * ratio * update)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for x in group["params"]:
+                    self.update(x, group, self.state[x])
+
+    def update(self, x, group, state):
+        beta1, beta2 = group["betas"]
+        if not state:
+            state.update(step=0, m=torch.zeros_like(x), v=torch.zeros_like(x))
+        state["step"] += 1
+        state["m"] = beta1 * state["m"] + (1 - beta1) * x.grad
+        state["v"] = beta2 * state["v"] + (1 - beta2) * x.grad ** 2
+        m, v = state["m"] / (1 - beta1 ** state["step"]), state["v"] / (1 - beta2 ** state["step"])
+        direction = m / (v.sqrt() + group["eps"]) + group["weight_decay"] * x
+        ratio = x.norm() / direction.norm() if group["adapt"] else 1
+        x.sub_(group["lr"] * ratio * direction)
 
 
 UPDATES = {  # by the names in tests/reference/updates.cpp; each takes a matrix and a vector
