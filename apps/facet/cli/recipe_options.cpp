@@ -37,8 +37,9 @@ OptionGroup optimizer_options() {
         .fallback = "0"},
        {.name = "no-bias-decay",
         .argument = "",
-        .help = "don't apply weight decay to biases and batch norms (parameters of one dimension); by default it "
-                "applies to them, as in PyTorch",
+        .help =
+            "don't apply weight decay, and the ratio of norms of LARS and LAMB, to biases and batch norms (parameters "
+            "of one dimension); by default they apply to them, as in PyTorch",
         .value = Option::Value::none},
        {.name = "accumulate",
         .argument = "N",
