@@ -63,6 +63,12 @@ class Evaluation(TrainedRunTest):
         status, output, remarks = facet(*words)
         self.assertEqual((status, json.loads(output)["heads"]), (0, heads))
         self.assertIn("no labels for these heads of the model: age, gender", remarks)
+        lines = ["file,age,race", *[file + ",,White" for file in files], "missing.jpg,0-2,White"]
+        bare.write_text("\n".join(lines) + "\n")
+        tables = self.succeeds("evaluate", self.run_folder, "--data", bare, "--bad-images", "skip")
+        self.assertRegex(tables, r"(?m)^note .*no_labels\.csv: all images with labels for these heads were skipped: "
+                                 r"age$")
+        self.assertRegex(tables, r"(?m)^head .*\nrace .* 16 +7\n\n")
         bare.write_text("\n".join(["file,age", *[file + "," for file in files]]) + "\n")
         self.assertIn("no images have labels\n", self.succeeds("evaluate", self.run_folder, "--data", bare))
         bare.write_text("\n".join(["file,mood", *[file + ",sad" for file in files]]) + "\n")

@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <set>
 
 #include "base/cpus.h"
 #include "base/text.h"
@@ -10,6 +13,7 @@
 #include "cli/terminal.h"
 #include "commands/evaluation_report.h"
 #include "commands/prediction_rows.h"
+#include "data/labels.h"
 #include "facet/inference.h"
 
 namespace facet::app {
@@ -35,6 +39,29 @@ std::vector<HeadResult> evaluate_and_write(Predictor& predictor, const ManifestD
   return evaluate(predictor, data, inference, each, &time);
 }
 
+/// The names of the heads that at least one image has a label for.
+std::set<std::string> labelled_heads(const Dataset& data) {
+  std::set<std::string> names;
+  for (std::int64_t image = 0; image < data.size(); ++image) {
+    for (std::size_t head = 0; head < data.heads().size(); ++head) {
+      if (data.labels(image)[head] != no_label) names.insert(data.heads()[head].name);
+    }
+  }
+  return names;
+}
+
+/// Skips the images that can't be read; names the heads that lose all their labels by that.
+void skip_and_note(const std::string& csv, ManifestDataset& data, int threads, std::FILE* remarks) {
+  const std::set<std::string> before = labelled_heads(data);
+  skip_bad_images(csv, data, threads, remarks);
+  const std::set<std::string> after = labelled_heads(data);
+  std::vector<std::string> lost;
+  std::ranges::set_difference(before, after, std::back_inserter(lost));
+  if (lost.empty()) return;
+  print_to(remarks, "note        {}: all images with labels for these heads were skipped: {}\n", base::printable(csv),
+           data::list_of(lost));
+}
+
 int run(Options& options) {
   const std::string source = only_argument(options, "RUN_OR_MODEL");
   const std::string csv = options.required("data");
@@ -53,14 +80,13 @@ int run(Options& options) {
   ManifestDataset data(csv, manifest);
   std::FILE* const remarks = json.is_standard_output() || predictions.is_standard_output() ? stderr : stdout;
   print_notes(csv, data, remarks);
-  if (skip) skip_bad_images(csv, data, inference.threads, remarks);
+  if (skip) skip_and_note(csv, data, inference.threads, remarks);
 
   Predictor predictor(model, inference);
   EvaluationTime time;
   std::vector<HeadResult> results = evaluate_and_write(predictor, data, inference, predictions, time);
-  std::erase_if(results, [](const HeadResult& result) {
-    return result.labelled == 0;
-  });  // a note names those that have none in the CSV
+  std::erase_if(results,
+                [](const HeadResult& result) { return result.labelled == 0; });  // notes name those that have none
   print_warnings(csv, data);
   json.write(evaluation_json(model.string(), csv, data.size(), results));
   json.commit();
