@@ -39,6 +39,8 @@ struct Tensor {
   onednn::Layout layout;
 
   explicit operator bool() const { return buffer >= 0; }
+  /// The number of f32 elements that its memory holds, gaps included.
+  std::int64_t float_count() const { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
 };
 
 /// The input and the progress of a run.

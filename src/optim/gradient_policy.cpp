@@ -41,10 +41,6 @@ class KeepGradients final : public GradientPolicy {
   }
 };
 
-std::int64_t float_count(const Tensor& tensor) {
-  return static_cast<std::int64_t>(tensor.layout.get_size() / sizeof(float));
-}
-
 /// @param squares the sum of the gradient's squares. It is known already, and while it is finite, so is every element.
 void require_finite_gradient(const std::string& parameter, const float* gradient, std::int64_t count, double squares) {
   if (std::isfinite(squares) || all_finite(gradient, count)) return;
@@ -54,7 +50,7 @@ void require_finite_gradient(const std::string& parameter, const float* gradient
 /// Appends the sum of the squares of a gradient, for the norm.
 void append_norm(StepBuilder& step, const std::string& name, const Tensor& gradient) {
   step.append(name + ".gradient_norm", "sum_of_squares", {gradient},
-              [name, count = float_count(gradient)](std::span<void* const> addresses, RunState& state) {
+              [name, count = gradient.float_count()](std::span<void* const> addresses, RunState& state) {
                 const auto* values = static_cast<const float*>(addresses[0]);
                 const double squares = sum_of_squares(values, count);
                 require_finite_gradient(name, values, count, squares);
@@ -65,7 +61,7 @@ void append_norm(StepBuilder& step, const std::string& name, const Tensor& gradi
 /// Appends the addition of a gradient to the sum of the step's earlier batches.
 void append_sum(StepBuilder& step, const std::string& name, const Tensor& gradient, const Tensor& sum) {
   step.append(name + ".gradient_sum", "accumulate", {gradient, sum},
-              [name, count = float_count(gradient)](std::span<void* const> addresses, RunState& state) {
+              [name, count = gradient.float_count()](std::span<void* const> addresses, RunState& state) {
                 auto* so_far = static_cast<float*>(addresses[1]);
                 const double squares =
                     accumulate(static_cast<const float*>(addresses[0]), so_far, count, state.adds_gradients);

@@ -65,17 +65,15 @@ bool lamb_range(const UpdateOperands& p, std::int64_t begin, std::int64_t end, c
                 float rate) {
   const FloatTag tag;
   const auto local_rate = hn::Set(tag, rate);
-  Floats marks = hn::Zero(tag);
-  for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
-    const std::int64_t i = begin + offset;
-    const Floats old_weight = load(p.weight + i, n);
-    const Floats v = load(p.slots[1] + i, n);
-    const Floats direction = lamb_direction(constants, old_weight, load(p.slots[0] + i, n), v);
-    const Floats weight = hn::NegMulAdd(local_rate, direction, old_weight);
-    store_weight(weight, p, i, n);
-    marks = add_mark(add_mark(marks, weight, n), v, n);
-  });
-  return has_no_mark(marks);
+  Floats v_marks = hn::Zero(tag);  // where v overflows, the weight stays finite
+  const bool finite =
+      update_weights(p, begin, end, [&](std::int64_t i, std::size_t n, Floats old_weight) FACET_VECTOR_BODY {
+        const Floats v = load(p.slots[1] + i, n);
+        v_marks = add_mark(v_marks, v, n);
+        const Floats direction = lamb_direction(constants, old_weight, load(p.slots[0] + i, n), v);
+        return hn::NegMulAdd(local_rate, direction, old_weight);
+      });
+  return finite && has_no_mark(v_marks);
 }
 
 }  // namespace facet::optim::HWY_NAMESPACE

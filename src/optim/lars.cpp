@@ -33,18 +33,12 @@ bool lars_range(const UpdateOperands& p, std::int64_t begin, std::int64_t end, f
   const auto momentum = hn::Set(tag, momentum_factor);
   const auto decay = static_cast<float>(p.group.weight_decay);
   float* const buffer = p.slots[0];
-  Floats marks = hn::Zero(tag);
-  for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
-    const std::int64_t i = begin + offset;
-    const Floats old_weight = load(p.weight + i, n);
+  return update_weights(p, begin, end, [&](std::int64_t i, std::size_t n, Floats old_weight) FACET_VECTOR_BODY {
     const Floats g = decayed_gradient(p, i, n, old_weight, decay);
     const Floats b = hn::MulAdd(local_rate, g, hn::Mul(momentum, load(buffer + i, n)));
-    const Floats weight = hn::Sub(old_weight, b);
     store(b, buffer + i, n);
-    store_weight(weight, p, i, n);
-    marks = add_mark(marks, weight, n);
+    return hn::Sub(old_weight, b);
   });
-  return has_no_mark(marks);
 }
 
 }  // namespace facet::optim::HWY_NAMESPACE

@@ -17,10 +17,7 @@ bool sgd_range(const UpdateOperands& p, std::int64_t begin, std::int64_t end, fl
   const auto momentum = hn::Set(tag, momentum_factor);
   const auto decay = static_cast<float>(p.group.weight_decay);
   float* const buffer = p.slots.empty() ? nullptr : p.slots[0];
-  Floats marks = hn::Zero(tag);
-  for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
-    const std::int64_t i = begin + offset;
-    const Floats old_weight = load(p.weight + i, n);
+  return update_weights(p, begin, end, [&](std::int64_t i, std::size_t n, Floats old_weight) FACET_VECTOR_BODY {
     const Floats g = decayed_gradient(p, i, n, old_weight, decay);
     Floats direction = g;
     if (buffer != nullptr) {
@@ -28,11 +25,8 @@ bool sgd_range(const UpdateOperands& p, std::int64_t begin, std::int64_t end, fl
       store(b, buffer + i, n);
       direction = nesterov ? hn::MulAdd(momentum, b, g) : b;
     }
-    const Floats weight = hn::NegMulAdd(learning_rate, direction, old_weight);
-    store_weight(weight, p, i, n);
-    marks = add_mark(marks, weight, n);
+    return hn::NegMulAdd(learning_rate, direction, old_weight);
   });
-  return has_no_mark(marks);
 }
 
 }  // namespace facet::optim::HWY_NAMESPACE

@@ -80,6 +80,19 @@ HWY_INLINE void store_weight(Floats weight, const UpdateOperands& target, std::i
   }
 }
 
+/// Stores step(i, n, weight) as the weight of each vector of [begin, end). Returns whether all new weights are finite.
+template <class Step>
+HWY_INLINE bool update_weights(const UpdateOperands& p, std::int64_t begin, std::int64_t end, const Step& step) {
+  Floats marks = hn::Zero(FloatTag());
+  for_each_vector(end - begin, [&](std::int64_t offset, std::size_t n) FACET_VECTOR_BODY {
+    const std::int64_t i = begin + offset;
+    const Floats weight = step(i, n, load(p.weight + i, n));
+    store_weight(weight, p, i, n);
+    marks = add_mark(marks, weight, n);
+  });
+  return has_no_mark(marks);
+}
+
 }  // namespace facet::optim::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

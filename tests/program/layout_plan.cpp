@@ -24,6 +24,23 @@ program::LayoutPlan plan_of(const Problem& problem, const optim::Optimizer& rule
       problem.graph, {.batch = problem.batch, .mode = program::Mode::training, .optimizer = &rule}, tuning_record);
 }
 
+/// Trains steps of Adam with the parameters where they are placed.
+void train(const Problem& problem, Parameters& parameters, std::int64_t steps) {
+  const auto rule = optim::adam();
+  const base::ComputeScope scope(test_threads);
+  program::TuningRecord tuning_record(false);
+  program::Program program(problem.graph, parameters,
+                           {.batch = problem.batch, .mode = program::Mode::training, .optimizer = rule.get()},
+                           tuning_record);
+  base::Arena arena;
+  arena.grow(program.arena_bytes());
+  program.bind(arena);
+  for (std::int64_t step = 1; step <= steps; ++step) {
+    program.run(
+        {.pixels = problem.pixels.data(), .labels = problem.labels.data(), .step = step, .learning_rate = 1e-3F});
+  }
+}
+
 /// Layouts in several orders, with and without blocks.
 program::LayoutPlan mixed_plan(const std::vector<Parameter>& parameters) {
   program::LayoutPlan plan = program::plain_layouts(parameters);
@@ -124,18 +141,7 @@ TEST_CASE("layout plan: a step gives the same bits with parameters in any layout
   for (const bool mixed : {false, true}) {
     Parameters parameters = program::make_parameters(
         problem.graph, 5, mixed ? mixed_plan(problem.graph.parameters()) : plan_of(problem, *rule));
-    const base::ComputeScope scope(test_threads);
-    program::TuningRecord tuning_record(false);
-    program::Program program(problem.graph, parameters,
-                             {.batch = problem.batch, .mode = program::Mode::training, .optimizer = rule.get()},
-                             tuning_record);
-    base::Arena arena;
-    arena.grow(program.arena_bytes());
-    program.bind(arena);
-    for (std::int64_t step = 1; step <= 3; ++step) {
-      program.run(
-          {.pixels = problem.pixels.data(), .labels = problem.labels.data(), .step = step, .learning_rate = 1e-3F});
-    }
+    train(problem, parameters, 3);
     if (mixed) CHECK(snapshot(parameters) == expected);
     expected = snapshot(parameters);
   }
@@ -147,7 +153,6 @@ TEST_CASE("layout plan: bf16 copies follow updates and values that are set") {
   for (program::LayoutPlan::Entry& entry : plan.entries) {
     entry.has_bf16_copy = problem.graph.parameters()[static_cast<std::size_t>(entry.parameter)].is_trained();
   }
-  const auto rule = optim::adam();
   Parameters parameters = program::make_parameters(problem.graph, 5, plan);
   const auto check_copies = [&] {
     for (int i = 0; i < static_cast<int>(parameters.list().size()); ++i) {
@@ -164,15 +169,7 @@ TEST_CASE("layout plan: bf16 copies follow updates and values that are set") {
   };
   check_copies();
   const auto before = snapshot(parameters);
-  const base::ComputeScope scope(test_threads);
-  program::TuningRecord tuning_record(false);
-  program::Program program(problem.graph, parameters,
-                           {.batch = problem.batch, .mode = program::Mode::training, .optimizer = rule.get()},
-                           tuning_record);
-  base::Arena arena;
-  arena.grow(program.arena_bytes());
-  program.bind(arena);
-  program.run({.pixels = problem.pixels.data(), .labels = problem.labels.data(), .learning_rate = 1e-3F});
+  train(problem, parameters, 1);
   CHECK(snapshot(parameters) != before);
   check_copies();
   for (int i = 0; i < static_cast<int>(before.size()); ++i) parameters.set(i, before[static_cast<std::size_t>(i)]);
