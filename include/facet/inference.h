@@ -54,6 +54,11 @@ class FACET_EXPORT Predictor {
   /// Loads a model file for the caller's own graph, whose input and heads must match the file's.
   /// @throws Error naming the file and what doesn't fit; when an option is out of range, or bf16 isn't supported.
   Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options = {});
+  /// Copies the weights of a model that is in memory, such as a TrainingSession's.
+  /// @param info must match the graph. @param weights parameters of such a graph.
+  /// @throws Error when these don't fit together, when a weight is non-finite, when an option is out of range, or bf16
+  ///   isn't supported.
+  Predictor(ModelInfo info, Graph graph, const Parameters& weights, const InferenceOptions& options = {});
   ~Predictor();
   Predictor(Predictor&&) noexcept;
 

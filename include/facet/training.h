@@ -113,6 +113,7 @@ struct TrainOptions {
   bool flip = true;
   bool drop_last = false;
   bool tune = true;                ///< time candidate primitives before the first step; false: use oneDNN's defaults
+  bool keep_gradients = false;     ///< keep each step's gradients for TrainingSession::gradient
   bool save_memory = false;        ///< recompute cheap activations in backward, with bitwise the same results
   std::filesystem::path out = {};  ///< the run's folder; empty: nothing is written
   /// The tuning.json of a run to be repeated; empty: the tuning.json in `out`, if any.

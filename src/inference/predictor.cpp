@@ -41,9 +41,11 @@ Graph build_model(const ModelInfo& info) {
 }
 
 struct Predictor::State {
-  State(const std::filesystem::path& model_file, Graph model_graph, const InferenceOptions& inference_options)
+  /// @param what messages call the model.
+  State(const std::string& what, ModelInfo model_info, Graph model_graph, const InferenceOptions& inference_options,
+        const std::function<void(Parameters&)>& set_weights)
       : options(inference_options),
-        info(read_model_info(model_file)),
+        info(std::move(model_info)),
         graph(std::move(model_graph)),
         parameters(graph, 0),
         threads(base::resolve_threads(inference_options.threads)),
@@ -54,12 +56,12 @@ struct Predictor::State {
     try {
       formats::require_graph(info, graph);
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+      throw Error(fmt::format("{}: {}", what, error.what()));
     }
-    load_weights(model_file, parameters);
+    set_weights(parameters);
     // A ReLU may turn NaN into 0, so that non-finite weights need not show in the logits.
     if (const int index = parameters.state().find_not_finite(); index >= 0) {
-      throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", model_file.string(),
+      throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", what,
                               parameters.list()[static_cast<std::size_t>(index)].name));
     }
     cache.read_into(tuning_record);
@@ -156,7 +158,13 @@ Predictor::Predictor(const std::filesystem::path& model_file, const InferenceOpt
     : Predictor(model_file, graph_of(model_file), options) {}
 
 Predictor::Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options)
-    : state_(std::make_unique<State>(model_file, std::move(graph), options)) {}
+    : state_(std::make_unique<State>(
+          model_file.string(), read_model_info(model_file), std::move(graph), options,
+          [&](Parameters& parameters) { load_weights(model_file, parameters); })) {}
+
+Predictor::Predictor(ModelInfo info, Graph graph, const Parameters& weights, const InferenceOptions& options)
+    : state_(std::make_unique<State>("the model", std::move(info), std::move(graph), options,
+                                     [&](Parameters& parameters) { program::copy_values(weights, parameters); })) {}
 
 Predictor::~Predictor() = default;
 Predictor::Predictor(Predictor&&) noexcept = default;

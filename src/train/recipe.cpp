@@ -80,8 +80,13 @@ void require_heads_of(std::string_view option, const ByHead& by_head, const std:
   }
 }
 
-/// Weights of a head's classes that are inversely proportional to their numbers of images (see ClassWeights::balanced).
-std::vector<double> balanced(const Dataset& train, std::size_t head) {
+}  // namespace
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
+  return entry_of(options.optimizer).make(options, {.rate = options.weight_decay, .of_vectors = options.bias_decay});
+}
+
+std::vector<double> balanced_weights(const Dataset& train, std::size_t head) {
   const Head& found = train.heads()[head];
   std::vector<double> images(found.classes.size());
   for (std::int64_t index = 0; index < train.size(); ++index) {
@@ -96,14 +101,8 @@ std::vector<double> balanced(const Dataset& train, std::size_t head) {
   return images;
 }
 
-}  // namespace
-
-std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
-  return entry_of(options.optimizer).make(options, {.rate = options.weight_decay, .of_vectors = options.bias_decay});
-}
-
-std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const Dataset& train) {
-  const std::vector<Head>& heads = train.heads();
+std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const std::vector<Head>& heads,
+                                               const Dataset* train) {
   require_heads_of("class_weights", options.class_weights, heads);
   require_heads_of("head_weights", options.head_weights, heads);
   std::vector<kernels::LossRule> rules(heads.size());
@@ -115,7 +114,12 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
     const auto found = options.class_weights.find(heads[head].name);
     if (found == options.class_weights.end()) continue;
     const ClassWeights& asked = found->second;
-    rules[head].class_weights = asked.balanced ? balanced(train, head) : asked.values;
+    if (asked.balanced && train == nullptr) {
+      throw Error(fmt::format("class_weights of {} are balanced, which needs a training set: balanced_class_weights() "
+                              "gives their values",
+                              heads[head].name));
+    }
+    rules[head].class_weights = asked.balanced ? balanced_weights(*train, head) : asked.values;
     if (rules[head].class_weights.size() != heads[head].classes.size()) {
       throw Error(fmt::format("class_weights of {}: {} numbers found; its {} classes need one each: {}",
                               heads[head].name, asked.values.size(), heads[head].classes.size(),

@@ -211,9 +211,14 @@ nlohmann::ordered_json defaults() {
 
 }  // namespace
 
-nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
+nlohmann::ordered_json recipe_options(const TrainOptions& options, Precision precision) {
   nlohmann::ordered_json fixed = recipe_of(options);
   fixed["precision"] = to_string(precision);
+  return fixed;
+}
+
+nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train) {
+  nlohmann::ordered_json fixed = recipe_options(options, precision);
   fixed["training images"] = train.size();
   fixed[data_key] = fingerprint(train);
   return fixed;

@@ -5,6 +5,7 @@
 
 #include "facet/error.h"
 #include "train/recipe.h"
+#include "train/run_options.h"
 
 namespace facet {
 
@@ -74,6 +75,15 @@ double Schedule::one_cycle(double done, double first, double middle, double last
   const double top = o_.pct_start * total_ - 1, end = total_ - 1;
   if (done < top) return annealed(first, middle, done / top);
   return end > top ? annealed(middle, last, (done - top) / (end - top)) : middle;
+}
+
+Schedule checked_schedule(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step) {
+  check_options(options);
+  if (steps_per_epoch < 1 || step < 1) {
+    throw Error(fmt::format("schedule: step {} of epochs of {} steps found; 1 or more of each are allowed", step,
+                            steps_per_epoch));
+  }
+  return {options, steps_per_epoch};
 }
 
 }  // namespace train

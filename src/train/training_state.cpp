@@ -29,6 +29,22 @@ std::int64_t whole(const char* key, const Json& value, std::int64_t least, std::
   refuse(key, value, fmt::format("a whole number of {} to {}", least, greatest));
 }
 
+double number(const char* key, const Json& value, double least, double greatest) {
+  if (value.is_number()) {
+    const auto number = value.get<double>();
+    if (number >= least && number <= greatest) return number;
+  }
+  refuse(key, value, fmt::format("a number of {} to {:.3g}", least, greatest));
+}
+
+/// The list of `count` values under `key`.
+const Json& list_field(const Json& object, const char* key, std::size_t count) {
+  const Json& list = field(object, key);
+  if (!list.is_array()) refuse(key, list, "a list");
+  if (list.size() == count) return list;
+  throw Error(fmt::format("`{}` is a list of {}; one of {} is allowed, a number a head", key, list.size(), count));
+}
+
 }  // namespace
 
 const Json& field(const Json& object, const char* key) {
@@ -44,12 +60,7 @@ std::string text_field(const Json& object, const char* key) {
 }
 
 double number_field(const Json& object, const char* key, double least, double greatest) {
-  const Json& value = field(object, key);
-  if (value.is_number()) {
-    const auto number = value.get<double>();
-    if (number >= least && number <= greatest) return number;
-  }
-  refuse(key, value, fmt::format("a number of {} to {:.3g}", least, greatest));
+  return number(key, field(object, key), least, greatest);
 }
 
 std::int64_t whole_field(const Json& object, const char* key, std::int64_t least, std::int64_t greatest) {
@@ -57,13 +68,15 @@ std::int64_t whole_field(const Json& object, const char* key, std::int64_t least
 }
 
 std::vector<std::int64_t> whole_fields(const Json& object, const char* key, std::size_t count) {
-  const Json& list = field(object, key);
-  if (!list.is_array()) refuse(key, list, "a list");
-  if (list.size() != count) {
-    throw Error(fmt::format("`{}` is a list of {}; one of {} is allowed, a number a head", key, list.size(), count));
-  }
   std::vector<std::int64_t> numbers;
-  for (const Json& value : list) numbers.push_back(whole(key, value, 0, max_whole));
+  for (const Json& value : list_field(object, key, count)) numbers.push_back(whole(key, value, 0, max_whole));
+  return numbers;
+}
+
+std::vector<double> number_fields(const Json& object, const char* key, std::size_t count) {
+  constexpr double any = std::numeric_limits<double>::max();
+  std::vector<double> numbers;
+  for (const Json& value : list_field(object, key, count)) numbers.push_back(number(key, value, 0, any));
   return numbers;
 }
 
@@ -75,12 +88,18 @@ void TrainingState::start_epoch(std::int64_t next, std::size_t heads) {
   epoch = next;
   batch = 0;
   sums = {};
+  sums.loss_sums.assign(heads, {});
   sums.correct.assign(heads, 0);
   sums.labelled.assign(heads, 0);
 }
 
 nlohmann::ordered_json to_record(const TrainingState& state) {
   const EpochSums& sums = state.sums;
+  std::vector<double> head_loss, head_weight;
+  for (const MeanLoss& head : sums.loss_sums) {
+    head_loss.push_back(head.loss);
+    head_weight.push_back(head.weight);
+  }
   return {{"epoch", state.epoch},
           {"batch", state.batch},
           {"step", state.step},
@@ -90,6 +109,8 @@ nlohmann::ordered_json to_record(const TrainingState& state) {
            {{"steps", sums.steps},
             {"images", sums.images},
             {"loss", sums.loss},
+            {"head_loss", head_loss},
+            {"head_weight", head_weight},
             {"correct", sums.correct},
             {"labelled", sums.labelled},
             {"training_seconds", sums.training_seconds},
@@ -111,6 +132,12 @@ TrainingState from_record(const nlohmann::ordered_json& record, std::size_t head
   sums.steps = whole_field(fields, "steps", 0);
   sums.images = whole_field(fields, "images", 0);
   sums.loss = number_field(fields, "loss", 0, any);
+  sums.loss_sums.resize(heads);
+  if (fields.contains("head_loss")) {  // earlier versions don't write these two
+    const std::vector<double> loss = number_fields(fields, "head_loss", heads);
+    const std::vector<double> weight = number_fields(fields, "head_weight", heads);
+    for (std::size_t head = 0; head < heads; ++head) sums.loss_sums[head] = {loss[head], weight[head]};
+  }
   sums.correct = whole_fields(fields, "correct", heads);
   sums.labelled = whole_fields(fields, "labelled", heads);
   for (std::size_t head = 0; head < heads; ++head) {

@@ -1,17 +1,34 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "kernels/loss.h"
+
 namespace facet::train {
+
+/// The mean of a head's training loss over labelled images, without the head's weight.
+struct MeanLoss {
+  double loss = 0;    ///< sum over the labelled images
+  double weight = 0;  ///< sum of the class weights of their labels
+
+  void add(const kernels::LossSums& batch) {
+    loss += batch.loss;
+    weight += batch.weight;
+  }
+  /// NaN if no image has a weight above 0.
+  double mean() const { return weight > 0 ? loss / weight : std::numeric_limits<double>::quiet_NaN(); }
+};
 
 /// The sums over the steps of an epoch so far.
 struct EpochSums {
   std::int64_t steps = 0;
   std::int64_t images = 0;
   double loss = 0;                     ///< sum of the steps' losses, each the sum of the heads' means
+  std::vector<MeanLoss> loss_sums;     ///< by head
   std::vector<std::int64_t> correct;   ///< by head
   std::vector<std::int64_t> labelled;  ///< by head
   double training_seconds = 0;         ///< spent waiting for batches and running steps
@@ -54,5 +71,7 @@ std::int64_t whole_field(const nlohmann::ordered_json& object, const char* key, 
                          std::int64_t greatest = max_whole);
 /// A list of `count` whole numbers of at least 0.
 std::vector<std::int64_t> whole_fields(const nlohmann::ordered_json& object, const char* key, std::size_t count);
+/// A list of `count` numbers of at least 0.
+std::vector<double> number_fields(const nlohmann::ordered_json& object, const char* key, std::size_t count);
 
 }  // namespace facet::train
