@@ -18,6 +18,7 @@
 #include "facet/model_file.h"
 #include "facet/parameters.h"
 #include "facet/precision.h"
+#include "facet/sinks.h"
 
 namespace facet {
 
@@ -122,6 +123,7 @@ struct TrainOptions {
   std::filesystem::path tuning_cache = {};
   /// Called before each timing with the number of choices timed so far, on the thread of the constructor or of run().
   std::function<void(int)> on_tuning = {};
+  std::int64_t log_every = 0;     ///< steps between two lines of steps.csv and steps.jsonl; 0: no such files
   int keep = 0;                   ///< number of epoch checkpoints to keep in addition to best and last
   double checkpoint_minutes = 0;  ///< minutes between checkpoints within an epoch; 0: only at the end of an epoch
   /// Initial weights (see load_pretrained); empty: none. A run that is resumed takes its checkpoint's weights instead
@@ -129,45 +131,6 @@ struct TrainOptions {
   std::filesystem::path pretrained = {};
   HeadSplit split_head = {};  ///< a layer of these weights that holds several heads (see load_pretrained)
   bool resume = false;        ///< continue from the folder's last checkpoint; if there is none, start a new run
-};
-
-/// The result of one step, over one batch or, with `accumulate`, several.
-struct StepResult {
-  std::int64_t epoch = 0;  ///< from 1
-  std::int64_t batch = 0;  ///< the step's last batch in the epoch, from 1
-  std::int64_t batches = 0;
-  std::int64_t images = 0;   ///< of the epoch so far
-  double loss = 0;           ///< of this step: sum of the heads' mean losses, with the options' smoothing and weights
-  double learning_rate = 0;  ///< of this step
-  std::vector<double> accuracy = {};  ///< of this epoch's images so far, by head
-  double images_per_s = 0;            ///< of the epoch so far, including time spent waiting for the loader
-  double seconds_left = 0;            ///< of the epoch's training
-};
-
-/// The result of one epoch: one line of metrics.csv, one object of metrics.jsonl.
-struct EpochResult {
-  std::int64_t epoch = 0;  ///< from 1
-  double train_loss = 0;   ///< mean over the epoch's steps of StepResult::loss
-  std::vector<double> train_accuracy = {};
-  double validation_loss = 0;  ///< sum of the heads' mean cross-entropies, unweighted; absent without a validation set
-  std::vector<HeadResult> validation = {};  ///< by head; empty without a validation set
-  double learning_rate = 0;                 ///< of the epoch's last step
-  double images_per_s = 0;                  ///< of training
-  double waited = 0;                        ///< the share of the training time, 0 to 1, spent waiting for the loader
-  double seconds = 0;                       ///< wall-clock time of training and validation
-  std::int64_t peak_resident_bytes = 0;     ///< peak resident memory of the process so far
-  bool best = false;  ///< whether the mean validation accuracy over heads with labels is the highest so far
-};
-
-/// Callbacks of Trainer::run, which calls them on its caller's thread.
-struct TrainObserver {
-  std::function<void(const StepResult&)> step{};
-  std::function<void(const EpochResult&)> epoch{};
-  std::function<void(const std::string&)> note{};  ///< one line of information for the user
-  /// Called after every step and every batch of validation; if it returns true, run() saves and returns.
-  std::function<bool()> stop{};
-  /// Called with true before checkpoints are written and with false afterwards; no step ends in between.
-  std::function<void(bool)> saving{};
 };
 
 /// Trains a model. Not thread-safe. A trainer neither prints nor installs signal handlers.
@@ -178,14 +141,15 @@ struct TrainObserver {
 /// A process that has used a trainer or predictor may fork, but the child must not use facet unless it calls exec
 /// first: it would hang, because, as with GCC's OpenMP, the compute threads don't exist in the child.
 ///
-/// A trainer writes these files in options.out, each completely or not at all:
+/// A trainer writes these files in options.out, each but steps.* completely or not at all:
 /// - checkpoints/last.safetensors: the weights and the state of the run, with the optimiser's state in a file beside
 ///   it. It is written after every epoch, every checkpoint_minutes and when the run is stopped. A run continues from it
 ///   with bitwise the same results.
 /// - checkpoints/best.safetensors: the weights of the last epoch with EpochResult::best; none without a validation set.
 /// - checkpoints/last.average-STEP.safetensors: with ema_decay, the average that belongs to last.safetensors.
 /// - checkpoints/epoch-NNN.safetensors: the weights of the last `keep` epochs.
-/// - metrics.csv and metrics.jsonl: one line per epoch.
+/// - metrics.csv and metrics.jsonl: one line per epoch (see csv_sink and json_sink).
+/// - steps.csv and steps.jsonl: with log_every, one line for every log_every-th step.
 /// - tuning.json: the chosen precision and primitives; a repeated or resumed run uses them.
 ///
 /// The last batch of an epoch may be smaller and is trained with its own number of images, even a single one: batch
@@ -219,14 +183,17 @@ class FACET_EXPORT Trainer {
   /// Returns the parameters that are validated: with ema_decay the average, otherwise parameters().
   Parameters& evaluated_parameters();
 
-  /// Trains up to the last epoch, or until `patience` ends the run. Returns false when observer.stop ended it earlier;
+  /// Trains up to the last epoch, or until `patience` ends the run. Returns false when `stop` ended it earlier;
   /// everything is saved by then, and another call continues from there. After a stop during validation, another call
   /// validates the remaining images only, whereas a resumed run validates all images again.
+  /// @param sinks are told what happens (see TrainSink). They must not be null.
+  /// @param stop is called after every step and every batch of validation, as sinks are; if it returns true, run()
+  ///   saves and returns.
   /// @throws Error when a loss is non-finite, naming step, head and the last good checkpoint; when a weight or its
   ///   gradient is non-finite, naming the parameter, at the step where that appears; when an image can't be read (the
   ///   steps before it are saved, as after a stop); or when a checkpoint can't be written (no progress of the epoch is
   ///   lost: another call continues).
-  bool run(const TrainObserver& observer = {});
+  bool run(const std::vector<TrainSink*>& sinks = {}, const std::function<bool()>& stop = {});
 
  private:
   struct FACET_NO_EXPORT State;
