@@ -19,9 +19,9 @@ namespace {
 Graph small_graph() {
   Graph graph;
   const Scope scope(graph, "bn");
-  graph.add_parameter("weight", {4, 3, 2, 1}, Initializer::uniform(1));
-  graph.add_parameter("running_var", {3}, Initializer::ones(), false);
-  graph.add_parameter("num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64);
+  graph::add_parameter(graph, "weight", {4, 3, 2, 1}, Initializer::uniform(1));
+  graph::add_parameter(graph, "running_var", {3}, Initializer::ones(), false);
+  graph::add_parameter(graph, "num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64);
   return graph;
 }
 

@@ -72,10 +72,10 @@ Problem with_frozen(const Problem& problem, const std::string& parameter) {
       own.push_back(problem.graph.parameters()[static_cast<std::size_t>(index)]);
       own.back().frozen = own.back().trainable && own.back().name == parameter;
     }
-    values.push_back(frozen.graph.apply(node.op, node.name, inputs, std::move(own)));
+    values.push_back(graph::apply(frozen.graph, node.op, node.name, inputs, std::move(own)));
   }
   for (const HeadOutput& head : problem.graph.heads()) {
-    frozen.graph.add_head(head.name, values[static_cast<std::size_t>(head.logits)],
+    graph::add_head(frozen.graph, head.name, values[static_cast<std::size_t>(head.logits)],
                           values[static_cast<std::size_t>(head.loss)]);
   }
   return frozen;

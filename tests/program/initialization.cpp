@@ -11,8 +11,8 @@ namespace facet::testing {
 
 TEST_CASE("initialization: normal draws have mean 0 and the given deviation, and depend on seed and name alone") {
   Graph graph;
-  graph.add_parameter("a", {200, 500}, Initializer::normal(0.02F));
-  graph.add_parameter("b", {200, 500}, Initializer::normal(0.02F));
+  graph::add_parameter(graph, "a", {200, 500}, Initializer::normal(0.02F));
+  graph::add_parameter(graph, "b", {200, 500}, Initializer::normal(0.02F));
   const Parameters parameters(graph, 1);
   const std::vector<float> values = parameters.get(0);
   const auto count = static_cast<double>(values.size());
