@@ -158,9 +158,8 @@ Predictor::Predictor(const std::filesystem::path& model_file, const InferenceOpt
     : Predictor(model_file, graph_of(model_file), options) {}
 
 Predictor::Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options)
-    : state_(std::make_unique<State>(
-          model_file.string(), read_model_info(model_file), std::move(graph), options,
-          [&](Parameters& parameters) { load_weights(model_file, parameters); })) {}
+    : state_(std::make_unique<State>(model_file.string(), read_model_info(model_file), std::move(graph), options,
+                                     [&](Parameters& parameters) { load_weights(model_file, parameters); })) {}
 
 Predictor::Predictor(ModelInfo info, Graph graph, const Parameters& weights, const InferenceOptions& options)
     : state_(std::make_unique<State>("the model", std::move(info), std::move(graph), options,

@@ -115,9 +115,10 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
     if (found == options.class_weights.end()) continue;
     const ClassWeights& asked = found->second;
     if (asked.balanced && train == nullptr) {
-      throw Error(fmt::format("class_weights of {} are balanced, which needs a training set: balanced_class_weights() "
-                              "gives their values",
-                              heads[head].name));
+      throw Error(
+          fmt::format("class_weights of {} are balanced, which needs a training set: balanced_class_weights() "
+                      "gives their values",
+                      heads[head].name));
     }
     rules[head].class_weights = asked.balanced ? balanced_weights(*train, head) : asked.values;
     if (rules[head].class_weights.size() != heads[head].classes.size()) {

@@ -46,18 +46,18 @@ void Trainer::State::tell_all(const std::function<void(TrainSink&)>& tell) {
 }
 
 RunInfo Trainer::State::run_info() const {
-  RunInfo info{s_.info, s_.options};
-  info.parameters = s_.graph.trainable_count();
-  info.frozen = s_.graph.frozen_count();
-  info.precision = s_.precision;
-  info.threads = s_.threads.compute;
-  info.train_images = train_.size();
-  info.validation_images = validation_ != nullptr ? validation_->size() : 0;
-  info.batches_per_epoch = loader_->batches_per_epoch();
-  info.steps_per_epoch = (info.batches_per_epoch + s_.options.accumulate - 1) / s_.options.accumulate;
-  info.epoch = state_.epoch;
-  info.step = state_.step;
-  return info;
+  return {.model = s_.info,
+          .parameters = s_.graph.trainable_count(),
+          .frozen = s_.graph.frozen_count(),
+          .options = s_.options,
+          .precision = s_.precision,
+          .threads = s_.threads.compute,
+          .train_images = train_.size(),
+          .validation_images = validation_ != nullptr ? validation_->size() : 0,
+          .batches_per_epoch = loader_->batches_per_epoch(),
+          .steps_per_epoch = steps_per_epoch(),
+          .epoch = state_.epoch,
+          .step = state_.step};
 }
 
 bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::function<bool()>& user_stop) {
@@ -69,11 +69,9 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
   saved_at_ = Clock::now();
 
   const RunInfo info = run_info();
-  tell_all([&](TrainSink& sink) { sink.on_start(info); });
-  if (std::exchange(is_resumed_, false)) tell_users([&](TrainSink& sink) { sink.on_resume(info); });
-  const auto tell_note = [&](const std::string& note) {
-    tell_all([&](TrainSink& sink) { sink.on_note(note); });
-  };
+  const bool is_new = !std::exchange(is_begun_, true);
+  tell_all([&](TrainSink& sink) { is_new ? sink.on_start(info) : sink.on_resume(info); });
+  const auto tell_note = [&](const std::string& note) { tell_all([&](TrainSink& sink) { sink.on_note(note); }); };
   for (const std::string& note : session.take_notes()) tell_note(note);
   RunEnd end;
   end.finished = true;
@@ -83,9 +81,12 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
     tell_note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
                           state_.best, state_.epoch - 1 - state_.epochs_since_best));
   }
-  end.epoch = state_.epoch;
+  end.epoch = state_.epoch - 1;
   end.step = state_.step;
-  end.best = state_.best;
+  if (state_.best >= 0) {
+    end.best = state_.best;
+    end.best_epoch = end.epoch - state_.epochs_since_best;
+  }
   tell_all([&](TrainSink& sink) { sink.on_end(end); });
   return end.finished;
 }
@@ -251,7 +252,6 @@ EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) con
   const train::EpochSums& sums = state_.sums;
   EpochResult result;
   result.epoch = state_.epoch;
-  result.step = state_.step;
   result.train_loss = sums.loss / static_cast<double>(std::max<std::int64_t>(sums.steps, 1));
   for (std::size_t head = 0; head < s_.info.heads.size(); ++head) {
     result.train_head_loss.push_back(sums.loss_sums[head].mean());

@@ -8,6 +8,7 @@
 #include "data/labels.h"
 #include "facet/error.h"
 #include "formats/model_file.h"
+#include "train/file_sinks.h"
 #include "train/trainer_state.h"
 
 namespace facet {
@@ -62,7 +63,9 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
     // The folder is made only now that the pretrained weights fit. Another run may have taken it meanwhile.
     if (!folder_->is_locked() && open_folder() != nullptr) refuse_run();
     folder_->prepare();
-    file_sinks_ = train::file_sinks(s_.options.out, s_.info.heads, s_.options.log_every);
+    const SinkNote note = [this](const std::string& text) { tell_users([&](TrainSink& sink) { sink.on_note(text); }); };
+    file_sinks_.push_back(csv_sink(s_.options.out, note));
+    file_sinks_.push_back(json_sink(s_.options.out, note));
   }
   load_tuning_record(last != nullptr);
 
@@ -80,7 +83,6 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
   if (validation_ != nullptr) validation_data_ = train::fingerprint(*validation_);
   if (last) resume(*last);
   if (folder_) folder_->remove_stale(last.get());
-  for (const auto& sink : file_sinks_) sink->on_resume(run_info());
   save_tuning_record();
 }
 
@@ -119,7 +121,7 @@ std::unique_ptr<const train::LastCheckpoint> Trainer::State::open_folder() {
                         s_.options.out.string()));
   }
   const bool saved = base::exists(folder_->last());
-  if (!s_.options.resume && (saved || folder_->has_metrics())) refuse_run();
+  if (!s_.options.resume && (saved || train::holds_metrics(s_.options.out))) refuse_run();
   if (!saved) return nullptr;
   auto last = std::make_unique<const train::LastCheckpoint>(folder_->last());
   train::require_same_model(last->name(), last->info(), s_.info);
@@ -175,8 +177,7 @@ void Trainer::State::make_loaders() {
   loading.flip = s_.options.flip;
   loading.drop_last = s_.options.drop_last;
   loader_.emplace(train_, loading);
-  schedule_.emplace(s_.options,
-                    (loader_->batches_per_epoch() + s_.options.accumulate - 1) / s_.options.accumulate);
+  schedule_.emplace(s_.options, steps_per_epoch());
   if (validation_ == nullptr) return;
   loading.shuffle = false;
   loading.flip = false;
@@ -197,7 +198,7 @@ void Trainer::State::resume(const train::LastCheckpoint& last) {
   }
   last.load(*s_.parameters, s_.average ? &*s_.average : nullptr);
   s_.finished_steps = saved_step_ = state_.step;
-  is_resumed_ = true;
+  is_begun_ = true;
   if (!record.validation_data.empty() && record.validation_data != validation_data_ && state_.best >= 0) {
     state_.best = -1;
     state_.epochs_since_best = 0;

@@ -13,7 +13,6 @@
 #include "facet/sinks.h"
 #include "facet/training.h"
 #include "inference/evaluation.h"
-#include "train/file_sinks.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
 #include "train/session.h"
@@ -58,6 +57,9 @@ struct Trainer::State {
   void tell_all(const std::function<void(TrainSink&)>& tell);
   void tell_users(const std::function<void(TrainSink&)>& tell);
   RunInfo run_info() const;
+  std::int64_t steps_per_epoch() const {
+    return (loader_->batches_per_epoch() + s_.options.accumulate - 1) / s_.options.accumulate;
+  }
   bool out_of_patience() const;
   bool run_epoch(const std::function<bool()>& stop);
   /// The loader's next batch; null at the end. Where it can't be read, saves the steps before it and throws Error.
@@ -114,7 +116,7 @@ struct Trainer::State {
   std::optional<inference::Evaluation> evaluation_;  ///< the metrics of a validation that was stopped
   std::int64_t evaluated_batches_ = 0;               ///< batches that evaluation_ has seen
   std::string validation_data_;                      ///< its fingerprint(); empty without a validation set
-  bool is_resumed_ = false;                          ///< and the sinks haven't been told yet
+  bool is_begun_ = false;                            ///< the sinks know the run: it is resumed, or run() was called
   std::int64_t saved_step_ = -1;                     ///< the step of the last checkpoint; -1: none yet
   Clock::time_point saved_at_;
   Clock::time_point epoch_began_;

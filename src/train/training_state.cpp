@@ -81,7 +81,8 @@ std::vector<double> number_fields(const Json& object, const char* key, std::size
 }
 
 double EpochSums::accuracy(std::size_t head) const {
-  return labelled[head] == 0 ? 0 : static_cast<double>(correct[head]) / static_cast<double>(labelled[head]);
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  return labelled[head] == 0 ? none : static_cast<double>(correct[head]) / static_cast<double>(labelled[head]);
 }
 
 void TrainingState::start_epoch(std::int64_t next, std::size_t heads) {

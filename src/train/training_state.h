@@ -35,7 +35,7 @@ struct EpochSums {
   double waited_seconds = 0;           ///< the part of training_seconds that was spent waiting for batches
   double seconds = 0;                  ///< wall-clock time up to the last save
 
-  /// The share of a head's labelled images that are classified correctly; 0 when none has a label.
+  /// The share of a head's labelled images that are classified correctly; NaN when none has a label.
   double accuracy(std::size_t head) const;
 };
 
