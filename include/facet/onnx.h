@@ -26,7 +26,8 @@ struct OnnxOptions {
 
 /// Writes a model as an ONNX file (https://onnx.ai; opset 10, f32) that computes inference in other programs. The input
 /// is called `input`, and each output, f32 {batch, classes}, has the name of its head; the batch size is free. The
-/// metadata_props, all strings, are those of a model file (`model`; `size`, a number; `resize`, "squash" or "crop", how
+/// metadata_props, all strings, are those of a model file (`model`; `size`, "224" for a square, otherwise height x width, such as
+/// "224x160"; `resize`, "squash" or "crop", how
 /// images are resized to that size (ResizeMode); `heads`, a JSON list of {"name", "classes"} in the order of the
 /// outputs; `mean` and `std`, JSON lists of three numbers; `shape`, if the model has one; `format` "facet" and
 /// `version` "1") and `input` ("normalized", "unit" or "pixels") and `outputs` ("logits" or "probabilities"). The file

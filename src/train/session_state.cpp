@@ -154,9 +154,9 @@ void TrainingSession::State::compile(const BatchSizes& sizes) {
 void TrainingSession::State::require_memory(std::int64_t bytes) const {
   if (bytes <= available) return;
   throw Error(
-      fmt::format("training {} at {}x{} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
+      fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
                   "take a smaller batch or size",
-                  info.model, info.size, info.size, options.batch, gigabytes(bytes), gigabytes(available)));
+                  info.model, to_string(info.size), options.batch, gigabytes(bytes), gigabytes(available)));
 }
 
 void TrainingSession::State::allocate() {
