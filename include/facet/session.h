@@ -17,7 +17,7 @@
 #include "facet/model_file.h"
 #include "facet/parameters.h"
 #include "facet/precision.h"
-#include "facet/training.h"
+#include "facet/train_options.h"
 
 namespace facet {
 

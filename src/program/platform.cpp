@@ -28,10 +28,22 @@ void set_max_cpu_isa(std::string_view limit) {
   kernels::set_max_cpu_isa(limit);
 }
 
+std::string_view to_string(PrecisionChoice choice) {
+  switch (choice) {
+    case PrecisionChoice::automatic:
+      return "auto";
+    case PrecisionChoice::f32:
+      return "f32";
+    case PrecisionChoice::bf16:
+      return "bf16";
+  }
+  throw Error(fmt::format("precision {} found; allowed: auto, f32, bf16", static_cast<int>(choice)));
+}
+
 PrecisionChoice parse_precision(std::string_view text) {
-  if (text == "auto") return PrecisionChoice::automatic;
-  if (text == "f32") return PrecisionChoice::f32;
-  if (text == "bf16") return PrecisionChoice::bf16;
+  for (const PrecisionChoice choice : {PrecisionChoice::automatic, PrecisionChoice::f32, PrecisionChoice::bf16}) {
+    if (text == to_string(choice)) return choice;
+  }
   throw Error(fmt::format("precision '{}' found; allowed: auto, f32, bf16", text));
 }
 

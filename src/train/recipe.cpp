@@ -101,9 +101,25 @@ std::vector<double> balanced_weights(const Dataset& train, std::size_t head) {
   return images;
 }
 
+std::vector<OptimizerKind> optimizer_kinds() {
+  std::vector<OptimizerKind> kinds;
+  for (const OptimizerEntry& entry : optimizers) kinds.push_back(entry.kind);
+  return kinds;
+}
+
+std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads) {
+  std::map<std::string, ClassWeights> by_head = options.class_weights;
+  const auto others = by_head.find("");
+  if (others == by_head.end()) return by_head;
+  for (const Head& head : heads) by_head.emplace(head.name, others->second);
+  by_head.erase(others);
+  return by_head;
+}
+
 std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const std::vector<Head>& heads,
                                                const Dataset* train) {
-  require_heads_of("class_weights", options.class_weights, heads);
+  const std::map<std::string, ClassWeights> class_weights = class_weights_by_head(options, heads);
+  require_heads_of("class_weights", class_weights, heads);
   require_heads_of("head_weights", options.head_weights, heads);
   std::vector<kernels::LossRule> rules(heads.size());
   for (std::size_t head = 0; head < heads.size(); ++head) {
@@ -111,8 +127,8 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
     if (const auto found = options.head_weights.find(heads[head].name); found != options.head_weights.end()) {
       rules[head].weight = found->second;
     }
-    const auto found = options.class_weights.find(heads[head].name);
-    if (found == options.class_weights.end()) continue;
+    const auto found = class_weights.find(heads[head].name);
+    if (found == class_weights.end()) continue;
     const ClassWeights& asked = found->second;
     if (asked.balanced && train == nullptr) {
       throw Error(

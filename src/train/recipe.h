@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "facet/training.h"
+#include "facet/dataset.h"
+#include "facet/train_options.h"
 #include "kernels/loss.h"
 #include "optim/optimizer.h"
 
@@ -13,7 +16,15 @@ namespace facet::train {
 
 // The update rule, loss rules and learning rates that TrainOptions describe.
 
+/// All update rules and all schedules, in the order of the tables that name them.
+std::vector<OptimizerKind> optimizer_kinds();
+std::vector<LearningRateSchedule::Kind> schedule_kinds();
+
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options);
+
+/// The class weights that the options ask for, by head; the entry with the empty name is replaced by one for each head
+/// that it is for.
+std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads);
 
 /// One rule for each head.
 /// @param train the training set, from whose labels balanced class weights are computed; may be null.

@@ -48,7 +48,7 @@ train::RunRecord record_of(const TrainingSession::State& s) {
   train::RunRecord record;
   record.state.start_epoch(1, s.info.heads.size());
   record.state.step = s.finished_steps;
-  record.options = train::recipe_options(s.options, s.precision);
+  record.options = train::recipe_options(s.options, s.precision, s.info.heads);
   record.threads = s.threads.compute;
   return record;
 }

@@ -38,6 +38,7 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
           {.accumulate = requested.accumulate > 1 || requested.keep_gradients, .clip_norm = requested.clip_norm})),
       tuning_record(requested.tune) {
   train::check_options(options);
+  options.class_weights = train::class_weights_by_head(options, info.heads);
   formats::require_graph(info, graph);
   try {
     for (const std::string& pattern : options.freeze) graph.freeze(pattern);
