@@ -131,6 +131,7 @@ bool Trainer::State::train_batch(StepResult& result) {
   program::RunInput input;
   input.pixels = batch->pixels.data();
   input.labels = batch->labels.data();
+  input.targets = batch->targets;
   input.step = state_.step + 1;
   input.learning_rate = static_cast<float>(result.learning_rate);
   input.momentum = schedule_->momentum(input.step);
@@ -203,7 +204,7 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
   // A stopped validation is continued; after an error all images are validated again.
   std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
   if (!evaluation) {
-    evaluation.emplace(info_.heads);
+    evaluation.emplace(info_.heads, graph_);
     evaluated_batches_ = 0;
   }
   step_begin_ = state_;
