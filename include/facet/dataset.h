@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -15,7 +16,8 @@
 
 namespace facet {
 
-/// A classification head: its name (such as "age") and its classes, in the order of the logits.
+/// A head: its name (such as "age") and its classes, in the order of the logits. For a head whose outputs aren't classes
+/// (see binary_cross_entropy and mean_squared_error), the classes are the outputs' names.
 struct Head {
   std::string name = {};
   std::vector<std::string> classes = {};
@@ -44,6 +46,13 @@ class FACET_EXPORT Dataset {
   virtual const std::vector<Head>& heads() const = 0;
   /// Returns the labels of image `index`, one for each head: an index into its classes, or no_label.
   virtual std::span<const std::int32_t> labels(std::int64_t index) const = 0;
+  /// Whether the targets of a head are values, which targets() gives, instead of class indices. `head` is an index into
+  /// heads(). The answer must not change while the data set is used.
+  virtual bool has_targets(std::size_t /*head*/) const { return false; }
+  /// Writes the values that are the target of image `index` for a head with has_targets(), as the head's loss takes them
+  /// (facet/ops.h): a distribution over the classes, several labels from 0 to 1, or numbers.
+  /// @param values one for each class of the head. They are NaN at first, which means that the image has none.
+  virtual void targets(std::int64_t /*index*/, std::size_t /*head*/, std::span<float> /*values*/) const {}
   /// Writes an image as 8-bit RGB, {height, width, 3}, resized as facet::resize does.
   /// @throws Error naming the image (and its line in the manifest) when it can't be read.
   virtual void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const = 0;

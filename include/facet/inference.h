@@ -36,8 +36,10 @@ struct InferenceOptions {
 
 /// The predictions of one head for one batch.
 struct HeadPrediction {
-  std::vector<float> logits = {};            ///< {images, classes}
-  std::vector<float> probabilities = {};     ///< {images, classes}
+  std::vector<float> logits = {};  ///< {images, classes}
+  /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for mean_squared_error and
+  /// custom_loss the logits themselves.
+  std::vector<float> probabilities = {};
   std::vector<std::int32_t> predicted = {};  ///< {images}: the class of the largest logit
 };
 
@@ -63,6 +65,8 @@ class FACET_EXPORT Predictor {
   Predictor(Predictor&&) noexcept;
 
   const ModelInfo& info() const;
+  /// Returns the graph of the model.
+  const Graph& graph() const;
   const InferenceOptions& options() const;
   /// Returns the precision in use; `automatic` is resolved to the chosen one.
   Precision precision() const;
@@ -92,12 +96,13 @@ struct EvaluationTime {
   int loader_threads = 0;     ///< number of decoding threads at the end
 };
 
-/// Runs the predictor on every image of a data set, in its order, and returns the result of each head. Of `options`,
+/// Runs the predictor on every image of a data set, in its order, and returns the result of each head, whatever its loss:
+/// a head is measured by the targets that the data set has for it, labels or values (Dataset::targets). Of `options`,
 /// only `batch` (at most the predictor's) and `loader_threads` are used.
 /// @param each called after every batch with the batch and its predictions; may be empty.
 /// @param time if not null, is set to the time spent.
-/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, or when
-///   a logit is non-finite (naming image and head).
+/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, when a
+///   logit is non-finite (naming image and head), or when a target is wrong (naming the head).
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
     const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {},

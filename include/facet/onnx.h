@@ -21,7 +21,9 @@ enum class OnnxInput : std::uint8_t {
 struct OnnxOptions {
   OnnxInput input = OnnxInput::normalized;
   bool fold_batch_norm = true;  ///< into the preceding convolution, if nothing else reads its output
-  bool softmax = false;         ///< outputs are probabilities instead of logits
+  /// Outputs are probabilities instead of logits, where the head's loss has any: softmax for softmax_cross_entropy,
+  /// sigmoids for binary_cross_entropy.
+  bool softmax = false;
 };
 
 /// Writes a model as an ONNX file (https://onnx.ai; opset 10, f32) that computes inference in other programs. The input

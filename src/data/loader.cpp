@@ -298,6 +298,10 @@ void Loader::State::schedule_batch() {
   slot.batch.size = images;
   slot.batch.pixels.resize(count * image_bytes(options));
   slot.batch.labels.resize(count * heads.size());
+  slot.batch.targets.resize(heads.size());
+  for (std::size_t h = 0; h < heads.size(); ++h) {
+    if (dataset.has_targets(h)) slot.batch.targets[h].resize(count * heads[h].classes.size());
+  }
   slot.batch.indices.assign(order.begin() + end_batch * options.batch,
                             order.begin() + end_batch * options.batch + images);
   ++end_batch;
@@ -358,6 +362,12 @@ void Loader::State::load_image(Batch& batch, std::int64_t position) const {
   }
   for (std::size_t h = 0; h < labels.size(); ++h) {
     batch.labels[h * static_cast<std::size_t>(batch.size) + static_cast<std::size_t>(position)] = labels[h];
+    if (batch.targets[h].empty()) continue;
+    const std::size_t outputs = heads[h].classes.size();
+    const std::span<float> values =
+        std::span(batch.targets[h]).subspan(static_cast<std::size_t>(position) * outputs, outputs);
+    std::ranges::fill(values, std::numeric_limits<float>::quiet_NaN());
+    dataset.targets(index, h, values);
   }
 }
 
@@ -375,6 +385,7 @@ std::int64_t Loader::held_bytes() const {
   for (const Slot& slot : state_->slots) {
     bytes += slot.batch.pixels.capacity() + slot.batch.labels.capacity() * sizeof(std::int32_t) +
              slot.batch.indices.capacity() * sizeof(std::int64_t);
+    for (const std::vector<float>& values : slot.batch.targets) bytes += values.capacity() * sizeof(float);
   }
   return static_cast<std::int64_t>(bytes);
 }

@@ -135,7 +135,9 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
   }
   for (const HeadOutput& head : graph.heads()) {
     set_value_info(*proto.add_output(), head.name, {head.classes});
-    if (options.softmax) {
+    if (options.softmax && head.kind == LossKind::binary_cross_entropy) {
+      writer.write_output("Sigmoid", values[head.logits], {}, head.name);
+    } else if (options.softmax && head.kind == LossKind::softmax_cross_entropy) {
       writer.write_output("Softmax", values[head.logits], {{"axis", 1}}, head.name);
     } else {
       writer.write_output("Identity", values[head.logits], {}, head.name);

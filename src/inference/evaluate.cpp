@@ -49,7 +49,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   const std::size_t image_bytes = inference::image_bytes(info);
 
   base::ComputeScope scope(base::resolve_threads(predictor.options().threads));
-  inference::Evaluation evaluation(info.heads);
+  inference::Evaluation evaluation(info.heads, predictor.graph());
   loader.start_epoch(0);
   const Clock::time_point began = Clock::now();
   double waited = 0;

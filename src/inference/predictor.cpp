@@ -174,6 +174,7 @@ Predictor::State& Predictor::state() const {
 }
 
 const ModelInfo& Predictor::info() const { return state().info; }
+const Graph& Predictor::graph() const { return state().graph; }
 const InferenceOptions& Predictor::options() const { return state().options; }
 Precision Predictor::precision() const { return state().precision; }
 

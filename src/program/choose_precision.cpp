@@ -90,10 +90,21 @@ double step_seconds(const Graph& graph, const program::ProgramOptions& options, 
 
   const auto batch = static_cast<std::size_t>(options.batch);
   const std::vector<std::uint8_t> pixels = noise(batch * static_cast<std::size_t>(element_count(graph.input_shape())));
-  const std::vector<std::int32_t> labels(batch * graph.heads().size(), 0);
+  std::vector<std::int32_t> labels(batch * graph.heads().size(), 0);
+  std::vector<std::vector<float>> targets(graph.heads().size());
+  for (std::size_t head = 0; head < targets.size(); ++head) {
+    const HeadOutput& output = graph.heads()[head];
+    if (output.kind == LossKind::softmax_cross_entropy) continue;
+    if (output.kind == LossKind::custom) {  // without labels it isn't called: it may not expect noise
+      std::fill_n(labels.begin() + static_cast<std::ptrdiff_t>(head * batch), batch, -1);
+    } else {
+      targets[head].assign(batch * static_cast<std::size_t>(output.classes), 0);
+    }
+  }
   program::RunInput input;
   input.pixels = pixels.data();
   input.labels = labels.data();
+  input.targets = targets;
   double fastest = std::numeric_limits<double>::infinity();
   for (int step = 0; step <= timed_steps; ++step) {
     input.step = step + 1;

@@ -209,7 +209,7 @@ void require_options(const Graph& graph, const ProgramOptions& options) {
     throw Error(fmt::format("batch {} found; 1 to {} allowed", options.batch, max_images));
   }
   to_string(options.precision);  // throws for an invalid value
-  if (graph.heads().empty()) throw Error("the graph has no head: end it in softmax_cross_entropy");
+  if (graph.heads().empty()) throw Error("the graph has no head: end it in a loss");
 }
 
 /// @throws Error naming the first parameter of the graph that isn't among `parameters`.
@@ -309,6 +309,7 @@ void Program::run(const RunInput& input) {
   }
   s.run.pixels = input.pixels;
   s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
+  s.run.targets = input.targets;
   s.run.step = input.step;
   s.run.learning_rate = input.learning_rate;
   s.run.momentum = input.momentum;

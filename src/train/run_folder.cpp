@@ -147,7 +147,7 @@ LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
     : reader_(file), info_(formats::model_info_of(reader_)) {
   const nlohmann::ordered_json training = training_of(reader_);
   try {
-    record_.state = from_record(training, info_.heads.size());
+    record_.state = from_record(training, info_.heads);
     record_.options = options_of(training);
     record_.threads = static_cast<int>(whole_field(training, "threads", 1, std::numeric_limits<int>::max()));
     if (training.contains(validation_key)) record_.validation_data = text_field(training, validation_key);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/machine.h"
@@ -14,12 +15,12 @@
 namespace facet {
 namespace {
 
-/// The mean accuracy over the heads that have labels; 0 when none has.
+/// The mean accuracy over the heads that have labels and an accuracy; 0 when none has.
 double mean_accuracy(const std::vector<HeadResult>& results) {
   double sum = 0;
   int heads = 0;
   for (const HeadResult& result : results) {
-    if (result.labelled == 0) continue;
+    if (result.labelled == 0 || std::isnan(result.accuracy)) continue;
     sum += result.accuracy;
     ++heads;
   }
@@ -226,7 +227,7 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
   // A stopped validation is continued; after an error all images are validated again.
   std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
   if (!evaluation) {
-    evaluation.emplace(s_.info.heads);
+    evaluation.emplace(s_.info.heads, s_.graph);
     evaluated_batches_ = 0;
   }
   step_begin_ = state_;

@@ -136,7 +136,7 @@ std::vector<HeadResult> TrainingSession::evaluate(const Dataset& data, const std
   base::ComputeScope scope(s.threads.compute);
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
   const std::function<bool()> ends = train::outside(scope, stop);
-  inference::Evaluation evaluation(s.info.heads);
+  inference::Evaluation evaluation(s.info.heads, s.graph);
   loader.start_epoch(0);
   while (const Batch* batch = loader.next()) {
     s.evaluate(*batch, evaluation);

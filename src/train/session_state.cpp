@@ -176,6 +176,7 @@ std::span<const program::HeadView> TrainingSession::State::train(const Batch& ba
   program::RunInput input = step;
   input.pixels = batch.pixels.data();
   input.labels = batch.labels.data();
+  input.targets = batch.targets;
   program.run(input);
   gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
   return program.heads();

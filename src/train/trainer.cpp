@@ -98,6 +98,11 @@ void Trainer::State::check_data() const {
         fmt::format("patience is {} and there is no validation set; 0 is allowed without one", s_.options.patience));
   }
   if (validation_ == nullptr) return;
+  if (std::ranges::none_of(s_.graph.heads(), [](const HeadOutput& head) { return has_accuracy(head.kind); })) {
+    throw Error(
+        "no head has an accuracy, by which the best epoch of a validation is chosen: train without a validation set, or "
+        "with a TrainingSession");
+  }
   data::require_heads(s_.info.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
 }

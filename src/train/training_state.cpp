@@ -119,7 +119,8 @@ nlohmann::ordered_json to_record(const TrainingState& state) {
             {"seconds", sums.seconds}}}};
 }
 
-TrainingState from_record(const nlohmann::ordered_json& record, std::size_t heads) {
+TrainingState from_record(const nlohmann::ordered_json& record, const std::vector<Head>& head_list) {
+  const std::size_t heads = head_list.size();
   constexpr double any = std::numeric_limits<double>::max();
   TrainingState state;
   state.epoch = whole_field(record, "epoch", 1);
@@ -142,7 +143,9 @@ TrainingState from_record(const nlohmann::ordered_json& record, std::size_t head
   sums.correct = whole_fields(fields, "correct", heads);
   sums.labelled = whole_fields(fields, "labelled", heads);
   for (std::size_t head = 0; head < heads; ++head) {
-    if (sums.correct[head] <= sums.labelled[head] && sums.labelled[head] <= sums.images) continue;
+    // A head of several labels counts each of them.
+    const auto outputs = static_cast<std::int64_t>(head_list[head].classes.size());
+    if (sums.correct[head] <= sums.labelled[head] && sums.labelled[head] / outputs <= sums.images) continue;
     throw Error(fmt::format("{} images, {} of them labelled and {} right for a head", sums.images, sums.labelled[head],
                             sums.correct[head]));
   }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "facet/dataset.h"
 #include "kernels/loss.h"
 
 namespace facet::train {
@@ -55,7 +56,7 @@ struct TrainingState {
 nlohmann::ordered_json to_record(const TrainingState& state);
 /// Reads what to_record() returned.
 /// @throws Error naming the first member that is missing, of another type or out of range, without the file's name.
-TrainingState from_record(const nlohmann::ordered_json& record, std::size_t heads);
+TrainingState from_record(const nlohmann::ordered_json& record, const std::vector<Head>& heads);
 
 // Functions that read a member of a JSON object from an untrusted file. All throw Error naming the member, its value
 // and the allowed values, without the file's name.
