@@ -25,6 +25,16 @@ struct Head {
 /// The label of an image that has no label for a head.
 inline constexpr std::int32_t no_label = -1;
 
+/// What a data set is asked to load: an image, and how it is resized.
+struct LoadRequest {
+  std::int64_t index = 0;
+  ImageSize size = 224;  ///< of the pixels that are written
+  ResizeMode resize = ResizeMode::squash;
+  // A data set may change an image at random, as long as (seed, epoch, index) determine how.
+  std::uint64_t seed = 0;  ///< the loader's
+  std::int64_t epoch = 0;  ///< the epoch in progress, counted as Loader::start_epoch does
+};
+
 /// A data set of labelled images. Const members are thread-safe. A data set must not be changed or destroyed while a
 /// Loader, a Trainer or evaluate() uses it.
 class FACET_EXPORT Dataset {
@@ -34,9 +44,9 @@ class FACET_EXPORT Dataset {
   virtual const std::vector<Head>& heads() const = 0;
   /// Returns the labels of image `index`, one for each head: an index into its classes, or no_label.
   virtual std::span<const std::int32_t> labels(std::int64_t index) const = 0;
-  /// Writes image `index` as 8-bit RGB of {size, size, 3}, resized as facet::resize does.
+  /// Writes an image as 8-bit RGB, {height, width, 3}, resized as facet::resize does.
   /// @throws Error naming the image (and its line in the manifest) when it can't be read.
-  virtual void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const = 0;
+  virtual void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const = 0;
   /// Returns the name of image `index` for messages and predictions: for a manifest, the file as written in the CSV.
   virtual std::string name(std::int64_t index) const = 0;
 };
@@ -55,7 +65,7 @@ class FACET_EXPORT MemoryDataset final : public Dataset {
   const std::vector<Head>& heads() const override;
   /// labels(), load() and name() throw Error when there is no image `index`.
   std::span<const std::int32_t> labels(std::int64_t index) const override;
-  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override;
+  void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
  private:
@@ -111,7 +121,7 @@ class FACET_EXPORT ManifestDataset final : public Dataset {
   std::int64_t size() const override;
   const std::vector<Head>& heads() const override;
   std::span<const std::int32_t> labels(std::int64_t index) const override;
-  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override;
+  void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
   /// Returns the path of the image's file, which starts with the root folder.

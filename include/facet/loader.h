@@ -19,7 +19,7 @@ struct Batch {
 
 struct LoaderOptions {
   std::int64_t batch = 64;
-  int size = 224;                          ///< height and width of the images
+  ImageSize size = 224;
   ResizeMode resize = ResizeMode::squash;  ///< how images are resized to that size
   /// Decoding threads, at most 4096. 0: the loader starts with one and adds threads while the caller waits for batches,
   /// up to one for each core that the process may use.

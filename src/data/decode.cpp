@@ -122,7 +122,7 @@ DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, st
   return lock;
 }
 
-DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size) {
   if (bytes.empty()) throw Error("is empty");
   switch (format_of(as_text(bytes))) {
     case Format::jpeg:
@@ -137,14 +137,14 @@ DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {
   throw Error(fmt::format("is {}; JPEG, PNG and WebP can be read", name_of_other(as_text(bytes))));
 }
 
-DecodedImage decode_image_file(const std::filesystem::path& file, int size) {
+DecodedImage decode_image_file(const std::filesystem::path& file, ImageSize size) {
   const auto is_image = [](std::span<const std::uint8_t> start) { return format_of(as_text(start)) != Format::other; };
   return decode_image(read_file(file, max_file_bytes, start_bytes, is_image), size);
 }
 
 }  // namespace data
 
-Image read_image(const std::filesystem::path& file, int size, std::string* warning) {
+Image read_image(const std::filesystem::path& file, ImageSize size, std::string* warning) {
   try {
     data::DecodedImage decoded = data::decode_image_file(file, size);
     if (warning) *warning = std::move(decoded.warning);

@@ -17,14 +17,14 @@ struct DecodedImage {
 
 /// Decodes an image held in memory, as read_image does.
 /// @throws Error that says what is wrong, without a file's name; std::bad_alloc when memory runs out.
-DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size);
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size);
 
 /// Reads and decodes a file. @throws Error and std::bad_alloc as decode_image does.
-DecodedImage decode_image_file(const std::filesystem::path& file, int size);
+DecodedImage decode_image_file(const std::filesystem::path& file, ImageSize size);
 
 // Decoders of one format each. `bytes` must begin with the format's signature. They throw as decode_image does.
 
-DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, int size);
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size);
 DecodedImage decode_png(std::span<const std::uint8_t> bytes);
 DecodedImage decode_webp(std::span<const std::uint8_t> bytes);
 
@@ -50,5 +50,8 @@ int exif_orientation(std::span<const std::uint8_t> block);
 /// Rotates and mirrors an image so that it is upright. The pixels are copied unless the image is upright already.
 /// @param orientation the EXIF orientation (tag 0x0112), 1 to 8.
 Image upright(Image image, int orientation);
+
+/// Whether the height of the upright image is the width of the stored one, and the other way round.
+inline bool swaps_axes(int orientation) { return orientation >= 5 && orientation <= 8; }
 
 }  // namespace facet::data

@@ -124,10 +124,12 @@ void require_supported(int marker) {
   throw Error(fmt::format("is a JPEG of {} bits per sample; {} are allowed", bits, sample_bits));
 }
 
-/// Returns 1, 2, 4 or 8, the largest divisor that leaves both sides at least `size` (the rule of PIL's Image.draft).
-unsigned reduction(JDIMENSION width, JDIMENSION height, int size) {
-  if (size < 1) return 1;
-  const unsigned ratio = std::min(width, height) / static_cast<unsigned>(size);
+/// Returns 1, 2, 4 or 8, the largest divisor that leaves no side below `size` (the rule of PIL's Image.draft).
+/// @param size of the image as it is stored.
+unsigned reduction(JDIMENSION width, JDIMENSION height, ImageSize size) {
+  if (size.height < 1 || size.width < 1) return 1;
+  const unsigned ratio =
+      std::min(width / static_cast<unsigned>(size.width), height / static_cast<unsigned>(size.height));
   for (const unsigned by : {8U, 4U, 2U}) {
     if (ratio >= by) return by;
   }
@@ -156,12 +158,13 @@ class JpegDecoder {
   JpegDecoder(const JpegDecoder&) = delete;
   JpegDecoder& operator=(const JpegDecoder&) = delete;
 
-  DecodedImage decode(std::span<const std::uint8_t> bytes, int size) {
+  DecodedImage decode(std::span<const std::uint8_t> bytes, ImageSize size) {
     read_header(bytes);
-    decoder_.scale_num = 1;
-    decoder_.scale_denom = reduction(decoder_.image_width, decoder_.image_height, size);
-    decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     const int orientation = exif_orientation(messages_.exif);
+    const ImageSize stored_size = swaps_axes(orientation) ? ImageSize(size.width, size.height) : size;
+    decoder_.scale_num = 1;
+    decoder_.scale_denom = reduction(decoder_.image_width, decoder_.image_height, stored_size);
+    decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     guarded([&] { jpeg_calc_output_dimensions(&decoder_); });
     const DecodingLock lock =
         require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
@@ -304,6 +307,8 @@ class JpegDecoder {
 #define FACET_TEXT_OF(macro) FACET_TEXT(macro)
 std::string jpeg_library() { return "libjpeg-turbo " FACET_TEXT_OF(LIBJPEG_TURBO_VERSION); }
 
-DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, int size) { return JpegDecoder().decode(bytes, size); }
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size) {
+  return JpegDecoder().decode(bytes, size);
+}
 
 }  // namespace facet::data

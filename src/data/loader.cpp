@@ -61,7 +61,9 @@ const LoaderOptions& checked(const LoaderOptions& options) {
     if (value < minimum) throw Error(fmt::format("loader: {} is {}; at least {} is needed", name, value, minimum));
   };
   require("batch", options.batch, 1);
-  require("size", options.size, 1);
+  if (options.size.height < 1 || options.size.width < 1) {
+    throw Error(fmt::format("loader: size is {}; at least 1x1 is needed", to_string(options.size)));
+  }
   to_string(options.resize);  // throws for an invalid mode
   require("prefetch", options.prefetch, 1);
   if (options.threads < 0 || options.threads > base::max_threads) {
@@ -79,6 +81,11 @@ std::int64_t checked_size(const Dataset& dataset) {
   return size;
 }
 
+/// Returns the bytes of one image: RGB, {height, width, 3}.
+std::size_t image_bytes(const LoaderOptions& options) {
+  return static_cast<std::size_t>(options.size.height) * static_cast<std::size_t>(options.size.width) * 3;
+}
+
 std::int64_t batches_of(std::int64_t images, const LoaderOptions& options) {
   const std::int64_t whole = images / options.batch;
   return options.drop_last || images % options.batch == 0 ? whole : whole + 1;
@@ -89,19 +96,19 @@ std::int64_t batches_of(std::int64_t images, const LoaderOptions& options) {
 std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const LoaderOptions& options) {
   const std::int64_t batch = std::min(options.batch, std::max<std::int64_t>(images, 1));
   const std::int64_t count = std::min<std::int64_t>(options.prefetch, batches_of(images, options)) + 1;
-  const double bytes = 3.0 * options.size * options.size * static_cast<double>(batch) * static_cast<double>(count);
+  const double bytes =
+      static_cast<double>(image_bytes(options)) * static_cast<double>(batch) * static_cast<double>(count);
   const std::int64_t available = base::available_memory();
   const auto fail = [&] {
-    throw Error(fmt::format("loader: {} batches of {} images at {}x{} take {:.0f} bytes of memory; {} are available",
-                            count, batch, options.size, options.size, bytes, available));
+    throw Error(fmt::format("loader: {} batches of {} images at {} take {:.0f} bytes of memory; {} are available",
+                            count, batch, to_string(options.size), bytes, available));
   };
   if (bytes > static_cast<double>(available)) fail();
   std::vector<Slot> slots;
   try {
     slots.resize(static_cast<std::size_t>(count));
     for (Slot& slot : slots) {
-      slot.batch.pixels.reserve(static_cast<std::size_t>(batch) * static_cast<std::size_t>(options.size) *
-                                static_cast<std::size_t>(options.size) * 3);
+      slot.batch.pixels.reserve(static_cast<std::size_t>(batch) * image_bytes(options));
       slot.batch.labels.reserve(static_cast<std::size_t>(batch) * heads);
       slot.batch.indices.reserve(static_cast<std::size_t>(batch));
     }
@@ -288,9 +295,8 @@ void Loader::State::schedule_batch() {
   Slot& slot = slot_of(end_batch);
   const std::int64_t images = images_in(end_batch);
   const auto count = static_cast<std::size_t>(images);
-  const auto side = static_cast<std::size_t>(options.size);
   slot.batch.size = images;
-  slot.batch.pixels.resize(count * side * side * 3);
+  slot.batch.pixels.resize(count * image_bytes(options));
   slot.batch.labels.resize(count * heads.size());
   slot.batch.indices.assign(order.begin() + end_batch * options.batch,
                             order.begin() + end_batch * options.batch + images);
@@ -341,13 +347,14 @@ void Loader::State::load_image(Batch& batch, std::int64_t position) const {
   const std::int64_t index = batch.indices[static_cast<std::size_t>(position)];
   const auto labels = dataset.labels(index);
   data::require_labels(dataset.name(index), labels, heads);
-  const auto bytes = static_cast<std::size_t>(options.size) * static_cast<std::size_t>(options.size) * 3;
+  const std::size_t bytes = image_bytes(options);
   const auto pixels = std::span(batch.pixels).subspan(static_cast<std::size_t>(position) * bytes, bytes);
-  dataset.load(index, options.size, options.resize, pixels);
+  dataset.load({.index = index, .size = options.size, .resize = options.resize, .seed = options.seed, .epoch = epoch},
+               pixels);
   if (options.flip) {
     base::RandomStream random(options.seed, base::Purpose::augmentation, static_cast<std::uint64_t>(epoch),
                               static_cast<std::uint64_t>(index));
-    if (random.uniform() < 0.5F) data::mirror(pixels, options.size);
+    if (random.uniform() < 0.5F) data::mirror(pixels, options.size.width);
   }
   for (std::size_t h = 0; h < labels.size(); ++h) {
     batch.labels[h * static_cast<std::size_t>(batch.size) + static_cast<std::size_t>(position)] = labels[h];

@@ -222,15 +222,15 @@ std::span<const std::int32_t> ManifestDataset::labels(std::int64_t index) const 
   return std::span(state().labels).subspan(checked(index) * heads, heads);
 }
 
-void ManifestDataset::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
-  const std::filesystem::path file = path(index);
+void ManifestDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  const std::filesystem::path file = path(request.index);
   const auto fail = [&](const char* reason) {
-    throw Error(fmt::format("{}:{}: {}: {}", state().csv, line(index), printable(file.string()), reason));
+    throw Error(fmt::format("{}:{}: {}: {}", state().csv, line(request.index), printable(file.string()), reason));
   };
   try {
-    data::DecodedImage decoded = data::decode_image_file(file, resized_side(size, mode));
-    resize(decoded.image, size, mode, pixels);
-    state().record_warning(static_cast<std::size_t>(index), std::move(decoded.warning));
+    data::DecodedImage decoded = data::decode_image_file(file, covered_size(request.size, request.resize));
+    resize(decoded.image, request.size, request.resize, pixels);
+    state().record_warning(static_cast<std::size_t>(request.index), std::move(decoded.warning));
   } catch (const Error& error) {
     fail(error.what());
   } catch (const std::bad_alloc&) {

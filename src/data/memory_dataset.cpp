@@ -39,9 +39,9 @@ std::span<const std::int32_t> MemoryDataset::labels(std::int64_t index) const {
   return std::span(labels_).subspan(static_cast<std::size_t>(index) * heads_.size(), heads_.size());
 }
 
-void MemoryDataset::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
-  data::require_index(set_name, index, this->size());
-  resize(images_[static_cast<std::size_t>(index)], size, mode, pixels);
+void MemoryDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  data::require_index(set_name, request.index, size());
+  resize(images_[static_cast<std::size_t>(request.index)], request.size, request.resize, pixels);
 }
 
 std::string MemoryDataset::name(std::int64_t index) const {

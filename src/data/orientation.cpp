@@ -55,17 +55,17 @@ int exif_orientation(std::span<const std::uint8_t> block) {
 
 Image upright(Image image, int orientation) {
   if (orientation < 2 || orientation > 8) return image;
-  const bool swaps_axes = orientation >= 5;
+  const bool swapped = swaps_axes(orientation);
   const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  Image turned{.width = swaps_axes ? image.height : image.width,
-               .height = swaps_axes ? image.width : image.height,
+  Image turned{.width = swapped ? image.height : image.width,
+               .height = swapped ? image.width : image.height,
                .pixels = std::vector<std::uint8_t>(image.pixels.size())};
   std::uint8_t* to = turned.pixels.data();
   for (int y = 0; y < turned.height; ++y) {
     for (int x = 0; x < turned.width; ++x) {
-      const int across = swaps_axes ? y : x;
-      const int down = swaps_axes ? x : y;
+      const int across = swapped ? y : x;
+      const int down = swapped ? x : y;
       const int from_x = from_right ? image.width - 1 - across : across;
       const int from_y = from_below ? image.height - 1 - down : down;
       const auto from = 3 * (static_cast<std::size_t>(from_y) * static_cast<std::size_t>(image.width) +

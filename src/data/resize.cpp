@@ -97,15 +97,18 @@ struct Frame {
 /// @param excess the pixels that the crop removes along an axis.
 std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
 
-Frame frame_of(const Image& image, int size, ResizeMode mode) {
-  if (mode == ResizeMode::squash) return {size, size, 0, 0};
-  const std::int64_t side = resized_side(size, mode);
-  const std::int64_t width = std::max(side, side * image.width / image.height);
-  const std::int64_t height = std::max(side, side * image.height / image.width);
-  return {width, height, crop_offset(width - size), crop_offset(height - size)};
+Frame frame_of(const Image& image, ImageSize size, ResizeMode mode) {
+  if (mode == ResizeMode::squash) return {size.width, size.height, 0, 0};
+  const ImageSize covered = covered_size(size, mode);
+  // One of the extents in proportion is at least the covered one, and the other at most.
+  const std::int64_t width =
+      std::max<std::int64_t>(covered.width, std::int64_t{covered.height} * image.width / image.height);
+  const std::int64_t height =
+      std::max<std::int64_t>(covered.height, std::int64_t{covered.width} * image.height / image.width);
+  return {width, height, crop_offset(width - size.width), crop_offset(height - size.height)};
 }
 
-void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
+void check(const Image& image, ImageSize size, std::span<std::uint8_t> pixels) {
   const auto bytes = [](int width, int height) {
     return static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
   };
@@ -113,9 +116,9 @@ void check(const Image& image, int size, std::span<std::uint8_t> pixels) {
     throw Error(fmt::format("an image of {}x{} has {} bytes of pixels; width x height x 3 are needed", image.width,
                             image.height, image.pixels.size()));
   }
-  if (size < 1 || pixels.size() != bytes(size, size)) {
-    throw Error(fmt::format("the output buffer for {0}x{0} pixels has {1} bytes; size x size x 3 are needed", size,
-                            pixels.size()));
+  if (size.height < 1 || size.width < 1 || pixels.size() != bytes(size.width, size.height)) {
+    throw Error(fmt::format("the output buffer for {} pixels has {} bytes; height x width x 3 are needed",
+                            to_string(size), pixels.size()));
   }
 }
 
@@ -134,14 +137,14 @@ void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out) {
   resize_rows(last.data(), rows.stride, 1, taps, out + std::ssize(taps.first) * 3 * (rows.count - 1));
 }
 
-void resize(const Image& image, const Frame& frame, int size, std::uint8_t* pixels) {
-  const std::ptrdiff_t bytes = std::ptrdiff_t{size} * 3;
-  Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size};
+void resize(const Image& image, const Frame& frame, ImageSize size, std::uint8_t* pixels) {
+  const std::ptrdiff_t bytes = std::ptrdiff_t{size.width} * 3;
+  Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size.height};
   Taps down;  // only if the height changes
   if (frame.height == image.height) {
     rows.first += frame.top * rows.stride;
   } else {
-    down = triangle_taps(image.height, frame.height, frame.top, size);
+    down = triangle_taps(image.height, frame.height, frame.top, size.height);
     const auto [lowest, highest] = std::minmax_element(down.first.begin(), down.first.end());
     const int first = *lowest;
     rows.first += first * rows.stride;
@@ -152,23 +155,23 @@ void resize(const Image& image, const Frame& frame, int size, std::uint8_t* pixe
   if (frame.width == image.width) {
     rows.first += frame.left * 3;
   } else {
-    const Taps across = triangle_taps(image.width, frame.width, frame.left, size);
+    const Taps across = triangle_taps(image.width, frame.width, frame.left, size.width);
     if (down.first.empty()) return resize_width(rows, across, pixels);
     narrowed.resize(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
     resize_width(rows, across, narrowed.data());
     rows = {narrowed.data(), bytes, rows.count};
   }
-  if (!down.first.empty()) return mix_rows(rows.first, rows.stride, size * 3, down, pixels);
-  for (int y = 0; y < size; ++y) std::copy_n(rows.first + y * rows.stride, bytes, pixels + y * bytes);
+  if (!down.first.empty()) return mix_rows(rows.first, rows.stride, size.width * 3, down, pixels);
+  for (int y = 0; y < size.height; ++y) std::copy_n(rows.first + y * rows.stride, bytes, pixels + y * bytes);
 }
 
 }  // namespace
 
-void mirror(std::span<std::uint8_t> pixels, int size) {
+void mirror(std::span<std::uint8_t> pixels, int width) {
   struct Pixel {
     std::uint8_t rgb[3];
   };
-  const std::size_t row_bytes = static_cast<std::size_t>(size) * 3;
+  const std::size_t row_bytes = static_cast<std::size_t>(width) * 3;
   for (std::size_t row = 0; row < pixels.size(); row += row_bytes) {
     std::uint8_t* left = &pixels[row];
     std::uint8_t* right = left + row_bytes - 3;
@@ -201,17 +204,20 @@ ResizeMode parse_resize_mode(std::string_view text) {
   throw Error(fmt::format("the resize mode is '{}'; squash and crop are allowed", text));
 }
 
-int resized_side(int size, ResizeMode mode) {
-  const std::int64_t side = mode == ResizeMode::crop ? std::int64_t{size} * 8 / 7 : size;
-  if (size < 1 || side > std::numeric_limits<int>::max()) {
-    throw Error(
-        fmt::format("the image size is {} with resize mode {}; at least 1 is needed, and at most {} before a crop",
-                    size, to_string(mode), std::numeric_limits<int>::max()));
-  }
-  return static_cast<int>(side);
+ImageSize covered_size(ImageSize size, ResizeMode mode) {
+  const auto covered = [&](int side) {
+    const std::int64_t extent = mode == ResizeMode::crop ? std::int64_t{side} * 8 / 7 : side;
+    if (side < 1 || extent > std::numeric_limits<int>::max()) {
+      throw Error(fmt::format(
+          "the image size is {} with resize mode {}; each side must be at least 1, and at most {} before a crop",
+          to_string(size), to_string(mode), std::numeric_limits<int>::max()));
+    }
+    return static_cast<int>(extent);
+  };
+  return {covered(size.height), covered(size.width)};
 }
 
-void resize(const Image& image, int size, ResizeMode mode, std::span<std::uint8_t> pixels) {
+void resize(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels) {
   data::check(image, size, pixels);
   data::resize(image, data::frame_of(image, size, mode), size, pixels.data());
 }

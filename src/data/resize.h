@@ -30,7 +30,7 @@ void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, con
 /// contiguous.
 void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out);
 
-/// Mirrors an image, RGB {size, size, 3}, left to right, in place.
-void mirror(std::span<std::uint8_t> pixels, int size);
+/// Mirrors an image, RGB {height, width, 3}, left to right, in place.
+void mirror(std::span<std::uint8_t> pixels, int width);
 
 }  // namespace facet::data

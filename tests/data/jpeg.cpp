@@ -222,6 +222,22 @@ TEST_CASE("JPEGs much larger than the size are decoded at 1/2, 1/4 or 1/8, never
   const Image turned = decode(facet::with_orientation(jpeg, 6), 100);
   CHECK(turned.width == 101);
   CHECK(turned.height == 201);
+  // Each side of the upright image is compared with its own extent.
+  const auto sizes = [&](int orientation, facet::ImageSize size) {
+    const Image image = decode_image(facet::with_orientation(jpeg, orientation), size).image;
+    return std::pair{image.width, image.height};
+  };
+  CHECK(sizes(1, {50, 200}) == std::pair{201, 101});
+  CHECK(sizes(1, {50, 201}) == std::pair{402, 201});
+  CHECK(sizes(1, {101, 200}) == std::pair{402, 201});
+  CHECK(sizes(1, {201, 50}) == std::pair{803, 401});
+  for (const int orientation : {5, 6, 7, 8}) {
+    CAPTURE(orientation);
+    CHECK(sizes(orientation, {200, 50}) == std::pair{101, 201});
+    CHECK(sizes(orientation, {201, 50}) == std::pair{201, 402});
+    CHECK(sizes(orientation, {200, 101}) == std::pair{201, 402});
+    CHECK(sizes(orientation, {50, 201}) == std::pair{401, 803});
+  }
   const Image tiny = decode(compress(facet::waves(3, 2)), 1);
   CHECK(tiny.width == 2);
   CHECK(tiny.height == 1);

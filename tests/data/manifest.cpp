@@ -228,13 +228,13 @@ TEST_CASE("images that are read with warnings are listed once, by line") {
   facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n3.jpg,a\n2.jpg,b\n2.jpg,a\n");
   ManifestDataset data(folder / "m.csv");
   facet::Bytes pixels(8 * 8 * 3);
-  data.load(0, 8, facet::ResizeMode::squash, pixels);
+  data.load({.size = 8}, pixels);
   CHECK(data.warnings().empty());
-  data.load(3, 8, facet::ResizeMode::squash, pixels);
-  data.load(3, 8, facet::ResizeMode::squash, pixels);
+  data.load({.index = 3, .size = 8}, pixels);
+  data.load({.index = 3, .size = 8}, pixels);
   REQUIRE(data.warnings().size() == 1);
   CHECK(data.drop_bad_images().size() == 1);
-  data.load(2, 8, facet::ResizeMode::squash, pixels);
+  data.load({.index = 2, .size = 8}, pixels);
   const auto warnings = data.warnings();
   REQUIRE(warnings.size() == 2);
   CHECK(warnings[0].line == 4);
@@ -249,9 +249,9 @@ TEST_CASE("an error of load names the CSV's line and the file") {
   facet::write_file(folder / "2.jpg", "GIF89a no JPEG");
   const ManifestDataset data(folder / "m.csv");
   facet::Bytes pixels(8 * 8 * 3);
-  CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "m.csv:2: "));
-  CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "1.jpg: no such file"));
-  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }),
+  CHECK(facet::contains(error_of([&] { data.load({.size = 8}, pixels); }), "m.csv:2: "));
+  CHECK(facet::contains(error_of([&] { data.load({.size = 8}, pixels); }), "1.jpg: no such file"));
+  CHECK(facet::contains(error_of([&] { data.load({.index = 1, .size = 8}, pixels); }),
                         "2.jpg: is a GIF; JPEG, PNG and WebP can be read"));
 }
 
@@ -261,7 +261,7 @@ TEST_CASE("an index out of range is an error") {
   for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 62}) {
     const std::string message = "m.csv: image " + std::to_string(index) + " is requested; 0 to 1 are allowed";
     CHECK(facet::contains(error_of([&] { data.labels(index); }), message));
-    CHECK(facet::contains(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }), message));
+    CHECK(facet::contains(error_of([&] { data.load({.index = index, .size = 2}, pixels); }), message));
     CHECK(facet::contains(error_of([&] { data.name(index); }), message));
     CHECK(facet::contains(error_of([&] { data.path(index); }), message));
     CHECK(facet::contains(error_of([&] { data.line(index); }), message));
@@ -277,7 +277,7 @@ TEST_CASE("each member of a manifest that was moved from throws an error") {
                                                 [&] { data.heads(); },
                                                 [&] { data.labels(0); },
                                                 [&] { data.name(0); },
-                                                [&] { data.load(0, 2, facet::ResizeMode::squash, pixels); },
+                                                [&] { data.load({.size = 2}, pixels); },
                                                 [&] { data.path(0); },
                                                 [&] { data.line(0); },
                                                 [&] { data.notes(); },
@@ -347,7 +347,7 @@ TEST_CASE("control characters of a CSV become escapes in messages and notes, and
   CHECK(data.name(0) == clear + ".jpg");
   shows_escapes(data.notes()[0]);
   facet::Bytes pixels(2 * 2 * 3);
-  shows_escapes(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }));
+  shows_escapes(error_of([&] { data.load({.size = 2}, pixels); }));
 }
 
 TEST_CASE("missing files are found by listing their folders") {

@@ -186,7 +186,7 @@ TEST_CASE("backslashes separate folders unless a file of exactly that name exist
   CHECK(data.name(1) == "b/c\\2.jpg");
   CHECK(data.path(1) == manifest.folder() / "b/c/2.jpg");
   facet::Bytes pixels(8 * 8 * 3);
-  data.load(0, 8, facet::ResizeMode::squash, pixels);
+  data.load({.size = 8}, pixels);
   const auto missing = data.missing_files();
   REQUIRE(missing.size() == 1);
   CHECK(missing[0].line == 4);

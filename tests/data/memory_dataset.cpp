@@ -22,7 +22,7 @@ TEST_CASE("images in memory keep their labels and are resized when they are load
   facet::Bytes loaded(6 * 6 * 3);
   facet::Bytes expected(6 * 6 * 3);
   for (const facet::ResizeMode mode : {facet::ResizeMode::squash, facet::ResizeMode::crop}) {
-    data.load(0, 6, mode, loaded);
+    data.load({.size = 6, .resize = mode}, loaded);
     facet::resize(image, 6, mode, expected);
     CHECK(loaded == expected);
   }
@@ -52,10 +52,10 @@ TEST_CASE("an index out of range is an error") {
     const std::string message =
         "images in memory: image " + std::to_string(index) + " is requested; 0 to 0 are allowed";
     CHECK(error_of([&] { data.labels(index); }) == message);
-    CHECK(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }) == message);
+    CHECK(error_of([&] { data.load({.index = index, .size = 2}, pixels); }) == message);
     CHECK(error_of([&] { data.name(index); }) == message);
   }
-  CHECK(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }).empty());
+  CHECK(error_of([&] { data.load({.size = 2}, pixels); }).empty());
 }
 
 TEST_CASE("invalid heads and classes are refused by the constructor") {

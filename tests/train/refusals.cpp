@@ -135,7 +135,7 @@ TEST_CASE("a model that no checkpoint can describe is refused at the start, with
     std::int64_t size() const override { return 1; }
     const std::vector<Head>& heads() const override { return heads_; }
     std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
-    void load(std::int64_t, int, ResizeMode, std::span<std::uint8_t>) const override {}
+    void load(const LoadRequest&, std::span<std::uint8_t>) const override {}
     std::string name(std::int64_t) const override { return "the image"; }
 
    private:
@@ -252,8 +252,10 @@ TEST_CASE("a run can't be resumed on data that have changed: a name, a label, th
       if (index == label_of) return other_labels;
       return small::train_set().labels(swapped(index));
     }
-    void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override {
-      small::train_set().load(swapped(index), size, mode, pixels);
+    void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override {
+      LoadRequest other = request;
+      other.index = swapped(request.index);
+      small::train_set().load(other, pixels);
     }
     std::string name(std::int64_t index) const override {
       return index == name_of ? "another" : small::train_set().name(swapped(index));

@@ -40,7 +40,7 @@ TEST_CASE("training and validation resize images in the model's resize mode") {
   MemoryDataset wide(small::heads()), cropped(small::heads());
   for (std::int64_t index = 0; index < drawn.size(); ++index) {
     Image image{small::size, small::size, std::vector<std::uint8_t>(small::size * small::size * 3)};
-    drawn.load(index, small::size, ResizeMode::squash, image.pixels);
+    drawn.load({.index = index, .size = small::size}, image.pixels);
     Image whole{3 * small::size, small::size, {}};
     const std::ptrdiff_t row = std::ptrdiff_t{small::size} * 3;
     for (int y = 0; y < small::size; ++y) {

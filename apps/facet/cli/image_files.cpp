@@ -107,10 +107,11 @@ std::span<const std::int32_t> ImageFiles::labels(std::int64_t /*index*/) const {
 
 std::string ImageFiles::name(std::int64_t index) const { return files_[static_cast<std::size_t>(index)].string(); }
 
-void ImageFiles::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
-  const auto place = static_cast<std::size_t>(index);
+void ImageFiles::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  const auto place = static_cast<std::size_t>(request.index);
   try {
-    resize(read_image(files_[place], resized_side(size, mode), &warnings_[place]), size, mode, pixels);
+    const Image image = read_image(files_[place], covered_size(request.size, request.resize), &warnings_[place]);
+    resize(image, request.size, request.resize, pixels);
   } catch (const Error& error) {
     if (!skip_) throw;
     std::fill(pixels.begin(), pixels.end(), std::uint8_t{0});
