@@ -65,8 +65,8 @@ struct FACET_EXPORT BatchPlan {
   std::int64_t batches() const;
   /// Returns the positions of batch `index`, which is in [0, batches()).
   PositionRange whole(std::int64_t index) const;
-  /// Returns this process's share of whole(index). It is empty if the last batch has fewer images than there are
-  /// processes before this one and itself.
+  /// Returns this process's share of whole(index). It is empty if the last batch has at most `rank`
+  /// images.
   PositionRange share(std::int64_t index) const;
 };
 

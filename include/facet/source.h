@@ -50,7 +50,7 @@ class FACET_EXPORT ImageSource {
   virtual std::filesystem::path path(std::int64_t index) const;
   /// Returns notes for the user on how the source was read, one line each; by default none.
   virtual std::vector<std::string> notes() const;
-  /// Returns the indices of images that are known to be missing, ascending, without reading any; by default none.
+  /// Returns the indices of images whose files are missing, ascending, without reading any; by default none.
   /// @param limit time limit; if the search takes longer, the result is empty.
   virtual std::vector<std::int64_t> missing(std::chrono::milliseconds limit) const;
 };
@@ -67,7 +67,7 @@ struct BadImage {
 /// All members throw Error when there is no image `index`, or when the data set was moved from.
 class FACET_EXPORT SourceDataset : public Dataset {
  public:
-  /// @throws Error when `source` is null.
+  /// @throws Error when `source` is null, or its heads, or the classes of a head, lack distinct names in UTF-8.
   explicit SourceDataset(std::shared_ptr<const ImageSource> source);
   ~SourceDataset() override;
   SourceDataset(SourceDataset&&) noexcept;
@@ -85,8 +85,8 @@ class FACET_EXPORT SourceDataset : public Dataset {
   /// Returns notes for the user on how the source was read, one line each.
   std::vector<std::string> notes() const;
 
-  /// Returns the images that are missing, in the order of the data set, as far as the source can tell without reading
-  /// them (see ImageSource::missing).
+  /// Returns the images whose files are missing, in the order of the data set, as far as the source can tell without
+  /// reading them (see ImageSource::missing).
   /// @param limit time limit; if the search takes longer, the result is empty.
   std::vector<BadImage> missing_images(std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
   /// Decodes every image once, in parallel, removes those that can't be read and returns them.

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <new>
@@ -92,7 +93,13 @@ std::vector<std::string> SourceDataset::State::find_errors(int threads,
 
 SourceDataset::SourceDataset(std::shared_ptr<const ImageSource> source) : state_(std::make_unique<State>()) {
   if (!source) throw Error("a data set needs a source of images; there is none");
-  state_->kept.resize(static_cast<std::size_t>(source->size()));
+  data::require_named_heads(source->title(), source->heads());
+  if (source->size() < 0) throw Error(fmt::format("{}: the source holds {} images", source->title(), source->size()));
+  try {
+    state_->kept.resize(static_cast<std::size_t>(source->size()));
+  } catch (const std::exception&) {  // out of memory, or of what a vector can hold
+    throw Error(fmt::format("{}: out of memory for the list of {} images", source->title(), source->size()));
+  }
   std::iota(state_->kept.begin(), state_->kept.end(), std::int64_t{0});
   state_->source = std::move(source);
 }
@@ -117,15 +124,13 @@ std::span<const std::int32_t> SourceDataset::labels(std::int64_t index) const {
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
   State& state = this->state();
   const std::int64_t image = state.checked(request.index);
-  const auto fail = [&](const char* reason) {
-    throw Error(fmt::format("{}: {}", state.source->place(image), reason));
-  };
+  const auto fail = [&](const char* reason) { throw Error(fmt::format("{}: {}", state.source->place(image), reason)); };
   try {
     const data::ScratchPool::Lease scratch = state.scratches.borrow();
     const EncodedImage encoded = state.source->read(image);
     data::DecodedImage decoded =
-        data::decode_image(encoded.bytes, resized_side(request.size, request.resize), *scratch);
-    resize(decoded.image, request.size, request.resize, pixels);
+        data::decode_image(encoded.bytes, covered_size(request.size, request.resize), *scratch);
+    data::resize_image(decoded.image, request.size, request.resize, pixels, *scratch);
     scratch->give(std::move(decoded.image.pixels));
     state.record_warning(image, std::move(decoded.warning));
   } catch (const Error& error) {
