@@ -122,31 +122,36 @@ DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, st
   return lock;
 }
 
-DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size) {
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
   if (bytes.empty()) throw Error("is empty");
   switch (format_of(as_text(bytes))) {
     case Format::jpeg:
-      return decode_jpeg(bytes, size);
+      return decode_jpeg(bytes, size, scratch);
     case Format::png:
-      return decode_png(bytes);
+      return decode_png(bytes, scratch);
     case Format::webp:
-      return decode_webp(bytes);
+      return decode_webp(bytes, scratch);
     case Format::other:
       break;
   }
   throw Error(fmt::format("is {}; JPEG, PNG and WebP can be read", name_of_other(as_text(bytes))));
 }
 
-DecodedImage decode_image_file(const std::filesystem::path& file, ImageSize size) {
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size) {
+  Scratch scratch;
+  return decode_image(bytes, size, scratch);
+}
+
+std::vector<std::uint8_t> read_image_file(const std::filesystem::path& file) {
   const auto is_image = [](std::span<const std::uint8_t> start) { return format_of(as_text(start)) != Format::other; };
-  return decode_image(read_file(file, max_file_bytes, start_bytes, is_image), size);
+  return read_file(file, max_file_bytes, start_bytes, is_image);
 }
 
 }  // namespace data
 
 Image read_image(const std::filesystem::path& file, ImageSize size, std::string* warning) {
   try {
-    data::DecodedImage decoded = data::decode_image_file(file, size);
+    data::DecodedImage decoded = data::decode_image(data::read_image_file(file), size);
     if (warning) *warning = std::move(decoded.warning);
     return std::move(decoded.image);
   } catch (const Error& error) {

@@ -5,7 +5,9 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "data/scratch.h"
 #include "facet/image.h"
 
 namespace facet::data {
@@ -16,17 +18,21 @@ struct DecodedImage {
 };
 
 /// Decodes an image held in memory, as read_image does.
+/// @param scratch provides the pixels' buffer, to which the caller may return it.
 /// @throws Error that says what is wrong, without a file's name; std::bad_alloc when memory runs out.
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch);
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size);
 
-/// Reads and decodes a file. @throws Error and std::bad_alloc as decode_image does.
-DecodedImage decode_image_file(const std::filesystem::path& file, ImageSize size);
+/// Reads a file that decode_image decodes; of a file of another format, the first bytes, from which decode_image
+/// recognises it.
+/// @throws Error that says why the file can't be read, without its name.
+std::vector<std::uint8_t> read_image_file(const std::filesystem::path& file);
 
 // Decoders of one format each. `bytes` must begin with the format's signature. They throw as decode_image does.
 
-DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size);
-DecodedImage decode_png(std::span<const std::uint8_t> bytes);
-DecodedImage decode_webp(std::span<const std::uint8_t> bytes);
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch);
+DecodedImage decode_png(std::span<const std::uint8_t> bytes, Scratch& scratch);
+DecodedImage decode_webp(std::span<const std::uint8_t> bytes, Scratch& scratch);
 
 // The names and versions of the decoding libraries: "libpng 1.6.39".
 
@@ -49,7 +55,7 @@ int exif_orientation(std::span<const std::uint8_t> block);
 
 /// Rotates and mirrors an image so that it is upright. The pixels are copied unless the image is upright already.
 /// @param orientation the EXIF orientation (tag 0x0112), 1 to 8.
-Image upright(Image image, int orientation);
+Image upright(Image image, int orientation, Scratch& scratch);
 
 /// Whether the height of the upright image is the width of the stored one, and the other way round.
 inline bool swaps_axes(int orientation) { return orientation >= 5 && orientation <= 8; }

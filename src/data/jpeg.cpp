@@ -158,7 +158,7 @@ class JpegDecoder {
   JpegDecoder(const JpegDecoder&) = delete;
   JpegDecoder& operator=(const JpegDecoder&) = delete;
 
-  DecodedImage decode(std::span<const std::uint8_t> bytes, ImageSize size) {
+  DecodedImage decode(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
     read_header(bytes);
     const int orientation = exif_orientation(messages_.exif);
     const ImageSize stored_size = swaps_axes(orientation) ? ImageSize(size.width, size.height) : size;
@@ -169,11 +169,11 @@ class JpegDecoder {
     const DecodingLock lock =
         require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
     guarded([&] { jpeg_start_decompress(&decoder_); });
-    Image image = read_rows();
+    Image image = read_rows(scratch);
     const bool complete = is_complete();
     guarded([&] { jpeg_finish_decompress(&decoder_); });
     if (messages_.ended_early && !complete) fail();
-    return {upright(std::move(image), orientation), warning()};
+    return {upright(std::move(image), orientation, scratch), warning()};
   }
 
  private:
@@ -238,12 +238,13 @@ class JpegDecoder {
     return pixels + std::max(many_scans_ ? coefficients : 0, turned ? pixels : 0);
   }
 
-  Image read_rows() {
+  Image read_rows(Scratch& scratch) {
     constexpr std::size_t max_rows = 16;
     const std::size_t width = decoder_.output_width, height = decoder_.output_height;
     const auto channels = static_cast<std::size_t>(decoder_.output_components);
-    Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
-    image.pixels.resize(width * height * 3);
+    Image image{.width = static_cast<int>(width),
+                .height = static_cast<int>(height),
+                .pixels = scratch.take(width * height * 3)};
     std::vector<std::uint8_t> cmyk(channels == 4 ? width * 4 : 0);
     if (cmyk.empty() && channels != 3) {
       throw Error(fmt::format("corrupt JPEG: {} channels are decoded; 3 or 4 are allowed", channels));
@@ -307,8 +308,8 @@ class JpegDecoder {
 #define FACET_TEXT_OF(macro) FACET_TEXT(macro)
 std::string jpeg_library() { return "libjpeg-turbo " FACET_TEXT_OF(LIBJPEG_TURBO_VERSION); }
 
-DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size) {
-  return JpegDecoder().decode(bytes, size);
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
+  return JpegDecoder().decode(bytes, size, scratch);
 }
 
 }  // namespace facet::data

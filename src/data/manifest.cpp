@@ -1,22 +1,19 @@
+#include "facet/manifest.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 #include <new>
 #include <optional>
 
-#include "base/cpus.h"
 #include "base/text.h"
 #include "data/csv.h"
 #include "data/decode.h"
 #include "data/fairface.h"
-#include "data/image_checks.h"
 #include "data/labels.h"
 #include "data/manifest_columns.h"
-#include "facet/dataset.h"
+#include "data/missing_files.h"
 #include "facet/error.h"
-#include "facet/image.h"
 
 namespace facet {
 namespace {
@@ -59,7 +56,7 @@ void require_declared_classes(const std::string& csv, const std::vector<data::He
 
 }  // namespace
 
-struct ManifestDataset::State {
+struct ManifestSource::State {
   std::string csv;  // printable
   std::filesystem::path root;
   std::vector<Head> heads;
@@ -68,14 +65,7 @@ struct ManifestDataset::State {
   std::vector<std::int64_t> lines;
   std::vector<std::int32_t> labels;  // {images, heads}
   Names notes;
-  std::mutex warnings_mutex;
-  std::map<std::int64_t, BadImage> warnings;  // by line
 
-  void record_warning(std::size_t image, std::string text) {
-    if (text.empty()) return;
-    const std::lock_guard lock(warnings_mutex);
-    warnings.try_emplace(lines[image], BadImage{lines[image], files[image], std::move(text)});
-  }
   std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns);
   void read_windows_paths();
   void ignore_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
@@ -86,8 +76,8 @@ struct ManifestDataset::State {
   void note(const std::string& text) { notes.push_back(fmt::format("{}: {}", csv, text)); }
 };
 
-std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader& reader,
-                                                                 const data::ManifestColumns& columns) {
+std::vector<data::LabelColumn> ManifestSource::State::read_rows(data::CsvReader& reader,
+                                                                const data::ManifestColumns& columns) {
   std::vector<data::LabelColumn> found;
   for (const data::HeadColumn& head : columns.heads) found.emplace_back(csv, head.column);
   const std::string none;
@@ -110,7 +100,7 @@ std::vector<data::LabelColumn> ManifestDataset::State::read_rows(data::CsvReader
 
 /// A backslash may be part of a file name on this system. The first file with a backslash decides: if no file of
 /// exactly that name exists, the CSV is taken as written on Windows.
-void ManifestDataset::State::read_windows_paths() {
+void ManifestSource::State::read_windows_paths() {
   const auto first = std::find_if(files.begin(), files.end(),
                                   [](const std::string& file) { return file.find('\\') != std::string::npos; });
   std::error_code ignored;
@@ -127,8 +117,8 @@ void ManifestDataset::State::read_windows_paths() {
 
 /// Removes columns that identify images, unless their classes are declared: as heads they would have a class for nearly
 /// every image.
-void ManifestDataset::State::ignore_identifiers(std::vector<data::LabelColumn>& columns,
-                                                const ManifestOptions& options) {
+void ManifestSource::State::ignore_identifiers(std::vector<data::LabelColumn>& columns,
+                                               const ManifestOptions& options) {
   Names ignored;
   std::erase_if(columns, [&](const data::LabelColumn& column) {
     if (!column.is_identifier() || options.classes.contains(column.name())) return false;
@@ -145,8 +135,8 @@ void ManifestDataset::State::ignore_identifiers(std::vector<data::LabelColumn>& 
 
 /// Chooses the classes of a head when there is no model that determines them.
 /// @param fairface receives the column's name if the classes are FairFace's.
-Names ManifestDataset::State::choose_classes(const data::LabelColumn& column, const ManifestOptions& options,
-                                             Names& fairface) {
+Names ManifestSource::State::choose_classes(const data::LabelColumn& column, const ManifestOptions& options,
+                                            Names& fairface) {
   const auto declared = options.classes.find(column.name());
   if (declared != options.classes.end() && !data::declares_fairface(declared->second)) return declared->second;
   Names known =
@@ -159,7 +149,7 @@ Names ManifestDataset::State::choose_classes(const data::LabelColumn& column, co
   return column.classes_from_labels();
 }
 
-void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options) {
+void ManifestSource::State::set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options) {
   labels.resize(files.size() * columns.size());
   Names fairface, unlabelled;
   for (std::size_t h = 0; h < columns.size(); ++h) {
@@ -179,7 +169,7 @@ void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& col
   if (!unlabelled.empty()) note(fmt::format("no labels for these heads of the model: {}", data::list_of(unlabelled)));
 }
 
-ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options)
+ManifestSource::ManifestSource(const std::filesystem::path& csv, const ManifestOptions& options)
     : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.csv = printable(csv.string());
@@ -200,104 +190,51 @@ ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const Manifes
   }
 }
 
-ManifestDataset::~ManifestDataset() = default;
-ManifestDataset::ManifestDataset(ManifestDataset&&) noexcept = default;
+ManifestSource::~ManifestSource() = default;
 
-ManifestDataset::State& ManifestDataset::state() const {
-  if (!state_) throw Error("the manifest was moved to another object and can't be used any more");
-  return *state_;
-}
-
-std::size_t ManifestDataset::checked(std::int64_t index) const {
-  data::require_index(state().csv, index, size());
+std::size_t ManifestSource::checked(std::int64_t index) const {
+  data::require_index(state_->csv, index, size());
   return static_cast<std::size_t>(index);
 }
 
-std::int64_t ManifestDataset::size() const { return static_cast<std::int64_t>(state().files.size()); }
+std::int64_t ManifestSource::size() const { return std::ssize(state_->files); }
 
-const std::vector<Head>& ManifestDataset::heads() const { return state().heads; }
+const std::vector<Head>& ManifestSource::heads() const { return state_->heads; }
 
-std::span<const std::int32_t> ManifestDataset::labels(std::int64_t index) const {
-  const std::size_t heads = state().heads.size();
-  return std::span(state().labels).subspan(checked(index) * heads, heads);
+std::span<const std::int32_t> ManifestSource::labels(std::int64_t index) const {
+  const std::size_t heads = state_->heads.size();
+  return std::span(state_->labels).subspan(checked(index) * heads, heads);
 }
 
-void ManifestDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
-  const std::filesystem::path file = path(request.index);
-  const auto fail = [&](const char* reason) {
-    throw Error(fmt::format("{}:{}: {}: {}", state().csv, line(request.index), printable(file.string()), reason));
-  };
-  try {
-    data::DecodedImage decoded = data::decode_image_file(file, covered_size(request.size, request.resize));
-    resize(decoded.image, request.size, request.resize, pixels);
-    state().record_warning(static_cast<std::size_t>(request.index), std::move(decoded.warning));
-  } catch (const Error& error) {
-    fail(error.what());
-  } catch (const std::bad_alloc&) {
-    fail("out of memory while it is decoded");
-  }
+EncodedImage ManifestSource::read(std::int64_t index) const {
+  return encoded_image(data::read_image_file(path(index)));
 }
 
-std::string ManifestDataset::name(std::int64_t index) const { return state().files[checked(index)]; }
+std::string ManifestSource::title() const { return state_->csv; }
 
-std::filesystem::path ManifestDataset::path(std::int64_t index) const {
-  return state().root / state().file(checked(index));
+std::string ManifestSource::name(std::int64_t index) const { return state_->files[checked(index)]; }
+
+std::string ManifestSource::place(std::int64_t index) const {
+  return fmt::format("{}:{}: {}", state_->csv, line(index), printable(path(index).string()));
 }
 
-std::int64_t ManifestDataset::line(std::int64_t index) const { return state().lines[checked(index)]; }
+std::int64_t ManifestSource::line(std::int64_t index) const { return state_->lines[checked(index)]; }
 
-const std::vector<std::string>& ManifestDataset::notes() const { return state().notes; }
-
-std::vector<ManifestDataset::BadImage> ManifestDataset::warnings() const {
-  const std::lock_guard lock(state().warnings_mutex);
-  std::vector<BadImage> all;
-  for (const auto& [line, image] : state().warnings) all.push_back(image);
-  return all;
+std::filesystem::path ManifestSource::path(std::int64_t index) const {
+  return state_->root / state_->file(checked(index));
 }
 
-std::vector<ManifestDataset::BadImage> ManifestDataset::missing_files(std::chrono::milliseconds limit) const {
-  const State& state = this->state();
+std::vector<std::string> ManifestSource::notes() const { return state_->notes; }
+
+std::vector<std::int64_t> ManifestSource::missing(std::chrono::milliseconds limit) const {
   Names converted;
-  for (std::size_t i = 0; state.backslashes && i < state.files.size(); ++i) converted.push_back(state.file(i));
-  std::vector<BadImage> missing;
-  for (const std::size_t i : data::missing_files(state.root, state.backslashes ? converted : state.files, limit)) {
-    missing.push_back({state.lines[i], state.files[i], "no such file"});
-  }
-  return missing;
+  for (std::size_t i = 0; state_->backslashes && i < state_->files.size(); ++i) converted.push_back(state_->file(i));
+  const std::vector<std::size_t> found =
+      data::missing_files(state_->root, state_->backslashes ? converted : state_->files, limit);
+  return {found.begin(), found.end()};
 }
 
-std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
-    int threads, const std::function<void(std::int64_t)>& progress) {
-  State& state = this->state();
-  if (threads < 0 || threads > base::max_threads) {
-    throw Error(fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", state.csv, threads,
-                            base::max_threads));
-  }
-  std::vector<data::CheckedImage> checked;
-  try {
-    checked = data::check_images(
-        size(), [this](std::int64_t index) { return path(index); }, threads, progress);
-  } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory while its images are checked", state.csv));
-  }
-  const std::size_t heads = state.heads.size();
-  std::vector<BadImage> bad;
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < checked.size(); ++i) {
-    if (!checked[i].error.empty()) {
-      bad.push_back({state.lines[i], state.files[i], checked[i].error});
-      continue;
-    }
-    state.record_warning(i, std::move(checked[i].warning));
-    if (kept != i) state.files[kept] = std::move(state.files[i]);
-    state.lines[kept] = state.lines[i];
-    std::copy_n(&state.labels[i * heads], heads, &state.labels[kept * heads]);
-    ++kept;
-  }
-  state.files.resize(kept);
-  state.lines.resize(kept);
-  state.labels.resize(kept * heads);
-  return bad;
-}
+ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options)
+    : SourceDataset(std::make_shared<const ManifestSource>(csv, options)) {}
 
 }  // namespace facet

@@ -53,14 +53,14 @@ int exif_orientation(std::span<const std::uint8_t> block) {
   return 1;
 }
 
-Image upright(Image image, int orientation) {
+Image upright(Image image, int orientation, Scratch& scratch) {
   if (orientation < 2 || orientation > 8) return image;
   const bool swapped = swaps_axes(orientation);
   const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   Image turned{.width = swapped ? image.height : image.width,
                .height = swapped ? image.width : image.height,
-               .pixels = std::vector<std::uint8_t>(image.pixels.size())};
+               .pixels = scratch.take(image.pixels.size())};
   std::uint8_t* to = turned.pixels.data();
   for (int y = 0; y < turned.height; ++y) {
     for (int x = 0; x < turned.width; ++x) {
@@ -73,6 +73,7 @@ Image upright(Image image, int orientation) {
       for (std::size_t c = 0; c < 3; ++c) *to++ = image.pixels[from + c];
     }
   }
+  scratch.give(std::move(image.pixels));
   return turned;
 }
 

@@ -31,7 +31,7 @@ class PngDecoder {
   PngDecoder(const PngDecoder&) = delete;
   PngDecoder& operator=(const PngDecoder&) = delete;
 
-  DecodedImage decode() {
+  DecodedImage decode(Scratch& scratch) {
     if (info_ == nullptr) throw std::bad_alloc();
     if (!succeeds([&] { read_header(); })) fail();
     const std::int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
@@ -44,8 +44,9 @@ class PngDecoder {
       throw Error(fmt::format("corrupt PNG: its rows have {} bytes; {} are needed for RGB",
                               png_get_rowbytes(png_, info_), row_bytes));
     }
-    Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
-    image.pixels.resize(row_bytes * static_cast<std::size_t>(height));
+    Image image{.width = static_cast<int>(width),
+                .height = static_cast<int>(height),
+                .pixels = scratch.take(row_bytes * static_cast<std::size_t>(height))};
     const auto read_rows = [&] {
       for (int pass = 0; pass < passes; ++pass) {
         for (std::size_t at = 0; at < image.pixels.size(); at += row_bytes) {
@@ -55,7 +56,7 @@ class PngDecoder {
     };
     if (!succeeds(read_rows)) fail();
     read_end();
-    return {upright(std::move(image), orientation()), warning_.data()};
+    return {upright(std::move(image), orientation(), scratch), warning_.data()};
   }
 
  private:
@@ -155,6 +156,8 @@ class PngDecoder {
 
 std::string png_library() { return fmt::format("libpng {}", png_get_libpng_ver(nullptr)); }
 
-DecodedImage decode_png(std::span<const std::uint8_t> bytes) { return PngDecoder(bytes).decode(); }
+DecodedImage decode_png(std::span<const std::uint8_t> bytes, Scratch& scratch) {
+  return PngDecoder(bytes).decode(scratch);
+}
 
 }  // namespace facet::data

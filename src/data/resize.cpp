@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "facet/error.h"
 #include "facet/image.h"
@@ -130,14 +131,15 @@ struct Rows {
 };
 
 /// Resizes rows to another width. The last row is resized from a copy, because resize_rows reads a byte past its input.
-void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out) {
+void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out, Scratch& scratch) {
   resize_rows(rows.first, rows.stride, rows.count - 1, taps, out);
-  std::vector<std::uint8_t> last(static_cast<std::size_t>(rows.stride) + 1);
+  std::vector<std::uint8_t> last = scratch.take(static_cast<std::size_t>(rows.stride) + 1);
   std::copy_n(rows.first + rows.stride * (rows.count - 1), rows.stride, last.begin());
   resize_rows(last.data(), rows.stride, 1, taps, out + std::ssize(taps.first) * 3 * (rows.count - 1));
+  scratch.give(std::move(last));
 }
 
-void resize(const Image& image, const Frame& frame, ImageSize size, std::uint8_t* pixels) {
+void resize(const Image& image, const Frame& frame, ImageSize size, std::uint8_t* pixels, Scratch& scratch) {
   const std::ptrdiff_t bytes = std::ptrdiff_t{size.width} * 3;
   Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size.height};
   Taps down;  // only if the height changes
@@ -156,16 +158,26 @@ void resize(const Image& image, const Frame& frame, ImageSize size, std::uint8_t
     rows.first += frame.left * 3;
   } else {
     const Taps across = triangle_taps(image.width, frame.width, frame.left, size.width);
-    if (down.first.empty()) return resize_width(rows, across, pixels);
-    narrowed.resize(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
-    resize_width(rows, across, narrowed.data());
+    if (down.first.empty()) return resize_width(rows, across, pixels, scratch);
+    narrowed = scratch.take(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
+    resize_width(rows, across, narrowed.data(), scratch);
     rows = {narrowed.data(), bytes, rows.count};
   }
-  if (!down.first.empty()) return mix_rows(rows.first, rows.stride, size.width * 3, down, pixels);
-  for (int y = 0; y < size.height; ++y) std::copy_n(rows.first + y * rows.stride, bytes, pixels + y * bytes);
+  if (down.first.empty()) {
+    for (int y = 0; y < size.height; ++y) std::copy_n(rows.first + y * rows.stride, bytes, pixels + y * bytes);
+  } else {
+    mix_rows(rows.first, rows.stride, size.width * 3, down, pixels);
+  }
+  scratch.give(std::move(narrowed));
 }
 
 }  // namespace
+
+void resize_image(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels,
+                  Scratch& scratch) {
+  check(image, size, pixels);
+  resize(image, frame_of(image, size, mode), size, pixels.data(), scratch);
+}
 
 void mirror(std::span<std::uint8_t> pixels, int width) {
   struct Pixel {
@@ -218,8 +230,8 @@ ImageSize covered_size(ImageSize size, ResizeMode mode) {
 }
 
 void resize(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels) {
-  data::check(image, size, pixels);
-  data::resize(image, data::frame_of(image, size, mode), size, pixels.data());
+  data::Scratch scratch;
+  data::resize_image(image, size, mode, pixels, scratch);
 }
 
 }  // namespace facet

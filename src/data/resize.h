@@ -5,6 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "data/scratch.h"
+#include "facet/image.h"
+
 namespace facet::data {
 
 /// The weights with which each output position of one axis sums adjacent input positions. Their number is the same for
@@ -29,6 +32,10 @@ void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, con
 /// Computes each output row as a weighted sum of input rows. All rows have `bytes` bytes; those of `out` are
 /// contiguous.
 void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out);
+
+/// Resizes an image as facet::resize does.
+void resize_image(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels,
+                  Scratch& scratch);
 
 /// Mirrors an image, RGB {height, width, 3}, left to right, in place.
 void mirror(std::span<std::uint8_t> pixels, int width);

@@ -79,7 +79,7 @@ std::string webp_library() {
   return fmt::format("libwebp {}.{}.{}", version >> 16, (version >> 8) & 0xFF, version & 0xFF);
 }
 
-DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
+DecodedImage decode_webp(std::span<const std::uint8_t> bytes, Scratch& scratch) {
   const WebPData data{.bytes = bytes.data(), .size = bytes.size()};
   const Demuxer demuxer = open(data);
   const std::int64_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
@@ -90,8 +90,12 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   WebPDecoderConfig config = configure(frame, width, height);
   const DecodingLock lock = require_decoding_memory(width, height, memory_needed(config.input, width, height));
 
-  Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
-  image.pixels.resize(static_cast<std::size_t>(width * height * 3));  // black where the first frame is smaller
+  Image image{.width = static_cast<int>(width),
+              .height = static_cast<int>(height),
+              .pixels = scratch.take(static_cast<std::size_t>(width * height * 3))};
+  if (config.input.width < width || config.input.height < height) {
+    std::fill(image.pixels.begin(), image.pixels.end(), std::uint8_t{0});  // black where the first frame is smaller
+  }
   const auto stride = static_cast<std::size_t>(image.width) * 3;
   const auto offset = static_cast<std::size_t>(frame.y_offset) * stride + static_cast<std::size_t>(frame.x_offset) * 3;
   config.output.colorspace = MODE_RGB;
@@ -99,7 +103,7 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   config.output.u.RGBA = {
       .rgba = image.pixels.data() + offset, .stride = static_cast<int>(stride), .size = image.pixels.size() - offset};
   require(WebPDecode(frame.fragment.bytes, frame.fragment.size, &config));
-  return {upright(std::move(image), orientation_of(demuxer.get())), {}};
+  return {upright(std::move(image), orientation_of(demuxer.get()), scratch), {}};
 }
 
 }  // namespace facet::data

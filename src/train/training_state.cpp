@@ -145,7 +145,7 @@ TrainingState from_record(const nlohmann::ordered_json& record, const std::vecto
   for (std::size_t head = 0; head < heads; ++head) {
     // A head of several labels counts each of them.
     const auto outputs = static_cast<std::int64_t>(head_list[head].classes.size());
-    if (sums.correct[head] <= sums.labelled[head] && sums.labelled[head] / outputs <= sums.images) continue;
+    if (sums.correct[head] <= sums.labelled[head] && (sums.labelled[head] + outputs - 1) / outputs <= sums.images) continue;
     throw Error(fmt::format("{} images, {} of them labelled and {} right for a head", sums.images, sums.labelled[head],
                             sums.correct[head]));
   }

@@ -135,7 +135,7 @@ TEST_CASE("a run goes on from a checkpoint's record, or refuses it with the file
       {"/sums/correct", Json::array({1, -1, 1}), "`correct` is"},
       {"/sums/correct", Json::array({1, "1", 1}), "`correct` is"},
       {"/sums/correct", Json::array({25, 0, 0}), "labelled and 25 right"},
-      {"/sums/labelled", Json::array({25, 24, 24}), "24 images, 25 of them labelled"},
+      {"/sums/labelled", Json::array({73, 24, 24}), "24 images, 73 of them labelled"},
       {"/threads", 0, "`threads` is"},
       {"/threads", std::int64_t{1} << 40, "`threads` is"},
       {"/threads", "two", "`threads` is"},
