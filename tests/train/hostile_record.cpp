@@ -22,7 +22,7 @@ class StoppedRun {
     options_.out = folder_ / "run";
     small::Run run(options_);
     int steps = 0;
-    run.trainer.run({.stop = [&] { return ++steps == 3; }});
+    small::train(run.trainer, {.stop = [&] { return ++steps == 3; }});
     record_ = Json::parse(formats::SafetensorsReader(file()).metadata().at("training"));
     options_.resume = true;
   }
@@ -57,7 +57,10 @@ TEST_CASE("a record whose position is within a step is refused") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.accumulate = 2;
-  small::Run(options).trainer.run({.stop = [] { return true; }});
+  {
+    small::Run run(options);
+    small::train(run.trainer, {.stop = [] { return true; }});
+  }
   const std::filesystem::path file = options.out / "checkpoints" / "last.safetensors";
   Json record = Json::parse(formats::SafetensorsReader(file).metadata().at("training"));
   CHECK(record["batch"] == 2);
@@ -70,8 +73,11 @@ TEST_CASE("a record whose position is within a step is refused") {
 TEST_CASE("an optimiser's state that is damaged or holds invalid values is refused, naming file and tensor") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
-  int steps = 0;
-  small::Run(options).trainer.run({.stop = [&] { return ++steps == 3; }});
+  {
+    small::Run run(options);
+    int steps = 0;
+    small::train(run.trainer, {.stop = [&] { return ++steps == 3; }});
+  }
   options.resume = true;
   const std::filesystem::path file = options.out / "checkpoints" / "last.optimizer-3.safetensors";
   const auto refusal = [&] { return error_of([&] { small::Run run(options); }); };

@@ -17,6 +17,7 @@
 #include "commands/training_report.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/sinks.h"
 #include "facet/training.h"
 #include "train/run_options.h"
 
@@ -200,13 +201,29 @@ void print_machine(const train::ThreadPlan& threads) {
   }
 }
 
-/// Writes the list of the images that were read with warnings, image-warnings.csv, to the run's folder.
-class ImageWarnings {
+/// Tells the handler of signals when steps end and when checkpoints are written.
+class SignalSink final : public TrainSink {
  public:
-  ImageWarnings(const Settings& settings, const RunData& data) : settings_(settings), data_(data) {}
+  explicit SignalSink(StopSignal& signal) : signal_(signal) {}
+  void on_step(const StepResult& /*result*/) override { signal_.step_ended(); }
+  void on_saving(bool begins) override { signal_.saving(begins); }
 
+ private:
+  StopSignal& signal_;
+};
+
+/// Writes the list of the images that were read with warnings, image-warnings.csv, to the run's folder.
+class ImageWarnings final : public TrainSink {
+ public:
+  ImageWarnings(const Settings& settings, const RunData& data, TrainingReport& report)
+      : settings_(settings), data_(data), report_(report) {}
+
+  void on_epoch(const EpochResult& /*result*/) override { update(); }
+  void on_end(const RunEnd& /*end*/) override { update(); }
+
+ private:
   /// Writes the list again and prints a line where its length has changed.
-  void update(TrainingReport& report) {
+  void update() {
     std::vector<ListedImages> lists{{settings_.train_csv, data_.train->warnings()}};
     if (data_.validation) lists.push_back({settings_.validation_csv, data_.validation->warnings()});
     std::int64_t count = 0;
@@ -216,39 +233,25 @@ class ImageWarnings {
     const fs::path file = settings_.training.out / "image-warnings.csv";
     try {
       write_file(file, images_csv(lists));
-      report.note(fmt::format("{} read with warnings: {}", counted(count, "image"), file.string()));
+      report_.on_note(fmt::format("{} read with warnings: {}", counted(count, "image"), file.string()));
     } catch (const Error& error) {  // a full disk, for example, must not end hours of training
-      report.note(fmt::format("{} read with warnings; {}", counted(count, "image"), error.what()));
+      report_.on_note(fmt::format("{} read with warnings; {}", counted(count, "image"), error.what()));
     }
   }
 
- private:
   const Settings& settings_;
   const RunData& data_;
+  TrainingReport& report_;
   std::int64_t count_ = 0;
 };
 
 /// Trains until the last epoch ends or the user stops the run; returns the exit status.
-int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data,
-                     std::vector<std::string> heads) {
-  TrainingReport report(std::move(heads), settings.training.epochs);
-  ImageWarnings warnings(settings, data);
+int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data) {
+  SignalSink signals(signal);
+  TrainingReport report;
+  ImageWarnings warnings(settings, data, report);
   signal.begin_steps();
-  TrainObserver observer;
-  observer.step = [&](const StepResult& result) {
-    signal.step_ended();
-    report.step(result);
-  };
-  observer.epoch = [&](const EpochResult& result) {
-    report.epoch(result);
-    warnings.update(report);
-  };
-  observer.note = [&](const std::string& text) { report.note(text); };
-  observer.stop = [&] { return signal.came(); };
-  observer.saving = [&](bool begins) { signal.saving(begins); };
-  const bool finished = trainer.run(observer);
-  warnings.update(report);
-  report.clear();
+  const bool finished = trainer.run({&signals, &report, &warnings}, [&] { return signal.came(); });
 
   const std::string out = shell_word(settings.training.out.string());
   if (!finished) {
@@ -300,10 +303,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   write_run_config(options, settings, trainer.precision(), threads);
   print_out("run         {}\n", training.out.string());
   std::fflush(stdout);
-
-  std::vector<std::string> heads;
-  for (const Head& head : settings.info.heads) heads.push_back(head.name);
-  return train_and_report(trainer, signal, settings, data, std::move(heads));
+  return train_and_report(trainer, signal, settings, data);
 }
 
 int run(Options& options) {

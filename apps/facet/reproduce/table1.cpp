@@ -13,15 +13,15 @@
 #include "cli/output_file.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
-#include "train/metrics_files.h"
+#include "facet/sinks.h"
 
 namespace facet::app {
 
 namespace fs = std::filesystem;
 namespace {
 
-/// The mean accuracy exactly as the trainer computes it, so that the best epoch is that of best.safetensors.
-double mean_accuracy(const train::EpochMetrics& epoch, const std::vector<Head>& heads) {
+/// The mean accuracy exactly as the trainer computes it.
+double mean_accuracy(const EpochMetrics& epoch, const std::vector<Head>& heads) {
   double sum = 0;
   int labelled = 0;
   for (const Head& head : heads) {
@@ -33,11 +33,22 @@ double mean_accuracy(const train::EpochMetrics& epoch, const std::vector<Head>& 
   return labelled == 0 ? 0 : sum / labelled;
 }
 
+/// The epoch of best.safetensors: the last one that its line calls the best. Lines of earlier versions don't say; where
+/// no line does, it is the epoch of the highest accuracy. @param epochs at least one.
+const EpochMetrics& best_epoch(const std::vector<EpochMetrics>& epochs, const std::vector<Head>& heads) {
+  const auto last = std::find_if(epochs.rbegin(), epochs.rend(),
+                                 [](const EpochMetrics& epoch) { return epoch.best.value_or(false); });
+  if (last != epochs.rend()) return *last;
+  return *std::max_element(epochs.begin(), epochs.end(), [&](const EpochMetrics& one, const EpochMetrics& other) {
+    return mean_accuracy(one, heads) < mean_accuracy(other, heads);
+  });
+}
+
 /// The first `count` epochs of a run's metrics. A kill may have left the line of a later epoch, which is not in the
 /// checkpoint and will be trained again.
-std::vector<train::EpochMetrics> read_epochs(const fs::path& folder, std::int64_t count) {
-  std::vector<train::EpochMetrics> epochs = train::read_metrics(folder);
-  std::erase_if(epochs, [&](const train::EpochMetrics& epoch) { return epoch.epoch > count; });
+std::vector<EpochMetrics> read_epochs(const fs::path& folder, std::int64_t count) {
+  std::vector<EpochMetrics> epochs = read_metrics(folder);
+  std::erase_if(epochs, [&](const EpochMetrics& epoch) { return epoch.epoch > count; });
   if (std::ssize(epochs) == count) return epochs;
   throw Error(fmt::format("{}: {} found; the run's checkpoint has {}", (folder / "metrics.jsonl").string(),
                           counted(std::ssize(epochs), "epoch"), count));
@@ -57,15 +68,13 @@ MeasuredRow measured_run(const fs::path& folder, const train::RunRecord& record,
   row.epochs = record.state.epoch - 1;
   row.precision = record.options.at("precision").get<std::string>();
   row.save_memory = used_save_memory(folder);
-  const std::vector<train::EpochMetrics> epochs = read_epochs(folder, row.epochs);
+  const std::vector<EpochMetrics> epochs = read_epochs(folder, row.epochs);
   if (epochs.empty()) return row;
-  const auto best = std::max_element(epochs.begin(), epochs.end(), [&](const auto& one, const auto& other) {
-    return mean_accuracy(one, heads) < mean_accuracy(other, heads);
-  });
-  row.best_epoch = best->epoch;
-  row.accuracy = best->validation_accuracy;
+  const EpochMetrics& best = best_epoch(epochs, heads);
+  row.best_epoch = best.epoch;
+  row.accuracy = best.validation_accuracy;
   std::vector<double> rates;
-  for (const train::EpochMetrics& epoch : epochs) {
+  for (const EpochMetrics& epoch : epochs) {
     rates.push_back(epoch.images_per_s);
     row.seconds += epoch.seconds;
     row.peak_resident_bytes = std::max(row.peak_resident_bytes, epoch.peak_resident_bytes);
