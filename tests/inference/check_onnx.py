@@ -28,7 +28,8 @@ def main(file, size, batch_norm):
     normalizations = types.count("BatchNormalization")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert [head["name"] for head in json.loads(metadata["heads"])] == list(outputs)
-    assert json.loads(metadata["mean"]) == [0.485, 0.456, 0.406] and metadata["size"] == (str(height) if height == width else size)
+    assert json.loads(metadata["mean"]) == [0.485, 0.456, 0.406]
+    assert metadata["size"] == (str(height) if height == width else size)
     if batch_norm == "kept":
         assert "Softmax" not in types and graph.node[0].op_type == "Conv"
         assert (metadata["input"], metadata["outputs"]) == ("normalized", "logits")

@@ -27,8 +27,8 @@ struct DrawnModel {
   explicit DrawnModel(std::function<Graph()> builder, const std::vector<Head>& heads = fairface_heads());
 };
 
-/// All of facet's models, at small sizes that keep all their ops, square and not; alexnet at its paper's size and at one
-/// where its pooling has windows of several sizes.
+/// All of facet's models, at small sizes that keep all their ops, square and not; alexnet at its paper's size and at
+/// one where its pooling has windows of several sizes.
 struct ModelSize {
   const char* model;
   ImageSize size;
