@@ -62,9 +62,9 @@ FACET_EXPORT ReferenceShape parse_reference_shape(std::string_view text);
 
 /// The residual network of Khasanova and Sin, "Residual Blocks-Based Convolutional Neural Network for Age, Gender, and
 /// Race Classification": 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes.
-/// @throws Error when the height or the width is not a multiple of 16 (a factor of 2 for the stem and for each block), when
-///   no head is given, when `shape` names a head that the model lacks, or when an extent or rate is out of range (naming its
-///   layer).
+/// @throws Error when the height or the width is not a multiple of 16 (a factor of 2 for the stem and for each block),
+///   when no head is given, when `shape` names a head that the model lacks, or when an extent or rate is out of range
+///   (naming its layer).
 FACET_EXPORT Graph reference(const ModelOptions& options, const ReferenceShape& shape = {});
 
 /// The models below are torchvision's models of the same names: parameters have the same names, shapes, order and

@@ -89,7 +89,8 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   json["model"] = question.model;
   if (!question.shape.empty()) json["shape"] = nlohmann::ordered_json::parse(question.shape);
   const ImageSize size = question.size;
-  size.height == size.width ? json["size"] = size.height : json["size"] = to_string(size);
+  json["size"] =
+      size.height == size.width ? nlohmann::ordered_json(size.height) : nlohmann::ordered_json(to_string(size));
   json["batch"] = question.batch;
   json["precision"] = to_string(question.precision);
   json["save_memory"] = question.save_memory;
