@@ -32,6 +32,7 @@ PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
     "metrics": "metrics",
     "model_file": "formats", "onnx": "formats",
     "inference": "inference",
+    "train_options": "train",
     "training": "train",
 }
 

@@ -46,7 +46,7 @@ TrainOptions read_training(const Options& options) {
     }
   }
   try {
-    train::check_options(training);
+    check_options(training);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
