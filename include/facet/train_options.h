@@ -168,4 +168,8 @@ FACET_EXPORT const std::vector<TrainOption>& train_options();
 /// Returns the row of that name. @throws Error when there is none.
 FACET_EXPORT const TrainOption& train_option(std::string_view name);
 
+/// Checks each option, and the rules that concern several at once.
+/// @throws Error naming the first member that is out of range, its value and the allowed ones.
+FACET_EXPORT void check_options(const TrainOptions& options);
+
 }  // namespace facet

@@ -14,24 +14,9 @@
 #include "train/option_table.h"
 #include "train/recipe.h"
 
-namespace facet::train {
+namespace facet {
 namespace {
 
-constexpr int cores_that_spare_one = 16;
-constexpr const char* data_key = "training data";
-
-/// The part of a message that says what to do instead of resuming the run of that checkpoint.
-std::string instead(const std::string& file) {
-  return fmt::format(": a new run from its weights can, by --pretrained {} --out NEW", file);
-}
-
-[[noreturn]] void refuse(const std::string& file, std::string_view option, std::string_view recorded,
-                         std::string_view asked) {
-  throw Error(fmt::format("{}: the run was started with {} {}, requested is {}; a run to be resumed can't change it{}",
-                          file, option, recorded, asked, instead(file)));
-}
-
-/// Checks what concerns several options at once.
 void check_schedule(const TrainOptions& options) {
   const LearningRateSchedule& schedule = options.schedule;
   if (schedule.warmup_epochs >= static_cast<double>(options.epochs)) {
@@ -65,6 +50,25 @@ void check_options(const TrainOptions& options) {
                             options.split_head.layer));
   }
 }
+
+namespace train {
+namespace {
+
+constexpr int cores_that_spare_one = 16;
+constexpr const char* data_key = "training data";
+
+/// The part of a message that says what to do instead of resuming the run of that checkpoint.
+std::string instead(const std::string& file) {
+  return fmt::format(": a new run from its weights can, by --pretrained {} --out NEW", file);
+}
+
+[[noreturn]] void refuse(const std::string& file, std::string_view option, std::string_view recorded,
+                         std::string_view asked) {
+  throw Error(fmt::format("{}: the run was started with {} {}, requested is {}; a run to be resumed can't change it{}",
+                          file, option, recorded, asked, instead(file)));
+}
+
+}  // namespace
 
 ThreadPlan plan_threads(const TrainOptions& options) {
   base::require_threads("threads", options.threads);
@@ -168,4 +172,5 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   if (before.std != now.std) refuse(file, "std", text(before.std), text(now.std));
 }
 
-}  // namespace facet::train
+}  // namespace train
+}  // namespace facet

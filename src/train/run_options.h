@@ -9,8 +9,7 @@
 
 namespace facet::train {
 
-/// @throws Error naming the first option whose value is out of range, the value and the allowed values.
-void check_options(const TrainOptions& options);
+using facet::check_options;
 
 struct ThreadPlan {
   int compute = 1;

@@ -32,7 +32,8 @@ PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
     "metrics": "metrics",
     "model_file": "formats", "onnx": "formats",
     "inference": "inference",
-    "sinks": "train",
+    "session": "train", "sinks": "train",
+    "train_options": "train",
     "training": "train",
 }
 

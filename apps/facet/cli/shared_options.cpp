@@ -70,37 +70,9 @@ Option bad_images_option(const std::string& consequence) {
 }
 
 Option precision_option(const std::string& fallback) {
-  return {.name = "precision",
-          .argument = "auto|f32|bf16",
-          .help =
-              "type of activations and products: f32, bf16 (needs a CPU with bf16 instructions), or auto, which "
-              "measures which is faster on this machine",
-          .fallback = fallback};
-}
-
-Option save_memory_option() {
-  return {.name = "save-memory",
-          .argument = "",
-          .help =
-              "in training, run cheap operations again in the backward pass instead of keeping their results: it takes "
-              "less memory, is a little slower and gives the same bits",
-          .value = Option::Value::none};
-}
-
-Option loader_threads_option() {
-  return {.name = "loader-threads",
-          .argument = "N",
-          .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
-          .fallback = "0"};
-}
-
-Option tuning_cache_option() {
-  return {.name = "tuning-cache",
-          .argument = "DIR",
-          .help =
-              "folder that keeps the results of tuning for later runs on the same kind of machine, or 'none' (default: "
-              "$XDG_CACHE_HOME/facet, else ~/.cache/facet)",
-          .former_name = "choice-cache"};
+  Option option = training_option("precision");
+  option.fallback = fallback;
+  return option;
 }
 
 std::filesystem::path read_tuning_cache(const Options& options) {
@@ -126,13 +98,13 @@ OptionGroup inference_options() {
             .argument = "N",
             .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use",
             .fallback = "0"},
-           loader_threads_option(),
+           training_option("loader-threads"),
            pin_option(),
            {.name = "tune",
             .argument = "",
             .help = "time candidate primitives first, which takes a while and pays off over many images",
             .value = Option::Value::none},
-           tuning_cache_option()}};
+           training_option("tuning-cache")}};
 }
 
 InferenceOptions read_inference_options(const Options& options) {
@@ -190,25 +162,6 @@ Normalization read_normalization(const Options& options) {
   return {read_channels(options, "mean", false), read_channels(options, "std", true)};
 }
 
-Option split_head_option(const std::string& what) {
-  return {
-      .name = "split-head",
-      .argument = "LAYER=HEAD:FIRST-LAST,...",
-      .help =
-          what +
-          ", counted from 0, such as fc=race:0-6,gender:7-8,age:9-17 for FairFace's ResNet-34. Heads age (9 classes), "
-          "gender (2) and race (7) get FairFace's classes in its order; those of other heads are called 0, 1, 2, ..."};
-}
-
-HeadSplit read_split_head(const Options& options) {
-  if (!options.given("split-head")) return {};
-  try {
-    return parse_head_split(options.text("split-head"));
-  } catch (const Error& error) {
-    throw UsageError(fmt::format("{}: {}", options.origin("split-head"), error.what()));
-  }
-}
-
 Option model_option() {
   return {.name = "model",
           .argument = "NAME",
@@ -261,15 +214,6 @@ Graph build_requested_model(const Options& options, const ModelOptions& model, c
   }
 }
 
-Option freeze_option() {
-  return {.name = "freeze",
-          .argument = "PATTERN",
-          .help =
-              "weights that training doesn't change, by name, such as 'layer1.*' or 'conv1.*'; gradients that only "
-              "they need are not computed, and batch normalisations among them keep and use their running statistics",
-          .value = Option::Value::many};
-}
-
 void freeze_requested(const Options& options, Graph& graph) {
   for (const std::string& pattern : options.list("freeze")) {
     try {
@@ -286,7 +230,7 @@ std::string frozen_text(const Graph& graph) {
 }
 
 PrecisionChoice read_precision(const Options& options) {
-  return parse_precision(options.one_of("precision", {"auto", "f32", "bf16"}));
+  return parse_precision(options.one_of("precision", train_option("precision").choices));
 }
 
 }  // namespace facet::app

@@ -149,7 +149,7 @@ int run(Options& options) {
   info.resize = read_resize(options);
   info.normalization = read_normalization(options);
   const RequestedShape shape = read_shape(options);
-  HeadSplit split = read_split_head(options);
+  HeadSplit split = read_training_options(options).split_head;
   std::error_code ignored;
   if (std::filesystem::equivalent(weights, file, ignored)) {
     throw UsageError(fmt::format("{} is the input file, which would be overwritten", options.origin("out")));
@@ -174,6 +174,13 @@ int run(Options& options) {
   return 0;
 }
 
+/// The option --split-head of training, whose text names another file.
+Option split_head_option() {
+  Option option = training_option("split-head");
+  option.help = "rows of the classifier that belong to each head" + option.help.substr(option.help.find(','));
+  return option;
+}
+
 }  // namespace
 
 Command import_command() {
@@ -194,7 +201,7 @@ Command import_command() {
   command.groups = {
       {"Model",
        {std::move(model),
-        split_head_option("rows of the classifier that belong to each head"),
+        split_head_option(),
         {.name = "classes",
          .argument = "HEAD=A,B,...",
          .help = "classes of a head, in the order of its rows; HEAD=@FILE reads them from a file, one on each line",

@@ -180,9 +180,9 @@ Command summary_command() {
          .help = "also list the instructions of training a batch, each with its primitive as ONEDNN_VERBOSE names it; "
                  "facet's own kernels are called facet:NAME",
          .value = Option::Value::none},
-        freeze_option(),
-        save_memory_option(),
-        tuning_cache_option()}},
+        training_option("freeze"),
+        training_option("save-memory"),
+        training_option("tuning-cache")}},
       {"Results",
        {{.name = "json",
          .argument = "FILE",

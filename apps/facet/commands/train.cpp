@@ -36,27 +36,9 @@ struct Settings {
 };
 
 TrainOptions read_training(const Options& options) {
-  TrainOptions training;
-  training.epochs = options.integer("epochs", 1, 1'000'000);
-  training.batch = options.integer("batch", 1, 65536);
-  read_recipe(options, training);
-  training.precision = read_precision(options);
-  training.threads = read_threads(options, "threads");
-  training.loader_threads = read_threads(options, "loader-threads");
-  training.seed = static_cast<std::uint64_t>(options.integer("seed", 0));
-  training.flip = !options.on("no-flip");
-  training.drop_last = options.on("drop-last");
-  training.tune = !options.on("no-tune");
-  training.save_memory = options.on("save-memory");
-  training.pretrained = options.text("pretrained");
-  training.split_head = read_split_head(options);
-  training.freeze = options.list("freeze");
-  training.tuning_record = options.text("tuning-record");
+  TrainOptions training = read_training_options(options);
   training.tuning_cache = read_tuning_cache(options);
-  training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
-  training.checkpoint_minutes = options.at_least("checkpoint-minutes", 0);
-  training.resume = options.on("resume");
-  training.out = options.text("out").empty() ? new_run_folder() : fs::path(options.text("out"));
+  if (training.out.empty()) training.out = new_run_folder();
   // A run takes its own record from its folder anyway, where the file may not exist yet if the run has just begun.
   for (const char* name : {"tuning.json", "choices.json"}) {  // earlier versions use the latter
     const fs::path own = fs::weakly_canonical(training.out / name);
@@ -65,7 +47,7 @@ TrainOptions read_training(const Options& options) {
     }
   }
   try {
-    train::check_options(training);
+    check_options(training);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
@@ -278,7 +260,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   const TrainOptions& training = settings.training;
   settings.info.heads = data.train->heads();
   settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
-  balance_other_heads(options, settings.info.heads, settings.training);
+  balance_other_heads(settings.info.heads, settings.training);
   Graph graph = build_model(settings.info);
   freeze_requested(options, graph);
   make_run_folder(training.out);

@@ -56,19 +56,14 @@ Command reproduce_manual() {
          .fallback = fmt::format("{}", fmt::join(table1_models(), ","))},
         size_option(),
         resize_option(),
-        {.name = "epochs", .argument = "N", .help = "epochs of each model", .fallback = "100"},
-        {.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
-        {.name = "seed", .argument = "N", .help = "seed of every random draw", .fallback = "0"}}},
+        training_option("epochs", "epochs of each model"),
+        training_option("batch"),
+        training_option("seed", "seed of every random draw")}},
       {"Computing",
-       {precision_option("auto"),
-        {.name = "threads", .argument = "N", .help = "compute threads, as in facet train", .fallback = "0"},
-        loader_threads_option(),
-        pin_option(),
-        {.name = "no-tune",
-         .argument = "",
-         .help = "don't time candidate primitives before a model's first step",
-         .value = Option::Value::none},
-        tuning_cache_option()}},
+       {training_option("precision"), training_option("threads", "compute threads, as in facet train"),
+        training_option("loader-threads"), pin_option(),
+        training_option("no-tune", "don't time candidate primitives before a model's first step"),
+        training_option("tuning-cache")}},
       {"Results",
        {{.name = "out", .argument = "DIR", .help = "folder of the runs and the table", .fallback = "runs/table1"}}}};
   command.examples = {{"FairFace, as in the paper", "facet reproduce table1 --data fairface --out runs/table1"},
@@ -147,13 +142,7 @@ Request read_request(const Options& options) {
   request.size = read_size(options);
   request.resize = read_resize(options);
   TrainOptions& training = request.training;
-  training.epochs = options.integer("epochs", 1, 1'000'000);
-  training.batch = options.integer("batch", 1, 65536);
-  training.seed = static_cast<std::uint64_t>(options.integer("seed", 0));
-  training.precision = read_precision(options);
-  training.threads = read_threads(options, "threads");
-  training.loader_threads = read_threads(options, "loader-threads");
-  training.tune = !options.on("no-tune");
+  training = read_training_options(options);
   training.tuning_cache = read_tuning_cache(options);
   training.out = options.text("out");
   for (const std::string& model : request.models) {
