@@ -81,26 +81,8 @@ Problem make_problem(const Body& body, const ProblemOptions& options) {
 }
 
 Problem with_frozen(const Problem& problem, const std::string& parameter) {
-  Problem frozen{{}, problem.batch, problem.pixels, problem.labels, problem.targets};
-  std::vector<Value> values;
-  for (const Node& node : problem.graph.nodes()) {
-    if (node.op == nullptr) {
-      values.push_back(frozen.graph.input(node.shape));
-      continue;
-    }
-    std::vector<Value> inputs;
-    for (const int input : node.inputs) inputs.push_back(values[static_cast<std::size_t>(input)]);
-    std::vector<Parameter> own;
-    for (const int index : node.parameters) {
-      own.push_back(problem.graph.parameters()[static_cast<std::size_t>(index)]);
-      own.back().frozen = own.back().trainable && own.back().name == parameter;
-    }
-    values.push_back(graph::apply(frozen.graph, node.op, node.name, inputs, std::move(own)));
-  }
-  for (const HeadOutput& head : problem.graph.heads()) {
-    graph::add_head(frozen.graph, head.name, values[static_cast<std::size_t>(head.logits)],
-                    values[static_cast<std::size_t>(head.loss)], head.kind);
-  }
+  Problem frozen = problem;
+  frozen.graph.freeze(parameter);
   return frozen;
 }
 
