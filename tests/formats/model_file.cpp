@@ -8,6 +8,7 @@
 #include "facet/graph.h"
 #include "formats/model_file.h"
 #include "formats/raw_safetensors.h"
+#include "graph/op.h"
 #include "testing.h"
 
 using namespace facet;

@@ -110,6 +110,28 @@ TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's
   CHECK(std::ranges::count(tensors(kept), "block.bn2.running_var") == 1);
 }
 
+TEST_CASE("ONNX: probabilities are softmaxes or sigmoids by the head's loss, and outputs where the loss has none") {
+  const TemporaryFolder folder;
+  Graph graph;
+  const Value x = flatten(graph.input({3, 16, 16}));
+  const auto logits = [&](std::int64_t outputs, const char* name) {
+    return linear(x, {.features = outputs, .name = name});
+  };
+  softmax_cross_entropy(logits(2, "a"), "side");
+  binary_cross_entropy(logits(1, "b"), "hat");
+  mean_squared_error(logits(1, "c"), "years");
+  custom_loss(logits(2, "d"), "own", [](const LossInput&, std::span<float>) { return 0.0; });
+  ModelInfo info = small::info();
+  info.heads = {{"side", {"left", "right"}}, {"hat", {"hat"}}, {"years", {"years"}}, {"own", {"x", "y"}}};
+  export_onnx(folder / "a.onnx", info, graph, Parameters(graph, 1), {.softmax = true});
+  onnx::ModelProto model;
+  REQUIRE(model.ParseFromString(read_file(folder / "a.onnx")));
+  CHECK(operators(model) == std::vector<std::string>{"Flatten", "Gemm", "Gemm", "Gemm", "Gemm", "Softmax", "Sigmoid",
+                                                     "Identity", "Identity"});
+  CHECK(model.graph().output(1).name() == "hat");
+  CHECK(model.graph().output(1).type().tensor_type().shape().dim(1).dim_value() == 1);
+}
+
 TEST_CASE("ONNX: a model that can't be exported is refused, and leaves no file") {
   const Graph graph = linear_model("colour");
   Parameters parameters(graph, 1);

@@ -86,8 +86,8 @@ TEST_CASE("graph: a refused call leaves the graph unchanged") {
   CHECK_THROWS_WITH_AS(graph::apply(graph, op, "layer", {x}, second), doctest::Contains("layer.weight"), Error);
   CHECK(graph.parameters().size() == 1);
   CHECK(graph.nodes().size() == 2);
-  CHECK_THROWS_WITH_AS(graph::add_parameter(graph, "layer.weight", {2}, Initializer::ones()), doctest::Contains("layer.weight"),
-                       Error);
+  CHECK_THROWS_WITH_AS(graph::add_parameter(graph, "layer.weight", {2}, Initializer::ones()),
+                       doctest::Contains("layer.weight"), Error);
   CHECK(graph.trainable_count() == 2);
 }
 
@@ -139,7 +139,8 @@ TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar 
   const Value image = graph.input({3, 8, 8}), logits = apply_some(image, "logits");
   const Value loss = apply_some(logits, "loss", {}), foreign = apply_some(other.input({3, 8, 8}), "loss", {});
   const auto refused = [&](std::string_view name, Value l, Value s) {
-    CHECK_THROWS_WITH_AS(graph::add_head(graph, name, l, s), doctest::Contains(std::string(name).c_str()), Error);
+    CHECK_THROWS_WITH_AS(graph::add_head(graph, name, l, s, LossKind::softmax_cross_entropy),
+                         doctest::Contains(std::string(name).c_str()), Error);
   };
   refused("age", logits, logits);
   refused("age", image, loss);
@@ -147,7 +148,7 @@ TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar 
   refused("age", foreign, loss);
   refused("age", logits, Value());
   CHECK(graph.heads().empty());
-  graph::add_head(graph, "age", logits, loss);
+  graph::add_head(graph, "age", logits, loss, LossKind::softmax_cross_entropy);
   refused("age", logits, loss);
   REQUIRE(graph.heads().size() == 1);
   CHECK(graph.heads()[0].classes == 8);
@@ -198,7 +199,8 @@ TEST_CASE("graph: a null op, outputs of too many elements, and heads and scopes 
   CHECK_THROWS_AS(Graph().input({3, 1LL << 40, 1LL << 40}), Error);
   CHECK_THROWS_WITH_AS(Scope(graph, ""), doctest::Contains("a scope within the scope"), Error);
   const Value logits = apply_some(x, "logits"), loss = apply_some(logits, "loss", {});
-  CHECK_THROWS_WITH_AS(graph::add_head(graph, "", logits, loss), "a head has no name", Error);
+  CHECK_THROWS_WITH_AS(graph::add_head(graph, "", logits, loss, LossKind::softmax_cross_entropy), "a head has no name",
+                       Error);
   CHECK(graph.nodes().size() == 3);
   CHECK(graph.nodes()[1].name == "logits");
 }

@@ -61,7 +61,7 @@ TEST_CASE("a graph that was moved from throws, until another is moved into it") 
   CHECK_THROWS_AS(graph::apply(graph, std::make_shared<const SomeOp>(Shape{1}), "sum", {x}), Error);
   CHECK_THROWS_AS(graph::add_parameter(graph, "weight", {1}, Initializer::ones()), Error);
   CHECK_THROWS_AS(graph.freeze("*"), Error);
-  CHECK_THROWS_AS(graph::add_head(graph, "age", x, x), Error);
+  CHECK_THROWS_AS(graph::add_head(graph, "age", x, x, LossKind::softmax_cross_entropy), Error);
   CHECK_THROWS_AS(graph.trainable_count(), Error);
   CHECK_THROWS_AS(graph.frozen_count(), Error);
   CHECK_THROWS_AS(Scope(graph, "scope"), Error);

@@ -26,6 +26,6 @@
         facet::ReferenceBlock{.residual_blocks = 1}, facet::ReferenceHidden{.features = 1},
         facet::ReferenceShape{.stem = 1}, facet::OnnxOptions{.softmax = true}, facet::ConvolutionOptions{.channels = 1},
         facet::BatchNormOptions{.eps = 1}, facet::PoolOptions{.stride = 1}, facet::AdaptivePoolOptions{.width = 1},
-        facet::LinearOptions{.features = 1}, facet::LearningRateSchedule{.gamma = 1},
+        facet::LinearOptions{.features = 1}, facet::LossInput{.images = 1}, facet::LearningRateSchedule{.gamma = 1},
         facet::ClassWeights{.balanced = true}, facet::TrainOptions{.batch = 1}, facet::StepResult{.epoch = 1},
         facet::EpochResult{.epoch = 1}, facet::TrainObserver{.stop = [] { return true; }});

@@ -64,6 +64,9 @@ TEST_CASE("ops: a wrong number of inputs, and missing or wrong parameters, are r
       concat({x, x}), max_pool(x, {}), adaptive_average_pool(x, {}),    flatten(x),    dropout(x)};
   values.push_back(linear(values[8], {.features = 4}));
   softmax_cross_entropy(values.back(), "head");
+  binary_cross_entropy(values[10], "labels");
+  mean_squared_error(values[10], "number");
+  custom_loss(values[10], "own", [](const LossInput&, std::span<float>) { return 0.0; });
   const std::size_t count = graph.nodes().size();
   for (std::size_t i = 1; i < count; ++i) {
     const auto op = graph.nodes()[i].op;

@@ -6,6 +6,7 @@
 #include "facet/error.h"
 #include "facet/graph.h"
 #include "facet/parameters.h"
+#include "graph/op.h"
 
 namespace facet::testing {
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "facet/error.h"
+#include "graph/op.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
