@@ -8,6 +8,7 @@
 #include <facet/onnx.h>
 #include <facet/ops.h>
 #include <facet/platform.h>
+#include <facet/sinks.h>
 #include <facet/synthetic.h>
 #include <facet/training.h>
 
@@ -28,4 +29,5 @@
         facet::BatchNormOptions{.eps = 1}, facet::PoolOptions{.stride = 1}, facet::AdaptivePoolOptions{.width = 1},
         facet::LinearOptions{.features = 1}, facet::LossInput{.images = 1}, facet::LearningRateSchedule{.gamma = 1},
         facet::ClassWeights{.balanced = true}, facet::TrainOptions{.batch = 1}, facet::StepResult{.epoch = 1},
-        facet::EpochResult{.epoch = 1}, facet::TrainObserver{.stop = [] { return true; }});
+        facet::EpochResult{.epoch = 1}, facet::EpochMetrics{.epoch = 1}, facet::RunEnd{.finished = true},
+        facet::RunInfo{.model = facet::ModelInfo{}, .options = facet::TrainOptions{}});

@@ -76,19 +76,26 @@ TEST_CASE("every image of an epoch is trained on, the last small batch included"
                                      .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
   REQUIRE(steps.size() == 3 * small::batches);
   REQUIRE(epochs.size() == 3);
-  double loss = 0;
+  double loss = 0, colour_loss = 0;
   for (int index = 0; index < small::batches; ++index) {
     const StepResult& step = steps[static_cast<std::size_t>(small::batches + index)];
+    CHECK(step.step == small::batches + index + 1);
     CHECK(step.epoch == 2);
     CHECK(step.batch == index + 1);
     CHECK(step.batches == small::batches);
     CHECK(step.images == std::min(small::train_images, 8 * (index + 1)));
     CHECK(step.images_per_s > 0);
     CHECK(step.seconds_left >= 0);
+    REQUIRE(step.head_loss.size() == 3);
+    CHECK(step.loss == doctest::Approx(step.head_loss[0] + step.head_loss[1] + step.head_loss[2]).epsilon(1e-6));
     loss += step.loss;
+    // Every image has a colour.
+    colour_loss += step.head_loss[0] * std::min(8, small::train_images - 8 * index) / small::train_images;
   }
   CHECK(steps.back().seconds_left == 0);
   CHECK(epochs[1].train_loss == doctest::Approx(loss / small::batches).epsilon(1e-12));
+  REQUIRE(epochs[1].train_head_loss.size() == 3);
+  CHECK(epochs[1].train_head_loss[0] == doctest::Approx(colour_loss).epsilon(1e-6));
   CHECK(epochs[1].train_accuracy == steps[2 * small::batches - 1].accuracy);
   CHECK(epochs[1].validation_loss ==
         doctest::Approx(epochs[1].validation[0].loss + epochs[1].validation[1].loss + epochs[1].validation[2].loss));
@@ -228,6 +235,9 @@ TEST_CASE("a run's folder holds the documented files") {
     CHECK(json.at("epoch") == epoch.epoch);
     CHECK(json.at("train_loss") == epoch.train_loss);
     CHECK(json.at("validation_accuracy").at("side") == epoch.validation[1].accuracy);
+    CHECK(json.at("validation_loss_by_head").at("side") == epoch.validation[1].loss);
+    CHECK(json.at("train_loss_by_head").at("side") == epoch.train_head_loss[1]);
+    CHECK(json.at("best") == epoch.best);
   }
   CHECK(!std::getline(lines, line));
 }
