@@ -6,6 +6,7 @@
 
 #include "facet/dataset.h"
 #include "facet/export.h"
+#include "facet/sampler.h"
 
 namespace facet {
 
@@ -21,7 +22,7 @@ struct Batch {
 };
 
 struct LoaderOptions {
-  std::int64_t batch = 64;
+  std::int64_t batch = 64;  ///< images in a batch of all processes together; at least `world`
   ImageSize size = 224;
   ResizeMode resize = ResizeMode::squash;  ///< how images are resized to that size
   /// Decoding threads, at most 4096. 0: the loader starts with one and adds threads while the caller waits for batches,
@@ -32,6 +33,9 @@ struct LoaderOptions {
   bool flip = true;        ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
   bool drop_last = false;  ///< leave out the last, smaller batch of an epoch
   int prefetch = 4;        ///< batches decoded ahead
+  int rank = 0;            ///< the process that the loader works for: it yields that process's share of each batch
+  int world = 1;           ///< number of processes, which share each batch as BatchPlan says
+  std::shared_ptr<const Sampler> sampler = {};  ///< replaces `shuffle`; null: a ShuffledSampler or SequentialSampler
 };
 
 /// Decodes batches ahead of the step that uses them, on its own threads in a oneTBB arena, with bounded memory. Not
@@ -46,6 +50,7 @@ class FACET_EXPORT Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
+  /// Returns the number of batches in an epoch, which is the same for all processes.
   std::int64_t batches_per_epoch() const;
   /// Returns the current number of decoding threads.
   int threads() const;
@@ -53,10 +58,11 @@ class FACET_EXPORT Loader {
   std::int64_t held_bytes() const;
   /// Starts an epoch at batch `first` and discards batches that were decoded ahead. If `first` is the number of
   /// batches, the epoch is over at once.
-  /// @throws Error when the epoch has no such batch, or the data set's size or heads have changed since the loader was
-  ///   constructed.
+  /// @throws Error when the epoch has no such batch, the data set's size or heads have changed since the loader was
+  ///   constructed, or the sampler's order doesn't fit the data set.
   void start_epoch(std::int64_t epoch, std::int64_t first = 0);
-  /// Returns the next batch of the epoch, valid until the next call; null at the end of the epoch.
+  /// Returns the next batch of the epoch, valid until the next call; null at the end of the epoch. With several
+  /// processes the last batch may be empty (see BatchPlan::share).
   /// @throws Error when an image of the batch can't be read or its labels don't fit the heads (for the first such image
   ///   in the order of the epoch); further calls throw it again until an epoch is started. Also when no epoch was
   ///   started, or when the data set's size or heads have changed.
@@ -66,9 +72,5 @@ class FACET_EXPORT Loader {
   struct FACET_NO_EXPORT State;
   std::unique_ptr<State> state_;
 };
-
-/// Returns the order of the images in an epoch: a permutation of [0, count) that depends only on count, seed and epoch.
-/// @throws Error when count is negative or above 2^32 - 1.
-FACET_EXPORT std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch);
 
 }  // namespace facet

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "data/csv.h"
-#include "facet/dataset.h"
+#include "facet/manifest.h"
 
 namespace facet::data {
 

@@ -24,7 +24,7 @@ RUNG = {module: rung for rung, modules in enumerate(RUNGS) for module in modules
 PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
     "error": "base", "export": "base", "tensor_types": "base",
     "graph": "graph",
-    "image": "data", "dataset": "data", "loader": "data",
+    "image": "data", "dataset": "data", "source": "data", "manifest": "data", "sampler": "data", "loader": "data",
     "synthetic": "synthetic",
     "ops": "ops",
     "parameters": "program", "precision": "program", "platform": "program",

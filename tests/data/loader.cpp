@@ -17,6 +17,7 @@
 #include "data/make_jpeg.h"
 #include "facet/dataset.h"
 #include "facet/image.h"
+#include "facet/manifest.h"
 
 using facet::Batch;
 using facet::Bytes;

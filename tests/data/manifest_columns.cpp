@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "data/make_jpeg.h"
-#include "facet/dataset.h"
+#include "facet/manifest.h"
 #include "testing.h"
 
 using facet::contains;
@@ -187,7 +187,7 @@ TEST_CASE("backslashes separate folders unless a file of exactly that name exist
   CHECK(data.path(1) == manifest.folder() / "b/c/2.jpg");
   facet::Bytes pixels(8 * 8 * 3);
   data.load({.size = 8}, pixels);
-  const auto missing = data.missing_files();
+  const auto missing = data.missing_images();
   REQUIRE(missing.size() == 1);
   CHECK(missing[0].line == 4);
   CHECK(data.drop_bad_images().size() == 1);

@@ -2,13 +2,17 @@
 #include <facet/image.h>
 #include <facet/inference.h>
 #include <facet/loader.h>
+#include <facet/manifest.h>
 #include <facet/metrics.h>
 #include <facet/model_file.h>
 #include <facet/models.h>
 #include <facet/onnx.h>
 #include <facet/ops.h>
 #include <facet/platform.h>
+#include <facet/sampler.h>
+#include <facet/session.h>
 #include <facet/sinks.h>
+#include <facet/source.h>
 #include <facet/synthetic.h>
 #include <facet/training.h>
 
@@ -16,8 +20,10 @@
 [[maybe_unused]] const auto every_struct =
     [](const auto&... one_each) { return sizeof...(one_each); }(
         facet::Head{.name = "age"}, facet::Image{.width = 1}, facet::ManifestOptions{.heads = {"age"}},
-        facet::ManifestDataset::BadImage{.line = 1}, facet::Batch{.size = 1}, facet::LoaderOptions{.batch = 1},
-        facet::LoadRequest{.index = 1}, facet::SyntheticOptions{.train = 1}, facet::Initializer{.value = 1},
+        facet::BadImage{.line = 1}, facet::EncodedImage{.owner = nullptr}, facet::PositionRange{.size = 1},
+        facet::BatchPlan{.images = 1}, facet::Batch{.size = 1}, facet::LoaderOptions{.batch = 1},
+        facet::LoadRequest{.index = 1}, facet::StepOptions{.update = false}, facet::HeadStep{.loss = 1},
+        facet::BatchResult{.step = 1}, facet::SyntheticOptions{.train = 1}, facet::Initializer{.value = 1},
         facet::Parameter{.trainable = false}, facet::Node{.inputs = {1}}, facet::HeadOutput{.classes = 2},
         facet::InferenceOptions{.batch = 1}, facet::HeadPrediction{.predicted = {1}}, facet::HeadResult{.labelled = 1},
         facet::ClassResult{.support = 1}, facet::ConfusionCell{.label = 1}, facet::BuildFeature{.name = "kernels"},

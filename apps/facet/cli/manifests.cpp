@@ -69,12 +69,12 @@ void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE*
 }
 
 void print_warnings(const std::string& csv, const ManifestDataset& data) {
-  const std::vector<ManifestDataset::BadImage> warnings = data.warnings();
+  const std::vector<BadImage> warnings = data.warnings();
   if (warnings.empty()) return;
-  const ManifestDataset::BadImage& first = warnings.front();
+  const BadImage& first = warnings.front();
   print_error("facet: {} of {} read with warnings; the first: {}\n", grouped(std::ssize(warnings)),
               counted(data.size(), "image"),
-              base::printable(fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason)));
+              base::printable(fmt::format("{}:{}: {}: {}", csv, first.line, first.name, first.reason)));
 }
 
 ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream) {
@@ -83,8 +83,8 @@ ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int 
   ListedImages skipped{csv, data.drop_bad_images(threads, count_progress(bar, "checking", all))};
   bar.clear();
   if (skipped.images.empty()) return skipped;
-  const ManifestDataset::BadImage& first = skipped.images.front();
-  const std::string found = fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason);
+  const BadImage& first = skipped.images.front();
+  const std::string found = fmt::format("{}:{}: {}: {}", csv, first.line, first.name, first.reason);
   if (data.size() == 0) {
     throw Error(fmt::format("{}: its {} can't be read; the first: {}", csv, counted(all, "image"), found));
   }
@@ -96,8 +96,8 @@ ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int 
 std::string images_csv(const std::vector<ListedImages>& manifests) {
   std::string text = csv_line({"file", "line", "reason", "manifest"});
   for (const ListedImages& manifest : manifests) {
-    for (const ManifestDataset::BadImage& image : manifest.images) {
-      text += csv_line({image.file, std::to_string(image.line), image.reason, manifest.csv});
+    for (const BadImage& image : manifest.images) {
+      text += csv_line({image.name, std::to_string(image.line), image.reason, manifest.csv});
     }
   }
   return text;

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cli/options.h"
-#include "facet/dataset.h"
 #include "facet/inference.h"
+#include "facet/manifest.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "facet/training.h"

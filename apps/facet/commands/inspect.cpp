@@ -10,9 +10,9 @@
 #include "cli/runs.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/image.h"
+#include "facet/manifest.h"
 #include "facet/model_file.h"
 #include "formats/safetensors.h"
 

@@ -119,13 +119,13 @@ struct RunData {
 /// Checks that all files exist, before hours of training end at a missing one. @throws Error naming the first that is
 /// missing.
 void require_files(const std::string& csv, const ManifestDataset& data) {
-  const std::vector<ManifestDataset::BadImage> missing = data.missing_files();
+  const std::vector<BadImage> missing = data.missing_images();
   if (missing.empty()) return;
-  const ManifestDataset::BadImage& first = missing.front();
+  const BadImage& first = missing.front();
   const std::string others = missing.size() == 1 ? "" : fmt::format(" (and {} more)", std::ssize(missing) - 1);
   throw Error(
       fmt::format("{}:{}: {}: {}{}; --root sets the folder of the files, --bad-images skip leaves out such images", csv,
-                  first.line, base::printable(first.file), first.reason, others));
+                  first.line, base::printable(first.name), first.reason, others));
 }
 
 /// The options for reading the training manifest. A run to be resumed keeps its heads and the order of their classes,
