@@ -26,6 +26,18 @@ void require_one_of(const std::string& option, const std::string& value, const s
   }
 }
 
+/// @throws Error naming the option when its text isn't one of those allowed.
+ImageSize parse_size(const std::string& text) {
+  constexpr int max_side = 16384;
+  try {
+    const ImageSize size = parse_image_size(text);
+    if (size.height <= max_side && size.width <= max_side) return size;
+  } catch (const Error&) {  // refused below, with the option's name
+  }
+  throw Error(fmt::format("--size is '{}'; a whole number from 1 to {}, or HEIGHTxWIDTH of such numbers, is needed",
+                          text, max_side));
+}
+
 }  // namespace
 
 void require_within(const std::string& option, std::int64_t value, std::int64_t low, std::int64_t high) {
@@ -41,7 +53,10 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
   add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
   add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
   add("batch", po::value(&o.batch)->default_value(o.batch), "batch size, in images");
-  add("size", po::value(&o.size)->default_value(o.size), "height and width of the images");
+  add("size", po::value<std::string>()->default_value("224")->notifier([&o](const std::string& text) {
+    o.size = parse_size(text);
+  }),
+      "size of the images in pixels: one number for a square, or HEIGHTxWIDTH");
   add("threads", po::value(&o.threads)->default_value(o.threads),
       "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use; bench_training also measures "
       "several numbers in turn, such as 1,2,4");
@@ -57,7 +72,6 @@ void require_good(const WorkloadOptions& o) {
   require_one_of("precision", o.precision, {"f32", "bf16"});
   require_one_of("mode", o.mode, {"training", "inference"});
   require_within("batch", o.batch, 1, 65536);
-  require_within("size", o.size, 1, 16384);
   thread_counts(o);
   if (!o.max_cpu_isa.empty()) require_one_of("max-cpu-isa", o.max_cpu_isa, {"avx2", "avx512", "avx512_bf16"});
 }

@@ -48,7 +48,7 @@ json result_json(const std::string& bench, const Workload& workload, const progr
           {"mode", o.mode},
           {"precision", o.precision},
           {"batch", o.batch},
-          {"size", o.size},
+          {"size", o.size.height == o.size.width ? json(o.size.height) : json(to_string(o.size))},
           {"threads", workload.threads()},
           {"placement", base::placement(workload.threads())},
           {"tuned", !o.no_tune},
@@ -60,8 +60,8 @@ json result_json(const std::string& bench, const Workload& workload, const progr
 
 std::string title(const Workload& workload) {
   const WorkloadOptions& o = workload.options();
-  return fmt::format("{} {} {} batch {} at {}x{}, {} threads, {} ({})", o.model, o.mode, o.precision, o.batch, o.size,
-                     o.size, workload.threads(), base::cpu_model(), onednn::version());
+  return fmt::format("{} {} {} batch {} at {}, {} threads, {} ({})", o.model, o.mode, o.precision, o.batch,
+                     to_string(o.size), workload.threads(), base::cpu_model(), onednn::version());
 }
 
 namespace {

@@ -39,7 +39,8 @@ Workload::Workload(const WorkloadOptions& options, const Graph& graph)
     : options_(options), graph_(graph), precision_(prepare(options)), optimizer_(optim::adam()) {
   use_threads(thread_counts(options).front());
   base::RandomStream random(0, base::Purpose::synthesis);
-  pixels_.resize(static_cast<std::size_t>(options.batch) * options.size * options.size * 3);
+  pixels_.resize(static_cast<std::size_t>(options.batch) * static_cast<std::size_t>(options.size.height) *
+                 static_cast<std::size_t>(options.size.width) * 3);
   std::generate(pixels_.begin(), pixels_.end(), [&] { return static_cast<std::uint8_t>(random.bits()); });
   for (const Head& head : fairface_heads()) {
     for (std::int64_t i = 0; i < options.batch; ++i) {

@@ -63,7 +63,7 @@ class FACET_EXPORT Predictor {
   Precision precision() const;
 
   /// Runs the model on a batch.
-  /// @param pixels 8-bit RGB {images, size, size, 3}; images is at most options.batch.
+  /// @param pixels 8-bit RGB {images, height, width, 3}; images is at most options.batch.
   /// @return one entry per head, valid until the next call.
   /// @throws Error when `pixels` is empty, isn't a whole number of images or holds too many; when a logit is non-finite
   ///   (naming the head and the image's number in the batch, from 1); or when memory is insufficient.

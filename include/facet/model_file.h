@@ -26,7 +26,7 @@ struct Normalization {
 /// The description of a model that is needed to use its weights.
 struct ModelInfo {
   std::string model = "reference";         ///< a name that build_model knows, or the caller's name for its own model
-  int size = 224;                          ///< height and width of the input
+  ImageSize size = 224;                    ///< of the input
   ResizeMode resize = ResizeMode::squash;  ///< how images are resized to that size, in training and inference
   std::vector<Head> heads = {};
   Normalization normalization = {};

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -26,8 +25,10 @@ using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool,
 /// Validates `info`, on writing and on reading.
 void check(const std::string& file, const ModelInfo& info) {
   if (info.model.empty()) fail(file, "its model has no name");
-  if (info.size < 1 || info.size > max_size)
-    fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size));
+  const auto is_allowed = [](int side) { return side >= 1 && side <= max_size; };
+  if (!is_allowed(info.size.height) || !is_allowed(info.size.width)) {
+    fail(file, fmt::format("its size is {}; 1 to {} is allowed for each side", facet::to_string(info.size), max_size));
+  }
   if (info.heads.empty()) fail(file, "it has no heads");
   std::set<std::string_view> names;
   for (const Head& head : info.heads) {
@@ -99,11 +100,18 @@ std::array<float, 3> parse_channels(const std::string& file, const Metadata& met
   fail(file, fmt::format("its `{}` is {}; a JSON list of three numbers is needed", key, in_quotes(text)));
 }
 
-int parse_size(const std::string& file, const std::string& text) {
-  int size = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-  if (error == std::errc() && end == text.data() + text.size()) return size;
-  fail(file, fmt::format("its `size` is {}; 1 to {} is allowed", in_quotes(text), max_size));
+/// The text of a square size is its side, which is all that earlier versions read.
+std::string size_text(ImageSize size) {
+  return size.height == size.width ? std::to_string(size.height) : facet::to_string(size);
+}
+
+ImageSize parse_size(const std::string& file, const std::string& text) {
+  try {
+    return parse_image_size(text);
+  } catch (const Error&) {
+    fail(file, fmt::format("its `size` is {}; 1 to {}, or HEIGHTxWIDTH of such numbers, is allowed", in_quotes(text),
+                           max_size));
+  }
 }
 
 ResizeMode parse_resize(const std::string& file, const std::string& text) {
@@ -122,7 +130,7 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
   Metadata metadata{{"format", std::string(model_file_format)},
                     {"version", std::string(version)},
                     {"model", info.model},
-                    {"size", std::to_string(info.size)},
+                    {"size", size_text(info.size)},
                     {"resize", std::string(to_string(info.resize))},
                     {"heads", heads_text(file, info.heads)},
                     {"mean", FloatJson(info.normalization.mean).dump()},
@@ -155,7 +163,7 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
 }
 
 void require_graph(const ModelInfo& info, const Graph& graph) {
-  const Shape expected{3, info.size, info.size};
+  const Shape expected{3, info.size.height, info.size.width};
   if (graph.input_shape() != expected) {
     throw Error(fmt::format("model {}: the graph's input has the shape {}; its description has {}", info.model,
                             facet::to_string(graph.input_shape()), facet::to_string(expected)));

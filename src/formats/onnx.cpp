@@ -39,14 +39,14 @@ std::string_view name_of(OnnxInput input) {
 
 std::string described(const ModelInfo& info, OnnxInput input) {
   const auto& [mean, deviation] = info.normalization;
-  const ImageSize size = info.size, covered = covered_size(size, info.resize);
+  const ImageSize covered = covered_size(info.size, info.resize);
   std::string crop;
-  if (info.resize == ResizeMode::crop && size.height == size.width) {
+  if (info.resize == ResizeMode::crop && info.size.height == info.size.width) {
     crop = fmt::format(", the centre of those resized to {} on the shorter side", covered.height);
   } else if (info.resize == ResizeMode::crop) {
     crop = fmt::format(", the centre of those resized to cover {}", to_string(covered));
   }
-  const std::string images = fmt::format("RGB images of {}{}: ", to_string(size), crop);
+  const std::string images = fmt::format("RGB images of {}{}: ", to_string(info.size), crop);
   if (input == OnnxInput::pixels) return images + "8-bit pixels as they are, 0 to 255";
   if (input == OnnxInput::unit) return images + "8-bit pixels / 255, 0 to 1";
   return images + fmt::format("(8-bit pixels / 255 - mean) / std, with the mean {}, {}, {} and the std {}, {}, {}",

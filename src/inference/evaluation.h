@@ -15,9 +15,9 @@
 
 namespace facet::inference {
 
-/// Bytes of one input image of a model: 8-bit RGB, {size, size, 3}.
+/// Bytes of one input image of a model: 8-bit RGB, {height, width, 3}.
 inline std::size_t image_bytes(const ModelInfo& info) {
-  return static_cast<std::size_t>(info.size) * static_cast<std::size_t>(info.size) * 3;
+  return static_cast<std::size_t>(info.size.height) * static_cast<std::size_t>(info.size.width) * 3;
 }
 
 /// Reports a non-finite logit: the head and the image for which the model computed it.

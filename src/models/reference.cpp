@@ -74,9 +74,12 @@ void check(const ModelOptions& options, const ReferenceShape& shape) {
                             fmt::join(heads, ", ")));
   }
   const std::int64_t reduction = std::int64_t{2} << shape.blocks.size();
-  if (options.size < reduction || options.size % reduction != 0) {
-    throw Error(fmt::format("{}: size {} found; a multiple of {} is needed", subject, options.size, reduction));
-  }
+  const auto require_multiple = [&](const char* name, int side) {
+    if (side >= reduction && side % reduction == 0) return;
+    throw Error(fmt::format("{}: {} {} found; a multiple of {} is needed", subject, name, side, reduction));
+  };
+  require_multiple("height", options.size.height);
+  require_multiple("width", options.size.width);
 }
 
 }  // namespace

@@ -54,9 +54,9 @@ ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds) {
 
 std::string measured_precision_key(std::string_view model, std::string_view shape, const Graph& graph,
                                    std::int64_t batch, int threads) {
-  const std::int64_t size = graph.input_shape()[1];
+  const Shape& image = graph.input_shape();
   std::string key =
-      fmt::format("precision of {} with {} parameters at {}x{}", model, graph.trainable_count(), size, size);
+      fmt::format("precision of {} with {} parameters at {}x{}", model, graph.trainable_count(), image[1], image[2]);
   if (!shape.empty()) key += fmt::format(" shape {}", shape);
   for (const HeadOutput& head : graph.heads()) key += fmt::format(" {}", head.classes);
   return fmt::format("{} batch {} threads {}", key, batch, threads);

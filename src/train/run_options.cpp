@@ -238,7 +238,7 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
 
 void require_same_model(const std::string& file, const ModelInfo& recorded, const ModelInfo& asked) {
   if (recorded.model != asked.model) refuse(file, "model", recorded.model, asked.model);
-  if (recorded.size != asked.size) refuse(file, "size", std::to_string(recorded.size), std::to_string(asked.size));
+  if (recorded.size != asked.size) refuse(file, "size", to_string(recorded.size), to_string(asked.size));
   if (recorded.resize != asked.resize) refuse(file, "resize", to_string(recorded.resize), to_string(asked.resize));
   const auto shape_text = [](const std::string& shape) { return shape.empty() ? "default" : shape; };
   if (recorded.shape != asked.shape) refuse(file, "shape", shape_text(recorded.shape), shape_text(asked.shape));

@@ -287,9 +287,9 @@ std::int64_t Trainer::State::planned_bytes() const {
 void Trainer::State::check_memory(std::int64_t bytes) const {
   if (bytes <= available_) return;
   throw Error(
-      fmt::format("training {} at {}x{} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
+      fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
                   "take a smaller batch or size",
-                  info_.model, info_.size, info_.size, options_.batch, gigabytes(bytes), gigabytes(available_)));
+                  info_.model, to_string(info_.size), options_.batch, gigabytes(bytes), gigabytes(available_)));
 }
 
 void Trainer::State::make_loaders() {

@@ -82,7 +82,12 @@ class Misuse(AppTest):
             (["summary", "--heads", "age"], "NAME=CLASSES"),
             (["summary", "--heads", "age=1"], "at least|from 2"),
             (["summary", "--heads", "age=2,age=3"], "--heads is 'age=2,age=3', which has age twice"),
-            (["summary", "--size", "100"], "--size is 100: the reference model: size 100 found; a multiple of 16"),
+            (["summary", "--size", "100"], "--size is 100: the reference model: height 100 found; a multiple of 16"),
+            (["summary", "--size", "64x40"], "--size is 64x40: the reference model: width 40 found; a multiple of 16"),
+            *[([*words, "--size", size],
+               f"--size is '{size}'; a whole number from 1 to 16384, or HEIGHTxWIDTH of such numbers, is needed")
+              for words in [["summary"], ["train", "--train", "x"], ["import", "x", "--model", "alexnet", "--out", "y"]]
+              for size in ["64x", "0x5", "axb", "x64", "64x48x3", "64x-48", "64.0", "16385", "16x16400"]],
             (["summary", "--model", "resnet34", "--stem", "8"],
              "--stem needs --model reference; the shape of resnet34"),
             (["summary", "--hidden", "mood=5"], "--hidden has a head mood; the heads are age, gender, race"),
@@ -92,7 +97,7 @@ class Misuse(AppTest):
             (["summary", "--blocks", "64"], "--blocks has '64'; CHANNELSxN is needed, such as 64x1"),
             (["summary", "--blocks", ",".join(["8x1"] * 14)], "--blocks has 14 blocks; at most 13 are allowed"),
             (["summary", "--blocks", "8x1,8x1,8x1,8x1,8x1"],
-             "--size is 224: the reference model: size 224 found; a multiple of 64"),
+             "--size is 224: the reference model: height 224 found; a multiple of 64"),
             (["inspect"], "needed"),
         ]
         for words, message in cases:

@@ -180,7 +180,7 @@ class Refusing(Reproduction):
         words = self.words(self.whole)
         self.assertIn("the run has 2 epochs, but 1 are requested", self.fails(1, *self.words(self.whole, 1)))
         for option, value, message in [("--batch", 4, "batch 8, requested is 4"), ("--seed", 1, "seed 0"),
-                                       ("--size", 32, "size 16, requested is 32"),
+                                       ("--size", 32, "size 16x16, requested is 32x32"),
                                        ("--resize", "crop", "resize squash, requested is crop"),
                                        ("--precision", "bf16", "precision"), ("--heads", "age", "heads")]:
             with self.subTest(option):
@@ -268,7 +268,7 @@ class Refusing(Reproduction):
                  "--models has 'resnet18'; allowed: reference, resnet34"),
                 (["reproduce", "table1", "--models", "alexnet,alexnet"], "--models has alexnet twice"),
                 (["reproduce", "table1", "--data", self.folder / "sample", "--size", 32, "--models", "alexnet"],
-                 "--size is 32: alexnet: size 32 found"),
+                 "--size is 32: alexnet: height 32 found"),
                 (["reproduce", "table1", "--epochs", 0], "--epochs is '0'"),
                 (["reproduce", "table1", "--lr", 1], "unknown option '--lr'")]:
             with self.subTest(words):

@@ -149,6 +149,43 @@ class Recipe(AppTest):
                       f"--pretrained {first}/checkpoints/last.safetensors --out NEW", error)
 
 
+class Size(AppTest):
+    """--size HEIGHTxWIDTH in training and in the commands that use its model."""
+
+    def test_commands(self):
+        run = self.folder / "tall"
+        words = [*self.data, *QUICK[2:], "--size", "64x48", "--out", run]
+        output = self.succeeds("train", *words, "--epochs", 1)
+        self.assertRegex(output, r"(?m)^model +reference at 64x48: [\d,]+ parameters$")
+        self.assertIn("size = 64x48\n", (run / "run.cfg").read_text())
+        self.assertIn("reference at 64x48\n", self.succeeds("inspect", run))
+        self.assertIn("size 64x48, requested is 48x64",
+                      self.fails(1, "train", "--resume", "--out", run, "--size", "48x64", "--epochs", 2))
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertEqual([row["epoch"] for row in rows(run / "metrics.csv")], ["1", "2"])
+
+        answers = self.folder / "answers.csv"
+        self.succeeds("evaluate", run, "--data", self.validation_csv, "--predictions", answers)
+        folder = self.validation_csv.parent
+        photos = [folder / row["file"] for row in rows(answers)]
+        lines = self.succeeds("predict", run, *photos, "--jsonl", "-").splitlines()
+        for row, line in zip(rows(answers), map(json.loads, lines), strict=True):
+            for head in ["age", "gender", "race"]:
+                for name, share in line["heads"][head]["probabilities"].items():
+                    self.assertAlmostEqual(share, float(row[f"{head}_probability_{name}"]), places=4)
+
+    def test_summary(self):
+        self.assertTrue(self.succeeds("summary", "--size", "64x48", "--batch", 1).startswith("reference at 64x48\n"))
+        summaries = {size: json.loads(self.succeeds("summary", "--size", size, "--batch", 1, "--json"))
+                     for size in ["64x48", "48x64", "64x64", "64"]}
+        self.assertEqual([summary["size"] for summary in summaries.values()], ["64x48", "48x64", 64, 64])
+        self.assertEqual(summaries["64x64"]["planned"], summaries["64"]["planned"])
+        pools = {size: [layer["output"] for layer in summary["layers"] if layer["op"] == "max_pool"]
+                 for size, summary in summaries.items()}
+        self.assertEqual(pools["64x48"], [[64, 16, 12], [128, 8, 6], [256, 4, 3]])
+        self.assertEqual(pools["48x64"], [[64, 12, 16], [128, 6, 8], [256, 3, 4]])
+
+
 class Shape(AppTest):
     """A reference model of another shape: the command line, the model file, and the commands that read it."""
 

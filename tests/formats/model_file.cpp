@@ -69,6 +69,23 @@ TEST_CASE("weights and their description are read back, bit for bit") {
   CHECK(other.get_counter(2) == many_batches);
 }
 
+TEST_CASE("a size that isn't square is read back from a file; a hostile one is refused with the file's name") {
+  const TemporaryFolder folder;
+  const auto file = folder / "model.safetensors";
+  ModelInfo info = small_info();
+  info.size = {48, 32};
+  save_model(file, info, trained());
+  CHECK(read_model_info(file).size == ImageSize(48, 32));
+  CHECK(SafetensorsReader(file).metadata().at("size") == "48x32");
+
+  std::string bytes = read_file(file);
+  const std::string text = "\"48x32\"";
+  bytes.replace(bytes.find(text), text.size(), "\"48x-2\"");
+  write_file(file, bytes);
+  CHECK(error_of([&] { read_model_info(file); }) ==
+        file.string() + ": its `size` is \"48x-2\"; 1 to 16384, or HEIGHTxWIDTH of such numbers, is allowed");
+}
+
 TEST_CASE("the file holds tensors of the parameters' names and shapes, and no others") {
   const TemporaryFolder folder;
   const auto file = folder / "model.safetensors";

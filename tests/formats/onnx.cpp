@@ -62,6 +62,32 @@ std::string refusal(const std::string& head, const Graph& graph, const Parameter
 
 }  // namespace
 
+TEST_CASE("ONNX: the input has the model's height and width, and the text of the crop says what is covered") {
+  const TemporaryFolder folder;
+  const auto input_of = [&](ImageSize size) {
+    ModelInfo info = small::info();
+    info.size = size;
+    info.resize = ResizeMode::crop;
+    const Graph graph = small::model(small::heads(), size);
+    export_onnx(folder / "a.onnx", info, graph, Parameters(graph, 1));
+    onnx::ModelProto model;
+    REQUIRE(model.ParseFromString(read_file(folder / "a.onnx")));
+    CHECK(std::ranges::any_of(model.metadata_props(), [&](const onnx::StringStringEntryProto& entry) {
+      return entry.key() == "size" && entry.value() == (size.height == size.width ? "16" : to_string(size));
+    }));
+    return model.graph().input(0);
+  };
+  const onnx::ValueInfoProto tall = input_of({48, 32});
+  const onnx::TensorShapeProto& shape = tall.type().tensor_type().shape();
+  REQUIRE(shape.dim_size() == 4);
+  CHECK(shape.dim(0).dim_param() == "batch");
+  CHECK(shape.dim(2).dim_value() == 48);
+  CHECK(shape.dim(3).dim_value() == 32);
+  CHECK(tall.doc_string().starts_with("RGB images of 48x32, the centre of those resized to cover 54x36: "));
+  CHECK(input_of(16).doc_string().starts_with(
+      "RGB images of 16x16, the centre of those resized to 18 on the shorter side: "));
+}
+
 TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's names, and outputs the heads' names") {
   const onnx::ModelProto folded = exported({});
   CHECK(

@@ -218,11 +218,24 @@ Option model_option() {
 
 Option size_option() {
   return {.name = "size",
-          .argument = "PIXELS",
+          .argument = "PIXELS|HEIGHTxWIDTH",
           .help =
-              "height and width of the model's input; the stem and each block of the reference model halve it, so that "
-              "with the paper's shape it must be a multiple of 16",
+              "size of the model's input: one number for a square, or its height and width, such as 224x160; the stem "
+              "and each block of the reference model halve them, so that with the paper's shape they must be multiples "
+              "of 16",
           .fallback = "224"};
+}
+
+ImageSize read_size(const Options& options) {
+  constexpr int max_side = 16384;
+  const std::string text = options.text("size");
+  try {
+    const ImageSize size = parse_image_size(text);
+    if (size.height <= max_side && size.width <= max_side) return size;
+  } catch (const Error&) {  // refused below, with the option's name
+  }
+  throw UsageError(fmt::format("{} is '{}'; a whole number from 1 to {}, or HEIGHTxWIDTH of such numbers, is needed",
+                               options.origin("size"), text, max_side));
 }
 
 Option resize_option() {
@@ -230,8 +243,8 @@ Option resize_option() {
           .argument = "squash|crop",
           .help =
               "how photographs are resized to that size, in training and whenever the model is used: squash takes the "
-              "whole photograph, whatever its aspect ratio; crop resizes the shorter side to size / 0.875 and takes "
-              "the centre, as torchvision evaluates",
+              "whole photograph, whatever its aspect ratio; crop keeps the aspect ratio: it resizes until "
+              "size / 0.875 is covered and takes the centre, as torchvision evaluates",
           .fallback = "squash"};
 }
 
@@ -244,7 +257,7 @@ Graph build_requested_model(const Options& options, const ModelOptions& model, c
   try {
     return build_model(name, model, shape);
   } catch (const Error& error) {
-    throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), model.size, error.what()));
+    throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), options.text("size"), error.what()));
   }
 }
 

@@ -67,6 +67,7 @@ HeadSplit read_split_head(const Options& options);
 /// The options --model, --size and --resize.
 Option model_option();
 Option size_option();
+ImageSize read_size(const Options& options);
 Option resize_option();
 ResizeMode read_resize(const Options& options);
 /// Builds the model of --model with heads and a shape that are known to be valid.

@@ -90,7 +90,7 @@ Command export_command() {
       "Writes a trained model as an ONNX file, which ONNX Runtime, OpenCV and many others run, or as a safetensors "
       "file of its weights under PyTorch's names. RUN_OR_MODEL is the folder of a training run, whose best checkpoint "
       "is used, or a model file (.safetensors).\n\n"
-      "The ONNX file's input is `input`, f32 {batch, 3, size, size}, RGB, with any batch size. Its outputs have the "
+      "The ONNX file's input is `input`, f32 {batch, 3, height, width}, RGB, with any batch size. Its outputs have the "
       "names of the heads, f32 {batch, classes}. Its metadata hold the heads' classes (heads, as JSON), mean, std, "
       "size, resize (squash or crop), input and outputs.";
   command.groups = {

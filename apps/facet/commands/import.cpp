@@ -145,7 +145,7 @@ int run(Options& options) {
   ModelInfo info;
   options.required("model");
   info.model = options.one_of("model", model_names());
-  info.size = static_cast<int>(options.integer("size", 1, 16384));
+  info.size = read_size(options);
   info.resize = read_resize(options);
   info.normalization = read_normalization(options);
   const RequestedShape shape = read_shape(options);
@@ -167,8 +167,8 @@ int run(Options& options) {
   }
   save_model(file, info, parameters);
   std::FILE* const remarks = name == standard_output ? stderr : stdout;
-  print_to(remarks, "{}: {} at {}x{}, {}\nheads\n{}note        {}\n",
-           name == standard_output ? "standard output" : base::printable(name), info.model, info.size, info.size,
+  print_to(remarks, "{}: {} at {}, {}\nheads\n{}note        {}\n",
+           name == standard_output ? "standard output" : base::printable(name), info.model, to_string(info.size),
            counted(graph.trainable_count(), "parameter"), describe_heads(info.heads, 2),
            base::printable(found.summary));
   return 0;

@@ -119,7 +119,7 @@ void inspect_model(const std::filesystem::path& file) {
   std::int64_t elements = 0;
   for (const formats::TensorEntry& tensor : reader.tensors()) elements += element_count(tensor.shape);
   print_out("file        {} ({})\n", base::printable(file.string()), bytes_text(static_cast<double>(reader.bytes())));
-  print_out("model       {} at {}x{}\n", base::printable(info.model), info.size, info.size);
+  print_out("model       {} at {}\n", base::printable(info.model), to_string(info.size));
   print_out("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
   print_out("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
             info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],

@@ -19,7 +19,7 @@ namespace {
 /// The model and the training that the command describes.
 struct Question {
   std::string model, shape;
-  int size;
+  ImageSize size = 224;
   std::int64_t batch;
   Precision precision;
   bool save_memory;
@@ -70,7 +70,7 @@ std::string summary_text(const Question& question, const Graph& graph, const std
     table.add({layer.name, layer.op, to_string(layer.shape), layer.parameters == 0 ? "-" : grouped(layer.parameters),
                megaflops(layer.forward_flops), megaflops(layer.training_flops)});
   }
-  std::string text = fmt::format("{} at {}x{}\n\n{}\n", question.model, question.size, question.size, table.text());
+  std::string text = fmt::format("{} at {}\n\n{}\n", question.model, to_string(question.size), table.text());
   text += fmt::format("parameters   {}{}\n", grouped(graph.trainable_count()), frozen_text(graph));
   text += fmt::format("one image    {:.3f} GFLOP forward, {:.3f} GFLOP in training (a multiply-add is two)\n",
                       forward / 1e9, training / 1e9);
@@ -88,7 +88,9 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   nlohmann::ordered_json json;
   json["model"] = question.model;
   if (!question.shape.empty()) json["shape"] = nlohmann::ordered_json::parse(question.shape);
-  json["size"] = question.size;
+  const ImageSize size = question.size;
+  json["size"] =
+      size.height == size.width ? nlohmann::ordered_json(size.height) : nlohmann::ordered_json(to_string(size));
   json["batch"] = question.batch;
   json["precision"] = to_string(question.precision);
   json["save_memory"] = question.save_memory;
@@ -123,7 +125,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
 int run(Options& options) {
   require_no_arguments(options);
   Question question;
-  question.size = static_cast<int>(options.integer("size", 1, 16384));
+  question.size = read_size(options);
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
   question.save_memory = options.on("save-memory");

@@ -78,7 +78,7 @@ Settings read_settings(const Options& options) {
   settings.manifest = read_manifest_options(options);
   settings.skip = skips_bad_images(options);
   settings.info.model = options.text("model");
-  settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
+  settings.info.size = read_size(options);
   settings.info.resize = read_resize(options);
   settings.info.normalization = read_normalization(options);
   settings.training = read_training(options);
@@ -282,7 +282,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   if (settings.skip) leave_out_bad_images(data, settings);
   const train::ThreadPlan threads = train::plan_threads(training);
   print_machine(threads);
-  print_out("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
+  print_out("model       {} at {}: {} parameters{}\n", settings.info.model, to_string(settings.info.size),
             grouped(graph.trainable_count()), frozen_text(graph));
   std::fflush(stdout);
 

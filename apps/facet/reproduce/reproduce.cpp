@@ -96,7 +96,7 @@ struct Request {
   std::vector<Head> heads;
   std::vector<std::string> models;
   TrainOptions training;  ///< the options that all models share; `out` is the folder of the table
-  int size = 0;
+  ImageSize size = 224;
   ResizeMode resize = ResizeMode::squash;
   std::vector<Head> begun_heads;  ///< the heads of the runs that the table's folder holds
 };
@@ -144,7 +144,7 @@ void require_pinnable(const Options& options, const TrainOptions& training) {
 Request read_request(const Options& options) {
   Request request;
   request.models = read_models(options);
-  request.size = static_cast<int>(options.integer("size", 1, 16384));
+  request.size = read_size(options);
   request.resize = read_resize(options);
   TrainOptions& training = request.training;
   training.epochs = options.integer("epochs", 1, 1'000'000);
@@ -160,7 +160,7 @@ Request read_request(const Options& options) {
     try {
       build_model(model, {.heads = {{"any", {"a", "b"}}}, .size = request.size});
     } catch (const Error& error) {
-      throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), request.size, error.what()));
+      throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), options.text("size"), error.what()));
     }
   }
   request.manifests = find_manifests(options.required("data"));

@@ -209,7 +209,7 @@ std::string markdown(const Table1& table) {
   return cells.markdown() +
          fmt::format(
              "\n"
-             "Adam, learning rate 1e-4, batches of {}, {} at {}x{} ({}), seed {}; trained on {}, validated on {}.\n"
+             "Adam, learning rate 1e-4, batches of {}, {} at {} ({}), seed {}; trained on {}, validated on {}.\n"
              "Accuracies are those of the validation set after the best epoch, which has the highest mean accuracy "
              "over the heads\n(checkpoints/best.safetensors of each model's run). images/s is the median over the "
              "epochs of training; peak is the\npeak resident memory of the training process; hours include training "
@@ -217,7 +217,7 @@ std::string markdown(const Table1& table) {
              "paper: the figures of Table 1 of Khasanova and Sin, which calls DenseNet-161 Densenet61. They were "
              "measured on FairFace: only a\ntable of models trained and validated on FairFace's images can be compared "
              "with them. {}: not measured, or not a head\nof the paper.\n",
-             table.batch, counted(table.epochs, "epoch"), table.size, table.size, table.resize, table.seed, table.train,
+             table.batch, counted(table.epochs, "epoch"), to_string(table.size), table.resize, table.seed, table.train,
              table.validation, machine(), unknown);
 }
 
@@ -267,7 +267,7 @@ std::string json(const Table1& table) {
       {"learning_rate", 1e-4},
       {"batch", table.batch},
       {"epochs", table.epochs},
-      {"size", table.size},
+      {"size", table.size.height == table.size.width ? Json(table.size.height) : Json(to_string(table.size))},
       {"resize", table.resize},
       {"seed", table.seed},
       {"checkpoint", "best"},

@@ -52,7 +52,7 @@ struct Table1 {
   std::vector<std::string> heads;
   std::int64_t epochs = 0;  ///< requested number of epochs
   std::int64_t batch = 0;
-  int size = 0;
+  ImageSize size = 224;
   std::string resize;  ///< "squash" or "crop"
   std::uint64_t seed = 0;
   std::vector<MeasuredRow> rows;  ///< one for each of printed_table1()
