@@ -1,6 +1,6 @@
 #include "data/transforms.h"
 
-#include "data/resize.h"
+#include "data/decode/resize.h"
 
 namespace facet::data {
 

@@ -4,7 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "base/machine.h"
-#include "data/decode.h"
+#include "data/decode/decode.h"
 #include "facet/error.h"
 #include "facet/precision.h"
 #include "kernels/targets.h"

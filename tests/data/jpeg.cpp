@@ -7,7 +7,7 @@
 // jpeglib.h uses std::size_t and FILE but includes neither header.
 #include <jpeglib.h>
 
-#include "data/decode.h"
+#include "data/decode/decode.h"
 #include "data/make_jpeg.h"
 #include "testing.h"
 

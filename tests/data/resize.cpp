@@ -1,4 +1,4 @@
-#include "data/resize.h"
+#include "data/decode/resize.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "data/scratch.h"
+#include "data/decode/scratch.h"
 
 #include <doctest/doctest.h>
 

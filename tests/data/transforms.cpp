@@ -4,8 +4,8 @@
 
 #include <set>
 
+#include "data/decode/resize.h"
 #include "data/make_jpeg.h"
-#include "data/resize.h"
 
 using facet::LoadRequest;
 using facet::data::draws_of;

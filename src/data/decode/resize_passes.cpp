@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "data/resize.h"
+#include "data/decode/resize.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "data/resize_passes.cpp"
+#define HWY_TARGET_INCLUDE "data/decode/resize_passes.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 

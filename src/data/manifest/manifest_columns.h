@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/csv.h"
+#include "data/manifest/csv.h"
 #include "facet/manifest.h"
 
 namespace facet::data {

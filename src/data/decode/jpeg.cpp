@@ -13,7 +13,7 @@
 #include <jerror.h>
 // clang-format on
 
-#include "data/decode.h"
+#include "data/decode/decode.h"
 #include "facet/error.h"
 
 #ifndef LIBJPEG_TURBO_VERSION

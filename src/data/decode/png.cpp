@@ -9,7 +9,7 @@
 #include <new>
 #include <string_view>
 
-#include "data/decode.h"
+#include "data/decode/decode.h"
 #include "facet/error.h"
 
 namespace facet::data {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "data/scratch.h"
+#include "data/decode/scratch.h"
 #include "facet/image.h"
 
 namespace facet::data {

@@ -1,4 +1,4 @@
-#include "data/missing_files.h"
+#include "data/manifest/missing_files.h"
 
 #include <dirent.h>
 #include <sys/stat.h>

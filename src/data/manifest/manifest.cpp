@@ -7,12 +7,12 @@
 #include <optional>
 
 #include "base/text.h"
-#include "data/csv.h"
-#include "data/decode.h"
+#include "data/decode/decode.h"
 #include "data/fairface.h"
 #include "data/labels.h"
-#include "data/manifest_columns.h"
-#include "data/missing_files.h"
+#include "data/manifest/csv.h"
+#include "data/manifest/manifest_columns.h"
+#include "data/manifest/missing_files.h"
 #include "facet/error.h"
 
 namespace facet {

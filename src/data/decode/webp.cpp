@@ -6,7 +6,7 @@
 #include <memory>
 #include <new>
 
-#include "data/decode.h"
+#include "data/decode/decode.h"
 #include "facet/error.h"
 
 namespace facet::data {

@@ -1,4 +1,4 @@
-#include "data/manifest_columns.h"
+#include "data/manifest/manifest_columns.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "data/scratch.h"
+#include "data/decode/scratch.h"
 #include "facet/image.h"
 
 namespace facet::data {

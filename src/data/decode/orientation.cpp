@@ -1,7 +1,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "data/decode.h"
+#include "data/decode/decode.h"
 
 namespace facet::data {
 namespace {
