@@ -130,6 +130,10 @@ struct TrainOptions {
   bool resume = false;        ///< continue from the folder's last checkpoint; if there is none, start a new run
 };
 
+/// Checks the values of options that need neither a model nor data; a Trainer's constructor does so as well.
+/// @throws Error naming the first option whose value is out of range, the value and the allowed values.
+FACET_EXPORT void check_options(const TrainOptions& options);
+
 /// The result of one step, over one batch or, with `accumulate`, several.
 struct StepResult {
   std::int64_t epoch = 0;  ///< from 1

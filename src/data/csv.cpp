@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <new>
 
+#include "base/read_file.h"
 #include "base/text.h"
-#include "data/read_file.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::data {
 namespace {
@@ -69,7 +70,7 @@ const char* name_of_separator(char separator) {
 
 std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::path& file) {
   try {
-    return read_file(file, max_bytes);
+    return base::read_file(file, max_bytes);
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", name, error.what()));
   } catch (const std::bad_alloc&) {
@@ -80,7 +81,7 @@ std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::p
 }  // namespace
 
 CsvReader::CsvReader(const std::filesystem::path& file)
-    : name_(base::printable(file.string())),
+    : name_(printable(file.string())),
       bytes_(read(name_, file)),
       text_(reinterpret_cast<const char*>(bytes_.data()), bytes_.size()) {
   require_text(name_, text_);
@@ -133,7 +134,7 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   ++position_;
   if (!at_line_end() && text_[position_] != separator_) {
     throw Error(fmt::format("{}:{}: '{}' follows a closing quote, where {} or the end of the line is allowed", name_,
-                            line_, base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
+                            line_, printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
                             name_of_separator(separator_)));
   }
 }

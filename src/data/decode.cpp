@@ -8,10 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "base/machine.h"
+#include "base/read_file.h"
 #include "base/text.h"
-#include "data/read_file.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/text.h"
 
 namespace facet {
 namespace data {
@@ -115,7 +116,7 @@ DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, st
   if (bytes <= max_parallel_memory) return {};
   static std::mutex mutex;
   DecodingLock lock(mutex);
-  if (const std::int64_t available = base::available_memory(); bytes > available) {
+  if (const std::int64_t available = available_memory(); bytes > available) {
     throw Error(fmt::format("decoding {}x{} pixels takes {} bytes of memory; {} are available", width, height, bytes,
                             available));
   }
@@ -139,7 +140,7 @@ DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {
 
 DecodedImage decode_image_file(const std::filesystem::path& file, int size) {
   const auto is_image = [](std::span<const std::uint8_t> start) { return format_of(as_text(start)) != Format::other; };
-  return decode_image(read_file(file, max_file_bytes, start_bytes, is_image), size);
+  return decode_image(base::read_file(file, max_file_bytes, start_bytes, is_image), size);
 }
 
 }  // namespace data
@@ -150,9 +151,9 @@ Image read_image(const std::filesystem::path& file, int size, std::string* warni
     if (warning) *warning = std::move(decoded.warning);
     return std::move(decoded.image);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", base::printable(file.string()), error.what()));
+    throw Error(fmt::format("{}: {}", printable(file.string()), error.what()));
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory while it is decoded", base::printable(file.string())));
+    throw Error(fmt::format("{}: out of memory while it is decoded", printable(file.string())));
   }
 }
 

@@ -7,11 +7,10 @@
 
 #include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::data {
 namespace {
-
-using base::printable;
 
 /// Whether a label is an age bin that a spreadsheet turned into a date.
 bool is_mangled_age(std::string_view label) { return label == "9-Mar" || label == "19-Oct"; }

@@ -10,12 +10,11 @@
 
 #include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
-namespace facet::data {
-
+namespace facet {
+namespace data {
 namespace {
-
-using base::printable;
 
 /// @param what what messages call the thing that is named: "head".
 void require_names(const std::string& where, std::string_view what, const std::vector<std::string>& names) {
@@ -30,6 +29,7 @@ void require_names(const std::string& where, std::string_view what, const std::v
 }
 
 }  // namespace
+}  // namespace data
 
 std::vector<std::string> names_of(const std::vector<Head>& heads) {
   std::vector<std::string> names;
@@ -37,21 +37,15 @@ std::vector<std::string> names_of(const std::vector<Head>& heads) {
   return names;
 }
 
-std::string list_of(const std::vector<std::string>& names) {
-  std::string list;
-  for (std::size_t i = 0; i < std::min(names.size(), max_listed); ++i) {
-    list += (i == 0 ? "" : ", ") + printable(names[i]);
-  }
-  return names.size() > max_listed ? fmt::format("{} and {} more", list, names.size() - max_listed) : list;
-}
-
 void require_named_heads(const std::string& where, const std::vector<Head>& heads) {
-  require_names(where, "head", names_of(heads));
+  data::require_names(where, "head", names_of(heads));
   for (const Head& head : heads) {
     if (head.classes.empty()) throw Error(fmt::format("{}: head '{}' has no classes", where, printable(head.name)));
-    require_names(fmt::format("{}: head '{}'", where, printable(head.name)), "class", head.classes);
+    data::require_names(fmt::format("{}: head '{}'", where, printable(head.name)), "class", head.classes);
   }
 }
+
+namespace data {
 
 void require_index(const std::string& set, std::int64_t index, std::int64_t size) {
   if (index >= 0 && index < size) return;
@@ -82,15 +76,16 @@ void require_heads(const std::vector<Head>& expected, const std::vector<Head>& f
   for (std::size_t head = 0; head < expected.size(); ++head) {
     const std::vector<std::string>&model = expected[head].classes, &other = found[head].classes;
     if (model == other) continue;
+    constexpr std::size_t max_listed = 20;
     std::size_t same = 0;  // list_of may omit the place where they differ
     while (same < std::min(model.size(), other.size()) && model[same] == other[same]) ++same;
     const auto name = [&](const std::vector<std::string>& classes) {
-      return same < classes.size() ? base::printable(classes[same]) : "none";
+      return same < classes.size() ? printable(classes[same]) : "none";
     };
     const std::string place =
         same < max_listed ? "" : fmt::format("; class {} is {}, in the model {}", same, name(other), name(model));
     throw Error(fmt::format("{}: head {} has the classes {}, in the model it has {}{}", whose, found[head].name,
-                            list_of(other), list_of(model), place));
+                            list_of(other, max_listed), list_of(model, max_listed), place));
   }
 }
 
@@ -234,4 +229,5 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
   return indices;
 }
 
-}  // namespace facet::data
+}  // namespace data
+}  // namespace facet

@@ -7,13 +7,13 @@
 #include <string_view>
 
 #include "base/text.h"
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::data {
 namespace {
 
-using base::printable;
 using Names = std::vector<std::string>;
 
 /// The usual names of the column of files, the most usual first.

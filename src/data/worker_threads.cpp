@@ -15,8 +15,8 @@
 #include <system_error>
 #include <utility>
 
-#include "base/cpus.h"
 #include "facet/error.h"
+#include "facet/threads.h"
 
 namespace facet::data {
 
@@ -45,7 +45,7 @@ void WorkerThreads::start(int count) {
   const auto run = [this, gate, open = gate->open](int number) {
     bool entered = false;
     try {
-      base::leave_openmp_place();
+      leave_openmp_place();
       arena_.execute([&] {
         entered = true;
         gate->entered.count_down();

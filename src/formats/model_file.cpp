@@ -7,7 +7,7 @@
 #include <set>
 #include <utility>
 
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "formats/model_file.h"
 #include "formats/safetensors_header.h"
@@ -113,7 +113,7 @@ void save_weights(const std::filesystem::path& file, const ModelInfo& info, cons
   metadata.erase("version");
   if (info.heads.size() != 1) {
     throw Error(fmt::format("{}: the heads {} found; a single head is needed, whose layer is called {}", file.string(),
-                            fmt::join(data::names_of(info.heads), ", "), layer));
+                            fmt::join(names_of(info.heads), ", "), layer));
   }
   std::vector<formats::TensorSource> tensors = formats::sources_of(parameters);
   const std::string head = fmt::format("heads.{}.", info.heads[0].name);
@@ -125,6 +125,10 @@ void save_weights(const std::filesystem::path& file, const ModelInfo& info, cons
 
 ModelInfo read_model_info(const std::filesystem::path& file) {
   return formats::model_info_of(formats::SafetensorsReader(file));
+}
+
+std::map<std::string, std::string> read_metadata(const std::filesystem::path& file) {
+  return formats::SafetensorsReader(file).metadata();
 }
 
 void load_weights(const std::filesystem::path& file, Parameters& parameters) {

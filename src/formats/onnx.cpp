@@ -6,8 +6,8 @@
 #include <limits>
 #include <utility>
 
-#include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/platform.h"
 #include "formats/model_file.h"
 #include "formats/onnx_graph.h"
@@ -185,7 +185,7 @@ void export_onnx(const std::filesystem::path& file, const ModelInfo& info, const
   } catch (const Error& error) {
     throw Error(fmt::format("{}: can't be written: {}", name, error.what()));
   }
-  base::AtomicFile output(file);
+  AtomicFile output(file);
   output.write(bytes);
   output.commit();
 }

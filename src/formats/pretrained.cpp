@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "formats/model_file.h"
 #include "formats/safetensors_header.h"
@@ -84,7 +85,7 @@ std::optional<std::vector<std::int64_t>> places_of(const std::vector<std::string
 ///   classes are matched to these rows.
 void require_heads(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads) {
   if (heads.empty()) return;
-  data::require_named_heads(fmt::format("{}: the heads of the model", file.string()), heads);
+  require_named_heads(fmt::format("{}: the heads of the model", file.string()), heads);
   for (const Head& head : heads) {
     const bool is_graphs = std::any_of(graph.heads().begin(), graph.heads().end(), [&](const HeadOutput& output) {
       return output.name == head.name && output.classes == std::ssize(head.classes);

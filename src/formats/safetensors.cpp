@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "formats/narrow_floats.h"
 #include "formats/safetensors_header.h"
 
@@ -204,7 +205,7 @@ void write_safetensors(const std::filesystem::path& file, const Metadata& metada
   const std::vector<const TensorSource*> order = in_order_of_writing(tensors);
   std::vector<std::uint32_t> crcs(order.size(), 0);
   std::string header = header_text(file.string(), metadata, order, crcs);
-  base::AtomicFile output(file);
+  AtomicFile output(file);
   if (output.writes_directly()) {
     for (std::size_t i = 0; i < order.size(); ++i) {
       with_bytes(file.string(), *order[i], [&](std::span<const std::byte> bytes) { crcs[i] = base::crc32c(bytes); });

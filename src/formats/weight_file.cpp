@@ -215,9 +215,9 @@ std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& g
                             linear_layers(file)));
   }
   const std::int64_t rows = weight->shape[0];
-  if (rows > max_rows) {
+  if (rows > max_head_rows) {
     throw Error(fmt::format("{}: {} has {} rows; at most {} are allowed in a layer to split", file.name,
-                            in_quotes(split.layer), rows, max_rows));
+                            in_quotes(split.layer), rows, max_head_rows));
   }
   const TensorSource* const bias = find(file, bias_name);
   if (bias != nullptr && (bias->shape != Shape{rows} || bias->type != DataType::f32)) {

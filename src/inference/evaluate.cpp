@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "data/labels.h"
 #include "facet/inference.h"
+#include "facet/threads.h"
 #include "inference/evaluation.h"
 
 namespace facet {
@@ -48,7 +49,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  base::ComputeScope scope(base::resolve_threads(predictor.options().threads));
+  base::ComputeScope scope(resolve_threads(predictor.options().threads));
   inference::Evaluation evaluation(info.heads);
   loader.start_epoch(0);
   const Clock::time_point began = Clock::now();

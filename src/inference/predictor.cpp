@@ -12,6 +12,7 @@
 #include "facet/error.h"
 #include "facet/inference.h"
 #include "facet/models.h"
+#include "facet/threads.h"
 #include "formats/model_file.h"
 #include "inference/evaluation.h"
 #include "program/batch_programs.h"
@@ -46,7 +47,7 @@ struct Predictor::State {
         info(read_model_info(model_file)),
         graph(std::move(model_graph)),
         parameters(graph, 0),
-        threads(base::resolve_threads(inference_options.threads)),
+        threads(resolve_threads(inference_options.threads)),
         tuning_record(inference_options.tune),
         cache(inference_options.tuning_cache) {
     base::require_threads("loader_threads", options.loader_threads);

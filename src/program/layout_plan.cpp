@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
-#include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::program {
 
@@ -87,7 +87,7 @@ LayoutPlan::Entry read_entry(std::string_view line, const std::vector<Parameter>
   const auto found = std::find_if(parameters.begin(), parameters.end(),
                                   [&](const Parameter& parameter) { return parameter.name == fields[0]; });
   if (found == parameters.end()) {
-    throw Error(fmt::format("the model has no parameter '{}'", base::printable(fields[0])));
+    throw Error(fmt::format("the model has no parameter '{}'", printable(fields[0])));
   }
   LayoutPlan::Entry entry{.parameter = static_cast<int>(found - parameters.begin()), .layout = Layout()};
   if (found->type == DataType::s64) {
@@ -97,17 +97,17 @@ LayoutPlan::Entry read_entry(std::string_view line, const std::vector<Parameter>
   // An op may give a parameter other extents than PyTorch does (a convolution's groups), with as many elements.
   const onednn::Dims dims = read_extents(fields[1], element_count(found->shape));
   if (dims.empty() || dims.size() > DNNL_MAX_NDIMS) {
-    throw Error(fmt::format("extents '{}' of '{}' found; they need as many elements as {}", base::printable(fields[1]),
+    throw Error(fmt::format("extents '{}' of '{}' found; they need as many elements as {}", printable(fields[1]),
                             found->name, to_string(found->shape)));
   }
   entry.layout = onednn::read_order(dims, Type::f32, fields[2]);
   const bool is_plain = entry.layout == onednn::plain(dims, Type::f32);
   if (!is_dense(entry.layout) || (!found->is_trained() && !is_plain)) {
-    throw Error(fmt::format("the order '{}' of '{}' found; {} is needed", base::printable(fields[2]), found->name,
+    throw Error(fmt::format("the order '{}' of '{}' found; {} is needed", printable(fields[2]), found->name,
                             found->is_trained() ? "one without gaps" : "PyTorch's, since it is not trained,"));
   }
   if (fields[3] != "f32" && fields[3] != "f32+bf16") {
-    throw Error(fmt::format("types '{}' found; f32 and f32+bf16 are allowed", base::printable(fields[3])));
+    throw Error(fmt::format("types '{}' found; f32 and f32+bf16 are allowed", printable(fields[3])));
   }
   entry.has_bf16_copy = fields[3] == "f32+bf16";
   if (entry.has_bf16_copy && !(found->is_trained() && onednn::strides_of(entry.layout))) {

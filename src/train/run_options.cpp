@@ -6,16 +6,14 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "base/cpus.h"
-#include "base/machine.h"
 #include "base/random.h"
 #include "data/labels.h"
 #include "facet/error.h"
 
-namespace facet::train {
+namespace facet {
+namespace train {
 namespace {
 
-constexpr int cores_that_spare_one = 16;
 constexpr const char* data_key = "training data";
 
 void require(bool allowed, std::string_view option, double value, std::string_view allowed_values) {
@@ -93,8 +91,10 @@ std::string text_of(const std::map<std::string, double>& by_head) {
 }
 
 }  // namespace
+}  // namespace train
 
 void check_options(const TrainOptions& options) {
+  using train::check_schedule, train::check_weights, train::is_positive, train::require;
   require(options.epochs >= 1, "epochs", static_cast<double>(options.epochs), "1 or more");
   require(options.batch >= 1, "batch", static_cast<double>(options.batch), "1 or more");
   require(is_positive(options.learning_rate), "learning_rate", options.learning_rate, "a number above 0");
@@ -129,16 +129,7 @@ void check_options(const TrainOptions& options) {
           options.checkpoint_minutes, "0 or more");
 }
 
-ThreadPlan plan_threads(const TrainOptions& options) {
-  base::require_threads("threads", options.threads);
-  base::require_threads("loader_threads", options.loader_threads);
-  ThreadPlan plan;
-  plan.loader = options.loader_threads;
-  const int cores = base::usable_cores();
-  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
-  plan.compute = base::resolve_threads(options.threads, left);
-  return plan;
-}
+namespace train {
 
 std::string fingerprint(const Dataset& data) {
   // Each text is hashed with its length, so that texts which are split differently give different sums.
@@ -255,4 +246,5 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   if (before.std != now.std) refuse(file, "std", text(before.std), text(now.std));
 }
 
-}  // namespace facet::train
+}  // namespace train
+}  // namespace facet

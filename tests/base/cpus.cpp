@@ -6,8 +6,10 @@
 #include <thread>
 #include <vector>
 
+#include "facet/threads.h"
 #include "testing.h"
 
+using facet::leave_openmp_place;
 using facet::TemporaryFolder;
 using facet::write_file;
 using namespace facet::base;  // NOLINT(google-build-using-namespace)

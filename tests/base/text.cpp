@@ -6,11 +6,11 @@
 
 #include "base/median.h"
 #include "facet/tensor_types.h"
+#include "facet/text.h"
 
+using facet::printable;
 using facet::base::is_utf8;
 using facet::base::lower_case;
-using facet::base::printable;
-
 TEST_CASE("printable text is unchanged, including backslashes and other scripts") {
   for (const std::string text : {"", "a b", "C:\\faces\\1.jpg", "caf\u00e9 \u4eba \U0001F600", "'\"%{}"}) {
     CHECK(printable(text) == text);

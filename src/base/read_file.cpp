@@ -1,4 +1,4 @@
-#include "data/read_file.h"
+#include "base/read_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,8 +14,9 @@
 #include <thread>
 
 #include "facet/error.h"
+#include "facet/files.h"
 
-namespace facet::data {
+namespace facet::base {
 namespace {
 
 /// An error that may be temporary, typically one of a network file system.
@@ -105,14 +106,18 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint
   return read_once(file, max_bytes, start_bytes, wanted);
 }
 
+}  // namespace facet::base
+
+namespace facet {
+
 std::string read_text(const std::filesystem::path& file) {
   constexpr std::uint64_t max_bytes = std::uint64_t{1} << 30;
   try {
-    const std::vector<std::uint8_t> bytes = read_file(file, max_bytes);
+    const std::vector<std::uint8_t> bytes = base::read_file(file, max_bytes);
     return {bytes.begin(), bytes.end()};
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", file.string(), error.what()));
   }
 }
 
-}  // namespace facet::data
+}  // namespace facet

@@ -1,4 +1,4 @@
-#include "report/benchmark.h"
+#include "commands/benchmark_results.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 
 #include "facet/error.h"
 
-namespace facet::report {
+namespace facet::app {
 
 namespace {
 
@@ -124,4 +124,4 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
   return benchmarks;
 }
 
-}  // namespace facet::report
+}  // namespace facet::app
