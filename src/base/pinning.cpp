@@ -31,7 +31,8 @@ namespace {
 /// @throws Error if the variables make OpenMP bind no threads, or if compute threads aren't OpenMP's.
 bool environment_binds() {
 #if !defined(FACET_THREADING_OPENMP)
-  throw Error("compute threads can't be pinned: this build computes on oneTBB, whose threads can't be bound to cores");
+  throw Error("compute threads can't be pinned: this build computes on oneTBB, whose threads can't be bound to cores",
+              ErrorCode::unsupported);
 #endif
   if (openmp_binds()) return true;
   for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"}) {
@@ -79,7 +80,8 @@ Places reserve_places(int threads) {
   }
   if (std::ssize(own) < threads) {
     throw Error(fmt::format("{}; of the {} cores that this process may use, {} are pinned to by other programs", needed,
-                            cores.size(), cores.size() - own.size()));
+                            cores.size(), cores.size() - own.size()),
+                ErrorCode::in_use);
   }
   own.insert(own.end(), others.begin(), others.end());
   return {fmt::format("{}", fmt::join(own, ",")), std::move(sockets)};
@@ -111,7 +113,8 @@ void pin_compute_threads(int threads) {
     ::execv(program.c_str(), pointers.data());
     error.assign(errno, std::generic_category());
   }
-  throw Error(fmt::format("compute threads can't be pinned: the program can't be restarted: {}", error.message()));
+  throw Error(fmt::format("compute threads can't be pinned: the program can't be restarted: {}", error.message()),
+              ErrorCode::io);
 }
 
 void require_pinnable(int threads) {

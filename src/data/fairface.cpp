@@ -94,7 +94,8 @@ std::vector<std::string> fairface_classes(const LabelColumn& column) {
           ? "it has no labels"
           : fmt::format("its labels belong to none of FairFace's sets (ages, genders or races): {}", list_of(labels));
   throw Error(fmt::format("{}: column '{}' is declared to have FairFace's classes, but {}", column.csv(),
-                          printable(column.name()), found));
+                          printable(column.name()), found),
+              ErrorCode::invalid_data);
 }
 
 std::string note_on_ages(const LabelColumn& column, const std::vector<std::string>& classes) {

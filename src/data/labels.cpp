@@ -56,13 +56,15 @@ void require_index(const std::string& set, std::int64_t index, std::int64_t size
 void require_labels(const std::string& image, std::span<const std::int32_t> labels, const std::vector<Head>& heads) {
   if (labels.size() != heads.size()) {
     throw Error(fmt::format("{}: the image has {} labels; one for each of {} heads is needed", printable(image),
-                            labels.size(), heads.size()));
+                            labels.size(), heads.size()),
+                ErrorCode::invalid_data);
   }
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const auto classes = static_cast<std::int32_t>(heads[i].classes.size());
     if (labels[i] != no_label && (labels[i] < 0 || labels[i] >= classes)) {
       throw Error(fmt::format("{}: the label of head '{}' is {}; 0 to {} are allowed, and {} for no label",
-                              printable(image), printable(heads[i].name), labels[i], classes - 1, no_label));
+                              printable(image), printable(heads[i].name), labels[i], classes - 1, no_label),
+                  ErrorCode::invalid_data);
     }
   }
 }
@@ -202,10 +204,13 @@ std::vector<std::string> LabelColumn::texts() const {
 
 std::vector<std::string> LabelColumn::classes_from_labels() const {
   std::vector<std::string> classes = texts();
-  if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)));
+  if (classes.empty())
+    throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)),
+                ErrorCode::invalid_data);
   if (classes.size() == 1) {
     throw Error(fmt::format("{}: column '{}' has only one class, '{}'; a head needs at least two", csv_,
-                            printable(name_), printable(classes[0])));
+                            printable(name_), printable(classes[0])),
+                ErrorCode::invalid_data);
   }
   if (!sort_as_numbers(classes)) std::sort(classes.begin(), classes.end());
   return classes;
@@ -218,7 +223,8 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
     class_of.push_back(index.find(label.text));
     if (class_of.back() == no_label) {
       throw Error(fmt::format("{}:{}: label '{}' of column '{}' is none of its classes: {}", csv_, label.first_line,
-                              printable(label.text), printable(name_), list_of(classes)));
+                              printable(label.text), printable(name_), list_of(classes)),
+                  ErrorCode::invalid_data);
     }
   }
   std::vector<std::int32_t> indices;

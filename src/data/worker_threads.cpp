@@ -63,7 +63,8 @@ void WorkerThreads::start(int count) {
     throw Error(
         fmt::format("thread {} of {} that decode images cannot be started: {}; request fewer loader threads, or "
                     "raise the limits on processes and memory (ulimit -u, ulimit -v, the container's pids)",
-                    thread, all, reason));
+                    thread, all, reason),
+        ErrorCode::io);
   };
   try {
     arena_.initialize();

@@ -119,7 +119,8 @@ std::vector<ClassMatch> match_classes(const WeightFile& file, const Graph& graph
       throw Error(
           fmt::format("{}: its head {} has other classes than the model's or another order of them, and they can't "
                       "be matched, as no linear layer gives the model's logits",
-                      file.name, in_quotes(head.name)));
+                      file.name, in_quotes(head.name)),
+          ErrorCode::invalid_data);
     }
   }
   return matches;
@@ -163,7 +164,8 @@ void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape)
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     if (by_name.emplace(sources_[i].name, static_cast<int>(i)).second) continue;
     throw Error(fmt::format("{}: two of its tensors are read as {}; each name is allowed once", name_,
-                            in_quotes(sources_[i].name)));
+                            in_quotes(sources_[i].name)),
+                ErrorCode::invalid_data);
   }
   Misfits missing, misshapen, extra;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -203,7 +205,8 @@ void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape)
   for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->append_to(misfits);
   if (!misfits.empty()) {
     throw Error(fmt::format("{}: the weights don't fit the model: {}{}", name_, fmt::join(misfits, "; "),
-                            has_shape ? "; the file's metadata holds the shape of its model (`shape`)" : ""));
+                            has_shape ? "; the file's metadata holds the shape of its model (`shape`)" : ""),
+                ErrorCode::invalid_data);
   }
 }
 

@@ -31,7 +31,7 @@ Graph graph_of(const std::filesystem::path& model_file) {
   try {
     return build_model(info);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+    throw Error(fmt::format("{}: {}", model_file.string(), error.what()), ErrorCode::invalid_data);
   }
 }
 
@@ -55,13 +55,14 @@ struct Predictor::State {
     try {
       formats::require_graph(info, graph);
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+      throw error.with_prefix(model_file.string() + ": ");
     }
     load_weights(model_file, parameters);
     // A ReLU may turn NaN into 0, so that non-finite weights need not show in the logits.
     if (const int index = parameters.state().find_not_finite(); index >= 0) {
       throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", model_file.string(),
-                              parameters.list()[static_cast<std::size_t>(index)].name));
+                              parameters.list()[static_cast<std::size_t>(index)].name),
+                  ErrorCode::invalid_data);
     }
     cache.read_into(tuning_record);
     const base::ComputeScope scope(threads);

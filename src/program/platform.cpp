@@ -59,7 +59,8 @@ void require_precision(Precision precision) {
   to_string(precision);  // throws for an invalid value
   if (precision == Precision::bf16 && !has_native_bf16()) {
     throw Error(fmt::format("precision bf16 is not available: {} ({}) with {} does not compute in it natively; use f32",
-                            cpu_model(), onednn::effective_cpu_isa(), onednn::version()));
+                            cpu_model(), onednn::effective_cpu_isa(), onednn::version()),
+                ErrorCode::unsupported);
   }
 }
 

@@ -19,8 +19,10 @@ TuningRecord TuningRecord::load(const std::filesystem::path& file, bool tune) {
     const auto json = nlohmann::json::parse(text);
     tuning_record.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
   } catch (const nlohmann::json::exception&) {
-    throw Error(fmt::format(
-        "{}: no tuning record found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed", file.string()));
+    throw Error(
+        fmt::format("{}: no tuning record found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed",
+                    file.string()),
+        ErrorCode::invalid_data);
   }
   return tuning_record;
 }
@@ -72,10 +74,11 @@ Entries read(const std::filesystem::path& file, const std::string& machine) {
   const std::string text = read_text(file);
   try {
     const auto json = nlohmann::json::parse(text);
-    if (json.at("machine") != machine) throw Error(fmt::format("{}: it was made on another machine", file.string()));
+    if (json.at("machine") != machine)
+      throw Error(fmt::format("{}: it was made on another machine", file.string()), ErrorCode::invalid_data);
     return json.at("choices").get<Entries>();
   } catch (const nlohmann::json::exception&) {
-    throw Error(fmt::format("{}: it is damaged", file.string()));
+    throw Error(fmt::format("{}: it is damaged", file.string()), ErrorCode::invalid_data);
   }
 }
 
@@ -112,10 +115,11 @@ std::string TuningCache::add(const TuningRecord& record) const {
   try {
     std::error_code error;
     std::filesystem::create_directories(file_.parent_path(), error);
-    if (error) throw Error(fmt::format("cannot make {}: {}", file_.parent_path().string(), error.message()));
+    if (error)
+      throw Error(fmt::format("cannot make {}: {}", file_.parent_path().string(), error.message()), ErrorCode::io);
     const std::filesystem::file_status found = std::filesystem::status(file_, error);
     if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
-      throw Error(fmt::format("{}: is not a regular file", file_.string()));
+      throw Error(fmt::format("{}: is not a regular file", file_.string()), ErrorCode::io);
     }
     AtomicFile out(file_);
     out.write(nlohmann::json{{"machine", machine_}, {"choices", entries}}.dump(1) + "\n");

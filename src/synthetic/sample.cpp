@@ -66,7 +66,7 @@ void write_file(const fs::path& file, std::span<const std::uint8_t> bytes) {
     const std::string reason = std::generic_category().message(errno);
     std::error_code ignored;
     if (opened) fs::remove(file, ignored);
-    throw Error(fmt::format("cannot write {}: {}", printable(file.string()), reason));
+    throw Error(fmt::format("cannot write {}: {}", printable(file.string()), reason), ErrorCode::io);
   };
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "wbe"), std::fclose);
   if (!stream) fail(false);
@@ -233,9 +233,9 @@ void write_synthetic_sample(const fs::path& folder, const SyntheticOptions& opti
     for (const Set& set : sets) write_csv(folder, set);
   } catch (const fs::filesystem_error& error) {
     const fs::path& at = error.path1().empty() ? folder : error.path1();
-    throw Error(fmt::format("cannot write {}: {}", printable(at.string()), error.code().message()));
+    throw Error(fmt::format("cannot write {}: {}", printable(at.string()), error.code().message()), ErrorCode::io);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("cannot write {}: out of memory", printable(folder.string())));
+    throw Error(fmt::format("cannot write {}: out of memory", printable(folder.string())), ErrorCode::out_of_memory);
   }
 }
 

@@ -107,7 +107,7 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
   try {
     objects = objects_of(content);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}:{}", file.string(), error.what()));
+    throw error.with_prefix(file.string() + ":");
   }
   if (objects.empty())
     throw Error(fmt::format("{}: no result found; JSON as bench_training writes it is needed", file.string()));
@@ -116,7 +116,7 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
     try {
       benchmarks.push_back(read_one(object));
     } catch (const Error& error) {
-      throw Error(fmt::format("{}:{}: {}", file.string(), line, error.what()));
+      throw error.with_prefix(fmt::format("{}:{}: ", file.string(), line));
     }
     const std::string stem = file.stem().string();
     benchmarks.back().name = benchmarks.size() == 1 ? stem : fmt::format("{}#{}", stem, benchmarks.size());
