@@ -39,6 +39,16 @@ TEST_CASE("by_core groups the given CPUs by core") {
   CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1, {1}}, {0, {4}}, {2, {3}}});
 }
 
+TEST_CASE("plan_threads takes the requested numbers, and refuses those out of range") {
+  const facet::ThreadPlan plan = facet::plan_threads(3, 2);
+  CHECK(plan.compute == 3);
+  CHECK(plan.loader == 2);
+  CHECK(facet::plan_threads(0, 0).loader == 0);
+  CHECK(facet::plan_threads(0, 0).compute >= 1);
+  CHECK(facet::error_of([] { facet::plan_threads(-1, 0); }) == "threads is -1; 0 to 4096 is allowed");
+  CHECK(facet::error_of([] { facet::plan_threads(0, 4097); }) == "loader_threads is 4097; 0 to 4096 is allowed");
+}
+
 TEST_CASE("a list of CPUs is sorted and written as ranges") {
   CHECK(cpu_list({}).empty());
   CHECK(cpu_list({7}) == "7");

@@ -37,6 +37,13 @@ TEST_CASE("each byte that is not UTF-8 becomes an escape") {
   CHECK(is_utf8("\u20AC\U0001F600"));
 }
 
+TEST_CASE("a list of names is printable, and names beyond its limit are counted") {
+  CHECK(facet::list_of({}).empty());
+  CHECK(facet::list_of({"a", "b\n"}) == "a, b\\n");
+  CHECK(facet::list_of({"a", "b", "c"}, 3) == "a, b, c");
+  CHECK(facet::list_of({"a", "b", "c"}, 2) == "a, b and 1 more");
+}
+
 TEST_CASE("lower_case changes ASCII letters only") {
   CHECK(lower_case("AgeZ-\u00c4[") == "agez-\u00c4[");
   CHECK(lower_case("").empty());

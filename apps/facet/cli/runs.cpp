@@ -42,7 +42,9 @@ fs::path new_run_folder() {
 void make_run_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) throw Error(fmt::format("the run's folder {} can't be created: {}", folder.string(), error.message()));
+  if (error)
+    throw Error(fmt::format("the run's folder {} can't be created: {}", folder.string(), error.message()),
+                ErrorCode::io);
 }
 
 fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint) {
