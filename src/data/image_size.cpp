@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "facet/error.h"
 #include "facet/image.h"
+#include "facet/text.h"
 
 namespace facet {
 namespace {
@@ -29,7 +30,7 @@ ImageSize parse_image_size(std::string_view text) {
     throw Error(
         fmt::format("the image size is '{}'; a number of pixels, such as 224, or HEIGHTxWIDTH, such as "
                     "224x160, is needed",
-                    base::printable(text)));
+                    printable(text)));
   }
   return {height, width};
 }

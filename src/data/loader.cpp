@@ -52,8 +52,8 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   }
   to_string(options.resize);  // throws for an invalid mode
   require("prefetch", options.prefetch, 1);
-  if (options.threads < 0 || options.threads > base::max_threads) {
-    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::max_threads));
+  if (options.threads < 0 || options.threads > max_threads) {
+    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, max_threads));
   }
   require("world", options.world, 1);
   if (options.rank < 0 || options.rank >= options.world) {
@@ -118,7 +118,7 @@ std::vector<Slot> make_slots(const data::Collator& collator, const BatchPlan& pl
   const std::int64_t count = std::min<std::int64_t>(options.prefetch, plan.batches()) + 1;
   const double bytes =
       static_cast<double>(collator.image_bytes()) * static_cast<double>(batch) * static_cast<double>(count);
-  const std::int64_t available = base::available_memory();
+  const std::int64_t available = available_memory();
   const auto fail = [&] {
     throw Error(fmt::format("loader: {} batches of {} images at {} take {:.0f} bytes of memory; {} are available",
                             count, batch, to_string(options.size), bytes, available));
@@ -194,7 +194,7 @@ Loader::State::State(const Dataset& data, const LoaderOptions& requested)
       plan(plan_of(*sampler, size, options)),
       share(share_of(options.batch, options.rank, options.world).size),
       slots(make_slots(collator, plan, options)),
-      threads(options.threads > 0 ? options.threads : base::usable_cores(), [this](int thread) { work(thread); }) {
+      threads(options.threads > 0 ? options.threads : usable_cores(), [this](int thread) { work(thread); }) {
   if (options.threads == 0) demand.emplace(threads.max_threads());
   working = std::max(options.threads, 1);
   threads.start(working);

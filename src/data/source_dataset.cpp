@@ -19,6 +19,7 @@
 #include "facet/error.h"
 #include "facet/image.h"
 #include "facet/source.h"
+#include "facet/text.h"
 
 namespace facet {
 
@@ -29,7 +30,7 @@ EncodedImage encoded_image(std::vector<std::uint8_t> bytes) {
 
 std::string ImageSource::place(std::int64_t index) const {
   const std::string where = line(index) > 0 ? fmt::format("{}:{}", title(), line(index)) : title();
-  return fmt::format("{}: {}", where, base::printable(name(index)));
+  return fmt::format("{}: {}", where, printable(name(index)));
 }
 
 std::int64_t ImageSource::line(std::int64_t) const { return 0; }
@@ -74,7 +75,7 @@ std::vector<std::string> SourceDataset::State::find_errors(int threads,
   std::vector<std::string> errors(kept.size());
   std::mutex mutex;
   std::int64_t done = 0;
-  data::for_each_index(std::ssize(kept), threads > 0 ? threads : base::usable_cores(), [&](std::int64_t index) {
+  data::for_each_index(std::ssize(kept), threads > 0 ? threads : usable_cores(), [&](std::int64_t index) {
     const std::int64_t image = kept[static_cast<std::size_t>(index)];
     try {
       const data::ScratchPool::Lease scratch = scratches.borrow();
@@ -93,7 +94,7 @@ std::vector<std::string> SourceDataset::State::find_errors(int threads,
 
 SourceDataset::SourceDataset(std::shared_ptr<const ImageSource> source) : state_(std::make_unique<State>()) {
   if (!source) throw Error("a data set needs a source of images; there is none");
-  data::require_named_heads(source->title(), source->heads());
+  require_named_heads(source->title(), source->heads());
   if (source->size() < 0) throw Error(fmt::format("{}: the source holds {} images", source->title(), source->size()));
   try {
     state_->kept.resize(static_cast<std::size_t>(source->size()));
@@ -170,9 +171,9 @@ std::vector<BadImage> SourceDataset::missing_images(std::chrono::milliseconds li
 std::vector<BadImage> SourceDataset::drop_bad_images(int threads, const std::function<void(std::int64_t)>& progress) {
   State& state = this->state();
   const std::string title = state.source->title();
-  if (threads < 0 || threads > base::max_threads) {
-    throw Error(fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", title, threads,
-                            base::max_threads));
+  if (threads < 0 || threads > max_threads) {
+    throw Error(
+        fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", title, threads, max_threads));
   }
   std::vector<std::string> errors;
   try {

@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "data/labels.h"
 #include "facet/inference.h"
+#include "facet/threads.h"
 #include "inference/evaluation.h"
 
 namespace facet {
@@ -24,7 +25,8 @@ const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const
     return predictor.predict(pixels);
   } catch (const inference::NotFinite& error) {
     const std::int64_t image = batch.indices[static_cast<std::size_t>(error.image())];
-    throw Error(fmt::format("{}: the logits of head {} aren't finite", data.name(image), error.head()));
+    throw Error(fmt::format("{}: the logits of head {} aren't finite", data.name(image), error.head()),
+                ErrorCode::non_finite);
   }
 }
 

@@ -6,11 +6,20 @@
 #include "base/machine.h"
 #include "data/decode/decode.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "facet/precision.h"
 #include "kernels/targets.h"
 #include "onednn/onednn.h"
 
 namespace facet {
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+}  // namespace
 
 std::string_view version() { return FACET_VERSION; }
 
@@ -53,7 +62,8 @@ void require_precision(Precision precision) {
   to_string(precision);  // throws for an invalid value
   if (precision == Precision::bf16 && !has_native_bf16()) {
     throw Error(fmt::format("precision bf16 is not available: {} ({}) with {} does not compute in it natively; use f32",
-                            base::cpu_model(), onednn::effective_cpu_isa(), onednn::version()));
+                            cpu_model(), onednn::effective_cpu_isa(), onednn::version()),
+                ErrorCode::unsupported);
   }
 }
 

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "base/files.h"
-#include "data/read_file.h"
+#include "base/read_file.h"
 #include "facet/error.h"
 #include "facet/training.h"
 #include "train/metric_lines.h"
@@ -44,7 +44,7 @@ class EpochFile {
  private:
   std::string lines_before(std::int64_t epoch) const {
     if (!base::exists(file_)) return {};
-    std::istringstream stream(data::read_text(file_));
+    std::istringstream stream(read_text(file_));
     std::string kept, line;
     while (std::getline(stream, line)) {
       const std::optional<std::int64_t> found = format_.epoch_of(line);
@@ -54,7 +54,7 @@ class EpochFile {
   }
 
   void replace(std::string_view lines) const {
-    base::AtomicFile replacement(file_);
+    AtomicFile replacement(file_);
     if (const std::string header = format_.epoch_header(heads_); !header.empty()) replacement.write(header + "\n");
     replacement.write(lines);
     replacement.commit();
@@ -246,7 +246,7 @@ std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "metrics.jsonl";
   std::vector<EpochMetrics> epochs;
   if (!base::exists(file)) return epochs;
-  std::istringstream stream(data::read_text(file));
+  std::istringstream stream(read_text(file));
   std::string line;
   while (std::getline(stream, line)) {
     try {

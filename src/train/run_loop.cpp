@@ -4,9 +4,9 @@
 #include <cmath>
 #include <utility>
 
-#include "base/machine.h"
 #include "base/parallel.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "inference/evaluation.h"
 #include "kernels/loss.h"
 #include "program/parameter_store.h"
@@ -264,7 +264,7 @@ EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) con
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.waited = sums.training_seconds > 0 ? sums.waited_seconds / sums.training_seconds : 0;
   result.seconds = epoch_seconds();
-  result.peak_resident_bytes = base::peak_resident_memory();
+  result.peak_resident_bytes = peak_resident_memory();
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/text.h"
 #include "formats/model_file.h"
 #include "program/parameter_store.h"
 #include "train/recipe.h"
@@ -242,7 +243,7 @@ std::vector<double> balanced_class_weights(const Dataset& data, std::string_view
   const auto found = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == head; });
   if (found == heads.end()) {
     throw Error(fmt::format("balanced_class_weights: the data set has no head {}; its heads are {}", head,
-                            data::list_of(data::names_of(heads))));
+                            list_of(names_of(heads))));
   }
   return train::balanced_weights(data, static_cast<std::size_t>(found - heads.begin()));
 }

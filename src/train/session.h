@@ -111,7 +111,7 @@ struct TrainingSession::State {
   Graph graph;
   std::int64_t full_batch;
   std::int64_t available;  ///< bytes of memory available at the beginning of the construction
-  train::ThreadPlan threads;
+  ThreadPlan threads;
   std::unique_ptr<optim::Optimizer> optimizer;
   std::shared_ptr<optim::GradientPolicy> gradient_policy;
   std::vector<kernels::LossRule> losses;  ///< the training losses, by head

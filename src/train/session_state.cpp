@@ -31,8 +31,8 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
       info(std::move(model_info)),
       graph(std::move(model_graph)),
       full_batch(batch),
-      available(base::available_memory()),
-      threads(train::plan_threads(requested)),
+      available(available_memory()),
+      threads(plan_threads(requested.threads, requested.loader_threads)),
       optimizer(train::make_optimizer(requested)),
       gradient_policy(optim::update_policy(
           {.accumulate = requested.accumulate > 1 || requested.keep_gradients, .clip_norm = requested.clip_norm})),

@@ -7,6 +7,8 @@
 #include "base/machine.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/text.h"
 #include "formats/model_file.h"
 #include "train/file_sinks.h"
 #include "train/trainer_state.h"
@@ -100,7 +102,8 @@ void Trainer::State::check_data() const {
   if (validation_ == nullptr) return;
   if (std::ranges::none_of(s_.graph.heads(), [](const HeadOutput& head) { return has_accuracy(head.kind); })) {
     throw Error(
-        "no head has an accuracy, by which the best epoch of a validation is chosen: train without a validation set, or "
+        "no head has an accuracy, by which the best epoch of a validation is chosen: train without a validation set, "
+        "or "
         "with a TrainingSession");
   }
   data::require_heads(s_.info.heads, validation_->heads(), "the validation set");
@@ -116,7 +119,7 @@ void Trainer::State::note_balanced_classes() {
     for (std::size_t c = 0; c < found.classes.size(); ++c) {
       weights.push_back(fmt::format("{} {:.3g}", found.classes[c], s_.losses[head].class_weights[c]));
     }
-    s_.note(fmt::format("balanced weights of {}: {}", found.name, data::list_of(weights)));
+    s_.note(fmt::format("balanced weights of {}: {}", found.name, list_of(weights)));
   }
 }
 

@@ -1,4 +1,5 @@
 #include <facet/dataset.h>
+#include <facet/files.h>
 #include <facet/image.h>
 #include <facet/inference.h>
 #include <facet/loader.h>
@@ -14,6 +15,8 @@
 #include <facet/sinks.h>
 #include <facet/source.h>
 #include <facet/synthetic.h>
+#include <facet/text.h>
+#include <facet/threads.h>
 #include <facet/training.h>
 
 // Initializes each public struct by one designated member: no compiler may warn about the other members.

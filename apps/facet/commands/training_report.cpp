@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <limits>
 
-#include "base/text.h"
 #include "cli/terminal.h"
+#include "facet/text.h"
 #include "facet/training.h"
 
 namespace facet::app {
@@ -26,7 +26,7 @@ bool begins_tenth(const StepResult& before, const StepResult& result) {
 
 void TrainingReport::on_start(const RunInfo& info) {
   heads_.clear();
-  for (const Head& head : info.model.heads) heads_.push_back(base::printable(head.name));
+  for (const Head& head : info.model.heads) heads_.push_back(printable(head.name));
   epochs_ = info.options.epochs;
   log_every_ = info.options.log_every;
 }
@@ -98,7 +98,7 @@ void TrainingReport::on_epoch(const EpochResult& result) {
 
 void TrainingReport::on_note(const std::string& text) {
   bar_.clear();
-  print_out("note        {}\n", base::printable(text));
+  print_out("note        {}\n", printable(text));
   std::fflush(stdout);
 }
 
