@@ -316,6 +316,7 @@ TEST_CASE("a step's line that can't be written is left out, and told once") {
     const FileSizeLimit limit(std::filesystem::file_size(folder / "steps.csv") + 10);
     for (int number = 2; number <= 4; ++number) sinks.add(step(number));
   }
+  CHECK(read_file(folder / "steps.csv") == steps_of({1}));
   sinks.add(step(5));
   CHECK(read_file(folder / "steps.csv") == steps_of({1, 5}));
   REQUIRE(sinks.notes.size() == 2);
