@@ -120,6 +120,26 @@ class Table(Reproduction):
         self.assertEqual(list(self.table(out)["reference"]["accuracy"]), ["gender"])
         self.assertIn("\nfile-column = photo\nlabel-column = gender\n", (out / "reference/run.cfg").read_text())
 
+    def test_the_best_epoch_is_the_one_that_its_line_calls_the_best(self):
+        out = self.folder / "best"
+        shutil.copytree(self.whole, out)
+        metrics = out / "mobilenet_v2/metrics.jsonl"
+        epochs = [json.loads(line) for line in metrics.read_text().splitlines()]
+        for accuracies, best, expected in [((0.5, 0.4), (True, True), 2), ((0.5, 0.4), (True, False), 1),
+                                           ((0.5, 0.4), (None, True), 2), ((0.5, 0.4), (None, False), 1),
+                                           ((0.5, 0.6), (None, None), 2), ((0.5, 0.5), (None, None), 1)]:
+            with self.subTest((accuracies, best)):
+                for epoch, accuracy, is_best in zip(epochs, accuracies, best):
+                    epoch["validation_accuracy"] = {head: accuracy for head in epoch["validation_accuracy"]}
+                    epoch.pop("best", None)
+                    if is_best is not None:
+                        epoch["best"] = is_best
+                metrics.write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+                self.succeeds(*self.words(out))
+                row = self.table(out)["mobilenet_v2"]
+                self.assertEqual(row["best_epoch"], expected)
+                self.assertEqual(set(row["accuracy"].values()), {accuracies[expected - 1]})
+
 
 class Resuming(Reproduction):
     """A table that was stopped, killed or made in parts and then resumed equals one made by a single command."""
@@ -239,26 +259,6 @@ class Refusing(Reproduction):
         self.assertFalse((self.folder / "none").exists())
         blocked = self.train_csv / "out"
         self.assertIn(str(blocked), self.fails(1, *self.words(blocked)))
-
-    def test_the_best_epoch_is_the_one_that_its_line_calls_the_best(self):
-        out = self.folder / "best"
-        shutil.copytree(self.whole, out)
-        metrics = out / "mobilenet_v2/metrics.jsonl"
-        epochs = [json.loads(line) for line in metrics.read_text().splitlines()]
-        for accuracies, best, expected in [((0.5, 0.4), (True, True), 2), ((0.5, 0.4), (True, False), 1),
-                                           ((0.5, 0.4), (None, True), 2), ((0.5, 0.4), (None, False), 1),
-                                           ((0.5, 0.6), (None, None), 2), ((0.5, 0.5), (None, None), 1)]:
-            with self.subTest((accuracies, best)):
-                for epoch, accuracy, is_best in zip(epochs, accuracies, best):
-                    epoch["validation_accuracy"] = {head: accuracy for head in epoch["validation_accuracy"]}
-                    epoch.pop("best", None)
-                    if is_best is not None:
-                        epoch["best"] = is_best
-                metrics.write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
-                self.succeeds(*self.words(out))
-                row = self.table(out)["mobilenet_v2"]
-                self.assertEqual(row["best_epoch"], expected)
-                self.assertEqual(set(row["accuracy"].values()), {accuracies[expected - 1]})
 
     def test_damaged_folders(self):
         run = self.folder / "damaged/mobilenet_v2"

@@ -294,12 +294,17 @@ TEST_CASE("a resumed run keeps the steps up to its own, and no line that a kill 
     CHECK(count_lines(folder / "steps.jsonl") == 12);
     CHECK(contains(read_file(folder / "steps.jsonl"), "}\n{\"step\":5,\"epoch\":1,\"batch\":6,"));
   }
+  Sinks(folder.path(), 1).resume(1, 4);
+  damage();
+  Sinks(folder.path(), 1).resume(1, 12).add(step(13));  // the unfinished line is of a step that the run keeps
+  CHECK(read_file(folder / "steps.csv") == steps_of({1, 2, 3, 4, 13}));
+  CHECK(count_lines(folder / "steps.jsonl") == 5);
   write_file(folder / "steps.csv", read_file(folder / "steps.csv").substr(0, 20));  // a part of the header
-  Sinks(folder.path(), 1).resume(2, 12).add(step(13));
-  CHECK(read_file(folder / "steps.csv") == steps_of({13}));
-  Sinks(folder.path()).resume(2, 12);  // without lines of steps from now on
+  Sinks(folder.path(), 1).resume(2, 13).add(step(14));
+  CHECK(read_file(folder / "steps.csv") == steps_of({14}));
+  Sinks(folder.path()).resume(2, 4);  // without lines of steps from now on
   CHECK(read_file(folder / "steps.csv").empty());
-  CHECK(count_lines(folder / "steps.jsonl") == 12);
+  CHECK(count_lines(folder / "steps.jsonl") == 4);
 }
 
 TEST_CASE("a step's line that can't be written is left out, and told once") {
@@ -311,6 +316,7 @@ TEST_CASE("a step's line that can't be written is left out, and told once") {
     const FileSizeLimit limit(std::filesystem::file_size(folder / "steps.csv") + 10);
     for (int number = 2; number <= 4; ++number) sinks.add(step(number));
   }
+  CHECK(read_file(folder / "steps.csv") == steps_of({1}));
   sinks.add(step(5));
   CHECK(read_file(folder / "steps.csv") == steps_of({1, 5}));
   REQUIRE(sinks.notes.size() == 2);
