@@ -121,7 +121,8 @@ std::vector<Slot> make_slots(const data::Collator& collator, const BatchPlan& pl
   const std::int64_t available = available_memory();
   const auto fail = [&] {
     throw Error(fmt::format("loader: {} batches of {} images at {} take {:.0f} bytes of memory; {} are available",
-                            count, batch, to_string(options.size), bytes, available));
+                            count, batch, to_string(options.size), bytes, available),
+                ErrorCode::out_of_memory);
   };
   if (bytes > static_cast<double>(available)) fail();
   std::vector<Slot> slots;
@@ -338,7 +339,8 @@ void Loader::State::work(int thread) {
     try {
       collator.load(slot.batch, position, epoch);
     } catch (const std::bad_alloc&) {
-      error = std::make_exception_ptr(Error("loader: out of memory while an image is decoded"));
+      error =
+          std::make_exception_ptr(Error("loader: out of memory while an image is decoded", ErrorCode::out_of_memory));
     } catch (...) {
       error = std::current_exception();
     }
@@ -374,7 +376,8 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first) {
   try {
     state_->start_epoch(epoch, first);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("loader: out of memory for the order of {} images", state_->size));
+    throw Error(fmt::format("loader: out of memory for the order of {} images", state_->size),
+                ErrorCode::out_of_memory);
   }
 }
 

@@ -99,7 +99,8 @@ SourceDataset::SourceDataset(std::shared_ptr<const ImageSource> source) : state_
   try {
     state_->kept.resize(static_cast<std::size_t>(source->size()));
   } catch (const std::exception&) {  // out of memory, or of what a vector can hold
-    throw Error(fmt::format("{}: out of memory for the list of {} images", source->title(), source->size()));
+    throw Error(fmt::format("{}: out of memory for the list of {} images", source->title(), source->size()),
+                ErrorCode::out_of_memory);
   }
   std::iota(state_->kept.begin(), state_->kept.end(), std::int64_t{0});
   state_->source = std::move(source);
@@ -125,7 +126,6 @@ std::span<const std::int32_t> SourceDataset::labels(std::int64_t index) const {
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
   State& state = this->state();
   const std::int64_t image = state.checked(request.index);
-  const auto fail = [&](const char* reason) { throw Error(fmt::format("{}: {}", state.source->place(image), reason)); };
   try {
     const data::ScratchPool::Lease scratch = state.scratches.borrow();
     const EncodedImage encoded = state.source->read(image);
@@ -135,9 +135,9 @@ void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pix
     scratch->give(std::move(decoded.image.pixels));
     state.record_warning(image, std::move(decoded.warning));
   } catch (const Error& error) {
-    fail(error.what());
+    throw error.with_prefix(state.source->place(image) + ": ");
   } catch (const std::bad_alloc&) {
-    fail("out of memory while it is decoded");
+    throw Error(state.source->place(image) + ": out of memory while it is decoded", ErrorCode::out_of_memory);
   }
 }
 
@@ -179,7 +179,7 @@ std::vector<BadImage> SourceDataset::drop_bad_images(int threads, const std::fun
   try {
     errors = state.find_errors(threads, progress);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory while its images are checked", title));
+    throw Error(fmt::format("{}: out of memory while its images are checked", title), ErrorCode::out_of_memory);
   }
   std::vector<BadImage> bad;
   std::vector<std::int64_t> good;

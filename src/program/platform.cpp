@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "base/machine.h"
+#include <cstdlib>
+
 #include "data/decode/decode.h"
 #include "facet/error.h"
 #include "facet/machine.h"
@@ -35,6 +36,14 @@ std::vector<BuildFeature> build_features() {
 void set_max_cpu_isa(std::string_view limit) {
   onednn::set_max_cpu_isa(limit);
   kernels::set_max_cpu_isa(limit);
+}
+
+std::filesystem::path user_cache_folder() {
+  // The XDG Base Directory Specification requires that relative paths are ignored.
+  const std::filesystem::path cache = environment("XDG_CACHE_HOME");
+  if (cache.is_absolute()) return cache / "facet";
+  const std::filesystem::path home = environment("HOME");
+  return home.is_absolute() ? home / ".cache" / "facet" : std::filesystem::path();
 }
 
 std::string_view to_string(PrecisionChoice choice) {

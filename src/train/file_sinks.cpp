@@ -98,7 +98,8 @@ class OpenFile {
  private:
   [[noreturn]] void fail() const {
     const int reason = errno;
-    throw Error(fmt::format("cannot write {}: {}", file_.string(), std::generic_category().message(reason)));
+    throw Error(fmt::format("cannot write {}: {}", file_.string(), std::generic_category().message(reason)),
+                ErrorCode::io);
   }
 
   const std::filesystem::path& file_;
@@ -115,16 +116,16 @@ class StepFile {
   void cut(std::int64_t step) {
     whole_ = 0;
     if (!base::exists(file_)) return;
-    if (!base::is_file(file_)) throw Error(fmt::format("{}: is not a regular file", file_.string()));
+    if (!base::is_file(file_)) throw Error(fmt::format("{}: is not a regular file", file_.string()), ErrorCode::io);
     std::ifstream stream(file_, std::ios::binary);
-    if (!stream) throw Error(fmt::format("{}: can't be read", file_.string()));
+    if (!stream) throw Error(fmt::format("{}: can't be read", file_.string()), ErrorCode::io);
     std::string line;
     for (std::int64_t end = 0; std::getline(stream, line) && !stream.eof();) {
       end += std::ssize(line) + 1;
       const std::optional<std::int64_t> found = format_.step_of(line);
       if (found && *found <= step) whole_ = end;
     }
-    if (stream.bad()) throw Error(fmt::format("{}: can't be read", file_.string()));
+    if (stream.bad()) throw Error(fmt::format("{}: can't be read", file_.string()), ErrorCode::io);
     OpenFile(file_).shorten(whole_);
   }
 
@@ -197,19 +198,19 @@ class FileSink final : public TrainSink {
 
 EpochMetrics metrics_of(const nlohmann::ordered_json& json) {
   constexpr double any = std::numeric_limits<double>::max();
-  if (!json.is_object()) throw Error("a JSON object is needed");
+  if (!json.is_object()) throw Error("a JSON object is needed", ErrorCode::invalid_data);
   EpochMetrics metrics;
   metrics.epoch = whole_field(json, "epoch", 1);
   metrics.images_per_s = number_field(json, "images_per_s", 0, any);
   metrics.seconds = number_field(json, "seconds", 0, any);
   if (json.contains("peak_resident_bytes")) metrics.peak_resident_bytes = whole_field(json, "peak_resident_bytes", 0);
   if (const auto best = json.find("best"); best != json.end()) {
-    if (!best->is_boolean()) throw Error("`best` is neither true nor false");
+    if (!best->is_boolean()) throw Error("`best` is neither true nor false", ErrorCode::invalid_data);
     metrics.best = best->get<bool>();
   }
   const auto validation = json.find("validation_accuracy");
   if (validation == json.end()) return metrics;
-  if (!validation->is_object()) throw Error("`validation_accuracy` is not a JSON object");
+  if (!validation->is_object()) throw Error("`validation_accuracy` is not a JSON object", ErrorCode::invalid_data);
   for (const auto& [head, accuracy] : validation->items()) {
     std::optional<double>& value = metrics.validation_accuracy[head];
     if (!accuracy.is_null()) value = number_field(*validation, head.c_str(), 0, 1);
@@ -252,7 +253,7 @@ std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
     try {
       epochs.push_back(train::metrics_of(nlohmann::ordered_json::parse(line, nullptr, false)));
     } catch (const Error& error) {
-      throw Error(fmt::format("{}:{}: {}", file.string(), epochs.size() + 1, error.what()));
+      throw error.with_prefix(fmt::format("{}:{}: ", file.string(), epochs.size() + 1));
     }
   }
   return epochs;

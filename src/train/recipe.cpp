@@ -98,7 +98,9 @@ std::vector<double> balanced_weights(const Dataset& train, std::size_t head) {
   }
   const double labelled = std::accumulate(images.begin(), images.end(), 0.0);
   const auto seen = static_cast<double>(std::count_if(images.begin(), images.end(), [](double n) { return n > 0; }));
-  if (labelled == 0) throw Error(fmt::format("class_weights of {}: no image has a label to balance by", found.name));
+  if (labelled == 0)
+    throw Error(fmt::format("class_weights of {}: no image has a label to balance by", found.name),
+                ErrorCode::invalid_data);
   for (double& count : images) count = count > 0 ? labelled / (seen * count) : 0;
   return images;
 }

@@ -33,7 +33,8 @@ constexpr std::string_view epoch_prefix = "epoch-";
 void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) throw Error(fmt::format("{}: the folder can't be made: {}", folder.string(), error.message()));
+  if (error)
+    throw Error(fmt::format("{}: the folder can't be made: {}", folder.string(), error.message()), ErrorCode::io);
 }
 
 constexpr std::string_view suffix = ".safetensors";
@@ -85,20 +86,23 @@ void remove_temporaries(const std::filesystem::path& folder) {
 nlohmann::ordered_json training_of(const formats::SafetensorsReader& reader) {
   const auto found = reader.metadata().find(training_key);
   if (found == reader.metadata().end()) {
-    throw Error(fmt::format("{}: it holds weights alone, not a run to go on with", reader.name()));
+    throw Error(fmt::format("{}: it holds weights alone, not a run to go on with", reader.name()),
+                ErrorCode::invalid_data);
   }
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(found->second, nullptr, false);
   if (!json.is_object())
-    throw Error(fmt::format("{}: `{}` in its metadata is not a JSON object", reader.name(), training_key));
+    throw Error(fmt::format("{}: `{}` in its metadata is not a JSON object", reader.name(), training_key),
+                ErrorCode::invalid_data);
   return json;
 }
 
 /// The options of a run's record. @throws Error unless each is a single value, which can be compared and shown.
 nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
   const nlohmann::ordered_json& options = field(training, "options");
-  if (!options.is_object()) throw Error("`options` is not a JSON object");
+  if (!options.is_object()) throw Error("`options` is not a JSON object", ErrorCode::invalid_data);
   for (const auto& [option, value] : options.items()) {
-    if (!value.is_primitive()) throw Error(fmt::format("option {} is not a single value", formats::in_quotes(option)));
+    if (!value.is_primitive())
+      throw Error(fmt::format("option {} is not a single value", formats::in_quotes(option)), ErrorCode::invalid_data);
   }
   parse_precision(text_field(options, "precision"));
   return options;
@@ -138,7 +142,8 @@ void load_slots(const std::filesystem::path& file, Parameters::State& state) {
 std::filesystem::path named_file(const formats::SafetensorsReader& reader, const nlohmann::ordered_json& training,
                                  const char* key, std::string_view what) {
   const std::filesystem::path name = text_field(training, key);
-  if (name.empty() || name != name.filename()) throw Error(fmt::format("it names no file with {}", what));
+  if (name.empty() || name != name.filename())
+    throw Error(fmt::format("it names no file with {}", what), ErrorCode::invalid_data);
   return std::filesystem::path(reader.name()).parent_path() / name;
 }
 
@@ -155,13 +160,13 @@ LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
     optimizer_file_ = named_file(reader_, training, optimizer_key, "the optimiser's state");
     if (training.contains(average_key)) average_file_ = named_file(reader_, training, average_key, average_words);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: the run's record in it can't be used: {}", reader_.name(), error.what()));
+    throw error.with_prefix(fmt::format("{}: the run's record in it can't be used: ", reader_.name()));
   }
 }
 
 void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
   if (average != nullptr && average_file_.empty()) {
-    throw Error(fmt::format("{}: it names no file with {}", name(), average_words));
+    throw Error(fmt::format("{}: it names no file with {}", name(), average_words), ErrorCode::invalid_data);
   }
   formats::load_weights(reader_, parameters);
   load_slots(optimizer_file_, parameters.state());
@@ -196,7 +201,7 @@ void RunFolder::prepare() const {
   // reader.
   for (const std::filesystem::path& file : {last(), tuning_record()}) {
     if (base::exists(file) && !base::is_file(file))
-      throw Error(fmt::format("{}: is not a regular file", file.string()));
+      throw Error(fmt::format("{}: is not a regular file", file.string()), ErrorCode::io);
   }
   const AtomicFile checkpoint(last()), chosen(tuning_record());
 }

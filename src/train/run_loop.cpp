@@ -159,7 +159,7 @@ bool Trainer::State::train_batch(StepResult& result) {
     heads = s_.train(*batch, input);
   } catch (const Error& error) {
     --state_.batch;
-    throw Error(fmt::format("{}: {}; {}", place(), error.what(), last_good()));
+    throw Error(fmt::format("{}: {}; {}", place(), error.what(), last_good()), error.code());
   }
   state_.sums.training_seconds += seconds_since(began);
   save_tuning_record();
@@ -211,7 +211,9 @@ const Batch* Trainer::State::next_batch(Loader& loader) {
     // Discard the batches of the unfinished step: the run is saved as it was before that step.
     state_ = step_begin_;
     if (!folder_ || state_.step <= std::max<std::int64_t>(saved_step_, 0)) throw;
-    const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved)); };
+    const auto* const known = dynamic_cast<const Error*>(&error);  // a caller's data set may throw something else
+    const ErrorCode code = known != nullptr ? known->code() : ErrorCode::invalid_data;
+    const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved), code); };
     try {
       save_within_epoch();
     } catch (const Error& reason) {
@@ -237,7 +239,8 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
       s_.evaluate(*batch, *evaluation);
     } catch (const Error& error) {
       throw Error(fmt::format("validation after epoch {} (step {}): {}; {}", state_.epoch, state_.step, error.what(),
-                              last_good()));
+                              last_good()),
+                  error.code());
     }
     save_tuning_record();
     ++evaluated_batches_;
@@ -316,7 +319,8 @@ void Trainer::State::finish_updates() const {
   try {
     s_.finish_updates();
   } catch (const Error& error) {
-    throw Error(fmt::format("after step {} (epoch {}): {}; {}", state_.step, state_.epoch, error.what(), last_good()));
+    throw Error(fmt::format("after step {} (epoch {}): {}; {}", state_.step, state_.epoch, error.what(), last_good()),
+                error.code());
   }
 }
 
@@ -325,7 +329,8 @@ void Trainer::State::require_finite_parameters() const {
   const std::string found = s_.find_not_finite();
   if (found.empty()) return;
   throw Error(fmt::format("after step {} (epoch {}): parameter '{}' isn't finite; {}", state_.step, state_.epoch, found,
-                          last_good()));
+                          last_good()),
+              ErrorCode::non_finite);
 }
 
 void Trainer::State::save_last(const train::TrainingState& state) {

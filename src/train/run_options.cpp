@@ -66,18 +66,6 @@ std::string instead(const std::string& file) {
 }
 
 }  // namespace
-}  // namespace train
-
-ThreadPlan plan_threads(const TrainOptions& options) {
-  base::require_threads("threads", options.threads);
-  base::require_threads("loader_threads", options.loader_threads);
-  ThreadPlan plan;
-  plan.loader = options.loader_threads;
-  const int cores = usable_cores();
-  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
-  plan.compute = base::resolve_threads(options.threads, left);
-  return plan;
-}
 
 std::string fingerprint(const Dataset& data) {
   // Each text is hashed with its length, so that texts which are split differently give different sums.
@@ -160,7 +148,8 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   try {
     data::require_heads(recorded.heads, asked.heads, "what is asked for");
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads{}", file, error.what(), instead(file)));
+    throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads{}", file, error.what(), instead(file)),
+                error.code());
   }
   const auto text = [](const std::array<float, 3>& values) {
     return fmt::format("{},{},{}", values[0], values[1], values[2]);

@@ -41,7 +41,7 @@ void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_
 }
 
 std::int64_t full_batch_of(const TrainOptions& options) {
-  train::check_options(options);
+  check_options(options);
   return options.batch;
 }
 

@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "facet/inference.h"
 #include "facet/session.h"
+#include "facet/threads.h"
 #include "formats/pretrained.h"
 #include "inference/evaluation.h"
 #include "kernels/loss.h"
@@ -20,7 +21,6 @@
 #include "program/batch_programs.h"
 #include "program/program.h"
 #include "program/tuning_record.h"
-#include "train/run_options.h"
 
 namespace facet {
 namespace train {

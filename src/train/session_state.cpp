@@ -37,13 +37,13 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
       gradient_policy(optim::update_policy(
           {.accumulate = requested.accumulate > 1 || requested.keep_gradients, .clip_norm = requested.clip_norm})),
       tuning_record(requested.tune) {
-  train::check_options(options);
+  check_options(options);
   options.class_weights = train::class_weights_by_head(options, info.heads);
   formats::require_graph(info, graph);
   try {
     for (const std::string& pattern : options.freeze) graph.freeze(pattern);
   } catch (const Error& error) {
-    throw Error(fmt::format("freeze: {}", error.what()));
+    throw error.with_prefix("freeze: ");
   }
   if (graph.frozen_count() == graph.trainable_count()) throw Error("freeze leaves no weight to be trained");
 }
@@ -154,10 +154,10 @@ void TrainingSession::State::compile(const BatchSizes& sizes) {
 
 void TrainingSession::State::require_memory(std::int64_t bytes) const {
   if (bytes <= available) return;
-  throw Error(
-      fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
-                  "take a smaller batch or size",
-                  info.model, to_string(info.size), options.batch, gigabytes(bytes), gigabytes(available)));
+  throw Error(fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
+                          "take a smaller batch or size",
+                          info.model, to_string(info.size), options.batch, gigabytes(bytes), gigabytes(available)),
+              ErrorCode::out_of_memory);
 }
 
 void TrainingSession::State::allocate() {

@@ -197,12 +197,14 @@ void Trainer::State::resume(const train::LastCheckpoint& last) {
   const train::RunRecord& record = last.record();
   if (record.state.batch > loader_->batches_per_epoch()) {
     throw Error(fmt::format("{}: it stands after batch {} of an epoch that has {}", folder_->last().string(),
-                            record.state.batch, loader_->batches_per_epoch()));
+                            record.state.batch, loader_->batches_per_epoch()),
+                ErrorCode::invalid_data);
   }
   state_ = record.state;
   if (!at_end_of_step()) {
     throw Error(fmt::format("{}: it stands within a step, after batch {} of an epoch, which no run is saved in",
-                            folder_->last().string(), state_.batch));
+                            folder_->last().string(), state_.batch),
+                ErrorCode::invalid_data);
   }
   last.load(*s_.parameters, s_.average ? &*s_.average : nullptr);
   s_.finished_steps = saved_step_ = state_.step;

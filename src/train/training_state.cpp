@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 [[noreturn]] void refuse(const char* key, const Json& found, const std::string& allowed) {
   // A list or an object may be nested too deeply for dump(), which recurses.
   const std::string what = found.is_primitive() ? formats::in_quotes(found.dump()) : found.type_name();
-  throw Error(fmt::format("`{}` is {}; {} is allowed", key, what, allowed));
+  throw Error(fmt::format("`{}` is {}; {} is allowed", key, what, allowed), ErrorCode::invalid_data);
 }
 
 std::int64_t whole(const char* key, const Json& value, std::int64_t least, std::int64_t greatest) {
@@ -42,14 +42,15 @@ const Json& list_field(const Json& object, const char* key, std::size_t count) {
   const Json& list = field(object, key);
   if (!list.is_array()) refuse(key, list, "a list");
   if (list.size() == count) return list;
-  throw Error(fmt::format("`{}` is a list of {}; one of {} is allowed, a number a head", key, list.size(), count));
+  throw Error(fmt::format("`{}` is a list of {}; one of {} is allowed, a number a head", key, list.size(), count),
+              ErrorCode::invalid_data);
 }
 
 }  // namespace
 
 const Json& field(const Json& object, const char* key) {
   const auto found = object.find(key);
-  if (found == object.end()) throw Error(fmt::format("`{}` is missing", key));
+  if (found == object.end()) throw Error(fmt::format("`{}` is missing", key), ErrorCode::invalid_data);
   return *found;
 }
 
@@ -145,9 +146,11 @@ TrainingState from_record(const nlohmann::ordered_json& record, const std::vecto
   for (std::size_t head = 0; head < heads; ++head) {
     // A head of several labels counts each of them.
     const auto outputs = static_cast<std::int64_t>(head_list[head].classes.size());
-    if (sums.correct[head] <= sums.labelled[head] && (sums.labelled[head] + outputs - 1) / outputs <= sums.images) continue;
+    if (sums.correct[head] <= sums.labelled[head] && (sums.labelled[head] + outputs - 1) / outputs <= sums.images)
+      continue;
     throw Error(fmt::format("{} images, {} of them labelled and {} right for a head", sums.images, sums.labelled[head],
-                            sums.correct[head]));
+                            sums.correct[head]),
+                ErrorCode::invalid_data);
   }
   sums.training_seconds = number_field(fields, "training_seconds", 0, any);
   if (fields.contains("waited_seconds")) sums.waited_seconds = number_field(fields, "waited_seconds", 0, any);

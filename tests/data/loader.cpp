@@ -15,6 +15,7 @@
 #include "data/make_jpeg.h"
 #include "facet/dataset.h"
 #include "facet/image.h"
+#include "facet/machine.h"
 #include "facet/manifest.h"
 
 using facet::Batch;

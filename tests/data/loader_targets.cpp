@@ -21,7 +21,7 @@ class Valued final : public facet::Dataset {
   std::int64_t size() const override { return 7; }
   const std::vector<facet::Head>& heads() const override { return heads_; }
   std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
-  void load(std::int64_t, int, facet::ResizeMode, std::span<std::uint8_t> pixels) const override {
+  void load(const facet::LoadRequest&, std::span<std::uint8_t> pixels) const override {
     std::fill(pixels.begin(), pixels.end(), std::uint8_t{0});
   }
   std::string name(std::int64_t index) const override { return std::to_string(index); }

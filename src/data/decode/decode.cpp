@@ -148,7 +148,7 @@ DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size) {
 
 std::vector<std::uint8_t> read_image_file(const std::filesystem::path& file) {
   const auto is_image = [](std::span<const std::uint8_t> start) { return format_of(as_text(start)) != Format::other; };
-  return read_file(file, max_file_bytes, start_bytes, is_image);
+  return base::read_file(file, max_file_bytes, start_bytes, is_image);
 }
 
 }  // namespace data

@@ -84,9 +84,11 @@ std::vector<data::LabelColumn> ManifestSource::State::read_rows(data::CsvReader&
   for (data::CsvRow row; reader.next(row);) {
     if (row.fields.size() != columns.count) {
       throw Error(fmt::format("{}:{}: the row has {} fields; the header has {}", csv, row.line, row.fields.size(),
-                              columns.count));
+                              columns.count),
+                  ErrorCode::invalid_data);
     }
-    if (row.fields[columns.file].empty()) throw Error(fmt::format("{}:{}: the row names no file", csv, row.line));
+    if (row.fields[columns.file].empty())
+      throw Error(fmt::format("{}:{}: the row names no file", csv, row.line), ErrorCode::invalid_data);
     files.push_back(row.fields[columns.file]);
     lines.push_back(row.line);
     for (std::size_t h = 0; h < found.size(); ++h) {
@@ -94,7 +96,7 @@ std::vector<data::LabelColumn> ManifestSource::State::read_rows(data::CsvReader&
       found[h].add(position ? data::trimmed(row.fields[*position]) : none, row.line);
     }
   }
-  if (files.empty()) throw Error(fmt::format("{}: the file has a header, but no rows", csv));
+  if (files.empty()) throw Error(fmt::format("{}: the file has a header, but no rows", csv), ErrorCode::invalid_data);
   return found;
 }
 
@@ -112,7 +114,8 @@ void ManifestSource::State::read_windows_paths() {
   throw Error(
       fmt::format("{}:{}: '{}' is an absolute Windows path; paths relative to the CSV's folder, or to that of --root, "
                   "are needed",
-                  csv, lines[static_cast<std::size_t>(absolute - files.begin())], printable(*absolute)));
+                  csv, lines[static_cast<std::size_t>(absolute - files.begin())], printable(*absolute)),
+      ErrorCode::invalid_data);
 }
 
 /// Removes columns that identify images, unless their classes are declared: as heads they would have a class for nearly
@@ -129,7 +132,8 @@ void ManifestSource::State::ignore_identifiers(std::vector<data::LabelColumn>& c
   const std::string text =
       fmt::format("columns ignored as identifiers, with fewer than two rows per value: {}; --heads requests them",
                   list_of(ignored));
-  if (columns.empty()) throw Error(fmt::format("{}: there is no column for a head; {}", csv, text));
+  if (columns.empty())
+    throw Error(fmt::format("{}: there is no column for a head; {}", csv, text), ErrorCode::invalid_data);
   note(text);
 }
 
@@ -186,7 +190,7 @@ ManifestSource::ManifestSource(const std::filesystem::path& csv, const ManifestO
     if (!columns.heads_are_chosen) state.ignore_identifiers(found, options);
     state.set_heads(found, options);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory while the manifest is read", state.csv));
+    throw Error(fmt::format("{}: out of memory while the manifest is read", state.csv), ErrorCode::out_of_memory);
   }
 }
 
