@@ -11,8 +11,8 @@
 
 namespace facet {
 
-/// A head: its name (such as "age") and its classes, in the order of the logits. For a head whose outputs aren't classes
-/// (see binary_cross_entropy and mean_squared_error), the classes are the outputs' names.
+/// A head: its name (such as "age") and its classes, in the order of the logits. For a head whose outputs aren't
+/// classes (see binary_cross_entropy and mean_squared_error), they are the outputs' names.
 struct Head {
   std::string name = {};
   std::vector<std::string> classes = {};
@@ -53,8 +53,9 @@ class FACET_EXPORT Dataset {
   /// Whether the targets of a head are values, which targets() gives, instead of class indices. `head` is an index into
   /// heads(). The answer must not change while the data set is used.
   virtual bool has_targets(std::size_t /*head*/) const { return false; }
-  /// Writes the values that are the target of image `index` for a head with has_targets(), as the head's loss takes them
-  /// (facet/ops.h): a distribution over the classes, several labels from 0 to 1, or numbers.
+  /// Writes the values that are the target of image `index` for a head with has_targets(), as the head's loss takes
+  /// them (facet/ops.h): a distribution over the classes, several labels from 0 to 1, or numbers. Such a head's labels
+  /// are read by custom_loss only.
   /// @param values one for each class of the head. They are NaN at first, which means that the image has none.
   virtual void targets(std::int64_t /*index*/, std::size_t /*head*/, std::span<float> /*values*/) const {}
   /// Writes an image as 8-bit RGB, {height, width, 3}, resized as facet::resize does.

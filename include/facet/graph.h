@@ -107,8 +107,7 @@ struct HeadOutput {
 
 /// The description of a model: ops applied to values, with parameters named by scopes. A graph holds no weights and no
 /// batch size. It is built by the op functions of ops.h. Const members are thread-safe; building a graph is not. Every
-/// member function of a graph that was moved
-/// from throws Error, until another graph is moved into it.
+/// member function of a graph that was moved from throws Error, until another graph is moved into it or copied to it.
 class FACET_EXPORT Graph {
  public:
   Graph();

@@ -96,9 +96,9 @@ struct EvaluationTime {
   int loader_threads = 0;     ///< number of decoding threads at the end
 };
 
-/// Runs the predictor on every image of a data set, in its order, and returns the result of each head, whatever its loss:
-/// a head is measured by the targets that the data set has for it, labels or values (Dataset::targets). Of `options`,
-/// only `batch` (at most the predictor's) and `loader_threads` are used.
+/// Runs the predictor on every image of a data set, in its order, and returns the result of each head, whatever its
+/// loss: a head is measured by the targets that the data set has for it, labels or values (Dataset::targets). Of
+/// `options`, only `batch` (at most the predictor's) and `loader_threads` are used.
 /// @param each called after every batch with the batch and its predictions; may be empty.
 /// @param time if not null, is set to the time spent.
 /// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, when a

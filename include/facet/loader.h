@@ -15,8 +15,8 @@ struct Batch {
   std::int64_t size = 0;                  ///< images
   std::vector<std::uint8_t> pixels = {};  ///< {size, height, width, 3}
   std::vector<std::int32_t> labels = {};  ///< {heads, size}; no_label where an image has none
-  /// By head: {size, outputs}, the values that the data set gives as targets, NaN where one is missing; empty for a head
-  /// whose targets are class indices.
+  /// By head: {size, outputs}, the values that the data set gives as targets, NaN where one is missing; empty for a
+  /// head whose targets are class indices.
   std::vector<std::vector<float>> targets = {};
   std::vector<std::int64_t> indices = {};  ///< {size}: indices of the images in the data set
 };

@@ -58,11 +58,11 @@ class Op {
   virtual Operand write_operators(OperatorWriter& writer) const;
 };
 
-/// Adds a node and the parameters that it owns, whose names ("conv.weight") are prefixed by the open scopes. It is called
-/// by the functions of ops.h. A name that already exists in the scope gets a number (relu, relu_1).
-/// @throws Error when `op` is null; and, naming the op, when it doesn't accept the inputs' shapes, when its output would
-///   have more than 2^40 elements, when an input belongs to another graph, or when add_parameter would throw for a
-///   parameter. The graph is then unchanged.
+/// Adds a node and the parameters that it owns, whose names ("conv.weight") are prefixed by the open scopes. It is
+/// called by the functions of ops.h. A name that already exists in the scope gets a number (relu, relu_1).
+/// @throws Error when `op` is null; and, naming the op, when it doesn't accept the inputs' shapes, when its output
+///   would have more than 2^40 elements, when an input belongs to another graph, or when add_parameter would throw
+///   for a parameter. The graph is then unchanged.
 Value apply(Graph& graph, std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
             std::vector<Parameter> parameters = {});
 

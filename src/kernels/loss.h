@@ -9,7 +9,8 @@
 /// NaN.
 namespace facet::kernels {
 
-/// How a head's loss is weighted in the sum over all heads, and for softmax_cross_entropy how its labels are.
+/// How a head's loss counts in the sum over all heads, and, for softmax_cross_entropy, how its labels are smoothed and
+/// weighted.
 struct LossRule {
   double smoothing = 0;  ///< share of each label that all classes get equally (Szegedy et al. 2016), in [0, 1)
   std::vector<double> class_weights = {};  ///< empty: all are 1

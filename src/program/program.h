@@ -117,9 +117,9 @@ class Program {
   ///   - naming the parameter, when one that was set since the last run is non-finite (Mode::gradients too): nothing
   ///     has changed by then;
   ///   - naming the head, when its loss is non-finite or its targets are wrong (Mode::gradients too); naming the
-  ///     parameter, when its gradient is non-finite and gradients are accumulated or clipped; when the norm of gradients
-  ///     to be clipped is non-finite; and with what a custom loss throws: running statistics have changed by then, but
-  ///     no trained parameter has;
+  ///     parameter, when its gradient is non-finite and gradients are accumulated or clipped; when the norm of
+  ///     gradients to be clipped is non-finite; and what a custom loss throws: running statistics have changed by
+  ///     then, but no trained parameter has;
   ///   - naming the parameter, when its update wrote a non-finite value or optimiser state: that parameter and those
   ///     updated before it in the step, which are nearer to the losses, have changed by then, and so have running
   ///     statistics and the average. The others have not. Such parameters are of no use: continue from saved ones.
