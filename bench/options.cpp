@@ -9,9 +9,9 @@
 #include <sstream>
 #include <string_view>
 
-#include "base/cpus.h"
 #include "facet/error.h"
 #include "facet/models.h"
+#include "facet/threads.h"
 
 namespace facet::bench {
 
@@ -68,11 +68,11 @@ std::vector<int> thread_counts(const WorkloadOptions& o) {
   for (std::string word; std::getline(words, word, ',');) {
     int count = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > base::max_threads) {
+    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > max_threads) {
       throw Error(fmt::format("--threads is {}; a whole number from 0 to {} is needed, or several separated by commas",
-                              o.threads, base::max_threads));
+                              o.threads, max_threads));
     }
-    counts.push_back(base::resolve_threads(count));
+    counts.push_back(resolve_threads(count));
   }
   return counts;
 }

@@ -6,11 +6,11 @@
 #include <cstdio>
 #include <exception>
 
-#include "base/pinning.h"
 #include "base/random.h"
 #include "facet/dataset.h"
 #include "facet/models.h"
 #include "facet/platform.h"
+#include "facet/threads.h"
 #include "program/parameter_store.h"
 
 namespace facet::bench {
@@ -103,7 +103,7 @@ int run_bench(const char* name, const std::function<WorkloadOptions()>& parse,
     graph = build_model(options.model, {.heads = fairface_heads(), .size = options.size});
     if (options.pin) {
       const std::vector<int> counts = thread_counts(options);
-      base::pin_compute_threads(*std::max_element(counts.begin(), counts.end()));
+      pin_compute_threads(*std::max_element(counts.begin(), counts.end()));
     }
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());

@@ -22,6 +22,15 @@ struct Head {
   bool operator==(const Head&) const = default;
 };
 
+/// Returns the names of the heads, in order.
+FACET_EXPORT std::vector<std::string> names_of(const std::vector<Head>& heads);
+
+/// Checks heads as every data set and model file needs them.
+/// @param where what messages begin with.
+/// @throws Error unless the heads, and the classes of each head, have distinct names in UTF-8, and each head has at
+///   least one class.
+FACET_EXPORT void require_named_heads(const std::string& where, const std::vector<Head>& heads);
+
 /// The label of an image that has no label for a head.
 inline constexpr std::int32_t no_label = -1;
 

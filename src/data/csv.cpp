@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <new>
 
+#include "base/read_file.h"
 #include "base/text.h"
-#include "data/read_file.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::data {
 namespace {
@@ -24,7 +25,8 @@ void require_utf8(const std::string& name, std::string_view text) {
     const std::size_t length = base::utf8_length(text.substr(at));
     if (length == 0) {
       throw Error(fmt::format("{}:{}: byte 0x{:02X} is not valid UTF-8; save the file in UTF-8", name, line,
-                              static_cast<unsigned char>(text[at])));
+                              static_cast<unsigned char>(text[at])),
+                  ErrorCode::invalid_data);
     }
     if (text[at] == '\n' || (text[at] == '\r' && !text.substr(at + 1).starts_with('\n'))) ++line;
     at += length;
@@ -40,12 +42,15 @@ void require_text(const std::string& name, std::string_view text) {
              (text.size() > 1 && (text[0] == '\0') != (text[1] == '\0'))) {
     encoding = "UTF-16";
   }
-  if (encoding) throw Error(fmt::format("{}: is in {}; save the file in UTF-8", name, encoding));
+  if (encoding)
+    throw Error(fmt::format("{}: is in {}; save the file in UTF-8", name, encoding), ErrorCode::invalid_data);
   if (text.starts_with("PK\x03\x04")) {
     throw Error(
-        fmt::format("{}: is a ZIP archive, as .xlsx and .ods are, not a CSV; save the sheet as a CSV in UTF-8", name));
+        fmt::format("{}: is a ZIP archive, as .xlsx and .ods are, not a CSV; save the sheet as a CSV in UTF-8", name),
+        ErrorCode::invalid_data);
   }
-  if (text.find('\0') != std::string_view::npos) throw Error(fmt::format("{}: is a binary file, not a CSV", name));
+  if (text.find('\0') != std::string_view::npos)
+    throw Error(fmt::format("{}: is a binary file, not a CSV", name), ErrorCode::invalid_data);
   require_utf8(name, text);
 }
 
@@ -69,18 +74,18 @@ const char* name_of_separator(char separator) {
 
 std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::path& file) {
   try {
-    return read_file(file, max_bytes);
+    return base::read_file(file, max_bytes);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", name, error.what()));
+    throw error.with_prefix(name + ": ");
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory", name));
+    throw Error(fmt::format("{}: out of memory", name), ErrorCode::out_of_memory);
   }
 }
 
 }  // namespace
 
 CsvReader::CsvReader(const std::filesystem::path& file)
-    : name_(base::printable(file.string())),
+    : name_(printable(file.string())),
       bytes_(read(name_, file)),
       text_(reinterpret_cast<const char*>(bytes_.data()), bytes_.size()) {
   require_text(name_, text_);
@@ -97,7 +102,8 @@ bool CsvReader::next(CsvRow& row) {
   for (;;) {
     if (count == max_fields) {
       throw Error(fmt::format("{0}:{1}: the row has more than {2} fields; at most {2} are allowed", name_, row.line,
-                              max_fields));
+                              max_fields),
+                  ErrorCode::invalid_data);
     }
     if (row.fields.size() == count) row.fields.emplace_back();
     std::string& field = row.fields[count++];
@@ -119,7 +125,8 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   ++position_;
   for (;; ++position_) {
     if (position_ == text_.size()) {
-      throw Error(fmt::format("{}:{}: a quoted field has no closing quote", name_, start_line));
+      throw Error(fmt::format("{}:{}: a quoted field has no closing quote", name_, start_line),
+                  ErrorCode::invalid_data);
     }
     const char c = text_[position_];
     if (c == '"') {
@@ -133,8 +140,9 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   ++position_;
   if (!at_line_end() && text_[position_] != separator_) {
     throw Error(fmt::format("{}:{}: '{}' follows a closing quote, where {} or the end of the line is allowed", name_,
-                            line_, base::printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
-                            name_of_separator(separator_)));
+                            line_, printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
+                            name_of_separator(separator_)),
+                ErrorCode::invalid_data);
   }
 }
 

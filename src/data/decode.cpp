@@ -8,10 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "base/machine.h"
+#include "base/read_file.h"
 #include "base/text.h"
-#include "data/read_file.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/text.h"
 
 namespace facet {
 namespace data {
@@ -110,20 +111,22 @@ std::string_view name_of_other(std::string_view start) {
 DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, std::int64_t bytes) {
   if (bytes > max_memory) {
     throw Error(fmt::format("decoding {}x{} pixels takes {} bytes of memory; at most {} are allowed", width, height,
-                            bytes, max_memory));
+                            bytes, max_memory),
+                ErrorCode::invalid_data);
   }
   if (bytes <= max_parallel_memory) return {};
   static std::mutex mutex;
   DecodingLock lock(mutex);
-  if (const std::int64_t available = base::available_memory(); bytes > available) {
+  if (const std::int64_t available = available_memory(); bytes > available) {
     throw Error(fmt::format("decoding {}x{} pixels takes {} bytes of memory; {} are available", width, height, bytes,
-                            available));
+                            available),
+                ErrorCode::out_of_memory);
   }
   return lock;
 }
 
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {
-  if (bytes.empty()) throw Error("is empty");
+  if (bytes.empty()) throw Error("is empty", ErrorCode::invalid_data);
   switch (format_of(as_text(bytes))) {
     case Format::jpeg:
       return decode_jpeg(bytes, size);
@@ -134,12 +137,13 @@ DecodedImage decode_image(std::span<const std::uint8_t> bytes, int size) {
     case Format::other:
       break;
   }
-  throw Error(fmt::format("is {}; JPEG, PNG and WebP can be read", name_of_other(as_text(bytes))));
+  throw Error(fmt::format("is {}; JPEG, PNG and WebP can be read", name_of_other(as_text(bytes))),
+              ErrorCode::invalid_data);
 }
 
 DecodedImage decode_image_file(const std::filesystem::path& file, int size) {
   const auto is_image = [](std::span<const std::uint8_t> start) { return format_of(as_text(start)) != Format::other; };
-  return decode_image(read_file(file, max_file_bytes, start_bytes, is_image), size);
+  return decode_image(base::read_file(file, max_file_bytes, start_bytes, is_image), size);
 }
 
 }  // namespace data
@@ -150,9 +154,10 @@ Image read_image(const std::filesystem::path& file, int size, std::string* warni
     if (warning) *warning = std::move(decoded.warning);
     return std::move(decoded.image);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", base::printable(file.string()), error.what()));
+    throw error.with_prefix(printable(file.string()) + ": ");
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("{}: out of memory while it is decoded", base::printable(file.string())));
+    throw Error(fmt::format("{}: out of memory while it is decoded", printable(file.string())),
+                ErrorCode::out_of_memory);
   }
 }
 

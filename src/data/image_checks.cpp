@@ -11,10 +11,10 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "base/machine.h"
 #include "data/decode.h"
 #include "data/worker_threads.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 
 namespace facet::data {
 
@@ -27,7 +27,7 @@ std::vector<CheckedImage> check_images(std::int64_t count,
   std::vector<CheckedImage> checked(static_cast<std::size_t>(count));
   std::mutex mutex;
   std::int64_t done = 0;
-  for_each_index(count, threads > 0 ? threads : base::usable_cores(), [&](std::int64_t index) {
+  for_each_index(count, threads > 0 ? threads : usable_cores(), [&](std::int64_t index) {
     CheckedImage& image = checked[static_cast<std::size_t>(index)];
     try {
       image.warning = decode_image_file(path(index), smallest_size).warning;

@@ -98,7 +98,8 @@ boolean find_exif(j_decompress_ptr decoder) {
 void require_supported(int marker) {
   const auto refuse = [marker](std::string_view kind) {
     throw Error(
-        fmt::format("is {} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker));
+        fmt::format("is {} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker),
+        ErrorCode::invalid_data);
   };
   switch (marker) {
     case 0xC3:
@@ -121,7 +122,8 @@ void require_supported(int marker) {
 }
 
 [[noreturn]] void refuse_precision(int bits) {
-  throw Error(fmt::format("is a JPEG of {} bits per sample; {} are allowed", bits, sample_bits));
+  throw Error(fmt::format("is a JPEG of {} bits per sample; {} are allowed", bits, sample_bits),
+              ErrorCode::invalid_data);
 }
 
 /// Returns 1, 2, 4 or 8, the largest divisor that leaves both sides at least `size` (the rule of PIL's Image.draft).
@@ -189,18 +191,20 @@ class JpegDecoder {
     const int code = messages_.manager.msg_code;
     const int parameter = messages_.manager.msg_parm.i[0];
     if (messages_.too_many_scans) {
-      throw Error(fmt::format("is a JPEG of more than {0} scans; at most {0} are allowed", max_scans));
+      throw Error(fmt::format("is a JPEG of more than {0} scans; at most {0} are allowed", max_scans),
+                  ErrorCode::invalid_data);
     }
     if (code == JERR_OUT_OF_MEMORY) throw std::bad_alloc();
     if (code == JERR_BAD_PRECISION) refuse_precision(parameter);
     if (code == JERR_SOF_UNSUPPORTED || code == JERR_UNKNOWN_MARKER) require_supported(parameter);
     if (messages_.ended_early) {
       throw Error(fmt::format("truncated JPEG: it ends {}",
-                              messages_.in_header ? "within its header" : "before the last row is complete"));
+                              messages_.in_header ? "within its header" : "before the last row is complete"),
+                  ErrorCode::invalid_data);
     }
     std::array<char, JMSG_LENGTH_MAX> text{};
     messages_.manager.format_message(common(), text.data());
-    throw Error(fmt::format("corrupt JPEG: {}", text.data()));
+    throw Error(fmt::format("corrupt JPEG: {}", text.data()), ErrorCode::invalid_data);
   }
 
   void read_header(std::span<const std::uint8_t> bytes) {
@@ -243,7 +247,8 @@ class JpegDecoder {
     image.pixels.resize(width * height * 3);
     std::vector<std::uint8_t> cmyk(channels == 4 ? width * 4 : 0);
     if (cmyk.empty() && channels != 3) {
-      throw Error(fmt::format("corrupt JPEG: {} channels are decoded; 3 or 4 are allowed", channels));
+      throw Error(fmt::format("corrupt JPEG: {} channels are decoded; 3 or 4 are allowed", channels),
+                  ErrorCode::invalid_data);
     }
     guarded([&] {
       while (decoder_.output_scanline < height) {

@@ -13,14 +13,14 @@
 #include <optional>
 #include <utility>
 
-#include "base/cpus.h"
-#include "base/machine.h"
 #include "base/random.h"
 #include "data/labels.h"
 #include "data/resize.h"
 #include "data/worker_threads.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/threads.h"
 
 namespace facet {
 
@@ -64,8 +64,8 @@ const LoaderOptions& checked(const LoaderOptions& options) {
   require("size", options.size, 1);
   to_string(options.resize);  // throws for an invalid mode
   require("prefetch", options.prefetch, 1);
-  if (options.threads < 0 || options.threads > base::max_threads) {
-    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::max_threads));
+  if (options.threads < 0 || options.threads > max_threads) {
+    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, max_threads));
   }
   return options;
 }
@@ -90,7 +90,7 @@ std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const Loade
   const std::int64_t batch = std::min(options.batch, std::max<std::int64_t>(images, 1));
   const std::int64_t count = std::min<std::int64_t>(options.prefetch, batches_of(images, options)) + 1;
   const double bytes = 3.0 * options.size * options.size * static_cast<double>(batch) * static_cast<double>(count);
-  const std::int64_t available = base::available_memory();
+  const std::int64_t available = available_memory();
   const auto fail = [&] {
     throw Error(fmt::format("loader: {} batches of {} images at {}x{} take {:.0f} bytes of memory; {} are available",
                             count, batch, options.size, options.size, bytes, available));
@@ -167,7 +167,7 @@ Loader::State::State(const Dataset& data, const LoaderOptions& requested)
       size(checked_size(data)),
       heads(data.heads()),
       slots(make_slots(size, heads.size(), options)),
-      threads(options.threads > 0 ? options.threads : base::usable_cores(), [this](int thread) { work(thread); }) {
+      threads(options.threads > 0 ? options.threads : usable_cores(), [this](int thread) { work(thread); }) {
   if (options.threads == 0) demand.emplace(threads.max_threads());
   working = std::max(options.threads, 1);
   threads.start(working);

@@ -6,8 +6,6 @@
 #include <new>
 #include <optional>
 
-#include "base/cpus.h"
-#include "base/text.h"
 #include "data/csv.h"
 #include "data/decode.h"
 #include "data/fairface.h"
@@ -17,11 +15,12 @@
 #include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/image.h"
+#include "facet/text.h"
+#include "facet/threads.h"
 
 namespace facet {
 namespace {
 
-using base::printable;
 using Names = std::vector<std::string>;
 
 /// Whether `file` is an absolute Windows path: C:\faces\1.jpg or C:/faces/1.jpg; if backslashes separate folders, also
@@ -46,14 +45,14 @@ void require_declared_classes(const std::string& csv, const std::vector<data::He
   for (const auto& [head, classes] : options.classes) {
     if (std::find(names.begin(), names.end(), head) == names.end()) {
       throw Error(fmt::format("{}: classes are declared for '{}', which is none of the heads: {}", csv, printable(head),
-                              data::list_of(names)));
+                              list_of(names)));
     }
     if (data::declares_fairface(classes)) continue;
     if (classes.size() < 2) {
       throw Error(fmt::format("{}: {} classes are declared for head '{}'; at least 2 are needed, or fairface", csv,
                               classes.size(), printable(head)));
     }
-    data::require_named_heads(csv, {{head, classes}});
+    require_named_heads(csv, {{head, classes}});
   }
 }
 
@@ -138,7 +137,7 @@ void ManifestDataset::State::ignore_identifiers(std::vector<data::LabelColumn>& 
   if (ignored.empty()) return;
   const std::string text =
       fmt::format("columns ignored as identifiers, with fewer than two rows per value: {}; --heads requests them",
-                  data::list_of(ignored));
+                  list_of(ignored));
   if (columns.empty()) throw Error(fmt::format("{}: there is no column for a head; {}", csv, text));
   note(text);
 }
@@ -173,10 +172,10 @@ void ManifestDataset::State::set_heads(const std::vector<data::LabelColumn>& col
     if (std::string text = data::note_on_ages(column, classes); !text.empty()) notes.push_back(std::move(text));
   }
   if (!fairface.empty()) {
-    note(fmt::format("FairFace's classes, in its order, are used for {}; --classes declares others",
-                     data::list_of(fairface)));
+    note(
+        fmt::format("FairFace's classes, in its order, are used for {}; --classes declares others", list_of(fairface)));
   }
-  if (!unlabelled.empty()) note(fmt::format("no labels for these heads of the model: {}", data::list_of(unlabelled)));
+  if (!unlabelled.empty()) note(fmt::format("no labels for these heads of the model: {}", list_of(unlabelled)));
 }
 
 ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options)
@@ -184,7 +183,7 @@ ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const Manifes
   State& state = *state_;
   state.csv = printable(csv.string());
   state.root = options.root.empty() ? csv.parent_path() : options.root;
-  data::require_named_heads(state.csv, options.expected);
+  require_named_heads(state.csv, options.expected);
   try {
     data::CsvReader reader(csv);
     const data::ManifestColumns columns =
@@ -269,9 +268,9 @@ std::vector<ManifestDataset::BadImage> ManifestDataset::missing_files(std::chron
 std::vector<ManifestDataset::BadImage> ManifestDataset::drop_bad_images(
     int threads, const std::function<void(std::int64_t)>& progress) {
   State& state = this->state();
-  if (threads < 0 || threads > base::max_threads) {
+  if (threads < 0 || threads > max_threads) {
     throw Error(fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", state.csv, threads,
-                            base::max_threads));
+                            max_threads));
   }
   std::vector<data::CheckedImage> checked;
   try {

@@ -7,13 +7,13 @@
 #include <string_view>
 
 #include "base/text.h"
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::data {
 namespace {
 
-using base::printable;
 using Names = std::vector<std::string>;
 
 /// The usual names of the column of files, the most usual first.
@@ -29,7 +29,8 @@ bool contains(const Names& names, const std::string& name) {
 void require_distinct(const std::string& where, const std::string& what, Names names) {
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) throw Error(fmt::format("{}: {} '{}' occurs twice", where, what, printable(*twice)));
+  if (twice != names.end())
+    throw Error(fmt::format("{}: {} '{}' occurs twice", where, what, printable(*twice)), ErrorCode::invalid_data);
 }
 
 bool is_image_file(std::string_view text) {
@@ -42,13 +43,15 @@ bool is_image_file(std::string_view text) {
 /// never read.
 Names read_header(CsvReader& reader, const std::string& csv, std::string& where) {
   CsvRow row;
-  if (!reader.next(row)) throw Error(fmt::format("{}: is empty; a header that names the columns is needed", csv));
+  if (!reader.next(row))
+    throw Error(fmt::format("{}: is empty; a header that names the columns is needed", csv), ErrorCode::invalid_data);
   where = fmt::format("{}:{}", csv, row.line);
   Names columns;
   for (const std::string& field : row.fields) columns.push_back(trimmed(field));
   if (const auto file = std::find_if(columns.begin(), columns.end(), is_image_file); file != columns.end()) {
     throw Error(fmt::format("{}: the first line contains the file name '{}'; a header that names the columns is needed",
-                            where, printable(*file)));
+                            where, printable(*file)),
+                ErrorCode::invalid_data);
   }
   Names named = columns;
   std::erase(named, "");
@@ -77,7 +80,8 @@ std::string find_file_column(const std::string& where, const Names& columns, con
   }
   throw Error(
       fmt::format("{}: no column is called {}; the columns are: {}; --file-column names the column of image files",
-                  where, list_of(usual), list_of(named)));
+                  where, list_of(usual), list_of(named)),
+      ErrorCode::invalid_data);
 }
 
 /// Returns the requested heads and their columns; empty: all columns.
@@ -144,7 +148,8 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
   }
   if (found.heads.empty()) {
     throw Error(fmt::format("{}: there is no column of labels beside the column of image files, '{}'", csv,
-                            printable(found.file_column)));
+                            printable(found.file_column)),
+                ErrorCode::invalid_data);
   }
   Names heads, present, allowed;
   std::copy_if(columns.begin(), columns.end(), std::back_inserter(allowed), can_be_head);

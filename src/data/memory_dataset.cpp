@@ -15,7 +15,7 @@ std::string image_name(std::int64_t index) { return fmt::format("image {}", inde
 }  // namespace
 
 MemoryDataset::MemoryDataset(std::vector<Head> heads) : heads_(std::move(heads)) {
-  data::require_named_heads(set_name, heads_);
+  require_named_heads(set_name, heads_);
 }
 
 void MemoryDataset::add(Image image, std::vector<std::int32_t> labels) {

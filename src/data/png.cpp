@@ -42,7 +42,8 @@ class PngDecoder {
     const auto row_bytes = static_cast<std::size_t>(width) * 3;
     if (png_get_rowbytes(png_, info_) != row_bytes) {
       throw Error(fmt::format("corrupt PNG: its rows have {} bytes; {} are needed for RGB",
-                              png_get_rowbytes(png_, info_), row_bytes));
+                              png_get_rowbytes(png_, info_), row_bytes),
+                  ErrorCode::invalid_data);
     }
     Image image{.width = static_cast<int>(width), .height = static_cast<int>(height), .pixels = {}};
     image.pixels.resize(row_bytes * static_cast<std::size_t>(height));
@@ -99,7 +100,8 @@ class PngDecoder {
   /// Throws an exception for libpng's last error.
   [[noreturn]] void fail() const {
     require_memory();
-    throw Error(fmt::format("{} PNG: {}", ended_early_ ? "truncated" : "corrupt", error_.data()));
+    throw Error(fmt::format("{} PNG: {}", ended_early_ ? "truncated" : "corrupt", error_.data()),
+                ErrorCode::invalid_data);
   }
 
   void read_header() {

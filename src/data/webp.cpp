@@ -20,8 +20,8 @@ using Demuxer = std::unique_ptr<WebPDemuxer, DemuxerDeleter>;
 Demuxer open(const WebPData& data) {
   WebPDemuxState state = WEBP_DEMUX_PARSE_ERROR;
   Demuxer demuxer(WebPDemuxPartial(&data, &state));
-  if (state == WEBP_DEMUX_PARSE_ERROR) throw Error("corrupt WebP: its chunks are invalid");
-  if (state != WEBP_DEMUX_DONE) throw Error("truncated WebP: it ends too early");
+  if (state == WEBP_DEMUX_PARSE_ERROR) throw Error("corrupt WebP: its chunks are invalid", ErrorCode::invalid_data);
+  if (state != WEBP_DEMUX_DONE) throw Error("truncated WebP: it ends too early", ErrorCode::invalid_data);
   if (!demuxer) throw std::bad_alloc();
   return demuxer;
 }
@@ -34,9 +34,9 @@ void require(VP8StatusCode status) {
       throw std::bad_alloc();
     case VP8_STATUS_SUSPENDED:
     case VP8_STATUS_NOT_ENOUGH_DATA:
-      throw Error("truncated WebP: its pixels end too early");
+      throw Error("truncated WebP: its pixels end too early", ErrorCode::invalid_data);
     default:
-      throw Error("corrupt WebP: its pixels can't be decoded");
+      throw Error("corrupt WebP: its pixels can't be decoded", ErrorCode::invalid_data);
   }
 }
 
@@ -54,13 +54,14 @@ int orientation_of(const WebPDemuxer* demuxer) {
 WebPDecoderConfig configure(const WebPIterator& frame, std::int64_t width, std::int64_t height) {
   WebPDecoderConfig config;
   if (WebPInitDecoderConfig(&config) == 0) {
-    throw Error("can't be read: facet was built with another version of libwebp");
+    throw Error("can't be read: facet was built with another version of libwebp", ErrorCode::unsupported);
   }
   require(WebPGetFeatures(frame.fragment.bytes, frame.fragment.size, &config.input));
   if (frame.x_offset < 0 || frame.y_offset < 0 || config.input.width < 1 || config.input.height < 1 ||
       config.input.width > width - frame.x_offset || config.input.height > height - frame.y_offset) {
     throw Error(fmt::format("corrupt WebP: a frame of {}x{} pixels at ({}, {}) exceeds the image of {}x{} pixels",
-                            config.input.width, config.input.height, frame.x_offset, frame.y_offset, width, height));
+                            config.input.width, config.input.height, frame.x_offset, frame.y_offset, width, height),
+                ErrorCode::invalid_data);
   }
   return config;
 }
@@ -86,7 +87,8 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes) {
   const std::int64_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
   WebPIterator frame{};
   const std::unique_ptr<WebPIterator, void (*)(WebPIterator*)> owner(&frame, WebPDemuxReleaseIterator);
-  if (WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0) throw Error("corrupt WebP: it holds no image");
+  if (WebPDemuxGetFrame(demuxer.get(), 1, &frame) == 0)
+    throw Error("corrupt WebP: it holds no image", ErrorCode::invalid_data);
   WebPDecoderConfig config = configure(frame, width, height);
   const DecodingLock lock = require_decoding_memory(width, height, memory_needed(config.input, width, height));
 

@@ -19,35 +19,35 @@ constexpr int max_size = 16384;
 /// JSON whose numbers are floats, so that they are written short and read back exactly.
 using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
 
-[[noreturn]] void fail(const std::string& file, const std::string& what) {
-  throw Error(fmt::format("{}: {}", file, what));
+[[noreturn]] void fail(const std::string& file, const std::string& what, ErrorCode code = ErrorCode::invalid_data) {
+  throw Error(fmt::format("{}: {}", file, what), code);
 }
 
-/// Validates `info`, on writing and on reading.
-void check(const std::string& file, const ModelInfo& info) {
-  if (info.model.empty()) fail(file, "its model has no name");
+/// Validates `info`, on writing and on reading. @param code of the error.
+void check(const std::string& file, const ModelInfo& info, ErrorCode code) {
+  if (info.model.empty()) fail(file, "its model has no name", code);
   if (info.size < 1 || info.size > max_size)
-    fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size));
-  if (info.heads.empty()) fail(file, "it has no heads");
+    fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size), code);
+  if (info.heads.empty()) fail(file, "it has no heads", code);
   std::set<std::string_view> names;
   for (const Head& head : info.heads) {
-    if (head.name.empty()) fail(file, "one of its heads has no name");
+    if (head.name.empty()) fail(file, "one of its heads has no name", code);
     if (!names.insert(head.name).second)
-      fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)));
-    if (head.classes.empty()) fail(file, fmt::format("its head {} has no classes", in_quotes(head.name)));
+      fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)), code);
+    if (head.classes.empty()) fail(file, fmt::format("its head {} has no classes", in_quotes(head.name)), code);
     std::set<std::string_view> classes;
     for (const std::string& name : head.classes) {
       if (!classes.insert(name).second) {
-        fail(file, fmt::format("its head {} has the class {} twice", in_quotes(head.name), in_quotes(name)));
+        fail(file, fmt::format("its head {} has the class {} twice", in_quotes(head.name), in_quotes(name)), code);
       }
     }
   }
   for (const float mean : info.normalization.mean) {
-    if (!std::isfinite(mean)) fail(file, fmt::format("its mean holds {}; finite numbers are allowed", mean));
+    if (!std::isfinite(mean)) fail(file, fmt::format("its mean holds {}; finite numbers are allowed", mean), code);
   }
   for (const float deviation : info.normalization.std) {
     if (!std::isfinite(deviation) || deviation <= 0) {
-      fail(file, fmt::format("its std holds {}; numbers above 0 are allowed", deviation));
+      fail(file, fmt::format("its std holds {}; numbers above 0 are allowed", deviation), code);
     }
   }
 }
@@ -63,7 +63,7 @@ std::string utf8_dump(const std::string& file, const nlohmann::ordered_json& jso
   try {
     return json.dump();
   } catch (const nlohmann::json::exception&) {
-    fail(file, fmt::format("can't be written: {} is not UTF-8", what));
+    fail(file, fmt::format("can't be written: {} is not UTF-8", what), ErrorCode::invalid_argument);
   }
 }
 
@@ -116,7 +116,7 @@ ResizeMode parse_resize(const std::string& file, const std::string& text) {
 }  // namespace
 
 Metadata to_metadata(const std::string& file, const ModelInfo& info) {
-  check(file, info);
+  check(file, info, ErrorCode::invalid_argument);
   utf8_dump(file, info.model, "the model's name");
   utf8_dump(file, info.shape, "the model's shape");
   Metadata metadata{{"format", std::string(model_file_format)},
@@ -150,7 +150,7 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
     info.resize = parse_resize(file, resize->second);
   }
   if (const auto shape = metadata.find("shape"); shape != metadata.end()) info.shape = shape->second;
-  check(file, info);
+  check(file, info, ErrorCode::invalid_data);
   return info;
 }
 

@@ -6,8 +6,8 @@
 #include <limits>
 #include <utility>
 
-#include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/platform.h"
 #include "formats/model_file.h"
 #include "formats/onnx_graph.h"
@@ -59,7 +59,8 @@ void require_parameters(const Graph& graph, const Parameters& parameters) {
 
 void require_size(std::int64_t bytes) {
   if (bytes > std::numeric_limits<std::int32_t>::max())
-    throw Error(fmt::format("the model takes {} bytes; an ONNX file can hold at most 2147483647", bytes));
+    throw Error(fmt::format("the model takes {} bytes; an ONNX file can hold at most 2147483647", bytes),
+                ErrorCode::unsupported);
 }
 
 void set_value_info(onnx::ValueInfoProto& value, const std::string& name, const Shape& shape) {
@@ -127,7 +128,7 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
     try {
       values[i] = node.op->write_operators(writer);
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", node.name, error.what()));
+      throw error.with_prefix(node.name + ": ");
     }
   }
   for (const HeadOutput& head : graph.heads()) {
@@ -154,7 +155,8 @@ std::string onnx_file(Metadata metadata, const ModelInfo& info, const Graph& gra
   require_size(bytes);
   require_parameters(graph, parameters);
   if (const int index = parameters.state().find_not_finite(); index >= 0)
-    throw Error(fmt::format("tensor '{}' holds a number that isn't finite", parameters.list()[index].name));
+    throw Error(fmt::format("tensor '{}' holds a number that isn't finite", parameters.list()[index].name),
+                ErrorCode::non_finite);
 
   onnx::ModelProto model;
   model.set_ir_version(ir_version);
@@ -183,9 +185,9 @@ void export_onnx(const std::filesystem::path& file, const ModelInfo& info, const
   try {
     bytes = formats::onnx_file(std::move(metadata), info, graph, parameters, options);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: can't be written: {}", name, error.what()));
+    throw error.with_prefix(name + ": can't be written: ");
   }
-  base::AtomicFile output(file);
+  AtomicFile output(file);
   output.write(bytes);
   output.commit();
 }

@@ -102,7 +102,7 @@ struct GraphState {
     try {
       require_sound(parameter);
     } catch (const Error& error) {
-      throw Error(fmt::format("parameter '{}': {}", name, error.what()));
+      throw error.with_prefix(fmt::format("parameter '{}': ", name));
     }
   }
 
@@ -217,7 +217,7 @@ Value Graph::apply(std::shared_ptr<const graph::Op> op, std::string_view name, c
     require_countable(node.shape);
     s.require_new_parameters(parameters);
   } catch (const Error& error) {
-    throw Error(fmt::format("{} ({}): {}", node.name, node.op->kind(), error.what()));
+    throw error.with_prefix(fmt::format("{} ({}): ", node.name, node.op->kind()));
   }
   for (Parameter& parameter : parameters) node.parameters.push_back(s.add_parameter(std::move(parameter)));
   node.name = s.unused_node_name(node.name);
@@ -297,7 +297,8 @@ Scope::~Scope() {
 }
 
 graph::Operand graph::Op::write_operators(graph::OperatorWriter&) const {
-  throw Error(fmt::format("{} can't be exported: it has no equivalent among ONNX's operators", kind()));
+  throw Error(fmt::format("{} can't be exported: it has no equivalent among ONNX's operators", kind()),
+              ErrorCode::unsupported);
 }
 
 }  // namespace facet

@@ -11,7 +11,8 @@
 namespace facet::inference {
 
 NotFinite::NotFinite(const std::string& head, std::int64_t image, std::int64_t images)
-    : Error(fmt::format("head {}: the logits of image {} of {} aren't finite", head, image + 1, images)),
+    : Error(fmt::format("head {}: the logits of image {} of {} aren't finite", head, image + 1, images),
+            ErrorCode::non_finite),
       head_(head),
       image_(image) {}
 

@@ -12,6 +12,7 @@
 #include "facet/error.h"
 #include "facet/inference.h"
 #include "facet/models.h"
+#include "facet/threads.h"
 #include "formats/model_file.h"
 #include "inference/evaluation.h"
 #include "program/batch_programs.h"
@@ -30,7 +31,7 @@ Graph graph_of(const std::filesystem::path& model_file) {
   try {
     return build_model(info);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+    throw Error(fmt::format("{}: {}", model_file.string(), error.what()), ErrorCode::invalid_data);
   }
 }
 
@@ -46,7 +47,7 @@ struct Predictor::State {
         info(read_model_info(model_file)),
         graph(std::move(model_graph)),
         parameters(graph, 0),
-        threads(base::resolve_threads(inference_options.threads)),
+        threads(resolve_threads(inference_options.threads)),
         tuning_record(inference_options.tune),
         cache(inference_options.tuning_cache) {
     base::require_threads("loader_threads", options.loader_threads);
@@ -54,13 +55,14 @@ struct Predictor::State {
     try {
       formats::require_graph(info, graph);
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+      throw error.with_prefix(model_file.string() + ": ");
     }
     load_weights(model_file, parameters);
     // A ReLU may turn NaN into 0, so that non-finite weights need not show in the logits.
     if (const int index = parameters.state().find_not_finite(); index >= 0) {
       throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", model_file.string(),
-                              parameters.list()[static_cast<std::size_t>(index)].name));
+                              parameters.list()[static_cast<std::size_t>(index)].name),
+                  ErrorCode::invalid_data);
     }
     cache.read_into(tuning_record);
     const base::ComputeScope scope(threads);

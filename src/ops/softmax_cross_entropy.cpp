@@ -53,7 +53,8 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
              sums = kernels::softmax_cross_entropy(static_cast<const float*>(operands[0]), state.labels + head * images,
                                                    images, classes, static_cast<float*>(operands[1]), rule);
              if (training && !std::isfinite(sums.loss)) {
-               throw Error(fmt::format("head '{}': the loss is {}, not finite", name, sums.loss));
+               throw Error(fmt::format("head '{}': the loss is {}, not finite", name, sums.loss),
+                           ErrorCode::non_finite);
              }
            });
     return [=](Lowering& back) {

@@ -33,16 +33,19 @@ ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds) {
   struct Trial {
     std::optional<double> seconds;
     std::string error;
+    ErrorCode code = {};
   };
   const auto measure = [&](Precision precision) -> Trial {
     try {
-      return {.seconds = seconds(precision), .error = {}};
+      return {.seconds = seconds(precision), .error = {}, .code = {}};
     } catch (const Error& error) {
-      return {.seconds = {}, .error = error.what()};
+      return {.seconds = {}, .error = error.what(), .code = error.code()};
     }
   };
   const Trial bf16 = measure(Precision::bf16), f32 = measure(Precision::f32);
-  if (!bf16.seconds && !f32.seconds) throw Error(fmt::format("in bf16: {}; in f32: {}", bf16.error, f32.error));
+  if (!bf16.seconds && !f32.seconds) {
+    throw Error(fmt::format("in bf16: {}; in f32: {}", bf16.error, f32.error), f32.code);
+  }
   if (!f32.seconds) return {.precision = Precision::bf16, .note = "precision bf16: not f32: " + f32.error};
   if (!bf16.seconds) return {.precision = Precision::f32, .note = "precision f32: not bf16: " + bf16.error};
   const Precision faster = *bf16.seconds < 0.95 * *f32.seconds ? Precision::bf16 : Precision::f32;

@@ -3,14 +3,24 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "base/machine.h"
+#include <cstdlib>
+
 #include "data/decode.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "facet/precision.h"
 #include "kernels/targets.h"
 #include "onednn/onednn.h"
 
 namespace facet {
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+}  // namespace
 
 std::string_view version() { return FACET_VERSION; }
 
@@ -26,6 +36,14 @@ std::vector<BuildFeature> build_features() {
 void set_max_cpu_isa(std::string_view limit) {
   onednn::set_max_cpu_isa(limit);
   kernels::set_max_cpu_isa(limit);
+}
+
+std::filesystem::path user_cache_folder() {
+  // The XDG Base Directory Specification requires that relative paths are ignored.
+  const std::filesystem::path cache = environment("XDG_CACHE_HOME");
+  if (cache.is_absolute()) return cache / "facet";
+  const std::filesystem::path home = environment("HOME");
+  return home.is_absolute() ? home / ".cache" / "facet" : std::filesystem::path();
 }
 
 std::string_view to_string(PrecisionChoice choice) {
@@ -53,7 +71,8 @@ void require_precision(Precision precision) {
   to_string(precision);  // throws for an invalid value
   if (precision == Precision::bf16 && !has_native_bf16()) {
     throw Error(fmt::format("precision bf16 is not available: {} ({}) with {} does not compute in it natively; use f32",
-                            base::cpu_model(), onednn::effective_cpu_isa(), onednn::version()));
+                            cpu_model(), onednn::effective_cpu_isa(), onednn::version()),
+                ErrorCode::unsupported);
   }
 }
 

@@ -124,7 +124,7 @@ struct Program::State {
   void require_finite_parameters() const {
     if (!parameters->is_unchecked) return;
     if (const int index = parameters->find_not_finite(); index >= 0) {
-      throw Error(fmt::format("parameter '{}' isn't finite", parameters->at(index).name));
+      throw Error(fmt::format("parameter '{}' isn't finite", parameters->at(index).name), ErrorCode::non_finite);
     }
     parameters->is_unchecked = false;
   }
@@ -160,8 +160,9 @@ struct Program::State {
     }
     const dnnl_status_t status = dnnl_primitive_execute(
         instruction.primitive.get(), stream.get(), static_cast<int>(bound.arguments.size()), bound.arguments.data());
-    if (status != dnnl_success)
-      throw Error(fmt::format("{}: oneDNN failed with status {}", instruction.name, int{status}));
+    if (status == dnnl_success) return;
+    throw Error(fmt::format("{}: oneDNN failed with status {}", instruction.name, int{status}),
+                status == dnnl_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::unsupported);
   }
 
   // --- poison: see Program::poison -----------------------------------------------------------------------------------

@@ -143,16 +143,4 @@ class Program {
   std::unique_ptr<State> state_;
 };
 
-/// FLOPs (two per multiply-add) of one image. Training counts forward and the gradients that a program computes: those
-/// of a convolution or linear layer with respect to its parameters where one is trained, and with respect to its input
-/// where that depends on a trained parameter.
-struct NodeCost {
-  std::string name;
-  std::string op;
-  Shape shape;
-  std::int64_t parameters;
-  double forward_flops, training_flops;
-};
-std::vector<NodeCost> costs(const Graph& graph);
-
 }  // namespace facet::program

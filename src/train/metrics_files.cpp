@@ -11,8 +11,8 @@
 #include <string_view>
 
 #include "base/files.h"
-#include "data/read_file.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "train/training_state.h"
 
 namespace facet::train {
@@ -49,7 +49,7 @@ std::string with_all_cells(const std::string& lines, std::ptrdiff_t commas) {
 
 std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, EpochOfLine epoch_of) {
   if (!base::exists(file)) return {};
-  std::istringstream stream(data::read_text(file));
+  std::istringstream stream(read_text(file));
   std::string kept, line;
   while (std::getline(stream, line)) {
     const std::optional<std::int64_t> found = epoch_of(line);
@@ -59,7 +59,7 @@ std::string lines_before(const std::filesystem::path& file, std::int64_t epoch, 
 }
 
 void replace(const std::filesystem::path& file, std::string_view text) {
-  base::AtomicFile replacement(file);
+  AtomicFile replacement(file);
   replacement.write(text);
   replacement.commit();
 }
@@ -125,7 +125,7 @@ std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "metrics.jsonl";
   std::vector<EpochMetrics> epochs;
   if (!base::exists(file)) return epochs;
-  std::istringstream stream(data::read_text(file));
+  std::istringstream stream(read_text(file));
   std::string line;
   while (std::getline(stream, line)) {
     try {

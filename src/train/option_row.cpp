@@ -213,7 +213,7 @@ OptionRow head_split(TrainOption option) {
     try {
       options.split_head = texts.empty() ? HeadSplit{} : parse_head_split(texts.front());
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", origin, error.what()));
+      throw error.with_prefix(origin + ": ");
     }
   };
   option.texts = [](const TrainOptions& options) {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "base/cpus.h"
+#include "facet/threads.h"
 #include "train/recipe.h"
 
 namespace facet {
@@ -255,11 +255,11 @@ Rows computing_rows() {
                      .argument = "N",
                      .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use (from 16 "
                              "cores on, minus the decoding threads)"},
-                    &TrainOptions::threads, 0, base::max_threads),
+                    &TrainOptions::threads, 0, max_threads),
        whole_number({.name = "loader-threads",
                      .argument = "N",
                      .help = "decoding threads; 0: as many as needed, up to the cores that the process may use"},
-                    &TrainOptions::loader_threads, 0, base::max_threads),
+                    &TrainOptions::loader_threads, 0, max_threads),
        flag({.name = "no-tune",
              .members = {"tune"},
              .help = "don't time candidate primitives before the first step; use oneDNN's defaults"},

@@ -7,7 +7,9 @@
 #include <numeric>
 
 #include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/text.h"
 #include "kernels/loss.h"
 
 namespace facet {
@@ -73,10 +75,10 @@ namespace {
 /// @throws Error unless every key of `by_head` is the name of a head.
 template <class ByHead>
 void require_heads_of(std::string_view option, const ByHead& by_head, const std::vector<Head>& heads) {
-  const std::vector<std::string> names = data::names_of(heads);
+  const std::vector<std::string> names = names_of(heads);
   for (const auto& [name, value] : by_head) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, data::list_of(names)));
+    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, list_of(names)));
   }
 }
 
@@ -135,7 +137,7 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
     if (rules[head].class_weights.size() != heads[head].classes.size()) {
       throw Error(fmt::format("class_weights of {}: {} numbers found; its {} classes need one each: {}",
                               heads[head].name, asked.values.size(), heads[head].classes.size(),
-                              data::list_of(heads[head].classes)));
+                              list_of(heads[head].classes)));
     }
   }
   return rules;

@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/precision.h"
 #include "formats/model_file.h"
 #include "formats/safetensors.h"
@@ -64,7 +65,7 @@ bool is_ours(std::string_view name) {
   return is_numbered(name, optimizer_prefix) || is_numbered(name, average_prefix) || is_numbered(name, epoch_prefix);
 }
 
-/// Whether base::AtomicFile has left the file, NAME.tmp-PROCESS-ATTEMPT, because its process was killed.
+/// Whether AtomicFile has left the file, NAME.tmp-PROCESS-ATTEMPT, because its process was killed.
 bool is_temporary(std::string_view name) {
   constexpr std::string_view mark = ".tmp-";
   const std::size_t at = name.rfind(mark);
@@ -197,7 +198,7 @@ void RunFolder::prepare() const {
     if (base::exists(file) && !base::is_file(file))
       throw Error(fmt::format("{}: is not a regular file", file.string()));
   }
-  const base::AtomicFile checkpoint(last()), chosen(tuning_record());
+  const AtomicFile checkpoint(last()), chosen(tuning_record());
 }
 
 void RunFolder::remove_stale(const LastCheckpoint* last) const {

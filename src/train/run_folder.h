@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/files.h"
+#include "facet/files.h"
 #include "facet/model_file.h"
 #include "facet/parameters.h"
 #include "formats/safetensors.h"
@@ -100,7 +100,7 @@ class RunFolder {
 
   std::filesystem::path folder_;
   std::filesystem::path checkpoints_;
-  std::optional<base::FolderLock> lock_;
+  std::optional<FolderLock> lock_;
 };
 
 }  // namespace facet::train

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/machine.h"
 #include "base/parallel.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "inference/evaluation.h"
 #include "kernels/loss.h"
 #include "program/parameter_store.h"
@@ -241,7 +241,7 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const Trai
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.waited = sums.training_seconds > 0 ? sums.waited_seconds / sums.training_seconds : 0;
   result.seconds = epoch_seconds();
-  result.peak_resident_bytes = base::peak_resident_memory();
+  result.peak_resident_bytes = peak_resident_memory();
   train::TrainingState next = state_;
   if (!validation.empty()) {
     const double accuracy = mean_accuracy(validation);

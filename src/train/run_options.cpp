@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/cpus.h"
-#include "base/machine.h"
 #include "base/random.h"
 #include "data/labels.h"
 #include "facet/error.h"
@@ -54,7 +52,6 @@ void check_options(const TrainOptions& options) {
 namespace train {
 namespace {
 
-constexpr int cores_that_spare_one = 16;
 constexpr const char* data_key = "training data";
 
 /// The part of a message that says what to do instead of resuming the run of that checkpoint.
@@ -69,17 +66,6 @@ std::string instead(const std::string& file) {
 }
 
 }  // namespace
-
-ThreadPlan plan_threads(const TrainOptions& options) {
-  base::require_threads("threads", options.threads);
-  base::require_threads("loader_threads", options.loader_threads);
-  ThreadPlan plan;
-  plan.loader = options.loader_threads;
-  const int cores = base::usable_cores();
-  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
-  plan.compute = base::resolve_threads(options.threads, left);
-  return plan;
-}
 
 std::string fingerprint(const Dataset& data) {
   // Each text is hashed with its length, so that texts which are split differently give different sums.

@@ -9,20 +9,6 @@
 
 namespace facet::train {
 
-using facet::check_options;
-
-struct ThreadPlan {
-  int compute = 1;
-  int loader = 0;  ///< 0: as many as keep training from waiting
-};
-
-/// The numbers of threads that the options request. Where they leave them open, the loader takes as many threads as it
-/// needs, and compute takes OMP_NUM_THREADS or all cores that the process may use, since decoding is cheap compared
-/// with a step. With 16 cores or more, compute leaves the loader's threads, at least one, a core each, since a step
-/// waits for its slowest thread.
-/// @throws Error when a number of threads is out of range.
-ThreadPlan plan_threads(const TrainOptions& options);
-
 /// A hash of a data set's heads, classes, image names and labels in their order: equal on any machine for equal data.
 /// Images aren't read.
 std::string fingerprint(const Dataset& data);

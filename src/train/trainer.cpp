@@ -7,10 +7,11 @@
 #include <utility>
 
 #include "base/files.h"
-#include "base/machine.h"
 #include "base/parallel.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/text.h"
 #include "formats/model_file.h"
 #include "program/choose_precision.h"
 #include "program/parameter_store.h"
@@ -58,12 +59,12 @@ Trainer::State::State(Graph model_graph, ModelInfo model_info, const Dataset& tr
       graph_(std::move(model_graph)),
       train_(train_set),
       validation_(validation_set),
-      threads_(train::plan_threads(asked)),
+      threads_(plan_threads(asked.threads, asked.loader_threads)),
       optimizer_(train::make_optimizer(asked)),
       gradient_policy_(optim::update_policy({.accumulate = asked.accumulate > 1, .clip_norm = asked.clip_norm})),
       tuning_record_(asked.tune),
-      available_(base::available_memory()) {
-  train::check_options(options_);
+      available_(available_memory()) {
+  check_options(options_);
   check_data();
   freeze();
   losses_ = train::make_loss_rules(options_, train_);
@@ -146,7 +147,7 @@ void Trainer::State::note_balanced_classes() {
     for (std::size_t c = 0; c < found.classes.size(); ++c) {
       weights.push_back(fmt::format("{} {:.3g}", found.classes[c], losses_[head].class_weights[c]));
     }
-    note(fmt::format("balanced weights of {}: {}", found.name, data::list_of(weights)));
+    note(fmt::format("balanced weights of {}: {}", found.name, list_of(weights)));
   }
 }
 

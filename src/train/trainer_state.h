@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "facet/inference.h"
+#include "facet/threads.h"
 #include "facet/training.h"
 #include "formats/pretrained.h"
 #include "inference/evaluation.h"
@@ -131,7 +132,7 @@ struct Trainer::State {
   Graph graph_;
   const Dataset& train_;
   const Dataset* validation_;
-  train::ThreadPlan threads_;
+  ThreadPlan threads_;
   std::optional<train::RunFolder> folder_;
   std::optional<train::MetricsFiles> metrics_;
   std::unique_ptr<optim::Optimizer> optimizer_;

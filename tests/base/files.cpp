@@ -17,12 +17,13 @@
 #include <vector>
 
 #include "facet/error.h"
+#include "facet/files.h"
 #include "testing.h"
 
+using facet::AtomicFile;
 using facet::read_file;
 using facet::TemporaryFolder;
 using facet::write_file;
-using facet::base::AtomicFile;
 
 namespace {
 
@@ -199,7 +200,7 @@ TEST_CASE("a file that exceeds the size limit is an error; the old one stays") {
 }
 
 using namespace facet;
-using base::FolderLock;
+using facet::FolderLock;
 
 TEST_CASE("a folder has one owner at a time, within a process too") {
   const TemporaryFolder folder;

@@ -12,10 +12,10 @@
 #include <thread>
 #include <type_traits>
 
-#include "base/machine.h"
 #include "data/make_jpeg.h"
 #include "facet/dataset.h"
 #include "facet/image.h"
+#include "facet/machine.h"
 
 using facet::Batch;
 using facet::Bytes;
@@ -252,7 +252,7 @@ TEST_CASE("the requested number of threads works, even on fewer cores") {
 }
 
 TEST_CASE("without a requested number, there are enough threads to keep the caller from waiting") {
-  if (facet::base::usable_cores() < 2) return;  // on one core there is never a second thread
+  if (facet::usable_cores() < 2) return;  // on one core there is never a second thread
   using Clock = std::chrono::steady_clock;
   Numbered data(9 * 60);
   data.delay_ms = 10;

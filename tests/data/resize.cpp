@@ -7,9 +7,9 @@
 #include <numeric>
 #include <utility>
 
-#include "base/machine.h"
 #include "data/make_jpeg.h"
 #include "facet/image.h"
+#include "facet/machine.h"
 
 using facet::Bytes;
 using facet::Image;
@@ -235,12 +235,12 @@ TEST_CASE("resized_side, and the names of the modes") {
 
 TEST_CASE("a crop of a very long image takes little memory") {
   // If the whole image were resized, it would have 256 x 2,560,000 pixels, or 2 GB.
-  const std::int64_t before = facet::base::peak_resident_memory();
+  const std::int64_t before = facet::peak_resident_memory();
   for (const auto& [width, height] : {std::pair{1, 10'000}, {10'000, 1}}) {
     const Image image{.width = width, .height = height, .pixels = Bytes(30'000, 77)};
     CHECK(resized(image, 224, ResizeMode::crop) == Bytes(224 * 224 * 3, 77));
   }
-  CHECK(facet::base::peak_resident_memory() - before < 64'000'000);
+  CHECK(facet::peak_resident_memory() - before < 64'000'000);
 }
 
 TEST_CASE("mirror reverses the rows of an image") {

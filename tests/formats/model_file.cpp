@@ -55,6 +55,8 @@ TEST_CASE("weights and their description are read back, bit for bit") {
   const Parameters parameters = trained();
   save_model(file, small_info(), parameters);
 
+  CHECK(read_metadata(file).at("model") == "small");
+  CHECK(!read_metadata(file).contains("crc32c"));
   const ModelInfo info = read_model_info(file);
   CHECK(info.model == "small");
   CHECK(info.size == 8);

@@ -1,14 +1,20 @@
 #include <facet/dataset.h>
+#include <facet/files.h>
 #include <facet/image.h>
 #include <facet/inference.h>
 #include <facet/loader.h>
+#include <facet/machine.h>
 #include <facet/metrics.h>
 #include <facet/model_file.h>
 #include <facet/models.h>
 #include <facet/onnx.h>
 #include <facet/ops.h>
 #include <facet/platform.h>
+#include <facet/run_folder.h>
+#include <facet/summary.h>
 #include <facet/synthetic.h>
+#include <facet/text.h>
+#include <facet/threads.h>
 #include <facet/training.h>
 
 // Initializes each public struct by one designated member: no compiler may warn about the other members.
@@ -28,4 +34,7 @@
         facet::BatchNormOptions{.eps = 1}, facet::PoolOptions{.stride = 1}, facet::AdaptivePoolOptions{.width = 1},
         facet::LinearOptions{.features = 1}, facet::LearningRateSchedule{.gamma = 1},
         facet::ClassWeights{.balanced = true}, facet::TrainOptions{.batch = 1}, facet::StepResult{.epoch = 1},
-        facet::EpochResult{.epoch = 1}, facet::TrainObserver{.stop = [] { return true; }});
+        facet::NodeCost{.parameters = 1}, facet::PlannedMemory{.prepared = 1},
+        facet::PlannedInstruction{.kind = "update"}, facet::TrainingPlan{.instructions = {}},
+        facet::ThreadPlan{.loader = 1}, facet::RunStatus{.epochs = 1}, facet::EpochResult{.epoch = 1},
+        facet::TrainObserver{.stop = [] { return true; }});

@@ -9,14 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "base/text.h"
+#include "facet/text.h"
 
 namespace facet::app {
 
 /// An invalid command line or config file. The message is one line for the user; the program then exits with status 2.
 class UsageError : public std::runtime_error {
  public:
-  explicit UsageError(const std::string& text) : std::runtime_error(base::printable(text)) {}
+  explicit UsageError(const std::string& text) : std::runtime_error(printable(text)) {}
 };
 
 /// An option of a command: how it is read, and how the manual describes it.

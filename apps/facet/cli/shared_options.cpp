@@ -8,13 +8,12 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/cpus.h"
-#include "base/files.h"
-#include "base/pinning.h"
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
-#include "program/tuning_record.h"
+#include "facet/files.h"
+#include "facet/platform.h"
+#include "facet/threads.h"
 
 namespace facet::app {
 namespace {
@@ -76,7 +75,7 @@ Option precision_option(const std::string& fallback) {
 }
 
 std::filesystem::path read_tuning_cache(const Options& options) {
-  if (!options.given("tuning-cache")) return program::TuningCache::user_folder();
+  if (!options.given("tuning-cache")) return user_cache_folder();
   const std::string folder = options.text("tuning-cache");
   return folder == "none" ? std::filesystem::path() : std::filesystem::path(folder);
 }
@@ -121,7 +120,7 @@ InferenceOptions read_inference_options(const Options& options) {
 bool skips_bad_images(const Options& options) { return options.one_of("bad-images", {"fail", "skip"}) == "skip"; }
 
 int read_threads(const Options& options, const std::string& name) {
-  return static_cast<int>(options.integer(name, 0, base::max_threads));
+  return static_cast<int>(options.integer(name, 0, max_threads));
 }
 
 Option pin_option() {
@@ -136,12 +135,12 @@ Option pin_option() {
 
 void pin_if_requested(const Options& options, int threads) {
   if (!options.on("pin")) return;
-  if (options.given("config") && !base::is_file(options.text("config"))) {
+  if (options.given("config") && !std::filesystem::is_regular_file(status_of(options.text("config")))) {
     throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
                                  options.text("config"), options.origin("pin")));
   }
   try {
-    base::pin_compute_threads(threads);
+    pin_compute_threads(threads);
   } catch (const Error& error) {
     throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
   }

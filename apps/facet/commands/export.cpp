@@ -1,7 +1,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/output_file.h"
 #include "cli/runs.h"
@@ -10,6 +9,7 @@
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "facet/onnx.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace {
@@ -74,7 +74,7 @@ int run(Options& options) {
     save_model(file, info, parameters);
   }
   print_to(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
-           name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()), format,
+           name == standard_output ? "standard output" : printable(name), printable(model.string()), format,
            counted(graph.trainable_count(), "parameter"));
   return 0;
 }

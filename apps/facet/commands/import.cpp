@@ -6,18 +6,17 @@
 #include <system_error>
 #include <utility>
 
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "data/labels.h"
-#include "data/read_file.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
-#include "formats/weight_file.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace {
@@ -26,7 +25,7 @@ constexpr std::int64_t min_rows = 2;  // a head needs at least two classes
 
 /// Reads class names from a file, one on each line, in UTF-8 with or without a byte order mark.
 std::vector<std::string> read_class_file(const std::string& file) {
-  std::string text = data::read_text(file);
+  std::string text = read_text(file);
   if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
   std::istringstream stream(std::move(text));
   std::vector<std::string> names;
@@ -51,7 +50,7 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
     const auto head = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == name; });
     if (head == heads.end()) {
       throw UsageError(fmt::format("{} has classes for {}, which is not a head; the heads are {}",
-                                   options.origin("classes"), name, fmt::join(data::names_of(heads), ", ")));
+                                   options.origin("classes"), name, fmt::join(names_of(heads), ", ")));
     }
     if (std::find(named.begin(), named.end(), name) != named.end()) {
       throw UsageError(fmt::format("{} has two lists of classes for {}", options.origin("classes"), name));
@@ -66,14 +65,14 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
     head->classes = std::move(classes);
   }
   try {
-    data::require_named_heads(options.origin("classes"), heads);
+    require_named_heads(options.origin("classes"), heads);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
 }
 
 /// Whether a layer with this number of rows may be a head.
-bool is_head(std::int64_t rows) { return rows >= min_rows && rows <= formats::max_rows; }
+bool is_head(std::int64_t rows) { return rows >= min_rows && rows <= max_head_rows; }
 
 /// The heads of weights whose layers have facet's names.
 std::vector<Head> find_heads(const std::string& weights, const std::vector<PretrainedTensor>& tensors,
@@ -87,7 +86,7 @@ std::vector<Head> find_heads(const std::string& weights, const std::vector<Pretr
     const std::int64_t rows = tensor.shape[0];
     if (!is_head(rows)) {
       throw Error(fmt::format("{}: tensor '{}' has {}; {} to {} are allowed, one for each class of the head", weights,
-                              base::printable(tensor.name), counted(rows, "row"), min_rows, formats::max_rows));
+                              printable(tensor.name), counted(rows, "row"), min_rows, max_head_rows));
     }
     heads.push_back({name, default_classes(name, rows)});
   }
@@ -168,9 +167,8 @@ int run(Options& options) {
   save_model(file, info, parameters);
   std::FILE* const remarks = name == standard_output ? stderr : stdout;
   print_to(remarks, "{}: {} at {}x{}, {}\nheads\n{}note        {}\n",
-           name == standard_output ? "standard output" : base::printable(name), info.model, info.size, info.size,
-           counted(graph.trainable_count(), "parameter"), describe_heads(info.heads, 2),
-           base::printable(found.summary));
+           name == standard_output ? "standard output" : printable(name), info.model, info.size, info.size,
+           counted(graph.trainable_count(), "parameter"), describe_heads(info.heads, 2), printable(found.summary));
   return 0;
 }
 

@@ -1,3 +1,5 @@
+#include "facet/summary.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,10 +10,9 @@
 #include "cli/output_file.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "commands/training_plan.h"
 #include "facet/error.h"
 #include "facet/models.h"
-#include "program/program.h"
+#include "facet/precision.h"
 
 namespace facet::app {
 namespace {
@@ -48,15 +49,15 @@ std::vector<Head> read_heads(const Options& options) {
   return heads;
 }
 
-std::string primitives_text(const std::vector<program::InstructionInfo>& instructions) {
+std::string primitives_text(const std::vector<PlannedInstruction>& instructions) {
   Table table({{"instruction"}, {"kind"}, {"primitive"}});
-  for (const program::InstructionInfo& instruction : instructions) {
-    table.add({instruction.name, std::string(to_string(instruction.kind)), instruction.implementation});
+  for (const PlannedInstruction& instruction : instructions) {
+    table.add({instruction.name, instruction.kind, instruction.primitive});
   }
   return "\n" + table.text();
 }
 
-std::string summary_text(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
+std::string summary_text(const Question& question, const Graph& graph, const std::vector<NodeCost>& layers,
                          const PlannedMemory& memory) {
   Table table(
       {{"layer"}, {"op"}, {"output", true}, {"parameters", true}, {"MFLOP forward", true}, {"MFLOP training", true}});
@@ -64,7 +65,7 @@ std::string summary_text(const Question& question, const Graph& graph, const std
   const auto megaflops = [](double flops) {
     return flops == 0 ? std::string("-") : fmt::format("{:.2f}", flops / 1e6);
   };
-  for (const program::NodeCost& layer : layers) {
+  for (const NodeCost& layer : layers) {
     forward += layer.forward_flops;
     training += layer.training_flops;
     table.add({layer.name, layer.op, to_string(layer.shape), layer.parameters == 0 ? "-" : grouped(layer.parameters),
@@ -83,8 +84,8 @@ std::string summary_text(const Question& question, const Graph& graph, const std
   return text;
 }
 
-std::string summary_json(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
-                         const PlannedMemory& memory, const std::vector<program::InstructionInfo>& instructions) {
+std::string summary_json(const Question& question, const Graph& graph, const std::vector<NodeCost>& layers,
+                         const PlannedMemory& memory, const std::vector<PlannedInstruction>& instructions) {
   nlohmann::ordered_json json;
   json["model"] = question.model;
   if (!question.shape.empty()) json["shape"] = nlohmann::ordered_json::parse(question.shape);
@@ -95,7 +96,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   json["parameters"] = graph.trainable_count();
   json["frozen"] = graph.frozen_count();
   double forward = 0, training = 0;
-  for (const program::NodeCost& layer : layers) {
+  for (const NodeCost& layer : layers) {
     forward += layer.forward_flops;
     training += layer.training_flops;
   }
@@ -104,7 +105,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   json["planned_bytes"] = memory.total();
   json["planned"] = {
       {"activations", memory.activations}, {"parameters", memory.parameters}, {"prepared", memory.prepared}};
-  for (const program::NodeCost& layer : layers) {
+  for (const NodeCost& layer : layers) {
     json["layers"].push_back({{"name", layer.name},
                               {"op", layer.op},
                               {"output", layer.shape},
@@ -112,10 +113,9 @@ std::string summary_json(const Question& question, const Graph& graph, const std
                               {"forward_flops", std::llround(layer.forward_flops)},
                               {"training_flops", std::llround(layer.training_flops)}});
   }
-  for (const program::InstructionInfo& instruction : instructions) {
-    json["primitives"].push_back({{"instruction", instruction.name},
-                                  {"kind", to_string(instruction.kind)},
-                                  {"primitive", instruction.implementation}});
+  for (const PlannedInstruction& instruction : instructions) {
+    json["primitives"].push_back(
+        {{"instruction", instruction.name}, {"kind", instruction.kind}, {"primitive", instruction.primitive}});
   }
   return json.dump(2) + '\n';
 }
@@ -135,11 +135,11 @@ int run(Options& options) {
   OutputFile file(options.text("json"));
 
   require_precision(question.precision);
-  const std::vector<program::NodeCost> layers = program::costs(graph);
+  const std::vector<NodeCost> layers = costs(graph);
   const TrainingPlan plan =
       plan_training(graph, question.batch, question.precision, question.save_memory, read_tuning_cache(options));
-  const std::vector<program::InstructionInfo> instructions =
-      options.on("primitives") ? plan.instructions : std::vector<program::InstructionInfo>();
+  const std::vector<PlannedInstruction> instructions =
+      options.on("primitives") ? plan.instructions : std::vector<PlannedInstruction>();
   if (!file.is_standard_output()) {
     print_out("{}", summary_text(question, graph, layers, plan.memory));
     if (!instructions.empty()) print_out("{}", primitives_text(instructions));

@@ -4,9 +4,6 @@
 #include <cstdio>
 #include <optional>
 
-#include "base/machine.h"
-#include "base/pinning.h"
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
@@ -15,10 +12,13 @@
 #include "cli/stop_signal.h"
 #include "cli/terminal.h"
 #include "commands/training_report.h"
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/run_folder.h"
+#include "facet/text.h"
+#include "facet/threads.h"
 #include "facet/training.h"
-#include "train/run_options.h"
 
 namespace facet::app {
 namespace fs = std::filesystem;
@@ -90,8 +90,7 @@ void refuse_old_run(const TrainOptions& training) {
 
 /// Writes the final values of the options to run.cfg, so that they give the same run from any folder. Paths of data are
 /// absolute; paths in the run's folder are relative to it, so that the folder can be moved.
-void write_run_config(Options& options, const Settings& settings, Precision precision,
-                      const train::ThreadPlan& threads) {
+void write_run_config(Options& options, const Settings& settings, Precision precision, const ThreadPlan& threads) {
   const auto absolute = [](const fs::path& path) {
     return path.empty() ? "" : fs::absolute(path).lexically_normal().string();
   };
@@ -124,7 +123,7 @@ void require_files(const std::string& csv, const ManifestDataset& data) {
   const std::string others = missing.size() == 1 ? "" : fmt::format(" (and {} more)", std::ssize(missing) - 1);
   throw Error(
       fmt::format("{}:{}: {}: {}{}; --root sets the folder of the files, --bad-images skip leaves out such images", csv,
-                  first.line, base::printable(first.file), first.reason, others));
+                  first.line, printable(first.file), first.reason, others));
 }
 
 /// The options for reading the training manifest. A run to be resumed keeps its heads and the order of their classes,
@@ -133,7 +132,7 @@ ManifestOptions training_manifest(const Settings& settings) {
   ManifestOptions manifest = settings.manifest;
   if (!settings.training.resume) return manifest;
   const std::vector<Head> heads = begun_heads(settings.training.out);
-  const std::vector<std::string> names = data::names_of(heads);
+  const std::vector<std::string> names = names_of(heads);
   const bool same_heads = manifest.heads.empty() || manifest.heads == names;
   const bool same_label = manifest.label_column.empty() || names == std::vector{manifest.label_column};
   const bool same_classes = std::all_of(heads.begin(), heads.end(), [&](const Head& head) {
@@ -170,12 +169,11 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
   if (data.validation) data.skipped.push_back(skip_bad_images(settings.validation_csv, *data.validation, threads));
 }
 
-void print_machine(const train::ThreadPlan& threads) {
-  const int cores = base::usable_cores();
-  const std::string cpu = base::cpu_model();
-  print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_isa(),
-            counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
-            base::placement(threads.compute),
+void print_machine(const ThreadPlan& threads) {
+  const int cores = usable_cores();
+  const std::string cpu = cpu_model();
+  print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", cpu_isa(), counted(cores, "core"),
+            cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"), placement(threads.compute),
             threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
   if (threads.compute > cores) {
     print_out("note        more compute threads than cores are slow; --threads 0 uses the cores that there are\n");
@@ -262,7 +260,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   freeze_requested(options, graph);
   make_run_folder(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
-  const train::ThreadPlan threads = train::plan_threads(training);
+  const ThreadPlan threads = plan_threads(training.threads, training.loader_threads);
   print_machine(threads);
   print_out("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
             grouped(graph.trainable_count()), frozen_text(graph));
@@ -274,10 +272,10 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
                   settings.training);
   tuning.clear();
   forget_failure(training.out);
-  base::reset_peak_resident_memory();  // the peak of training doesn't include tuning
+  reset_peak_resident_memory();  // the peak of training doesn't include tuning
   print_out("precision   {}\n", to_string(trainer.precision()));
   print_out("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
-            bytes_text(static_cast<double>(base::available_memory())));
+            bytes_text(static_cast<double>(available_memory())));
   if (settings.skip) write_file(training.out / "skipped.csv", images_csv(data.skipped));
   write_run_config(options, settings, trainer.precision(), threads);
   print_out("run         {}\n", training.out.string());
@@ -292,7 +290,7 @@ int run(Options& options) {
   require_no_arguments(options);
   const fs::path config = read_run_config(options);
   Settings settings = read_settings(options);
-  pin_if_requested(options, train::plan_threads(settings.training).compute);
+  pin_if_requested(options, plan_threads(settings.training.threads, settings.training.loader_threads).compute);
   if (!config.empty()) print_out("settings    {}\n", config.string());
   refuse_old_run(settings.training);
 

@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <limits>
 
-#include "base/text.h"
 #include "cli/terminal.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace {
@@ -25,7 +25,7 @@ bool begins_tenth(const StepResult& before, const StepResult& result) {
 
 TrainingReport::TrainingReport(std::vector<std::string> heads, std::int64_t epochs)
     : heads_(std::move(heads)), epochs_(epochs) {
-  for (std::string& head : heads_) head = base::printable(head);
+  for (std::string& head : heads_) head = printable(head);
 }
 
 std::string TrainingReport::accuracies(const std::vector<double>& values, int decimals) const {
@@ -90,7 +90,7 @@ void TrainingReport::epoch(const EpochResult& result) {
 
 void TrainingReport::note(const std::string& text) {
   bar_.clear();
-  print_out("note        {}\n", base::printable(text));
+  print_out("note        {}\n", printable(text));
   std::fflush(stdout);
 }
 

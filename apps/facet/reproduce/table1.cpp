@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/files.h"
-#include "base/machine.h"
-#include "base/median.h"
+#include "cli/median.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
+#include "facet/files.h"
+#include "facet/machine.h"
 #include "train/metrics_files.h"
 
 namespace facet::app {
@@ -44,7 +44,7 @@ std::vector<train::EpochMetrics> read_epochs(const fs::path& folder, std::int64_
 }
 
 bool used_save_memory(const fs::path& folder) {
-  if (!base::is_file(folder / "run.cfg")) return false;
+  if (!fs::is_regular_file(status_of(folder / "run.cfg"))) return false;
   const std::vector<ConfigEntry> entries = read_config_file(folder / "run.cfg");
   return std::any_of(entries.begin(), entries.end(),
                      [](const ConfigEntry& entry) { return entry.name == "save-memory" && entry.value == "yes"; });
@@ -52,15 +52,15 @@ bool used_save_memory(const fs::path& folder) {
 
 }  // namespace
 
-MeasuredRow measured_run(const fs::path& folder, const train::RunRecord& record, const std::vector<Head>& heads) {
+MeasuredRow measured_run(const fs::path& folder, const RunStatus& run) {
   MeasuredRow row;
-  row.epochs = record.state.epoch - 1;
-  row.precision = record.options.at("precision").get<std::string>();
+  row.epochs = run.epochs;
+  row.precision = to_string(run.precision);
   row.save_memory = used_save_memory(folder);
   const std::vector<train::EpochMetrics> epochs = read_epochs(folder, row.epochs);
   if (epochs.empty()) return row;
   const auto best = std::max_element(epochs.begin(), epochs.end(), [&](const auto& one, const auto& other) {
-    return mean_accuracy(one, heads) < mean_accuracy(other, heads);
+    return mean_accuracy(one, run.info.heads) < mean_accuracy(other, run.info.heads);
   });
   row.best_epoch = best->epoch;
   row.accuracy = best->validation_accuracy;
@@ -70,7 +70,7 @@ MeasuredRow measured_run(const fs::path& folder, const train::RunRecord& record,
     row.seconds += epoch.seconds;
     row.peak_resident_bytes = std::max(row.peak_resident_bytes, epoch.peak_resident_bytes);
   }
-  row.images_per_s = base::median(std::move(rates));
+  row.images_per_s = median(std::move(rates));
   return row;
 }
 
@@ -125,9 +125,8 @@ std::string cell(const std::string& text) {
 }
 
 std::string machine() {
-  const std::string cpu = base::cpu_model();
-  return fmt::format("{}{} ({})", counted(base::usable_cores(), "core"), cpu.empty() ? "" : " of " + cpu,
-                     base::cpu_isa());
+  const std::string cpu = cpu_model();
+  return fmt::format("{}{} ({})", counted(usable_cores(), "core"), cpu.empty() ? "" : " of " + cpu, cpu_isa());
 }
 
 Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
@@ -259,20 +258,19 @@ std::string json(const Table1& table) {
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     models.push_back(json_row(table, printed_table1()[i], table.rows[i]));
   }
-  const Json whole{
-      {"table", "table1"},
-      {"train", table.train},
-      {"validation", table.validation},
-      {"optimizer", "adam"},
-      {"learning_rate", 1e-4},
-      {"batch", table.batch},
-      {"epochs", table.epochs},
-      {"size", table.size},
-      {"resize", table.resize},
-      {"seed", table.seed},
-      {"checkpoint", "best"},
-      {"machine", {{"cpu", base::cpu_model()}, {"cpu_isa", base::cpu_isa()}, {"cores", base::usable_cores()}}},
-      {"models", std::move(models)}};
+  const Json whole{{"table", "table1"},
+                   {"train", table.train},
+                   {"validation", table.validation},
+                   {"optimizer", "adam"},
+                   {"learning_rate", 1e-4},
+                   {"batch", table.batch},
+                   {"epochs", table.epochs},
+                   {"size", table.size},
+                   {"resize", table.resize},
+                   {"seed", table.seed},
+                   {"checkpoint", "best"},
+                   {"machine", {{"cpu", cpu_model()}, {"cpu_isa", cpu_isa()}, {"cores", usable_cores()}}},
+                   {"models", std::move(models)}};
   return whole.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 

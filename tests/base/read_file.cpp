@@ -1,4 +1,4 @@
-#include "data/read_file.h"
+#include "base/read_file.h"
 
 #include <doctest/doctest.h>
 #include <sys/syscall.h>
@@ -28,7 +28,7 @@ extern "C" ssize_t read(int descriptor, void* bytes, size_t count) {
   return ::syscall(SYS_read, descriptor, bytes, count);
 }
 
-using facet::data::read_file;
+using facet::base::read_file;
 
 TEST_CASE("a transient error is retried a few times within seconds") {
   const facet::TemporaryFolder folder;

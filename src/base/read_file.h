@@ -5,10 +5,9 @@
 #include <filesystem>
 #include <functional>
 #include <span>
-#include <string>
 #include <vector>
 
-namespace facet::data {
+namespace facet::base {
 
 /// Reads a whole regular file. When the system reports EIO or ESTALE, which network file systems do temporarily, it is
 /// tried again up to three times within about a second.
@@ -20,8 +19,4 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint
 std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint64_t max_bytes, std::size_t start_bytes,
                                     const std::function<bool(std::span<const std::uint8_t> start)>& wanted);
 
-/// Reads a regular file as text. @throws Error naming the file when it can't be read, isn't a regular file or is longer
-/// than 1 GiB.
-std::string read_text(const std::filesystem::path& file);
-
-}  // namespace facet::data
+}  // namespace facet::base

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-/// Reads benchmark results: the JSON that bench_training writes, and that of other frameworks in the same format.
-namespace facet::report {
+namespace facet::app {
+
+// Benchmark results: the JSON that bench_training writes, and that of other frameworks in the same format.
 
 /// The throughput of a model on a machine. Members that the file lacks are empty.
 struct Benchmark {
@@ -24,4 +25,4 @@ struct Benchmark {
 /// @throws Error naming the file, the line and what is missing or wrong.
 std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file);
 
-}  // namespace facet::report
+}  // namespace facet::app

@@ -1,4 +1,4 @@
-#include "data/read_file.h"
+#include "base/read_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,22 +14,23 @@
 #include <thread>
 
 #include "facet/error.h"
+#include "facet/files.h"
 
-namespace facet::data {
+namespace facet::base {
 namespace {
 
 /// An error that may be temporary, typically one of a network file system.
 class TransientError : public Error {
  public:
-  using Error::Error;
+  explicit TransientError(const std::string& message) : Error(message, ErrorCode::io) {}
 };
 
 [[noreturn]] void fail(int error) {
   if (error == EIO || error == ESTALE) {
     throw TransientError("can't be read: " + std::generic_category().message(error));
   }
-  if (error == ENOENT || error == ENOTDIR) throw Error("no such file");
-  throw Error("can't be read: " + std::generic_category().message(error));
+  if (error == ENOENT || error == ENOTDIR) throw Error("no such file", ErrorCode::io);
+  throw Error("can't be read: " + std::generic_category().message(error), ErrorCode::io);
 }
 
 class RegularFile {
@@ -47,8 +48,8 @@ class RegularFile {
   std::uint64_t size() const {
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0) fail(errno);
-    if (S_ISDIR(status.st_mode)) throw Error("is a folder, not a file");
-    if (!S_ISREG(status.st_mode)) throw Error("is not a regular file");
+    if (S_ISDIR(status.st_mode)) throw Error("is a folder, not a file", ErrorCode::io);
+    if (!S_ISREG(status.st_mode)) throw Error("is not a regular file", ErrorCode::io);
     return static_cast<std::uint64_t>(status.st_size);
   }
 
@@ -76,7 +77,8 @@ std::vector<std::uint8_t> read_once(const std::filesystem::path& file, std::uint
                                     const IsWanted& wanted) {
   const RegularFile opened(file);
   const std::uint64_t size = opened.size();
-  if (size > max_bytes) throw Error(fmt::format("is {} bytes long; at most {} are allowed", size, max_bytes));
+  if (size > max_bytes)
+    throw Error(fmt::format("is {} bytes long; at most {} are allowed", size, max_bytes), ErrorCode::invalid_data);
   std::vector<std::uint8_t> bytes;
   opened.append(std::min<std::size_t>(size, start_bytes), bytes);
   if (!wanted(bytes)) return bytes;
@@ -105,14 +107,18 @@ std::vector<std::uint8_t> read_file(const std::filesystem::path& file, std::uint
   return read_once(file, max_bytes, start_bytes, wanted);
 }
 
+}  // namespace facet::base
+
+namespace facet {
+
 std::string read_text(const std::filesystem::path& file) {
   constexpr std::uint64_t max_bytes = std::uint64_t{1} << 30;
   try {
-    const std::vector<std::uint8_t> bytes = read_file(file, max_bytes);
+    const std::vector<std::uint8_t> bytes = base::read_file(file, max_bytes);
     return {bytes.begin(), bytes.end()};
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", file.string(), error.what()));
+    throw error.with_prefix(file.string() + ": ");
   }
 }
 
-}  // namespace facet::data
+}  // namespace facet

@@ -1,4 +1,4 @@
-#include "report/benchmark.h"
+#include "commands/benchmark_results.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 
 #include "facet/error.h"
 
-namespace facet::report {
+namespace facet::app {
 
 namespace {
 
@@ -107,7 +107,7 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
   try {
     objects = objects_of(content);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}:{}", file.string(), error.what()));
+    throw error.with_prefix(file.string() + ":");
   }
   if (objects.empty())
     throw Error(fmt::format("{}: no result found; JSON as bench_training writes it is needed", file.string()));
@@ -116,7 +116,7 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
     try {
       benchmarks.push_back(read_one(object));
     } catch (const Error& error) {
-      throw Error(fmt::format("{}:{}: {}", file.string(), line, error.what()));
+      throw error.with_prefix(fmt::format("{}:{}: ", file.string(), line));
     }
     const std::string stem = file.stem().string();
     benchmarks.back().name = benchmarks.size() == 1 ? stem : fmt::format("{}#{}", stem, benchmarks.size());
@@ -124,4 +124,4 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
   return benchmarks;
 }
 
-}  // namespace facet::report
+}  // namespace facet::app
