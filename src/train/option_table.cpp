@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "base/cpus.h"
+#include "facet/threads.h"
 #include "train/recipe.h"
 
 namespace facet {
