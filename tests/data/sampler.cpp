@@ -37,7 +37,7 @@ void append(Batch& batch, const Batch& part) {
   const auto heads = [](const Batch& of) { return of.size == 0 ? 0 : of.labels.size() / of.indices.size(); };
   std::vector<std::int32_t> labels;
   for (std::size_t h = 0; h < std::max(heads(batch), heads(part)); ++h) {
-    for (const Batch* each : {&batch, &part}) {
+    for (const Batch* each : {static_cast<const Batch*>(&batch), &part}) {
       const auto begin = each->labels.begin() + static_cast<std::ptrdiff_t>(h) * each->size;
       labels.insert(labels.end(), begin, begin + each->size);
     }
