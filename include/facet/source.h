@@ -63,6 +63,7 @@ struct BadImage {
 };
 
 /// A data set of the images of a source, which it reads, decodes and resizes. Images that can't be read may be dropped.
+/// Until it is destroyed it keeps up to 16 MiB of memory, to use it again, for each thread that loads images.
 ///
 /// All members throw Error when there is no image `index`, or when the data set was moved from.
 class FACET_EXPORT SourceDataset : public Dataset {

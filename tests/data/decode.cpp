@@ -128,6 +128,13 @@ Bytes mutated(Bytes bytes, std::uint32_t seed) {
   return bytes;
 }
 
+/// Decodes an image into a buffer of `pixels` bytes that another image has left.
+Bytes decode_after_another(const Bytes& bytes, int size, std::size_t pixels) {
+  facet::data::Scratch scratch;
+  scratch.give(Bytes(pixels, 0xAA));
+  return decode_image(bytes, size, scratch).image.pixels;
+}
+
 }  // namespace
 
 TEST_CASE("a file that is not JPEG, PNG or WebP is an error that names its format") {
@@ -231,6 +238,7 @@ TEST_CASE("images that take too much memory are refused before they are allocate
   CHECK(Bytes(image.pixels.begin(), image.pixels.begin() + 16 * 3) ==
         Bytes(frame.pixels.begin(), frame.pixels.begin() + 16 * 3));
   CHECK(Bytes(image.pixels.begin() + 16 * 3, image.pixels.begin() + 64 * 3) == Bytes(48 * 3));  // black margin
+  CHECK(decode_after_another(webp, 0, image.pixels.size()) == image.pixels);
 }
 
 TEST_CASE("a PNG or WebP that is truncated anywhere is an error that says so") {
@@ -271,9 +279,11 @@ TEST_CASE("2,000 damaged files of each format give errors, or pixels of their si
       Bytes bytes = mutated(whole, seed);
       if (std::string_view(kind).ends_with("PNG") && seed % 4 != 0) set_checksums(bytes);
       try {
-        const Image decoded = decode_image(bytes, static_cast<int>(seed % 3) * 20).image;
+        const int size = static_cast<int>(seed % 3) * 20;
+        const Image decoded = decode_image(bytes, size).image;
         REQUIRE(decoded.pixels.size() ==
                 std::size_t{3} * static_cast<std::size_t>(decoded.width) * static_cast<std::size_t>(decoded.height));
+        REQUIRE(decode_after_another(bytes, size, decoded.pixels.size()) == decoded.pixels);
         ++read;
       } catch (const facet::Error& error) {
         REQUIRE(std::string_view(error.what()).size() > 5);
