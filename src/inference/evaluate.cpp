@@ -50,7 +50,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  base::ComputeScope scope(base::resolve_threads(predictor.options().threads));
+  base::ComputeScope scope(resolve_threads(predictor.options().threads));
   inference::Evaluation evaluation(info.heads, predictor.graph());
   loader.start_epoch(0);
   const Clock::time_point began = Clock::now();

@@ -50,7 +50,7 @@ std::string quoted_cell(const std::string& text) {
 /// The columns of all heads, each after a comma.
 std::string columns(const char* what, const std::vector<Head>& heads) {
   std::string text;
-  for (const Head& head : heads) text += "," + quoted_cell(what + head.name);
+  for (const Head& head : heads) text += fmt::format(",{}", quoted_cell(what + head.name));
   return text;
 }
 

@@ -12,6 +12,7 @@
 #include "program/parameter_store.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
+#include "train/run_options.h"
 
 namespace facet {
 namespace {

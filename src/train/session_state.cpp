@@ -5,8 +5,8 @@
 #include <map>
 #include <utility>
 
-#include "base/machine.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "formats/model_file.h"
 #include "program/choose_precision.h"
 #include "program/parameter_store.h"

@@ -4,13 +4,13 @@
 #include <utility>
 
 #include "base/files.h"
-#include "base/machine.h"
 #include "data/labels.h"
 #include "facet/error.h"
 #include "facet/machine.h"
 #include "facet/text.h"
 #include "formats/model_file.h"
 #include "train/file_sinks.h"
+#include "train/run_options.h"
 #include "train/trainer_state.h"
 
 namespace facet {

@@ -63,8 +63,8 @@ class Images final : public Dataset {
   std::span<const std::int32_t> labels(std::int64_t index) const override {
     return std::span(labels_).subspan(static_cast<std::size_t>(index) * 4, 4);
   }
-  void load(std::int64_t index, int, ResizeMode, std::span<std::uint8_t> pixels) const override {
-    std::copy_n(pixels_.begin() + index * 48, 48, pixels.begin());
+  void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override {
+    std::copy_n(pixels_.begin() + request.index * 48, 48, pixels.begin());
   }
   std::string name(std::int64_t index) const override { return std::to_string(index); }
   bool has_targets(std::size_t head) const override { return head < 3 && with_values; }

@@ -115,10 +115,11 @@ void inspect_model(const std::filesystem::path& file) {
   const ModelInfo info = read_model_info(file);
   const std::vector<PretrainedTensor> tensors = list_pretrained(file);
   std::int64_t elements = 0;
-  for (const formats::TensorEntry& tensor : reader.tensors()) elements += element_count(tensor.shape);
-  print_out("file        {} ({})\n", printable(file.string()), bytes_text(static_cast<double>(reader.bytes())));
+  for (const PretrainedTensor& tensor : tensors) elements += element_count(tensor.shape);
+  print_out("file        {} ({})\n", printable(file.string()),
+            bytes_text(static_cast<double>(std::filesystem::file_size(file))));
   print_out("model       {} at {}\n", printable(info.model), to_string(info.size));
-  print_out("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
+  print_out("tensors     {}, {} elements, running statistics included\n", tensors.size(), grouped(elements));
   print_out("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
             info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],
             info.normalization.std[1], info.normalization.std[2]);

@@ -14,8 +14,11 @@
 #include "commands/training_report.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/run_folder.h"
 #include "facet/sinks.h"
 #include "facet/text.h"
+#include "facet/threads.h"
 #include "facet/training.h"
 
 namespace facet::app {
