@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/parallel.h"
@@ -191,7 +192,7 @@ void Trainer::State::tell_progress(StepResult& result) const {
   result.accuracy.resize(s_.info.heads.size());
   result.head_loss.resize(s_.info.heads.size());
   for (std::size_t head = 0; head < result.accuracy.size(); ++head) {
-    result.accuracy[head] = sums.accuracy(head);
+    result.accuracy[head] = train_accuracy(head);
     result.head_loss[head] = step_sums_[head].mean();
   }
   result.step = state_.step;
@@ -202,6 +203,11 @@ void Trainer::State::tell_progress(StepResult& result) const {
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.seconds_left =
       static_cast<double>(all - sums.images) * sums.training_seconds / static_cast<double>(sums.images);
+}
+
+double Trainer::State::train_accuracy(std::size_t head) const {
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  return has_accuracy(s_.graph.heads()[head].kind) ? state_.sums.accuracy(head) : none;
 }
 
 const Batch* Trainer::State::next_batch(Loader& loader) {
@@ -259,7 +265,7 @@ EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) con
   result.train_loss = sums.loss / static_cast<double>(std::max<std::int64_t>(sums.steps, 1));
   for (std::size_t head = 0; head < s_.info.heads.size(); ++head) {
     result.train_head_loss.push_back(sums.loss_sums[head].mean());
-    result.train_accuracy.push_back(sums.accuracy(head));
+    result.train_accuracy.push_back(train_accuracy(head));
   }
   for (const HeadResult& head : validation) result.validation_loss += head.loss;
   result.validation = std::move(validation);

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
@@ -80,6 +81,15 @@ std::string fingerprint(const Dataset& data) {
   }
   for (std::int64_t image = 0; image < data.size(); ++image) {
     add(fmt::format("{}\n{}", fmt::join(data.labels(image), ","), data.name(image)));
+  }
+  for (std::size_t head = 0; head < data.heads().size(); ++head) {
+    if (!data.has_targets(head)) continue;
+    std::vector<float> values(data.heads()[head].classes.size());
+    for (std::int64_t image = 0; image < data.size(); ++image) {
+      std::ranges::fill(values, std::numeric_limits<float>::quiet_NaN());
+      data.targets(image, head, values);
+      add({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+    }
   }
   return fmt::format("{:016x}", sum);
 }

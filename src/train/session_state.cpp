@@ -38,8 +38,13 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
           {.accumulate = requested.accumulate > 1 || requested.keep_gradients, .clip_norm = requested.clip_norm})),
       tuning_record(requested.tune) {
   check_options(options);
-  options.class_weights = train::class_weights_by_head(options, info.heads);
   formats::require_graph(info, graph);
+  for (const HeadOutput& head : graph.heads()) {
+    if (head.kind == LossKind::softmax_cross_entropy || !options.class_weights.contains(head.name)) continue;
+    throw Error(fmt::format("class_weights has the head {}, whose loss isn't softmax_cross_entropy and has no classes",
+                            head.name));
+  }
+  options.class_weights = train::class_weights_by_head(options, info.heads);
   try {
     for (const std::string& pattern : options.freeze) graph.freeze(pattern);
   } catch (const Error& error) {

@@ -72,6 +72,8 @@ struct Trainer::State {
   bool at_end_of_step() const;
   /// Adds a batch's results to the epoch's sums and to the step's losses.
   void count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result);
+  /// The training accuracy of a head in this epoch so far; NaN if its loss has none, or no image a label.
+  double train_accuracy(std::size_t head) const;
   /// Fills in the step's result from the epoch's sums.
   void tell_progress(StepResult& result) const;
   /// Validates the parameters. Returns nothing when `stop` returned true; the next call continues with the batches

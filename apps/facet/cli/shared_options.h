@@ -81,9 +81,6 @@ std::vector<OptionGroup> training_option_groups();
 /// option whose value is invalid.
 TrainOptions read_training_options(const Options& options);
 
-/// Applies `--class-weights balanced` to all heads that --class-weights doesn't name.
-void balance_other_heads(const std::vector<Head>& heads, TrainOptions& training);
-
 /// The options --stem, --blocks, --hidden and --dropout, which vary the reference model.
 OptionGroup reference_shape_options();
 

@@ -67,9 +67,4 @@ TrainOptions read_training_options(const Options& options) {
   return training;
 }
 
-void balance_other_heads(const std::vector<Head>& heads, TrainOptions& training) {
-  if (training.class_weights.erase("") == 0) return;
-  for (const Head& head : heads) training.class_weights.emplace(head.name, ClassWeights{.balanced = true});
-}
-
 }  // namespace facet::app

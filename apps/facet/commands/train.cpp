@@ -258,7 +258,6 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   const TrainOptions& training = settings.training;
   settings.info.heads = data.train->heads();
   settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
-  balance_other_heads(settings.info.heads, settings.training);
   Graph graph = build_model(settings.info);
   freeze_requested(options, graph);
   make_run_folder(training.out);
