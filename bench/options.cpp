@@ -26,18 +26,6 @@ void require_one_of(const std::string& option, const std::string& value, const s
   }
 }
 
-/// @throws Error naming the option when its text isn't one of those allowed.
-ImageSize parse_size(const std::string& text) {
-  constexpr int max_side = 16384;
-  try {
-    const ImageSize size = parse_image_size(text);
-    if (size.height <= max_side && size.width <= max_side) return size;
-  } catch (const Error&) {  // refused below, with the option's name
-  }
-  throw Error(fmt::format("--size is '{}'; a whole number from 1 to {}, or HEIGHTxWIDTH of such numbers, is needed",
-                          text, max_side));
-}
-
 }  // namespace
 
 void require_within(const std::string& option, std::int64_t value, std::int64_t low, std::int64_t high) {
@@ -54,7 +42,7 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
   add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
   add("batch", po::value(&o.batch)->default_value(o.batch), "batch size, in images");
   add("size", po::value<std::string>()->default_value("224")->notifier([&o](const std::string& text) {
-    o.size = parse_size(text);
+    o.size = parse_image_size(text, "--size");
   }),
       "size of the images in pixels: one number for a square, or HEIGHTxWIDTH");
   add("threads", po::value(&o.threads)->default_value(o.threads),

@@ -72,13 +72,18 @@ class FACET_EXPORT MemoryDataset final : public Dataset {
   ///   least one class.
   explicit MemoryDataset(std::vector<Head> heads);
   /// Adds an image with one label for each head.
-  /// @throws Error when the image's pixel count or a label is out of range.
-  void add(Image image, std::vector<std::int32_t> labels);
+  /// @param targets the values that are the image's target for each head, one for each class of the head; empty for a
+  ///   head of which the image has none (see has_targets). No vectors at all: the image has none for any head.
+  /// @throws Error when the image's pixel count, a label, or a number of targets is out of range.
+  void add(Image image, std::vector<std::int32_t> labels, const std::vector<std::vector<float>>& targets = {});
 
   std::int64_t size() const override;
   const std::vector<Head>& heads() const override;
-  /// labels(), load() and name() throw Error when there is no image `index`.
+  /// labels(), targets(), load() and name() throw Error when there is no image `index`.
   std::span<const std::int32_t> labels(std::int64_t index) const override;
+  /// Whether any image has values for the head.
+  bool has_targets(std::size_t head) const override;
+  void targets(std::int64_t index, std::size_t head, std::span<float> values) const override;
   void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
@@ -86,6 +91,7 @@ class FACET_EXPORT MemoryDataset final : public Dataset {
   std::vector<Head> heads_;
   std::vector<Image> images_;
   std::vector<std::int32_t> labels_;
+  std::vector<std::vector<float>> targets_;  ///< by head: {images, classes}, or empty where no image has any
 };
 
 }  // namespace facet

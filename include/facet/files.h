@@ -70,8 +70,8 @@ class FACET_EXPORT AtomicFile {
 /// Trainer holds such a lock of its run's folder.
 class FACET_EXPORT FolderLock {
  public:
-  /// @throws Error naming the folder and its owner when it is locked already, or the system's reason when the file can't
-  ///   be created.
+  /// @throws Error naming the folder and its owner when it is locked already, or the system's reason when the file
+  ///   can't be created.
   explicit FolderLock(const std::filesystem::path& folder);
   ~FolderLock();
   FolderLock(FolderLock&& other) noexcept;

@@ -27,11 +27,14 @@ struct ImageSize {
 
   int height, width;
 };
+/// The largest height and width that a model's input may have.
+inline constexpr int max_image_side = 16384;
 /// Returns height x width, such as "224x160"; "224x224" for a square.
 FACET_EXPORT std::string to_string(ImageSize size);
 /// Parses the side of a square, such as "224", or height x width, such as "224x160".
-/// @throws Error naming the text unless it consists of one or two whole numbers from 1 to 2^31 - 1.
-FACET_EXPORT ImageSize parse_image_size(std::string_view text);
+/// @param what what messages call the size: "--size".
+/// @throws Error naming the text unless it consists of one or two whole numbers from 1 to max_image_side.
+FACET_EXPORT ImageSize parse_image_size(std::string_view text, std::string_view what = "the image size");
 
 /// How an image of any shape is resized to height x width. The filter is that of PIL's Image.resize with BILINEAR
 /// (antialiased) and gives the same pixels.

@@ -40,7 +40,8 @@ struct HeadPrediction {
   /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for mean_squared_error and
   /// custom_loss the logits themselves.
   std::vector<float> probabilities = {};
-  std::vector<std::int32_t> predicted = {};  ///< {images}: the class of the largest logit
+  /// {images}: the class of the largest logit. It has no meaning for heads whose loss isn't softmax_cross_entropy.
+  std::vector<std::int32_t> predicted = {};
 };
 
 /// Runs a trained model on images. A predictor is not thread-safe, but several predictors may run at the same time. All

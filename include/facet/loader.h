@@ -14,7 +14,9 @@ namespace facet {
 struct Batch {
   std::int64_t size = 0;                  ///< images
   std::vector<std::uint8_t> pixels = {};  ///< {size, height, width, 3}
-  std::vector<std::int32_t> labels = {};  ///< {heads, size}; no_label where an image has none
+  /// {heads, size}; no_label where an image has none. A Loader always fills them in; in a batch of one's own they may
+  /// be empty where the targets of all heads are values.
+  std::vector<std::int32_t> labels = {};
   /// By head: {size, outputs}, the values that the data set gives as targets, NaN where one is missing; empty for a
   /// head whose targets are class indices.
   std::vector<std::vector<float>> targets = {};
@@ -34,7 +36,9 @@ struct LoaderOptions {
   bool drop_last = false;  ///< leave out the last, smaller batch of an epoch
   int prefetch = 4;        ///< batches decoded ahead
   int rank = 0;            ///< the process that the loader works for: it yields that process's share of each batch
-  int world = 1;           ///< number of processes, which share each batch as BatchPlan says
+  /// Number of processes, which share each batch as BatchPlan says. With several, next() may return a last batch of
+  /// size 0, which TrainingSession::step doesn't take.
+  int world = 1;
   std::shared_ptr<const Sampler> sampler = {};  ///< replaces `shuffle`; null: a ShuffledSampler or SequentialSampler
 };
 

@@ -9,9 +9,9 @@
 
 namespace facet {
 
-/// Returns the number of cores that this process may use: those of its affinity mask (or, where OpenMP binds threads, of
-/// OpenMP's places), whose hyper-threads count once, or the CPU quota of its cgroups (v1 and v2, rounded up) if that is
-/// smaller. At least 1.
+/// Returns the number of cores that this process may use: those of its affinity mask (or, where OpenMP binds threads,
+/// of OpenMP's places), whose hyper-threads count once, or the CPU quota of its cgroups (v1 and v2, rounded up) if that
+/// is smaller. At least 1.
 FACET_EXPORT int usable_cores();
 
 /// Returns the memory that this process may still allocate, in bytes: what the limits of its cgroups leave, or what the

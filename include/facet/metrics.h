@@ -48,9 +48,10 @@ struct HeadResult {
 class FACET_EXPORT HeadMeter {
  public:
   explicit HeadMeter(Head head, LossKind kind = LossKind::softmax_cross_entropy);
+  /// Adds images of a head whose loss is softmax_cross_entropy.
   /// @param labels class indices or no_label. @param predicted class indices. @param loss sum over the labelled images.
-  /// @throws Error naming the head when the numbers of labels and predictions differ, or when the label or prediction
-  ///   of a labelled image is out of range.
+  /// @throws Error naming the head when its loss is another, when the numbers of labels and predictions differ, or when
+  ///   the label or prediction of a labelled image is out of range.
   void add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss);
   /// Adds images of a head with another loss. @param labelled, correct, loss see HeadResult; sums over the images.
   /// @throws Error naming the head when its loss is softmax_cross_entropy, whose predictions must be known.

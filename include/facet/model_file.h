@@ -117,9 +117,9 @@ struct PretrainedWeights {
 /// @param split a layer of the file that is split into one layer for each of its heads.
 /// @throws Error naming the file and what is wrong with it: more than 100,000 tensors, or a name that is longer than
 ///   1,000 bytes or duplicate; the first tensor that is missing, has another shape or isn't one of the model's, each
-///   with the number of further ones; a layer that can't be split, or has more than max_head_rows rows; a head whose classes,
-///   or their order, differ from the file's and whose logits don't come from a linear layer; or a non-finite value, a
-///   variance below 0 or a damaged tensor, in which case the parameters before it have been set. Also when the
+///   with the number of further ones; a layer that can't be split, or has more than max_head_rows rows; a head whose
+///   classes, or their order, differ from the file's and whose logits don't come from a linear layer; or a non-finite
+///   value, a variance below 0 or a damaged tensor, in which case the parameters before it have been set. Also when the
 ///   parameters belong to another graph, when one of `heads` isn't in the graph or has another number of classes there,
 ///   and when `split` has heads but no layer.
 FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph,

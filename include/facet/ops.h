@@ -104,9 +104,9 @@ FACET_EXPORT Value alpha_dropout(Value x, float rate = 0.5F);
 
 /// Softmax and cross-entropy (PyTorch: cross_entropy) in nats, averaged over the images that have a target; at least 2
 /// outputs. Targets are class indices (no_label: none), or, where Batch::targets has values for the head, a
-/// distribution over the classes for each image (at least 0; all NaN: none), and the labels are not read. Label
-/// smoothing and class weights apply to both as in PyTorch: the mean of class indices is weighted by the labels' class
-/// weights, that of distributions isn't.
+/// distribution over the classes for each image (numbers of at least 0, not all of them 0; all NaN: none), and the
+/// labels are not read. Label smoothing and class weights apply to both as in PyTorch: the mean of class indices is
+/// weighted by the labels' class weights, that of distributions isn't.
 FACET_EXPORT void softmax_cross_entropy(Value logits, std::string_view head);
 
 /// Sigmoid and binary cross-entropy of each output (PyTorch: BCEWithLogitsLoss) in nats: several labels at once.

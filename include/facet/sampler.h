@@ -7,7 +7,8 @@
 
 namespace facet {
 
-/// Decides which images of a data set an epoch has, and in which order.
+/// Decides which images of a data set an epoch has, and in which order. A sampler of one's own is for a Loader of one's
+/// own (LoaderOptions::sampler), whose batches a TrainingSession trains on; a Trainer always shuffles.
 ///
 /// The order is a function of (count, seed, epoch) alone, so a run that is resumed needs no state of its sampler: the
 /// numbers of the epoch and of the batches that are done suffice (see Loader::start_epoch), for any number of
@@ -17,7 +18,8 @@ class FACET_EXPORT Sampler {
   virtual ~Sampler() = default;
   /// Returns the number of images in an epoch over a data set of `count` images; by default `count`.
   virtual std::int64_t epoch_size(std::int64_t count) const;
-  /// Returns the images of an epoch: epoch_size(count) indices in [0, count), which may occur more than once.
+  /// Returns the images of an epoch: epoch_size(count) indices in [0, count), which may occur more than once. An image
+  /// that does gets the same random transforms each time, since they depend on the seed, the epoch and the image alone.
   /// @throws Error when count is negative or above 2^32 - 1.
   virtual std::vector<std::int64_t> order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) const = 0;
 };
@@ -53,7 +55,8 @@ struct PositionRange {
 FACET_EXPORT PositionRange share_of(std::int64_t count, std::int64_t rank, std::int64_t world);
 
 /// How an epoch is divided into batches, and each batch between processes. A batch is that of all processes together;
-/// its shares, in the order of the ranks, make up the batch that a single process has.
+/// its shares, in the order of the ranks, make up the batch that a single process has. Its functions throw Error when
+/// `batch` is below 1 or `images` is below 0.
 struct FACET_EXPORT BatchPlan {
   std::int64_t images = 0;  ///< of the epoch
   std::int64_t batch = 1;   ///< images in a batch of all processes together
@@ -63,10 +66,10 @@ struct FACET_EXPORT BatchPlan {
 
   /// Returns the number of batches, which is the same for all processes.
   std::int64_t batches() const;
-  /// Returns the positions of batch `index`, which is in [0, batches()).
+  /// Returns the positions of batch `index`. @throws Error unless it is in [0, batches()).
   PositionRange whole(std::int64_t index) const;
-  /// Returns this process's share of whole(index). It is empty if the last batch has at most `rank`
-  /// images.
+  /// Returns this process's share of whole(index). It is empty if the last batch has at most `rank` images.
+  /// @throws Error as whole() and share_of() do.
   PositionRange share(std::int64_t index) const;
 };
 

@@ -33,22 +33,24 @@ struct StepOptions {
 
 /// The result of a head for one batch.
 struct HeadStep {
-  double loss = 0;            ///< the training loss without the head's weight: the mean over the labelled images
-  std::int64_t labelled = 0;  ///< images that have a label of the head
-  std::int64_t correct = 0;   ///< labelled images whose class is predicted
+  /// The mean training loss, with the options' smoothing and class weights but without the head's weight; NaN if the
+  /// batch has no target of the head.
+  double loss = 0;
+  std::int64_t labelled = 0;  ///< as HeadResult::labelled
+  std::int64_t correct = 0;   ///< those of `labelled` that are predicted correctly, see HeadResult::accuracy
 };
 
 /// The result of one batch.
 struct BatchResult {
   std::int64_t step = 0;             ///< the number of the optimiser's step that the batch belongs to, from 1
-  double loss = 0;                   ///< the sum of the heads' losses, each times the head's weight
+  double loss = 0;                   ///< the sum of the heads' losses that aren't NaN, each times the head's weight
   std::vector<HeadStep> heads = {};  ///< in the graph's order
 };
 
 /// A model in training, for loops of the caller's own: a graph with its parameters, the update rule's state and the
-/// compiled programs. A session knows no data set, no epochs and no files, except those that its functions name; Trainer
-/// adds these. Not thread-safe, but several sessions may run at the same time. A session neither prints nor installs
-/// signal handlers. All member functions of a session that was moved from throw Error.
+/// compiled programs. A session knows no data set, no epochs and no files, except those that its functions name;
+/// Trainer adds these. Not thread-safe, but several sessions may run at the same time. A session neither prints nor
+/// installs signal handlers. All member functions of a session that was moved from throw Error.
 ///
 ///     facet::Loader loader(data, {.batch = 64, .size = 48});
 ///     facet::TrainingSession session(std::move(graph), info, options);
@@ -59,9 +61,9 @@ struct BatchResult {
 ///
 /// Of TrainOptions, a session uses what describes a step: batch, the update rule and its numbers, learning_rate, the
 /// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, precision, threads, seed, tune,
-/// save_memory, tuning_record, tuning_cache, on_tuning, pretrained and split_head. The others (epochs, schedule,
-/// patience, those of the loader and of the run's folder) belong to Trainer and are ignored; scheduled_learning_rate()
-/// and scheduled_momentum() give a schedule's values.
+/// save_memory, tuning_record, tuning_cache, on_tuning, pretrained and split_head; evaluate() uses loader_threads. The
+/// others (epochs, schedule, patience, flip, drop_last and those of the run's folder) belong to Trainer: they are
+/// checked, but not used. scheduled_learning_rate() and scheduled_momentum() give a schedule's values.
 class FACET_EXPORT TrainingSession {
  public:
   /// Checks the options, chooses the precision and the primitives, and allocates the memory of a step.
@@ -84,7 +86,7 @@ class FACET_EXPORT TrainingSession {
   /// Returns the number of compute threads in use.
   int threads() const;
   /// Returns the planned memory in bytes: a step's activations, gradients and scratch, the parameters and the
-  /// optimiser's state.
+  /// optimiser's state; evaluate() and keep_if_best() may take more.
   std::int64_t planned_bytes() const;
   /// Returns lines of information for the user, such as the chosen precision, and forgets them.
   std::vector<std::string> take_notes();
@@ -92,8 +94,11 @@ class FACET_EXPORT TrainingSession {
   /// Trains one batch: forward, backward and, unless `step.update` is false, the update of all trained weights.
   /// @param batch at most TrainOptions::batch images of the model's size, as a Loader makes them; its `indices` aren't
   ///   used. A batch of another size compiles a program of its own first.
-  /// @throws Error when the batch doesn't fit the model; when a loss is non-finite, naming the head, or when a weight or
-  ///   its gradient is, naming the parameter.
+  /// An error discards the batches of the unfinished step: the next call begins it anew.
+  /// @throws Error when the batch or a number of `step` doesn't fit, before anything has changed; when a target is
+  ///   wrong, a loss non-finite (naming the head) or a gradient that is accumulated or clipped non-finite (naming the
+  ///   parameter): only running statistics may have changed; or when an update wrote a non-finite value, naming the
+  ///   parameter: the weights are then of no use. What a custom_loss throws is passed on, as for a wrong target.
   BatchResult step(const Batch& batch, const StepOptions& step = {});
   /// Returns the number of the optimiser's finished steps.
   std::int64_t finished_steps() const;
@@ -120,7 +125,8 @@ class FACET_EXPORT TrainingSession {
   ///   first step.
   std::vector<float> gradient(std::string_view name);
 
-  /// Keeps a copy of evaluated_parameters() in memory if `score` is the highest so far; returns whether it is.
+  /// Keeps a copy of evaluated_parameters() in memory if `score` is the highest so far; returns whether it is. NaN
+  /// never is.
   bool keep_if_best(double score);
   /// Returns the highest score given to keep_if_best(); empty before the first.
   std::optional<double> best_score() const;
@@ -139,12 +145,17 @@ class FACET_EXPORT TrainingSession {
   void load(const std::filesystem::path& file);
 
   /// Writes weights, the update rule's state, the average and the number of finished steps to checkpoints/ in `folder`,
-  /// as Trainer does for a run. A kill at any moment leaves the previous checkpoint or the new one.
-  /// @throws Error when a step is unfinished (update = false), when a file can't be written, or when another process
-  ///   uses the folder.
+  /// and the chosen primitives to tuning.json there. A kill at any moment leaves the previous checkpoint or the new
+  /// one.
+  /// @throws Error when a step is unfinished (update = false), when a file can't be written, when another process uses
+  ///   the folder, or when it holds a Trainer's run.
   void save_checkpoint(const std::filesystem::path& folder);
-  /// Continues from the checkpoint in `folder` with bitwise the same results, if the batches are the same.
-  /// @throws Error naming the file and what doesn't fit: the model, its heads, or the update rule's state.
+  /// Continues from the checkpoint in `folder`, of a session or of a Trainer's run. The results are bitwise the same as
+  /// without the interruption if batches, options and threads are the same and TrainOptions::tuning_record names the
+  /// folder's tuning.json.
+  /// @throws Error naming the file and what doesn't fit, before anything has changed: the model, its heads, the kind of
+  ///   update rule, or a tensor that is missing or of another shape. Also when a file is damaged; the session is then
+  ///   of no use.
   void load_checkpoint(const std::filesystem::path& folder);
 
   struct FACET_NO_EXPORT State;

@@ -31,7 +31,8 @@ struct StepResult {
   /// without the heads' weights; NaN for a head of which no image of the step has a label.
   std::vector<double> head_loss = {};
   double learning_rate = 0;           ///< of this step
-  std::vector<double> accuracy = {};  ///< of this epoch's images so far, by head, 0 to 1; NaN without labels
+  /// Of this epoch's images so far, by head, 0 to 1; NaN for a head without labels, or whose loss has no accuracy.
+  std::vector<double> accuracy = {};
   double images_per_s = 0;            ///< of the epoch so far, including time spent waiting for the loader
   double seconds_left = 0;            ///< of the epoch's training
 };
@@ -43,8 +44,9 @@ struct EpochResult {
   /// By head, over the epoch's images: the mean over the labelled ones, with the options' smoothing and class weights
   /// but without the heads' weights; NaN for a head of which no image has a label.
   std::vector<double> train_head_loss = {};
-  std::vector<double> train_accuracy = {};  ///< by head, over the epoch's images, 0 to 1; NaN without labels
-  double validation_loss = 0;  ///< sum of the heads' mean cross-entropies, unweighted; absent without a validation set
+  /// By head, over the epoch's images, 0 to 1; NaN for a head without labels, or whose loss has no accuracy.
+  std::vector<double> train_accuracy = {};
+  double validation_loss = 0;  ///< sum of the heads' HeadResult::loss, unweighted; 0 without a validation set
   std::vector<HeadResult> validation = {};  ///< by head, with its loss; empty without a validation set
   double learning_rate = 0;                 ///< of the epoch's last step
   double images_per_s = 0;                  ///< of training
@@ -87,7 +89,7 @@ struct RunEnd {
 ///
 /// The functions are called on the thread that called Trainer::run, one at a time, with that thread's floating-point
 /// modes and number of OpenMP threads; several sinks are called in the order of their list. A sink must not call the
-/// trainer.
+/// trainer or its session.
 ///
 /// An exception of a sink ends Trainer::run and is passed on to its caller; the sinks after it in the list are not
 /// called. No step is lost by that, and another call of Trainer::run continues. on_saving must not throw.
@@ -129,8 +131,8 @@ using SinkNote = std::function<void(const std::string&)>;
 /// learning_rate, images_per_s, seconds, peak_resident_bytes, waited, best (0 or 1), and, for each head,
 /// train_loss_HEAD, train_accuracy_HEAD and validation_loss_HEAD: the members of EpochResult, in their units. Those of
 /// steps.csv are step, epoch, batch, loss, loss_HEAD and accuracy_HEAD for each head, learning_rate and images_per_s.
-/// A cell is empty where there is no validation set, where a head has no label, and where an earlier version wrote the
-/// line and had no such column.
+/// A cell is empty where there is no validation set, where a head has no label or no accuracy, and where an earlier
+/// version wrote the line and had no such column.
 ///
 /// on_start begins the files anew. on_resume removes the lines of epochs from info.epoch on and of steps after
 /// info.step, and a line that a kill left unfinished. An epoch that is told again replaces its line. metrics.csv is
@@ -156,8 +158,8 @@ struct EpochMetrics {
   std::int64_t epoch = 0;
   /// By head, 0 to 1; nothing for a head without labels. Empty without a validation set.
   std::map<std::string, std::optional<double>> validation_accuracy = {};
-  std::optional<bool> best =
-      {};  ///< EpochResult::best; nothing where an earlier version, which lacks it, wrote the line
+  /// EpochResult::best; nothing where an earlier version, which lacks it, wrote the line.
+  std::optional<bool> best = {};
   double images_per_s = 0;
   double seconds = 0;
   std::int64_t peak_resident_bytes = 0;  ///< 0 where the first version, which lacks it, wrote the line

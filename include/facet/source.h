@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -33,6 +34,10 @@ class FACET_EXPORT ImageSource {
   virtual const std::vector<Head>& heads() const = 0;
   /// Returns the labels of image `index`, one for each head: an index into its classes, or no_label.
   virtual std::span<const std::int32_t> labels(std::int64_t index) const = 0;
+  /// As Dataset::has_targets and Dataset::targets: values in place of class indices as a head's targets. By default no
+  /// head has any.
+  virtual bool has_targets(std::size_t /*head*/) const { return false; }
+  virtual void targets(std::int64_t /*index*/, std::size_t /*head*/, std::span<float> /*values*/) const {}
   /// Reads image `index`. A source whose images lie in memory hands them out without a copy.
   /// @throws Error with the reason alone, such as "no such file"; a SourceDataset adds place(index).
   virtual EncodedImage read(std::int64_t index) const = 0;
@@ -76,6 +81,8 @@ class FACET_EXPORT SourceDataset : public Dataset {
   std::int64_t size() const override;
   const std::vector<Head>& heads() const override;
   std::span<const std::int32_t> labels(std::int64_t index) const override;
+  bool has_targets(std::size_t head) const override;
+  void targets(std::int64_t index, std::size_t head, std::span<float> values) const override;
   void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
@@ -93,10 +100,12 @@ class FACET_EXPORT SourceDataset : public Dataset {
   /// Decodes every image once, in parallel, removes those that can't be read and returns them.
   /// @param threads at most 4096; 0: one for each core that the process may use.
   /// @param progress called repeatedly with the number of images done, from one thread at a time.
-  /// @throws Error when `threads` is out of range or memory runs out.
+  /// @throws Error when `threads` is out of range or memory runs out, also for a single image, which is then named; no
+  ///   image is removed then.
   std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
   /// Returns the images decoded so far, by load() or drop_bad_images(), whose files have a defect that changes no pixel
-  /// (see read_image), in the order of the source; `reason` describes the defect. May be called while images are loaded.
+  /// (see read_image), in the order of the source; `reason` describes the defect. May be called while images are
+  /// loaded.
   std::vector<BadImage> warnings() const;
 
  private:

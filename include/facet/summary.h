@@ -15,8 +15,8 @@
 namespace facet {
 
 /// The cost of a node of a graph for one image. FLOPs count two per multiply-add. Training counts forward and the
-/// gradients that a program computes: those of a convolution or linear layer with respect to its parameters where one is
-/// trained, and with respect to its input where that depends on a trained parameter.
+/// gradients that a program computes: those of a convolution or linear layer with respect to its parameters where one
+/// is trained, and with respect to its input where that depends on a trained parameter.
 struct NodeCost {
   std::string name = {};
   std::string op = {};  ///< "convolution", for example; "input" for the graph's input

@@ -30,11 +30,11 @@ struct ThreadPlan {
 FACET_EXPORT ThreadPlan plan_threads(int threads, int loader_threads);
 
 /// Binds each of `threads` compute threads to a core of its own: the first cores that this process may use and to which
-/// no other program on this machine is pinned by this function. All other threads stay unbound. Only OpenMP can bind its
-/// threads permanently, and only when it is loaded. So this sets OMP_PLACES and OMP_PROC_BIND and restarts the program,
-/// in the same process and with the same arguments. If the user's own variables make OpenMP bind threads, they take
-/// precedence and this does nothing. Only a main function may call it, before any work is done and anything is printed,
-/// since it affects the whole process; the library never does.
+/// no other program on this machine is pinned by this function. All other threads stay unbound. Only OpenMP can bind
+/// its threads permanently, and only when it is loaded. So this sets OMP_PLACES and OMP_PROC_BIND and restarts the
+/// program, in the same process and with the same arguments. If the user's own variables make OpenMP bind threads, they
+/// take precedence and this does nothing. Only a main function may call it, before any work is done and anything is
+/// printed, since it affects the whole process; the library never does.
 /// @throws Error when there are too few cores, when the user's variables make OpenMP bind no threads
 ///   (OMP_PROC_BIND=false), or when compute runs on oneTBB, whose threads have no places.
 FACET_EXPORT void pin_compute_threads(int threads);

@@ -63,8 +63,8 @@ struct ClassWeights {
   /// Gives all classes the same total weight: a class weighs labelled images / (classes * images of the class), counted
   /// over the training set (scikit-learn: balanced). Classes without an image are not counted and weigh 0.
   bool balanced = false;
-  std::vector<double> values =
-      {};  ///< if not balanced: a weight for each class, not all of them 0, in the head's order
+  /// If not balanced: a weight for each class, not all of them 0, in the head's order.
+  std::vector<double> values = {};
 };
 
 /// What a run does, beside its model and data. train_options() says which values are allowed.
@@ -121,7 +121,7 @@ struct TrainOptions {
   std::function<void(int)> on_tuning = {};
   int keep = 0;                   ///< number of epoch checkpoints to keep in addition to best and last
   double checkpoint_minutes = 0;  ///< minutes between checkpoints within an epoch; 0: only at the end of an epoch
-  /// Steps between two lines of progress within an epoch, which are printed and written to steps.csv and steps.jsonl; 0:
+  /// Steps between two lines of progress within an epoch, which are written to steps.csv and steps.jsonl; 0:
   /// none.
   std::int64_t log_every = 0;
   /// Initial weights (see load_pretrained); empty: none. A run that is resumed takes its checkpoint's weights instead
@@ -163,7 +163,8 @@ struct TrainOption {
   std::function<void(const TrainOptions& options)> check = {};
 };
 
-/// Returns all options of training, in the order of the manual. TrainOptions::on_tuning, a function, has no row.
+/// Returns all options of training, in the order of the manual. on_tuning, a function, and keep_gradients,
+/// which TrainingSession alone uses, have no row.
 FACET_EXPORT const std::vector<TrainOption>& train_options();
 /// Returns the row of that name. @throws Error when there is none.
 FACET_EXPORT const TrainOption& train_option(std::string_view name);

@@ -22,7 +22,8 @@ namespace facet {
 
 class TrainingSession;
 
-/// Trains a model: the loop over epochs, batches, validation and checkpoints around a TrainingSession. Not thread-safe. A trainer neither prints nor installs signal handlers.
+/// Trains a model: the loop over epochs, batches, validation and checkpoints around a TrainingSession. Not thread-safe.
+/// A trainer neither prints nor installs signal handlers.
 ///
 /// A trainer locks options.out (by flock on the file run.lock in it) before it reads or changes anything there, and
 /// holds the lock until it is destroyed. If the file system doesn't support locks, a note says so.
@@ -62,8 +63,9 @@ class FACET_EXPORT Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  /// Returns the model in training, to read or set weights, read gradients or make a predictor between two calls of
-  /// run(). Its own steps and checkpoints aren't the run's: the trainer doesn't count them.
+  /// Returns the model in training, to read or set weights, read gradients, evaluate or make a predictor between two
+  /// calls of run(). It must not be moved from. Its own steps and checkpoints aren't the run's: the trainer doesn't
+  /// count them.
   TrainingSession& session();
   /// Returns the precision in use; `automatic` is resolved to the chosen one.
   Precision precision() const;

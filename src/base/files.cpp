@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet {
 
@@ -24,12 +25,13 @@ namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& file) {
   const int reason = errno;
-  throw Error(fmt::format("cannot write {}: {}", file.string(), std::generic_category().message(reason)),
+  throw Error(fmt::format("cannot write {}: {}", printable(file.string()), std::generic_category().message(reason)),
               ErrorCode::io);
 }
 
 void require(const std::error_code& error, const std::filesystem::path& path) {
-  if (error) throw Error(fmt::format("{}: can't be accessed: {}", path.string(), error.message()), ErrorCode::io);
+  if (error)
+    throw Error(fmt::format("{}: can't be accessed: {}", printable(path.string()), error.message()), ErrorCode::io);
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& file) {
@@ -209,7 +211,7 @@ std::string this_process() {
 FolderLock::FolderLock(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "run.lock";
   const auto fail = [&](int reason) {
-    throw Error(fmt::format("cannot lock {}: {}", file.string(), std::generic_category().message(reason)),
+    throw Error(fmt::format("cannot lock {}: {}", printable(file.string()), std::generic_category().message(reason)),
                 ErrorCode::io);
   };
   // O_NONBLOCK, since opening a FIFO of that name would block.
@@ -232,7 +234,8 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
   if (reason == ENOLCK || reason == ENOTSUP || reason == EOPNOTSUPP || reason == ENOSYS) return;
   ::close(std::exchange(descriptor_, -1));
   if (reason != EWOULDBLOCK) fail(reason);
-  throw Error(fmt::format("{} is in use by {}: wait until it ends, or use another folder", folder.string(), owner),
+  throw Error(fmt::format("{} is in use by {}: wait until it ends, or use another folder", printable(folder.string()),
+                          printable(owner)),
               ErrorCode::in_use);
 }
 

@@ -15,6 +15,7 @@
 
 #include "facet/error.h"
 #include "facet/files.h"
+#include "facet/text.h"
 
 namespace facet::base {
 namespace {
@@ -117,7 +118,7 @@ std::string read_text(const std::filesystem::path& file) {
     const std::vector<std::uint8_t> bytes = base::read_file(file, max_bytes);
     return {bytes.begin(), bytes.end()};
   } catch (const Error& error) {
-    throw error.with_prefix(file.string() + ": ");
+    throw error.with_prefix(printable(file.string()) + ": ");
   }
 }
 

@@ -10,13 +10,21 @@ namespace facet::data {
 Collator::Collator(const Dataset& dataset, const Transforms& transforms)
     : dataset_(dataset), heads_(dataset.heads()), transforms_(transforms) {}
 
-std::size_t Collator::image_bytes() const {
+std::size_t Collator::pixel_bytes() const {
   return static_cast<std::size_t>(transforms_.size.height) * static_cast<std::size_t>(transforms_.size.width) * 3;
+}
+
+std::size_t Collator::image_bytes() const {
+  std::size_t bytes = pixel_bytes() + sizeof(std::int64_t) + heads_.size() * sizeof(std::int32_t);
+  for (std::size_t h = 0; h < heads_.size(); ++h) {
+    if (dataset_.has_targets(h)) bytes += heads_[h].classes.size() * sizeof(float);
+  }
+  return bytes;
 }
 
 void Collator::reserve(Batch& batch, std::int64_t images) const {
   const auto count = static_cast<std::size_t>(images);
-  batch.pixels.reserve(count * image_bytes());
+  batch.pixels.reserve(count * pixel_bytes());
   batch.labels.reserve(count * heads_.size());
   batch.targets.resize(heads_.size());
   for (std::size_t h = 0; h < heads_.size(); ++h) {
@@ -27,7 +35,7 @@ void Collator::reserve(Batch& batch, std::int64_t images) const {
 
 void Collator::begin(Batch& batch, std::span<const std::int64_t> indices) const {
   batch.size = std::ssize(indices);
-  batch.pixels.resize(indices.size() * image_bytes());
+  batch.pixels.resize(indices.size() * pixel_bytes());
   batch.labels.resize(indices.size() * heads_.size());
   batch.targets.resize(heads_.size());
   for (std::size_t h = 0; h < heads_.size(); ++h) {
@@ -41,7 +49,7 @@ void Collator::load(Batch& batch, std::int64_t position, std::int64_t epoch) con
   const LoadRequest request = transforms_.request(batch.indices[at], epoch);
   const std::span<const std::int32_t> labels = dataset_.labels(request.index);
   require_labels(dataset_.name(request.index), labels, heads_);
-  const std::span<std::uint8_t> pixels = std::span(batch.pixels).subspan(at * image_bytes(), image_bytes());
+  const std::span<std::uint8_t> pixels = std::span(batch.pixels).subspan(at * pixel_bytes(), pixel_bytes());
   dataset_.load(request, pixels);
   transforms_.apply(request, pixels);
   for (std::size_t h = 0; h < labels.size(); ++h) {

@@ -19,7 +19,7 @@ class Collator {
   Collator(const Dataset& dataset, const Transforms& transforms);
 
   const std::vector<Head>& heads() const { return heads_; }
-  /// Returns the bytes of one image, {height, width, 3}.
+  /// Returns the bytes that one image takes in a batch: its pixels, index, labels and targets.
   std::size_t image_bytes() const;
   /// Allocates memory for a batch of up to `images` images. @throws std::bad_alloc
   void reserve(Batch& batch, std::int64_t images) const;
@@ -31,6 +31,9 @@ class Collator {
   void load(Batch& batch, std::int64_t position, std::int64_t epoch) const;
 
  private:
+  /// The bytes of the pixels of one image, {height, width, 3}.
+  std::size_t pixel_bytes() const;
+
   const Dataset& dataset_;
   const std::vector<Head> heads_;
   const Transforms transforms_;

@@ -13,14 +13,14 @@
 #include <optional>
 #include <utility>
 
-#include "base/cpus.h"
-#include "base/machine.h"
 #include "data/collate.h"
 #include "data/transforms.h"
 #include "data/worker_threads.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "facet/sampler.h"
+#include "facet/threads.h"
 
 namespace facet {
 namespace {

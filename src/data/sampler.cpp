@@ -45,11 +45,18 @@ PositionRange share_of(std::int64_t count, std::int64_t rank, std::int64_t world
 }
 
 std::int64_t BatchPlan::batches() const {
+  if (batch < 1) throw Error(fmt::format("a batch of {} images is planned; at least 1 is needed", batch));
+  if (images < 0) throw Error(fmt::format("an epoch of {} images is planned; at least 0 are needed", images));
   const std::int64_t full = images / batch;
   return drop_last || images % batch == 0 ? full : full + 1;
 }
 
 PositionRange BatchPlan::whole(std::int64_t index) const {
+  const std::int64_t count = batches();
+  if (index < 0 || index >= count) {
+    throw Error(count == 0 ? fmt::format("batch {} is requested; the epoch has none", index)
+                           : fmt::format("batch {} is requested; 0 to {} are allowed", index, count - 1));
+  }
   const std::int64_t first = index * batch;
   return {.first = first, .size = std::min(batch, images - first)};
 }

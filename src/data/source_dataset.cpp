@@ -6,11 +6,9 @@
 #include <mutex>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <utility>
 
-#include "base/cpus.h"
-#include "base/machine.h"
-#include "base/text.h"
 #include "data/decode/decode.h"
 #include "data/decode/resize.h"
 #include "data/decode/scratch.h"
@@ -18,8 +16,10 @@
 #include "data/worker_threads.h"
 #include "facet/error.h"
 #include "facet/image.h"
+#include "facet/machine.h"
 #include "facet/source.h"
 #include "facet/text.h"
+#include "facet/threads.h"
 
 namespace facet {
 
@@ -62,17 +62,18 @@ struct SourceDataset::State {
   BadImage describe(std::int64_t image, std::string reason) const {
     return {.line = source->line(image), .name = source->name(image), .reason = std::move(reason)};
   }
-  std::vector<std::string> find_errors(int threads, const std::function<void(std::int64_t)>& progress);
+  std::vector<std::optional<std::string>> find_errors(int threads, const std::function<void(std::int64_t)>& progress);
 };
 
 /// Decodes each image of the data set and records its warning.
-/// @return the reason why the image can't be read, or an empty string, for each.
-std::vector<std::string> SourceDataset::State::find_errors(int threads,
-                                                           const std::function<void(std::int64_t)>& progress) {
+/// @return for each the reason why the image can't be read; nullopt for a good one.
+/// @throws Error naming the image when memory runs out.
+std::vector<std::optional<std::string>> SourceDataset::State::find_errors(
+    int threads, const std::function<void(std::int64_t)>& progress) {
   constexpr std::int64_t images_between_reports = 64;
   // Decoding at the smallest scale reads as much of a file as decoding in full, in less time.
   constexpr int smallest_size = 1;
-  std::vector<std::string> errors(kept.size());
+  std::vector<std::optional<std::string>> errors(kept.size());
   std::mutex mutex;
   std::int64_t done = 0;
   data::for_each_index(std::ssize(kept), threads > 0 ? threads : usable_cores(), [&](std::int64_t index) {
@@ -83,6 +84,7 @@ std::vector<std::string> SourceDataset::State::find_errors(int threads,
       scratch->give(std::move(decoded.image.pixels));
       record_warning(image, std::move(decoded.warning));
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::out_of_memory) throw error.with_prefix(source->place(image) + ": ");
       errors[static_cast<std::size_t>(index)] = error.what();
     }
     const std::lock_guard lock(mutex);
@@ -121,6 +123,13 @@ const std::vector<Head>& SourceDataset::heads() const { return state().source->h
 std::span<const std::int32_t> SourceDataset::labels(std::int64_t index) const {
   const State& state = this->state();
   return state.source->labels(state.checked(index));
+}
+
+bool SourceDataset::has_targets(std::size_t head) const { return state().source->has_targets(head); }
+
+void SourceDataset::targets(std::int64_t index, std::size_t head, std::span<float> values) const {
+  const State& state = this->state();
+  state.source->targets(state.checked(index), head, values);
 }
 
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
@@ -175,7 +184,7 @@ std::vector<BadImage> SourceDataset::drop_bad_images(int threads, const std::fun
     throw Error(
         fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", title, threads, max_threads));
   }
-  std::vector<std::string> errors;
+  std::vector<std::optional<std::string>> errors;
   try {
     errors = state.find_errors(threads, progress);
   } catch (const std::bad_alloc&) {
@@ -184,10 +193,10 @@ std::vector<BadImage> SourceDataset::drop_bad_images(int threads, const std::fun
   std::vector<BadImage> bad;
   std::vector<std::int64_t> good;
   for (std::size_t i = 0; i < errors.size(); ++i) {
-    if (errors[i].empty()) {
-      good.push_back(state.kept[i]);
+    if (errors[i]) {
+      bad.push_back(state.describe(state.kept[i], std::move(*errors[i])));
     } else {
-      bad.push_back(state.describe(state.kept[i], std::move(errors[i])));
+      good.push_back(state.kept[i]);
     }
   }
   state.kept = std::move(good);

@@ -13,7 +13,6 @@ namespace facet::formats {
 namespace {
 
 constexpr std::string_view version = "1";
-constexpr int max_size = 16384;
 
 /// JSON whose numbers are floats, so that they are written short and read back exactly.
 using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
@@ -25,9 +24,10 @@ using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool,
 /// Validates `info`, on writing and on reading. @param code of the error.
 void check(const std::string& file, const ModelInfo& info, ErrorCode code) {
   if (info.model.empty()) fail(file, "its model has no name", code);
-  const auto is_allowed = [](int side) { return side >= 1 && side <= max_size; };
+  const auto is_allowed = [](int side) { return side >= 1 && side <= max_image_side; };
   if (!is_allowed(info.size.height) || !is_allowed(info.size.width)) {
-    fail(file, fmt::format("its size is {}; 1 to {} is allowed for each side", facet::to_string(info.size), max_size),
+    fail(file,
+         fmt::format("its size is {}; 1 to {} is allowed for each side", facet::to_string(info.size), max_image_side),
          code);
   }
   if (info.heads.empty()) fail(file, "it has no heads", code);
@@ -111,7 +111,7 @@ ImageSize parse_size(const std::string& file, const std::string& text) {
     return parse_image_size(text);
   } catch (const Error&) {
     fail(file, fmt::format("its `size` is {}; 1 to {}, or HEIGHTxWIDTH of such numbers, is allowed", in_quotes(text),
-                           max_size));
+                           max_image_side));
   }
 }
 

@@ -30,8 +30,10 @@ Graph graph_of(const std::filesystem::path& model_file) {
   const ModelInfo info = read_model_info(model_file);
   try {
     return build_model(info);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", model_file.string(), error.what()), ErrorCode::invalid_data);
+  } catch (const Error& error) {  // what the caller of build_model passes is the file's content here
+    const bool is_content = error.code() == ErrorCode::invalid_argument;
+    throw Error(fmt::format("{}: {}", model_file.string(), error.what()),
+                is_content ? ErrorCode::invalid_data : error.code());
   }
 }
 

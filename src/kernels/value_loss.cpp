@@ -21,20 +21,18 @@ double sigmoid(double x) {
 double cross_entropy(double x, double t) { return std::fmax(x, 0) - x * t + std::log1p(std::exp(-std::fabs(x))); }
 
 /// Whether both are on the same side of 0.5.
-bool agree(double probability, float target) { return (static_cast<float>(probability) >= 0.5F) == (target >= 0.5F); }
+bool agree(float probability, float target) { return (probability >= 0.5F) == (target >= 0.5F); }
 
-/// Adds up one image; `output_loss(x, t)` is the loss of an output of value x with target t, `is_correct(x, t)` whether
-/// it counts as correct.
-template <class Loss, class Correct>
-LossSums image_sums(const float* values, const float* targets, std::int64_t outputs, const Loss& output_loss,
-                    const Correct& is_correct) {
+/// Adds up one image, except for what is correct; `output_loss(x, t)` is the loss of an output of value x with target
+/// t.
+template <class Loss>
+LossSums image_sums(const float* values, const float* targets, std::int64_t outputs, const Loss& output_loss) {
   LossSums sums;
   double poison = 0;  // turns the loss into NaN for a non-finite value, whose target may be missing
   for (std::int64_t c = 0; c < outputs; ++c) {
     poison += 0.0 * values[c];
     if (std::isnan(targets[c])) continue;
     sums.loss += output_loss(values[c], targets[c]);
-    sums.correct += is_correct(values[c], targets[c]) ? 1 : 0;
     ++sums.labelled;
   }
   if (sums.labelled > 0) sums.loss += poison;
@@ -61,12 +59,16 @@ LossSums binary_cross_entropy(const float* logits, const float* targets, std::in
                               float* probabilities) {
   return sum_images(images, outputs, [&](std::int64_t n) -> LossSums {
     const float* const row = logits + n * outputs;
-    for (std::int64_t c = 0; probabilities != nullptr && c < outputs; ++c) {
-      probabilities[n * outputs + c] = static_cast<float>(sigmoid(row[c]));
+    const float* const row_targets = targets != nullptr ? targets + n * outputs : nullptr;
+    LossSums sums;
+    if (row_targets != nullptr) sums = image_sums(row, row_targets, outputs, cross_entropy);
+    for (std::int64_t c = 0; c < outputs; ++c) {
+      const auto probability = static_cast<float>(sigmoid(row[c]));
+      if (probabilities != nullptr) probabilities[n * outputs + c] = probability;
+      if (row_targets == nullptr || std::isnan(row_targets[c])) continue;
+      sums.correct += agree(probability, row_targets[c]) ? 1 : 0;
     }
-    if (targets == nullptr) return {};
-    return image_sums(row, targets + n * outputs, outputs, cross_entropy,
-                      [](float x, float t) { return agree(sigmoid(x), t); });
+    return sums;
   });
 }
 
@@ -78,9 +80,8 @@ void binary_cross_entropy_backward(const float* probabilities, const float* targ
 LossSums mean_squared_error(const float* values, const float* targets, std::int64_t images, std::int64_t outputs) {
   if (targets == nullptr) return {};
   return sum_images(images, outputs, [&](std::int64_t n) {
-    return image_sums(
-        values + n * outputs, targets + n * outputs, outputs, [](double x, double t) { return (x - t) * (x - t); },
-        [](float, float) { return false; });
+    return image_sums(values + n * outputs, targets + n * outputs, outputs,
+                      [](double x, double t) { return (x - t) * (x - t); });
   });
 }
 

@@ -18,6 +18,9 @@ double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 HeadMeter::HeadMeter(Head head, LossKind kind) : head_(std::move(head)), kind_(kind) {}
 
 void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss) {
+  if (kind_ != LossKind::softmax_cross_entropy) {
+    throw Error(fmt::format("head {}: its numbers of labelled and correct targets are needed", head_.name));
+  }
   if (labels.size() != predicted.size()) {
     throw Error(fmt::format("head {}: there are {} labels and {} predictions; their numbers must be equal", head_.name,
                             labels.size(), predicted.size()));

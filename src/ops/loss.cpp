@@ -34,11 +34,13 @@ LossBatch Loss::checked_batch(const float* logits, std::int64_t images, std::int
   LossBatch batch{.images = images, .outputs = outputs, .logits = logits, .labels = labels};
   if (values.empty()) {
     if (!needs_targets || !needs_values()) return batch;
-    throw Error(fmt::format("head '{}': the batch has no target values, which {} needs", head_, kind()));
+    throw Error(fmt::format("head '{}': the batch has no target values, which {} needs", head_, kind()),
+                ErrorCode::invalid_data);
   }
   if (std::ssize(values) != images * outputs) {
     throw Error(fmt::format("head '{}': {} target values found; {} images with {} outputs need {}", head_,
-                            values.size(), images, outputs, images * outputs));
+                            values.size(), images, outputs, images * outputs),
+                ErrorCode::invalid_data);
   }
   batch.values = values.data();
   require_values(batch);
@@ -55,7 +57,8 @@ LossBatch Loss::batch_of_run(const void* logits, std::int64_t images, std::int64
 }
 
 void Loss::require_finite(double loss) const {
-  if (!std::isfinite(loss)) throw Error(fmt::format("head '{}': the loss is {}, not finite", head_, loss));
+  if (std::isfinite(loss)) return;
+  throw Error(fmt::format("head '{}': the loss is {}, not finite", head_, loss), ErrorCode::non_finite);
 }
 
 Backward Loss::lower(Lowering& l) const {
@@ -109,7 +112,8 @@ void require_range(std::string_view head, const LossBatch& batch, float lowest, 
     const float value = batch.values[i];
     if (std::isnan(value) || (value >= lowest && value <= highest)) continue;
     throw Error(fmt::format("head '{}': the target value {} found; {} allowed, and NaN where there is none", head,
-                            value, allowed));
+                            value, allowed),
+                ErrorCode::invalid_data);
   }
 }
 

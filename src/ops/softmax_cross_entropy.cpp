@@ -28,10 +28,20 @@ class SoftmaxCrossEntropy final : public Loss {
     require_range(head(), batch, 0, std::numeric_limits<float>::max(), "finite numbers of at least 0 are");
     for (std::int64_t n = 0; n < batch.images; ++n) {
       const float* const distribution = batch.values + n * batch.outputs;
-      for (std::int64_t c = 1; c < batch.outputs; ++c) {
-        if (std::isnan(distribution[c]) == std::isnan(distribution[0])) continue;
-        throw Error(
-            fmt::format("head '{}': a distribution with numbers and NaN found; an image has one or the other", head()));
+      bool all_zero = true;
+      for (std::int64_t c = 0; c < batch.outputs; ++c) {
+        if (std::isnan(distribution[c]) != std::isnan(distribution[0])) {
+          throw Error(fmt::format("head '{}': a distribution with numbers and NaN found; an image has one or the other",
+                                  head()),
+                      ErrorCode::invalid_data);
+        }
+        all_zero = all_zero && distribution[c] == 0;
+      }
+      if (all_zero) {
+        throw Error(fmt::format("head '{}': a distribution of zeros alone found; at least one number above 0 is "
+                                "needed, or NaN for all classes where an image has no target",
+                                head()),
+                    ErrorCode::invalid_data);
       }
     }
   }

@@ -26,6 +26,7 @@ constexpr const char* optimizer_key = "optimizer_file";
 constexpr const char* average_key = "average_file";
 constexpr std::string_view average_words = "the weights' average";
 constexpr const char* validation_key = "validation_data";
+constexpr const char* session_key = "session";
 constexpr std::string_view optimizer_prefix = "last.optimizer-";
 constexpr std::string_view average_prefix = "last.average-";
 constexpr std::string_view epoch_prefix = "epoch-";
@@ -128,8 +129,14 @@ void save_slots(const std::filesystem::path& file, const Parameters::State& stat
   formats::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
 }
 
-void load_slots(const std::filesystem::path& file, Parameters::State& state) {
-  const formats::SafetensorsReader reader(file);
+/// @throws Error naming the file and the first slot that it lacks or has in another shape.
+void require_slots(const formats::SafetensorsReader& reader, const Parameters::State& state) {
+  for_each_slot(state, [&](int index, int, const std::string& name) {
+    reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
+  });
+}
+
+void load_slots(const formats::SafetensorsReader& reader, Parameters::State& state) {
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     const formats::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
     const std::vector<float> values = reader.read_f32(tensor);
@@ -157,6 +164,7 @@ LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
     record_.options = options_of(training);
     record_.threads = static_cast<int>(whole_field(training, "threads", 1, std::numeric_limits<int>::max()));
     if (training.contains(validation_key)) record_.validation_data = text_field(training, validation_key);
+    record_.is_session = training.contains(session_key);
     optimizer_file_ = named_file(reader_, training, optimizer_key, "the optimiser's state");
     if (training.contains(average_key)) average_file_ = named_file(reader_, training, average_key, average_words);
   } catch (const Error& error) {
@@ -168,9 +176,11 @@ void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
   if (average != nullptr && average_file_.empty()) {
     throw Error(fmt::format("{}: it names no file with {}", name(), average_words), ErrorCode::invalid_data);
   }
+  const formats::SafetensorsReader slots(optimizer_file_);
+  require_slots(slots, parameters.state());
+  if (average != nullptr) formats::load_weights(formats::SafetensorsReader(average_file_), *average);
   formats::load_weights(reader_, parameters);
-  load_slots(optimizer_file_, parameters.state());
-  if (average != nullptr) load_weights(average_file_, *average);
+  load_slots(slots, parameters.state());
 }
 
 RunFolder::RunFolder(const std::filesystem::path& folder) : folder_(folder), checkpoints_(folder / "checkpoints") {}
@@ -219,6 +229,7 @@ void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, c
   training["options"] = record.options;
   training["threads"] = record.threads;
   if (!record.validation_data.empty()) training[validation_key] = record.validation_data;
+  if (record.is_session) training[session_key] = true;
   training[optimizer_key] = optimizer_file.filename().string();
   std::filesystem::path average_file;
   if (average != nullptr) {

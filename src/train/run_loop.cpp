@@ -66,13 +66,15 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
   base::ComputeScope scope(s_.threads.compute);
   const train::TuningObserver observer(s_.tuning_record, scope, s_.options.on_tuning);
   const std::function<bool()> stop = train::outside(scope, user_stop);
+  if (std::ranges::find(sinks, nullptr) != sinks.end()) throw Error("one of the sinks is null");
   scope_ = &scope;
   sinks_ = sinks;
+  s_.begin_step();  // a caller may have begun a step of the session
   saved_at_ = Clock::now();
 
   const RunInfo info = run_info();
-  const bool is_new = !std::exchange(is_begun_, true);
-  tell_all([&](TrainSink& sink) { is_new ? sink.on_start(info) : sink.on_resume(info); });
+  tell_all([&](TrainSink& sink) { is_begun_ ? sink.on_resume(info) : sink.on_start(info); });
+  is_begun_ = true;
   const auto tell_note = [&](const std::string& note) { tell_all([&](TrainSink& sink) { sink.on_note(note); }); };
   for (const std::string& note : session.take_notes()) tell_note(note);
   RunEnd end;
@@ -160,7 +162,12 @@ bool Trainer::State::train_batch(StepResult& result) {
     heads = s_.train(*batch, input);
   } catch (const Error& error) {
     --state_.batch;
-    throw Error(fmt::format("{}: {}; {}", place(), error.what(), last_good()), error.code());
+    const std::string where = place();
+    state_ = step_begin_;  // the step begins again where run() is called again
+    throw Error(fmt::format("{}: {}; {}", where, error.what(), last_good()), error.code());
+  } catch (...) {  // an exception of a loss of the caller's own
+    state_ = step_begin_;
+    throw;
   }
   state_.sums.training_seconds += seconds_since(began);
   save_tuning_record();

@@ -14,7 +14,8 @@ namespace facet::train {
 std::string fingerprint(const Dataset& data);
 
 /// The options that decide a run's results bit for bit and that a resumed run can't change, under the names that a user
-/// knows. The number of threads also decides the bits, but it isn't included, so that a run may move to another machine.
+/// knows. The number of threads also decides the bits, but it isn't included, so that a run may move to another
+/// machine.
 nlohmann::ordered_json recipe_options(const TrainOptions& options, Precision precision, const std::vector<Head>& heads);
 /// As above, together with the number of training images and the fingerprint of the training set.
 nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision precision, const Dataset& train);

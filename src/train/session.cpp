@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
+#include "base/files.h"
 #include "data/labels.h"
 #include "facet/error.h"
 #include "facet/text.h"
-#include "formats/model_file.h"
 #include "program/parameter_store.h"
+#include "train/file_sinks.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
@@ -17,22 +20,34 @@
 namespace facet {
 namespace {
 
-/// @throws Error unless the batch has pixels and labels of the model's shapes, and each label is a class or missing.
+/// @throws Error unless the batch has pixels, labels and targets of the model's shapes, and each label is a class or
+/// missing.
 void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_batch) {
   const auto images = static_cast<std::size_t>(std::max<std::int64_t>(batch.size, 0));
   const std::size_t bytes = images * inference::image_bytes(info);
   if (batch.size < 1 || batch.size > full_batch) {
     throw Error(fmt::format("step: a batch of {} images found; 1 to {} are allowed", batch.size, full_batch));
   }
-  if (batch.pixels.size() != bytes || batch.labels.size() != images * info.heads.size()) {
+  const bool has_labels = !batch.labels.empty() || batch.targets.empty();
+  if (batch.pixels.size() != bytes || (has_labels && batch.labels.size() != images * info.heads.size())) {
     throw Error(
         fmt::format("step: a batch of {} images has {} bytes of pixels and {} labels; {} bytes and {} labels "
                     "(one for each head) are needed",
                     batch.size, batch.pixels.size(), batch.labels.size(), bytes, images * info.heads.size()));
   }
+  if (batch.targets.size() > info.heads.size()) {
+    throw Error(fmt::format("step: the batch has target values of {} heads; the model has {}", batch.targets.size(),
+                            info.heads.size()));
+  }
   for (std::size_t head = 0; head < info.heads.size(); ++head) {
     const auto classes = static_cast<std::int64_t>(info.heads[head].classes.size());
-    for (std::size_t image = 0; image < images; ++image) {
+    const std::size_t values = head < batch.targets.size() ? batch.targets[head].size() : 0;
+    if (values != 0 && values != images * static_cast<std::size_t>(classes)) {
+      throw Error(fmt::format("step: the batch has {} target values of head {}; {} images with {} outputs need {}",
+                              values, info.heads[head].name, images, classes,
+                              images * static_cast<std::size_t>(classes)));
+    }
+    for (std::size_t image = 0; has_labels && image < images; ++image) {
       const std::int32_t label = batch.labels[head * images + image];
       if (label >= no_label && label < classes) continue;
       throw Error(fmt::format("step: image {} of the batch has the label {} for head {}; -1 (none) to {} are allowed",
@@ -41,24 +56,20 @@ void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_
   }
 }
 
-std::int64_t full_batch_of(const TrainOptions& options) {
-  check_options(options);
-  return options.batch;
-}
-
 train::RunRecord record_of(const TrainingSession::State& s) {
   train::RunRecord record;
   record.state.start_epoch(1, s.info.heads.size());
   record.state.step = s.finished_steps;
   record.options = train::recipe_options(s.options, s.precision, s.info.heads);
   record.threads = s.threads.compute;
+  record.is_session = true;
   return record;
 }
 
 }  // namespace
 
 TrainingSession::TrainingSession(Graph graph, ModelInfo info, const TrainOptions& options)
-    : state_(std::make_unique<State>(std::move(graph), std::move(info), options, full_batch_of(options))) {
+    : state_(std::make_unique<State>(std::move(graph), std::move(info), options, options.batch)) {
   State& s = *state_;
   s.losses = train::make_loss_rules(s.options, s.info.heads, nullptr);
   s.open_pretrained();
@@ -99,9 +110,15 @@ BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
   if (!step.update && s.options.accumulate <= 1) {
     throw Error("step: update is false and the option accumulate is 1; a step of several batches needs accumulate > 1");
   }
+  const double rate = step.learning_rate.value_or(s.options.learning_rate);
+  if (!std::isfinite(rate) || rate < 0)
+    throw Error(fmt::format("step: learning_rate is {}; 0 or more is allowed", rate));
+  if (step.momentum && !(*step.momentum >= 0 && *step.momentum < 1)) {
+    throw Error(fmt::format("step: momentum is {}; 0 up to below 1 is allowed", *step.momentum));
+  }
   program::RunInput input;
   input.step = s.finished_steps + 1;
-  input.learning_rate = static_cast<float>(step.learning_rate.value_or(s.options.learning_rate));
+  input.learning_rate = static_cast<float>(rate);
   input.momentum = step.momentum;
   input.batches_before = s.batches_of_step;
   input.first_image = s.images_of_step;
@@ -110,15 +127,22 @@ BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
   BatchResult result{.step = input.step};
   base::ComputeScope scope(s.threads.compute);
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
+  // Where the run throws, the next batch begins the step anew, since some gradients may hold this one's part.
+  s.begin_step();
   const std::span<const program::HeadView> heads = s.train(batch, input);
   for (std::size_t head = 0; head < heads.size(); ++head) {
     const kernels::LossSums& sums = heads[head].sums;
-    result.heads.push_back({.loss = sums.mean(), .labelled = sums.labelled, .correct = sums.correct});
+    constexpr double none = std::numeric_limits<double>::quiet_NaN();
+    const double loss = sums.weight > 0 ? sums.mean() : none;
+    result.heads.push_back({.loss = loss, .labelled = sums.labelled, .correct = sums.correct});
     result.loss += s.losses[head].weight * sums.mean();
   }
-  s.batches_of_step = step.update ? 0 : s.batches_of_step + 1;
-  s.images_of_step = step.update ? 0 : s.images_of_step + batch.size;
-  if (step.update) ++s.finished_steps;
+  if (step.update) {
+    ++s.finished_steps;
+  } else {
+    s.batches_of_step = input.batches_before + 1;
+    s.images_of_step = input.first_image + batch.size;
+  }
   return result;
 }
 
@@ -172,7 +196,7 @@ std::vector<float> TrainingSession::gradient(std::string_view name) {
   if (!s.parameters->list()[static_cast<std::size_t>(index)].is_trained()) {
     throw Error(fmt::format("parameter '{}' isn't trained and has no gradient", name));
   }
-  if (s.finished_steps == 0 && s.batches_of_step == 0) {
+  if (s.gradient_scale == 0) {
     throw Error(fmt::format("the gradient of '{}' doesn't exist before the first step", name));
   }
   const Parameters::State& store = s.parameters->state();
@@ -183,9 +207,9 @@ std::vector<float> TrainingSession::gradient(std::string_view name) {
 
 bool TrainingSession::keep_if_best(double score) {
   State& s = state();
-  if (s.best_score && !(score > *s.best_score)) return false;
+  if (std::isnan(score) || (s.best_score && score <= *s.best_score)) return false;
   const Parameters& now = evaluated_parameters();
-  if (!s.best) s.best.emplace(program::make_parameters(s.graph, s.options.seed, *now.state().plan));
+  if (!s.best) s.best.emplace(program::make_parameters(s.graph, 0, program::without_bf16_copies(*now.state().plan)));
   program::copy_values(now, *s.best);
   s.best_score = score;
   return true;
@@ -216,8 +240,15 @@ void TrainingSession::save_checkpoint(const std::filesystem::path& folder) {
   if (s.batches_of_step > 0) throw Error("save_checkpoint: the step in progress isn't updated yet; end it first");
   s.finish_updates();
   train::RunFolder run(folder);
-  run.lock();
+  if (!run.lock()) {
+    s.note(fmt::format("the file system of {} has no locks: make sure that no other process uses the folder",
+                       folder.string()));
+  }
+  const bool is_runs = train::holds_metrics(folder) ||
+                       (base::exists(run.last()) && !train::LastCheckpoint(run.last()).record().is_session);
+  if (is_runs) throw Error(fmt::format("{} holds a run of a trainer: take another folder", folder.string()));
   run.prepare();
+  s.tuning_record.save(run.tuning_record());
   run.save_last(s.info, *s.parameters, s.average ? &*s.average : nullptr, record_of(s));
 }
 
@@ -226,9 +257,15 @@ void TrainingSession::load_checkpoint(const std::filesystem::path& folder) {
   s.finish_updates();
   const train::LastCheckpoint last(train::RunFolder(folder).last());
   train::require_same_model(last.name(), last.info(), s.info);
+  const std::string recorded = train::text_field(last.record().options, "optimizer");
+  if (recorded != to_string(s.options.optimizer)) {
+    throw Error(fmt::format("{}: it holds the state of the optimizer {}; the session's is {}", last.name(), recorded,
+                            to_string(s.options.optimizer)));
+  }
   last.load(*s.parameters, s.average ? &*s.average : nullptr);
   s.finished_steps = last.record().state.step;
-  s.batches_of_step = s.images_of_step = 0;
+  s.gradient_scale = 0;
+  s.begin_step();
 }
 
 double scheduled_learning_rate(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step) {

@@ -55,8 +55,8 @@ class TuningObserver {
 }  // namespace train
 
 /// The implementation of TrainingSession. It is made in stages, between which a Trainer opens its folder and its data:
-/// construction, open_pretrained(), the tuning record, choose_precision(), compile(), allocate(). From choose_precision()
-/// on, all functions are called inside a base::ComputeScope of `threads.compute` threads.
+/// construction, open_pretrained(), the tuning record, choose_precision(), compile(), allocate(). From
+/// choose_precision() on, all functions are called inside a base::ComputeScope of `threads.compute` threads.
 struct TrainingSession::State {
   /// Sizes of the batches that are planned before the first step; others are compiled when they come.
   struct BatchSizes {
@@ -64,8 +64,8 @@ struct TrainingSession::State {
   };
 
   /// Checks options and graph, and freezes weights.
-  /// @param full_batch images in a full batch.
-  State(Graph model_graph, ModelInfo model_info, const TrainOptions& requested, std::int64_t full_batch);
+  /// @param max_images the full batch has the options' number of images, but at most this many.
+  State(Graph model_graph, ModelInfo model_info, const TrainOptions& requested, std::int64_t max_images);
   /// Waits for the last step's updates, whose errors are lost.
   ~State();
   State(const State&) = delete;
@@ -85,8 +85,10 @@ struct TrainingSession::State {
   void compile(const BatchSizes& sizes);
   /// @throws Error when `bytes` are more than were available when the session was made.
   void require_memory(std::int64_t bytes) const;
-  /// Allocates the arena. Adds what was measured to the tuning cache.
+  /// Allocates the arena.
   void allocate();
+  /// Forgets the batches of an unfinished step.
+  void begin_step() { batches_of_step = images_of_step = 0; }
 
   std::int64_t planned_bytes() const;
   /// The parameters that are evaluated: the average where there is one.
@@ -122,7 +124,7 @@ struct TrainingSession::State {
   std::vector<std::string> notes;     ///< for the user
 
   std::int64_t finished_steps = 0;  ///< of the optimiser
-  float gradient_scale = 1;         ///< turns the stored sum of the last step's gradients into their mean
+  float gradient_scale = 0;  ///< turns the stored sum of the last step's gradients into their mean; 0: no step yet
   // Of a session that a caller of the library steps:
   std::int64_t batches_of_step = 0;  ///< of the unfinished step
   std::int64_t images_of_step = 0;
@@ -132,9 +134,12 @@ struct TrainingSession::State {
  private:
   /// The key under which the tuning cache holds the faster precision.
   std::string measured_precision_key() const;
+  /// Adds new measurements to the tuning cache: compiling a program may have timed primitives.
+  void keep_measurements();
   program::ProgramOptions program_options(program::Mode mode);
 
   std::optional<formats::Pretrained> pretrained_;  ///< opened but not loaded yet
+  std::size_t kept_measurements_ = 0;
   std::size_t arena_bytes_ = 0;
   base::Arena arena_;
   std::optional<program::BatchPrograms> training_programs_;

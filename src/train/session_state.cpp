@@ -21,23 +21,27 @@ constexpr const char* precision_key = "precision";
 /// One program each for the full batch and for the smaller last batch of an epoch.
 constexpr std::size_t kept_programs = 2;
 
+const TrainOptions& checked(const TrainOptions& options) {
+  check_options(options);
+  return options;
+}
+
 double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
 
 }  // namespace
 
 TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const TrainOptions& requested,
-                              std::int64_t batch)
-    : options(requested),
+                              std::int64_t max_images)
+    : options(checked(requested)),
       info(std::move(model_info)),
       graph(std::move(model_graph)),
-      full_batch(batch),
+      full_batch(std::min(requested.batch, max_images)),
       available(available_memory()),
       threads(plan_threads(requested.threads, requested.loader_threads)),
       optimizer(train::make_optimizer(requested)),
       gradient_policy(optim::update_policy(
           {.accumulate = requested.accumulate > 1 || requested.keep_gradients, .clip_norm = requested.clip_norm})),
       tuning_record(requested.tune) {
-  check_options(options);
   formats::require_graph(info, graph);
   for (const HeadOutput& head : graph.heads()) {
     if (head.kind == LossKind::softmax_cross_entropy || !options.class_weights.contains(head.name)) continue;
@@ -167,7 +171,13 @@ void TrainingSession::State::require_memory(std::int64_t bytes) const {
 
 void TrainingSession::State::allocate() {
   arena_.grow(arena_bytes_);
+  keep_measurements();
+}
+
+void TrainingSession::State::keep_measurements() {
+  if (tuning_record.measured().size() == kept_measurements_) return;
   note(program::TuningCache(options.tuning_cache).add(tuning_record));
+  kept_measurements_ = tuning_record.measured().size();
 }
 
 std::int64_t TrainingSession::State::planned_bytes() const {
@@ -178,9 +188,10 @@ std::int64_t TrainingSession::State::planned_bytes() const {
 
 std::span<const program::HeadView> TrainingSession::State::train(const Batch& batch, const program::RunInput& step) {
   program::Program& program = training_programs_->get(batch.size);
+  keep_measurements();
   program::RunInput input = step;
   input.pixels = batch.pixels.data();
-  input.labels = batch.labels.data();
+  if (!batch.labels.empty()) input.labels = batch.labels.data();
   input.targets = batch.targets;
   program.run(input);
   gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
@@ -189,6 +200,7 @@ std::span<const program::HeadView> TrainingSession::State::train(const Batch& ba
 
 void TrainingSession::State::evaluate(const Batch& batch, inference::Evaluation& evaluation) {
   program::Program& program = evaluation_programs_->get(batch.size);
+  keep_measurements();
   program::RunInput input;
   input.pixels = batch.pixels.data();
   program.run(input);

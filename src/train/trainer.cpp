@@ -38,9 +38,9 @@ TrainOptions with_absolute_out(TrainOptions options) {
 }
 
 TrainingSession make_session(Graph graph, ModelInfo info, const TrainOptions& options, const Dataset& train) {
-  const std::int64_t full_batch = std::min(options.batch, std::max<std::int64_t>(train.size(), 1));
-  return TrainingSession(std::make_unique<TrainingSession::State>(std::move(graph), std::move(info),
-                                                                  with_absolute_out(options), full_batch));
+  const std::int64_t images = std::max<std::int64_t>(train.size(), 1);
+  return TrainingSession(
+      std::make_unique<TrainingSession::State>(std::move(graph), std::move(info), with_absolute_out(options), images));
 }
 
 }  // namespace
@@ -102,9 +102,8 @@ void Trainer::State::check_data() const {
   if (validation_ == nullptr) return;
   if (std::ranges::none_of(s_.graph.heads(), [](const HeadOutput& head) { return has_accuracy(head.kind); })) {
     throw Error(
-        "no head has an accuracy, by which the best epoch of a validation is chosen: train without a validation set, "
-        "or "
-        "with a TrainingSession");
+        "no head has an accuracy, by which the best epoch of a validation is chosen: train without a validation "
+        "set, or with a TrainingSession");
   }
   data::require_heads(s_.info.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
@@ -132,6 +131,9 @@ std::unique_ptr<const train::LastCheckpoint> Trainer::State::open_folder() {
   if (!s_.options.resume && (saved || train::holds_metrics(s_.options.out))) refuse_run();
   if (!saved) return nullptr;
   auto last = std::make_unique<const train::LastCheckpoint>(folder_->last());
+  if (last->record().is_session) {
+    throw Error(fmt::format("{}: it was saved by a TrainingSession, not by a run that can be resumed", last->name()));
+  }
   train::require_same_model(last->name(), last->info(), s_.info);
   return last;
 }

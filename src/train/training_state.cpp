@@ -74,10 +74,10 @@ std::vector<std::int64_t> whole_fields(const Json& object, const char* key, std:
   return numbers;
 }
 
-std::vector<double> number_fields(const Json& object, const char* key, std::size_t count) {
+std::vector<double> number_fields(const Json& object, const char* key, std::size_t count, double least) {
   constexpr double any = std::numeric_limits<double>::max();
   std::vector<double> numbers;
-  for (const Json& value : list_field(object, key, count)) numbers.push_back(number(key, value, 0, any));
+  for (const Json& value : list_field(object, key, count)) numbers.push_back(number(key, value, least, any));
   return numbers;
 }
 
@@ -134,11 +134,11 @@ TrainingState from_record(const nlohmann::ordered_json& record, const std::vecto
   EpochSums& sums = state.sums;
   sums.steps = whole_field(fields, "steps", 0);
   sums.images = whole_field(fields, "images", 0);
-  sums.loss = number_field(fields, "loss", 0, any);
+  sums.loss = number_field(fields, "loss", -any, any);  // a loss of the caller's own may be negative
   sums.loss_sums.resize(heads);
   if (fields.contains("head_loss")) {  // earlier versions don't write these two
-    const std::vector<double> loss = number_fields(fields, "head_loss", heads);
-    const std::vector<double> weight = number_fields(fields, "head_weight", heads);
+    const std::vector<double> loss = number_fields(fields, "head_loss", heads, -any);
+    const std::vector<double> weight = number_fields(fields, "head_weight", heads, 0);
     for (std::size_t head = 0; head < heads; ++head) sums.loss_sums[head] = {loss[head], weight[head]};
   }
   sums.correct = whole_fields(fields, "correct", heads);

@@ -72,7 +72,8 @@ std::int64_t whole_field(const nlohmann::ordered_json& object, const char* key, 
                          std::int64_t greatest = max_whole);
 /// A list of `count` whole numbers of at least 0.
 std::vector<std::int64_t> whole_fields(const nlohmann::ordered_json& object, const char* key, std::size_t count);
-/// A list of `count` numbers of at least 0.
-std::vector<double> number_fields(const nlohmann::ordered_json& object, const char* key, std::size_t count);
+/// A list of `count` numbers of at least `least`.
+std::vector<double> number_fields(const nlohmann::ordered_json& object, const char* key, std::size_t count,
+                                  double least);
 
 }  // namespace facet::train

@@ -9,6 +9,7 @@
 
 #include "facet/dataset.h"
 #include "facet/loader.h"
+#include "testing.h"
 
 using facet::Batch;
 using facet::Loader;
@@ -40,6 +41,37 @@ class Valued final : public facet::Dataset {
 };
 
 }  // namespace
+
+TEST_CASE("the memory that is checked is the memory that the batches take, with their labels and targets") {
+  /// Values of so many outputs that they take most of the memory.
+  class Large final : public facet::Dataset {
+   public:
+    Large(std::int64_t size, bool valued) : size_(size), valued_(valued) {
+      for (int i = 0; i < 1000; ++i) heads_[0].classes.push_back(std::to_string(i));
+    }
+    std::int64_t size() const override { return size_; }
+    const std::vector<facet::Head>& heads() const override { return heads_; }
+    std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
+    void load(const facet::LoadRequest&, std::span<std::uint8_t>) const override {}
+    std::string name(std::int64_t index) const override { return std::to_string(index); }
+    bool has_targets(std::size_t) const override { return valued_; }
+
+   private:
+    std::int64_t size_;
+    bool valued_;
+    std::vector<facet::Head> heads_{{"position", {}}};
+    std::vector<std::int32_t> labels_{facet::no_label};
+  };
+  for (const bool valued : {false, true}) {
+    const std::int64_t image = 2 * 2 * 3 + 8 + 4 + (valued ? 4000 : 0);
+    const Large few(8, valued), many(std::int64_t{1} << 31, valued);
+    CHECK(Loader(few, {.batch = 4, .size = 2, .prefetch = 1}).held_bytes() == 2 * 4 * image);
+    const std::string error =
+        facet::error_of([&] { Loader(many, {.batch = std::int64_t{1} << 30, .size = 200, .prefetch = 1}); });
+    const std::int64_t bytes = (image - 12 + 200 * 200 * 3) << 31;
+    CHECK(facet::contains(error, " take " + std::to_string(bytes) + " bytes of memory; "));
+  }
+}
 
 TEST_CASE("a batch has the values that the data set gives as targets, and NaN where it gives none") {
   const Valued data;

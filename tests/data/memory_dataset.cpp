@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "data/make_jpeg.h"
 #include "facet/dataset.h"
 #include "facet/image.h"
@@ -41,6 +44,44 @@ TEST_CASE("invalid images and labels are refused and leave the data set unchange
       contains(error_of([&] { data.add(facet::waves(2, 2), {2}); }), "the label of head 'a' is 2; 0 to 1 are allowed"));
   CHECK(contains(error_of([&] { data.add(facet::waves(2, 2), {-2}); }), "the label of head 'a' is -2"));
   CHECK(data.size() == 0);
+}
+
+TEST_CASE("images in memory have values as targets where they are given, and NaN elsewhere") {
+  MemoryDataset data({{"a", {"x", "y"}}, {"b", {"p", "q", "r"}}});
+  const std::vector<std::int32_t> none{facet::no_label, facet::no_label};
+  data.add(facet::waves(5, 5), {1, 0});
+  CHECK(!data.has_targets(1));
+  data.add(facet::waves(5, 5), none, {{}, {0.25F, 0.5F, -1}});
+  data.add(facet::waves(5, 5), {0, facet::no_label});
+  data.add(facet::waves(5, 5), none, {{}, {1, 2, 3}});
+  CHECK(!data.has_targets(0));
+  CHECK(data.has_targets(1));
+  CHECK(!data.has_targets(2));
+  const auto targets = [&](std::int64_t index) {
+    std::vector<float> values(3, std::numeric_limits<float>::quiet_NaN());
+    data.targets(index, 1, values);
+    return values;
+  };
+  CHECK(targets(1) == std::vector<float>{0.25F, 0.5F, -1});
+  CHECK(targets(3) == std::vector<float>{1, 2, 3});
+  for (const std::int64_t index : {0, 2}) {
+    for (const float value : targets(index)) CHECK(std::isnan(value));
+  }
+  std::vector<float> two{7, 7};
+  data.targets(1, 0, two);
+  CHECK(two == std::vector<float>{7, 7});
+  CHECK(error_of([&] { data.targets(1, 1, two); }) ==
+        "images in memory: room for 2 targets of head 'b' found; 3 are needed");
+  CHECK(error_of([&] { data.targets(4, 1, two); }) == "images in memory: image 4 is requested; 0 to 3 are allowed");
+
+  CHECK(error_of([&] {
+          data.add(facet::waves(5, 5), none, {{}, {1, 2}});
+        }) == "image 4: 2 targets of head 'b' found; 3 are needed, or none");
+  CHECK(error_of([&] {
+          data.add(facet::waves(5, 5), none, {{1, 2}});
+        }) == "image 4: targets of 1 heads found; those of 2 heads are needed, or none");
+  CHECK(data.size() == 4);
+  CHECK(!data.has_targets(0));
 }
 
 TEST_CASE("an index out of range is an error") {

@@ -120,6 +120,18 @@ TEST_CASE("a plan divides an epoch into batches and shares") {
   CHECK(plan.share(2) == PositionRange{9, 1});
   CHECK(BatchPlan{.images = 11, .batch = 4, .drop_last = true}.batches() == 2);
   CHECK(BatchPlan{.images = 12, .batch = 4}.batches() == 3);
+  for (const std::int64_t index : {-1, 3}) {
+    const std::string message = "batch " + std::to_string(index) + " is requested; 0 to 2 are allowed";
+    CHECK(error_of([&] { plan.whole(index); }) == message);
+    CHECK(error_of([&] { plan.share(index); }) == message);
+  }
+  const BatchPlan none{.batch = 4}, no_batch{.images = 11, .batch = 0}, negative{.images = -1};
+  CHECK(none.batches() == 0);
+  CHECK(error_of([&] { none.whole(0); }) == "batch 0 is requested; the epoch has none");
+  CHECK(error_of([&] { negative.batches(); }) == "an epoch of -1 images is planned; at least 0 are needed");
+  CHECK(error_of([&] { no_batch.batches(); }) == "a batch of 0 images is planned; at least 1 is needed");
+  CHECK(error_of([&] { no_batch.whole(0); }) == "a batch of 0 images is planned; at least 1 is needed");
+  CHECK(error_of([&] { no_batch.share(0); }) == "a batch of 0 images is planned; at least 1 is needed");
 }
 
 TEST_CASE("the shares of all processes, in the order of their ranks, are the batches of one process") {
@@ -170,6 +182,23 @@ TEST_CASE("invalid ranks and worlds are errors") {
   CHECK(error({.rank = 2, .world = 2}) == "loader: rank is 2; 0 to 1 are allowed");
   CHECK(error({.rank = -1}) == "loader: rank is -1; 0 to 0 are allowed");
   CHECK(error({.batch = 3, .world = 4}) == "loader: batch is 3; at least 4 is needed");
+}
+
+TEST_CASE("an image that occurs twice in an epoch is transformed alike both times") {
+  const facet::MemoryDataset data = images(4);
+  const auto sampler = std::make_shared<Chosen>(Indices{1, 0, 1, 2, 0, 2});
+  Loader loader(data, {.batch = 6, .size = 8, .seed = 3, .sampler = sampler});
+  const std::vector<Batch> batches = read_epoch(loader, 0);
+  REQUIRE(batches.size() == 1);
+  const auto pixels = [&](std::size_t position) {
+    const std::ptrdiff_t bytes = std::ptrdiff_t{8} * 8 * 3;
+    const auto begin = batches[0].pixels.begin() + static_cast<std::ptrdiff_t>(position) * bytes;
+    return facet::Bytes(begin, begin + bytes);
+  };
+  CHECK(pixels(0) == pixels(2));
+  CHECK(pixels(1) == pixels(4));
+  CHECK(pixels(3) == pixels(5));
+  CHECK(pixels(0) != pixels(1));
 }
 
 TEST_CASE("a sampler of another kind decides the images of an epoch") {

@@ -22,6 +22,30 @@ TEST_CASE("buffers are reused, and the smallest that suffices is taken") {
   CHECK(scratch.take(10).size() == 10);
 }
 
+TEST_CASE("a buffer that is too small is released only where a larger one needs its place") {
+  Scratch scratch;
+  auto small = scratch.take(100);
+  const auto* small_bytes = small.data();
+  scratch.give(std::move(small));
+  scratch.give(scratch.take(Scratch::max_bytes + 1));  // isn't kept, and so needs no place
+  scratch.give(scratch.take(200));
+  CHECK(scratch.take(80).data() == small_bytes);
+
+  // In bytes: the largest makes way.
+  Scratch full;
+  full.give(std::vector<std::uint8_t>(Scratch::max_bytes / 2));
+  full.give(std::vector<std::uint8_t>(100));
+  full.give(full.take(Scratch::max_bytes / 4 * 3));
+  CHECK(full.held_bytes() == Scratch::max_bytes / 4 * 3 + 100);
+  // In buffers.
+  for (int i = 0; i < 4; ++i) full.give(std::vector<std::uint8_t>(100));
+  const auto large = full.take(Scratch::max_bytes / 4 * 3);
+  full.give(std::vector<std::uint8_t>(150));
+  CHECK(full.held_bytes() == 450);
+  full.give(full.take(300));
+  CHECK(full.held_bytes() == 600);
+}
+
 TEST_CASE("what is kept is bounded in bytes and in buffers") {
   Scratch scratch;
   scratch.give(scratch.take(Scratch::max_bytes + 1));

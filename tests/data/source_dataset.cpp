@@ -131,6 +131,80 @@ TEST_CASE("images of any source that can't be read are dropped; the others keep 
   }
 }
 
+TEST_CASE("a source's targets belong to the right images, also after others are dropped") {
+  /// Its second head has values.
+  class Valued final : public Shelf {
+   public:
+    explicit Valued(std::vector<Bytes> images) : Shelf(std::move(images)) {
+      heads_ = {{"a", {"x", "y"}}, {"b", {"p", "q"}}};
+    }
+    std::span<const std::int32_t> labels(std::int64_t) const override { return none_; }
+    bool has_targets(std::size_t head) const override { return head == 1; }
+    void targets(std::int64_t index, std::size_t head, std::span<float> values) const override {
+      REQUIRE(head == 1);
+      values[0] = static_cast<float>(index);
+      values[1] = 0.5F;
+    }
+
+   private:
+    std::vector<std::int32_t> none_{facet::no_label, facet::no_label};
+  };
+  SourceDataset data(std::make_shared<Valued>(std::vector<Bytes>{{}, jpeg(), {}, jpeg()}));
+  CHECK(!data.has_targets(0));
+  CHECK(data.has_targets(1));
+  std::vector<float> values(2);
+  data.targets(2, 1, values);
+  CHECK(values == std::vector<float>{2, 0.5F});
+  CHECK(data.drop_bad_images().size() == 2);
+  data.targets(0, 1, values);
+  CHECK(values == std::vector<float>{1, 0.5F});
+  data.targets(1, 1, values);
+  CHECK(values == std::vector<float>{3, 0.5F});
+  CHECK(error_of([&] { data.targets(2, 1, values); }) == "shelf: image 2 is requested; 0 to 1 are allowed");
+
+  facet::Loader loader(data, {.batch = 2, .size = 8, .shuffle = false});
+  loader.start_epoch(0);
+  const facet::Batch* const batch = loader.next();
+  CHECK(batch->targets[0].empty());
+  CHECK(batch->targets[1] == std::vector<float>{1, 0.5F, 3, 0.5F});
+
+  const SourceDataset plain(std::make_shared<Shelf>(std::vector<Bytes>{jpeg()}));
+  CHECK(!plain.has_targets(0));
+}
+
+TEST_CASE("an image for which memory runs out isn't dropped: the search ends with its place") {
+  class Short final : public Shelf {
+   public:
+    using Shelf::Shelf;
+    EncodedImage read(std::int64_t index) const override {
+      if (index == 2) throw facet::Error("no memory is left", facet::ErrorCode::out_of_memory);
+      return Shelf::read(index);
+    }
+  };
+  SourceDataset data(std::make_shared<Short>(std::vector<Bytes>{jpeg(), {}, jpeg(), jpeg()}));
+  for (const int threads : {1, 3}) {
+    try {
+      data.drop_bad_images(threads);
+      FAIL("the image is dropped");
+    } catch (const facet::Error& error) {
+      CHECK(std::string(error.what()) == "shelf: book 2: no memory is left");
+      CHECK(error.code() == facet::ErrorCode::out_of_memory);
+    }
+    CHECK(data.size() == 4);
+  }
+}
+
+TEST_CASE("an image is dropped for an error without a text, too") {
+  class Silent final : public Shelf {
+   public:
+    using Shelf::Shelf;
+    EncodedImage read(std::int64_t) const override { throw facet::Error(""); }
+  };
+  SourceDataset data(std::make_shared<Silent>(std::vector<Bytes>{jpeg()}));
+  CHECK(data.drop_bad_images().size() == 1);
+  CHECK(data.size() == 0);
+}
+
 TEST_CASE("what a source's read throws becomes a message that begins with the image's place") {
   SourceDataset data(std::make_shared<Locked>(std::vector<Bytes>{jpeg(), {1, 2, 3}, jpeg(), jpeg()}));
   CHECK(error_of([&] { load(data, 0); }).empty());

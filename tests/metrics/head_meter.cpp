@@ -132,6 +132,8 @@ TEST_CASE("a head with another loss has no confusion matrix, and an accuracy onl
     meter.add(0, 0, 0);
     meter.add(1, 1, 0.5);
     const HeadResult result = meter.result();
+    CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{0}, 1),
+                         "head hat: its numbers of labelled and correct targets are needed", Error);
     CHECK(result.labelled == 4);
     CHECK(result.loss == 0.5);
     CHECK(result.confusion.empty());

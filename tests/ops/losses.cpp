@@ -40,12 +40,14 @@ Problem with_distributions() {
   return problem;
 }
 
+/// The message of the Error of code invalid_data that a run throws; empty when it throws none.
 std::string refusal(const Problem& problem) {
   Parameters parameters = random_parameters(problem.graph);
   Session session = gradient_session(problem, parameters);
   try {
     session.run(problem);
   } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::invalid_data);
     return error.what();
   }
   return {};
@@ -199,6 +201,12 @@ TEST_CASE("losses: wrong and missing target values are refused with the head's n
         "none");
   problem.targets[0][0] = quiet_nan;
   CHECK(refusal(problem) == "head 'head': a distribution with numbers and NaN found; an image has one or the other");
+  std::fill_n(problem.targets[0].begin(), 3, 0.0F);
+  CHECK(refusal(problem) ==
+        "head 'head': a distribution of zeros alone found; at least one number above 0 is needed, or NaN for all "
+        "classes where an image has no target");
+  problem.targets[0][2] = 0.25F;
+  CHECK(refusal(problem).empty());
 }
 
 TEST_CASE("losses: a non-finite loss is an error that names the head, not one of an image without a target") {
@@ -209,6 +217,12 @@ TEST_CASE("losses: a non-finite loss is an error that names the head, not one of
                  std::vector<float>(parameters.get(parameters.find("numbers.weight")).size(), 3e38F));
   Session session = gradient_session(problem, parameters);
   CHECK_THROWS_WITH_AS(session.run(problem), doctest::Contains("head 'numbers': the loss is"), Error);
+  try {
+    session.run(problem);
+    FAIL("a non-finite loss is accepted");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::non_finite);
+  }
   std::ranges::fill(problem.targets[0], quiet_nan);
   session.run(problem);
   CHECK(session.program().heads()[0].sums.loss == 0);

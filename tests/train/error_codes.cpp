@@ -8,6 +8,7 @@
 #include "facet/image.h"
 #include "facet/model_file.h"
 #include "facet/onnx.h"
+#include "facet/session.h"
 #include "facet/training.h"
 #include "graph/some_op.h"
 #include "inference/small_model.h"
@@ -73,6 +74,26 @@ TEST_CASE("error codes: a weight that isn't finite") {
   Parameters parameters(graph, 0);
   parameters.set(0, std::vector<float>(parameters.get(0).size(), std::numeric_limits<float>::quiet_NaN()));
   CHECK(throws(ErrorCode::non_finite, [&] { export_onnx(folder / "file", small::info(), graph, parameters); }));
+}
+
+TEST_CASE("error codes: a loss that isn't finite, in a session and through a trainer's prefix") {
+  ModelInfo info = small::info();
+  const MemoryDataset data = small::images(16);
+  TrainOptions options;
+  options.batch = 8;
+  options.precision = PrecisionChoice::f32;
+  options.threads = 1;
+  options.tune = false;
+  options.learning_rate = 1e30;  // the first step's weights are finite, the second step's loss isn't
+  TrainingSession session(small::model(), info, options);
+  Loader loader(data, {.batch = 8, .size = small::size});
+  loader.start_epoch(1);
+  const Batch batch = *loader.next();
+  CHECK(throws(ErrorCode::non_finite, [&] {
+    for (int step = 0; step < 3; ++step) session.step(batch);
+  }));
+  Trainer trainer(small::model(), info, data, nullptr, options);
+  CHECK(throws(ErrorCode::non_finite, [&] { trainer.run(); }));
 }
 
 TEST_CASE("error codes: a folder that another owner has locked") {

@@ -39,9 +39,11 @@ TEST_CASE("a run on images that aren't square resumes to the same bits, and its 
   trainer_of(tall_info(), stopped).run();
   stopped.epochs = 2;
   stopped.resume = true;
-  Trainer resumed = trainer_of(tall_info(), stopped);
-  resumed.run();
-  CHECK(small::learnt(resumed) == small::learnt(whole));
+  {
+    Trainer resumed = trainer_of(tall_info(), stopped);
+    resumed.run();
+    CHECK(small::learnt(resumed) == small::learnt(whole));
+  }
   const std::string best = "checkpoints/best.safetensors";
   CHECK(read_file(stopped.out / best) == read_file(straight.out / best));
   CHECK(read_model_info(straight.out / best).size == tall);

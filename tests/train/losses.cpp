@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <functional>
+#include <stdexcept>
 
 #include "base/random.h"
 #include "facet/session.h"
@@ -128,9 +130,16 @@ TEST_CASE("class weights of a head without classes are refused") {
                  "class_weights has the head bright, whose loss isn't softmax_cross_entropy"));
 }
 
-TEST_CASE("a loss of the caller's own learns as the built-in one does") {
-  const auto squared = [](const LossInput& input, std::span<float> gradient) {
-    double loss = 0;
+namespace {
+
+/// A model of the head `level` whose loss is the squared error plus `offset`; `before` is called before each.
+Graph own_model(double offset, const std::function<void()>& before) {
+  Graph graph;
+  const Value x = flatten(relu(convolution(graph.input({3, 8, 8}), {.channels = 8, .stride = 2})));
+  const Scope scope(graph, "level");
+  const auto squared = [=](const LossInput& input, std::span<float> gradient) {
+    if (before) before();
+    double loss = offset;
     for (std::size_t i = 0; i < input.logits.size(); ++i) {
       const double difference = input.logits[i] - input.targets[i];
       loss += difference * difference / static_cast<double>(input.images);
@@ -138,19 +147,60 @@ TEST_CASE("a loss of the caller's own learns as the built-in one does") {
     }
     return loss;
   };
-  Graph own;
-  const Value x = flatten(relu(convolution(own.input({3, 8, 8}), {.channels = 8, .stride = 2})));
-  {
-    const Scope scope(own, "level");
-    custom_loss(linear(relu(linear(x, {.features = 16, .name = "hidden"})), {.features = 1, .name = "logits"}), "level",
-                squared);
-  }
+  custom_loss(linear(relu(linear(x, {.features = 16, .name = "hidden"})), {.features = 1, .name = "logits"}), "level",
+              squared);
+  return graph;
+}
+
+}  // namespace
+
+TEST_CASE("a loss of the caller's own learns as the built-in one does") {
   const Levels train(200, 1, level_only());
-  Trainer custom(std::move(own), info(level_only()), train, nullptr, options());
+  Trainer custom(own_model(0, {}), info(level_only()), train, nullptr, options());
   Trainer built_in(model(level_only()), info(level_only()), train, nullptr, options());
   custom.run();
   built_in.run();
   const std::vector<HeadResult> one = custom.session().evaluate(train), other = built_in.session().evaluate(train);
   CHECK(one[0].loss == doctest::Approx(other[0].loss).epsilon(0.05));
   CHECK(one[0].loss < 0.02);
+}
+
+TEST_CASE("a negative loss is saved and resumed") {
+  const TemporaryFolder folder;
+  const Levels train(200, 1, level_only());
+  TrainOptions with = options(folder / "run");
+  with.epochs = 2;
+  Trainer whole(own_model(-5, {}), info(level_only()), train, nullptr, [&] {
+    TrainOptions other = with;
+    other.out = folder / "whole";
+    return other;
+  }());
+  whole.run();
+  int steps = 0;
+  {
+    Trainer stopped(own_model(-5, {}), info(level_only()), train, nullptr, with);
+    small::train(stopped, {.stop = [&] { return ++steps == 5; }});
+  }
+  with.resume = true;
+  Trainer resumed(own_model(-5, {}), info(level_only()), train, nullptr, with);
+  resumed.run();
+  CHECK(small::learnt(resumed) == small::learnt(whole));
+}
+
+TEST_CASE("after an exception of the caller's loss, within a step of two batches, training goes on to the same bits") {
+  const Levels train(200, 1, level_only());
+  TrainOptions with = options();
+  with.epochs = 2;
+  with.accumulate = 2;
+  Trainer whole(own_model(0, {}), info(level_only()), train, nullptr, with);
+  whole.run();
+  int calls = 0;
+  Trainer failing(own_model(0,
+                            [&] {
+                              if (++calls == 6) throw std::runtime_error("the caller's own");
+                            }),
+                  info(level_only()), train, nullptr, with);
+  CHECK_THROWS_WITH_AS(failing.run(), "the caller's own", std::runtime_error);
+  failing.run();
+  CHECK(small::learnt(failing) == small::learnt(whole));
 }

@@ -4,7 +4,9 @@
 
 #include <cmath>
 #include <limits>
+#include <thread>
 
+#include "facet/files.h"
 #include "facet/training.h"
 #include "testing.h"
 #include "train/small_run.h"
@@ -160,9 +162,13 @@ TEST_CASE("keeping gradients changes no bit, and a gradient of several batches i
 }
 
 TEST_CASE("the best weights are kept in memory and restored") {
-  TrainingSession model = session();
+  TrainOptions with = options();
+  SUBCASE("plain") {}
+  SUBCASE("averaged") { with.ema_decay = 0.5; }
+  TrainingSession model = session(with);
   CHECK(contains(error_of([&] { model.restore_best(); }), "keep_if_best"));
   CHECK(!model.best_score());
+  CHECK(!model.keep_if_best(std::numeric_limits<double>::quiet_NaN()));
   CHECK(model.keep_if_best(0.5));
   const small::Learnt best = small::learnt(model.evaluated_parameters());
   const std::vector<float> weight = model.get("stem.conv.weight");
@@ -217,10 +223,128 @@ TEST_CASE("a checkpoint continues to the same bits") {
   train(second, 2, 1);
   CHECK(learnt(second) == learnt(whole));
 
-  with.optimizer = OptimizerKind::sgd;
+  // A refusal changes nothing.
+  with.optimizer = OptimizerKind::adamw;
   TrainingSession other = session(with);
-  CHECK(contains(error_of([&] { other.load_checkpoint(folder / "run"); }), "last.optimizer-6.safetensors"));
+  train(other, 1, 1);
+  const small::Learnt before = learnt(other);
+  CHECK(contains(error_of([&] { other.load_checkpoint(folder / "run"); }),
+                 "it holds the state of the optimizer adam; the session's is adamw"));
   CHECK(contains(error_of([&] { other.load_checkpoint(folder / "none"); }), "none"));
+  with.optimizer = OptimizerKind::adam;
+  std::filesystem::remove(folder / "run" / "checkpoints" / "last.average-6.safetensors");
+  TrainingSession incomplete = session(with);
+  const small::Learnt fresh = learnt(incomplete);
+  CHECK(contains(error_of([&] { incomplete.load_checkpoint(folder / "run"); }), "last.average-6.safetensors"));
+  CHECK(learnt(incomplete) == fresh);
+  CHECK(learnt(other) == before);
+}
+
+TEST_CASE("a checkpoint keeps the primitives that tuning chose") {
+  TrainOptions with = options();
+  with.tune = true;
+  with.threads = 1;
+  const TemporaryFolder folder;
+  TrainingSession whole = session(with);
+  train(whole, 1, 1);
+  whole.save_checkpoint(folder / "run");
+  train(whole, 2, 1);
+  with.tuning_record = folder / "run" / "tuning.json";
+  TrainingSession second = session(with);
+  second.load_checkpoint(folder / "run");
+  train(second, 2, 1);
+  CHECK(learnt(second) == learnt(whole));
+}
+
+TEST_CASE("checkpoints of sessions and of trainers don't replace each other") {
+  const TemporaryFolder folder;
+  TrainOptions with = options();
+  with.out = folder / "run";
+  {
+    small::Run run(with);
+    run.trainer.run();
+  }
+  TrainingSession model = session();
+  model.load_checkpoint(folder / "run");
+  CHECK(model.finished_steps() == small::batches);
+  CHECK(contains(error_of([&] { model.gradient("stem.conv.weight"); }), "keep_gradients"));
+  CHECK(contains(error_of([&] { model.save_checkpoint(folder / "run"); }), "holds a run of a trainer"));
+  model.save_checkpoint(folder / "own");
+  with.out = folder / "own";
+  with.resume = true;
+  CHECK(contains(error_of([&] { small::Run run(with); }), "saved by a TrainingSession"));
+  const FolderLock lock(folder / "own");
+  CHECK(contains(error_of([&] { model.save_checkpoint(folder / "own"); }), "in use"));
+}
+
+TEST_CASE("a step that isn't finished can't be saved, and an error begins it anew") {
+  TrainOptions with = options();
+  with.accumulate = 2;
+  with.keep_gradients = true;
+  TrainingSession model = session(with), other = session(with);
+  const Batch good = first_batch();
+  model.step(good, {.update = false});
+  CHECK(contains(error_of([&] { model.save_checkpoint("unused"); }), "isn't updated yet"));
+  model.set("side.logits.bias", {NAN, 0});
+  CHECK(contains(error_of([&] { model.step(good); }), "side.logits.bias"));
+  model.set("side.logits.bias", other.get("side.logits.bias"));
+  // Running statistics have moved; the gradients begin again.
+  other.step(good, {.update = false});
+  CHECK(model.step(good, {.update = false}).step == 1);
+  CHECK(model.gradient("side.logits.bias").size() == 2);
+  CHECK(model.gradient("side.logits.bias") == other.gradient("side.logits.bias"));
+}
+
+TEST_CASE("a step's own momentum, and numbers that aren't allowed") {
+  TrainOptions with = options();
+  with.optimizer = OptimizerKind::sgd;
+  with.momentum = 0.9;
+  TrainingSession one = session(with), other = session(with);
+  with.momentum = 0.5;
+  TrainingSession half = session(with);
+  const Batch batch = first_batch();
+  for (TrainingSession* each : {&one, &other, &half}) each->step(batch);
+  one.step(batch, {.momentum = 0.5});
+  other.step(batch);
+  half.step(batch);
+  CHECK(one.get("stem.conv.weight") == half.get("stem.conv.weight"));
+  CHECK(one.get("stem.conv.weight") != other.get("stem.conv.weight"));
+  CHECK(contains(error_of([&] { one.step(batch, {.momentum = 1}); }), "momentum is 1"));
+  CHECK(contains(error_of([&] { one.step(batch, {.learning_rate = -1}); }), "learning_rate is -1"));
+  CHECK(contains(error_of([&] { one.step(batch, {.learning_rate = NAN}); }), "learning_rate is nan"));
+  CHECK(one.finished_steps() == 2);
+}
+
+TEST_CASE("gradients are kept before clipping") {
+  TrainOptions with = options();
+  with.keep_gradients = true;
+  TrainingSession plain = session(with);
+  with.clip_norm = 1e-3;
+  TrainingSession clipped = session(with);
+  const Batch batch = first_batch();
+  plain.step(batch);
+  clipped.step(batch);
+  CHECK(clipped.gradient("stem.conv.weight") == plain.gradient("stem.conv.weight"));
+}
+
+TEST_CASE("an evaluation that is stopped covers the images so far") {
+  TrainingSession model = session();
+  int calls = 0;
+  const std::vector<HeadResult> heads = model.evaluate(small::validation_set(), [&] { return ++calls == 2; });
+  CHECK(heads[0].labelled == 16);
+}
+
+TEST_CASE("sessions run at the same time in threads of their own") {
+  TrainOptions with = options();
+  with.threads = 1;
+  TrainingSession alone = session(with);
+  train(alone, 1, 1);
+  TrainingSession one = session(with), other = session(with);
+  std::thread second([&] { train(other, 1, 1); });
+  train(one, 1, 1);
+  second.join();
+  CHECK(learnt(one) == learnt(alone));
+  CHECK(learnt(other) == learnt(alone));
 }
 
 TEST_CASE("a batch that doesn't fit is refused and changes nothing") {

@@ -15,7 +15,7 @@
 #include <numeric>
 
 #include "cli/output_file.h"
-#include "facet/files.h"
+#include "cli/paths.h"
 
 namespace facet::app {
 
@@ -50,9 +50,7 @@ std::vector<std::string> with_values(const std::vector<std::string>& words, cons
 /// Makes a config file's value that is "." or begins with "./" a path relative to the file's folder, where the file is
 /// a regular file whose path names a folder; returns other values unchanged.
 std::string from_folder_of(const std::filesystem::path& config, const std::string& value) {
-  if ((value != "." && !value.starts_with("./")) || !config.has_parent_path() ||
-      !std::filesystem::is_regular_file(status_of(config)))
-    return value;
+  if ((value != "." && !value.starts_with("./")) || !config.has_parent_path() || !is_file(config)) return value;
   return value == "." ? config.parent_path().string() : (config.parent_path() / value.substr(2)).string();
 }
 
@@ -128,8 +126,7 @@ void Options::take(const std::string& name, const std::string& value, const std:
 }
 
 void Options::read_config(const std::filesystem::path& file) {
-  if (!std::filesystem::is_regular_file(status_of(file)))
-    throw UsageError(fmt::format("{}: is not a regular file", file.string()));
+  if (!is_file(file)) throw UsageError(fmt::format("{}: is not a regular file", file.string()));
   take_config(file);
 }
 

@@ -53,8 +53,8 @@ void require_different_files(const Options& options, const std::vector<std::stri
 }
 
 void write_file(const fs::path& file, const std::string& text) {
-  if (fs::exists(status_of(file)) &&
-      !fs::is_regular_file(status_of(file))) {  // opening a FIFO would block until it has a reader
+  const fs::file_status status = status_of(file);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {  // opening a FIFO would block until it has a reader
     throw Error(fmt::format("{}: is not a regular file", file.string()));
   }
   AtomicFile output(file);

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "cli/options.h"
+#include "cli/paths.h"
 #include "facet/error.h"
 #include "facet/files.h"
 #include "facet/model_file.h"
@@ -22,7 +23,7 @@ namespace {
 fs::path checkpoint_of_run(const fs::path& run, const std::string& name) {
   const fs::path folder = last_checkpoint(run).parent_path();
   for (const fs::path& file : {fs::path(name), folder / name, folder / (name + ".safetensors")}) {
-    if (fs::is_regular_file(status_of(file))) return file;
+    if (is_file(file)) return file;
   }
   throw Error(fmt::format("there is no checkpoint '{}', neither as a file nor in {}", name, folder.string()));
 }
@@ -85,7 +86,7 @@ void forget_failure(const fs::path& run) {
 }
 
 std::string read_failure(const fs::path& run) {
-  if (!fs::is_regular_file(status_of(failure_file(run)))) return "";
+  if (!is_file(failure_file(run))) return "";
   std::ifstream stream(failure_file(run));
   std::string reason;
   std::getline(stream, reason);

@@ -9,9 +9,9 @@
 #include <cmath>
 
 #include "cli/options.h"
+#include "cli/paths.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
-#include "facet/files.h"
 #include "facet/platform.h"
 #include "facet/threads.h"
 
@@ -135,7 +135,7 @@ Option pin_option() {
 
 void pin_if_requested(const Options& options, int threads) {
   if (!options.on("pin")) return;
-  if (options.given("config") && !std::filesystem::is_regular_file(status_of(options.text("config")))) {
+  if (options.given("config") && !is_file(options.text("config"))) {
     throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
                                  options.text("config"), options.origin("pin")));
   }
@@ -179,15 +179,11 @@ Option size_option() {
 }
 
 ImageSize read_size(const Options& options) {
-  constexpr int max_side = 16384;
-  const std::string text = options.text("size");
   try {
-    const ImageSize size = parse_image_size(text);
-    if (size.height <= max_side && size.width <= max_side) return size;
-  } catch (const Error&) {  // refused below, with the option's name
+    return parse_image_size(options.text("size"), options.origin("size"));
+  } catch (const Error& error) {
+    throw UsageError(error.what());
   }
-  throw UsageError(fmt::format("{} is '{}'; a whole number from 1 to {}, or HEIGHTxWIDTH of such numbers, is needed",
-                               options.origin("size"), text, max_side));
 }
 
 Option resize_option() {

@@ -77,8 +77,8 @@ Option training_option(const std::string& name, const std::string& help = "");
 /// All options of train_options(), by group.
 std::vector<OptionGroup> training_option_groups();
 
-/// Reads those options of train_options() that were given; the others have their defaults. @throws UsageError naming the
-/// option whose value is invalid.
+/// Reads those options of train_options() that were given; the others have their defaults.
+/// @throws UsageError naming the option whose value is invalid.
 TrainOptions read_training_options(const Options& options);
 
 /// The options --stem, --blocks, --hidden and --dropout, which vary the reference model.

@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "facet/error.h"
+#include "facet/files.h"
 
 namespace facet::app {
 
@@ -100,9 +99,7 @@ std::vector<std::pair<int, json>> objects_of(const std::string& content) {
 }  // namespace
 
 std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  const std::string content{std::istreambuf_iterator<char>(in), {}};
-  if (!in) throw Error(fmt::format("{}: can't be read", file.string()));
+  const std::string content = read_text(file);
   std::vector<std::pair<int, json>> objects;
   try {
     objects = objects_of(content);

@@ -8,6 +8,7 @@
 #include "cli/manifests.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
+#include "cli/paths.h"
 #include "cli/runs.h"
 #include "cli/shared_options.h"
 #include "cli/stop_signal.h"
@@ -102,7 +103,7 @@ Manifests find_manifests(const fs::path& folder) {
                                                                {"train.csv", "validation.csv"}};
   std::vector<std::string> pairs;
   for (const auto& [train, validation] : names) {
-    if (fs::is_regular_file(status_of(folder / train)) && fs::is_regular_file(status_of(folder / validation))) {
+    if (is_file(folder / train) && is_file(folder / validation)) {
       return {folder / train, folder / validation};
     }
     pairs.push_back(train + " and " + validation);

@@ -9,9 +9,9 @@
 #include "cli/median.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
+#include "cli/paths.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
-#include "facet/files.h"
 #include "facet/machine.h"
 #include "facet/sinks.h"
 
@@ -55,7 +55,7 @@ std::vector<EpochMetrics> read_epochs(const fs::path& folder, std::int64_t count
 }
 
 bool used_save_memory(const fs::path& folder) {
-  if (!fs::is_regular_file(status_of(folder / "run.cfg"))) return false;
+  if (!is_file(folder / "run.cfg")) return false;
   const std::vector<ConfigEntry> entries = read_config_file(folder / "run.cfg");
   return std::any_of(entries.begin(), entries.end(),
                      [](const ConfigEntry& entry) { return entry.name == "save-memory" && entry.value == "yes"; });

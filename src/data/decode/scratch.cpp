@@ -6,6 +6,17 @@
 
 namespace facet::data {
 
+namespace {
+
+constexpr std::size_t max_buffers = 4;
+
+/// Whether `bytes` more may be kept beside `buffers` buffers of `held` bytes.
+bool has_room(std::size_t buffers, std::size_t held, std::size_t bytes) {
+  return buffers < max_buffers && held + bytes <= Scratch::max_bytes;
+}
+
+}  // namespace
+
 std::vector<std::uint8_t> Scratch::take(std::size_t size) {
   // The smallest buffer that suffices, or otherwise the largest.
   const auto better = [size](const auto& a, const auto& b) {
@@ -13,19 +24,22 @@ std::vector<std::uint8_t> Scratch::take(std::size_t size) {
     return a_fits != b_fits ? a_fits : a_fits ? a.capacity() < b.capacity() : a.capacity() > b.capacity();
   };
   const auto best = std::min_element(buffers_.begin(), buffers_.end(), better);
-  std::vector<std::uint8_t> buffer;
-  if (best != buffers_.end()) {
-    buffer = std::move(*best);
+  if (best != buffers_.end() && best->capacity() >= size) {
+    std::vector<std::uint8_t> buffer = std::move(*best);
     buffers_.erase(best);
+    buffer.resize(size);
+    return buffer;
   }
-  if (buffer.capacity() < size) buffer = {};  // its contents aren't worth a copy
-  buffer.resize(size);
-  return buffer;
+  // A larger buffer will serve in the place of the largest ones, where there isn't room for both. One that can't be
+  // kept displaces none.
+  while (size <= max_bytes && !has_room(buffers_.size(), held_bytes(), size)) {
+    buffers_.erase(std::min_element(buffers_.begin(), buffers_.end(), better));
+  }
+  return std::vector<std::uint8_t>(size);
 }
 
 void Scratch::give(std::vector<std::uint8_t> buffer) {
-  constexpr std::size_t max_buffers = 4;
-  if (buffers_.size() >= max_buffers || held_bytes() + buffer.capacity() > max_bytes) return;
+  if (!has_room(buffers_.size(), held_bytes(), buffer.capacity())) return;
   buffers_.push_back(std::move(buffer));
 }
 

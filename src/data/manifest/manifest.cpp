@@ -6,7 +6,6 @@
 #include <new>
 #include <optional>
 
-#include "base/text.h"
 #include "data/decode/decode.h"
 #include "data/fairface.h"
 #include "data/labels.h"
