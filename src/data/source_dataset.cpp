@@ -132,15 +132,31 @@ void SourceDataset::targets(std::int64_t index, std::size_t head, std::span<floa
   state.source->targets(state.checked(index), head, values);
 }
 
+namespace {
+
+/// Returns what is needed of an image to load it.
+data::DecodeRequest needed_of(ImageSize whole, const LoadRequest& request) {
+  const ImageSize size = covered_size(request.size, request.resize);
+  const int by = data::jpeg_reduction(whole, size);
+  const ImageSize reduced((whole.height + by - 1) / by, (whole.width + by - 1) / by);
+  const data::Region region = data::resized_region(reduced, request.size, request.resize);
+  const int left = region.left * by, top = region.top * by;
+  return {.size = size,
+          .region = data::Region{left, top, std::min(region.width * by, whole.width - left),
+                                 std::min(region.height * by, whole.height - top)}};
+}
+
+}  // namespace
+
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
   State& state = this->state();
   const std::int64_t image = state.checked(request.index);
   try {
     const data::ScratchPool::Lease scratch = state.scratches.borrow();
     const EncodedImage encoded = state.source->read(image);
-    data::DecodedImage decoded =
-        data::decode_image(encoded.bytes, covered_size(request.size, request.resize), *scratch);
-    data::resize_image(decoded.image, request.size, request.resize, pixels, *scratch);
+    const auto choose = [&](ImageSize whole) { return needed_of(whole, request); };
+    data::DecodedImage decoded = data::decode_image(encoded.bytes, choose, *scratch);
+    data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
     scratch->give(std::move(decoded.image.pixels));
     state.record_warning(image, std::move(decoded.warning));
   } catch (const Error& error) {

@@ -125,11 +125,11 @@ DecodingLock require_decoding_memory(std::int64_t width, std::int64_t height, st
   return lock;
 }
 
-DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, const DecodeChoice& choose, Scratch& scratch) {
   if (bytes.empty()) throw Error("is empty", ErrorCode::invalid_data);
   switch (format_of(as_text(bytes))) {
     case Format::jpeg:
-      return decode_jpeg(bytes, size, scratch);
+      return decode_jpeg(bytes, choose, scratch);
     case Format::png:
       return decode_png(bytes, scratch);
     case Format::webp:
@@ -139,6 +139,11 @@ DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size, S
   }
   throw Error(fmt::format("is {}; JPEG, PNG and WebP can be read", name_of_other(as_text(bytes))),
               ErrorCode::invalid_data);
+}
+
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
+  return decode_image(
+      bytes, [size](ImageSize) { return DecodeRequest{.size = size}; }, scratch);
 }
 
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size) {

@@ -2,24 +2,43 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "data/decode/region.h"
 #include "data/decode/scratch.h"
 #include "facet/image.h"
 
 namespace facet::data {
 
+/// What is needed of an image.
+struct DecodeRequest {
+  ImageSize size = 0;  ///< the extents that the whole upright image needs, as in read_image
+  /// The pixels that are needed, within the upright image in full size; none: all. A decoder may return more.
+  std::optional<Region> region = {};
+};
+
+/// Returns what is needed of an image, given the extents of the upright image in full size.
+using DecodeChoice = std::function<DecodeRequest(ImageSize whole)>;
+
 struct DecodedImage {
   Image image = {};
+  Placement placement = {};  ///< where the pixels lie in the whole upright image, at the scale that was decoded
   std::string warning = {};  ///< a defect of the file that affects no pixel; empty: none
 };
 
 /// Decodes an image held in memory, as read_image does.
+///
+/// Of a JPEG, only the region is decoded. Defects are found in all of it nevertheless, and are the same as without a
+/// region: its data are parsed to the end. Other images are decoded in full: most of the work on a PNG is to inflate it,
+/// which can't leave out anything, and libwebp leaves out the rows below a region without checking their data.
 /// @param scratch provides the pixels' buffer, to which the caller may return it.
 /// @throws Error that says what is wrong, without a file's name; std::bad_alloc when memory runs out.
+DecodedImage decode_image(std::span<const std::uint8_t> bytes, const DecodeChoice& choose, Scratch& scratch);
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch);
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, ImageSize size);
 
@@ -30,9 +49,13 @@ std::vector<std::uint8_t> read_image_file(const std::filesystem::path& file);
 
 // Decoders of one format each. `bytes` must begin with the format's signature. They throw as decode_image does.
 
-DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch);
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, const DecodeChoice& choose, Scratch& scratch);
 DecodedImage decode_png(std::span<const std::uint8_t> bytes, Scratch& scratch);
 DecodedImage decode_webp(std::span<const std::uint8_t> bytes, Scratch& scratch);
+
+/// Returns 1, 2, 4 or 8, by which decode_jpeg divides the extents of an image (rounded up): the largest divisor that
+/// leaves no side below `size` (the rule of PIL's Image.draft).
+int jpeg_reduction(ImageSize whole, ImageSize size);
 
 // The names and versions of the decoding libraries: "libpng 1.6.39".
 
@@ -56,8 +79,5 @@ int exif_orientation(std::span<const std::uint8_t> block);
 /// Rotates and mirrors an image so that it is upright. The pixels are copied unless the image is upright already.
 /// @param orientation the EXIF orientation (tag 0x0112), 1 to 8.
 Image upright(Image image, int orientation, Scratch& scratch);
-
-/// Whether the height of the upright image is the width of the stored one, and the other way round.
-inline bool swaps_axes(int orientation) { return orientation >= 5 && orientation <= 8; }
 
 }  // namespace facet::data

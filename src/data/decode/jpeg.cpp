@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <new>
 #include <string_view>
+#include <utility>
 #include <vector>
 // jpeglib.h uses std::size_t and FILE but includes neither header. jerror.h depends on a macro that jpeglib.h defines.
 // clang-format off
@@ -14,6 +15,7 @@
 // clang-format on
 
 #include "data/decode/decode.h"
+#include "data/decode/jpeg_kinds.h"
 #include "facet/error.h"
 
 #ifndef LIBJPEG_TURBO_VERSION
@@ -23,8 +25,6 @@
 namespace facet::data {
 namespace {
 
-/// Bits per sample, the value of one channel.
-constexpr int sample_bits = 8;
 /// A progressive JPEG of a few kilobytes can have thousands of scans, each of which goes over all coefficients.
 constexpr int max_scans = 500;
 
@@ -94,48 +94,8 @@ boolean find_exif(j_decompress_ptr decoder) {
   return TRUE;
 }
 
-/// @throws Error when the marker is that of an unsupported kind of JPEG.
-void require_supported(int marker) {
-  const auto refuse = [marker](std::string_view kind) {
-    throw Error(
-        fmt::format("is {} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker),
-        ErrorCode::invalid_data);
-  };
-  switch (marker) {
-    case 0xC3:
-    case 0xCB:
-      return refuse("a lossless JPEG");
-    case 0xC7:
-    case 0xCF:
-      return refuse("a lossless, hierarchical JPEG");
-    case 0xC5:
-    case 0xC6:
-    case 0xCD:
-    case 0xCE:
-    case 0xDE:
-      return refuse("a hierarchical JPEG");
-    case 0xF7:
-      return refuse("a JPEG-LS");
-    default:
-      return;
-  }
-}
-
-[[noreturn]] void refuse_precision(int bits) {
-  throw Error(fmt::format("is a JPEG of {} bits per sample; {} are allowed", bits, sample_bits),
-              ErrorCode::invalid_data);
-}
-
-/// Returns 1, 2, 4 or 8, the largest divisor that leaves no side below `size` (the rule of PIL's Image.draft).
-/// @param size of the image as it is stored.
-unsigned reduction(JDIMENSION width, JDIMENSION height, ImageSize size) {
-  if (size.height < 1 || size.width < 1) return 1;
-  const unsigned ratio =
-      std::min(width / static_cast<unsigned>(size.width), height / static_cast<unsigned>(size.height));
-  for (const unsigned by : {8U, 4U, 2U}) {
-    if (ratio >= by) return by;
-  }
-  return 1;
+ImageSize stored_size(JDIMENSION width, JDIMENSION height) {
+  return {static_cast<int>(height), static_cast<int>(width)};
 }
 
 /// Converts inverted CMYK to RGB without a colour profile: each of R, G and B is the product of its ink's channel and
@@ -160,22 +120,33 @@ class JpegDecoder {
   JpegDecoder(const JpegDecoder&) = delete;
   JpegDecoder& operator=(const JpegDecoder&) = delete;
 
-  DecodedImage decode(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
+  DecodedImage decode(std::span<const std::uint8_t> bytes, const DecodeChoice& choose, Scratch& scratch) {
     read_header(bytes);
     const int orientation = exif_orientation(messages_.exif);
-    const ImageSize stored_size = swaps_axes(orientation) ? ImageSize(size.width, size.height) : size;
+    const ImageSize full_size = turned(stored_size(decoder_.image_width, decoder_.image_height), orientation);
+    const DecodeRequest request = choose(full_size);
+    if (request.region) require_within(*request.region, full_size);
+    const int by = jpeg_reduction(full_size, request.size);
     decoder_.scale_num = 1;
-    decoder_.scale_denom = reduction(decoder_.image_width, decoder_.image_height, stored_size);
+    decoder_.scale_denom = static_cast<unsigned>(by);
     decoder_.out_color_space = decoder_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     guarded([&] { jpeg_calc_output_dimensions(&decoder_); });
     const DecodingLock lock =
         require_decoding_memory(decoder_.image_width, decoder_.image_height, memory_needed(orientation > 1));
     guarded([&] { jpeg_start_decompress(&decoder_); });
-    Image image = read_rows(scratch);
+    const ImageSize whole = stored_size(decoder_.output_width, decoder_.output_height);
+    const Region all{.width = whole.width, .height = whole.height};
+    // libjpeg smooths an image whose scans lack coefficients across its blocks, which the edges of a part would change.
+    const bool is_part = request.region && (!decoder_.progressive_mode || has_all_bits());
+    const Region part = is_part ? turned_back(reduced(*request.region, by), whole, orientation) : all;
+    Image image = read_rows(part, scratch);
     const bool complete = is_complete();
     guarded([&] { jpeg_finish_decompress(&decoder_); });
     if (messages_.ended_early && !complete) fail();
-    return {upright(std::move(image), orientation, scratch), warning()};
+    const Region upright_part = turned(part, whole, orientation);
+    return {.image = upright(std::move(image), orientation, scratch),
+            .placement = {turned(whole, orientation), upright_part.left, upright_part.top},
+            .warning = warning()};
   }
 
  private:
@@ -242,34 +213,65 @@ class JpegDecoder {
     return pixels + std::max(many_scans_ ? coefficients : 0, turned ? pixels : 0);
   }
 
-  Image read_rows(Scratch& scratch) {
+  /// Makes libjpeg leave out columns beside a part. @return the column at which the rows begin from now on.
+  JDIMENSION crop_columns(const Region& part) {
+    // At its edges, libjpeg upsamples chroma as if the image ended there, so that blocks beside the part are needed.
+    const auto margin = static_cast<JDIMENSION>(decoder_.max_h_samp_factor * block_size());
+    const auto begin = static_cast<JDIMENSION>(part.left), end = begin + static_cast<JDIMENSION>(part.width);
+    JDIMENSION first = begin - std::min(begin, margin);
+    JDIMENSION count = std::min(end + margin, decoder_.output_width) - first;
+    guarded([&] {
+      if (count < decoder_.output_width) jpeg_crop_scanline(&decoder_, &first, &count);
+    });
+    return first;
+  }
+
+  Image read_rows(const Region& part, Scratch& scratch) {
     constexpr std::size_t max_rows = 16;
-    const std::size_t width = decoder_.output_width, height = decoder_.output_height;
     const auto channels = static_cast<std::size_t>(decoder_.output_components);
-    Image image{.width = static_cast<int>(width),
-                .height = static_cast<int>(height),
-                .pixels = scratch.take(width * height * 3)};
-    std::vector<std::uint8_t> cmyk(channels == 4 ? width * 4 : 0);
-    if (cmyk.empty() && channels != 3) {
+    if (channels != 3 && channels != 4) {
       throw Error(fmt::format("corrupt JPEG: {} channels are decoded; 3 or 4 are allowed", channels),
                   ErrorCode::invalid_data);
     }
+    const auto width = static_cast<std::size_t>(part.width), height = static_cast<std::size_t>(part.height);
+    const std::size_t top = static_cast<std::size_t>(part.top);
+    const std::size_t left = static_cast<std::size_t>(part.left) - crop_columns(part);
+    const std::size_t row_bytes = decoder_.output_width * channels;
+    const bool direct = row_bytes == width * 3;
+    Image image{.width = part.width, .height = part.height, .pixels = scratch.take(width * height * 3)};
+    std::vector<std::uint8_t> buffer = scratch.take(direct ? 0 : row_bytes * max_rows);
     guarded([&] {
-      while (decoder_.output_scanline < height) {
-        const std::size_t done = decoder_.output_scanline;
+      if (top > 0) jpeg_skip_scanlines(&decoder_, static_cast<JDIMENSION>(top));
+      while (decoder_.output_scanline < top + height) {
+        std::uint8_t* out = &image.pixels[(decoder_.output_scanline - top) * width * 3];
+        const std::size_t count = std::min(top + height - decoder_.output_scanline, max_rows);
         std::array<JSAMPROW, max_rows> rows{};
-        if (cmyk.empty()) {
-          const std::size_t count = std::min(height - done, max_rows);
-          for (std::size_t i = 0; i < count; ++i) rows[i] = &image.pixels[(done + i) * width * 3];
-          jpeg_read_scanlines(&decoder_, rows.data(), static_cast<JDIMENSION>(count));
-        } else {
-          rows[0] = cmyk.data();
-          jpeg_read_scanlines(&decoder_, rows.data(), 1);
-          cmyk_to_rgb(cmyk, &image.pixels[done * width * 3]);
+        for (std::size_t i = 0; i < count; ++i) rows[i] = direct ? out + i * width * 3 : &buffer[i * row_bytes];
+        const JDIMENSION read = jpeg_read_scanlines(&decoder_, rows.data(), static_cast<JDIMENSION>(count));
+        for (JDIMENSION i = 0; i < read && !direct; ++i, out += width * 3) {
+          const std::uint8_t* in = rows[i] + left * channels;
+          channels == 4 ? cmyk_to_rgb({in, width * 4}, out) : void(std::copy_n(in, width * 3, out));
         }
       }
+      skip_rest();
     });
+    scratch.give(std::move(buffer));
     return image;
+  }
+
+  /// Skips the rows that remain. Their data are parsed, so that defects are found: when libjpeg is to skip all that
+  /// remains it doesn't look at the data of a single scan, and so the last row is read.
+  void skip_rest() {
+    const JDIMENSION left = decoder_.output_height - decoder_.output_scanline;
+    if (left == 0) return;
+    if (many_scans_) {  // all data have been read
+      jpeg_skip_scanlines(&decoder_, left);
+      return;
+    }
+    if (left > 1) jpeg_skip_scanlines(&decoder_, left - 1);
+    last_row_.resize(std::size_t{decoder_.output_width} * 4);
+    JSAMPROW row = last_row_.data();
+    jpeg_read_scanlines(&decoder_, &row, 1);
   }
 
   /// Whether the rows that were read are the complete image, for a file without an end marker. When a scan is cut off,
@@ -280,7 +282,12 @@ class JpegDecoder {
     if (!many_scans_) return true;
     const auto components = static_cast<unsigned>(decoder_.num_components);
     if (!decoder_.progressive_mode) return messages_.components_seen == (1U << components) - 1;
-    for (unsigned i = 0; i < components; ++i) {
+    return has_all_bits();
+  }
+
+  /// Whether the scans of a progressive JPEG give all bits of all coefficients.
+  bool has_all_bits() const {
+    for (int i = 0; i < decoder_.num_components; ++i) {
       const int(&bits_missing)[DCTSIZE2] = decoder_.coef_bits[i];
       if (std::any_of(std::begin(bits_missing), std::end(bits_missing), [](int bits) { return bits != 0; })) {
         return false;
@@ -304,6 +311,7 @@ class JpegDecoder {
   Messages messages_;
   jpeg_progress_mgr progress_ = {};
   jpeg_decompress_struct decoder_ = {};
+  std::vector<std::uint8_t> last_row_;
   bool many_scans_ = false;  ///< progressive, or one scan per component: decoded with all coefficients in memory
 };
 
@@ -313,8 +321,17 @@ class JpegDecoder {
 #define FACET_TEXT_OF(macro) FACET_TEXT(macro)
 std::string jpeg_library() { return "libjpeg-turbo " FACET_TEXT_OF(LIBJPEG_TURBO_VERSION); }
 
-DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, ImageSize size, Scratch& scratch) {
-  return JpegDecoder().decode(bytes, size, scratch);
+int jpeg_reduction(ImageSize whole, ImageSize size) {
+  if (size.height < 1 || size.width < 1) return 1;
+  const int ratio = std::min(whole.width / size.width, whole.height / size.height);
+  for (const int by : {8, 4, 2}) {
+    if (ratio >= by) return by;
+  }
+  return 1;
+}
+
+DecodedImage decode_jpeg(std::span<const std::uint8_t> bytes, const DecodeChoice& choose, Scratch& scratch) {
+  return JpegDecoder().decode(bytes, choose, scratch);
 }
 
 }  // namespace facet::data

@@ -56,8 +56,7 @@ int exif_orientation(std::span<const std::uint8_t> block) {
 Image upright(Image image, int orientation, Scratch& scratch) {
   if (orientation < 2 || orientation > 8) return image;
   const bool swapped = swaps_axes(orientation);
-  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const bool right = begins_right(orientation), below = begins_below(orientation);
   Image turned{.width = swapped ? image.height : image.width,
                .height = swapped ? image.width : image.height,
                .pixels = scratch.take(image.pixels.size())};
@@ -66,8 +65,8 @@ Image upright(Image image, int orientation, Scratch& scratch) {
     for (int x = 0; x < turned.width; ++x) {
       const int across = swapped ? y : x;
       const int down = swapped ? x : y;
-      const int from_x = from_right ? image.width - 1 - across : across;
-      const int from_y = from_below ? image.height - 1 - down : down;
+      const int from_x = right ? image.width - 1 - across : across;
+      const int from_y = below ? image.height - 1 - down : down;
       const auto from = 3 * (static_cast<std::size_t>(from_y) * static_cast<std::size_t>(image.width) +
                              static_cast<std::size_t>(from_x));
       for (std::size_t c = 0; c < 3; ++c) *to++ = image.pixels[from + c];

@@ -57,7 +57,9 @@ class PngDecoder {
     };
     if (!succeeds(read_rows)) fail();
     read_end();
-    return {upright(std::move(image), orientation(), scratch), warning_.data()};
+    image = upright(std::move(image), orientation(), scratch);
+    const ImageSize whole(image.height, image.width);
+    return {.image = std::move(image), .placement = {.whole = whole}, .warning = warning_.data()};
   }
 
  private:

@@ -37,14 +37,15 @@ class Weights {
   }
 
   /// Returns the weights, padded with zeros so that all outputs have as many as the one that has the most.
-  Taps taps(int inputs) const {
+  /// @param end the padding doesn't go there.
+  Taps taps(int end) const {
     Taps taps;
     for (const Output& output : outputs_) taps.count = std::max(taps.count, output.count);
     const auto count = static_cast<std::size_t>(taps.count);
     taps.weights.resize(outputs_.size() * count);
     for (std::size_t o = 0; o < outputs_.size(); ++o) {
       const Output& output = outputs_[o];
-      taps.first.push_back(std::min(output.first, inputs - taps.count));
+      taps.first.push_back(std::min(output.first, end - taps.count));
       std::copy_n(fixed_.begin() + static_cast<std::ptrdiff_t>(output.at), output.count,
                   taps.weights.begin() + static_cast<std::ptrdiff_t>(o * count) + output.first - taps.first[o]);
     }
@@ -61,29 +62,42 @@ class Weights {
   std::vector<std::int32_t> fixed_;
 };
 
+/// The inputs under the triangle of an output. This is the arithmetic of Pillow's Resample.c, in the same order, so that
+/// the weights are bit-identical.
+struct Window {
+  Window(int inputs, std::int64_t outputs, std::int64_t output)
+      : scale(inputs / static_cast<double>(outputs)),
+        support(std::max(scale, 1.0)),
+        center((static_cast<double>(output) + 0.5) * scale),
+        begin(std::max(static_cast<int>(center - support + 0.5), 0)),
+        end(std::min(static_cast<int>(center + support + 0.5), inputs)) {}
+
+  double scale, support, center;
+  int begin, end;
+};
+
 }  // namespace
 
-Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count) {
-  // This is the arithmetic of Pillow's Resample.c, in the same order, so that the weights are bit-identical.
-  const double scale = inputs / static_cast<double>(outputs);
-  const double support = std::max(scale, 1.0);
-  const double shrink = 1.0 / support;
+Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count, int end) {
   Weights all;
   std::vector<double> weights;
   for (std::int64_t o = first; o < first + count; ++o) {
-    const double center = (static_cast<double>(o) + 0.5) * scale;
-    const int begin = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int end = std::min(static_cast<int>(center + support + 0.5), inputs);
+    const Window window(inputs, outputs, o);
+    const double shrink = 1.0 / window.support;
     weights.clear();
     double total = 0;
-    for (int i = begin; i < end; ++i) {
-      const double distance = std::abs((i - center + 0.5) * shrink);
+    for (int i = window.begin; i < window.end; ++i) {
+      const double distance = std::abs((i - window.center + 0.5) * shrink);
       weights.push_back(std::max(1.0 - distance, 0.0));
       total += weights.back();
     }
-    all.add(begin, weights, total);
+    all.add(window.begin, weights, total);
   }
-  return all.taps(inputs);
+  return all.taps(end);
+}
+
+Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count) {
+  return triangle_taps(inputs, outputs, first, count, inputs);
 }
 
 namespace {
@@ -98,7 +112,7 @@ struct Frame {
 /// @param excess the pixels that the crop removes along an axis.
 std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
 
-Frame frame_of(const Image& image, ImageSize size, ResizeMode mode) {
+Frame frame_of(ImageSize image, ImageSize size, ResizeMode mode) {
   if (mode == ResizeMode::squash) return {size.width, size.height, 0, 0};
   const ImageSize covered = covered_size(size, mode);
   // One of the extents in proportion is at least the covered one, and the other at most.
@@ -107,6 +121,17 @@ Frame frame_of(const Image& image, ImageSize size, ResizeMode mode) {
   const std::int64_t height =
       std::max<std::int64_t>(covered.height, std::int64_t{covered.width} * image.height / image.width);
   return {width, height, crop_offset(width - size.width), crop_offset(height - size.height)};
+}
+
+/// The first position that is read along an axis, and the one after the last.
+struct Span {
+  int begin, end;
+};
+
+/// @param whole the length of the axis, which is resized to `outputs`, of which `count` are kept from `first`.
+Span read_span(int whole, std::int64_t outputs, std::int64_t first, int count) {
+  if (outputs == whole) return {static_cast<int>(first), static_cast<int>(first) + count};
+  return {Window(whole, outputs, first).begin, Window(whole, outputs, first + count - 1).end};
 }
 
 void check(const Image& image, ImageSize size, std::span<std::uint8_t> pixels) {
@@ -139,25 +164,28 @@ void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out, Scratch
   scratch.give(std::move(last));
 }
 
-void resize(const Image& image, const Frame& frame, ImageSize size, std::uint8_t* pixels, Scratch& scratch) {
+void resize(const Image& image, const Placement& placement, const Frame& frame, ImageSize size, std::uint8_t* pixels,
+            Scratch& scratch) {
+  const auto& [whole, left, top] = placement;
   const std::ptrdiff_t bytes = std::ptrdiff_t{size.width} * 3;
   Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size.height};
   Taps down;  // only if the height changes
-  if (frame.height == image.height) {
-    rows.first += frame.top * rows.stride;
+  if (frame.height == whole.height) {
+    rows.first += (frame.top - top) * rows.stride;
   } else {
-    down = triangle_taps(image.height, frame.height, frame.top, size.height);
+    down = triangle_taps(whole.height, frame.height, frame.top, size.height, top + image.height);
     const auto [lowest, highest] = std::minmax_element(down.first.begin(), down.first.end());
     const int first = *lowest;
-    rows.first += first * rows.stride;
+    rows.first += (first - top) * rows.stride;
     rows.count = *highest + down.count - first;
     for (int& row : down.first) row -= first;
   }
   std::vector<std::uint8_t> narrowed;
-  if (frame.width == image.width) {
-    rows.first += frame.left * 3;
+  if (frame.width == whole.width) {
+    rows.first += (frame.left - left) * 3;
   } else {
-    const Taps across = triangle_taps(image.width, frame.width, frame.left, size.width);
+    Taps across = triangle_taps(whole.width, frame.width, frame.left, size.width, left + image.width);
+    for (int& column : across.first) column -= left;
     if (down.first.empty()) return resize_width(rows, across, pixels, scratch);
     narrowed = scratch.take(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
     resize_width(rows, across, narrowed.data(), scratch);
@@ -173,10 +201,25 @@ void resize(const Image& image, const Frame& frame, ImageSize size, std::uint8_t
 
 }  // namespace
 
-void resize_image(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels,
-                  Scratch& scratch) {
+Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode) {
+  const Frame frame = frame_of(whole, size, mode);
+  const Span across = read_span(whole.width, frame.width, frame.left, size.width);
+  const Span down = read_span(whole.height, frame.height, frame.top, size.height);
+  return {across.begin, down.begin, across.end - across.begin, down.end - down.begin};
+}
+
+void resize_image(const Image& image, const Placement& placement, ImageSize size, ResizeMode mode,
+                  std::span<std::uint8_t> pixels, Scratch& scratch) {
   check(image, size, pixels);
-  resize(image, frame_of(image, size, mode), size, pixels.data(), scratch);
+  const auto& [whole, left, top] = placement;
+  const Region needed = resized_region(whole, size, mode);
+  if (left > needed.left || top > needed.top || left + image.width < needed.left + needed.width ||
+      top + image.height < needed.top + needed.height) {
+    throw Error(
+        fmt::format("the part of {}x{} pixels at ({}, {}) lacks pixels of the {}x{} at ({}, {}) that are needed",
+                    image.width, image.height, left, top, needed.width, needed.height, needed.left, needed.top));
+  }
+  resize(image, placement, frame_of(whole, size, mode), size, pixels.data(), scratch);
 }
 
 void mirror(std::span<std::uint8_t> pixels, int width) {
@@ -231,7 +274,7 @@ ImageSize covered_size(ImageSize size, ResizeMode mode) {
 
 void resize(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels) {
   data::Scratch scratch;
-  data::resize_image(image, size, mode, pixels, scratch);
+  data::resize_image(image, {.whole = {image.height, image.width}}, size, mode, pixels, scratch);
 }
 
 }  // namespace facet

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "data/decode/region.h"
 #include "data/decode/scratch.h"
 #include "facet/image.h"
 
@@ -23,6 +24,8 @@ inline constexpr int weight_bits = 22;
 /// Returns the weights of PIL's bilinear filter: a triangle as wide as two input pixels, or two output pixels when
 /// those are larger.
 /// @param outputs the length to which the whole axis is resized; weights are computed for `count` outputs from `first`.
+/// @param end no input from there on is read. It must not cut off an input whose weight isn't 0.
+Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count, int end);
 Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count);
 
 /// Resizes each of `rows` RGB rows to the outputs of `taps`. The rows of `out` are contiguous.
@@ -33,9 +36,14 @@ void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, con
 /// contiguous.
 void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out);
 
+/// Returns the pixels that resize_image reads of an image whose extents are `whole`.
+Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode);
+
 /// Resizes an image as facet::resize does.
-void resize_image(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels,
-                  Scratch& scratch);
+/// @param image the whole image or a part of it.
+/// @throws Error, also when the part lacks pixels of resized_region.
+void resize_image(const Image& image, const Placement& placement, ImageSize size, ResizeMode mode,
+                  std::span<std::uint8_t> pixels, Scratch& scratch);
 
 /// Mirrors an image, RGB {height, width, 3}, left to right, in place.
 void mirror(std::span<std::uint8_t> pixels, int width);

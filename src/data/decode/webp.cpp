@@ -105,7 +105,9 @@ DecodedImage decode_webp(std::span<const std::uint8_t> bytes, Scratch& scratch) 
   config.output.u.RGBA = {
       .rgba = image.pixels.data() + offset, .stride = static_cast<int>(stride), .size = image.pixels.size() - offset};
   require(WebPDecode(frame.fragment.bytes, frame.fragment.size, &config));
-  return {upright(std::move(image), orientation_of(demuxer.get()), scratch), {}};
+  image = upright(std::move(image), orientation_of(demuxer.get()), scratch);
+  const ImageSize whole(image.height, image.width);
+  return {.image = std::move(image), .placement = {.whole = whole}};
 }
 
 }  // namespace facet::data
