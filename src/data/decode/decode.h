@@ -34,8 +34,8 @@ struct DecodedImage {
 /// Decodes an image held in memory, as read_image does.
 ///
 /// Of a JPEG, only the region is decoded. Defects are found in all of it nevertheless, and are the same as without a
-/// region: its data are parsed to the end. Other images are decoded in full: most of the work on a PNG is to inflate it,
-/// which can't leave out anything, and libwebp leaves out the rows below a region without checking their data.
+/// region: its data are parsed to the end. Other images are decoded in full: most of the work on a PNG is to inflate
+/// it, which can't leave out anything, and libwebp leaves out the rows below a region without checking their data.
 /// @param scratch provides the pixels' buffer, to which the caller may return it.
 /// @throws Error that says what is wrong, without a file's name; std::bad_alloc when memory runs out.
 DecodedImage decode_image(std::span<const std::uint8_t> bytes, const DecodeChoice& choose, Scratch& scratch);

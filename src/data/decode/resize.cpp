@@ -62,8 +62,8 @@ class Weights {
   std::vector<std::int32_t> fixed_;
 };
 
-/// The inputs under the triangle of an output. This is the arithmetic of Pillow's Resample.c, in the same order, so that
-/// the weights are bit-identical.
+/// The inputs under the triangle of an output. This is the arithmetic of Pillow's Resample.c, in the same order, so
+/// that the weights are bit-identical.
 struct Window {
   Window(int inputs, std::int64_t outputs, std::int64_t output)
       : scale(inputs / static_cast<double>(outputs)),

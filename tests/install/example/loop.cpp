@@ -1,4 +1,4 @@
-// A training loop of one's own: a learning rate for each step, the gradients' norm, an early stop, and the best weights.
+// A training loop of one's own: a learning rate for each step, the gradients' norm, an early stop, the best weights.
 #include <facet/loader.h>
 #include <facet/ops.h>
 #include <facet/session.h>
