@@ -30,11 +30,11 @@ struct StepResult {
   /// Of this step, by head: the mean over the labelled images, with the options' smoothing and class weights but
   /// without the heads' weights; NaN for a head of which no image of the step has a label.
   std::vector<double> head_loss = {};
-  double learning_rate = 0;           ///< of this step
+  double learning_rate = 0;  ///< of this step
   /// Of this epoch's images so far, by head, 0 to 1; NaN for a head without labels, or whose loss has no accuracy.
   std::vector<double> accuracy = {};
-  double images_per_s = 0;            ///< of the epoch so far, including time spent waiting for the loader
-  double seconds_left = 0;            ///< of the epoch's training
+  double images_per_s = 0;  ///< of the epoch so far, including time spent waiting for the loader
+  double seconds_left = 0;  ///< of the epoch's training
 };
 
 /// The result of one epoch: one line of metrics.csv, one object of metrics.jsonl.
