@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "base/machine.h"
 #include "eviction.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "options.h"
 #include "peak.h"
 #include "primitives.h"
@@ -93,10 +93,10 @@ nlohmann::json time_step(const Options& o, bench::Workload& workload, program::T
   const nlohmann::json rate = result["images_per_s"] = bench::spread(rates);
   result["compile_seconds"] = compile_seconds;
   result["arena_bytes"] = step->program().arena_bytes();
-  result["peak_resident_bytes"] = base::peak_resident_memory();
+  result["peak_resident_bytes"] = peak_resident_memory();
   fmt::print("{}: {:.2f} images/s (min {:.2f}, max {:.2f}); peak {} MiB\n", bench::title(workload),
              rate["median"].get<double>(), rate["min"].get<double>(), rate["max"].get<double>(),
-             base::peak_resident_memory() >> 20);
+             peak_resident_memory() >> 20);
   std::fflush(stdout);  // the following measurements take a while
   return result;
 }
@@ -124,7 +124,7 @@ int run_scaling(const Options& o, bench::Workload& workload) {
   bench::JsonFile json(o.json);
   std::vector<nlohmann::json> results;
   for (const int threads : bench::thread_counts(o)) {
-    base::reset_peak_resident_memory();
+    reset_peak_resident_memory();
     workload.use_threads(threads);
     program::TuningRecord tuning_record(!o.no_tune);
     std::optional<bench::CompiledStep> step;

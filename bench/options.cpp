@@ -9,9 +9,9 @@
 #include <sstream>
 #include <string_view>
 
-#include "base/cpus.h"
 #include "facet/error.h"
 #include "facet/models.h"
+#include "facet/threads.h"
 
 namespace facet::bench {
 
@@ -41,7 +41,10 @@ void add_options(po::options_description& description, WorkloadOptions& o) {
   add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
   add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
   add("batch", po::value(&o.batch)->default_value(o.batch), "batch size, in images");
-  add("size", po::value(&o.size)->default_value(o.size), "height and width of the images");
+  add("size", po::value<std::string>()->default_value("224")->notifier([&o](const std::string& text) {
+    o.size = parse_image_size(text, "--size");
+  }),
+      "size of the images in pixels: one number for a square, or HEIGHTxWIDTH");
   add("threads", po::value(&o.threads)->default_value(o.threads),
       "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use; bench_training also measures "
       "several numbers in turn, such as 1,2,4");
@@ -57,7 +60,6 @@ void require_good(const WorkloadOptions& o) {
   require_one_of("precision", o.precision, {"f32", "bf16"});
   require_one_of("mode", o.mode, {"training", "inference"});
   require_within("batch", o.batch, 1, 65536);
-  require_within("size", o.size, 1, 16384);
   thread_counts(o);
   if (!o.max_cpu_isa.empty()) require_one_of("max-cpu-isa", o.max_cpu_isa, {"avx2", "avx512", "avx512_bf16"});
 }
@@ -68,11 +70,11 @@ std::vector<int> thread_counts(const WorkloadOptions& o) {
   for (std::string word; std::getline(words, word, ',');) {
     int count = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > base::max_threads) {
+    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > max_threads) {
       throw Error(fmt::format("--threads is {}; a whole number from 0 to {} is needed, or several separated by commas",
-                              o.threads, base::max_threads));
+                              o.threads, max_threads));
     }
-    counts.push_back(base::resolve_threads(count));
+    counts.push_back(resolve_threads(count));
   }
   return counts;
 }

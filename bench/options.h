@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "facet/image.h"
+
 /// The command line of the bench executables.
 namespace facet::bench {
 
@@ -12,7 +14,7 @@ namespace facet::bench {
 struct WorkloadOptions {
   std::string model = "reference", precision = "f32", mode = "training", max_cpu_isa, threads = "0";
   std::int64_t batch = 64;
-  int size = 224;
+  ImageSize size = 224;
   bool pin = false;
   bool no_tune = false;
   bool save_memory = false;

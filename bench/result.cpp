@@ -9,9 +9,10 @@
 
 #include "base/machine.h"
 #include "base/median.h"
-#include "base/pinning.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "facet/platform.h"
+#include "facet/threads.h"
 #include "onednn/onednn.h"
 
 namespace facet::bench {
@@ -28,10 +29,10 @@ namespace {
 
 json machine_json(const std::string& limit) {
   const double frequency = base::cpu_frequency_mhz();
-  return {{"cpu", base::cpu_model()},
-          {"cpu_isa", base::cpu_isa()},
+  return {{"cpu", cpu_model()},
+          {"cpu_isa", cpu_isa()},
           {"limit", limit},
-          {"cores", base::usable_cores()},
+          {"cores", usable_cores()},
           {"frequency_mhz", frequency > 0 ? json(frequency) : json()},
           {"last_level_cache_bytes", base::last_level_cache_bytes()},
           {"huge_pages", {{"policy", base::huge_page_policy()}, {"bytes", base::huge_page_bytes()}}}};
@@ -48,9 +49,9 @@ json result_json(const std::string& bench, const Workload& workload, const progr
           {"mode", o.mode},
           {"precision", o.precision},
           {"batch", o.batch},
-          {"size", o.size},
+          {"size", o.size.height == o.size.width ? json(o.size.height) : json(to_string(o.size))},
           {"threads", workload.threads()},
-          {"placement", base::placement(workload.threads())},
+          {"placement", placement(workload.threads())},
           {"tuned", !o.no_tune},
           {"save_memory", o.save_memory},
           {"machine", machine_json(o.max_cpu_isa)},
@@ -60,8 +61,8 @@ json result_json(const std::string& bench, const Workload& workload, const progr
 
 std::string title(const Workload& workload) {
   const WorkloadOptions& o = workload.options();
-  return fmt::format("{} {} {} batch {} at {}x{}, {} threads, {} ({})", o.model, o.mode, o.precision, o.batch, o.size,
-                     o.size, workload.threads(), base::cpu_model(), onednn::version());
+  return fmt::format("{} {} {} batch {} at {}, {} threads, {} ({})", o.model, o.mode, o.precision, o.batch,
+                     to_string(o.size), workload.threads(), cpu_model(), onednn::version());
 }
 
 namespace {

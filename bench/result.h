@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "base/files.h"
+#include "facet/files.h"
 #include "program/tuning_record.h"
 #include "workload.h"
 
@@ -42,7 +42,7 @@ class JsonFile {
   }
 
  private:
-  std::optional<base::AtomicFile> file_;
+  std::optional<AtomicFile> file_;
 };
 
 /// Returns the median, min, max and spread, which is (max - min) / median.

@@ -6,11 +6,11 @@
 #include <cstdio>
 #include <exception>
 
-#include "base/pinning.h"
 #include "base/random.h"
 #include "facet/dataset.h"
 #include "facet/models.h"
 #include "facet/platform.h"
+#include "facet/threads.h"
 #include "program/parameter_store.h"
 
 namespace facet::bench {
@@ -39,7 +39,8 @@ Workload::Workload(const WorkloadOptions& options, const Graph& graph)
     : options_(options), graph_(graph), precision_(prepare(options)), optimizer_(optim::adam()) {
   use_threads(thread_counts(options).front());
   base::RandomStream random(0, base::Purpose::synthesis);
-  pixels_.resize(static_cast<std::size_t>(options.batch) * options.size * options.size * 3);
+  pixels_.resize(static_cast<std::size_t>(options.batch) * static_cast<std::size_t>(options.size.height) *
+                 static_cast<std::size_t>(options.size.width) * 3);
   std::generate(pixels_.begin(), pixels_.end(), [&] { return static_cast<std::uint8_t>(random.bits()); });
   for (const Head& head : fairface_heads()) {
     for (std::int64_t i = 0; i < options.batch; ++i) {
@@ -103,7 +104,7 @@ int run_bench(const char* name, const std::function<WorkloadOptions()>& parse,
     graph = build_model(options.model, {.heads = fairface_heads(), .size = options.size});
     if (options.pin) {
       const std::vector<int> counts = thread_counts(options);
-      base::pin_compute_threads(*std::max_element(counts.begin(), counts.end()));
+      pin_compute_threads(*std::max_element(counts.begin(), counts.end()));
     }
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", name, error.what());

@@ -13,7 +13,8 @@ namespace facet {
 
 namespace graph {
 class Op;
-}
+struct Access;
+}  // namespace graph
 
 class Graph;
 struct GraphState;
@@ -34,6 +35,7 @@ class FACET_EXPORT Value {
 
  private:
   friend class Graph;
+  friend struct graph::Access;
   Value(GraphState* graph, int id) : graph_(graph), id_(id) {}
   const GraphState& state() const;
 
@@ -81,45 +83,46 @@ struct Node {
   Shape shape = {};                          ///< of the output, without the batch
 };
 
-/// The output of a classification head.
+/// The loss of a head, by the function of ops.h that adds it. It says what the head's probabilities are too.
+enum class LossKind : std::uint8_t {
+  softmax_cross_entropy,  ///< probabilities by softmax
+  binary_cross_entropy,   ///< probabilities by the sigmoid of each output
+  mean_squared_error,     ///< the outputs themselves take the place of probabilities
+  custom,                 ///< the same
+};
+
+/// Whether heads with this loss have an accuracy.
+constexpr bool has_accuracy(LossKind kind) {
+  return kind == LossKind::softmax_cross_entropy || kind == LossKind::binary_cross_entropy;
+}
+
+/// The output of a head.
 struct HeadOutput {
   std::string name = {};
   int logits = -1;  ///< index of a value of shape {classes}
-  int loss = -1;    ///< index of a scalar value: the head's mean loss over the labelled images of the batch
-  int classes = 0;
+  int loss = -1;    ///< index of a scalar value: the head's mean loss over the targets that the batch has
+  int classes = 0;  ///< number of outputs
+  LossKind kind = LossKind::softmax_cross_entropy;
 };
 
 /// The description of a model: ops applied to values, with parameters named by scopes. A graph holds no weights and no
-/// batch size. Const members are thread-safe; building a graph is not. Every member function of a graph that was moved
-/// from throws Error, until another graph is moved into it.
+/// batch size. It is built by the op functions of ops.h. Const members are thread-safe; building a graph is not. Every
+/// member function of a graph that was moved from throws Error, until another graph is moved into it or copied to it.
 class FACET_EXPORT Graph {
  public:
   Graph();
   ~Graph();
+  /// A copy has nodes, parameters and heads of its own; only the ops, which don't change, are shared. Values of the
+  /// original don't belong to the copy, and no scope is open in it.
+  /// @throws Error when `other` was moved from.
+  Graph(const Graph& other);
+  Graph& operator=(const Graph& other);  ///< values of the previous content become invalid; no scope of it may be open
   Graph(Graph&&) noexcept;
   Graph& operator=(Graph&&) noexcept;
 
   /// Adds the model's input, an image. A graph has exactly one.
   /// @param shape {channels, height, width}; channels is 3 (RGB).
   Value input(const Shape& shape);
-
-  /// Adds a node and the parameters that it owns, whose names ("conv.weight") are prefixed by the open scopes. It is
-  /// called by the op functions of ops.h, which models use. A name that already exists in the scope gets a number
-  /// (relu, relu_1).
-  /// @throws Error when `op` is null; and, naming the op, when it doesn't accept the inputs' shapes, when its output
-  ///   would have more than 2^40 elements, when an input belongs to another graph, or when add_parameter would throw
-  ///   for a parameter. The graph is then unchanged.
-  Value apply(std::shared_ptr<const graph::Op> op, std::string_view name, const std::vector<Value>& inputs,
-              std::vector<Parameter> parameters = {});
-
-  /// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.
-  /// @param shape for f32, 1 to 12 extents, each at least 1, with at most 2^40 elements in total; for s64, which is a
-  ///   scalar, empty.
-  /// @throws Error naming the parameter when its name is empty or exists already, when the shape isn't allowed, when
-  ///   the initializer's value is non-finite, when its kind or the type is invalid, or when an s64 parameter is
-  ///   trainable.
-  int add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
-                    DataType type = DataType::f32);
 
   /// Excludes weights from training. Gradients are propagated through their layers only if a layer before them is
   /// trained. A batch normalisation whose weight and bias are both frozen normalises by its running statistics, which
@@ -128,11 +131,6 @@ class FACET_EXPORT Graph {
   ///   characters. Statistics don't match.
   /// @throws Error naming the weights that exist when no weight's name matches.
   void freeze(std::string_view pattern);
-
-  /// Declares a head with `logits` and their `loss`, a scalar value. The training loss is the sum of all heads' losses.
-  /// @throws Error naming the head when its name is empty or exists already, when the loss isn't a scalar or the logits
-  ///   aren't a vector, or when either belongs to another graph.
-  void add_head(std::string_view name, Value logits, Value loss);
 
   const std::vector<Node>& nodes() const;
   const std::vector<Parameter>& parameters() const;
@@ -147,8 +145,8 @@ class FACET_EXPORT Graph {
 
  private:
   friend class Scope;
+  friend struct graph::Access;
   GraphState& state() const;
-  void require_own(std::string_view what, Value value) const;
 
   std::unique_ptr<GraphState> state_;
 };

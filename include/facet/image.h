@@ -18,13 +18,31 @@ struct Image {
   std::vector<std::uint8_t> pixels = {};
 };
 
-/// How an image of any shape is resized to size x size. The filter is that of PIL's Image.resize with BILINEAR
+/// The height and width of an image, in pixels.
+struct ImageSize {
+  /// The size of a square image. The conversion is implicit: a size may be given as one number.
+  constexpr ImageSize(int side) : height(side), width(side) {}
+  constexpr ImageSize(int height_pixels, int width_pixels) : height(height_pixels), width(width_pixels) {}
+  constexpr bool operator==(const ImageSize&) const = default;
+
+  int height, width;
+};
+/// The largest height and width that a model's input may have.
+inline constexpr int max_image_side = 16384;
+/// Returns height x width, such as "224x160"; "224x224" for a square.
+FACET_EXPORT std::string to_string(ImageSize size);
+/// Parses the side of a square, such as "224", or height x width, such as "224x160".
+/// @param what what messages call the size: "--size".
+/// @throws Error naming the text unless it consists of one or two whole numbers from 1 to max_image_side.
+FACET_EXPORT ImageSize parse_image_size(std::string_view text, std::string_view what = "the image size");
+
+/// How an image of any shape is resized to height x width. The filter is that of PIL's Image.resize with BILINEAR
 /// (antialiased) and gives the same pixels.
 enum class ResizeMode : std::uint8_t {
   squash,  ///< takes the whole image; its aspect ratio is lost
-  /// Keeps the aspect ratio: the shorter side is resized to floor(size / 0.875), the longer one in proportion (rounded
-  /// down), and the centre of size x size is taken. For a size of 224 that is torchvision's Resize(256) and
-  /// CenterCrop(224).
+  /// Keeps the aspect ratio: the image is resized to the smallest extents that cover floor(height / 0.875) x
+  /// floor(width / 0.875), where one of them is met and the other is in proportion (rounded down), and the centre of
+  /// height x width is taken. For a size of 224x224 that is torchvision's Resize(256) and CenterCrop(224).
   crop
 };
 /// Returns "squash" or "crop". @throws Error when `mode` has another value.
@@ -40,8 +58,8 @@ FACET_EXPORT ResizeMode parse_resize_mode(std::string_view text);
 ///   clips those at 255). An animation yields its default image. EXIF is read from the chunk eXIf, not from
 ///   ImageMagick's text chunks.
 /// - WebP may be lossy or lossless. An animation yields its first frame.
-/// @param size the length that the shorter side needs (see resized_side): a JPEG that is much larger is decoded at 1/2,
-///   1/4 or 1/8 (scaled DCT), with no side below `size`; 0: decoded in full.
+/// @param size the height and width that the upright image needs (see covered_size): a JPEG that is much larger is
+///   decoded at 1/2, 1/4 or 1/8 (scaled DCT), with no side below `size`; 0: decoded in full.
 /// @param warning if not null, is set to the defects of the file that change no pixel, or to an empty string. Those of
 ///   a JPEG are: extraneous bytes before a marker, a missing end marker although the image data are complete, an
 ///   unknown Adobe transform or JFIF version, and odd spectral parameters of a sequential scan. Those of a PNG are: the
@@ -50,15 +68,16 @@ FACET_EXPORT ResizeMode parse_resize_mode(std::string_view text);
 ///   message names); when its data are truncated or corrupt; when a JPEG is lossless, hierarchical or not of 8 bits per
 ///   sample; when it is longer than 1 GiB; or when decoding it would take more than 2 GiB of memory, or more than is
 ///   available.
-FACET_EXPORT Image read_image(const std::filesystem::path& file, int size = 0, std::string* warning = nullptr);
+FACET_EXPORT Image read_image(const std::filesystem::path& file, ImageSize size = 0, std::string* warning = nullptr);
 
-/// Returns the length to which the shorter side of an image is resized: `size`, or floor(size / 0.875) before a crop.
-/// @throws Error when the size is below 1, or so large that the side doesn't fit into an int.
-FACET_EXPORT int resized_side(int size, ResizeMode mode);
+/// Returns the extents that an image covers when it is resized: `size`, or floor(height / 0.875) x
+/// floor(width / 0.875) before a crop.
+/// @throws Error when a side is below 1, or so large that the extent doesn't fit into an int.
+FACET_EXPORT ImageSize covered_size(ImageSize size, ResizeMode mode);
 
-/// Resizes an image to {size, size, 3}. Only the pixels that are kept are computed, so that a crop of an image of any
-/// aspect ratio takes little memory.
+/// Resizes an image to {height, width, 3}. Only the pixels that are kept are computed, so that a crop of an image of
+/// any aspect ratio takes little memory.
 /// @throws Error when the byte count of the image or of `pixels` doesn't match its size, or a size is out of range.
-FACET_EXPORT void resize(const Image& image, int size, ResizeMode mode, std::span<std::uint8_t> pixels);
+FACET_EXPORT void resize(const Image& image, ImageSize size, ResizeMode mode, std::span<std::uint8_t> pixels);
 
 }  // namespace facet

@@ -36,9 +36,12 @@ struct InferenceOptions {
 
 /// The predictions of one head for one batch.
 struct HeadPrediction {
-  std::vector<float> logits = {};            ///< {images, classes}
-  std::vector<float> probabilities = {};     ///< {images, classes}
-  std::vector<std::int32_t> predicted = {};  ///< {images}: the class of the largest logit
+  std::vector<float> logits = {};  ///< {images, classes}
+  /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for mean_squared_error and
+  /// custom_loss the logits themselves.
+  std::vector<float> probabilities = {};
+  /// {images}: the class of the largest logit. It has no meaning for heads whose loss isn't softmax_cross_entropy.
+  std::vector<std::int32_t> predicted = {};
 };
 
 /// Runs a trained model on images. A predictor is not thread-safe, but several predictors may run at the same time. All
@@ -54,16 +57,23 @@ class FACET_EXPORT Predictor {
   /// Loads a model file for the caller's own graph, whose input and heads must match the file's.
   /// @throws Error naming the file and what doesn't fit; when an option is out of range, or bf16 isn't supported.
   Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options = {});
+  /// Copies the weights of a model that is in memory, such as a TrainingSession's.
+  /// @param info must match the graph. @param weights parameters of such a graph.
+  /// @throws Error when these don't fit together, when a weight is non-finite, when an option is out of range, or bf16
+  ///   isn't supported.
+  Predictor(ModelInfo info, Graph graph, const Parameters& weights, const InferenceOptions& options = {});
   ~Predictor();
   Predictor(Predictor&&) noexcept;
 
   const ModelInfo& info() const;
+  /// Returns the graph of the model.
+  const Graph& graph() const;
   const InferenceOptions& options() const;
   /// Returns the precision in use; `automatic` is resolved to the chosen one.
   Precision precision() const;
 
   /// Runs the model on a batch.
-  /// @param pixels 8-bit RGB {images, size, size, 3}; images is at most options.batch.
+  /// @param pixels 8-bit RGB {images, height, width, 3}; images is at most options.batch.
   /// @return one entry per head, valid until the next call.
   /// @throws Error when `pixels` is empty, isn't a whole number of images or holds too many; when a logit is non-finite
   ///   (naming the head and the image's number in the batch, from 1); or when memory is insufficient.
@@ -87,12 +97,13 @@ struct EvaluationTime {
   int loader_threads = 0;     ///< number of decoding threads at the end
 };
 
-/// Runs the predictor on every image of a data set, in its order, and returns the result of each head. Of `options`,
-/// only `batch` (at most the predictor's) and `loader_threads` are used.
+/// Runs the predictor on every image of a data set, in its order, and returns the result of each head, whatever its
+/// loss: a head is measured by the targets that the data set has for it, labels or values (Dataset::targets). Of
+/// `options`, only `batch` (at most the predictor's) and `loader_threads` are used.
 /// @param each called after every batch with the batch and its predictions; may be empty.
 /// @param time if not null, is set to the time spent.
-/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, or when
-///   a logit is non-finite (naming image and head).
+/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, when a
+///   logit is non-finite (naming image and head), or when a target is wrong (naming the head).
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
     const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {},

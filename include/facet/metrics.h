@@ -9,6 +9,7 @@
 
 #include "facet/dataset.h"
 #include "facet/export.h"
+#include "facet/graph.h"
 
 namespace facet {
 
@@ -24,13 +25,19 @@ struct ConfusionCell {
   bool operator==(const ConfusionCell&) const = default;
 };
 
-/// The loss, accuracy and confusion matrix of a head over a data set. Images without a label are ignored.
+/// The loss, accuracy and confusion matrix of a head over a data set. Images without a label are ignored. Heads with
+/// another loss than softmax_cross_entropy have no confusion matrix.
 struct HeadResult {
   std::string head = {};
   std::vector<std::string> classes = {};
+  /// Images with a label; for binary_cross_entropy and mean_squared_error the values that are present, of all outputs;
+  /// for custom_loss the images with a label or a value.
   std::int64_t labelled = 0;
-  double loss = 0;      ///< mean cross-entropy in nats
-  double accuracy = 0;  ///< share of the labelled images, 0 to 1; meaningless if `labelled` is 0
+  double loss = 0;  ///< mean over `labelled`: of cross-entropies in nats, squared errors or the caller's own loss
+  /// Share of `labelled` that is predicted correctly, 0 to 1; meaningless if `labelled` is 0. A distribution's label is
+  /// its class with the largest value; for binary_cross_entropy a prediction is correct if probability and target are
+  /// on the same side of 0.5; NaN for mean_squared_error and custom_loss.
+  double accuracy = 0;
   /// [label][predicted], in images; empty if there are more than max_dense_classes classes.
   std::vector<std::vector<std::int64_t>> confusion = {};
   /// The non-zero cells, ordered by label, then by predicted class; empty if `confusion` is given.
@@ -40,16 +47,22 @@ struct HeadResult {
 /// Accumulates the HeadResult of a head batch by batch. Memory grows with the pairs of label and prediction that occur.
 class FACET_EXPORT HeadMeter {
  public:
-  explicit HeadMeter(Head head);
+  explicit HeadMeter(Head head, LossKind kind = LossKind::softmax_cross_entropy);
+  /// Adds images of a head whose loss is softmax_cross_entropy.
   /// @param labels class indices or no_label. @param predicted class indices. @param loss sum over the labelled images.
-  /// @throws Error naming the head when the numbers of labels and predictions differ, or when the label or prediction
-  ///   of a labelled image is out of range.
+  /// @throws Error naming the head when its loss is another, when the numbers of labels and predictions differ, or when
+  ///   the label or prediction of a labelled image is out of range.
   void add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss);
+  /// Adds images of a head with another loss. @param labelled, correct, loss see HeadResult; sums over the images.
+  /// @throws Error naming the head when its loss is softmax_cross_entropy, whose predictions must be known.
+  void add(std::int64_t labelled, std::int64_t correct, double loss);
   HeadResult result() const;
 
  private:
   Head head_;
+  LossKind kind_;
   double loss_ = 0;
+  std::int64_t labelled_ = 0, correct_ = 0;                 ///< of heads without a confusion matrix
   std::unordered_map<std::uint64_t, std::int64_t> counts_;  ///< by label * classes + predicted
 };
 

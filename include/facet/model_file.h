@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -26,7 +27,7 @@ struct Normalization {
 /// The description of a model that is needed to use its weights.
 struct ModelInfo {
   std::string model = "reference";         ///< a name that build_model knows, or the caller's name for its own model
-  int size = 224;                          ///< height and width of the input
+  ImageSize size = 224;                    ///< of the input
   ResizeMode resize = ResizeMode::squash;  ///< how images are resized to that size, in training and inference
   std::vector<Head> heads = {};
   Normalization normalization = {};
@@ -53,11 +54,18 @@ FACET_EXPORT void save_weights(const std::filesystem::path& file, const ModelInf
 /// Reads the description of a model from its file. @throws Error naming the file and what is wrong with it.
 FACET_EXPORT ModelInfo read_model_info(const std::filesystem::path& file);
 
+/// Reads all of a model file's metadata, by key, as text; those of a safetensors file of another program, too. The
+/// CRC-32Cs are left out. @throws Error naming the file and what is wrong with it.
+FACET_EXPORT std::map<std::string, std::string> read_metadata(const std::filesystem::path& file);
+
 /// Reads the weights of a model file into parameters of the same names and shapes.
 /// @throws Error naming the file and the first tensor that is missing, left over or of another shape, in which case no
 ///   parameter is set; or the first tensor whose CRC-32C doesn't match, or whose variances (running_var) aren't all
 ///   finite and at least 0, in which case the parameters before it have been set.
 FACET_EXPORT void load_weights(const std::filesystem::path& file, Parameters& parameters);
+
+/// The maximum number of rows of a layer in a file of weights that is split into heads. Each row is a class.
+inline constexpr std::int64_t max_head_rows = 100'000;
 
 /// Consecutive rows of a linear layer that give the logits of one head.
 struct HeadRows {
@@ -109,9 +117,9 @@ struct PretrainedWeights {
 /// @param split a layer of the file that is split into one layer for each of its heads.
 /// @throws Error naming the file and what is wrong with it: more than 100,000 tensors, or a name that is longer than
 ///   1,000 bytes or duplicate; the first tensor that is missing, has another shape or isn't one of the model's, each
-///   with the number of further ones; a layer that can't be split, or has more than 100,000 rows; a head whose classes,
-///   or their order, differ from the file's and whose logits don't come from a linear layer; or a non-finite value, a
-///   variance below 0 or a damaged tensor, in which case the parameters before it have been set. Also when the
+///   with the number of further ones; a layer that can't be split, or has more than max_head_rows rows; a head whose
+///   classes, or their order, differ from the file's and whose logits don't come from a linear layer; or a non-finite
+///   value, a variance below 0 or a damaged tensor, in which case the parameters before it have been set. Also when the
 ///   parameters belong to another graph, when one of `heads` isn't in the graph or has another number of classes there,
 ///   and when `split` has heads but no layer.
 FACET_EXPORT PretrainedWeights load_pretrained(const std::filesystem::path& file, const Graph& graph,

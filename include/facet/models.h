@@ -16,7 +16,7 @@ namespace facet {
 
 struct ModelOptions {
   std::vector<Head> heads = {};  ///< names are distinct and not empty, as are the class names of each head
-  int size = 224;                ///< height and width of the input
+  ImageSize size = 224;          ///< of the input
   bool dropout = true;           ///< false: the model's dropout layers are left out
 };
 
@@ -62,14 +62,14 @@ FACET_EXPORT ReferenceShape parse_reference_shape(std::string_view text);
 
 /// The residual network of Khasanova and Sin, "Residual Blocks-Based Convolutional Neural Network for Age, Gender, and
 /// Race Classification": 35,264,338 parameters at 224x224 with heads of 9, 2 and 7 classes.
-/// @throws Error when the size is not a multiple of 16 (a factor of 2 for the stem and for each block), when no head is
-///   given, when `shape` names a head that the model lacks, or when an extent or rate is out of range (naming its
-///   layer).
+/// @throws Error when the height or the width is not a multiple of 16 (a factor of 2 for the stem and for each block),
+///   when no head is given, when `shape` names a head that the model lacks, or when an extent or rate is out of range
+///   (naming its layer).
 FACET_EXPORT Graph reference(const ModelOptions& options, const ReferenceShape& shape = {});
 
 /// The models below are torchvision's models of the same names: parameters have the same names, shapes, order and
 /// initial distributions. Only the last layer differs: it is replaced by one linear layer for each head, `heads.NAME`.
-/// Each function throws Error when no head is given or the size is below the model's minimum.
+/// Each function throws Error when no head is given or a side is below the model's minimum.
 
 /// He et al. 2015, "Deep Residual Learning for Image Recognition": 11,689,512, 21,797,672 and 25,557,032 parameters
 /// with one head of 1,000 classes. Any size is allowed.
@@ -78,14 +78,14 @@ FACET_EXPORT Graph resnet34(const ModelOptions& options);
 FACET_EXPORT Graph resnet50(const ModelOptions& options);
 
 /// Huang et al. 2016, "Densely Connected Convolutional Networks": 7,978,856 and 28,681,000 parameters with one head of
-/// 1,000 classes. The size is at least 29.
+/// 1,000 classes. Each side is at least 29.
 FACET_EXPORT Graph densenet121(const ModelOptions& options);
 FACET_EXPORT Graph densenet161(const ModelOptions& options);
 
 /// Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks" (the AlexNet of 2012 in one
 /// column): 61,100,840 parameters with one head of 1,000 classes. The heads share its two hidden layers, `classifier.1`
-/// and `classifier.4`, whose input has 6x6 values per channel: the features of a 224x224 image; for other sizes (at
-/// least 63) adaptive pooling brings the features to 6x6.
+/// and `classifier.4`, whose input has 6x6 values per channel: the features of a 224x224 image; for other sizes (each
+/// side at least 63) adaptive pooling brings the features to 6x6.
 FACET_EXPORT Graph alexnet(const ModelOptions& options);
 
 /// Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks": 3,504,872 parameters with one head of

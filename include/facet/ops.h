@@ -1,7 +1,11 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "facet/export.h"
@@ -90,10 +94,53 @@ FACET_EXPORT Value dropout(Value x, float rate = 0.5F);
 /// @param rate in [0, 1). @throws Error naming the op and the rate when it is out of range.
 FACET_EXPORT Value alpha_dropout(Value x, float rate = 0.5F);
 
-/// Softmax and cross-entropy against the head's labels, averaged over the images that have a label (images with label
-/// -1 are ignored; if none has a label, the loss is 0). Declares the head; `logits` is {classes}, with at least 2
-/// classes.
-/// @throws Error also when the graph has a head of that name.
+/// Each of the following functions ends the graph in a loss and declares a head: `logits` is {outputs}. Targets come
+/// from the batch (Batch::labels, Batch::targets). What has no target is masked: it adds nothing to the loss or the
+/// gradient, and a batch without any target of the head has a loss of 0. A step's loss is the sum of the heads' losses,
+/// each times its head's weight.
+///
+/// They throw Error also when the graph has a head of that name. In training, a run throws Error naming the head when a
+/// target is wrong, when the loss is non-finite, and when the batch lacks the values that the loss needs.
+
+/// Softmax and cross-entropy (PyTorch: cross_entropy) in nats, averaged over the images that have a target; at least 2
+/// outputs. Targets are class indices (no_label: none), or, where Batch::targets has values for the head, a
+/// distribution over the classes for each image (numbers of at least 0, not all of them 0; all NaN: none), and the
+/// labels are not read. Label smoothing and class weights apply to both as in PyTorch: the mean of class indices is
+/// weighted by the labels' class weights, that of distributions isn't.
 FACET_EXPORT void softmax_cross_entropy(Value logits, std::string_view head);
+
+/// Sigmoid and binary cross-entropy of each output (PyTorch: BCEWithLogitsLoss) in nats: several labels at once.
+/// Targets are values from 0 to 1, one for each output (NaN: none); the mean is over those that are present. Label
+/// smoothing and class weights don't apply.
+FACET_EXPORT void binary_cross_entropy(Value logits, std::string_view head);
+
+/// (output - target)^2 (PyTorch: MSELoss). Targets are finite values, one for each output (NaN: none); the mean is over
+/// those that are present. Label smoothing and class weights don't apply.
+FACET_EXPORT void mean_squared_error(Value outputs, std::string_view head);
+
+/// One head's outputs for a batch, and its targets. The spans are valid during the call only.
+struct LossInput {
+  std::int64_t images = 0;
+  std::int64_t outputs = 0;
+  std::span<const float> logits = {};         ///< {images, outputs}
+  std::span<const std::int32_t> labels = {};  ///< {images}: class indices; no_label where an image has none
+  std::span<const float> targets = {};        ///< {images, outputs}, NaN where there is none; empty: the batch has none
+};
+
+/// Computes a loss of the caller's own: returns the loss of the whole batch, which for a mean is the mean over the
+/// images with a target, and writes its derivative with respect to each logit to `gradient`.
+/// @param gradient {images, outputs}, zeros; empty where only the loss is wanted.
+using LossFunction = std::function<double(const LossInput& input, std::span<float> gradient)>;
+
+/// A loss of the caller's own. The function is called once for each batch of training, and of evaluate() and
+/// validation, there without a gradient; not for predictions, and not for a batch whose images have neither a label nor
+/// a value for the head. It runs on the thread that trains or evaluates, with the settings of facet's compute
+/// (denormals are zero). It doesn't know the head's weight, which facet applies to loss and gradient afterwards. Over
+/// several batches, losses are averaged in proportion to the images that have a label or a value. An exception of the
+/// function ends the step before any parameter has changed, and reaches the caller; running statistics may have
+/// changed. Such a head has no accuracy, and its outputs take the place of probabilities. A copy of a graph shares the
+/// function, which must allow calls from several threads where both run at the same time.
+/// @throws Error also when `function` is empty.
+FACET_EXPORT void custom_loss(Value logits, std::string_view head, LossFunction function);
 
 }  // namespace facet

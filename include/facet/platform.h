@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,5 +27,10 @@ FACET_EXPORT std::vector<BuildFeature> build_features();
 /// no effect. It must be called before any other function of facet, while the process uses facet on one thread only.
 /// @throws Error when the value isn't allowed (naming those allowed), or when oneDNN has been used already.
 FACET_EXPORT void set_max_cpu_isa(std::string_view limit);
+
+/// Returns facet's folder among the user's caches, in which the program `facet` keeps its tuning cache
+/// (TrainOptions::tuning_cache): $XDG_CACHE_HOME/facet, else $HOME/.cache/facet; empty if neither variable is set to an
+/// absolute path. The folder need not exist.
+FACET_EXPORT std::filesystem::path user_cache_folder();
 
 }  // namespace facet

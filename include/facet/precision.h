@@ -1,6 +1,6 @@
 #pragma once
 
-#include <string>
+#include <cstdint>
 #include <string_view>
 
 #include "facet/export.h"
@@ -11,7 +11,10 @@ namespace facet {
 /// The requested precision; `automatic` chooses the fastest on this CPU.
 enum class PrecisionChoice : std::uint8_t { automatic, f32, bf16 };
 
-/// Parses "auto", "f32" or "bf16". @throws Error naming the value and those allowed.
+/// Returns "auto", "f32" or "bf16". @throws Error when `choice` has another value.
+FACET_EXPORT std::string_view to_string(PrecisionChoice choice);
+
+/// Parses the text that to_string returns. @throws Error naming the value and those allowed.
 FACET_EXPORT PrecisionChoice parse_precision(std::string_view text);
 
 /// Checks that a precision is supported.

@@ -11,8 +11,8 @@
 #include <numeric>
 #include <thread>
 
-#include "base/machine.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 
 #if defined(FACET_THREADING_OPENMP)
 #include <omp.h>
@@ -98,10 +98,6 @@ void set_affinity(const std::vector<int>& cpus) {
   ::sched_setaffinity(0, mask.size() * sizeof(cpu_set_t), mask.data());
 }
 
-void leave_openmp_place() {
-  if (openmp_binds()) set_affinity(openmp_cpus());
-}
-
 std::optional<int> openmp_num_threads() {
   const char* const text = std::getenv("OMP_NUM_THREADS");
   if (text == nullptr) return std::nullopt;
@@ -120,9 +116,29 @@ void require_threads(std::string_view option, int threads) {
   throw Error(fmt::format("{} is {}; 0 to {} is allowed", option, threads, max_threads));
 }
 
-int resolve_threads(int requested) {
-  require_threads("threads", requested);
-  return resolve_threads(requested, usable_cores());
+}  // namespace facet::base
+
+namespace facet {
+
+void leave_openmp_place() {
+  if (base::openmp_binds()) base::set_affinity(base::openmp_cpus());
 }
 
-}  // namespace facet::base
+int resolve_threads(int requested) {
+  base::require_threads("threads", requested);
+  return base::resolve_threads(requested, usable_cores());
+}
+
+ThreadPlan plan_threads(int threads, int loader_threads) {
+  constexpr int cores_that_spare_one = 16;
+  base::require_threads("threads", threads);
+  base::require_threads("loader_threads", loader_threads);
+  ThreadPlan plan;
+  plan.loader = loader_threads;
+  const int cores = usable_cores();
+  const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
+  plan.compute = base::resolve_threads(threads, left);
+  return plan;
+}
+
+}  // namespace facet

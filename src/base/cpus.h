@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "facet/threads.h"
+
 /// The logical CPUs that the system lets this process use, and OpenMP's environment variables that concern them.
 namespace facet::base {
 
@@ -41,13 +43,6 @@ std::vector<int> affinity();
 /// Sets the calling thread's affinity mask to `cpus`, which holds at least one. Has no effect where the system refuses.
 void set_affinity(const std::vector<int>& cpus);
 
-/// Where OpenMP binds threads, lets the calling thread run on all usable CPUs. Without this call it keeps the place of
-/// the thread that started it.
-void leave_openmp_place();
-
-/// Largest number of compute threads that may be requested.
-inline constexpr int max_threads = 4096;
-
 /// The first number of the list OMP_NUM_THREADS; nothing if the variable is not set, or if the number is not from 1 to
 /// max_threads. OpenMP ignores invalid values, too.
 std::optional<int> openmp_num_threads();
@@ -58,10 +53,5 @@ int resolve_threads(int requested, int fallback);
 
 /// @throws Error naming the option if `threads` is below 0 or above max_threads.
 void require_threads(std::string_view option, int threads);
-
-/// The number of compute threads for the number that a user requests; 0 stands for OMP_NUM_THREADS, or else all cores
-/// that the process may use.
-/// @throws Error if `requested` is below 0 or above max_threads.
-int resolve_threads(int requested);
 
 }  // namespace facet::base

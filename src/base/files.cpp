@@ -17,14 +17,21 @@
 #include <utility>
 
 #include "facet/error.h"
+#include "facet/text.h"
 
-namespace facet::base {
+namespace facet {
 
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& file) {
   const int reason = errno;
-  throw Error(fmt::format("cannot write {}: {}", file.string(), std::generic_category().message(reason)));
+  throw Error(fmt::format("cannot write {}: {}", printable(file.string()), std::generic_category().message(reason)),
+              ErrorCode::io);
+}
+
+void require(const std::error_code& error, const std::filesystem::path& path) {
+  if (error)
+    throw Error(fmt::format("{}: can't be accessed: {}", printable(path.string()), error.message()), ErrorCode::io);
 }
 
 std::filesystem::path folder_of(const std::filesystem::path& file) {
@@ -202,9 +209,10 @@ std::string this_process() {
 }  // namespace
 
 FolderLock::FolderLock(const std::filesystem::path& folder) {
-  const std::filesystem::path file = folder / lock_file_name;
+  const std::filesystem::path file = folder / "run.lock";
   const auto fail = [&](int reason) {
-    throw Error(fmt::format("cannot lock {}: {}", file.string(), std::generic_category().message(reason)));
+    throw Error(fmt::format("cannot lock {}: {}", printable(file.string()), std::generic_category().message(reason)),
+                ErrorCode::io);
   };
   // O_NONBLOCK, since opening a FIFO of that name would block.
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
@@ -226,7 +234,9 @@ FolderLock::FolderLock(const std::filesystem::path& folder) {
   if (reason == ENOLCK || reason == ENOTSUP || reason == EOPNOTSUPP || reason == ENOSYS) return;
   ::close(std::exchange(descriptor_, -1));
   if (reason != EWOULDBLOCK) fail(reason);
-  throw Error(fmt::format("{} is in use by {}: wait until it ends, or use another folder", folder.string(), owner));
+  throw Error(fmt::format("{} is in use by {}: wait until it ends, or use another folder", printable(folder.string()),
+                          printable(owner)),
+              ErrorCode::in_use);
 }
 
 FolderLock::~FolderLock() {
@@ -235,6 +245,15 @@ FolderLock::~FolderLock() {
 
 FolderLock::FolderLock(FolderLock&& other) noexcept
     : descriptor_(std::exchange(other.descriptor_, -1)), held_(std::exchange(other.held_, false)) {}
+
+std::filesystem::file_status status_of(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::status_known(status)) require(error, path);
+  return status;
+}
+
+namespace base {
 
 namespace {
 
@@ -277,27 +296,6 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before) {
   return has_instruction ? crc32c_sse42(bytes, before) : crc32c_portable(bytes, before);
 }
 
-namespace {
-
-void require(const std::error_code& error, const std::filesystem::path& path) {
-  if (error) throw Error(fmt::format("{}: can't be accessed: {}", path.string(), error.message()));
-}
-
-std::filesystem::file_status status_of(const std::filesystem::path& path) {
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (!std::filesystem::status_known(status)) require(error, path);
-  return status;
-}
-
-}  // namespace
-
-bool exists(const std::filesystem::path& path) { return std::filesystem::exists(status_of(path)); }
-
-bool is_file(const std::filesystem::path& path) { return std::filesystem::is_regular_file(status_of(path)); }
-
-bool is_folder(const std::filesystem::path& path) { return std::filesystem::is_directory(status_of(path)); }
-
 std::vector<std::filesystem::path> entries_of(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> entries;
   if (!base::exists(folder)) return entries;
@@ -310,4 +308,5 @@ std::vector<std::filesystem::path> entries_of(const std::filesystem::path& folde
   return entries;
 }
 
-}  // namespace facet::base
+}  // namespace base
+}  // namespace facet

@@ -12,25 +12,27 @@
 
 #include "base/cpus.h"
 
-namespace facet::base {
+namespace facet {
 
 int usable_cores() {
-  const auto cores = static_cast<std::int64_t>(by_core(usable_cpus()).size());
-  return static_cast<int>(std::clamp<std::int64_t>(cgroup_cores("/"), 1, cores));
+  const auto cores = static_cast<std::int64_t>(base::by_core(base::usable_cpus()).size());
+  return static_cast<int>(std::clamp<std::int64_t>(base::cgroup_cores("/"), 1, cores));
 }
 
-std::int64_t available_memory() { return std::min(cgroup_memory("/"), system_memory("/")); }
+std::int64_t available_memory() { return std::min(base::cgroup_memory("/"), base::system_memory("/")); }
 
-std::string cpu_model() { return field("/proc/cpuinfo", "model name"); }
+std::string cpu_model() { return base::field("/proc/cpuinfo", "model name"); }
 
-std::string cpu_isa() { return cpu_isa_of(field("/proc/cpuinfo", "flags")); }
+std::string cpu_isa() { return base::cpu_isa_of(base::field("/proc/cpuinfo", "flags")); }
 
 // getrusage isn't used: its peak is inherited from the process that started this one.
 std::int64_t peak_resident_memory() {
-  return std::strtoll(field("/proc/self/status", "VmHWM").c_str(), nullptr, 10) * 1024;
+  return std::strtoll(base::field("/proc/self/status", "VmHWM").c_str(), nullptr, 10) * 1024;
 }
 
 void reset_peak_resident_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+namespace base {
 
 namespace fs = std::filesystem;
 
@@ -271,4 +273,5 @@ std::string cpu_isa_of(const std::string& flags) {
   return has("amx_tile") && has("amx_bf16") ? "avx512_amx" : "avx512_bf16";
 }
 
-}  // namespace facet::base
+}  // namespace base
+}  // namespace facet

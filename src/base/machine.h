@@ -4,28 +4,11 @@
 #include <filesystem>
 #include <string>
 
+#include "facet/machine.h"
+
 /// What the kernel's files (/proc, /sys) report about the machine and about this process. `root` is the folder below
 /// which they are read: "/", or a test's folder.
 namespace facet::base {
-
-/// Number of cores that this process may use: the cores of usable_cpus(), whose hyper-threads count once, or the CPU
-/// quota of its cgroups (v1 and v2, rounded up) if that is smaller.
-int usable_cores();
-
-/// Bytes of memory that this process may still allocate: the smaller of cgroup_memory() and system_memory().
-std::int64_t available_memory();
-
-/// The CPU's model, such as "AMD EPYC 9634 84-Core Processor"; empty if the system doesn't report it.
-std::string cpu_model();
-
-/// The best CPU ISA that facet distinguishes and this CPU has: "avx512_amx", "avx512_bf16", "avx512", "avx2" or "none".
-std::string cpu_isa();
-
-/// Peak resident memory of this process so far, in bytes.
-std::int64_t peak_resident_memory();
-
-/// Resets the peak to the memory that is resident now; has no effect where the system doesn't support it.
-void reset_peak_resident_memory();
 
 /// Current clock frequency of the first core in MHz; 0 if the system doesn't report it.
 double cpu_frequency_mhz(const std::filesystem::path& root = "/");

@@ -48,7 +48,8 @@ void require_available(std::size_t bytes) {
   const auto available = static_cast<std::size_t>(std::max<std::int64_t>(available_memory(), 0));
   if (bytes > available) {
     throw Error(fmt::format("not enough memory: {:.1f} MiB more are needed, {:.1f} MiB are available to this process",
-                            mebibytes(bytes), mebibytes(available)));
+                            mebibytes(bytes), mebibytes(available)),
+                ErrorCode::out_of_memory);
   }
 }
 
@@ -102,7 +103,8 @@ PageBuffer::PageBuffer(std::size_t bytes) : size_(bytes) {
   require_available(bytes);
   data_ = map(mapped_size(bytes), PROT_READ | PROT_WRITE, 0);
   if (data_ == nullptr) {
-    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(bytes)));
+    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(bytes)),
+                ErrorCode::out_of_memory);
   }
   advise_huge_pages(data_, mapped_size(bytes));
 }
@@ -127,17 +129,17 @@ PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
 Arena::Arena() {
   const std::size_t space = free_address_space();
   if (space < other_address_space + min_arena) {
-    throw Error(
-        fmt::format("not enough memory: {:.1f} MiB of address space are left under this process's limit "
-                    "(ulimit -v); at least {:.1f} MiB are needed",
-                    mebibytes(space), mebibytes(other_address_space + min_arena)));
+    throw Error(fmt::format("not enough memory: {:.1f} MiB of address space are left under this process's limit "
+                            "(ulimit -v); at least {:.1f} MiB are needed",
+                            mebibytes(space), mebibytes(other_address_space + min_arena)),
+                ErrorCode::out_of_memory);
   }
   const auto pages = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES));
   const std::size_t memory = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   reserved_ = round_up(std::min(memory, space - std::max(space / 2, other_address_space)), huge_page);
   while ((data_ = map(reserved_, PROT_NONE, MAP_NORESERVE)) == nullptr) {
     if (reserved_ <= huge_page) {
-      throw Error("not enough memory: the system refuses to reserve any address space");
+      throw Error("not enough memory: the system refuses to reserve any address space", ErrorCode::out_of_memory);
     }
     reserved_ = round_up(reserved_ / 2, huge_page);
   }
@@ -151,13 +153,15 @@ void Arena::grow(std::size_t bytes) {
   }
   if (bytes > reserved_) {
     throw Error(fmt::format("not enough memory: {:.1f} MiB are needed, at most {:.1f} MiB can be used",
-                            mebibytes(bytes), mebibytes(reserved_)));
+                            mebibytes(bytes), mebibytes(reserved_)),
+                ErrorCode::out_of_memory);
   }
   const std::size_t size = round_up(bytes, huge_page);
   require_available(size - size_);
   std::byte* fresh = data_ + size_;
   if (::mprotect(fresh, size - size_, PROT_READ | PROT_WRITE) != 0) {
-    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(size - size_)));
+    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(size - size_)),
+                ErrorCode::out_of_memory);
   }
   advise_huge_pages(fresh, size - size_);
   touch(fresh, size - size_);

@@ -1,5 +1,3 @@
-#include "base/pinning.h"
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/socket.h>
@@ -22,8 +20,10 @@
 #include "base/cpus.h"
 #include "base/parallel.h"
 #include "facet/error.h"
+#include "facet/threads.h"
 
-namespace facet::base {
+namespace facet {
+namespace base {
 namespace {
 
 /// Whether the environment makes OpenMP bind threads: by the user's variables, or by those that this program set before
@@ -31,7 +31,8 @@ namespace {
 /// @throws Error if the variables make OpenMP bind no threads, or if compute threads aren't OpenMP's.
 bool environment_binds() {
 #if !defined(FACET_THREADING_OPENMP)
-  throw Error("compute threads can't be pinned: this build computes on oneTBB, whose threads can't be bound to cores");
+  throw Error("compute threads can't be pinned: this build computes on oneTBB, whose threads can't be bound to cores",
+              ErrorCode::unsupported);
 #endif
   if (openmp_binds()) return true;
   for (const char* name : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"}) {
@@ -79,7 +80,8 @@ Places reserve_places(int threads) {
   }
   if (std::ssize(own) < threads) {
     throw Error(fmt::format("{}; of the {} cores that this process may use, {} are pinned to by other programs", needed,
-                            cores.size(), cores.size() - own.size()));
+                            cores.size(), cores.size() - own.size()),
+                ErrorCode::in_use);
   }
   own.insert(own.end(), others.begin(), others.end());
   return {fmt::format("{}", fmt::join(own, ",")), std::move(sockets)};
@@ -94,12 +96,13 @@ std::vector<std::string> command_line() {
 }
 
 }  // namespace
+}  // namespace base
 
 void pin_compute_threads(int threads) {
-  if (environment_binds()) return;
-  ::setenv("OMP_PLACES", reserve_places(threads).text.c_str(), 1);
+  if (base::environment_binds()) return;
+  ::setenv("OMP_PLACES", base::reserve_places(threads).text.c_str(), 1);
   ::setenv("OMP_PROC_BIND", "close", 1);
-  std::vector<std::string> words = command_line();
+  std::vector<std::string> words = base::command_line();
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
@@ -110,25 +113,26 @@ void pin_compute_threads(int threads) {
     ::execv(program.c_str(), pointers.data());
     error.assign(errno, std::generic_category());
   }
-  throw Error(fmt::format("compute threads can't be pinned: the program can't be restarted: {}", error.message()));
+  throw Error(fmt::format("compute threads can't be pinned: the program can't be restarted: {}", error.message()),
+              ErrorCode::io);
 }
 
 void require_pinnable(int threads) {
-  if (environment_binds()) return;
-  for (const int socket : reserve_places(threads).sockets) ::close(socket);
+  if (base::environment_binds()) return;
+  for (const int socket : base::reserve_places(threads).sockets) ::close(socket);
 }
 
 std::string placement(int threads) {
-  if (!openmp_binds()) return "not pinned";
-  const ComputeScope scope(threads);
+  if (!base::openmp_binds()) return "not pinned";
+  const base::ComputeScope scope(threads);
   std::mutex mutex;
   std::set<int> cpus;
-  parallel_for(threads, 1, [&](std::int64_t, std::int64_t) {
-    const std::vector<int> own = affinity();
+  base::parallel_for(threads, 1, [&](std::int64_t, std::int64_t) {
+    const std::vector<int> own = base::affinity();
     const std::lock_guard lock(mutex);
     cpus.insert(own.begin(), own.end());
   });
-  return fmt::format("pinned to {} {}", cpus.size() == 1 ? "CPU" : "CPUs", cpu_list({cpus.begin(), cpus.end()}));
+  return fmt::format("pinned to {} {}", cpus.size() == 1 ? "CPU" : "CPUs", base::cpu_list({cpus.begin(), cpus.end()}));
 }
 
-}  // namespace facet::base
+}  // namespace facet

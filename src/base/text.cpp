@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
+
+#include "facet/text.h"
 
 namespace facet::base {
 namespace {
@@ -63,28 +66,6 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string printable(std::string_view text) {
-  std::string shown;
-  shown.reserve(text.size());
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    if (length == 0) {
-      shown += fmt::format("\\x{:02X}", static_cast<unsigned char>(text.front()));
-      text.remove_prefix(1);
-      continue;
-    }
-    const std::string_view character = text.substr(0, length);
-    const std::uint32_t code = code_point(character);
-    if (is_hidden(code)) {
-      shown += escaped(code);
-    } else {
-      shown += character;
-    }
-    text.remove_prefix(length);
-  }
-  return shown;
-}
-
 std::string lower_case(std::string_view text) {
   std::string lower(text);
   for (char& c : lower) {
@@ -94,3 +75,37 @@ std::string lower_case(std::string_view text) {
 }
 
 }  // namespace facet::base
+
+namespace facet {
+
+std::string printable(std::string_view text) {
+  std::string shown;
+  shown.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t length = base::utf8_length(text);
+    if (length == 0) {
+      shown += fmt::format("\\x{:02X}", static_cast<unsigned char>(text.front()));
+      text.remove_prefix(1);
+      continue;
+    }
+    const std::string_view character = text.substr(0, length);
+    const std::uint32_t code = base::code_point(character);
+    if (base::is_hidden(code)) {
+      shown += base::escaped(code);
+    } else {
+      shown += character;
+    }
+    text.remove_prefix(length);
+  }
+  return shown;
+}
+
+std::string list_of(const std::vector<std::string>& names, std::size_t max_listed) {
+  std::string list;
+  for (std::size_t i = 0; i < std::min(names.size(), max_listed); ++i) {
+    list += (i == 0 ? "" : ", ") + printable(names[i]);
+  }
+  return names.size() > max_listed ? fmt::format("{} and {} more", list, names.size() - max_listed) : list;
+}
+
+}  // namespace facet

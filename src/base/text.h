@@ -4,18 +4,13 @@
 #include <string>
 #include <string_view>
 
-/// UTF-8 text, and how messages show text from outside.
+/// UTF-8 text.
 namespace facet::base {
 
 /// Length in bytes of the UTF-8 character at the start of the text; 0 if there is none (Unicode 15, table 3-7).
 std::size_t utf8_length(std::string_view text);
 
 bool is_utf8(std::string_view text);
-
-/// The text as a message or a terminal can show it on one line. Control characters and those that change the text's
-/// direction or end a line become escapes as in C ("\n", "\x1B", "\u009B"), as do bytes that are not UTF-8 ("\xE9").
-/// All else, backslashes included, stays.
-std::string printable(std::string_view text);
 
 /// The text in lower case: A to Z become a to z, all else stays.
 std::string lower_case(std::string_view text);

@@ -7,11 +7,10 @@
 
 #include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::data {
 namespace {
-
-using base::printable;
 
 /// Whether a label is an age bin that a spreadsheet turned into a date.
 bool is_mangled_age(std::string_view label) { return label == "9-Mar" || label == "19-Oct"; }
@@ -95,7 +94,8 @@ std::vector<std::string> fairface_classes(const LabelColumn& column) {
           ? "it has no labels"
           : fmt::format("its labels belong to none of FairFace's sets (ages, genders or races): {}", list_of(labels));
   throw Error(fmt::format("{}: column '{}' is declared to have FairFace's classes, but {}", column.csv(),
-                          printable(column.name()), found));
+                          printable(column.name()), found),
+              ErrorCode::invalid_data);
 }
 
 std::string note_on_ages(const LabelColumn& column, const std::vector<std::string>& classes) {

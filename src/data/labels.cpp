@@ -10,12 +10,11 @@
 
 #include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
-namespace facet::data {
-
+namespace facet {
+namespace data {
 namespace {
-
-using base::printable;
 
 /// @param what what messages call the thing that is named: "head".
 void require_names(const std::string& where, std::string_view what, const std::vector<std::string>& names) {
@@ -30,6 +29,7 @@ void require_names(const std::string& where, std::string_view what, const std::v
 }
 
 }  // namespace
+}  // namespace data
 
 std::vector<std::string> names_of(const std::vector<Head>& heads) {
   std::vector<std::string> names;
@@ -37,21 +37,15 @@ std::vector<std::string> names_of(const std::vector<Head>& heads) {
   return names;
 }
 
-std::string list_of(const std::vector<std::string>& names) {
-  std::string list;
-  for (std::size_t i = 0; i < std::min(names.size(), max_listed); ++i) {
-    list += (i == 0 ? "" : ", ") + printable(names[i]);
-  }
-  return names.size() > max_listed ? fmt::format("{} and {} more", list, names.size() - max_listed) : list;
-}
-
 void require_named_heads(const std::string& where, const std::vector<Head>& heads) {
-  require_names(where, "head", names_of(heads));
+  data::require_names(where, "head", names_of(heads));
   for (const Head& head : heads) {
     if (head.classes.empty()) throw Error(fmt::format("{}: head '{}' has no classes", where, printable(head.name)));
-    require_names(fmt::format("{}: head '{}'", where, printable(head.name)), "class", head.classes);
+    data::require_names(fmt::format("{}: head '{}'", where, printable(head.name)), "class", head.classes);
   }
 }
+
+namespace data {
 
 void require_index(const std::string& set, std::int64_t index, std::int64_t size) {
   if (index >= 0 && index < size) return;
@@ -62,13 +56,15 @@ void require_index(const std::string& set, std::int64_t index, std::int64_t size
 void require_labels(const std::string& image, std::span<const std::int32_t> labels, const std::vector<Head>& heads) {
   if (labels.size() != heads.size()) {
     throw Error(fmt::format("{}: the image has {} labels; one for each of {} heads is needed", printable(image),
-                            labels.size(), heads.size()));
+                            labels.size(), heads.size()),
+                ErrorCode::invalid_data);
   }
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const auto classes = static_cast<std::int32_t>(heads[i].classes.size());
     if (labels[i] != no_label && (labels[i] < 0 || labels[i] >= classes)) {
       throw Error(fmt::format("{}: the label of head '{}' is {}; 0 to {} are allowed, and {} for no label",
-                              printable(image), printable(heads[i].name), labels[i], classes - 1, no_label));
+                              printable(image), printable(heads[i].name), labels[i], classes - 1, no_label),
+                  ErrorCode::invalid_data);
     }
   }
 }
@@ -82,15 +78,16 @@ void require_heads(const std::vector<Head>& expected, const std::vector<Head>& f
   for (std::size_t head = 0; head < expected.size(); ++head) {
     const std::vector<std::string>&model = expected[head].classes, &other = found[head].classes;
     if (model == other) continue;
+    constexpr std::size_t max_listed = 20;
     std::size_t same = 0;  // list_of may omit the place where they differ
     while (same < std::min(model.size(), other.size()) && model[same] == other[same]) ++same;
     const auto name = [&](const std::vector<std::string>& classes) {
-      return same < classes.size() ? base::printable(classes[same]) : "none";
+      return same < classes.size() ? printable(classes[same]) : "none";
     };
     const std::string place =
         same < max_listed ? "" : fmt::format("; class {} is {}, in the model {}", same, name(other), name(model));
     throw Error(fmt::format("{}: head {} has the classes {}, in the model it has {}{}", whose, found[head].name,
-                            list_of(other), list_of(model), place));
+                            list_of(other, max_listed), list_of(model, max_listed), place));
   }
 }
 
@@ -207,10 +204,13 @@ std::vector<std::string> LabelColumn::texts() const {
 
 std::vector<std::string> LabelColumn::classes_from_labels() const {
   std::vector<std::string> classes = texts();
-  if (classes.empty()) throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)));
+  if (classes.empty())
+    throw Error(fmt::format("{}: column '{}' has no label in any row", csv_, printable(name_)),
+                ErrorCode::invalid_data);
   if (classes.size() == 1) {
     throw Error(fmt::format("{}: column '{}' has only one class, '{}'; a head needs at least two", csv_,
-                            printable(name_), printable(classes[0])));
+                            printable(name_), printable(classes[0])),
+                ErrorCode::invalid_data);
   }
   if (!sort_as_numbers(classes)) std::sort(classes.begin(), classes.end());
   return classes;
@@ -223,7 +223,8 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
     class_of.push_back(index.find(label.text));
     if (class_of.back() == no_label) {
       throw Error(fmt::format("{}:{}: label '{}' of column '{}' is none of its classes: {}", csv_, label.first_line,
-                              printable(label.text), printable(name_), list_of(classes)));
+                              printable(label.text), printable(name_), list_of(classes)),
+                  ErrorCode::invalid_data);
     }
   }
   std::vector<std::int32_t> indices;
@@ -234,4 +235,5 @@ std::vector<std::int32_t> LabelColumn::indices(const std::vector<std::string>& c
   return indices;
 }
 
-}  // namespace facet::data
+}  // namespace data
+}  // namespace facet

@@ -12,19 +12,6 @@
 
 namespace facet::data {
 
-/// Returns the names of the heads, in order.
-std::vector<std::string> names_of(const std::vector<Head>& heads);
-
-/// The maximum number of names that a message lists.
-inline constexpr std::size_t max_listed = 20;
-
-/// Returns a list of names for a message, in printable form: "a, b, c". Names beyond max_listed are only counted.
-std::string list_of(const std::vector<std::string>& names);
-
-/// @param where what messages begin with.
-/// @throws Error unless heads, and the classes of each head, have distinct UTF-8 names, and each head has a class.
-void require_named_heads(const std::string& where, const std::vector<Head>& heads);
-
 /// @param whose what messages call `found`: "the training set".
 /// @throws Error naming the first head, or class of a head, in which `found` differs from `expected`, and both values.
 void require_heads(const std::vector<Head>& expected, const std::vector<Head>& found, std::string_view whose);

@@ -7,36 +7,22 @@
 #include <condition_variable>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <new>
-#include <numeric>
 #include <optional>
 #include <utility>
 
-#include "base/cpus.h"
-#include "base/machine.h"
-#include "base/random.h"
-#include "data/labels.h"
-#include "data/resize.h"
+#include "data/collate.h"
+#include "data/transforms.h"
 #include "data/worker_threads.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/sampler.h"
+#include "facet/threads.h"
 
 namespace facet {
-
-std::vector<std::int64_t> epoch_order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) {
-  if (count < 0 || count > std::numeric_limits<std::uint32_t>::max()) {
-    throw Error(fmt::format("an epoch has {} images; 0 to 2^32 - 1 are allowed", count));
-  }
-  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
-  std::iota(order.begin(), order.end(), std::int64_t{0});
-  base::RandomStream random(seed, base::Purpose::order, static_cast<std::uint64_t>(epoch));
-  for (std::size_t left = order.size(); left > 1; --left) {
-    std::swap(order[left - 1], order[random.below(static_cast<std::uint32_t>(left))]);
-  }
-  return order;
-}
-
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -61,50 +47,88 @@ const LoaderOptions& checked(const LoaderOptions& options) {
     if (value < minimum) throw Error(fmt::format("loader: {} is {}; at least {} is needed", name, value, minimum));
   };
   require("batch", options.batch, 1);
-  require("size", options.size, 1);
+  if (options.size.height < 1 || options.size.width < 1) {
+    throw Error(fmt::format("loader: size is {}; at least 1x1 is needed", to_string(options.size)));
+  }
   to_string(options.resize);  // throws for an invalid mode
   require("prefetch", options.prefetch, 1);
-  if (options.threads < 0 || options.threads > base::max_threads) {
-    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, base::max_threads));
+  if (options.threads < 0 || options.threads > max_threads) {
+    throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, max_threads));
   }
+  require("world", options.world, 1);
+  if (options.rank < 0 || options.rank >= options.world) {
+    throw Error(fmt::format("loader: rank is {}; 0 to {} are allowed", options.rank, options.world - 1));
+  }
+  require("batch", options.batch, options.world);
   return options;
 }
 
+constexpr std::int64_t max_images = std::numeric_limits<std::uint32_t>::max();
+
 std::int64_t checked_size(const Dataset& dataset) {
   const std::int64_t size = dataset.size();
-  constexpr std::int64_t max_images = std::numeric_limits<std::uint32_t>::max();
   if (size < 0 || size > max_images) {
     throw Error(fmt::format("loader: the data set holds {} images; 0 to {} are allowed", size, max_images));
   }
   return size;
 }
 
-std::int64_t batches_of(std::int64_t images, const LoaderOptions& options) {
-  const std::int64_t whole = images / options.batch;
-  return options.drop_last || images % options.batch == 0 ? whole : whole + 1;
+std::shared_ptr<const Sampler> sampler_of(const LoaderOptions& options) {
+  if (options.sampler) return options.sampler;
+  if (options.shuffle) return std::make_shared<const ShuffledSampler>();
+  return std::make_shared<const SequentialSampler>();
+}
+
+/// @param size the number of images in the data set.
+BatchPlan plan_of(const Sampler& sampler, std::int64_t size, const LoaderOptions& options) {
+  const std::int64_t images = sampler.epoch_size(size);
+  if (images < 0 || images > max_images || (images > 0 && size == 0)) {
+    throw Error(fmt::format("loader: the sampler has epochs of {} images; 0 to {} are allowed", images,
+                            size == 0 ? 0 : max_images));
+  }
+  return {.images = images,
+          .batch = options.batch,
+          .drop_last = options.drop_last,
+          .rank = options.rank,
+          .world = options.world};
+}
+
+/// Returns the images of an epoch. @throws Error unless they are as many as planned, and all in the data set.
+std::vector<std::int64_t> order_of(const Sampler& sampler, std::int64_t size, std::int64_t images, std::uint64_t seed,
+                                   std::int64_t epoch) {
+  std::vector<std::int64_t> order = sampler.order(size, seed, epoch);
+  if (std::ssize(order) != images) {
+    throw Error(
+        fmt::format("loader: the sampler's epoch {} has {} images; {} are needed", epoch, order.size(), images));
+  }
+  const auto outside =
+      std::find_if(order.begin(), order.end(), [size](std::int64_t image) { return image < 0 || image >= size; });
+  if (outside != order.end()) {
+    throw Error(
+        fmt::format("loader: the sampler's epoch {} has image {}; 0 to {} are allowed", epoch, *outside, size - 1));
+  }
+  return order;
 }
 
 /// Allocates one slot for each batch that is decoded ahead, and one for the batch that the caller holds.
 /// @throws Error when the slots need more memory than is available.
-std::vector<Slot> make_slots(std::int64_t images, std::size_t heads, const LoaderOptions& options) {
-  const std::int64_t batch = std::min(options.batch, std::max<std::int64_t>(images, 1));
-  const std::int64_t count = std::min<std::int64_t>(options.prefetch, batches_of(images, options)) + 1;
-  const double bytes = 3.0 * options.size * options.size * static_cast<double>(batch) * static_cast<double>(count);
-  const std::int64_t available = base::available_memory();
+std::vector<Slot> make_slots(const data::Collator& collator, const BatchPlan& plan, const LoaderOptions& options) {
+  const std::int64_t largest = share_of(std::min(plan.batch, plan.images), plan.rank, plan.world).size;
+  const std::int64_t batch = std::max<std::int64_t>(largest, 1);
+  const std::int64_t count = std::min<std::int64_t>(options.prefetch, plan.batches()) + 1;
+  const double bytes =
+      static_cast<double>(collator.image_bytes()) * static_cast<double>(batch) * static_cast<double>(count);
+  const std::int64_t available = available_memory();
   const auto fail = [&] {
-    throw Error(fmt::format("loader: {} batches of {} images at {}x{} take {:.0f} bytes of memory; {} are available",
-                            count, batch, options.size, options.size, bytes, available));
+    throw Error(fmt::format("loader: {} batches of {} images at {} take {:.0f} bytes of memory; {} are available",
+                            count, batch, to_string(options.size), bytes, available),
+                ErrorCode::out_of_memory);
   };
   if (bytes > static_cast<double>(available)) fail();
   std::vector<Slot> slots;
   try {
     slots.resize(static_cast<std::size_t>(count));
-    for (Slot& slot : slots) {
-      slot.batch.pixels.reserve(static_cast<std::size_t>(batch) * static_cast<std::size_t>(options.size) *
-                                static_cast<std::size_t>(options.size) * 3);
-      slot.batch.labels.reserve(static_cast<std::size_t>(batch) * heads);
-      slot.batch.indices.reserve(static_cast<std::size_t>(batch));
-    }
+    for (Slot& slot : slots) collator.reserve(slot.batch, batch);
   } catch (const std::bad_alloc&) {
     fail();
   }
@@ -120,8 +144,7 @@ struct Loader::State {
   State(const Dataset& data, const LoaderOptions& requested);
   ~State();
 
-  std::int64_t batches() const { return batches_of(size, options); }
-  std::int64_t images_in(std::int64_t batch) const { return std::min(options.batch, size - batch * options.batch); }
+  std::int64_t batches() const { return plan.batches(); }
   Slot& slot_of(std::int64_t batch) { return slots[static_cast<std::size_t>(batch) % slots.size()]; }
   void require_unchanged() const;
   void start_epoch(std::int64_t number, std::int64_t first);
@@ -131,14 +154,16 @@ struct Loader::State {
   void count_batch(Clock::time_point wait_start);
   void start_demanded_threads();
   void work(int thread);
-  void load_image(Batch& batch, std::int64_t position) const;
 
   const Dataset& dataset;
   const LoaderOptions options;
   const std::int64_t size;        // of the data set, which must not change
-  const std::vector<Head> heads;  // of the data set, which must not change either
-  std::vector<Slot> slots;        // one holds the caller's batch, the others the batches ahead of it
-  std::vector<std::int64_t> order;
+  const data::Collator collator;  // knows the data set's heads, which must not change either
+  const std::shared_ptr<const Sampler> sampler;
+  const BatchPlan plan;
+  const std::int64_t share;         // images of a full batch that this process loads
+  std::vector<Slot> slots;          // one holds the caller's batch, the others the batches ahead of it
+  std::vector<std::int64_t> order;  // of the epoch
   std::int64_t epoch = 0;
   bool started = false;
   bool holds_batch = false;                        // the caller holds the batch before next_batch
@@ -151,7 +176,7 @@ struct Loader::State {
   std::mutex mutex;                   // guards the members below, and `left`, `failed` and `error` of the slots
   std::condition_variable scheduled;  // notified when there are images to decode, or the loader ends
   std::condition_variable done;       // notified when a slot is complete, or no image is scheduled or being decoded
-  std::int64_t next_image = 0;        // the next image to decode, as an index into `order`
+  std::int64_t next_image = 0;        // the next image to decode: image i is number i % share of batch i / share
   std::int64_t end_image = 0;         // one past the last scheduled image
   int busy = 0;                       // threads that are decoding an image
   double busy_seconds = 0;            // time that all threads together have spent decoding
@@ -165,9 +190,12 @@ Loader::State::State(const Dataset& data, const LoaderOptions& requested)
     : dataset(data),
       options(checked(requested)),
       size(checked_size(data)),
-      heads(data.heads()),
-      slots(make_slots(size, heads.size(), options)),
-      threads(options.threads > 0 ? options.threads : base::usable_cores(), [this](int thread) { work(thread); }) {
+      collator(data, {.size = options.size, .resize = options.resize, .flip = options.flip, .seed = options.seed}),
+      sampler(sampler_of(options)),
+      plan(plan_of(*sampler, size, options)),
+      share(share_of(options.batch, options.rank, options.world).size),
+      slots(make_slots(collator, plan, options)),
+      threads(options.threads > 0 ? options.threads : usable_cores(), [this](int thread) { work(thread); }) {
   if (options.threads == 0) demand.emplace(threads.max_threads());
   working = std::max(options.threads, 1);
   threads.start(working);
@@ -186,7 +214,7 @@ void Loader::State::require_unchanged() const {
                     "change while a loader uses it",
                     now, size));
   }
-  if (dataset.heads() != heads) {
+  if (dataset.heads() != collator.heads()) {
     throw Error(
         "loader: the data set's heads have changed since the loader was made; they must not change while a loader "
         "uses it");
@@ -198,17 +226,13 @@ void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
   if (first < 0 || first > batches()) {
     throw Error(fmt::format("loader: the first batch of an epoch is {}; 0 to {} are allowed", first, batches()));
   }
+  std::vector<std::int64_t> images = order_of(*sampler, size, plan.images, options.seed, number);
   {
     std::unique_lock lock(mutex);
     cancel_scheduled(lock);
-    next_image = end_image = first * options.batch;
+    next_image = end_image = first * share;
   }
-  if (options.shuffle) {
-    order = epoch_order(size, options.seed, number);
-  } else if (order.empty()) {
-    order.resize(static_cast<std::size_t>(size));
-    std::iota(order.begin(), order.end(), std::int64_t{0});
-  }
+  order = std::move(images);
   epoch = number;
   started = true;
   holds_batch = false;
@@ -286,20 +310,15 @@ void Loader::State::cancel_scheduled(std::unique_lock<std::mutex>& lock) {
 /// Schedules batch `end_batch`, whose slot must be free.
 void Loader::State::schedule_batch() {
   Slot& slot = slot_of(end_batch);
-  const std::int64_t images = images_in(end_batch);
-  const auto count = static_cast<std::size_t>(images);
-  const auto side = static_cast<std::size_t>(options.size);
-  slot.batch.size = images;
-  slot.batch.pixels.resize(count * side * side * 3);
-  slot.batch.labels.resize(count * heads.size());
-  slot.batch.indices.assign(order.begin() + end_batch * options.batch,
-                            order.begin() + end_batch * options.batch + images);
+  const PositionRange own = plan.share(end_batch);
+  collator.begin(slot.batch,
+                 std::span(order).subspan(static_cast<std::size_t>(own.first), static_cast<std::size_t>(own.size)));
   ++end_batch;
   {
     const std::lock_guard lock(mutex);
-    slot.left = images;
+    slot.left = own.size;
     slot.error = nullptr;
-    end_image += images;
+    end_image += own.size;
   }
   scheduled.notify_all();
 }
@@ -311,16 +330,17 @@ void Loader::State::work(int thread) {
     scheduled.wait(lock, [&] { return ending || (thread < working && next_image < end_image); });
     if (ending) return;
     const std::int64_t image = next_image++;
-    Slot& slot = slot_of(image / options.batch);
-    const std::int64_t position = image % options.batch;
+    Slot& slot = slot_of(image / share);
+    const std::int64_t position = image % share;
     ++busy;
     lock.unlock();
     const Clock::time_point began = Clock::now();
     std::exception_ptr error;
     try {
-      load_image(slot.batch, position);
+      collator.load(slot.batch, position, epoch);
     } catch (const std::bad_alloc&) {
-      error = std::make_exception_ptr(Error("loader: out of memory while an image is decoded"));
+      error =
+          std::make_exception_ptr(Error("loader: out of memory while an image is decoded", ErrorCode::out_of_memory));
     } catch (...) {
       error = std::current_exception();
     }
@@ -337,23 +357,6 @@ void Loader::State::work(int thread) {
   }
 }
 
-void Loader::State::load_image(Batch& batch, std::int64_t position) const {
-  const std::int64_t index = batch.indices[static_cast<std::size_t>(position)];
-  const auto labels = dataset.labels(index);
-  data::require_labels(dataset.name(index), labels, heads);
-  const auto bytes = static_cast<std::size_t>(options.size) * static_cast<std::size_t>(options.size) * 3;
-  const auto pixels = std::span(batch.pixels).subspan(static_cast<std::size_t>(position) * bytes, bytes);
-  dataset.load(index, options.size, options.resize, pixels);
-  if (options.flip) {
-    base::RandomStream random(options.seed, base::Purpose::augmentation, static_cast<std::uint64_t>(epoch),
-                              static_cast<std::uint64_t>(index));
-    if (random.uniform() < 0.5F) data::mirror(pixels, options.size);
-  }
-  for (std::size_t h = 0; h < labels.size(); ++h) {
-    batch.labels[h * static_cast<std::size_t>(batch.size) + static_cast<std::size_t>(position)] = labels[h];
-  }
-}
-
 Loader::Loader(const Dataset& dataset, const LoaderOptions& options)
     : state_(std::make_unique<State>(dataset, options)) {}
 Loader::~Loader() = default;
@@ -365,10 +368,7 @@ int Loader::threads() const {
 }
 std::int64_t Loader::held_bytes() const {
   std::size_t bytes = 0;
-  for (const Slot& slot : state_->slots) {
-    bytes += slot.batch.pixels.capacity() + slot.batch.labels.capacity() * sizeof(std::int32_t) +
-             slot.batch.indices.capacity() * sizeof(std::int64_t);
-  }
+  for (const Slot& slot : state_->slots) bytes += data::held_bytes(slot.batch);
   return static_cast<std::int64_t>(bytes);
 }
 
@@ -376,7 +376,8 @@ void Loader::start_epoch(std::int64_t epoch, std::int64_t first) {
   try {
     state_->start_epoch(epoch, first);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("loader: out of memory for the order of {} images", state_->size));
+    throw Error(fmt::format("loader: out of memory for the order of {} images", state_->size),
+                ErrorCode::out_of_memory);
   }
 }
 

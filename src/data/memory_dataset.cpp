@@ -1,9 +1,14 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+
 #include "data/labels.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/image.h"
+#include "facet/text.h"
 
 namespace facet {
 namespace {
@@ -12,13 +17,30 @@ constexpr const char* set_name = "images in memory";
 
 std::string image_name(std::int64_t index) { return fmt::format("image {}", index); }
 
-}  // namespace
-
-MemoryDataset::MemoryDataset(std::vector<Head> heads) : heads_(std::move(heads)) {
-  data::require_named_heads(set_name, heads_);
+void require_targets(const std::string& name, const std::vector<std::vector<float>>& targets,
+                     const std::vector<Head>& heads) {
+  if (targets.empty()) return;
+  if (targets.size() != heads.size()) {
+    throw Error(fmt::format("{}: targets of {} heads found; those of {} heads are needed, or none", name,
+                            targets.size(), heads.size()),
+                ErrorCode::invalid_data);
+  }
+  for (std::size_t head = 0; head < heads.size(); ++head) {
+    const std::size_t needed = heads[head].classes.size();
+    if (targets[head].empty() || targets[head].size() == needed) continue;
+    throw Error(fmt::format("{}: {} targets of head '{}' found; {} are needed, or none", name, targets[head].size(),
+                            printable(heads[head].name), needed),
+                ErrorCode::invalid_data);
+  }
 }
 
-void MemoryDataset::add(Image image, std::vector<std::int32_t> labels) {
+}  // namespace
+
+MemoryDataset::MemoryDataset(std::vector<Head> heads) : heads_(std::move(heads)), targets_(heads_.size()) {
+  require_named_heads(set_name, heads_);
+}
+
+void MemoryDataset::add(Image image, std::vector<std::int32_t> labels, const std::vector<std::vector<float>>& targets) {
   const std::string name = image_name(size());
   if (image.width < 1 || image.height < 1 ||
       image.pixels.size() != static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3) {
@@ -26,6 +48,15 @@ void MemoryDataset::add(Image image, std::vector<std::int32_t> labels) {
                             image.width, image.height, image.pixels.size()));
   }
   data::require_labels(name, labels, heads_);
+  require_targets(name, targets, heads_);
+  for (std::size_t head = 0; head < heads_.size(); ++head) {
+    const bool given = !targets.empty() && !targets[head].empty();
+    if (!given && targets_[head].empty()) continue;
+    const std::size_t outputs = heads_[head].classes.size();
+    // Images without values have NaN.
+    targets_[head].resize((images_.size() + 1) * outputs, std::numeric_limits<float>::quiet_NaN());
+    if (given) std::ranges::copy(targets[head], targets_[head].end() - static_cast<std::ptrdiff_t>(outputs));
+  }
   images_.push_back(std::move(image));
   labels_.insert(labels_.end(), labels.begin(), labels.end());
 }
@@ -39,9 +70,23 @@ std::span<const std::int32_t> MemoryDataset::labels(std::int64_t index) const {
   return std::span(labels_).subspan(static_cast<std::size_t>(index) * heads_.size(), heads_.size());
 }
 
-void MemoryDataset::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
-  data::require_index(set_name, index, this->size());
-  resize(images_[static_cast<std::size_t>(index)], size, mode, pixels);
+bool MemoryDataset::has_targets(std::size_t head) const { return head < targets_.size() && !targets_[head].empty(); }
+
+void MemoryDataset::targets(std::int64_t index, std::size_t head, std::span<float> values) const {
+  data::require_index(set_name, index, size());
+  if (!has_targets(head)) return;
+  const std::size_t outputs = heads_[head].classes.size();
+  if (values.size() != outputs) {
+    throw Error(fmt::format("{}: room for {} targets of head '{}' found; {} are needed", set_name, values.size(),
+                            printable(heads_[head].name), outputs));
+  }
+  std::ranges::copy(std::span(targets_[head]).subspan(static_cast<std::size_t>(index) * outputs, outputs),
+                    values.begin());
+}
+
+void MemoryDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  data::require_index(set_name, request.index, size());
+  resize(images_[static_cast<std::size_t>(request.index)], request.size, request.resize, pixels);
 }
 
 std::string MemoryDataset::name(std::int64_t index) const {

@@ -15,8 +15,8 @@
 #include <system_error>
 #include <utility>
 
-#include "base/cpus.h"
 #include "facet/error.h"
+#include "facet/threads.h"
 
 namespace facet::data {
 
@@ -45,7 +45,7 @@ void WorkerThreads::start(int count) {
   const auto run = [this, gate, open = gate->open](int number) {
     bool entered = false;
     try {
-      base::leave_openmp_place();
+      leave_openmp_place();
       arena_.execute([&] {
         entered = true;
         gate->entered.count_down();
@@ -63,7 +63,8 @@ void WorkerThreads::start(int count) {
     throw Error(
         fmt::format("thread {} of {} that decode images cannot be started: {}; request fewer loader threads, or "
                     "raise the limits on processes and memory (ulimit -u, ulimit -v, the container's pids)",
-                    thread, all, reason));
+                    thread, all, reason),
+        ErrorCode::io);
   };
   try {
     arena_.initialize();

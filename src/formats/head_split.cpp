@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <charconv>
 
-#include "base/text.h"
 #include "data/fairface.h"
 #include "facet/error.h"
 #include "facet/model_file.h"
+#include "facet/text.h"
 #include "formats/weight_file.h"
 
 namespace facet {
@@ -16,7 +16,7 @@ namespace {
 std::int64_t parse_row(std::string_view text) {
   std::int64_t row = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), row);
-  return error == std::errc() && end == text.data() + text.size() && row < formats::max_rows ? row : -1;
+  return error == std::errc() && end == text.data() + text.size() && row < max_head_rows ? row : -1;
 }
 
 /// Parses one head, such as "race:0-6".
@@ -31,7 +31,7 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
   if (first < 0 || last <= first) {
     throw Error(fmt::format(
         "'{}' of '{}' is not a head; NAME:FIRST-LAST is needed, with two or more rows from 0 to {}, such as race:0-6",
-        base::printable(part), base::printable(text), formats::max_rows - 1));
+        printable(part), printable(text), max_head_rows - 1));
   }
   const std::string name(part.substr(0, colon));
   return {.head = {name, default_classes(name, last - first + 1)}, .first = first};
@@ -40,11 +40,11 @@ HeadRows parse_part(std::string_view part, std::string_view text) {
 void require_apart(const HeadRows& one, const HeadRows& other, std::string_view text) {
   const auto end = [](const HeadRows& part) { return part.first + std::ssize(part.head.classes); };
   if (one.head.name == other.head.name) {
-    throw Error(fmt::format("'{}' has the head {} twice", base::printable(text), one.head.name));
+    throw Error(fmt::format("'{}' has the head {} twice", printable(text), one.head.name));
   }
   if (one.first < end(other) && other.first < end(one)) {
-    throw Error(fmt::format("'{}' has row {} in both {} and {}", base::printable(text),
-                            std::max(one.first, other.first), one.head.name, other.head.name));
+    throw Error(fmt::format("'{}' has row {} in both {} and {}", printable(text), std::max(one.first, other.first),
+                            one.head.name, other.head.name));
   }
 }
 
@@ -54,7 +54,7 @@ HeadSplit parse_head_split(std::string_view text) {
   const std::size_t equals = text.find('=');
   if (equals == 0 || equals == std::string_view::npos) {
     throw Error(fmt::format("'{}' found; LAYER=NAME:FIRST-LAST,... is needed, such as fc=race:0-6,gender:7-8,age:9-17",
-                            base::printable(text)));
+                            printable(text)));
   }
   HeadSplit split{.layer = std::string(text.substr(0, equals))};
   for (std::size_t begin = equals + 1; begin <= text.size();) {

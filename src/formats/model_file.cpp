@@ -7,7 +7,7 @@
 #include <set>
 #include <utility>
 
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "formats/model_file.h"
 #include "formats/safetensors_header.h"
@@ -44,16 +44,18 @@ std::vector<const TensorEntry*> match(const SafetensorsReader& reader, const Par
   for (const Parameter& parameter : parameters.list()) {
     const TensorEntry& tensor = reader.require(parameter.name, parameter.shape);
     if ((parameter.type == DataType::s64) != (tensor.type == ElementType::s64)) {
-      throw Error(fmt::format("{}: tensor {} has the dtype {}; {} is needed", reader.name(), in_quotes(tensor.name),
-                              to_string(tensor.type),
-                              parameter.type == DataType::s64 ? "I64" : "F32, F64, F16 or BF16"));
+      throw Error(
+          fmt::format("{}: tensor {} has the dtype {}; {} is needed", reader.name(), in_quotes(tensor.name),
+                      to_string(tensor.type), parameter.type == DataType::s64 ? "I64" : "F32, F64, F16 or BF16"),
+          ErrorCode::invalid_data);
     }
     matched.push_back(&tensor);
     wanted.insert(parameter.name);
   }
   for (const TensorEntry& tensor : reader.tensors()) {
     if (!wanted.contains(tensor.name)) {
-      throw Error(fmt::format("{}: tensor {} isn't in the model", reader.name(), in_quotes(tensor.name)));
+      throw Error(fmt::format("{}: tensor {} isn't in the model", reader.name(), in_quotes(tensor.name)),
+                  ErrorCode::invalid_data);
     }
   }
   return matched;
@@ -94,7 +96,8 @@ void require_finite(const std::string& file, std::string_view tensor, const std:
   for (const float value : values) {
     if (std::isfinite(value) && (value >= 0 || !non_negative)) continue;
     throw Error(fmt::format("{}: tensor {} holds {}; {} are allowed", file, in_quotes(tensor), value,
-                            non_negative ? "finite numbers of at least 0" : "finite numbers"));
+                            non_negative ? "finite numbers of at least 0" : "finite numbers"),
+                ErrorCode::invalid_data);
   }
 }
 
@@ -113,7 +116,7 @@ void save_weights(const std::filesystem::path& file, const ModelInfo& info, cons
   metadata.erase("version");
   if (info.heads.size() != 1) {
     throw Error(fmt::format("{}: the heads {} found; a single head is needed, whose layer is called {}", file.string(),
-                            fmt::join(data::names_of(info.heads), ", "), layer));
+                            fmt::join(names_of(info.heads), ", "), layer));
   }
   std::vector<formats::TensorSource> tensors = formats::sources_of(parameters);
   const std::string head = fmt::format("heads.{}.", info.heads[0].name);
@@ -125,6 +128,10 @@ void save_weights(const std::filesystem::path& file, const ModelInfo& info, cons
 
 ModelInfo read_model_info(const std::filesystem::path& file) {
   return formats::model_info_of(formats::SafetensorsReader(file));
+}
+
+std::map<std::string, std::string> read_metadata(const std::filesystem::path& file) {
+  return formats::SafetensorsReader(file).metadata();
 }
 
 void load_weights(const std::filesystem::path& file, Parameters& parameters) {

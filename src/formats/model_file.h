@@ -39,10 +39,10 @@ bool is_variance(std::string_view tensor);
 void require_graph(const ModelInfo& info, const Graph& graph);
 
 // The metadata of a model file are strings: `format`, which is "facet"; `version`, which is "1" for the metadata
-// described here; `model`; `size`, a number; `resize`, how images are resized to that size, "squash" or "crop"
-// (ResizeMode; "squash" if the key is missing); `heads`, a JSON list of {"name", "classes"} in the order of the model's
-// outputs; `mean` and `std`, JSON lists of three numbers; `shape`, only if the model has one of its own. Other keys are
-// the caller's.
+// described here; `model`; `size`, such as "224" for a square and "224x160", height x width, otherwise; `resize`, how
+// images are resized to that size, "squash" or "crop" (ResizeMode; "squash" if the key is missing); `heads`, a JSON
+// list of {"name", "classes"} in the order of the model's outputs; `mean` and `std`, JSON lists of three numbers;
+// `shape`, only if the model has one of its own. Other keys are the caller's.
 //
 // Keys that are added to the metadata are optional and have a meaning when they are missing, so that files of every
 // earlier version can be read. `version` changes only if that is impossible.

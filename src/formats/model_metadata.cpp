@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -14,40 +13,43 @@ namespace facet::formats {
 namespace {
 
 constexpr std::string_view version = "1";
-constexpr int max_size = 16384;
 
 /// JSON whose numbers are floats, so that they are written short and read back exactly.
 using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
 
-[[noreturn]] void fail(const std::string& file, const std::string& what) {
-  throw Error(fmt::format("{}: {}", file, what));
+[[noreturn]] void fail(const std::string& file, const std::string& what, ErrorCode code = ErrorCode::invalid_data) {
+  throw Error(fmt::format("{}: {}", file, what), code);
 }
 
-/// Validates `info`, on writing and on reading.
-void check(const std::string& file, const ModelInfo& info) {
-  if (info.model.empty()) fail(file, "its model has no name");
-  if (info.size < 1 || info.size > max_size)
-    fail(file, fmt::format("its size is {}; 1 to {} is allowed", info.size, max_size));
-  if (info.heads.empty()) fail(file, "it has no heads");
+/// Validates `info`, on writing and on reading. @param code of the error.
+void check(const std::string& file, const ModelInfo& info, ErrorCode code) {
+  if (info.model.empty()) fail(file, "its model has no name", code);
+  const auto is_allowed = [](int side) { return side >= 1 && side <= max_image_side; };
+  if (!is_allowed(info.size.height) || !is_allowed(info.size.width)) {
+    fail(file,
+         fmt::format("its size is {}; 1 to {} is allowed for each side", facet::to_string(info.size), max_image_side),
+         code);
+  }
+  if (info.heads.empty()) fail(file, "it has no heads", code);
   std::set<std::string_view> names;
   for (const Head& head : info.heads) {
-    if (head.name.empty()) fail(file, "one of its heads has no name");
+    if (head.name.empty()) fail(file, "one of its heads has no name", code);
     if (!names.insert(head.name).second)
-      fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)));
-    if (head.classes.empty()) fail(file, fmt::format("its head {} has no classes", in_quotes(head.name)));
+      fail(file, fmt::format("two of its heads are called {}", in_quotes(head.name)), code);
+    if (head.classes.empty()) fail(file, fmt::format("its head {} has no classes", in_quotes(head.name)), code);
     std::set<std::string_view> classes;
     for (const std::string& name : head.classes) {
       if (!classes.insert(name).second) {
-        fail(file, fmt::format("its head {} has the class {} twice", in_quotes(head.name), in_quotes(name)));
+        fail(file, fmt::format("its head {} has the class {} twice", in_quotes(head.name), in_quotes(name)), code);
       }
     }
   }
   for (const float mean : info.normalization.mean) {
-    if (!std::isfinite(mean)) fail(file, fmt::format("its mean holds {}; finite numbers are allowed", mean));
+    if (!std::isfinite(mean)) fail(file, fmt::format("its mean holds {}; finite numbers are allowed", mean), code);
   }
   for (const float deviation : info.normalization.std) {
     if (!std::isfinite(deviation) || deviation <= 0) {
-      fail(file, fmt::format("its std holds {}; numbers above 0 are allowed", deviation));
+      fail(file, fmt::format("its std holds {}; numbers above 0 are allowed", deviation), code);
     }
   }
 }
@@ -63,7 +65,7 @@ std::string utf8_dump(const std::string& file, const nlohmann::ordered_json& jso
   try {
     return json.dump();
   } catch (const nlohmann::json::exception&) {
-    fail(file, fmt::format("can't be written: {} is not UTF-8", what));
+    fail(file, fmt::format("can't be written: {} is not UTF-8", what), ErrorCode::invalid_argument);
   }
 }
 
@@ -99,11 +101,18 @@ std::array<float, 3> parse_channels(const std::string& file, const Metadata& met
   fail(file, fmt::format("its `{}` is {}; a JSON list of three numbers is needed", key, in_quotes(text)));
 }
 
-int parse_size(const std::string& file, const std::string& text) {
-  int size = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), size);
-  if (error == std::errc() && end == text.data() + text.size()) return size;
-  fail(file, fmt::format("its `size` is {}; 1 to {} is allowed", in_quotes(text), max_size));
+/// The text of a square size is its side, which is all that earlier versions read.
+std::string size_text(ImageSize size) {
+  return size.height == size.width ? std::to_string(size.height) : facet::to_string(size);
+}
+
+ImageSize parse_size(const std::string& file, const std::string& text) {
+  try {
+    return parse_image_size(text);
+  } catch (const Error&) {
+    fail(file, fmt::format("its `size` is {}; 1 to {}, or HEIGHTxWIDTH of such numbers, is allowed", in_quotes(text),
+                           max_image_side));
+  }
 }
 
 ResizeMode parse_resize(const std::string& file, const std::string& text) {
@@ -116,13 +125,13 @@ ResizeMode parse_resize(const std::string& file, const std::string& text) {
 }  // namespace
 
 Metadata to_metadata(const std::string& file, const ModelInfo& info) {
-  check(file, info);
+  check(file, info, ErrorCode::invalid_argument);
   utf8_dump(file, info.model, "the model's name");
   utf8_dump(file, info.shape, "the model's shape");
   Metadata metadata{{"format", std::string(model_file_format)},
                     {"version", std::string(version)},
                     {"model", info.model},
-                    {"size", std::to_string(info.size)},
+                    {"size", size_text(info.size)},
                     {"resize", std::string(to_string(info.resize))},
                     {"heads", heads_text(file, info.heads)},
                     {"mean", FloatJson(info.normalization.mean).dump()},
@@ -150,12 +159,12 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
     info.resize = parse_resize(file, resize->second);
   }
   if (const auto shape = metadata.find("shape"); shape != metadata.end()) info.shape = shape->second;
-  check(file, info);
+  check(file, info, ErrorCode::invalid_data);
   return info;
 }
 
 void require_graph(const ModelInfo& info, const Graph& graph) {
-  const Shape expected{3, info.size, info.size};
+  const Shape expected{3, info.size.height, info.size.width};
   if (graph.input_shape() != expected) {
     throw Error(fmt::format("model {}: the graph's input has the shape {}; its description has {}", info.model,
                             facet::to_string(graph.input_shape()), facet::to_string(expected)));

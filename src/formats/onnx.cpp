@@ -6,8 +6,8 @@
 #include <limits>
 #include <utility>
 
-#include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/platform.h"
 #include "formats/model_file.h"
 #include "formats/onnx_graph.h"
@@ -39,11 +39,14 @@ std::string_view name_of(OnnxInput input) {
 
 std::string described(const ModelInfo& info, OnnxInput input) {
   const auto& [mean, deviation] = info.normalization;
-  const std::string crop =
-      info.resize == ResizeMode::crop
-          ? fmt::format(", the centre of those resized to {} on the shorter side", resized_side(info.size, info.resize))
-          : "";
-  const std::string images = fmt::format("RGB images of {0}x{0}{1}: ", info.size, crop);
+  const ImageSize covered = covered_size(info.size, info.resize);
+  std::string crop;
+  if (info.resize == ResizeMode::crop && info.size.height == info.size.width) {
+    crop = fmt::format(", the centre of those resized to {} on the shorter side", covered.height);
+  } else if (info.resize == ResizeMode::crop) {
+    crop = fmt::format(", the centre of those resized to cover {}", to_string(covered));
+  }
+  const std::string images = fmt::format("RGB images of {}{}: ", to_string(info.size), crop);
   if (input == OnnxInput::pixels) return images + "8-bit pixels as they are, 0 to 255";
   if (input == OnnxInput::unit) return images + "8-bit pixels / 255, 0 to 1";
   return images + fmt::format("(8-bit pixels / 255 - mean) / std, with the mean {}, {}, {} and the std {}, {}, {}",
@@ -59,7 +62,8 @@ void require_parameters(const Graph& graph, const Parameters& parameters) {
 
 void require_size(std::int64_t bytes) {
   if (bytes > std::numeric_limits<std::int32_t>::max())
-    throw Error(fmt::format("the model takes {} bytes; an ONNX file can hold at most 2147483647", bytes));
+    throw Error(fmt::format("the model takes {} bytes; an ONNX file can hold at most 2147483647", bytes),
+                ErrorCode::unsupported);
 }
 
 void set_value_info(onnx::ValueInfoProto& value, const std::string& name, const Shape& shape) {
@@ -127,12 +131,14 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
     try {
       values[i] = node.op->write_operators(writer);
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", node.name, error.what()));
+      throw error.with_prefix(node.name + ": ");
     }
   }
   for (const HeadOutput& head : graph.heads()) {
     set_value_info(*proto.add_output(), head.name, {head.classes});
-    if (options.softmax) {
+    if (options.softmax && head.kind == LossKind::binary_cross_entropy) {
+      writer.write_output("Sigmoid", values[head.logits], {}, head.name);
+    } else if (options.softmax && head.kind == LossKind::softmax_cross_entropy) {
       writer.write_output("Softmax", values[head.logits], {{"axis", 1}}, head.name);
     } else {
       writer.write_output("Identity", values[head.logits], {}, head.name);
@@ -154,7 +160,8 @@ std::string onnx_file(Metadata metadata, const ModelInfo& info, const Graph& gra
   require_size(bytes);
   require_parameters(graph, parameters);
   if (const int index = parameters.state().find_not_finite(); index >= 0)
-    throw Error(fmt::format("tensor '{}' holds a number that isn't finite", parameters.list()[index].name));
+    throw Error(fmt::format("tensor '{}' holds a number that isn't finite", parameters.list()[index].name),
+                ErrorCode::non_finite);
 
   onnx::ModelProto model;
   model.set_ir_version(ir_version);
@@ -183,9 +190,9 @@ void export_onnx(const std::filesystem::path& file, const ModelInfo& info, const
   try {
     bytes = formats::onnx_file(std::move(metadata), info, graph, parameters, options);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: can't be written: {}", name, error.what()));
+    throw error.with_prefix(name + ": can't be written: ");
   }
-  base::AtomicFile output(file);
+  AtomicFile output(file);
   output.write(bytes);
   output.commit();
 }

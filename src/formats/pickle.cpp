@@ -97,7 +97,9 @@ class Machine {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw Error(fmt::format("{}: {}", file_, what)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(fmt::format("{}: {}", file_, what), ErrorCode::invalid_data);
+  }
   [[noreturn]] void fail_malformed(const std::string& what) const {
     fail(fmt::format("its pickle is malformed before byte {}: {}", available_ - rest_.size(), what));
   }

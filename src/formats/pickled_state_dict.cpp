@@ -123,7 +123,9 @@ class Reader {
  private:
   using Items = std::vector<std::pair<int, int>>;  ///< keys and values
 
-  [[noreturn]] void fail(const std::string& what) const { throw Error(fmt::format("{}: {}", file_, what)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(fmt::format("{}: {}", file_, what), ErrorCode::invalid_data);
+  }
 
   const PickleValue& at(int value) const { return pickle_.values[static_cast<std::size_t>(value)]; }
   const std::vector<int>& arguments(const PickleValue& call) const { return at(call.arguments).items; }

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "formats/model_file.h"
 #include "formats/safetensors_header.h"
@@ -84,7 +85,7 @@ std::optional<std::vector<std::int64_t>> places_of(const std::vector<std::string
 ///   classes are matched to these rows.
 void require_heads(const std::filesystem::path& file, const Graph& graph, const std::vector<Head>& heads) {
   if (heads.empty()) return;
-  data::require_named_heads(fmt::format("{}: the heads of the model", file.string()), heads);
+  require_named_heads(fmt::format("{}: the heads of the model", file.string()), heads);
   for (const Head& head : heads) {
     const bool is_graphs = std::any_of(graph.heads().begin(), graph.heads().end(), [&](const HeadOutput& output) {
       return output.name == head.name && output.classes == std::ssize(head.classes);
@@ -118,7 +119,8 @@ std::vector<ClassMatch> match_classes(const WeightFile& file, const Graph& graph
       throw Error(
           fmt::format("{}: its head {} has other classes than the model's or another order of them, and they can't "
                       "be matched, as no linear layer gives the model's logits",
-                      file.name, in_quotes(head.name)));
+                      file.name, in_quotes(head.name)),
+          ErrorCode::invalid_data);
     }
   }
   return matches;
@@ -162,7 +164,8 @@ void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape)
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     if (by_name.emplace(sources_[i].name, static_cast<int>(i)).second) continue;
     throw Error(fmt::format("{}: two of its tensors are read as {}; each name is allowed once", name_,
-                            in_quotes(sources_[i].name)));
+                            in_quotes(sources_[i].name)),
+                ErrorCode::invalid_data);
   }
   Misfits missing, misshapen, extra;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -202,7 +205,8 @@ void Pretrained::match(const std::vector<Parameter>& parameters, bool has_shape)
   for (const Misfits* kind : {&missing, &misshapen, &extra}) kind->append_to(misfits);
   if (!misfits.empty()) {
     throw Error(fmt::format("{}: the weights don't fit the model: {}{}", name_, fmt::join(misfits, "; "),
-                            has_shape ? "; the file's metadata holds the shape of its model (`shape`)" : ""));
+                            has_shape ? "; the file's metadata holds the shape of its model (`shape`)" : ""),
+                ErrorCode::invalid_data);
   }
 }
 

@@ -40,15 +40,19 @@ std::string folder_of(const ZipArchive& archive) {
   for (const std::string& name : archive.entries()) {
     const std::size_t slash = name.find('/');
     if (slash == std::string::npos || name.substr(slash) != "/data.pkl") continue;
-    if (!folder.empty()) throw Error(fmt::format("{}: its zip archive holds more than one data.pkl", archive.name()));
+    if (!folder.empty())
+      throw Error(fmt::format("{}: its zip archive holds more than one data.pkl", archive.name()),
+                  ErrorCode::invalid_data);
     folder = name.substr(0, slash + 1);
   }
   if (folder.empty()) {
-    throw Error(fmt::format("{}: its zip archive holds no data.pkl: torch.save didn't write it", archive.name()));
+    throw Error(fmt::format("{}: its zip archive holds no data.pkl: torch.save didn't write it", archive.name()),
+                ErrorCode::invalid_data);
   }
   if (archive.entries().contains(folder + "constants.pkl")) {
     throw Error(fmt::format("{}: the file holds a TorchScript program; save a plain state_dict with torch.save",
-                            archive.name()));
+                            archive.name()),
+                ErrorCode::invalid_data);
   }
   return folder;
 }
@@ -57,7 +61,8 @@ std::vector<std::byte> read_whole(const ZipArchive& archive, const std::string& 
   const std::uint64_t bytes = archive.size_of(entry);
   if (bytes > max_bytes) {
     throw Error(fmt::format("{}: {} in its zip archive has {} bytes; at most {} are read", archive.name(),
-                            in_quotes(entry), bytes, max_bytes));
+                            in_quotes(entry), bytes, max_bytes),
+                ErrorCode::invalid_data);
   }
   std::vector<std::byte> content(bytes);
   archive.read(entry, 0, content);
@@ -71,7 +76,8 @@ void require_little_endian(const ZipArchive& archive, const std::string& entry) 
   const std::string_view text(reinterpret_cast<const char*>(content.data()), content.size());
   if (text != little) {
     throw Error(fmt::format("{}: its byte order is {}; only {} is supported", archive.name(), in_quotes(text),
-                            in_quotes(little)));
+                            in_quotes(little)),
+                ErrorCode::invalid_data);
   }
 }
 
@@ -113,12 +119,14 @@ TensorValues read(const std::string& file, const PickledTensor& tensor, const Re
   if (extent / max_apart > element_count(tensor.shape)) {
     throw Error(
         fmt::format("{}: tensor {} of shape {} is a view spread over {} elements; save tensor.contiguous() instead",
-                    file, in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
+                    file, in_quotes(tensor.name), facet::to_string(tensor.shape), extent),
+        ErrorCode::invalid_data);
   }
   if (const std::int64_t count = element_count(tensor.shape); count > max_repeated && count / max_apart > extent) {
     throw Error(
         fmt::format("{}: tensor {} of shape {} is a view that repeats {} elements; save tensor.contiguous() instead",
-                    file, in_quotes(tensor.name), facet::to_string(tensor.shape), extent));
+                    file, in_quotes(tensor.name), facet::to_string(tensor.shape), extent),
+        ErrorCode::invalid_data);
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(extent) * size);
   if (extent > 0) read_storage(static_cast<std::uint64_t>(tensor.offset) * size, bytes);
@@ -153,13 +161,15 @@ TensorSource make_source(const std::string& file, PickledTensor tensor, ReadStor
 void require_entry(const ZipArchive& archive, const std::string& entry, const PickledTensor& tensor) {
   if (!archive.entries().contains(entry)) {
     throw Error(fmt::format("{}: tensor {} is stored in {}, which is missing in its zip archive", archive.name(),
-                            in_quotes(tensor.name), in_quotes(entry)));
+                            in_quotes(tensor.name), in_quotes(entry)),
+                ErrorCode::invalid_data);
   }
   const std::uint64_t bytes = archive.size_of(entry), size = tensor.storage.element_size;
   const auto elements = static_cast<std::uint64_t>(tensor.storage.elements);
   if (bytes % size != 0 || bytes / size != elements) {
     throw Error(fmt::format("{}: {} in its zip archive has {} bytes; {} elements of {} bytes are needed",
-                            archive.name(), in_quotes(entry), bytes, elements, size));
+                            archive.name(), in_quotes(entry), bytes, elements, size),
+                ErrorCode::invalid_data);
   }
 }
 
@@ -212,7 +222,7 @@ std::map<std::string, std::uint64_t> place_storages(const ReadableFile& file,
                                                     const std::vector<PickledStorage>& storages, const Pickle& keys,
                                                     std::uint64_t position) {
   const auto refuse = [&](const std::string& key, const std::string& what) {
-    throw Error(fmt::format("{}: its storage {} {}", file.name(), in_quotes(key), what));
+    throw Error(fmt::format("{}: its storage {} {}", file.name(), in_quotes(key), what), ErrorCode::invalid_data);
   };
   std::map<std::string_view, const PickledStorage*> by_key;
   for (const PickledStorage& storage : storages) by_key.emplace(storage.key, &storage);
@@ -245,11 +255,13 @@ PyTorchFile open_legacy(const std::filesystem::path& path) {
   file->read(0, bytes);
   PickleSequence pickles(file->name(), bytes);
   if (const Pickle magic = pickles.next(); root_of(magic).text != legacy_magic) {
-    throw Error(fmt::format("{}: the file is a pickle that torch.save didn't write", file->name()));
+    throw Error(fmt::format("{}: the file is a pickle that torch.save didn't write", file->name()),
+                ErrorCode::invalid_data);
   }
   if (const Pickle version = pickles.next(); root_of(version).integer != legacy_version) {
     throw Error(fmt::format("{}: the file has version {} of PyTorch's format; only {} is supported", file->name(),
-                            root_of(version).integer, legacy_version));
+                            root_of(version).integer, legacy_version),
+                ErrorCode::invalid_data);
   }
   pickles.next();  // sizes of the writer's integer types, which storages don't depend on
   const Pickle object = pickles.next();
@@ -262,7 +274,8 @@ PyTorchFile open_legacy(const std::filesystem::path& path) {
     const auto place = places.find(tensor.storage.key);
     if (place == places.end()) {
       throw Error(fmt::format("{}: tensor {} is stored in the storage {}, which is missing", file->name(),
-                              in_quotes(tensor.name), in_quotes(tensor.storage.key)));
+                              in_quotes(tensor.name), in_quotes(tensor.storage.key)),
+                  ErrorCode::invalid_data);
     }
     opened.tensors.push_back(
         make_source(file->name(), std::move(tensor),

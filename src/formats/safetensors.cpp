@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "formats/narrow_floats.h"
 #include "formats/safetensors_header.h"
 
@@ -28,17 +29,20 @@ std::size_t count_of(const TensorEntry& tensor) {
 SafetensorsReader::SafetensorsReader(const std::filesystem::path& file) : file_(file) {
   std::uint64_t length = 0;
   if (file_.size() < sizeof(length)) {
-    throw Error(fmt::format("{}: the file has {} bytes and is too short for a safetensors file", name(), file_.size()));
+    throw Error(fmt::format("{}: the file has {} bytes and is too short for a safetensors file", name(), file_.size()),
+                ErrorCode::invalid_data);
   }
   file_.read(0, std::as_writable_bytes(std::span(&length, 1)));
   if (length > max_header_bytes) {
     throw Error(fmt::format("{}: its header claims {} bytes; at most {} are allowed; is it a safetensors file?", name(),
-                            length, max_header_bytes));
+                            length, max_header_bytes),
+                ErrorCode::invalid_data);
   }
   data_begin_ = sizeof(length) + length;
   if (data_begin_ > file_.size()) {
     throw Error(fmt::format("{}: its header claims {} bytes, but the file has {} in all; is it cut off?", name(),
-                            length, file_.size()));
+                            length, file_.size()),
+                ErrorCode::invalid_data);
   }
   std::string text(length, '\0');
   file_.read(sizeof(length), std::as_writable_bytes(std::span(text)));
@@ -55,10 +59,12 @@ const TensorEntry* SafetensorsReader::find(std::string_view tensor) const {
 
 const TensorEntry& SafetensorsReader::require(std::string_view tensor, const Shape& shape) const {
   const TensorEntry* found = find(tensor);
-  if (found == nullptr) throw Error(fmt::format("{}: the file has no tensor {}", name(), in_quotes(tensor)));
+  if (found == nullptr)
+    throw Error(fmt::format("{}: the file has no tensor {}", name(), in_quotes(tensor)), ErrorCode::invalid_data);
   if (found->shape != shape) {
     throw Error(fmt::format("{}: tensor {} has the shape {}; {} is needed", name(), in_quotes(tensor),
-                            facet::to_string(found->shape), facet::to_string(shape)));
+                            facet::to_string(found->shape), facet::to_string(shape)),
+                ErrorCode::invalid_data);
   }
   return *found;
 }
@@ -71,7 +77,8 @@ std::vector<float> SafetensorsReader::read_f32(const TensorEntry& tensor) const 
   }
   if (tensor.type != ElementType::f32) {
     throw Error(fmt::format("{}: tensor {} has the dtype {}; F32, F64, F16 or BF16 is needed", name(),
-                            in_quotes(tensor.name), to_string(tensor.type)));
+                            in_quotes(tensor.name), to_string(tensor.type)),
+                ErrorCode::invalid_data);
   }
   return read_whole<float>(tensor);
 }
@@ -95,7 +102,8 @@ std::vector<float> SafetensorsReader::read_16_bit(const TensorEntry& tensor) con
 std::vector<std::int64_t> SafetensorsReader::read_s64(const TensorEntry& tensor) const {
   if (tensor.type != ElementType::s64) {
     throw Error(fmt::format("{}: tensor {} has the dtype {}; I64 is needed", name(), in_quotes(tensor.name),
-                            to_string(tensor.type)));
+                            to_string(tensor.type)),
+                ErrorCode::invalid_data);
   }
   return read_whole<std::int64_t>(tensor);
 }
@@ -112,7 +120,8 @@ std::vector<Element> SafetensorsReader::read_whole(const TensorEntry& tensor) co
 void SafetensorsReader::check(const TensorEntry& tensor, std::uint32_t found) const {
   if (!tensor.crc32c || *tensor.crc32c == found) return;
   throw Error(fmt::format("{}: the file is damaged: tensor {} has the CRC-32C {}, but was written with {}", name(),
-                          in_quotes(tensor.name), crc32c_digits(found), crc32c_digits(*tensor.crc32c)));
+                          in_quotes(tensor.name), crc32c_digits(found), crc32c_digits(*tensor.crc32c)),
+              ErrorCode::invalid_data);
 }
 
 namespace {
@@ -204,7 +213,7 @@ void write_safetensors(const std::filesystem::path& file, const Metadata& metada
   const std::vector<const TensorSource*> order = in_order_of_writing(tensors);
   std::vector<std::uint32_t> crcs(order.size(), 0);
   std::string header = header_text(file.string(), metadata, order, crcs);
-  base::AtomicFile output(file);
+  AtomicFile output(file);
   if (output.writes_directly()) {
     for (std::size_t i = 0; i < order.size(); ++i) {
       with_bytes(file.string(), *order[i], [&](std::span<const std::byte> bytes) { crcs[i] = base::crc32c(bytes); });

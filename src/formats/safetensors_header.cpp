@@ -104,7 +104,9 @@ class HeaderParser {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw Error(fmt::format("{}: {}", file_, what)); }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(fmt::format("{}: {}", file_, what), ErrorCode::invalid_data);
+  }
   [[noreturn]] void fail(std::string_view tensor, const std::string& what) const {
     fail(fmt::format("tensor {} {}", in_quotes(tensor), what));
   }

@@ -61,27 +61,33 @@ WeightFile open(const std::filesystem::path& file) {
   if (begin[8] == '{') return open_safetensors(file);  // after the header's length
   if (begin.starts_with("PK") || begin.starts_with('\x80')) return open_pytorch(file);
   if (begin.substr(tar_magic_at) == tar_magic) {
-    throw Error(fmt::format(
-        "{}: the file is a tar archive, as PyTorch wrote before 0.1.10; load it with a later PyTorch and save its "
-        "state_dict",
-        file.string()));
+    throw Error(
+        fmt::format(
+            "{}: the file is a tar archive, as PyTorch wrote before 0.1.10; load it with a later PyTorch and save its "
+            "state_dict",
+            file.string()),
+        ErrorCode::invalid_data);
   }
   if (begin.starts_with('<')) {
     throw Error(fmt::format("{}: the file is a web page, not the weights, which the page may offer for download",
-                            file.string()));
+                            file.string()),
+                ErrorCode::invalid_data);
   }
-  throw Error(fmt::format("{}: the file is neither a safetensors file nor one that torch.save writes", file.string()));
+  throw Error(fmt::format("{}: the file is neither a safetensors file nor one that torch.save writes", file.string()),
+              ErrorCode::invalid_data);
 }
 
 void require_limits(const WeightFile& file) {
   if (file.tensors.size() > max_tensors) {
-    throw Error(fmt::format("{}: the file has {} tensors; at most {} are allowed", file.name, file.tensors.size(),
-                            max_tensors));
+    throw Error(
+        fmt::format("{}: the file has {} tensors; at most {} are allowed", file.name, file.tensors.size(), max_tensors),
+        ErrorCode::invalid_data);
   }
   for (const TensorSource& tensor : file.tensors) {
     if (tensor.name.size() <= max_name) continue;
     throw Error(fmt::format("{}: the name of a tensor has {} bytes ({}); at most {} are allowed", file.name,
-                            tensor.name.size(), in_quotes(tensor.name), max_name));
+                            tensor.name.size(), in_quotes(tensor.name), max_name),
+                ErrorCode::invalid_data);
   }
 }
 
@@ -215,14 +221,16 @@ std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& g
                             linear_layers(file)));
   }
   const std::int64_t rows = weight->shape[0];
-  if (rows > max_rows) {
+  if (rows > max_head_rows) {
     throw Error(fmt::format("{}: {} has {} rows; at most {} are allowed in a layer to split", file.name,
-                            in_quotes(split.layer), rows, max_rows));
+                            in_quotes(split.layer), rows, max_head_rows),
+                ErrorCode::invalid_data);
   }
   const TensorSource* const bias = find(file, bias_name);
   if (bias != nullptr && (bias->shape != Shape{rows} || bias->type != DataType::f32)) {
     throw Error(fmt::format("{}: {} has the shape {}; {} is needed, as the layer has {} rows", file.name,
-                            in_quotes(bias_name), facet::to_string(bias->shape), rows, rows));
+                            in_quotes(bias_name), facet::to_string(bias->shape), rows, rows),
+                ErrorCode::invalid_data);
   }
   std::vector<TensorSource> parts;
   for (const HeadRows& part : split.heads) {

@@ -13,9 +13,6 @@
 
 namespace facet::formats {
 
-/// The maximum number of rows of a layer that is split into heads. Each row is a class.
-inline constexpr std::int64_t max_rows = 100'000;
-
 /// A file of weights, in any format that can be read.
 struct WeightFile {
   std::string name = {};  ///< its name in messages, with the part of a checkpoint that is read: `w.pth["state_dict"]`
@@ -44,7 +41,7 @@ TensorSource take_rows(const TensorSource& tensor, const std::string& name, std:
 /// head's logits (`heads.NAME` if there is none), and adds the heads to those of the file.
 /// @return the layer's rows that belong to no head, as text: "4-6"; empty if there are none.
 /// @throws Error naming the file and its layers when there is no linear layer of that name; also for a head with rows
-///   beyond the layer's, a layer of more than max_rows rows, or heads without a layer to split.
+///   beyond the layer's, a layer of more than max_head_rows rows, or heads without a layer to split.
 std::string split_layer(WeightFile& file, const HeadSplit& split, const Graph& graph);
 
 }  // namespace facet::formats

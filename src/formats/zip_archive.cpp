@@ -64,7 +64,7 @@ struct ZipArchive::Handle {
   }
 
   [[noreturn]] void refuse(std::string_view entry, const std::string& what) const {
-    throw Error(fmt::format("{}: {} in its zip archive {}", file, in_quotes(entry), what));
+    throw Error(fmt::format("{}: {} in its zip archive {}", file, in_quotes(entry), what), ErrorCode::invalid_data);
   }
 
   /// Returns the description of an entry. @throws Error when the sizes that the archive claims aren't plausible.
@@ -90,7 +90,8 @@ ZipArchive::ZipArchive(const std::filesystem::path& file) : handle_(std::make_un
     ::zip_error_init_with_code(&error, code);
     const std::string reason = ::zip_error_strerror(&error);
     ::zip_error_fini(&error);
-    throw Error(fmt::format("{}: the file is not a complete zip archive ({}); is it cut off?", name(), reason));
+    throw Error(fmt::format("{}: the file is not a complete zip archive ({}); is it cut off?", name(), reason),
+                ErrorCode::invalid_data);
   }
   constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
   const zip_int64_t count = ::zip_get_num_entries(handle_->archive, 0);
@@ -98,10 +99,11 @@ ZipArchive::ZipArchive(const std::filesystem::path& file) : handle_(std::make_un
     zip_stat_t found;
     if (::zip_stat_index(handle_->archive, static_cast<zip_uint64_t>(i), 0, &found) != 0 ||
         (found.valid & needed) != needed) {
-      throw Error(fmt::format("{}: entry {} of its zip archive can't be read", name(), i));
+      throw Error(fmt::format("{}: entry {} of its zip archive can't be read", name(), i), ErrorCode::invalid_data);
     }
     if (!entries_.emplace(found.name).second) {
-      throw Error(fmt::format("{}: its zip archive holds {} twice", name(), in_quotes(found.name)));
+      throw Error(fmt::format("{}: its zip archive holds {} twice", name(), in_quotes(found.name)),
+                  ErrorCode::invalid_data);
     }
   }
 }

@@ -102,7 +102,7 @@ struct GraphState {
     try {
       require_sound(parameter);
     } catch (const Error& error) {
-      throw Error(fmt::format("parameter '{}': {}", name, error.what()));
+      throw error.with_prefix(fmt::format("parameter '{}': ", name));
     }
   }
 
@@ -170,6 +170,15 @@ Graph& Value::graph() const { return *state().owner; }
 
 Graph::Graph() : state_(std::make_unique<GraphState>()) { state_->owner = this; }
 Graph::~Graph() = default;
+Graph::Graph(const Graph& other) : state_(std::make_unique<GraphState>(other.state())) {
+  state_->owner = this;
+  state_->scopes.clear();
+  state_->join_scopes();
+}
+Graph& Graph::operator=(const Graph& other) {
+  if (this != &other) *this = Graph(other);
+  return *this;
+}
 Graph::Graph(Graph&& other) noexcept : state_(std::move(other.state_)) {
   if (state_) state_->owner = this;
 }
@@ -197,40 +206,6 @@ Value Graph::input(const Shape& shape) {
   return {&s, s.input};
 }
 
-void Graph::require_own(std::string_view what, Value value) const {
-  if (value.graph_ != &state()) throw Error(fmt::format("{} belongs to another graph or to no graph", what));
-}
-
-Value Graph::apply(std::shared_ptr<const graph::Op> op, std::string_view name, const std::vector<Value>& inputs,
-                   std::vector<Parameter> parameters) {
-  GraphState& s = state();
-  Node node{.op = std::move(op), .name = s.scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
-  if (node.op == nullptr) throw Error(fmt::format("{}: the op is null", node.name));
-  std::vector<Shape> shapes;
-  for (const Value& input : inputs) {
-    require_own(fmt::format("{}: an input", node.name), input);
-    node.inputs.push_back(input.id());
-    shapes.push_back(input.shape());
-  }
-  try {
-    node.shape = node.op->infer_shape(shapes);
-    require_countable(node.shape);
-    s.require_new_parameters(parameters);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{} ({}): {}", node.name, node.op->kind(), error.what()));
-  }
-  for (Parameter& parameter : parameters) node.parameters.push_back(s.add_parameter(std::move(parameter)));
-  node.name = s.unused_node_name(node.name);
-  s.nodes.push_back(std::move(node));
-  return {&s, static_cast<int>(s.nodes.size()) - 1};
-}
-
-int Graph::add_parameter(std::string_view name, Shape shape, Initializer initializer, bool trainable, DataType type) {
-  Parameter parameter{std::string(name), std::move(shape), initializer, trainable, type};
-  state().require_new_parameter(parameter);
-  return state().add_parameter(std::move(parameter));
-}
-
 void Graph::freeze(std::string_view pattern) {
   const std::string glob(pattern);
   bool matched = false;
@@ -241,19 +216,6 @@ void Graph::freeze(std::string_view pattern) {
   if (matched) return;
   throw Error(fmt::format("no weight has a name that matches '{}'; the names near it are {}", pattern,
                           fmt::join(names_near(pattern, state().parameters), ", ")));
-}
-
-void Graph::add_head(std::string_view name, Value logits, Value loss) {
-  if (name.empty()) throw Error("a head has no name");
-  if (has_head(name)) throw Error(fmt::format("head '{}' exists already", name));
-  require_own(fmt::format("head '{}': the value of its logits", name), logits);
-  require_own(fmt::format("head '{}': the value of its loss", name), loss);
-  if (logits.shape().size() != 1 || !loss.shape().empty()) {
-    throw Error(
-        fmt::format("head '{}': logits of shape {} and a loss of shape {} found; a vector and a scalar are needed",
-                    name, to_string(logits.shape()), to_string(loss.shape())));
-  }
-  state().heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels())});
 }
 
 const std::vector<Node>& Graph::nodes() const { return state().nodes; }
@@ -296,8 +258,68 @@ Scope::~Scope() {
   graph_.join_scopes();
 }
 
-graph::Operand graph::Op::write_operators(graph::OperatorWriter&) const {
-  throw Error(fmt::format("{} can't be exported: it has no equivalent among ONNX's operators", kind()));
+namespace graph {
+
+/// What building a graph needs of Graph and Value.
+struct Access {
+  static GraphState& state(const Graph& graph) { return graph.state(); }
+  static Value value(GraphState& state, int id) { return {&state, id}; }
+  static void require_own(const GraphState& state, std::string_view what, Value value) {
+    if (value.graph_ != &state) throw Error(fmt::format("{} belongs to another graph or to no graph", what));
+  }
+};
+
+Value apply(Graph& graph, std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
+            std::vector<Parameter> parameters) {
+  GraphState& s = Access::state(graph);
+  Node node{.op = std::move(op), .name = s.scope + std::string(name), .inputs = {}, .parameters = {}, .shape = {}};
+  if (node.op == nullptr) throw Error(fmt::format("{}: the op is null", node.name));
+  std::vector<Shape> shapes;
+  for (const Value& input : inputs) {
+    Access::require_own(s, fmt::format("{}: an input", node.name), input);
+    node.inputs.push_back(input.id());
+    shapes.push_back(input.shape());
+  }
+  try {
+    node.shape = node.op->infer_shape(shapes);
+    require_countable(node.shape);
+    s.require_new_parameters(parameters);
+  } catch (const Error& error) {
+    throw error.with_prefix(fmt::format("{} ({}): ", node.name, node.op->kind()));
+  }
+  for (Parameter& parameter : parameters) node.parameters.push_back(s.add_parameter(std::move(parameter)));
+  node.name = s.unused_node_name(node.name);
+  s.nodes.push_back(std::move(node));
+  return Access::value(s, static_cast<int>(s.nodes.size()) - 1);
 }
+
+int add_parameter(Graph& graph, std::string_view name, Shape shape, Initializer initializer, bool trainable,
+                  DataType type) {
+  GraphState& s = Access::state(graph);
+  Parameter parameter{std::string(name), std::move(shape), initializer, trainable, type};
+  s.require_new_parameter(parameter);
+  return s.add_parameter(std::move(parameter));
+}
+
+void add_head(Graph& graph, std::string_view name, Value logits, Value loss, LossKind kind) {
+  GraphState& s = Access::state(graph);
+  if (name.empty()) throw Error("a head has no name");
+  if (graph.has_head(name)) throw Error(fmt::format("head '{}' exists already", name));
+  Access::require_own(s, fmt::format("head '{}': the value of its logits", name), logits);
+  Access::require_own(s, fmt::format("head '{}': the value of its loss", name), loss);
+  if (logits.shape().size() != 1 || !loss.shape().empty()) {
+    throw Error(
+        fmt::format("head '{}': logits of shape {} and a loss of shape {} found; a vector and a scalar are needed",
+                    name, to_string(logits.shape()), to_string(loss.shape())));
+  }
+  s.heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels()), kind});
+}
+
+Operand Op::write_operators(OperatorWriter&) const {
+  throw Error(fmt::format("{} can't be exported: it has no equivalent among ONNX's operators", kind()),
+              ErrorCode::unsupported);
+}
+
+}  // namespace graph
 
 }  // namespace facet

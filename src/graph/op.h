@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "facet/graph.h"
 #include "facet/tensor_types.h"
 
 namespace facet::graph {
@@ -55,5 +57,26 @@ class Op {
   /// @throws Error, also when an op has no such form (for example a loss).
   virtual Operand write_operators(OperatorWriter& writer) const;
 };
+
+/// Adds a node and the parameters that it owns, whose names ("conv.weight") are prefixed by the open scopes. It is
+/// called by the functions of ops.h. A name that already exists in the scope gets a number (relu, relu_1).
+/// @throws Error when `op` is null; and, naming the op, when it doesn't accept the inputs' shapes, when its output
+///   would have more than 2^40 elements, when an input belongs to another graph, or when add_parameter would throw
+///   for a parameter. The graph is then unchanged.
+Value apply(Graph& graph, std::shared_ptr<const Op> op, std::string_view name, const std::vector<Value>& inputs,
+            std::vector<Parameter> parameters = {});
+
+/// Adds a parameter named by the open scopes and `name` ("conv.weight"); returns its index.
+/// @param shape for f32, 1 to 12 extents, each at least 1, with at most 2^40 elements in total; for s64, which is a
+///   scalar, empty.
+/// @throws Error naming the parameter when its name is empty or exists already, when the shape isn't allowed, when the
+///   initializer's value is non-finite, when its kind or the type is invalid, or when an s64 parameter is trainable.
+int add_parameter(Graph& graph, std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
+                  DataType type = DataType::f32);
+
+/// Declares a head with `logits` and their `loss`, a scalar value. The training loss is the sum of all heads' losses.
+/// @throws Error naming the head when its name is empty or exists already, when the loss isn't a scalar or the logits
+///   aren't a vector, or when either belongs to another graph.
+void add_head(Graph& graph, std::string_view name, Value logits, Value loss, LossKind kind);
 
 }  // namespace facet::graph

@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "data/labels.h"
 #include "facet/inference.h"
+#include "facet/threads.h"
 #include "inference/evaluation.h"
 
 namespace facet {
@@ -24,7 +25,8 @@ const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const
     return predictor.predict(pixels);
   } catch (const inference::NotFinite& error) {
     const std::int64_t image = batch.indices[static_cast<std::size_t>(error.image())];
-    throw Error(fmt::format("{}: the logits of head {} aren't finite", data.name(image), error.head()));
+    throw Error(fmt::format("{}: the logits of head {} aren't finite", data.name(image), error.head()),
+                ErrorCode::non_finite);
   }
 }
 
@@ -48,8 +50,8 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   Loader loader(data, loading);
   const std::size_t image_bytes = inference::image_bytes(info);
 
-  base::ComputeScope scope(base::resolve_threads(predictor.options().threads));
-  inference::Evaluation evaluation(info.heads);
+  base::ComputeScope scope(resolve_threads(predictor.options().threads));
+  inference::Evaluation evaluation(info.heads, predictor.graph());
   loader.start_epoch(0);
   const Clock::time_point began = Clock::now();
   double waited = 0;

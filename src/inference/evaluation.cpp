@@ -5,13 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <utility>
 
 #include "kernels/loss.h"
 
 namespace facet::inference {
 
 NotFinite::NotFinite(const std::string& head, std::int64_t image, std::int64_t images)
-    : Error(fmt::format("head {}: the logits of image {} of {} aren't finite", head, image + 1, images)),
+    : Error(fmt::format("head {}: the logits of image {} of {} aren't finite", head, image + 1, images),
+            ErrorCode::non_finite),
       head_(head),
       image_(image) {}
 
@@ -38,8 +40,30 @@ void read_predictions(const program::Program& program, const std::vector<Head>& 
   }
 }
 
-Evaluation::Evaluation(const std::vector<Head>& heads) : heads_(heads) {
-  for (const Head& head : heads) meters_.emplace_back(head);
+Evaluation::Evaluation(const std::vector<Head>& heads, const Graph& graph) : heads_(heads) {
+  for (std::size_t head = 0; head < heads.size(); ++head) {
+    const HeadOutput& output = graph.heads().at(head);
+    const Node& node = graph.nodes()[static_cast<std::size_t>(output.loss)];
+    auto loss = std::dynamic_pointer_cast<const ops::Loss>(node.op);
+    if (loss == nullptr) throw Error(fmt::format("head {}: {} is no loss", output.name, node.op->kind()));
+    meters_.emplace_back(heads[head], loss->loss_kind());
+    losses_.push_back(std::move(loss));
+  }
+}
+
+std::span<const std::int32_t> Evaluation::class_labels(std::size_t head, const Batch& batch) {
+  const auto images = static_cast<std::size_t>(batch.size);
+  if (head >= batch.targets.size() || batch.targets[head].empty()) {
+    return {batch.labels.data() + head * images, images};
+  }
+  labels_.clear();
+  const std::size_t classes = heads_[head].classes.size();
+  for (std::size_t image = 0; image < images; ++image) {
+    const std::span<const float> values = std::span(batch.targets[head]).subspan(image * classes, classes);
+    const auto largest = std::max_element(values.begin(), values.end()) - values.begin();
+    labels_.push_back(std::isnan(values[0]) ? no_label : static_cast<std::int32_t>(largest));
+  }
+  return labels_;
 }
 
 void Evaluation::add(const Batch& batch, const std::vector<HeadPrediction>& predictions) {
@@ -47,10 +71,14 @@ void Evaluation::add(const Batch& batch, const std::vector<HeadPrediction>& pred
   for (std::size_t head = 0; head < meters_.size(); ++head) {
     const HeadPrediction& prediction = predictions[head];
     const std::span<const std::int32_t> labels(batch.labels.data() + head * images, images);
-    const auto classes = static_cast<std::int64_t>(heads_[head].classes.size());
-    const kernels::LossSums sums =
-        kernels::softmax_cross_entropy(prediction.logits.data(), labels.data(), batch.size, classes, nullptr);
-    meters_[head].add(labels, prediction.predicted, sums.loss);
+    const std::span<const float> values =
+        head < batch.targets.size() ? std::span<const float>(batch.targets[head]) : std::span<const float>();
+    const kernels::LossSums sums = losses_[head]->evaluate(prediction.logits, labels, values);
+    if (losses_[head]->loss_kind() == LossKind::softmax_cross_entropy) {
+      meters_[head].add(class_labels(head, batch), prediction.predicted, sums.loss);
+    } else {
+      meters_[head].add(sums.labelled, sums.correct, sums.loss);
+    }
   }
 }
 

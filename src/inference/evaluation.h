@@ -2,22 +2,26 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/graph.h"
 #include "facet/inference.h"
 #include "facet/loader.h"
 #include "facet/metrics.h"
 #include "facet/model_file.h"
+#include "ops/loss.h"
 #include "program/program.h"
 
 namespace facet::inference {
 
-/// Bytes of one input image of a model: 8-bit RGB, {size, size, 3}.
+/// Bytes of one input image of a model: 8-bit RGB, {height, width, 3}.
 inline std::size_t image_bytes(const ModelInfo& info) {
-  return static_cast<std::size_t>(info.size) * static_cast<std::size_t>(info.size) * 3;
+  return static_cast<std::size_t>(info.size.height) * static_cast<std::size_t>(info.size.width) * 3;
 }
 
 /// Reports a non-finite logit: the head and the image for which the model computed it.
@@ -43,14 +47,21 @@ void read_predictions(const program::Program& program, const std::vector<Head>& 
 /// Accumulates the metrics of a model's heads over the batches of a data set.
 class Evaluation {
  public:
-  explicit Evaluation(const std::vector<Head>& heads);
-  /// Call inside a base::ComputeScope.
+  /// @param graph the model's; its heads' losses are those that are measured.
+  Evaluation(const std::vector<Head>& heads, const Graph& graph);
+  /// Call inside a base::ComputeScope. @throws Error naming the head when its targets are wrong, and what a custom loss
+  /// throws.
   void add(const Batch& batch, const std::vector<HeadPrediction>& predictions);
   std::vector<HeadResult> results() const;
 
  private:
+  /// The labels of a softmax head's images: those of the batch, or the largest values of its distributions.
+  std::span<const std::int32_t> class_labels(std::size_t head, const Batch& batch);
+
   std::vector<Head> heads_;
+  std::vector<std::shared_ptr<const ops::Loss>> losses_;  ///< by head
   std::vector<HeadMeter> meters_;
+  std::vector<std::int32_t> labels_;  ///< of one head, where the batch has distributions
 };
 
 }  // namespace facet::inference

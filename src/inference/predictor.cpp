@@ -12,6 +12,7 @@
 #include "facet/error.h"
 #include "facet/inference.h"
 #include "facet/models.h"
+#include "facet/threads.h"
 #include "formats/model_file.h"
 #include "inference/evaluation.h"
 #include "program/batch_programs.h"
@@ -29,8 +30,10 @@ Graph graph_of(const std::filesystem::path& model_file) {
   const ModelInfo info = read_model_info(model_file);
   try {
     return build_model(info);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+  } catch (const Error& error) {  // what the caller of build_model passes is the file's content here
+    const bool is_content = error.code() == ErrorCode::invalid_argument;
+    throw Error(fmt::format("{}: {}", model_file.string(), error.what()),
+                is_content ? ErrorCode::invalid_data : error.code());
   }
 }
 
@@ -41,12 +44,14 @@ Graph build_model(const ModelInfo& info) {
 }
 
 struct Predictor::State {
-  State(const std::filesystem::path& model_file, Graph model_graph, const InferenceOptions& inference_options)
+  /// @param what messages call the model.
+  State(const std::string& what, ModelInfo model_info, Graph model_graph, const InferenceOptions& inference_options,
+        const std::function<void(Parameters&)>& set_weights)
       : options(inference_options),
-        info(read_model_info(model_file)),
+        info(std::move(model_info)),
         graph(std::move(model_graph)),
         parameters(graph, 0),
-        threads(base::resolve_threads(inference_options.threads)),
+        threads(resolve_threads(inference_options.threads)),
         tuning_record(inference_options.tune),
         cache(inference_options.tuning_cache) {
     base::require_threads("loader_threads", options.loader_threads);
@@ -54,13 +59,14 @@ struct Predictor::State {
     try {
       formats::require_graph(info, graph);
     } catch (const Error& error) {
-      throw Error(fmt::format("{}: {}", model_file.string(), error.what()));
+      throw error.with_prefix(what + ": ");
     }
-    load_weights(model_file, parameters);
+    set_weights(parameters);
     // A ReLU may turn NaN into 0, so that non-finite weights need not show in the logits.
     if (const int index = parameters.state().find_not_finite(); index >= 0) {
-      throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", model_file.string(),
-                              parameters.list()[static_cast<std::size_t>(index)].name));
+      throw Error(fmt::format("{}: tensor '{}' holds a number that isn't finite", what,
+                              parameters.list()[static_cast<std::size_t>(index)].name),
+                  ErrorCode::invalid_data);
     }
     cache.read_into(tuning_record);
     const base::ComputeScope scope(threads);
@@ -156,7 +162,12 @@ Predictor::Predictor(const std::filesystem::path& model_file, const InferenceOpt
     : Predictor(model_file, graph_of(model_file), options) {}
 
 Predictor::Predictor(const std::filesystem::path& model_file, Graph graph, const InferenceOptions& options)
-    : state_(std::make_unique<State>(model_file, std::move(graph), options)) {}
+    : state_(std::make_unique<State>(model_file.string(), read_model_info(model_file), std::move(graph), options,
+                                     [&](Parameters& parameters) { load_weights(model_file, parameters); })) {}
+
+Predictor::Predictor(ModelInfo info, Graph graph, const Parameters& weights, const InferenceOptions& options)
+    : state_(std::make_unique<State>("the model", std::move(info), std::move(graph), options,
+                                     [&](Parameters& parameters) { program::copy_values(weights, parameters); })) {}
 
 Predictor::~Predictor() = default;
 Predictor::Predictor(Predictor&&) noexcept = default;
@@ -167,6 +178,7 @@ Predictor::State& Predictor::state() const {
 }
 
 const ModelInfo& Predictor::info() const { return state().info; }
+const Graph& Predictor::graph() const { return state().graph; }
 const InferenceOptions& Predictor::options() const { return state().options; }
 Precision Predictor::precision() const { return state().precision; }
 

@@ -1,24 +1,15 @@
 #include "kernels/loss.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <functional>
 
 #include "base/parallel.h"
+#include "kernels/image_sums.h"
 
 namespace facet::kernels {
 
 namespace {
-
-struct ImageLoss {
-  double loss = 0;
-  bool correct = false;
-};
-
-std::int64_t grain(std::int64_t classes) {
-  return std::max<std::int64_t>(1, 1024 / std::max<std::int64_t>(1, classes));
-}
 
 /// max + log(sum(exp(logit - max))), the logarithm of the softmax's denominator; NaN if any logit is non-finite.
 double log_denominator(const float* logits, std::int64_t classes) {
@@ -33,7 +24,7 @@ double log_denominator(const float* logits, std::int64_t classes) {
 }
 
 /// Whether the label's logit is the largest, and the first one among equals.
-bool is_first_largest(const float* logits, std::int64_t classes, std::int32_t label) {
+bool is_first_largest(const float* logits, std::int64_t classes, std::int64_t label) {
   for (std::int64_t c = 0; c < classes; ++c) {
     const bool beaten = c < label ? logits[label] > logits[c] : logits[label] >= logits[c];
     if (!beaten) return false;
@@ -45,70 +36,82 @@ double class_weight(const LossRule& rule, std::int64_t c) {
   return rule.class_weights.empty() ? 1 : rule.class_weights[static_cast<std::size_t>(c)];
 }
 
-/// The label's own part of its class's target; smooth_target() is added for every class.
-double label_target(const LossRule& rule, std::int32_t label) {
-  return (1 - rule.smoothing) * class_weight(rule, label);
-}
-
 /// The part of a class's target that comes from smoothing, for any label.
 double smooth_target(const LossRule& rule, std::int64_t c, std::int64_t classes) {
   return rule.smoothing / static_cast<double>(classes) * class_weight(rule, c);
 }
 
-double label_loss(const float* logits, std::int64_t classes, std::int32_t label, double denominator,
-                  const LossRule& rule) {
-  double loss = label_target(rule, label) * (denominator - logits[label]);
-  if (rule.smoothing == 0) return loss;
-  for (std::int64_t c = 0; c < classes; ++c) loss += smooth_target(rule, c, classes) * (denominator - logits[c]);
-  return loss;
-}
+/// The targets of a batch whose images have labels.
+struct Labels {
+  const std::int32_t* labels;
+  std::int64_t classes;
+  const LossRule& rule;
 
-ImageLoss image_loss(const float* logits, std::int64_t classes, std::int32_t label, float* probabilities,
-                     const LossRule& rule) {
-  if (label < 0 && probabilities == nullptr) return {};
-  const double denominator = log_denominator(logits, classes);
-  if (probabilities != nullptr) {
-    for (std::int64_t c = 0; c < classes; ++c) {
-      probabilities[c] = static_cast<float>(std::exp(logits[c] - denominator));
-    }
+  bool has(std::int64_t n) const { return labels[n] >= 0; }
+  std::int64_t label(std::int64_t n) const { return labels[n]; }
+  double weight(std::int64_t n) const { return class_weight(rule, labels[n]); }
+  /// The label's own part of its class's target; smooth_target() is added for every class.
+  double own(std::int64_t n) const { return (1 - rule.smoothing) * class_weight(rule, labels[n]); }
+
+  double loss(std::int64_t n, const float* logits, double denominator) const {
+    double loss = own(n) * (denominator - logits[labels[n]]);
+    if (rule.smoothing == 0) return loss;
+    for (std::int64_t c = 0; c < classes; ++c) loss += smooth_target(rule, c, classes) * (denominator - logits[c]);
+    return loss;
   }
-  if (label < 0) return {};
-  return {label_loss(logits, classes, label, denominator, rule), is_first_largest(logits, classes, label)};
-}
-
-}  // namespace
-
-LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t images,
-                               std::int64_t classes, float* probabilities, const LossRule& rule) {
-  // The losses are summed in the order of the images, for any number of threads, and in blocks, so that nothing is
-  // allocated.
-  constexpr std::int64_t block = 512;
-  std::array<ImageLoss, block> losses;
-  LossSums sums;
-  for (std::int64_t first = 0; first < images; first += block) {
-    const std::int64_t count = std::min(block, images - first);
-    const auto body = [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t n = first + i;
-        float* const image_probabilities = probabilities == nullptr ? nullptr : probabilities + n * classes;
-        losses[static_cast<std::size_t>(i)] =
-            image_loss(logits + n * classes, classes, labels[n], image_probabilities, rule);
-      }
-    };
-    base::parallel_for(count, grain(classes), std::ref(body));
-    for (std::int64_t i = 0; i < count; ++i) {
-      sums.loss += losses[static_cast<std::size_t>(i)].loss;
-      if (labels[first + i] < 0) continue;
-      ++sums.labelled;
-      sums.weight += class_weight(rule, labels[first + i]);
-      sums.correct += losses[static_cast<std::size_t>(i)].correct ? 1 : 0;
-    }
+  double sum(std::int64_t n, double smooth_targets) const { return own(n) + smooth_targets; }
+  double target(std::int64_t n, std::int64_t c) const {
+    return (c == labels[n] ? own(n) : 0) + smooth_target(rule, c, classes);
   }
-  return sums;
+};
+
+/// The targets of a batch whose images have distributions over the classes.
+struct Distributions {
+  const float* values;
+  std::int64_t classes;
+  const LossRule& rule;
+
+  const float* row(std::int64_t n) const { return values + n * classes; }
+  bool has(std::int64_t n) const { return !std::isnan(row(n)[0]); }
+  std::int64_t label(std::int64_t n) const { return std::max_element(row(n), row(n) + classes) - row(n); }
+  double weight(std::int64_t) const { return 1; }
+
+  double loss(std::int64_t n, const float* logits, double denominator) const {
+    double loss = 0;
+    for (std::int64_t c = 0; c < classes; ++c) loss += target(n, c) * (denominator - logits[c]);
+    return loss;
+  }
+  double sum(std::int64_t n, double smooth_targets) const {
+    double sum = smooth_targets;
+    for (std::int64_t c = 0; c < classes; ++c) sum += (1 - rule.smoothing) * row(n)[c] * class_weight(rule, c);
+    return sum;
+  }
+  double target(std::int64_t n, std::int64_t c) const {
+    return (1 - rule.smoothing) * row(n)[c] * class_weight(rule, c) + smooth_target(rule, c, classes);
+  }
+};
+
+template <class Targets>
+LossSums forward(const float* logits, const Targets& targets, std::int64_t images, float* probabilities) {
+  const std::int64_t classes = targets.classes;
+  return sum_images(images, classes, [&](std::int64_t n) -> LossSums {
+    if (!targets.has(n) && probabilities == nullptr) return {};
+    const float* const row = logits + n * classes;
+    const double denominator = log_denominator(row, classes);
+    for (std::int64_t c = 0; probabilities != nullptr && c < classes; ++c) {
+      probabilities[n * classes + c] = static_cast<float>(std::exp(row[c] - denominator));
+    }
+    if (!targets.has(n)) return {};
+    return {targets.loss(n, row, denominator), 1, is_first_largest(row, classes, targets.label(n)) ? 1 : 0,
+            targets.weight(n)};
+  });
 }
 
-void softmax_cross_entropy_backward(const float* probabilities, const std::int32_t* labels, std::int64_t images,
-                                    std::int64_t classes, double label_weight, float* gradient, const LossRule& rule) {
+template <class Targets>
+void backward(const float* probabilities, const Targets& targets, std::int64_t images, double label_weight,
+              float* gradient) {
+  const LossRule& rule = targets.rule;
+  const std::int64_t classes = targets.classes;
   const auto scale = static_cast<float>(label_weight > 0 ? rule.weight / label_weight : 0);
   double smooth_targets = 0;
   for (std::int64_t c = 0; c < classes; ++c) smooth_targets += smooth_target(rule, c, classes);
@@ -116,19 +119,39 @@ void softmax_cross_entropy_backward(const float* probabilities, const std::int32
     for (std::int64_t n = begin; n < end; ++n) {
       const float* const p = probabilities + n * classes;
       float* const g = gradient + n * classes;
-      if (labels[n] < 0) {
+      if (!targets.has(n)) {
         std::fill_n(g, classes, 0.0F);
         continue;
       }
-      const double own = label_target(rule, labels[n]);
-      const auto targets = static_cast<float>(own + smooth_targets);
+      const auto sum = static_cast<float>(targets.sum(n, smooth_targets));
       for (std::int64_t c = 0; c < classes; ++c) {
-        const double target = (c == labels[n] ? own : 0) + smooth_target(rule, c, classes);
-        g[c] = (targets * p[c] - static_cast<float>(target)) * scale;
+        g[c] = (sum * p[c] - static_cast<float>(targets.target(n, c))) * scale;
       }
     }
   };
-  base::parallel_for(images, grain(classes), std::ref(body));
+  base::parallel_for(images, image_grain(classes), std::ref(body));
+}
+
+}  // namespace
+
+LossSums softmax_cross_entropy(const float* logits, const std::int32_t* labels, std::int64_t images,
+                               std::int64_t classes, float* probabilities, const LossRule& rule) {
+  return forward(logits, Labels{labels, classes, rule}, images, probabilities);
+}
+
+void softmax_cross_entropy_backward(const float* probabilities, const std::int32_t* labels, std::int64_t images,
+                                    std::int64_t classes, double label_weight, float* gradient, const LossRule& rule) {
+  backward(probabilities, Labels{labels, classes, rule}, images, label_weight, gradient);
+}
+
+LossSums softmax_cross_entropy(const float* logits, const float* distributions, std::int64_t images,
+                               std::int64_t classes, float* probabilities, const LossRule& rule) {
+  return forward(logits, Distributions{distributions, classes, rule}, images, probabilities);
+}
+
+void softmax_cross_entropy_backward(const float* probabilities, const float* distributions, std::int64_t images,
+                                    std::int64_t classes, double label_weight, float* gradient, const LossRule& rule) {
+  backward(probabilities, Distributions{distributions, classes, rule}, images, label_weight, gradient);
 }
 
 }  // namespace facet::kernels

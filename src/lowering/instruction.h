@@ -45,9 +45,10 @@ struct Tensor {
 
 /// The input and the progress of a run.
 struct RunState {
-  const std::uint8_t* pixels = nullptr;       ///< {batch, height, width, 3}
-  std::array<float, 3> mean{}, std{1, 1, 1};  ///< of pixels / 255, by channel: the program's, in every run
-  const std::int32_t* labels = nullptr;       ///< {heads, batch}; null: none
+  const std::uint8_t* pixels = nullptr;              ///< {batch, height, width, 3}
+  std::array<float, 3> mean{}, std{1, 1, 1};         ///< of pixels / 255, by channel: the program's, in every run
+  const std::int32_t* labels = nullptr;              ///< {heads, batch}
+  std::span<const std::vector<float>> targets = {};  ///< by head: {batch, outputs}, or empty; empty: none for any head
   std::int64_t step = 1;
   std::int64_t first_image = 0;  ///< index of the batch's first image in its step
   bool adds_gradients = false;   ///< gradients are added to those of the step's earlier batches

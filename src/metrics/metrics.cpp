@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "facet/error.h"
@@ -14,9 +15,12 @@ double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
 }  // namespace
 
-HeadMeter::HeadMeter(Head head) : head_(std::move(head)) {}
+HeadMeter::HeadMeter(Head head, LossKind kind) : head_(std::move(head)), kind_(kind) {}
 
 void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss) {
+  if (kind_ != LossKind::softmax_cross_entropy) {
+    throw Error(fmt::format("head {}: its numbers of labelled and correct targets are needed", head_.name));
+  }
   if (labels.size() != predicted.size()) {
     throw Error(fmt::format("head {}: there are {} labels and {} predictions; their numbers must be equal", head_.name,
                             labels.size(), predicted.size()));
@@ -35,9 +39,26 @@ void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::i
   loss_ += loss;
 }
 
+void HeadMeter::add(std::int64_t labelled, std::int64_t correct, double loss) {
+  if (kind_ == LossKind::softmax_cross_entropy) {
+    throw Error(fmt::format("head {}: its labels and predictions are needed", head_.name));
+  }
+  labelled_ += labelled;
+  correct_ += correct;
+  loss_ += loss;
+}
+
 HeadResult HeadMeter::result() const {
   const std::size_t classes = head_.classes.size();
   HeadResult result{.head = head_.name, .classes = head_.classes};
+  if (kind_ != LossKind::softmax_cross_entropy) {
+    const auto whole = static_cast<double>(labelled_);
+    result.labelled = labelled_;
+    result.loss = ratio(loss_, whole);
+    result.accuracy =
+        has_accuracy(kind_) ? ratio(static_cast<double>(correct_), whole) : std::numeric_limits<double>::quiet_NaN();
+    return result;
+  }
   const bool dense = classes <= max_dense_classes;
   if (dense) result.confusion.assign(classes, std::vector<std::int64_t>(classes, 0));
   std::int64_t correct = 0;

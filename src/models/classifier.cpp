@@ -27,11 +27,15 @@ void require_distinct_names(std::string_view model, const std::vector<Head>& hea
 }  // namespace
 
 Value image(Graph& graph, std::string_view model, const ModelOptions& options, int min_size) {
-  if (options.size < min_size)
-    throw Error(fmt::format("{}: size {} found; at least {} is needed", model, options.size, min_size));
+  const auto require = [&](const char* name, int side) {
+    if (side >= min_size) return;
+    throw Error(fmt::format("{}: {} {} found; at least {} is needed", model, name, side, min_size));
+  };
+  require("height", options.size.height);
+  require("width", options.size.width);
   if (options.heads.empty()) throw Error(fmt::format("{}: no heads found; at least one is needed", model));
   require_distinct_names(model, options.heads);
-  return graph.input({3, options.size, options.size});
+  return graph.input({3, options.size.height, options.size.width});
 }
 
 void add_heads(Value features, const ModelOptions& options, LinearOptions layer) {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string>
 
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/models.h"
 #include "facet/ops.h"
@@ -66,7 +66,7 @@ void check(const ModelOptions& options, const ReferenceShape& shape) {
     require_within(where, shape.blocks[i].channels, "channels", 1, max_extent);
     require_within(where, shape.blocks[i].residual_blocks, "residual blocks", 0, ReferenceShape::max_residual_blocks);
   }
-  const std::vector<std::string> heads = data::names_of(options.heads);
+  const std::vector<std::string> heads = names_of(options.heads);
   for (const auto& [name, hidden] : shape.hidden) {
     require_within(fmt::format("heads.{}.hidden", name), hidden.features, "features", 1, max_extent);
     if (std::find(heads.begin(), heads.end(), name) != heads.end()) continue;
@@ -74,9 +74,12 @@ void check(const ModelOptions& options, const ReferenceShape& shape) {
                             fmt::join(heads, ", ")));
   }
   const std::int64_t reduction = std::int64_t{2} << shape.blocks.size();
-  if (options.size < reduction || options.size % reduction != 0) {
-    throw Error(fmt::format("{}: size {} found; a multiple of {} is needed", subject, options.size, reduction));
-  }
+  const auto require_multiple = [&](const char* name, int side) {
+    if (side >= reduction && side % reduction == 0) return;
+    throw Error(fmt::format("{}: {} {} found; a multiple of {} is needed", subject, name, side, reduction));
+  };
+  require_multiple("height", options.size.height);
+  require_multiple("width", options.size.width);
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ void set_max_cpu_isa(std::string_view limit) {
     throw Error(fmt::format("CPU ISA '{}': avx2, avx512 and avx512_bf16 are allowed", limit));
   }
   if (dnnl_set_max_cpu_isa(isa) != dnnl_success) {
-    throw Error(fmt::format("oneDNN can't be limited to {}: it is in use already", limit));
+    throw Error(fmt::format("oneDNN can't be limited to {}: it is in use already", limit), ErrorCode::in_use);
   }
 }
 

@@ -97,14 +97,16 @@ void append(kernels::Activation activation, dnnl::post_ops& operations) {
 namespace facet {
 
 Value relu(Value x) {
-  return x.graph().apply(
+  return graph::apply(
+      x.graph(),
       std::make_shared<const ops::Activation>(ops::name_of(kernels::Activation::relu),
                                               dnnl::algorithm::eltwise_relu_use_dst_for_bwd, 0.0F, 0.0F),
       "relu", {x});
 }
 
 Value relu6(Value x) {
-  return x.graph().apply(
+  return graph::apply(
+      x.graph(),
       std::make_shared<const ops::Activation>(ops::name_of(kernels::Activation::relu6),
                                               dnnl::algorithm::eltwise_clip_v2_use_dst_for_bwd, 0.0F, 6.0F),
       "relu6", {x});

@@ -125,7 +125,8 @@ class AdaptiveAveragePool final : public lowering::LowerableOp {
 namespace facet {
 
 Value adaptive_average_pool(Value x, const AdaptivePoolOptions& options) {
-  return x.graph().apply(std::make_shared<const ops::AdaptiveAveragePool>(options), "adaptive_average_pool", {x});
+  return graph::apply(x.graph(), std::make_shared<const ops::AdaptiveAveragePool>(options), "adaptive_average_pool",
+                      {x});
 }
 
 }  // namespace facet

@@ -84,6 +84,6 @@ bool is_add(const graph::Op& op) { return dynamic_cast<const Add*>(&op) != nullp
 
 namespace facet {
 
-Value add(Value x, Value y) { return x.graph().apply(std::make_shared<const ops::Add>(), "add", {x, y}); }
+Value add(Value x, Value y) { return graph::apply(x.graph(), std::make_shared<const ops::Add>(), "add", {x, y}); }
 
 }  // namespace facet

@@ -320,8 +320,8 @@ Value batch_norm(Value x, const BatchNormOptions& options) {
                                     {name + ".running_mean", channel, Initializer::zeros(), false},
                                     {name + ".running_var", channel, Initializer::ones(), false},
                                     {name + ".num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64}};
-  return x.graph().apply(std::make_shared<const ops::BatchNorm>(options.eps, options.momentum), name, {x},
-                         std::move(parameters));
+  return graph::apply(x.graph(), std::make_shared<const ops::BatchNorm>(options.eps, options.momentum), name, {x},
+                      std::move(parameters));
 }
 
 }  // namespace facet

@@ -140,7 +140,7 @@ namespace facet {
 
 Value concat(const std::vector<Value>& inputs) {
   if (inputs.empty()) throw Error("concat: no inputs found; at least one is needed");
-  return inputs[0].graph().apply(std::make_shared<const ops::Concat>(), "concat", inputs);
+  return graph::apply(inputs[0].graph(), std::make_shared<const ops::Concat>(), "concat", inputs);
 }
 
 }  // namespace facet

@@ -147,7 +147,7 @@ Value convolution(Value x, const ConvolutionOptions& options) {
   std::vector<Parameter> parameters{
       {o.name + ".weight", {o.channels, inputs, o.kernel, o.kernel}, o.weight_initializer.value_or(drawn)}};
   if (o.bias) parameters.push_back({o.name + ".bias", {o.channels}, o.bias_initializer.value_or(drawn)});
-  return x.graph().apply(std::make_shared<const ops::Convolution>(o), o.name, {x}, std::move(parameters));
+  return graph::apply(x.graph(), std::make_shared<const ops::Convolution>(o), o.name, {x}, std::move(parameters));
 }
 
 }  // namespace facet

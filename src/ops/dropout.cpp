@@ -95,12 +95,14 @@ class Dropout final : public lowering::LowerableOp {
 namespace facet {
 
 Value dropout(Value x, float rate) {
-  return x.graph().apply(std::make_shared<const ops::Dropout>("dropout", rate, &kernels::dropout_rule), "dropout", {x});
+  return graph::apply(x.graph(), std::make_shared<const ops::Dropout>("dropout", rate, &kernels::dropout_rule),
+                      "dropout", {x});
 }
 
 Value alpha_dropout(Value x, float rate) {
-  return x.graph().apply(std::make_shared<const ops::Dropout>("alpha_dropout", rate, &kernels::alpha_dropout_rule),
-                         "alpha_dropout", {x});
+  return graph::apply(x.graph(),
+                      std::make_shared<const ops::Dropout>("alpha_dropout", rate, &kernels::alpha_dropout_rule),
+                      "alpha_dropout", {x});
 }
 
 }  // namespace facet

@@ -39,6 +39,6 @@ class Flatten final : public lowering::LowerableOp {
 
 namespace facet {
 
-Value flatten(Value x) { return x.graph().apply(std::make_shared<const ops::Flatten>(), "flatten", {x}); }
+Value flatten(Value x) { return graph::apply(x.graph(), std::make_shared<const ops::Flatten>(), "flatten", {x}); }
 
 }  // namespace facet

@@ -146,7 +146,7 @@ Value linear(Value x, const LinearOptions& options) {
   if (options.bias) {
     parameters.push_back({name + ".bias", {options.features}, options.bias_initializer.value_or(drawn)});
   }
-  return x.graph().apply(std::make_shared<const ops::Linear>(options), name, {x}, std::move(parameters));
+  return graph::apply(x.graph(), std::make_shared<const ops::Linear>(options), name, {x}, std::move(parameters));
 }
 
 }  // namespace facet

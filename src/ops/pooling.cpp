@@ -100,7 +100,7 @@ PoolWindow window_of(const PoolOptions& o) {
 }
 
 Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, const PoolWindow& window) {
-  return x.graph().apply(std::make_shared<const Pool>(kind, algorithm, window), kind, {x});
+  return graph::apply(x.graph(), std::make_shared<const Pool>(kind, algorithm, window), kind, {x});
 }
 
 }  // namespace

@@ -1,76 +1,67 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "kernels/loss.h"
-#include "lowering/lowering.h"
-#include "ops/shape_rules.h"
+#include "ops/loss.h"
 
 namespace facet::ops {
 
 namespace {
 
-using lowering::Backward;
-using lowering::InstructionKind;
-using lowering::Lowering;
-using lowering::RunState;
-using lowering::Tensor;
-using onednn::Layout;
-using onednn::Type;
-
-class SoftmaxCrossEntropy final : public lowering::LowerableOp {
+class SoftmaxCrossEntropy final : public Loss {
  public:
-  explicit SoftmaxCrossEntropy(std::string_view head) : head_(head) {}
-
+  using Loss::Loss;
   std::string_view kind() const override { return "softmax_cross_entropy"; }
-  Shape infer_shape(const std::vector<Shape>& inputs) const override {
-    require_inputs(inputs, 1);
-    if (inputs[0].size() != 1 || inputs[0][0] < 2) {
-      throw Error(
-          fmt::format("logits of shape {} found; a vector of at least 2 classes is needed", to_string(inputs[0])));
-    }
-    return {};
-  }
-  double flops(const std::vector<Shape>& inputs, const Shape&) const override {
-    return 5.0 * static_cast<double>(inputs[0][0]);
-  }
-
-  Backward lower(Lowering& l) const override {
-    const Layout layout = onednn::plain(l.input_dims(0), Type::f32);
-    const Tensor logits = l.input(0, layout);
-    const Tensor probabilities = l.make(layout);
-    l.set_head_tensors(logits, probabilities);
-    const std::int64_t images = l.batch();
-    const std::int64_t classes = l.input_dims(0)[1];
-    const int head = l.head();
-    l.emit("forward", InstructionKind::loss, "softmax_cross_entropy", {logits, probabilities},
-           [=, name = head_, training = l.training(), rule = l.loss_rule()](std::span<void* const> operands,
-                                                                            RunState& state) {
-             kernels::LossSums& sums = state.losses[head];
-             sums = kernels::softmax_cross_entropy(static_cast<const float*>(operands[0]), state.labels + head * images,
-                                                   images, classes, static_cast<float*>(operands[1]), rule);
-             if (training && !std::isfinite(sums.loss)) {
-               throw Error(fmt::format("head '{}': the loss is {}, not finite", name, sums.loss));
-             }
-           });
-    return [=](Lowering& back) {
-      if (!back.wants_gradient(0)) return;
-      const Tensor gradient = back.make(layout);
-      back.emit("backward", InstructionKind::loss, "softmax_cross_entropy", {probabilities, gradient},
-                [=, rule = back.loss_rule()](std::span<void* const> operands, RunState& state) {
-                  kernels::softmax_cross_entropy_backward(
-                      static_cast<const float*>(operands[0]), state.labels + head * images, images, classes,
-                      state.losses[head].weight, static_cast<float*>(operands[1]), rule);
-                });
-      back.add_input_gradient(0, gradient);
-    };
-  }
+  LossKind loss_kind() const override { return LossKind::softmax_cross_entropy; }
 
  private:
-  std::string head_;
+  std::int64_t min_outputs() const override { return 2; }
+  bool needs_values() const override { return false; }
+
+  void require_values(const LossBatch& batch) const override {
+    require_range(head(), batch, 0, std::numeric_limits<float>::max(), "finite numbers of at least 0 are");
+    for (std::int64_t n = 0; n < batch.images; ++n) {
+      const float* const distribution = batch.values + n * batch.outputs;
+      bool all_zero = true;
+      for (std::int64_t c = 0; c < batch.outputs; ++c) {
+        if (std::isnan(distribution[c]) != std::isnan(distribution[0])) {
+          throw Error(fmt::format("head '{}': a distribution with numbers and NaN found; an image has one or the other",
+                                  head()),
+                      ErrorCode::invalid_data);
+        }
+        all_zero = all_zero && distribution[c] == 0;
+      }
+      if (all_zero) {
+        throw Error(fmt::format("head '{}': a distribution of zeros alone found; at least one number above 0 is "
+                                "needed, or NaN for all classes where an image has no target",
+                                head()),
+                    ErrorCode::invalid_data);
+      }
+    }
+  }
+
+  kernels::LossSums forward(const LossBatch& b, float* probabilities, const kernels::LossRule& rule) const override {
+    return b.values != nullptr
+               ? kernels::softmax_cross_entropy(b.logits, b.values, b.images, b.outputs, probabilities, rule)
+               : kernels::softmax_cross_entropy(b.logits, b.labels, b.images, b.outputs, probabilities, rule);
+  }
+
+  void backward(const LossBatch& b, const float* probabilities, const kernels::LossSums& sums, float* gradient,
+                const kernels::LossRule& rule) const override {
+    if (b.values != nullptr) {
+      kernels::softmax_cross_entropy_backward(probabilities, b.values, b.images, b.outputs, sums.weight, gradient,
+                                              rule);
+    } else {
+      kernels::softmax_cross_entropy_backward(probabilities, b.labels, b.images, b.outputs, sums.weight, gradient,
+                                              rule);
+    }
+  }
 };
 
 }  // namespace
@@ -80,11 +71,7 @@ class SoftmaxCrossEntropy final : public lowering::LowerableOp {
 namespace facet {
 
 void softmax_cross_entropy(Value logits, std::string_view head) {
-  Graph& graph = logits.graph();
-  if (graph.has_head(head)) throw Error(fmt::format("softmax_cross_entropy: head '{}' exists already", head));
-  const Value loss =
-      graph.apply(std::make_shared<const ops::SoftmaxCrossEntropy>(head), fmt::format("loss_{}", head), {logits});
-  graph.add_head(head, logits, loss);
+  ops::add_loss(logits, head, std::make_shared<const ops::SoftmaxCrossEntropy>(head));
 }
 
 }  // namespace facet

@@ -44,7 +44,7 @@ class KeepGradients final : public GradientPolicy {
 /// @param squares the sum of the gradient's squares. It is known already, and while it is finite, so is every element.
 void require_finite_gradient(const std::string& parameter, const float* gradient, std::int64_t count, double squares) {
   if (std::isfinite(squares) || all_finite(gradient, count)) return;
-  throw Error(fmt::format("the gradient of parameter '{}' isn't finite", parameter));
+  throw Error(fmt::format("the gradient of parameter '{}' isn't finite", parameter), ErrorCode::non_finite);
 }
 
 /// Appends the sum of the squares of a gradient, for the norm.
@@ -102,7 +102,8 @@ class DeferUpdates final : public GradientPolicy {
     step.append("gradients.clip", "clip", {}, [max_norm = o_.clip_norm](std::span<void* const>, RunState& state) {
       if (!state.updates) return;
       const double norm = std::sqrt(state.squared_norm) * state.gradient_scale;
-      if (!std::isfinite(norm)) throw Error(fmt::format("the gradients' norm is {}, not finite", norm));
+      if (!std::isfinite(norm))
+        throw Error(fmt::format("the gradients' norm is {}, not finite", norm), ErrorCode::non_finite);
       state.gradient_scale *= static_cast<float>(std::min(1.0, max_norm / (norm + 1e-6)));
     });
   }

@@ -33,16 +33,19 @@ ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds) {
   struct Trial {
     std::optional<double> seconds;
     std::string error;
+    ErrorCode code = {};
   };
   const auto measure = [&](Precision precision) -> Trial {
     try {
-      return {.seconds = seconds(precision), .error = {}};
+      return {.seconds = seconds(precision), .error = {}, .code = {}};
     } catch (const Error& error) {
-      return {.seconds = {}, .error = error.what()};
+      return {.seconds = {}, .error = error.what(), .code = error.code()};
     }
   };
   const Trial bf16 = measure(Precision::bf16), f32 = measure(Precision::f32);
-  if (!bf16.seconds && !f32.seconds) throw Error(fmt::format("in bf16: {}; in f32: {}", bf16.error, f32.error));
+  if (!bf16.seconds && !f32.seconds) {
+    throw Error(fmt::format("in bf16: {}; in f32: {}", bf16.error, f32.error), f32.code);
+  }
   if (!f32.seconds) return {.precision = Precision::bf16, .note = "precision bf16: not f32: " + f32.error};
   if (!bf16.seconds) return {.precision = Precision::f32, .note = "precision f32: not bf16: " + bf16.error};
   const Precision faster = *bf16.seconds < 0.95 * *f32.seconds ? Precision::bf16 : Precision::f32;
@@ -54,9 +57,9 @@ ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds) {
 
 std::string measured_precision_key(std::string_view model, std::string_view shape, const Graph& graph,
                                    std::int64_t batch, int threads) {
-  const std::int64_t size = graph.input_shape()[1];
+  const Shape& image = graph.input_shape();
   std::string key =
-      fmt::format("precision of {} with {} parameters at {}x{}", model, graph.trainable_count(), size, size);
+      fmt::format("precision of {} with {} parameters at {}x{}", model, graph.trainable_count(), image[1], image[2]);
   if (!shape.empty()) key += fmt::format(" shape {}", shape);
   for (const HeadOutput& head : graph.heads()) key += fmt::format(" {}", head.classes);
   return fmt::format("{} batch {} threads {}", key, batch, threads);
@@ -90,10 +93,21 @@ double step_seconds(const Graph& graph, const program::ProgramOptions& options, 
 
   const auto batch = static_cast<std::size_t>(options.batch);
   const std::vector<std::uint8_t> pixels = noise(batch * static_cast<std::size_t>(element_count(graph.input_shape())));
-  const std::vector<std::int32_t> labels(batch * graph.heads().size(), 0);
+  std::vector<std::int32_t> labels(batch * graph.heads().size(), 0);
+  std::vector<std::vector<float>> targets(graph.heads().size());
+  for (std::size_t head = 0; head < targets.size(); ++head) {
+    const HeadOutput& output = graph.heads()[head];
+    if (output.kind == LossKind::softmax_cross_entropy) continue;
+    if (output.kind == LossKind::custom) {  // without labels it isn't called: it may not expect noise
+      std::fill_n(labels.begin() + static_cast<std::ptrdiff_t>(head * batch), batch, -1);
+    } else {
+      targets[head].assign(batch * static_cast<std::size_t>(output.classes), 0);
+    }
+  }
   program::RunInput input;
   input.pixels = pixels.data();
   input.labels = labels.data();
+  input.targets = targets;
   double fastest = std::numeric_limits<double>::infinity();
   for (int step = 0; step <= timed_steps; ++step) {
     input.step = step + 1;

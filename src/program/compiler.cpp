@@ -59,8 +59,11 @@ void Compiler::naming(std::string_view what, const std::function<void()>& functi
     function();
   } catch (const dnnl::error& error) {
     throw Error(fmt::format("{}: {} can't do this in {}: {}", what, onednn::version(), to_string(options_.precision),
-                            error.what()));
-  } catch (const std::exception& error) {  // Error, and the exception of an op that is given too few parameters
+                            error.what()),
+                error.status == dnnl_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::unsupported);
+  } catch (const Error& error) {
+    throw error.with_prefix(fmt::format("{}, in {}: ", what, to_string(options_.precision)));
+  } catch (const std::exception& error) {  // that of an op that is given too few parameters
     throw Error(fmt::format("{}, in {}: {}", what, to_string(options_.precision), error.what()));
   }
 }

@@ -83,7 +83,8 @@ Instruction Compiler::update(int parameter, const Tensor& gradient) {
     throw Error(
         fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its value before was not, "
                     "or the step is too large",
-                    name));
+                    name),
+        ErrorCode::non_finite);
   };
   writes(parameter);
   return instruction;

@@ -8,8 +8,8 @@
 #include <optional>
 #include <utility>
 
-#include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::program {
 
@@ -83,36 +83,41 @@ bool is_dense(const Layout& layout) {
 /// Reads one line. @throws Error saying what was found and what is allowed.
 LayoutPlan::Entry read_entry(std::string_view line, const std::vector<Parameter>& parameters) {
   const std::vector<std::string_view> fields = fields_of(line);
-  if (fields.size() != 4) throw Error(fmt::format("{} fields found; 4 are needed", fields.size()));
+  if (fields.size() != 4)
+    throw Error(fmt::format("{} fields found; 4 are needed", fields.size()), ErrorCode::invalid_data);
   const auto found = std::find_if(parameters.begin(), parameters.end(),
                                   [&](const Parameter& parameter) { return parameter.name == fields[0]; });
   if (found == parameters.end()) {
-    throw Error(fmt::format("the model has no parameter '{}'", base::printable(fields[0])));
+    throw Error(fmt::format("the model has no parameter '{}'", printable(fields[0])), ErrorCode::invalid_data);
   }
   LayoutPlan::Entry entry{.parameter = static_cast<int>(found - parameters.begin()), .layout = Layout()};
   if (found->type == DataType::s64) {
     if (fields[1] == "-" && fields[2] == "-" && fields[3] == "s64") return entry;
-    throw Error(fmt::format("the counter '{}' needs '-', '-' and 's64'", found->name));
+    throw Error(fmt::format("the counter '{}' needs '-', '-' and 's64'", found->name), ErrorCode::invalid_data);
   }
   // An op may give a parameter other extents than PyTorch does (a convolution's groups), with as many elements.
   const onednn::Dims dims = read_extents(fields[1], element_count(found->shape));
   if (dims.empty() || dims.size() > DNNL_MAX_NDIMS) {
-    throw Error(fmt::format("extents '{}' of '{}' found; they need as many elements as {}", base::printable(fields[1]),
-                            found->name, to_string(found->shape)));
+    throw Error(fmt::format("extents '{}' of '{}' found; they need as many elements as {}", printable(fields[1]),
+                            found->name, to_string(found->shape)),
+                ErrorCode::invalid_data);
   }
   entry.layout = onednn::read_order(dims, Type::f32, fields[2]);
   const bool is_plain = entry.layout == onednn::plain(dims, Type::f32);
   if (!is_dense(entry.layout) || (!found->is_trained() && !is_plain)) {
-    throw Error(fmt::format("the order '{}' of '{}' found; {} is needed", base::printable(fields[2]), found->name,
-                            found->is_trained() ? "one without gaps" : "PyTorch's, since it is not trained,"));
+    throw Error(fmt::format("the order '{}' of '{}' found; {} is needed", printable(fields[2]), found->name,
+                            found->is_trained() ? "one without gaps" : "PyTorch's, since it is not trained,"),
+                ErrorCode::invalid_data);
   }
   if (fields[3] != "f32" && fields[3] != "f32+bf16") {
-    throw Error(fmt::format("types '{}' found; f32 and f32+bf16 are allowed", base::printable(fields[3])));
+    throw Error(fmt::format("types '{}' found; f32 and f32+bf16 are allowed", printable(fields[3])),
+                ErrorCode::invalid_data);
   }
   entry.has_bf16_copy = fields[3] == "f32+bf16";
   if (entry.has_bf16_copy && !(found->is_trained() && onednn::strides_of(entry.layout))) {
     throw Error(fmt::format("a bf16 copy of '{}' found; only trained parameters in an order without blocks have one",
-                            found->name));
+                            found->name),
+                ErrorCode::invalid_data);
   }
   return entry;
 }
@@ -157,22 +162,24 @@ LayoutPlan read_layout_plan(std::string_view source, std::string_view text, cons
       ++number;
       plan.entries.push_back(read_entry(text.substr(begin, end - begin), parameters));
       const auto index = static_cast<std::size_t>(plan.entries.back().parameter);
-      if (is_placed[index]) throw Error(fmt::format("the parameter '{}' is there twice", parameters[index].name));
+      if (is_placed[index])
+        throw Error(fmt::format("the parameter '{}' is there twice", parameters[index].name), ErrorCode::invalid_data);
       is_placed[index] = true;
       begin = end + 1;
     }
   } catch (const Error& error) {
-    throw Error(fmt::format("{}, line {}: {}", source, number, error.what()));
+    throw error.with_prefix(fmt::format("{}, line {}: ", source, number));
   }
   if (const auto missing = std::find(is_placed.begin(), is_placed.end(), false); missing != is_placed.end()) {
     const auto index = static_cast<std::size_t>(missing - is_placed.begin());
-    throw Error(fmt::format("{}: the parameter '{}' is missing", source, parameters[index].name));
+    throw Error(fmt::format("{}: the parameter '{}' is missing", source, parameters[index].name),
+                ErrorCode::invalid_data);
   }
   const auto is_trained = [&](const LayoutPlan::Entry& entry) {
     return parameters[static_cast<std::size_t>(entry.parameter)].is_trained();
   };
   if (!std::is_partitioned(plan.entries.begin(), plan.entries.end(), is_trained)) {
-    throw Error(fmt::format("{}: the parameters that are trained must come first", source));
+    throw Error(fmt::format("{}: the parameters that are trained must come first", source), ErrorCode::invalid_data);
   }
   return plan;
 }

@@ -92,5 +92,9 @@ namespace program {
 /// The initial values of a graph's parameters, placed by a plan.
 Parameters make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan);
 
+/// Sets all values of `to` to those of `from`, whatever their layouts.
+/// @throws Error naming the first parameter that differs in name or shape, before which all have been set.
+void copy_values(const Parameters& from, Parameters& to);
+
 }  // namespace program
 }  // namespace facet

@@ -207,6 +207,25 @@ Parameters program::make_parameters(const Graph& graph, std::uint64_t seed, Layo
   return Parameters(std::make_unique<Parameters::State>(graph.parameters(), seed, std::move(plan)));
 }
 
+void program::copy_values(const Parameters& from, Parameters& to) {
+  if (from.list().size() != to.list().size()) {
+    throw Error(fmt::format("{} parameters found; the graph has {}", from.list().size(), to.list().size()));
+  }
+  for (std::size_t i = 0; i < from.list().size(); ++i) {
+    const auto index = static_cast<int>(i);
+    const Parameter &source = from.list()[i], &target = to.list()[i];
+    if (source.name != target.name || source.shape != target.shape) {
+      throw Error(fmt::format("parameter '{}' of shape {} found; '{}' of shape {} is needed", source.name,
+                              to_string(source.shape), target.name, to_string(target.shape)));
+    }
+    if (source.type == DataType::s64) {
+      to.set_counter(index, from.get_counter(index));
+    } else {
+      to.set(index, from.get(index));
+    }
+  }
+}
+
 Parameters::State& Parameters::state() {
   if (state_ == nullptr) throw Error("parameters that were moved from found: they have no values any more");
   return *state_;

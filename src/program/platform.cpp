@@ -3,14 +3,24 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "base/machine.h"
-#include "data/decode.h"
+#include <cstdlib>
+
+#include "data/decode/decode.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "facet/precision.h"
 #include "kernels/targets.h"
 #include "onednn/onednn.h"
 
 namespace facet {
+namespace {
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+}  // namespace
 
 std::string_view version() { return FACET_VERSION; }
 
@@ -28,10 +38,30 @@ void set_max_cpu_isa(std::string_view limit) {
   kernels::set_max_cpu_isa(limit);
 }
 
+std::filesystem::path user_cache_folder() {
+  // The XDG Base Directory Specification requires that relative paths are ignored.
+  const std::filesystem::path cache = environment("XDG_CACHE_HOME");
+  if (cache.is_absolute()) return cache / "facet";
+  const std::filesystem::path home = environment("HOME");
+  return home.is_absolute() ? home / ".cache" / "facet" : std::filesystem::path();
+}
+
+std::string_view to_string(PrecisionChoice choice) {
+  switch (choice) {
+    case PrecisionChoice::automatic:
+      return "auto";
+    case PrecisionChoice::f32:
+      return "f32";
+    case PrecisionChoice::bf16:
+      return "bf16";
+  }
+  throw Error(fmt::format("precision {} found; allowed: auto, f32, bf16", static_cast<int>(choice)));
+}
+
 PrecisionChoice parse_precision(std::string_view text) {
-  if (text == "auto") return PrecisionChoice::automatic;
-  if (text == "f32") return PrecisionChoice::f32;
-  if (text == "bf16") return PrecisionChoice::bf16;
+  for (const PrecisionChoice choice : {PrecisionChoice::automatic, PrecisionChoice::f32, PrecisionChoice::bf16}) {
+    if (text == to_string(choice)) return choice;
+  }
   throw Error(fmt::format("precision '{}' found; allowed: auto, f32, bf16", text));
 }
 
@@ -41,7 +71,8 @@ void require_precision(Precision precision) {
   to_string(precision);  // throws for an invalid value
   if (precision == Precision::bf16 && !has_native_bf16()) {
     throw Error(fmt::format("precision bf16 is not available: {} ({}) with {} does not compute in it natively; use f32",
-                            base::cpu_model(), onednn::effective_cpu_isa(), onednn::version()));
+                            cpu_model(), onednn::effective_cpu_isa(), onednn::version()),
+                ErrorCode::unsupported);
   }
 }
 

@@ -124,7 +124,7 @@ struct Program::State {
   void require_finite_parameters() const {
     if (!parameters->is_unchecked) return;
     if (const int index = parameters->find_not_finite(); index >= 0) {
-      throw Error(fmt::format("parameter '{}' isn't finite", parameters->at(index).name));
+      throw Error(fmt::format("parameter '{}' isn't finite", parameters->at(index).name), ErrorCode::non_finite);
     }
     parameters->is_unchecked = false;
   }
@@ -160,8 +160,9 @@ struct Program::State {
     }
     const dnnl_status_t status = dnnl_primitive_execute(
         instruction.primitive.get(), stream.get(), static_cast<int>(bound.arguments.size()), bound.arguments.data());
-    if (status != dnnl_success)
-      throw Error(fmt::format("{}: oneDNN failed with status {}", instruction.name, int{status}));
+    if (status == dnnl_success) return;
+    throw Error(fmt::format("{}: oneDNN failed with status {}", instruction.name, int{status}),
+                status == dnnl_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::unsupported);
   }
 
   // --- poison: see Program::poison -----------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ void require_options(const Graph& graph, const ProgramOptions& options) {
     throw Error(fmt::format("batch {} found; 1 to {} allowed", options.batch, max_images));
   }
   to_string(options.precision);  // throws for an invalid value
-  if (graph.heads().empty()) throw Error("the graph has no head: end it in softmax_cross_entropy");
+  if (graph.heads().empty()) throw Error("the graph has no head: end it in a loss");
 }
 
 /// @throws Error naming the first parameter of the graph that isn't among `parameters`.
@@ -309,6 +310,7 @@ void Program::run(const RunInput& input) {
   }
   s.run.pixels = input.pixels;
   s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
+  s.run.targets = input.targets;
   s.run.step = input.step;
   s.run.learning_rate = input.learning_rate;
   s.run.momentum = input.momentum;

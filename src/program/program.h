@@ -38,7 +38,7 @@ struct ProgramOptions {
   std::uint64_t seed = 0;                     ///< of dropout
   bool save_memory = false;  ///< run cheap instructions again in backward where that lowers the peak memory
   const optim::Optimizer* optimizer = nullptr;  ///< in training; must outlive the program
-  std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain cross-entropies
+  std::vector<kernels::LossRule> losses = {};   ///< by head; empty: plain losses
   /// In training: what happens to the gradients; null: optim::update_policy().
   std::shared_ptr<optim::GradientPolicy> gradient_policy = {};
   /// In training: receives the parameters' moving average; must have the same layouts, without bf16 copies, and outlive
@@ -53,7 +53,10 @@ struct ProgramOptions {
 struct RunInput {
   const std::uint8_t* pixels = nullptr;  ///< 8-bit RGB {batch, height, width, 3}
   const std::int32_t* labels = nullptr;  ///< {heads, batch}, -1 where there is none; null: no labels
-  std::int64_t step = 1;                 ///< of the optimiser, from 1; dropout's masks depend on it
+  /// By head: {batch, outputs}, or empty where the targets are labels, as Batch::targets; empty: none for any head. In
+  /// inference, the losses of heads without targets are 0.
+  std::span<const std::vector<float>> targets = {};
+  std::int64_t step = 1;  ///< of the optimiser, from 1; dropout's masks depend on it
   float learning_rate = 0;
   std::optional<double> momentum = {};  ///< of this step, instead of the update rule's own
   std::int64_t first_image = 0;         ///< index of the batch's first image in its step; dropout's masks depend on it
@@ -64,7 +67,7 @@ struct RunInput {
 /// The result of one run for one head; valid until the next run of any program on the same arena.
 struct HeadView {
   std::span<const float> logits;         ///< {batch, classes}
-  std::span<const float> probabilities;  ///< {batch, classes}
+  std::span<const float> probabilities;  ///< {batch, classes}; the logits where the loss has no probabilities
   kernels::LossSums sums;
 };
 
@@ -113,9 +116,10 @@ class Program {
   /// where it appears, with an Error:
   ///   - naming the parameter, when one that was set since the last run is non-finite (Mode::gradients too): nothing
   ///     has changed by then;
-  ///   - naming the head, when its loss is non-finite (Mode::gradients too); naming the parameter, when its gradient is
-  ///     non-finite and gradients are accumulated or clipped; when the norm of gradients to be clipped is non-finite:
-  ///     running statistics have changed by then, but no trained parameter has;
+  ///   - naming the head, when its loss is non-finite or its targets are wrong (Mode::gradients too); naming the
+  ///     parameter, when its gradient is non-finite and gradients are accumulated or clipped; when the norm of
+  ///     gradients to be clipped is non-finite; and what a custom loss throws: running statistics have changed by
+  ///     then, but no trained parameter has;
   ///   - naming the parameter, when its update wrote a non-finite value or optimiser state: that parameter and those
   ///     updated before it in the step, which are nearer to the losses, have changed by then, and so have running
   ///     statistics and the average. The others have not. Such parameters are of no use: continue from saved ones.
@@ -142,17 +146,5 @@ class Program {
   struct State;
   std::unique_ptr<State> state_;
 };
-
-/// FLOPs (two per multiply-add) of one image. Training counts forward and the gradients that a program computes: those
-/// of a convolution or linear layer with respect to its parameters where one is trained, and with respect to its input
-/// where that depends on a trained parameter.
-struct NodeCost {
-  std::string name;
-  std::string op;
-  Shape shape;
-  std::int64_t parameters;
-  double forward_flops, training_flops;
-};
-std::vector<NodeCost> costs(const Graph& graph);
 
 }  // namespace facet::program

@@ -2,33 +2,33 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "base/files.h"
-#include "base/machine.h"
-#include "data/read_file.h"
 #include "facet/error.h"
+#include "facet/files.h"
+#include "facet/machine.h"
 #include "onednn/onednn.h"
 
 namespace facet::program {
 
 TuningRecord TuningRecord::load(const std::filesystem::path& file, bool tune) {
   TuningRecord tuning_record(tune);
-  const std::string text = data::read_text(file);
+  const std::string text = read_text(file);
   try {
     const auto json = nlohmann::json::parse(text);
     tuning_record.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
   } catch (const nlohmann::json::exception&) {
-    throw Error(fmt::format(
-        "{}: no tuning record found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed", file.string()));
+    throw Error(
+        fmt::format("{}: no tuning record found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed",
+                    file.string()),
+        ErrorCode::invalid_data);
   }
   return tuning_record;
 }
 
 void TuningRecord::save(const std::filesystem::path& file) const {
-  base::AtomicFile out(file);
+  AtomicFile out(file);
   out.write(nlohmann::json{{"choices", chosen_}}.dump(1) + "\n");
   out.commit();
 }
@@ -71,33 +71,21 @@ std::uint32_t hash(std::string_view text) {
 Entries read(const std::filesystem::path& file, const std::string& machine) {
   std::error_code ignored;
   if (std::filesystem::status(file, ignored).type() == std::filesystem::file_type::not_found) return {};
-  const std::string text = data::read_text(file);
+  const std::string text = read_text(file);
   try {
     const auto json = nlohmann::json::parse(text);
-    if (json.at("machine") != machine) throw Error(fmt::format("{}: it was made on another machine", file.string()));
+    if (json.at("machine") != machine)
+      throw Error(fmt::format("{}: it was made on another machine", file.string()), ErrorCode::invalid_data);
     return json.at("choices").get<Entries>();
   } catch (const nlohmann::json::exception&) {
-    throw Error(fmt::format("{}: it is damaged", file.string()));
+    throw Error(fmt::format("{}: it is damaged", file.string()), ErrorCode::invalid_data);
   }
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
 }
 
 }  // namespace
 
-std::filesystem::path TuningCache::user_folder() {
-  // The XDG Base Directory Specification requires that relative paths are ignored.
-  const std::filesystem::path cache = environment("XDG_CACHE_HOME");
-  if (cache.is_absolute()) return cache / "facet";
-  const std::filesystem::path home = environment("HOME");
-  return home.is_absolute() ? home / ".cache" / "facet" : std::filesystem::path();
-}
-
 TuningCache::TuningCache(const std::filesystem::path& folder)
-    : machine_(fmt::format("{}, {} ({:#x}), {} on {}, {}revision {}", base::cpu_model(), onednn::effective_cpu_isa(),
+    : machine_(fmt::format("{}, {} ({:#x}), {} on {}, {}revision {}", cpu_model(), onednn::effective_cpu_isa(),
                            onednn::cpu_isa_bits(), onednn::version(), onednn::threading(),
                            slow_build ? "slow build, " : "", revision)) {
   if (!folder.empty()) file_ = folder / fmt::format("tuning-{:08x}.json", hash(machine_));
@@ -127,12 +115,13 @@ std::string TuningCache::add(const TuningRecord& record) const {
   try {
     std::error_code error;
     std::filesystem::create_directories(file_.parent_path(), error);
-    if (error) throw Error(fmt::format("cannot make {}: {}", file_.parent_path().string(), error.message()));
+    if (error)
+      throw Error(fmt::format("cannot make {}: {}", file_.parent_path().string(), error.message()), ErrorCode::io);
     const std::filesystem::file_status found = std::filesystem::status(file_, error);
     if (std::filesystem::exists(found) && !std::filesystem::is_regular_file(found)) {
-      throw Error(fmt::format("{}: is not a regular file", file_.string()));
+      throw Error(fmt::format("{}: is not a regular file", file_.string()), ErrorCode::io);
     }
-    base::AtomicFile out(file_);
+    AtomicFile out(file_);
     out.write(nlohmann::json{{"machine", machine_}, {"choices", entries}}.dump(1) + "\n");
     out.commit();
   } catch (const std::exception& error) {

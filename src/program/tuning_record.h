@@ -55,9 +55,6 @@ class TuningRecord {
 /// time.
 class TuningCache {
  public:
-  /// $XDG_CACHE_HOME/facet, else $HOME/.cache/facet; empty if neither is set to an absolute path.
-  static std::filesystem::path user_folder();
-
   /// @param folder contains the file, or will contain it; empty: nothing is remembered.
   explicit TuningCache(const std::filesystem::path& folder);
 

@@ -19,14 +19,14 @@
 // jpeglib.h uses std::size_t and FILE but includes neither header.
 #include <jpeglib.h>
 
-#include "base/files.h"
-#include "base/machine.h"
 #include "base/random.h"
-#include "base/text.h"
 #include "data/fairface.h"
 #include "data/worker_threads.h"
 #include "facet/error.h"
+#include "facet/files.h"
+#include "facet/machine.h"
 #include "facet/synthetic.h"
+#include "facet/text.h"
 #include "synthetic/drawing.h"
 
 namespace facet {
@@ -66,7 +66,7 @@ void write_file(const fs::path& file, std::span<const std::uint8_t> bytes) {
     const std::string reason = std::generic_category().message(errno);
     std::error_code ignored;
     if (opened) fs::remove(file, ignored);
-    throw Error(fmt::format("cannot write {}: {}", base::printable(file.string()), reason));
+    throw Error(fmt::format("cannot write {}: {}", printable(file.string()), reason), ErrorCode::io);
   };
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "wbe"), std::fclose);
   if (!stream) fail(false);
@@ -168,7 +168,7 @@ void prepare_folder(const fs::path& folder, const std::array<Set, 2>& sets) {
     if (std::none_of(sets.begin(), sets.end(), [&](const Set& set) { return belongs_to(set, entry.path()); })) {
       throw Error(fmt::format(
           "{} is not part of an earlier synthetic sample: the folder must be new or empty, or hold such a sample",
-          base::printable(entry.path().string())));
+          printable(entry.path().string())));
     }
   }
   std::sort(old.begin(), old.end(), [](const fs::path& a, const fs::path& b) {
@@ -198,7 +198,7 @@ class Progress {
 };
 
 void write_images(const fs::path& folder, const Set& set, const SyntheticOptions& options, Progress& progress) {
-  data::for_each_index(set.count, base::usable_cores(), [&](std::int64_t i) {
+  data::for_each_index(set.count, usable_cores(), [&](std::int64_t i) {
     const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
     JpegEncoder encoder;
     write_file(folder / file_name(set, i),
@@ -215,7 +215,7 @@ void write_csv(const fs::path& folder, const Set& set) {
                         data::fairface_genders()[static_cast<std::size_t>(gender)],
                         data::fairface_races()[static_cast<std::size_t>(race)]);
   }
-  base::AtomicFile csv(folder / fmt::format("{}.csv", set.name));
+  AtomicFile csv(folder / fmt::format("{}.csv", set.name));
   csv.write(text);
   csv.commit();
 }
@@ -233,9 +233,9 @@ void write_synthetic_sample(const fs::path& folder, const SyntheticOptions& opti
     for (const Set& set : sets) write_csv(folder, set);
   } catch (const fs::filesystem_error& error) {
     const fs::path& at = error.path1().empty() ? folder : error.path1();
-    throw Error(fmt::format("cannot write {}: {}", base::printable(at.string()), error.code().message()));
+    throw Error(fmt::format("cannot write {}: {}", printable(at.string()), error.code().message()), ErrorCode::io);
   } catch (const std::bad_alloc&) {
-    throw Error(fmt::format("cannot write {}: out of memory", base::printable(folder.string())));
+    throw Error(fmt::format("cannot write {}: out of memory", printable(folder.string())), ErrorCode::out_of_memory);
   }
 }
 

@@ -7,7 +7,9 @@
 #include <numeric>
 
 #include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/text.h"
 #include "kernels/loss.h"
 
 namespace facet {
@@ -73,15 +75,20 @@ namespace {
 /// @throws Error unless every key of `by_head` is the name of a head.
 template <class ByHead>
 void require_heads_of(std::string_view option, const ByHead& by_head, const std::vector<Head>& heads) {
-  const std::vector<std::string> names = data::names_of(heads);
+  const std::vector<std::string> names = names_of(heads);
   for (const auto& [name, value] : by_head) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, data::list_of(names)));
+    throw Error(fmt::format("{} has a head {}; the heads are {}", option, name, list_of(names)));
   }
 }
 
-/// Weights of a head's classes that are inversely proportional to their numbers of images (see ClassWeights::balanced).
-std::vector<double> balanced(const Dataset& train, std::size_t head) {
+}  // namespace
+
+std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
+  return entry_of(options.optimizer).make(options, {.rate = options.weight_decay, .of_vectors = options.bias_decay});
+}
+
+std::vector<double> balanced_weights(const Dataset& train, std::size_t head) {
   const Head& found = train.heads()[head];
   std::vector<double> images(found.classes.size());
   for (std::int64_t index = 0; index < train.size(); ++index) {
@@ -91,20 +98,32 @@ std::vector<double> balanced(const Dataset& train, std::size_t head) {
   }
   const double labelled = std::accumulate(images.begin(), images.end(), 0.0);
   const auto seen = static_cast<double>(std::count_if(images.begin(), images.end(), [](double n) { return n > 0; }));
-  if (labelled == 0) throw Error(fmt::format("class_weights of {}: no image has a label to balance by", found.name));
+  if (labelled == 0)
+    throw Error(fmt::format("class_weights of {}: no image has a label to balance by", found.name),
+                ErrorCode::invalid_data);
   for (double& count : images) count = count > 0 ? labelled / (seen * count) : 0;
   return images;
 }
 
-}  // namespace
-
-std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
-  return entry_of(options.optimizer).make(options, {.rate = options.weight_decay, .of_vectors = options.bias_decay});
+std::vector<OptimizerKind> optimizer_kinds() {
+  std::vector<OptimizerKind> kinds;
+  for (const OptimizerEntry& entry : optimizers) kinds.push_back(entry.kind);
+  return kinds;
 }
 
-std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const Dataset& train) {
-  const std::vector<Head>& heads = train.heads();
-  require_heads_of("class_weights", options.class_weights, heads);
+std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads) {
+  std::map<std::string, ClassWeights> by_head = options.class_weights;
+  const auto others = by_head.find("");
+  if (others == by_head.end()) return by_head;
+  for (const Head& head : heads) by_head.emplace(head.name, others->second);
+  by_head.erase(others);
+  return by_head;
+}
+
+std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const std::vector<Head>& heads,
+                                               const Dataset* train) {
+  const std::map<std::string, ClassWeights> class_weights = class_weights_by_head(options, heads);
+  require_heads_of("class_weights", class_weights, heads);
   require_heads_of("head_weights", options.head_weights, heads);
   std::vector<kernels::LossRule> rules(heads.size());
   for (std::size_t head = 0; head < heads.size(); ++head) {
@@ -112,14 +131,20 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
     if (const auto found = options.head_weights.find(heads[head].name); found != options.head_weights.end()) {
       rules[head].weight = found->second;
     }
-    const auto found = options.class_weights.find(heads[head].name);
-    if (found == options.class_weights.end()) continue;
+    const auto found = class_weights.find(heads[head].name);
+    if (found == class_weights.end()) continue;
     const ClassWeights& asked = found->second;
-    rules[head].class_weights = asked.balanced ? balanced(train, head) : asked.values;
+    if (asked.balanced && train == nullptr) {
+      throw Error(
+          fmt::format("class_weights of {} are balanced, which needs a training set: balanced_class_weights() "
+                      "gives their values",
+                      heads[head].name));
+    }
+    rules[head].class_weights = asked.balanced ? balanced_weights(*train, head) : asked.values;
     if (rules[head].class_weights.size() != heads[head].classes.size()) {
       throw Error(fmt::format("class_weights of {}: {} numbers found; its {} classes need one each: {}",
                               heads[head].name, asked.values.size(), heads[head].classes.size(),
-                              data::list_of(heads[head].classes)));
+                              list_of(heads[head].classes)));
     }
   }
   return rules;

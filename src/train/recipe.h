@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "facet/training.h"
+#include "facet/dataset.h"
+#include "facet/train_options.h"
 #include "kernels/loss.h"
 #include "optim/optimizer.h"
 
@@ -13,12 +16,25 @@ namespace facet::train {
 
 // The update rule, loss rules and learning rates that TrainOptions describe.
 
+/// All update rules and all schedules, in the order of the tables that name them.
+std::vector<OptimizerKind> optimizer_kinds();
+std::vector<LearningRateSchedule::Kind> schedule_kinds();
+
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options);
 
-/// One rule for each head of the training set. Balanced class weights are computed from its labels.
-/// @throws Error naming an option's head that the training set doesn't have, a head whose number of weights isn't its
-///   number of classes, or one to be balanced that no image has a label of.
-std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const Dataset& train);
+/// The class weights that the options ask for, by head; the entry with the empty name is replaced by one for each head
+/// that it is for.
+std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads);
+
+/// One rule for each head.
+/// @param train the training set, from whose labels balanced class weights are computed; may be null.
+/// @throws Error naming an option's head that doesn't exist, a head whose number of weights isn't its number of
+///   classes, or one to be balanced without a training set, or that no image of it has a label of.
+std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const std::vector<Head>& heads,
+                                               const Dataset* train);
+
+/// See balanced_class_weights().
+std::vector<double> balanced_weights(const Dataset& train, std::size_t head);
 
 /// The learning rate and momentum of each step of a run. They depend only on the options, the number of steps in an
 /// epoch and the step's number, so that a resumed run continues with the same values.
@@ -39,5 +55,8 @@ class Schedule {
   double peak_;                        ///< the learning rate after the warm-up
   double per_epoch_, total_, warmup_;  ///< steps
 };
+
+/// @throws Error when the options, the number of steps or the step are out of range.
+Schedule checked_schedule(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step);
 
 }  // namespace facet::train

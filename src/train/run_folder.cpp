@@ -10,6 +10,7 @@
 
 #include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/precision.h"
 #include "formats/model_file.h"
 #include "formats/safetensors.h"
@@ -25,6 +26,7 @@ constexpr const char* optimizer_key = "optimizer_file";
 constexpr const char* average_key = "average_file";
 constexpr std::string_view average_words = "the weights' average";
 constexpr const char* validation_key = "validation_data";
+constexpr const char* session_key = "session";
 constexpr std::string_view optimizer_prefix = "last.optimizer-";
 constexpr std::string_view average_prefix = "last.average-";
 constexpr std::string_view epoch_prefix = "epoch-";
@@ -32,7 +34,8 @@ constexpr std::string_view epoch_prefix = "epoch-";
 void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) throw Error(fmt::format("{}: the folder can't be made: {}", folder.string(), error.message()));
+  if (error)
+    throw Error(fmt::format("{}: the folder can't be made: {}", folder.string(), error.message()), ErrorCode::io);
 }
 
 constexpr std::string_view suffix = ".safetensors";
@@ -64,7 +67,7 @@ bool is_ours(std::string_view name) {
   return is_numbered(name, optimizer_prefix) || is_numbered(name, average_prefix) || is_numbered(name, epoch_prefix);
 }
 
-/// Whether base::AtomicFile has left the file, NAME.tmp-PROCESS-ATTEMPT, because its process was killed.
+/// Whether AtomicFile has left the file, NAME.tmp-PROCESS-ATTEMPT, because its process was killed.
 bool is_temporary(std::string_view name) {
   constexpr std::string_view mark = ".tmp-";
   const std::size_t at = name.rfind(mark);
@@ -84,20 +87,23 @@ void remove_temporaries(const std::filesystem::path& folder) {
 nlohmann::ordered_json training_of(const formats::SafetensorsReader& reader) {
   const auto found = reader.metadata().find(training_key);
   if (found == reader.metadata().end()) {
-    throw Error(fmt::format("{}: it holds weights alone, not a run to go on with", reader.name()));
+    throw Error(fmt::format("{}: it holds weights alone, not a run to go on with", reader.name()),
+                ErrorCode::invalid_data);
   }
   nlohmann::ordered_json json = nlohmann::ordered_json::parse(found->second, nullptr, false);
   if (!json.is_object())
-    throw Error(fmt::format("{}: `{}` in its metadata is not a JSON object", reader.name(), training_key));
+    throw Error(fmt::format("{}: `{}` in its metadata is not a JSON object", reader.name(), training_key),
+                ErrorCode::invalid_data);
   return json;
 }
 
 /// The options of a run's record. @throws Error unless each is a single value, which can be compared and shown.
 nlohmann::ordered_json options_of(const nlohmann::ordered_json& training) {
   const nlohmann::ordered_json& options = field(training, "options");
-  if (!options.is_object()) throw Error("`options` is not a JSON object");
+  if (!options.is_object()) throw Error("`options` is not a JSON object", ErrorCode::invalid_data);
   for (const auto& [option, value] : options.items()) {
-    if (!value.is_primitive()) throw Error(fmt::format("option {} is not a single value", formats::in_quotes(option)));
+    if (!value.is_primitive())
+      throw Error(fmt::format("option {} is not a single value", formats::in_quotes(option)), ErrorCode::invalid_data);
   }
   parse_precision(text_field(options, "precision"));
   return options;
@@ -123,8 +129,14 @@ void save_slots(const std::filesystem::path& file, const Parameters::State& stat
   formats::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
 }
 
-void load_slots(const std::filesystem::path& file, Parameters::State& state) {
-  const formats::SafetensorsReader reader(file);
+/// @throws Error naming the file and the first slot that it lacks or has in another shape.
+void require_slots(const formats::SafetensorsReader& reader, const Parameters::State& state) {
+  for_each_slot(state, [&](int index, int, const std::string& name) {
+    reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
+  });
+}
+
+void load_slots(const formats::SafetensorsReader& reader, Parameters::State& state) {
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     const formats::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
     const std::vector<float> values = reader.read_f32(tensor);
@@ -137,7 +149,8 @@ void load_slots(const std::filesystem::path& file, Parameters::State& state) {
 std::filesystem::path named_file(const formats::SafetensorsReader& reader, const nlohmann::ordered_json& training,
                                  const char* key, std::string_view what) {
   const std::filesystem::path name = text_field(training, key);
-  if (name.empty() || name != name.filename()) throw Error(fmt::format("it names no file with {}", what));
+  if (name.empty() || name != name.filename())
+    throw Error(fmt::format("it names no file with {}", what), ErrorCode::invalid_data);
   return std::filesystem::path(reader.name()).parent_path() / name;
 }
 
@@ -147,24 +160,27 @@ LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
     : reader_(file), info_(formats::model_info_of(reader_)) {
   const nlohmann::ordered_json training = training_of(reader_);
   try {
-    record_.state = from_record(training, info_.heads.size());
+    record_.state = from_record(training, info_.heads);
     record_.options = options_of(training);
     record_.threads = static_cast<int>(whole_field(training, "threads", 1, std::numeric_limits<int>::max()));
     if (training.contains(validation_key)) record_.validation_data = text_field(training, validation_key);
+    record_.is_session = training.contains(session_key);
     optimizer_file_ = named_file(reader_, training, optimizer_key, "the optimiser's state");
     if (training.contains(average_key)) average_file_ = named_file(reader_, training, average_key, average_words);
   } catch (const Error& error) {
-    throw Error(fmt::format("{}: the run's record in it can't be used: {}", reader_.name(), error.what()));
+    throw error.with_prefix(fmt::format("{}: the run's record in it can't be used: ", reader_.name()));
   }
 }
 
 void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
   if (average != nullptr && average_file_.empty()) {
-    throw Error(fmt::format("{}: it names no file with {}", name(), average_words));
+    throw Error(fmt::format("{}: it names no file with {}", name(), average_words), ErrorCode::invalid_data);
   }
+  const formats::SafetensorsReader slots(optimizer_file_);
+  require_slots(slots, parameters.state());
+  if (average != nullptr) formats::load_weights(formats::SafetensorsReader(average_file_), *average);
   formats::load_weights(reader_, parameters);
-  load_slots(optimizer_file_, parameters.state());
-  if (average != nullptr) load_weights(average_file_, *average);
+  load_slots(slots, parameters.state());
 }
 
 RunFolder::RunFolder(const std::filesystem::path& folder) : folder_(folder), checkpoints_(folder / "checkpoints") {}
@@ -195,9 +211,9 @@ void RunFolder::prepare() const {
   // reader.
   for (const std::filesystem::path& file : {last(), tuning_record()}) {
     if (base::exists(file) && !base::is_file(file))
-      throw Error(fmt::format("{}: is not a regular file", file.string()));
+      throw Error(fmt::format("{}: is not a regular file", file.string()), ErrorCode::io);
   }
-  const base::AtomicFile checkpoint(last()), chosen(tuning_record());
+  const AtomicFile checkpoint(last()), chosen(tuning_record());
 }
 
 void RunFolder::remove_stale(const LastCheckpoint* last) const {
@@ -213,6 +229,7 @@ void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, c
   training["options"] = record.options;
   training["threads"] = record.threads;
   if (!record.validation_data.empty()) training[validation_key] = record.validation_data;
+  if (record.is_session) training[session_key] = true;
   training[optimizer_key] = optimizer_file.filename().string();
   std::filesystem::path average_file;
   if (average != nullptr) {

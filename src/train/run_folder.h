@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/files.h"
+#include "facet/files.h"
 #include "facet/model_file.h"
 #include "facet/parameters.h"
 #include "formats/safetensors.h"
@@ -20,6 +20,7 @@ struct RunRecord {
   nlohmann::ordered_json options;  ///< as fixed_options() returns them: an object of strings, numbers and booleans
   int threads = 1;                 ///< compute threads
   std::string validation_data;     ///< fingerprint() of the validation set; empty: no set, or not recorded
+  bool is_session = false;         ///< saved by a TrainingSession, which knows no epochs and no data
 };
 
 /// A run's last.safetensors. The file is opened once, so that everything read from it belongs together even if another
@@ -39,7 +40,8 @@ class LastCheckpoint {
   const std::filesystem::path& average_file() const { return average_file_; }
 
   /// Loads the weights and the optimiser's state into `parameters`, which must have the optimiser's slots, and the
-  /// average into `average` unless it is null. @throws Error naming the file and the part of it that doesn't fit.
+  /// average into `average` unless it is null. @throws Error naming the file and the part of it that doesn't fit;
+  /// nothing is loaded unless all files exist and have all tensors.
   void load(Parameters& parameters, Parameters* average) const;
 
  private:
@@ -100,7 +102,7 @@ class RunFolder {
 
   std::filesystem::path folder_;
   std::filesystem::path checkpoints_;
-  std::optional<base::FolderLock> lock_;
+  std::optional<FolderLock> lock_;
 };
 
 }  // namespace facet::train

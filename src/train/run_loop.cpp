@@ -1,11 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
-#include "base/machine.h"
 #include "base/parallel.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 #include "inference/evaluation.h"
 #include "kernels/loss.h"
 #include "program/parameter_store.h"
@@ -14,12 +16,12 @@
 namespace facet {
 namespace {
 
-/// The mean accuracy over the heads that have labels; 0 when none has.
+/// The mean accuracy over the heads that have labels and an accuracy; 0 when none has.
 double mean_accuracy(const std::vector<HeadResult>& results) {
   double sum = 0;
   int heads = 0;
   for (const HeadResult& result : results) {
-    if (result.labelled == 0) continue;
+    if (result.labelled == 0 || std::isnan(result.accuracy)) continue;
     sum += result.accuracy;
     ++heads;
   }
@@ -30,79 +32,99 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// Calls `tell` with true when it is constructed and with false when it is destroyed.
-class Saving {
- public:
-  explicit Saving(const std::function<void(bool)>& tell) : tell_(tell) {
-    if (tell_) tell_(true);
-  }
-  ~Saving() {
-    if (tell_) tell_(false);
-  }
-  Saving(const Saving&) = delete;
-  Saving& operator=(const Saving&) = delete;
-
- private:
-  const std::function<void(bool)>& tell_;
-};
-
 double rate(std::int64_t images, double seconds) { return seconds > 0 ? static_cast<double>(images) / seconds : 0; }
 
 }  // namespace
 
-bool Trainer::State::run(const TrainObserver& user) {
-  base::ComputeScope scope(threads_.compute);
-  const TrainObserver observer{.step = outside(scope, user.step),
-                               .epoch = outside(scope, user.epoch),
-                               .note = outside(scope, user.note),
-                               .stop = outside(scope, user.stop),
-                               .saving = outside(scope, user.saving)};
-  tuning_record_.observe(outside(scope, options_.on_tuning));
-  saving_ = observer.saving;
-  if (observer.note) {
-    for (const std::string& note : notes_) observer.note(note);
-  }
-  notes_.clear();
+void Trainer::State::tell_users(const std::function<void(TrainSink&)>& tell) {
+  if (sinks_.empty()) return;
+  const base::ComputeScope::Suspension suspension(*scope_);
+  for (TrainSink* const sink : sinks_) tell(*sink);
+}
+
+void Trainer::State::tell_all(const std::function<void(TrainSink&)>& tell) {
+  for (const auto& sink : file_sinks_) tell(*sink);
+  tell_users(tell);
+}
+
+RunInfo Trainer::State::run_info() const {
+  return {.model = s_.info,
+          .parameters = s_.graph.trainable_count(),
+          .frozen = s_.graph.frozen_count(),
+          .options = s_.options,
+          .precision = s_.precision,
+          .threads = s_.threads.compute,
+          .train_images = train_.size(),
+          .validation_images = validation_ != nullptr ? validation_->size() : 0,
+          .batches_per_epoch = loader_->batches_per_epoch(),
+          .steps_per_epoch = steps_per_epoch(),
+          .epoch = state_.epoch,
+          .step = state_.step};
+}
+
+bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::function<bool()>& user_stop) {
+  base::ComputeScope scope(s_.threads.compute);
+  const train::TuningObserver observer(s_.tuning_record, scope, s_.options.on_tuning);
+  const std::function<bool()> stop = train::outside(scope, user_stop);
+  if (std::ranges::find(sinks, nullptr) != sinks.end()) throw Error("one of the sinks is null");
+  scope_ = &scope;
+  sinks_ = sinks;
+  s_.begin_step();  // a caller may have begun a step of the session
   saved_at_ = Clock::now();
-  while (state_.epoch <= options_.epochs && !out_of_patience()) {
-    if (!run_epoch(observer)) return false;
+
+  const RunInfo info = run_info();
+  tell_all([&](TrainSink& sink) { is_begun_ ? sink.on_resume(info) : sink.on_start(info); });
+  is_begun_ = true;
+  const auto tell_note = [&](const std::string& note) { tell_all([&](TrainSink& sink) { sink.on_note(note); }); };
+  for (const std::string& note : session.take_notes()) tell_note(note);
+  RunEnd end;
+  end.finished = true;
+  while (end.finished && state_.epoch <= s_.options.epochs && !out_of_patience()) end.finished = run_epoch(stop);
+  end.stopped_early = end.finished && state_.epoch <= s_.options.epochs;
+  if (end.stopped_early) {
+    tell_note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
+                          state_.best, state_.epoch - 1 - state_.epochs_since_best));
   }
-  if (state_.epoch <= options_.epochs && out_of_patience() && observer.note) {
-    observer.note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
-                              state_.best, state_.epoch - 1 - state_.epochs_since_best));
+  end.epoch = state_.epoch - 1;
+  end.step = state_.step;
+  if (state_.best >= 0) {
+    end.best = state_.best;
+    end.best_epoch = end.epoch - state_.epochs_since_best;
   }
-  return true;
+  tell_all([&](TrainSink& sink) { sink.on_end(end); });
+  return end.finished;
 }
 
 bool Trainer::State::out_of_patience() const {
-  return options_.patience > 0 && state_.epochs_since_best >= options_.patience;
+  return s_.options.patience > 0 && state_.epochs_since_best >= s_.options.patience;
 }
 
-bool Trainer::State::run_epoch(const TrainObserver& observer) {
+bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
   epoch_began_ = Clock::now();
   StepResult result;
   loader_->start_epoch(state_.epoch, state_.batch);
   while (step(result)) {
-    if (observer.step) observer.step(result);
-    const bool stop = observer.stop && observer.stop();
-    if (stop || checkpoint_due()) save_within_epoch();
-    if (stop) return false;
+    tell_all([&](TrainSink& sink) { sink.on_step(result); });
+    const bool stops = stop && stop();
+    if (stops || checkpoint_due()) save_within_epoch();
+    if (stops) return false;
   }
   std::vector<HeadResult> validation;
   if (validation_ != nullptr) {
-    std::optional<std::vector<HeadResult>> results = validate(observer.stop);
+    std::optional<std::vector<HeadResult>> results = validate(stop);
     if (!results) {
       save_within_epoch();
       return false;
     }
     validation = std::move(*results);
   }
-  finish_epoch(std::move(validation), observer);
+  finish_epoch(std::move(validation));
   return true;
 }
 
 bool Trainer::State::step(StepResult& result) {
   result.loss = 0;
+  step_sums_.assign(s_.info.heads.size(), {});
   result.learning_rate = schedule_->learning_rate(state_.step + 1);
   step_begin_ = state_;
   int batches = 0;
@@ -111,7 +133,7 @@ bool Trainer::State::step(StepResult& result) {
     ++batches;
   } while (!at_end_of_step());
   result.loss /= batches;
-  ++state_.step;
+  s_.finished_steps = ++state_.step;
   ++state_.sums.steps;
   state_.sums.loss += result.loss;
   tell_progress(result);
@@ -126,39 +148,44 @@ bool Trainer::State::train_batch(StepResult& result) {
   state_.sums.training_seconds += waited;
   state_.sums.waited_seconds += waited;
 
-  program::Program& program = training_programs_->get(batch->size);
-  save_tuning_record();
   program::RunInput input;
-  input.pixels = batch->pixels.data();
-  input.labels = batch->labels.data();
   input.step = state_.step + 1;
   input.learning_rate = static_cast<float>(result.learning_rate);
   input.momentum = schedule_->momentum(input.step);
-  input.batches_before = state_.batch % options_.accumulate;
-  input.first_image = input.batches_before * options_.batch;
+  input.batches_before = state_.batch % s_.options.accumulate;
+  input.first_image = input.batches_before * s_.options.batch;
   ++state_.batch;
   input.update = at_end_of_step();
   const Clock::time_point began = Clock::now();
+  std::span<const program::HeadView> heads;
   try {
-    program.run(input);
+    heads = s_.train(*batch, input);
   } catch (const Error& error) {
     --state_.batch;
-    throw Error(fmt::format("{}: {}; {}", place(), error.what(), last_good()));
+    const std::string where = place();
+    state_ = step_begin_;  // the step begins again where run() is called again
+    throw Error(fmt::format("{}: {}; {}", where, error.what(), last_good()), error.code());
+  } catch (...) {  // an exception of a loss of the caller's own
+    state_ = step_begin_;
+    throw;
   }
   state_.sums.training_seconds += seconds_since(began);
-  count(program.heads(), batch->size, result);
+  save_tuning_record();
+  count(heads, batch->size, result);
   return true;
 }
 
 bool Trainer::State::at_end_of_step() const {
-  return state_.batch % options_.accumulate == 0 || state_.batch == loader_->batches_per_epoch();
+  return state_.batch % s_.options.accumulate == 0 || state_.batch == loader_->batches_per_epoch();
 }
 
 void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result) {
   train::EpochSums& sums = state_.sums;
   for (std::size_t head = 0; head < heads.size(); ++head) {
     const kernels::LossSums& batch = heads[head].sums;
-    result.loss += losses_[head].weight * batch.mean();
+    result.loss += s_.losses[head].weight * batch.mean();
+    step_sums_[head].add(batch);
+    sums.loss_sums[head].add(batch);
     sums.correct[head] += batch.correct;
     sums.labelled[head] += batch.labelled;
   }
@@ -168,9 +195,14 @@ void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_
 void Trainer::State::tell_progress(StepResult& result) const {
   const train::EpochSums& sums = state_.sums;
   const std::int64_t batches = loader_->batches_per_epoch();
-  const std::int64_t all = options_.drop_last ? batches * options_.batch : train_.size();
-  result.accuracy.resize(info_.heads.size());
-  for (std::size_t head = 0; head < result.accuracy.size(); ++head) result.accuracy[head] = sums.accuracy(head);
+  const std::int64_t all = s_.options.drop_last ? batches * s_.options.batch : train_.size();
+  result.accuracy.resize(s_.info.heads.size());
+  result.head_loss.resize(s_.info.heads.size());
+  for (std::size_t head = 0; head < result.accuracy.size(); ++head) {
+    result.accuracy[head] = train_accuracy(head);
+    result.head_loss[head] = step_sums_[head].mean();
+  }
+  result.step = state_.step;
   result.epoch = state_.epoch;
   result.batch = state_.batch;
   result.batches = batches;
@@ -180,6 +212,11 @@ void Trainer::State::tell_progress(StepResult& result) const {
       static_cast<double>(all - sums.images) * sums.training_seconds / static_cast<double>(sums.images);
 }
 
+double Trainer::State::train_accuracy(std::size_t head) const {
+  constexpr double none = std::numeric_limits<double>::quiet_NaN();
+  return has_accuracy(s_.graph.heads()[head].kind) ? state_.sums.accuracy(head) : none;
+}
+
 const Batch* Trainer::State::next_batch(Loader& loader) {
   try {
     return loader.next();
@@ -187,7 +224,9 @@ const Batch* Trainer::State::next_batch(Loader& loader) {
     // Discard the batches of the unfinished step: the run is saved as it was before that step.
     state_ = step_begin_;
     if (!folder_ || state_.step <= std::max<std::int64_t>(saved_step_, 0)) throw;
-    const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved)); };
+    const auto* const known = dynamic_cast<const Error*>(&error);  // a caller's data set may throw something else
+    const ErrorCode code = known != nullptr ? known->code() : ErrorCode::invalid_data;
+    const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved), code); };
     try {
       save_within_epoch();
     } catch (const Error& reason) {
@@ -203,24 +242,20 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
   // A stopped validation is continued; after an error all images are validated again.
   std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
   if (!evaluation) {
-    evaluation.emplace(info_.heads);
+    evaluation.emplace(s_.info.heads, s_.graph);
     evaluated_batches_ = 0;
   }
   step_begin_ = state_;
   validation_loader_->start_epoch(0, evaluated_batches_);
   while (const Batch* batch = next_batch(*validation_loader_)) {
-    program::Program& program = evaluation_programs_->get(batch->size);
-    save_tuning_record();
-    program::RunInput input;
-    input.pixels = batch->pixels.data();
     try {
-      program.run(input);
-      inference::read_predictions(program, info_.heads, predictions_);
-      evaluation->add(*batch, predictions_);
+      s_.evaluate(*batch, *evaluation);
     } catch (const Error& error) {
       throw Error(fmt::format("validation after epoch {} (step {}): {}; {}", state_.epoch, state_.step, error.what(),
-                              last_good()));
+                              last_good()),
+                  error.code());
     }
+    save_tuning_record();
     ++evaluated_batches_;
     if (stop && stop()) {
       evaluation_ = std::move(evaluation);
@@ -230,90 +265,102 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
   return evaluation->results();
 }
 
-void Trainer::State::finish_epoch(std::vector<HeadResult> validation, const TrainObserver& observer) {
+EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) const {
   const train::EpochSums& sums = state_.sums;
   EpochResult result;
   result.epoch = state_.epoch;
   result.train_loss = sums.loss / static_cast<double>(std::max<std::int64_t>(sums.steps, 1));
-  for (std::size_t head = 0; head < info_.heads.size(); ++head) result.train_accuracy.push_back(sums.accuracy(head));
+  for (std::size_t head = 0; head < s_.info.heads.size(); ++head) {
+    result.train_head_loss.push_back(sums.loss_sums[head].mean());
+    result.train_accuracy.push_back(train_accuracy(head));
+  }
   for (const HeadResult& head : validation) result.validation_loss += head.loss;
+  result.validation = std::move(validation);
   result.learning_rate = schedule_->learning_rate(state_.step);
   result.images_per_s = rate(sums.images, sums.training_seconds);
   result.waited = sums.training_seconds > 0 ? sums.waited_seconds / sums.training_seconds : 0;
   result.seconds = epoch_seconds();
-  result.peak_resident_bytes = base::peak_resident_memory();
+  result.peak_resident_bytes = peak_resident_memory();
+  return result;
+}
+
+void Trainer::State::finish_epoch(std::vector<HeadResult> validation) {
+  EpochResult result = epoch_result(std::move(validation));
   train::TrainingState next = state_;
-  if (!validation.empty()) {
-    const double accuracy = mean_accuracy(validation);
+  if (!result.validation.empty()) {
+    const double accuracy = mean_accuracy(result.validation);
     result.best = accuracy > state_.best;
     next.best = std::max(state_.best, accuracy);
     next.epochs_since_best = result.best ? 0 : state_.epochs_since_best + 1;
   }
-  result.validation = std::move(validation);
-  next.start_epoch(state_.epoch + 1, info_.heads.size());
+  next.start_epoch(state_.epoch + 1, s_.info.heads.size());
 
   require_finite_parameters();
   // state_ moves to the next epoch only after everything is saved: a caller may call run() again after an error, which
   // then finishes the epoch again.
   if (folder_) {
-    const Saving saving(saving_);
-    if (result.best) folder_->save_best(info_, evaluated());
-    if (options_.keep > 0) folder_->save_epoch(result.epoch, options_.keep, info_, evaluated());
-    metrics_->add(result);
-    save_last(next);
+    save([&] {
+      if (result.best) folder_->save_best(s_.info, s_.evaluated());
+      if (s_.options.keep > 0) folder_->save_epoch(result.epoch, s_.options.keep, s_.info, s_.evaluated());
+      for (const auto& sink : file_sinks_) sink->on_epoch(result);
+      save_last(next);
+    });
   }
   state_ = std::move(next);
-  if (observer.epoch) observer.epoch(result);
+  tell_users([&](TrainSink& sink) { sink.on_epoch(result); });
+}
+
+void Trainer::State::save(const std::function<void()>& save) {
+  tell_users([](TrainSink& sink) { sink.on_saving(true); });
+  try {
+    save();
+  } catch (...) {
+    tell_users([](TrainSink& sink) { sink.on_saving(false); });
+    throw;
+  }
+  tell_users([](TrainSink& sink) { sink.on_saving(false); });
 }
 
 void Trainer::State::save_within_epoch() {
   require_finite_parameters();
   state_.sums.seconds = epoch_seconds();
   epoch_began_ = Clock::now();
-  if (!folder_) return;
-  const Saving saving(saving_);
-  save_last(state_);
-}
-
-Trainer::State::~State() {
-  try {
-    gradient_policy_->wait();
-  } catch (const std::exception&) {
-    // The run has ended: nobody reads the parameters any more.
-  }
+  if (folder_) save([&] { save_last(state_); });
 }
 
 void Trainer::State::finish_updates() const {
   try {
-    gradient_policy_->wait();
+    s_.finish_updates();
   } catch (const Error& error) {
-    throw Error(fmt::format("after step {} (epoch {}): {}; {}", state_.step, state_.epoch, error.what(), last_good()));
+    throw Error(fmt::format("after step {} (epoch {}): {}; {}", state_.step, state_.epoch, error.what(), last_good()),
+                error.code());
   }
 }
 
 void Trainer::State::require_finite_parameters() const {
   finish_updates();
-  const int found = parameters->state().find_not_finite();
-  if (found < 0) return;
-  throw Error(fmt::format("after step {} (epoch {}): parameter '{}' isn't finite; {}", state_.step, state_.epoch,
-                          parameters->list()[static_cast<std::size_t>(found)].name, last_good()));
+  const std::string found = s_.find_not_finite();
+  if (found.empty()) return;
+  throw Error(fmt::format("after step {} (epoch {}): parameter '{}' isn't finite; {}", state_.step, state_.epoch, found,
+                          last_good()),
+              ErrorCode::non_finite);
 }
 
 void Trainer::State::save_last(const train::TrainingState& state) {
   saved_at_ = Clock::now();
-  folder_->save_last(info_, *parameters, average ? &*average : nullptr,
-                     {state, fixed_options_, threads_.compute, validation_data_});
+  folder_->save_last(s_.info, *s_.parameters, s_.average ? &*s_.average : nullptr,
+                     {state, fixed_options_, s_.threads.compute, validation_data_});
   saved_step_ = state.step;
 }
 
 bool Trainer::State::checkpoint_due() const {
-  return folder_ && options_.checkpoint_minutes > 0 && seconds_since(saved_at_) >= 60 * options_.checkpoint_minutes;
+  return folder_ && s_.options.checkpoint_minutes > 0 && seconds_since(saved_at_) >= 60 * s_.options.checkpoint_minutes;
 }
 
 void Trainer::State::save_tuning_record() {
-  if (!folder_ || tuning_record_.all().size() == saved_tuning_entries_) return;
-  tuning_record_.save(folder_->tuning_record());
-  saved_tuning_entries_ = tuning_record_.all().size();
+  if (!folder_ || s_.tuning_record.all().size() == saved_tuning_entries_) return;
+  s_.tuning_record.save(folder_->tuning_record());
+  saved_tuning_entries_ = s_.tuning_record.all().size();
 }
 
 double Trainer::State::epoch_seconds() const { return state_.sums.seconds + seconds_since(epoch_began_); }

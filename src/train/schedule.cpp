@@ -1,34 +1,47 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <numbers>
 
 #include "facet/error.h"
 #include "train/recipe.h"
+#include "train/run_options.h"
 
 namespace facet {
 
 using Kind = LearningRateSchedule::Kind;
 
+namespace {
+
+struct ScheduleName {
+  Kind kind;
+  std::string_view name;
+};
+
+constexpr ScheduleName schedules[] = {
+    {Kind::constant, "constant"}, {Kind::step, "step"}, {Kind::cosine, "cosine"}, {Kind::one_cycle, "one-cycle"}};
+
+std::string schedule_names() {
+  std::vector<std::string_view> names;
+  for (const ScheduleName& entry : schedules) names.push_back(entry.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+}  // namespace
+
 std::string_view to_string(Kind kind) {
-  switch (kind) {
-    case Kind::constant:
-      return "constant";
-    case Kind::step:
-      return "step";
-    case Kind::cosine:
-      return "cosine";
-    case Kind::one_cycle:
-      return "one-cycle";
+  for (const ScheduleName& entry : schedules) {
+    if (entry.kind == kind) return entry.name;
   }
-  throw Error(fmt::format("schedule {} found; allowed: constant, step, cosine, one-cycle", static_cast<int>(kind)));
+  throw Error(fmt::format("schedule {} found; allowed: {}", static_cast<int>(kind), schedule_names()));
 }
 
 Kind parse_schedule(std::string_view text) {
-  for (const Kind kind : {Kind::constant, Kind::step, Kind::cosine, Kind::one_cycle}) {
-    if (text == to_string(kind)) return kind;
+  for (const ScheduleName& entry : schedules) {
+    if (entry.name == text) return entry.kind;
   }
-  throw Error(fmt::format("schedule '{}' found; allowed: constant, step, cosine, one-cycle", text));
+  throw Error(fmt::format("schedule '{}' found; allowed: {}", text, schedule_names()));
 }
 
 namespace train {
@@ -40,6 +53,12 @@ double annealed(double first, double last, double share) {
 }
 
 }  // namespace
+
+std::vector<Kind> schedule_kinds() {
+  std::vector<Kind> kinds;
+  for (const ScheduleName& entry : schedules) kinds.push_back(entry.kind);
+  return kinds;
+}
 
 Schedule::Schedule(const TrainOptions& options, std::int64_t steps_per_epoch)
     : o_(options.schedule),
@@ -74,6 +93,15 @@ double Schedule::one_cycle(double done, double first, double middle, double last
   const double top = o_.pct_start * total_ - 1, end = total_ - 1;
   if (done < top) return annealed(first, middle, done / top);
   return end > top ? annealed(middle, last, (done - top) / (end - top)) : middle;
+}
+
+Schedule checked_schedule(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step) {
+  check_options(options);
+  if (steps_per_epoch < 1 || step < 1) {
+    throw Error(fmt::format("schedule: step {} of epochs of {} steps found; 1 or more of each are allowed", step,
+                            steps_per_epoch));
+  }
+  return {options, steps_per_epoch};
 }
 
 }  // namespace train

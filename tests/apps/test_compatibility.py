@@ -7,7 +7,7 @@ import json
 import shutil
 import unittest
 
-from program import AppTest, QUICK, facet, tensors
+from program import AppTest, QUICK, facet, rows, tensors
 
 # The options of the first version of facet train, which it wrote into run.cfg.
 FIRST_OPTIONS = {"train", "validation", "heads", "classes", "root", "bad-images", "drop-last", "no-flip", "mean", "std",
@@ -58,11 +58,14 @@ def make_run_as_first_written(run):
     paths = {"out": f"out = {run}", "choices": f"choices = {run}/choices.json"}
     kept = [paths.get(line.split("=")[0].strip(), line) for line in kept]
     (run / "run.cfg").write_text("\n".join(kept) + "\n")
-    csv = (run / "metrics.csv").read_text().splitlines()
-    (run / "metrics.csv").write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in csv))
+    csv = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    columns = csv[0].index("seconds") + 1
+    (run / "metrics.csv").write_text("".join(",".join(cells[:columns]) + "\n" for cells in csv))
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for epoch in epochs:
-        del epoch["peak_resident_bytes"], epoch["waited"]
+        for key in ["peak_resident_bytes", "waited", "best", "train_loss_by_head", "train_accuracy",
+                    "validation_loss_by_head"]:
+            del epoch[key]
     (run / "metrics.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     (run / "run.lock").unlink(missing_ok=True)
 
@@ -104,6 +107,9 @@ class OlderFiles(AppTest):
             self.assertEqual(tensors(run / file), tensors(self.whole / file), name)
         self.assertEqual([line.split(",")[:6] for line in (run / "metrics.csv").read_text().splitlines()],
                          [line.split(",")[:6] for line in (self.whole / "metrics.csv").read_text().splitlines()])
+        first, second = rows(run / "metrics.csv")
+        self.assertEqual((first["waited"], first["best"], first["train_loss_age"]), ("", "", ""))
+        self.assertNotIn("", second.values())
 
     def test_newer_options_have_their_defaults(self):
         for words, says in [(["--resize", "crop"], "resize squash, requested is crop"),

@@ -38,10 +38,10 @@ class InferenceSession:
     def run(self, names, feeds):
         (name, images), = feeds.items()
         assert name == self.model.graph.input[0].name and images.dtype == numpy.float32, (name, images.dtype)
-        assert images.ndim == 4 and images.shape[1] == 3 and images.shape[2] == images.shape[3], images.shape
+        assert images.ndim == 4 and images.shape[1] == 3, images.shape
         with tempfile.TemporaryDirectory() as folder:
             images.tofile(folder + "/input")
-            size, batch = str(images.shape[2]), str(len(images))
+            size, batch = "{{}}x{{}}".format(*images.shape[2:]), str(len(images))
             subprocess.run([{RUNNER!r}, self.file, folder + "/input", size, folder, batch], check=True)
             outputs = [numpy.fromfile(f"{{folder}}/{{i}}.{{batch}}", numpy.float32).reshape(len(images), -1)
                        for i in range(len(self.model.graph.output))]
@@ -75,14 +75,15 @@ print(json.dumps({"age": age[0].tolist(), "gender": gender[0].tolist(), "race": 
         if not has("onnxruntime"):
             (self.folder / "onnxruntime.py").write_text(STAND_IN)
         photographs = self.photographs()
-        for mode in ["squash", "crop"]:
-            self.succeeds("train", *self.data, "--out", mode, "--resize", mode, "--size", 32, "--batch", 8, "--epochs",
+        for mode, size in [("squash", "32"), ("crop", "32"), ("squash", "32x48"), ("crop", "48x32")]:
+            run = mode + size
+            self.succeeds("train", *self.data, "--out", run, "--resize", mode, "--size", size, "--batch", 8, "--epochs",
                           4, "--lr", "1e-3", "--threads", 1, "--precision", "f32", "--no-tune", folder=self.folder)
-            self.succeeds("export", mode, "--out", "faces.onnx", "--input", "pixels", "--softmax", folder=self.folder)
-            lines = self.succeeds("predict", mode, *photographs, "--jsonl", "-", folder=self.folder).splitlines()
+            self.succeeds("export", run, "--out", "faces.onnx", "--input", "pixels", "--softmax", folder=self.folder)
+            lines = self.succeeds("predict", run, *photographs, "--jsonl", "-", folder=self.folder).splitlines()
             answers = []
             for line in map(json.loads, lines):
-                with self.subTest(mode=mode, photograph=line["file"]):
+                with self.subTest(mode=mode, size=size, photograph=line["file"]):
                     (self.folder / "photo.jpg").write_bytes((self.folder / line["file"]).read_bytes())
                     done = subprocess.run([sys.executable, "recipe.py"], cwd=self.folder, capture_output=True,
                                           text=True, timeout=120)

@@ -86,7 +86,7 @@ class Comparing(AppTest):
                             ('{"images_per_s": 1, "batch": "many"}', "batch")):
             bad.write_text(text)
             self.assertIn(words, self.fails(1, "compare", self.ours, bad))
-        self.assertIn("missing.json", self.fails(1, "compare", self.folder / "missing.json"))
+        self.assertIn("missing.json: no such file", self.fails(1, "compare", self.folder / "missing.json"))
 
     def test_invalid_prices_are_refused(self):
         for price in ("ours", "ours=2", "ours=x/h", "ours=-1/h", "=2/h", "others=2/h"):

@@ -120,6 +120,26 @@ class Table(Reproduction):
         self.assertEqual(list(self.table(out)["reference"]["accuracy"]), ["gender"])
         self.assertIn("\nfile-column = photo\nlabel-column = gender\n", (out / "reference/run.cfg").read_text())
 
+    def test_the_best_epoch_is_the_one_that_its_line_calls_the_best(self):
+        out = self.folder / "best"
+        shutil.copytree(self.whole, out)
+        metrics = out / "mobilenet_v2/metrics.jsonl"
+        epochs = [json.loads(line) for line in metrics.read_text().splitlines()]
+        for accuracies, best, expected in [((0.5, 0.4), (True, True), 2), ((0.5, 0.4), (True, False), 1),
+                                           ((0.5, 0.4), (None, True), 2), ((0.5, 0.4), (None, False), 1),
+                                           ((0.5, 0.6), (None, None), 2), ((0.5, 0.5), (None, None), 1)]:
+            with self.subTest((accuracies, best)):
+                for epoch, accuracy, is_best in zip(epochs, accuracies, best):
+                    epoch["validation_accuracy"] = {head: accuracy for head in epoch["validation_accuracy"]}
+                    epoch.pop("best", None)
+                    if is_best is not None:
+                        epoch["best"] = is_best
+                metrics.write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
+                self.succeeds(*self.words(out))
+                row = self.table(out)["mobilenet_v2"]
+                self.assertEqual(row["best_epoch"], expected)
+                self.assertEqual(set(row["accuracy"].values()), {accuracies[expected - 1]})
+
 
 class Resuming(Reproduction):
     """A table that was stopped, killed or made in parts and then resumed equals one made by a single command."""
@@ -180,7 +200,7 @@ class Refusing(Reproduction):
         words = self.words(self.whole)
         self.assertIn("the run has 2 epochs, but 1 are requested", self.fails(1, *self.words(self.whole, 1)))
         for option, value, message in [("--batch", 4, "batch 8, requested is 4"), ("--seed", 1, "seed 0"),
-                                       ("--size", 32, "size 16, requested is 32"),
+                                       ("--size", 32, "size 16x16, requested is 32x32"),
                                        ("--resize", "crop", "resize squash, requested is crop"),
                                        ("--precision", "bf16", "precision"), ("--heads", "age", "heads")]:
             with self.subTest(option):
@@ -268,7 +288,7 @@ class Refusing(Reproduction):
                  "--models has 'resnet18'; allowed: reference, resnet34"),
                 (["reproduce", "table1", "--models", "alexnet,alexnet"], "--models has alexnet twice"),
                 (["reproduce", "table1", "--data", self.folder / "sample", "--size", 32, "--models", "alexnet"],
-                 "--size is 32: alexnet: size 32 found"),
+                 "--size is 32: alexnet: height 32 found"),
                 (["reproduce", "table1", "--epochs", 0], "--epochs is '0'"),
                 (["reproduce", "table1", "--lr", 1], "unknown option '--lr'")]:
             with self.subTest(words):

@@ -35,6 +35,29 @@ class Run(TrainedRunTest):
         for name in ["checkpoints/best.safetensors", "checkpoints/last.safetensors", "tuning.json", "run.cfg"]:
             self.assertTrue((self.run_folder / name).is_file(), name)
         self.assertEqual([row["epoch"] for row in rows(self.run_folder / "metrics.csv")], ["1", "2"])
+        self.assertFalse((self.run_folder / "steps.csv").exists())
+
+    def test_metrics(self):
+        def columns(what):
+            return [f"{what}_{head}" for head in ["age", "gender", "race"]]
+
+        lines = rows(self.run_folder / "metrics.csv")
+        self.assertEqual(list(lines[0]), [
+            "epoch", "train_loss", "validation_loss", *columns("validation_accuracy"), "learning_rate", "images_per_s",
+            "seconds", "peak_resident_bytes", "waited", "best", *columns("train_loss"), *columns("train_accuracy"),
+            *columns("validation_loss")])
+        for row in lines:
+            for what in ["train", "validation"]:
+                by_head = sum(float(row[column]) for column in columns(f"{what}_loss"))
+                self.assertAlmostEqual(by_head, float(row[f"{what}_loss"]), delta=0.02 * by_head)
+        self.assertEqual(lines[0]["best"], "1")
+        for row, line in zip(lines, (self.run_folder / "metrics.jsonl").read_text().splitlines()):
+            epoch = json.loads(line)
+            self.assertEqual(str(int(epoch["best"])), row["best"])
+            for column, value in [("train_loss_age", epoch["train_loss_by_head"]["age"]),
+                                  ("train_accuracy_race", epoch["train_accuracy"]["race"]),
+                                  ("validation_loss_gender", epoch["validation_loss_by_head"]["gender"])]:
+                self.assertEqual(float(row[column]), value)
 
     def test_repeated_from_its_config(self):
         config = self.run_folder / "run.cfg"
@@ -147,6 +170,43 @@ class Recipe(AppTest):
         error = self.fails(1, "train", "--resume", "--out", first, "--lr", "0.5")
         self.assertIn("requested is 0.5; a run to be resumed can't change it: a new run from its weights can, by "
                       f"--pretrained {first}/checkpoints/last.safetensors --out NEW", error)
+
+
+class Size(AppTest):
+    """--size HEIGHTxWIDTH in training and in the commands that use its model."""
+
+    def test_commands(self):
+        run = self.folder / "tall"
+        words = [*self.data, *QUICK[2:], "--size", "64x48", "--out", run]
+        output = self.succeeds("train", *words, "--epochs", 1)
+        self.assertRegex(output, r"(?m)^model +reference at 64x48: [\d,]+ parameters$")
+        self.assertIn("size = 64x48\n", (run / "run.cfg").read_text())
+        self.assertIn("reference at 64x48\n", self.succeeds("inspect", run))
+        self.assertIn("size 64x48, requested is 48x64",
+                      self.fails(1, "train", "--resume", "--out", run, "--size", "48x64", "--epochs", 2))
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 2)
+        self.assertEqual([row["epoch"] for row in rows(run / "metrics.csv")], ["1", "2"])
+
+        answers = self.folder / "answers.csv"
+        self.succeeds("evaluate", run, "--data", self.validation_csv, "--predictions", answers)
+        folder = self.validation_csv.parent
+        photos = [folder / row["file"] for row in rows(answers)]
+        lines = self.succeeds("predict", run, *photos, "--jsonl", "-").splitlines()
+        for row, line in zip(rows(answers), map(json.loads, lines), strict=True):
+            for head in ["age", "gender", "race"]:
+                for name, share in line["heads"][head]["probabilities"].items():
+                    self.assertAlmostEqual(share, float(row[f"{head}_probability_{name}"]), places=4)
+
+    def test_summary(self):
+        self.assertTrue(self.succeeds("summary", "--size", "64x48", "--batch", 1).startswith("reference at 64x48\n"))
+        summaries = {size: json.loads(self.succeeds("summary", "--size", size, "--batch", 1, "--json"))
+                     for size in ["64x48", "48x64", "64x64", "64"]}
+        self.assertEqual([summary["size"] for summary in summaries.values()], ["64x48", "48x64", 64, 64])
+        self.assertEqual(summaries["64x64"]["planned"], summaries["64"]["planned"])
+        pools = {size: [layer["output"] for layer in summary["layers"] if layer["op"] == "max_pool"]
+                 for size, summary in summaries.items()}
+        self.assertEqual(pools["64x48"], [[64, 16, 12], [128, 8, 6], [256, 4, 3]])
+        self.assertEqual(pools["48x64"], [[64, 12, 16], [128, 6, 8], [256, 3, 4]])
 
 
 class Shape(AppTest):
@@ -262,6 +322,40 @@ class Pretrained(AppTest):
         self.assertIn('holds an object of "os.system"; a state_dict', self.fails(1, *words, weights))
 
 
+class Steps(AppTest):
+    """--log-every: lines of steps, in the run's folder and for the user."""
+
+    def test_lines(self):
+        run = self.folder / "run"
+        output = self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--log-every", 4, "--out", run)
+        self.assertRegex(output, r"(?m)^epoch 2/2  step 8  33 %  loss [\d.]+  age [\d.]+%.* images/s  0:0\d left$")
+        self.assertEqual(output.count("  step "), 3)
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 3)
+        lines = rows(run / "steps.csv")
+        self.assertEqual([(row["step"], row["epoch"], row["batch"]) for row in lines],
+                         [("4", "1", "4"), ("8", "2", "2"), ("12", "2", "6"), ("16", "3", "4")])
+        heads = ["age", "gender", "race"]
+        self.assertEqual(list(lines[0]), ["step", "epoch", "batch", "loss", *(f"loss_{head}" for head in heads),
+                                          *(f"accuracy_{head}" for head in heads), "learning_rate", "images_per_s"])
+        steps = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
+        self.assertEqual(len(steps), 4)
+        for row, step in zip(lines, steps):
+            for column, value in [("step", step["step"]), ("loss", step["loss"]),
+                                  ("loss_race", step["loss_by_head"]["race"]),
+                                  ("accuracy_gender", step["accuracy"]["gender"])]:
+                self.assertEqual(float(row[column]), value)
+            self.assertAlmostEqual(sum(step["loss_by_head"].values()), step["loss"], places=4)
+        for make in [os.mkfifo, os.mkdir]:
+            (run / "steps.csv").rename(run / "steps.csv.before")
+            make(run / "steps.csv")
+            self.assertIn("steps.csv: is not a regular file",
+                          self.fails(1, "train", "--resume", "--out", run, "--epochs", 4, timeout=60))
+            (run / "steps.csv").rename(run / f"steps.csv.{make.__name__}")
+            (run / "steps.csv.before").rename(run / "steps.csv")
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 4)
+        self.assertEqual([row["step"] for row in rows(run / "steps.csv")], ["4", "8", "12", "16", "20", "24"])
+
+
 class Tuning(AppTest):
     def test_measurements_are_reused_in_the_next_run(self):
         quick = [word for word in QUICK if word != "--no-tune"]
@@ -271,12 +365,12 @@ class Tuning(AppTest):
 
 
 class Terminal(AppTest):
-    def test_progress_bar(self):
+    def shown(self, *words):
+        """What a run on a terminal shows."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-        process = subprocess.Popen([program.PROGRAM, "train", *map(str, self.data), *QUICK, "--epochs", "2", "--out",
-                                    str(self.folder / "run")], stdout=theirs, stderr=theirs,
-                                   env={**os.environ, "TERM": "xterm"})
+        process = subprocess.Popen([program.PROGRAM, "train", *map(str, self.data), *QUICK, "--epochs", "2", *words],
+                                   stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
         os.close(theirs)
         shown = b""
         while True:
@@ -289,8 +383,18 @@ class Terminal(AppTest):
             shown += piece
         os.close(ours)
         self.assertEqual(process.wait(), 0, shown)
+        return shown
+
+    def test_progress_bar(self):
+        shown = self.shown("--out", str(self.folder / "run"))
         self.assertRegex(shown, rb"\repoch 1/2 \[#*\.*\] [\d.]+ images/s  \d:\d\d left  loss [\d.]+  age \d+%  gender")
         self.assertRegex(shown, rb"\x1b\[Kepoch 2/2  training loss")
+        self.assertNotIn(b"  step ", shown)
+
+    def test_lines_of_steps_above_the_bar(self):
+        shown = self.shown("--out", str(self.folder / "steps"), "--log-every", "3")
+        self.assertRegex(shown, rb"\repoch 1/2 \[#*\.*\] [\d.]+ images/s")
+        self.assertRegex(shown, rb"\r\x1b\[Kepoch 2/2  step 9  50 %  loss [^\r]* left\r\n")
 
 
 if __name__ == "__main__":

@@ -16,24 +16,26 @@ RUNGS = [
     ["models", "metrics", "formats"],
     ["inference"],
     ["train"],
-    ["report"],
     ["apps", "bench"],
 ]
 RUNG = {module: rung for rung, modules in enumerate(RUNGS) for module in modules}
 
 PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
-    "error": "base", "export": "base", "tensor_types": "base",
+    "error": "base", "export": "base", "files": "base", "machine": "base", "tensor_types": "base", "text": "base",
+    "threads": "base",
     "graph": "graph",
-    "image": "data", "dataset": "data", "loader": "data",
+    "image": "data", "dataset": "data", "source": "data", "manifest": "data", "sampler": "data", "loader": "data",
     "synthetic": "synthetic",
     "ops": "ops",
-    "parameters": "program", "precision": "program", "platform": "program",
+    "parameters": "program", "precision": "program", "platform": "program", "summary": "program",
     "models": "models",
     "metrics": "metrics",
     "model_file": "formats", "onnx": "formats",
     "inference": "inference",
-    "training": "train",
+    "train_options": "train", "session": "train", "sinks": "train", "training": "train", "run_folder": "train",
 }
+
+PUBLIC_ONLY = ("apps",)  # modules that include the public headers and their own only, as any program of a user's does
 
 INCLUDE_FOLDERS = {"apps": ["apps/facet"]}  # include folders of a module besides src and include
 
@@ -81,6 +83,8 @@ def include_faults(root, file, module, bracket, name):
     target = module_of_include(root, file, name)
     if target not in RUNG:
         yield f"{name} is of no module that the order knows"
+    elif module in PUBLIC_ONLY and target != module and not name.startswith("facet/"):
+        yield f"{name} is not a public header; {module} may include facet/*.h only"
     elif target != module and RUNG[target] >= RUNG[module]:
         yield f"{module} may not know {target} ({name})"
 

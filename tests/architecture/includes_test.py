@@ -44,6 +44,14 @@ class Includes(unittest.TestCase):
         self.forbidden("src/data/a.cpp", '#include <facet/training.h>\n', "data may not know train")
         self.forbidden("include/facet/graph.h", '#include "lowering/step.h"\n', "graph may not know lowering")
 
+    def test_program_includes_public_headers_only(self):
+        self.allowed("apps/facet/a.cpp", '#include "facet/training.h"\n#include <facet/files.h>\n#include <fmt/format.h>\n')
+        self.forbidden("apps/facet/a.cpp", '#include "base/text.h"\n', "apps/facet/a.cpp:1: base/text.h is not a public header")
+        self.forbidden("apps/facet/cli/a.h", '#include "../../../src/base/text.h"\n', "is of no module")
+        private = {"apps/facet/a.cpp": '#include "../../src/base/text.h"\n', "src/base/text.h": ""}
+        self.assertIn("is not a public header", faults(private)[0])
+        self.allowed("bench/a.cpp", '#include "base/text.h"\n')
+
     def test_relative_includes(self):
         own = {"apps/facet/a.cpp": '#include "b.h"\n', "apps/facet/b.h": ""}
         self.assertEqual(faults(own), [])

@@ -6,8 +6,10 @@
 #include <thread>
 #include <vector>
 
+#include "facet/threads.h"
 #include "testing.h"
 
+using facet::leave_openmp_place;
 using facet::TemporaryFolder;
 using facet::write_file;
 using namespace facet::base;  // NOLINT(google-build-using-namespace)
@@ -35,6 +37,16 @@ TEST_CASE("by_core groups the given CPUs by core") {
   write_siblings(root, {2, 3}, "2-3");
   CHECK(by_core({0, 1, 2, 3, 4, 5, 6}, root.path()) == Cores{{0, {0, 4}}, {1, {1, 5}}, {2, {2, 3}}, {6, {6}}});
   CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1, {1}}, {0, {4}}, {2, {3}}});
+}
+
+TEST_CASE("plan_threads takes the requested numbers, and refuses those out of range") {
+  const facet::ThreadPlan plan = facet::plan_threads(3, 2);
+  CHECK(plan.compute == 3);
+  CHECK(plan.loader == 2);
+  CHECK(facet::plan_threads(0, 0).loader == 0);
+  CHECK(facet::plan_threads(0, 0).compute >= 1);
+  CHECK(facet::error_of([] { facet::plan_threads(-1, 0); }) == "threads is -1; 0 to 4096 is allowed");
+  CHECK(facet::error_of([] { facet::plan_threads(0, 4097); }) == "loader_threads is 4097; 0 to 4096 is allowed");
 }
 
 TEST_CASE("a list of CPUs is sorted and written as ranges") {

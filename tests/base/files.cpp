@@ -17,12 +17,13 @@
 #include <vector>
 
 #include "facet/error.h"
+#include "facet/files.h"
 #include "testing.h"
 
+using facet::AtomicFile;
 using facet::read_file;
 using facet::TemporaryFolder;
 using facet::write_file;
-using facet::base::AtomicFile;
 
 namespace {
 
@@ -198,8 +199,25 @@ TEST_CASE("a file that exceeds the size limit is an error; the old one stays") {
   CHECK(entries(folder) == 1);
 }
 
+TEST_CASE("a name with a line break doesn't break the message's line") {
+  const TemporaryFolder folder;
+  const std::string escaped = (folder / "a\\nb").string();
+  const auto unbroken = [&](const std::string& message) {
+    CHECK(facet::contains(message, escaped));
+    CHECK(!facet::contains(message, "\n"));
+  };
+  const auto missing = folder / "a\nb";
+  unbroken(facet::error_of([&] { facet::read_text(missing); }));
+  unbroken(facet::error_of([&] { AtomicFile file(missing / "file"); }));
+  unbroken(facet::error_of([&] { facet::FolderLock lock(missing); }));
+  std::filesystem::create_directory(missing);
+  unbroken(facet::error_of([&] { facet::status_of(missing / std::string(300, 'x')); }));
+  const facet::FolderLock held(missing);
+  unbroken(facet::error_of([&] { facet::FolderLock second(missing); }));
+}
+
 using namespace facet;
-using base::FolderLock;
+using facet::FolderLock;
 
 TEST_CASE("a folder has one owner at a time, within a process too") {
   const TemporaryFolder folder;

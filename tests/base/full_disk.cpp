@@ -1,8 +1,8 @@
 #include <doctest/doctest.h>
 #include <sys/mount.h>
 
-#include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "testing.h"
 
 TEST_CASE("a full disk is a clear error; the old file stays") {
@@ -14,7 +14,7 @@ TEST_CASE("a full disk is a clear error; the old file stays") {
   facet::write_file(folder / "file", "old");
   std::string message;
   try {
-    facet::base::AtomicFile file(folder / "file");
+    facet::AtomicFile file(folder / "file");
     file.write(std::string(std::size_t{1} << 20, 'x'));
     file.commit();
   } catch (const facet::Error& error) {

@@ -5,9 +5,13 @@
 
 #include <thread>
 
+#include "facet/machine.h"
 #include "testing.h"
 
+using facet::available_memory;
+using facet::peak_resident_memory;
 using facet::TemporaryFolder;
+using facet::usable_cores;
 using facet::write_file;
 using namespace facet::base;  // NOLINT(google-build-using-namespace)
 

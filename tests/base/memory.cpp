@@ -15,6 +15,7 @@
 
 #include "base/machine.h"
 #include "facet/error.h"
+#include "facet/machine.h"
 
 using facet::base::Arena;
 using facet::base::PageBuffer;
@@ -77,7 +78,7 @@ class WithoutHugePages {
 };
 
 /// Returns a size that exceeds the available memory, but not the address space.
-std::size_t too_much() { return static_cast<std::size_t>(facet::base::available_memory()) + 512 * mebibyte; }
+std::size_t too_much() { return static_cast<std::size_t>(facet::available_memory()) + 512 * mebibyte; }
 
 }  // namespace
 

@@ -6,11 +6,11 @@
 
 #include "base/median.h"
 #include "facet/tensor_types.h"
+#include "facet/text.h"
 
+using facet::printable;
 using facet::base::is_utf8;
 using facet::base::lower_case;
-using facet::base::printable;
-
 TEST_CASE("printable text is unchanged, including backslashes and other scripts") {
   for (const std::string text : {"", "a b", "C:\\faces\\1.jpg", "caf\u00e9 \u4eba \U0001F600", "'\"%{}"}) {
     CHECK(printable(text) == text);
@@ -35,6 +35,13 @@ TEST_CASE("each byte that is not UTF-8 becomes an escape") {
   CHECK(!is_utf8("a\xFF"));
   CHECK(is_utf8(""));
   CHECK(is_utf8("\u20AC\U0001F600"));
+}
+
+TEST_CASE("a list of names is printable, and names beyond its limit are counted") {
+  CHECK(facet::list_of({}).empty());
+  CHECK(facet::list_of({"a", "b\n"}) == "a, b\\n");
+  CHECK(facet::list_of({"a", "b", "c"}, 3) == "a, b, c");
+  CHECK(facet::list_of({"a", "b", "c"}, 2) == "a, b and 1 more");
 }
 
 TEST_CASE("lower_case changes ASCII letters only") {

@@ -249,6 +249,8 @@ class Bench(unittest.TestCase):
             (["--model", "refernce"], "allowed: reference"), (["--warmup", "-5"], "--warmup is -5"),
             (["--threads", "-3"], "--threads is -3"), (["--batch", "0"], "--batch is 0"),
             (["--iterations", "0"], "--iterations is 0"), (["--size", "17"], "17"), (["--batch", "x"], "--batch"),
+            (["--size", "64x"], "--size is '64x'"), (["--size", "16x17"], "width 17"),
+            (["--size", "16x16385"], "--size is '16x16385'"),
             (["--batc", "2"], "--batc"), (["stray"], "'stray'"), (["--tune"], "--tune"),
             (["--max-cpu-isa", "sse9"], "avx2, avx512, avx512_bf16"), (["--threads", "1,x"], "--threads is 1,x"),
             (["--threads", "1,2", "--profile"], "--profile, --check and --trace need a single number"),

@@ -1,4 +1,4 @@
-#include "data/csv.h"
+#include "data/manifest/csv.h"
 
 #include <doctest/doctest.h>
 

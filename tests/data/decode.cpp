@@ -1,4 +1,4 @@
-#include "data/decode.h"
+#include "data/decode/decode.h"
 
 #include <doctest/doctest.h>
 #include <png.h>
@@ -128,6 +128,34 @@ Bytes mutated(Bytes bytes, std::uint32_t seed) {
   return bytes;
 }
 
+/// Decodes an image into a buffer of `pixels` bytes that another image has left.
+Bytes decode_after_another(const Bytes& bytes, int size, std::size_t pixels) {
+  facet::data::Scratch scratch;
+  scratch.give(Bytes(pixels, 0xAA));
+  return decode_image(bytes, size, scratch).image.pixels;
+}
+
+/// Decodes the middle of an image.
+facet::data::DecodedImage decode_middle(const Bytes& bytes, int size) {
+  facet::data::Scratch scratch;
+  const auto middle = [size](facet::ImageSize whole) {
+    const facet::data::Region region{whole.width / 4, whole.height / 4, (whole.width + 1) / 2, (whole.height + 1) / 2};
+    return facet::data::DecodeRequest{.size = size, .region = region};
+  };
+  return decode_image(bytes, middle, scratch);
+}
+
+bool part_equals_whole(const Bytes& bytes, int size, const Image& whole) {
+  const auto [part, placement, warning] = decode_middle(bytes, size);
+  if (placement.whole != facet::ImageSize(whole.height, whole.width)) return false;
+  for (int y = 0; y < part.height; ++y) {
+    const auto row = part.pixels.begin() + std::ptrdiff_t{y} * part.width * 3;
+    const auto from = (std::ptrdiff_t{placement.top + y} * whole.width + placement.left) * 3;
+    if (!std::equal(row, row + std::ptrdiff_t{part.width} * 3, whole.pixels.begin() + from)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 TEST_CASE("a file that is not JPEG, PNG or WebP is an error that names its format") {
@@ -231,6 +259,7 @@ TEST_CASE("images that take too much memory are refused before they are allocate
   CHECK(Bytes(image.pixels.begin(), image.pixels.begin() + 16 * 3) ==
         Bytes(frame.pixels.begin(), frame.pixels.begin() + 16 * 3));
   CHECK(Bytes(image.pixels.begin() + 16 * 3, image.pixels.begin() + 64 * 3) == Bytes(48 * 3));  // black margin
+  CHECK(decode_after_another(webp, 0, image.pixels.size()) == image.pixels);
 }
 
 TEST_CASE("a PNG or WebP that is truncated anywhere is an error that says so") {
@@ -271,12 +300,16 @@ TEST_CASE("2,000 damaged files of each format give errors, or pixels of their si
       Bytes bytes = mutated(whole, seed);
       if (std::string_view(kind).ends_with("PNG") && seed % 4 != 0) set_checksums(bytes);
       try {
-        const Image decoded = decode_image(bytes, static_cast<int>(seed % 3) * 20).image;
+        const int size = static_cast<int>(seed % 3) * 20;
+        const Image decoded = decode_image(bytes, size).image;
         REQUIRE(decoded.pixels.size() ==
                 std::size_t{3} * static_cast<std::size_t>(decoded.width) * static_cast<std::size_t>(decoded.height));
+        REQUIRE(decode_after_another(bytes, size, decoded.pixels.size()) == decoded.pixels);
+        REQUIRE(part_equals_whole(bytes, size, decoded));
         ++read;
       } catch (const facet::Error& error) {
         REQUIRE(std::string_view(error.what()).size() > 5);
+        REQUIRE(error_of([&] { decode_middle(bytes, static_cast<int>(seed % 3) * 20); }) == error.what());
         ++refused;
       }
     }

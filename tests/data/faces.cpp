@@ -4,8 +4,8 @@
 #include <chrono>
 
 #include "data/make_jpeg.h"
-#include "facet/dataset.h"
 #include "facet/loader.h"
+#include "facet/manifest.h"
 
 using facet::ManifestDataset;
 

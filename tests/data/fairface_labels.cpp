@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "data/make_jpeg.h"
-#include "facet/dataset.h"
+#include "facet/manifest.h"
 
 using facet::ManifestDataset;
 

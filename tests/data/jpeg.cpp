@@ -2,17 +2,15 @@
 #include <sys/stat.h>
 
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-// jpeglib.h uses std::size_t and FILE but includes neither header.
-#include <jpeglib.h>
 
-#include "data/decode.h"
+#include "data/compress_with.h"
+#include "data/decode/decode.h"
 #include "data/make_jpeg.h"
 #include "testing.h"
 
 using facet::Bytes;
 using facet::compress;
+using facet::compress_with;
 using facet::contains;
 using facet::error_of;
 using facet::Image;
@@ -46,35 +44,6 @@ Bytes colour(int width, int height, const Bytes& pixel) {
 }
 
 constexpr int one_scan_per_component = 1 << 30;  // in addition to TurboJPEG's flags
-
-/// Compresses with libjpeg's API, which has options that TurboJPEG lacks.
-template <class Change>
-Bytes compress_with(const Image& image, const Change& change) {
-  jpeg_error_mgr errors;
-  jpeg_compress_struct encoder;
-  encoder.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&encoder);
-  unsigned char* bytes = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&encoder, &bytes, &size);
-  encoder.image_width = static_cast<JDIMENSION>(image.width);
-  encoder.image_height = static_cast<JDIMENSION>(image.height);
-  encoder.input_components = 3;
-  encoder.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&encoder);
-  change(encoder);
-  jpeg_start_compress(&encoder, TRUE);
-  while (encoder.next_scanline < encoder.image_height) {
-    const std::size_t at = std::size_t{encoder.next_scanline} * encoder.image_width * 3;
-    auto* row = const_cast<JSAMPROW>(&image.pixels[at]);
-    jpeg_write_scanlines(&encoder, &row, 1);
-  }
-  jpeg_finish_compress(&encoder);
-  jpeg_destroy_compress(&encoder);
-  Bytes jpeg(bytes, bytes + size);
-  std::free(bytes);
-  return jpeg;
-}
 
 /// Returns a sequential JPEG with a scan for each component, made of three grey JPEGs.
 Bytes make_three_scans() {
@@ -222,6 +191,22 @@ TEST_CASE("JPEGs much larger than the size are decoded at 1/2, 1/4 or 1/8, never
   const Image turned = decode(facet::with_orientation(jpeg, 6), 100);
   CHECK(turned.width == 101);
   CHECK(turned.height == 201);
+  // Each side of the upright image is compared with its own extent.
+  const auto sizes = [&](int orientation, facet::ImageSize size) {
+    const Image image = decode_image(facet::with_orientation(jpeg, orientation), size).image;
+    return std::pair{image.width, image.height};
+  };
+  CHECK(sizes(1, {50, 200}) == std::pair{201, 101});
+  CHECK(sizes(1, {50, 201}) == std::pair{402, 201});
+  CHECK(sizes(1, {101, 200}) == std::pair{402, 201});
+  CHECK(sizes(1, {201, 50}) == std::pair{803, 401});
+  for (const int orientation : {5, 6, 7, 8}) {
+    CAPTURE(orientation);
+    CHECK(sizes(orientation, {200, 50}) == std::pair{101, 201});
+    CHECK(sizes(orientation, {201, 50}) == std::pair{201, 402});
+    CHECK(sizes(orientation, {200, 101}) == std::pair{201, 402});
+    CHECK(sizes(orientation, {50, 201}) == std::pair{401, 803});
+  }
   const Image tiny = decode(compress(facet::waves(3, 2)), 1);
   CHECK(tiny.width == 2);
   CHECK(tiny.height == 1);

@@ -47,7 +47,7 @@ class LinearModel {
   /// Returns the pixels in [-1, 1], and 1 for the bias.
   std::vector<float> input(const Dataset& data, std::int64_t index) const {
     std::vector<std::uint8_t> pixels(count(features_ - 1));
-    data.load(index, size_, ResizeMode::squash, pixels);
+    data.load({.index = index, .size = size_}, pixels);
     std::vector<float> x(count(features_), 1.0F);
     std::transform(pixels.begin(), pixels.end(), x.begin(),
                    [](std::uint8_t p) { return static_cast<float>(p) / 127.5F - 1; });

@@ -12,10 +12,11 @@
 #include <thread>
 #include <type_traits>
 
-#include "base/machine.h"
 #include "data/make_jpeg.h"
 #include "facet/dataset.h"
 #include "facet/image.h"
+#include "facet/machine.h"
+#include "facet/manifest.h"
 
 using facet::Batch;
 using facet::Bytes;
@@ -43,7 +44,8 @@ class Numbered final : public facet::Dataset {
   void set_label(std::int64_t index, std::size_t head, std::int32_t label) {
     labels_[static_cast<std::size_t>(index) * 2 + head] = label;
   }
-  void load(std::int64_t index, int size, facet::ResizeMode, std::span<std::uint8_t> pixels) const override {
+  void load(const facet::LoadRequest& request, std::span<std::uint8_t> pixels) const override {
+    const std::int64_t index = request.index;
     ++loads;
     const int now = ++running;
     for (int maximum = max_running; now > maximum && !max_running.compare_exchange_weak(maximum, now);) {
@@ -51,7 +53,7 @@ class Numbered final : public facet::Dataset {
     if (delay_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms * (index % 3)));
     --running;
     if (bad_.contains(index)) throw facet::Error("image " + std::to_string(index) + " is bad");
-    REQUIRE(pixels.size() == static_cast<std::size_t>(size * size * 3));
+    REQUIRE(pixels.size() == static_cast<std::size_t>(request.size.height * request.size.width * 3));
     for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i * 7 + i / 5);
     pixels[pixels.size() / 2] = static_cast<std::uint8_t>(index);
   }
@@ -116,8 +118,59 @@ TEST_CASE("images are resized in the requested mode") {
     facet::Bytes expected(14 * 14 * 3);
     facet::resize(image, 14, mode, expected);
     CHECK(read_epoch(loader, 0).front().pixels == expected);
+
+    // A size that isn't square, with the flip of its rows.
+    facet::Bytes narrow(14 * 9 * 3);
+    facet::resize(image, {14, 9}, mode, narrow);
+    facet::Bytes mirrored;
+    for (std::size_t row = 0; row < 14; ++row) {
+      for (std::size_t x = 9; x-- > 0;) {
+        const auto pixel = narrow.begin() + static_cast<std::ptrdiff_t>((row * 9 + x) * 3);
+        mirrored.insert(mirrored.end(), pixel, pixel + 3);
+      }
+    }
+    Loader narrow_loader(data, {.size = {14, 9}, .resize = mode});
+    bool kept = false, flipped = false;
+    for (std::int64_t epoch = 0; epoch < 20; ++epoch) {
+      const facet::Bytes pixels = read_epoch(narrow_loader, epoch).front().pixels;
+      kept = kept || pixels == narrow;
+      flipped = flipped || pixels == mirrored;
+      CHECK((pixels == narrow || pixels == mirrored));
+    }
+    CHECK(kept);
+    CHECK(flipped);
   }
   CHECK(!facet::error_of([&] { Loader loader(data, {.resize = static_cast<facet::ResizeMode>(9)}); }).empty());
+}
+
+TEST_CASE("a data set is asked for each image with the loader's size, resize mode and seed, and the epoch") {
+  /// One image, which remembers what it was asked for.
+  class Asked final : public facet::Dataset {
+   public:
+    std::int64_t size() const override { return 1; }
+    const std::vector<facet::Head>& heads() const override { return heads_; }
+    std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
+    void load(const facet::LoadRequest& request, std::span<std::uint8_t> pixels) const override {
+      CHECK(pixels.size() == 4 * 6 * 3);
+      last = request;
+    }
+    std::string name(std::int64_t) const override { return "the image"; }
+    mutable facet::LoadRequest last = {.index = -1};
+
+   private:
+    std::vector<facet::Head> heads_{{"a", {"x", "y"}}};
+    std::vector<std::int32_t> labels_{0};
+  };
+  const Asked data;
+  Loader loader(data, {.size = {4, 6}, .resize = facet::ResizeMode::crop, .seed = 7});
+  for (const std::int64_t epoch : {3, 4}) {
+    read_epoch(loader, epoch);
+    CHECK(data.last.index == 0);
+    CHECK(data.last.size == facet::ImageSize(4, 6));
+    CHECK(data.last.resize == facet::ResizeMode::crop);
+    CHECK(data.last.seed == 7);
+    CHECK(data.last.epoch == epoch);
+  }
 }
 
 TEST_CASE("drop_last omits the smaller batch; without shuffle the order is that of the data set") {
@@ -215,7 +268,7 @@ TEST_CASE("invalid labels of a data set are errors") {
     std::int64_t size() const override { return 3; }
     const std::vector<facet::Head>& heads() const override { return heads_; }
     std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
-    void load(std::int64_t, int, facet::ResizeMode, std::span<std::uint8_t>) const override {}
+    void load(const facet::LoadRequest&, std::span<std::uint8_t>) const override {}
     std::string name(std::int64_t index) const override { return "other " + std::to_string(index); }
 
    private:
@@ -252,7 +305,7 @@ TEST_CASE("the requested number of threads works, even on fewer cores") {
 }
 
 TEST_CASE("without a requested number, there are enough threads to keep the caller from waiting") {
-  if (facet::base::usable_cores() < 2) return;  // on one core there is never a second thread
+  if (facet::usable_cores() < 2) return;  // on one core there is never a second thread
   using Clock = std::chrono::steady_clock;
   Numbered data(9 * 60);
   data.delay_ms = 10;
@@ -315,7 +368,9 @@ TEST_CASE("an empty data set has no batches; invalid options are errors") {
   CHECK(!facet::error_of([&] { loader.next(); }).empty());
   CHECK(read_epoch(loader, 0).empty());
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.batch = 0}); }), "batch is 0; at least 1"));
-  CHECK(facet::contains(facet::error_of([&] { Loader(none, {.size = 0}); }), "size is 0"));
+  for (const facet::ImageSize size : {facet::ImageSize(0), facet::ImageSize(0, 5), facet::ImageSize(5, -1)}) {
+    CHECK(facet::contains(facet::error_of([&] { Loader(none, {.size = size}); }), "size is " + to_string(size)));
+  }
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.threads = -1}); }), "threads is -1; 0 to 4096"));
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.threads = 4097}); }), "threads is 4097; 0 to 4096"));
   CHECK(facet::contains(facet::error_of([&] { Loader(none, {.prefetch = 0}); }), "prefetch is 0"));
@@ -325,7 +380,7 @@ TEST_CASE("batches that exceed the memory are an error, even if their size overf
   const Numbered data(100);
   const auto error = [&](const LoaderOptions& options) { return facet::error_of([&] { Loader(data, options); }); };
   CHECK(facet::contains(error({.size = 100'000}),
-                        "loader: 3 batches of 64 images at 100000x100000 take 5760000000000 "
+                        "loader: 3 batches of 64 images at 100000x100000 take 5760000003072 "
                         "bytes of memory; "));
   CHECK(facet::contains(error({.size = 2'147'483'647}), "bytes of memory; "));
   CHECK(error({.batch = std::int64_t{1} << 62, .size = 3, .prefetch = 2'147'483'647}).empty());
@@ -391,7 +446,7 @@ class Together final : public facet::Dataset {
   const std::vector<facet::Head>& heads() const override { return heads_; }
   std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
   std::string name(std::int64_t index) const override { return std::to_string(index); }
-  void load(std::int64_t, int, facet::ResizeMode, std::span<std::uint8_t>) const override {
+  void load(const facet::LoadRequest&, std::span<std::uint8_t>) const override {
     all_.arrive_and_wait();
     concurrency = tbb::this_task_arena::max_concurrency();
     tbb::parallel_for(0, 100, [this](int) {

@@ -1,10 +1,11 @@
+#include "facet/manifest.h"
+
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
 #include <functional>
 
 #include "data/make_jpeg.h"
-#include "facet/dataset.h"
 #include "testing.h"
 
 using facet::error_of;
@@ -203,7 +204,7 @@ TEST_CASE("bad images are dropped and listed; the others keep their labels and l
     const auto bad = data.drop_bad_images(threads, [&](std::int64_t count) { done = count; });
     CHECK(done == 7);
     REQUIRE(bad.size() == 5);
-    CHECK(bad[0].file == "2.jpg");
+    CHECK(bad[0].name == "2.jpg");
     CHECK(bad[0].line == 3);
     CHECK(bad[0].reason == "no such file");
     CHECK(facet::contains(bad[1].reason, "truncated"));
@@ -228,18 +229,18 @@ TEST_CASE("images that are read with warnings are listed once, by line") {
   facet::write_file(folder / "m.csv", "file,x\n1.jpg,a\n3.jpg,a\n2.jpg,b\n2.jpg,a\n");
   ManifestDataset data(folder / "m.csv");
   facet::Bytes pixels(8 * 8 * 3);
-  data.load(0, 8, facet::ResizeMode::squash, pixels);
+  data.load({.size = 8}, pixels);
   CHECK(data.warnings().empty());
-  data.load(3, 8, facet::ResizeMode::squash, pixels);
-  data.load(3, 8, facet::ResizeMode::squash, pixels);
+  data.load({.index = 3, .size = 8}, pixels);
+  data.load({.index = 3, .size = 8}, pixels);
   REQUIRE(data.warnings().size() == 1);
   CHECK(data.drop_bad_images().size() == 1);
-  data.load(2, 8, facet::ResizeMode::squash, pixels);
+  data.load({.index = 2, .size = 8}, pixels);
   const auto warnings = data.warnings();
   REQUIRE(warnings.size() == 2);
   CHECK(warnings[0].line == 4);
   CHECK(warnings[1].line == 5);
-  CHECK(warnings[0].file == "2.jpg");
+  CHECK(warnings[0].name == "2.jpg");
   CHECK(warnings[0].reason == "the end marker is missing");
 }
 
@@ -249,9 +250,9 @@ TEST_CASE("an error of load names the CSV's line and the file") {
   facet::write_file(folder / "2.jpg", "GIF89a no JPEG");
   const ManifestDataset data(folder / "m.csv");
   facet::Bytes pixels(8 * 8 * 3);
-  CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "m.csv:2: "));
-  CHECK(facet::contains(error_of([&] { data.load(0, 8, facet::ResizeMode::squash, pixels); }), "1.jpg: no such file"));
-  CHECK(facet::contains(error_of([&] { data.load(1, 8, facet::ResizeMode::squash, pixels); }),
+  CHECK(facet::contains(error_of([&] { data.load({.size = 8}, pixels); }), "m.csv:2: "));
+  CHECK(facet::contains(error_of([&] { data.load({.size = 8}, pixels); }), "1.jpg: no such file"));
+  CHECK(facet::contains(error_of([&] { data.load({.index = 1, .size = 8}, pixels); }),
                         "2.jpg: is a GIF; JPEG, PNG and WebP can be read"));
 }
 
@@ -261,7 +262,7 @@ TEST_CASE("an index out of range is an error") {
   for (const std::int64_t index : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 62}) {
     const std::string message = "m.csv: image " + std::to_string(index) + " is requested; 0 to 1 are allowed";
     CHECK(facet::contains(error_of([&] { data.labels(index); }), message));
-    CHECK(facet::contains(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }), message));
+    CHECK(facet::contains(error_of([&] { data.load({.index = index, .size = 2}, pixels); }), message));
     CHECK(facet::contains(error_of([&] { data.name(index); }), message));
     CHECK(facet::contains(error_of([&] { data.path(index); }), message));
     CHECK(facet::contains(error_of([&] { data.line(index); }), message));
@@ -277,14 +278,14 @@ TEST_CASE("each member of a manifest that was moved from throws an error") {
                                                 [&] { data.heads(); },
                                                 [&] { data.labels(0); },
                                                 [&] { data.name(0); },
-                                                [&] { data.load(0, 2, facet::ResizeMode::squash, pixels); },
+                                                [&] { data.load({.size = 2}, pixels); },
                                                 [&] { data.path(0); },
                                                 [&] { data.line(0); },
                                                 [&] { data.notes(); },
-                                                [&] { data.missing_files(); },
+                                                [&] { data.missing_images(); },
                                                 [&] { data.warnings(); },
                                                 [&] { data.drop_bad_images(); }};
-  for (const auto& use : uses) CHECK(facet::contains(error_of(use), "the manifest was moved to another object"));
+  for (const auto& use : uses) CHECK(facet::contains(error_of(use), "the data set was moved to another object"));
 }
 
 TEST_CASE("invalid names in the options are refused") {
@@ -347,7 +348,7 @@ TEST_CASE("control characters of a CSV become escapes in messages and notes, and
   CHECK(data.name(0) == clear + ".jpg");
   shows_escapes(data.notes()[0]);
   facet::Bytes pixels(2 * 2 * 3);
-  shows_escapes(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }));
+  shows_escapes(error_of([&] { data.load({.size = 2}, pixels); }));
 }
 
 TEST_CASE("missing files are found by listing their folders") {
@@ -358,21 +359,21 @@ TEST_CASE("missing files are found by listing their folders") {
                            ",p\n./a.jpg,p\ndeep//b.jpg,p\nb.jpg,q\n";
   facet::write_file(folder / "m.csv", text);
   const ManifestDataset data(folder / "m.csv");
-  const auto missing = data.missing_files();
+  const auto missing = data.missing_images();
   std::vector<std::int64_t> lines;
   for (const auto& image : missing) lines.push_back(image.line);
   CHECK(lines == std::vector<std::int64_t>{3, 5, 6, 9, 10, 13});
   REQUIRE(!missing.empty());
-  CHECK(missing[0].file == "b.jpg");
+  CHECK(missing[0].name == "b.jpg");
   CHECK(missing[0].reason == "no such file");
-  CHECK(data.missing_files(std::chrono::milliseconds(0)).empty());
+  CHECK(data.missing_images(std::chrono::milliseconds(0)).empty());
 
   facet::write_file(folder / "deep/m.csv", "file,x\nb.jpg,p\n../a.jpg,q\n");
-  CHECK(ManifestDataset(folder / "deep/m.csv").missing_files().empty());
+  CHECK(ManifestDataset(folder / "deep/m.csv").missing_images().empty());
   ManifestOptions options;
   options.root = folder / "deep";
   facet::write_file(folder / "n.csv", "file,x\nb.jpg,p\na.jpg,q\n");
-  CHECK(ManifestDataset(folder / "n.csv", options).missing_files().size() == 1);
+  CHECK(ManifestDataset(folder / "n.csv", options).missing_images().size() == 1);
 }
 
 TEST_CASE("a link within a path is followed before the rest of the path") {
@@ -384,6 +385,6 @@ TEST_CASE("a link within a path is followed before the rest of the path") {
   facet::write_file(folder / "there/m.csv", "file,x\n1.jpg,a\nlink/../1.jpg,b\n");
   std::filesystem::create_directory_symlink(folder / "there/deeper", folder / "there/link");
   ManifestDataset data(folder / "here/link/../m.csv");
-  CHECK(data.missing_files().empty());
+  CHECK(data.missing_images().empty());
   CHECK(data.drop_bad_images().empty());
 }

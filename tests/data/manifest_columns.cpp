@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "data/make_jpeg.h"
-#include "facet/dataset.h"
+#include "facet/manifest.h"
 #include "testing.h"
 
 using facet::contains;
@@ -186,8 +186,8 @@ TEST_CASE("backslashes separate folders unless a file of exactly that name exist
   CHECK(data.name(1) == "b/c\\2.jpg");
   CHECK(data.path(1) == manifest.folder() / "b/c/2.jpg");
   facet::Bytes pixels(8 * 8 * 3);
-  data.load(0, 8, facet::ResizeMode::squash, pixels);
-  const auto missing = data.missing_files();
+  data.load({.size = 8}, pixels);
+  const auto missing = data.missing_images();
   REQUIRE(missing.size() == 1);
   CHECK(missing[0].line == 4);
   CHECK(data.drop_bad_images().size() == 1);

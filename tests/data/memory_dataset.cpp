@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "data/make_jpeg.h"
 #include "facet/dataset.h"
 #include "facet/image.h"
@@ -22,7 +25,7 @@ TEST_CASE("images in memory keep their labels and are resized when they are load
   facet::Bytes loaded(6 * 6 * 3);
   facet::Bytes expected(6 * 6 * 3);
   for (const facet::ResizeMode mode : {facet::ResizeMode::squash, facet::ResizeMode::crop}) {
-    data.load(0, 6, mode, loaded);
+    data.load({.size = 6, .resize = mode}, loaded);
     facet::resize(image, 6, mode, expected);
     CHECK(loaded == expected);
   }
@@ -43,6 +46,44 @@ TEST_CASE("invalid images and labels are refused and leave the data set unchange
   CHECK(data.size() == 0);
 }
 
+TEST_CASE("images in memory have values as targets where they are given, and NaN elsewhere") {
+  MemoryDataset data({{"a", {"x", "y"}}, {"b", {"p", "q", "r"}}});
+  const std::vector<std::int32_t> none{facet::no_label, facet::no_label};
+  data.add(facet::waves(5, 5), {1, 0});
+  CHECK(!data.has_targets(1));
+  data.add(facet::waves(5, 5), none, {{}, {0.25F, 0.5F, -1}});
+  data.add(facet::waves(5, 5), {0, facet::no_label});
+  data.add(facet::waves(5, 5), none, {{}, {1, 2, 3}});
+  CHECK(!data.has_targets(0));
+  CHECK(data.has_targets(1));
+  CHECK(!data.has_targets(2));
+  const auto targets = [&](std::int64_t index) {
+    std::vector<float> values(3, std::numeric_limits<float>::quiet_NaN());
+    data.targets(index, 1, values);
+    return values;
+  };
+  CHECK(targets(1) == std::vector<float>{0.25F, 0.5F, -1});
+  CHECK(targets(3) == std::vector<float>{1, 2, 3});
+  for (const std::int64_t index : {0, 2}) {
+    for (const float value : targets(index)) CHECK(std::isnan(value));
+  }
+  std::vector<float> two{7, 7};
+  data.targets(1, 0, two);
+  CHECK(two == std::vector<float>{7, 7});
+  CHECK(error_of([&] { data.targets(1, 1, two); }) ==
+        "images in memory: room for 2 targets of head 'b' found; 3 are needed");
+  CHECK(error_of([&] { data.targets(4, 1, two); }) == "images in memory: image 4 is requested; 0 to 3 are allowed");
+
+  CHECK(error_of([&] {
+          data.add(facet::waves(5, 5), none, {{}, {1, 2}});
+        }) == "image 4: 2 targets of head 'b' found; 3 are needed, or none");
+  CHECK(error_of([&] {
+          data.add(facet::waves(5, 5), none, {{1, 2}});
+        }) == "image 4: targets of 1 heads found; those of 2 heads are needed, or none");
+  CHECK(data.size() == 4);
+  CHECK(!data.has_targets(0));
+}
+
 TEST_CASE("an index out of range is an error") {
   MemoryDataset data({{"a", {"x", "y"}}});
   facet::Bytes pixels(2 * 2 * 3);
@@ -52,10 +93,10 @@ TEST_CASE("an index out of range is an error") {
     const std::string message =
         "images in memory: image " + std::to_string(index) + " is requested; 0 to 0 are allowed";
     CHECK(error_of([&] { data.labels(index); }) == message);
-    CHECK(error_of([&] { data.load(index, 2, facet::ResizeMode::squash, pixels); }) == message);
+    CHECK(error_of([&] { data.load({.index = index, .size = 2}, pixels); }) == message);
     CHECK(error_of([&] { data.name(index); }) == message);
   }
-  CHECK(error_of([&] { data.load(0, 2, facet::ResizeMode::squash, pixels); }).empty());
+  CHECK(error_of([&] { data.load({.size = 2}, pixels); }).empty());
 }
 
 TEST_CASE("invalid heads and classes are refused by the constructor") {

@@ -1,4 +1,4 @@
-#include "data/resize.h"
+#include "data/decode/resize.h"
 
 #include <doctest/doctest.h>
 
@@ -7,18 +7,19 @@
 #include <numeric>
 #include <utility>
 
-#include "base/machine.h"
 #include "data/make_jpeg.h"
 #include "facet/image.h"
+#include "facet/machine.h"
 
 using facet::Bytes;
 using facet::Image;
+using facet::ImageSize;
 using facet::ResizeMode;
 
 namespace {
 
-Bytes resized(const Image& image, int size, ResizeMode mode = ResizeMode::squash) {
-  Bytes pixels(static_cast<std::size_t>(size * size * 3));
+Bytes resized(const Image& image, ImageSize size, ResizeMode mode = ResizeMode::squash) {
+  Bytes pixels(static_cast<std::size_t>(size.height * size.width * 3));
   facet::resize(image, size, mode, pixels);
   return pixels;
 }
@@ -65,11 +66,11 @@ Image resized_whole(const Image& image, int width, int height) {
   return made;
 }
 
-Bytes cropped(const Image& image, int left, int top, int size) {
+Bytes cropped(const Image& image, int left, int top, ImageSize size) {
   Bytes pixels;
-  for (int y = top; y < top + size; ++y) {
+  for (int y = top; y < top + size.height; ++y) {
     const auto row = image.pixels.begin() + (y * image.width + left) * 3;
-    pixels.insert(pixels.end(), row, row + size * 3);
+    pixels.insert(pixels.end(), row, row + size.width * 3);
   }
   return pixels;
 }
@@ -153,6 +154,11 @@ TEST_CASE("one pixel can be resized to any size, and any size to one pixel") {
 
 TEST_CASE("sizes that don't match are errors") {
   Bytes pixels(12);
+  CHECK(facet::error_of([&] {
+          facet::resize(facet::waves(4, 4), {3, 2}, ResizeMode::squash, pixels);
+        }) == "the output buffer for 3x2 pixels has 12 bytes; height x width x 3 are needed");
+  CHECK(facet::error_of([&] { facet::resize(facet::waves(4, 4), {1, 4}, ResizeMode::squash, pixels); }).empty());
+  CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), {-1, -4}, ResizeMode::squash, pixels); }).empty());
   CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 3, ResizeMode::squash, pixels); }).empty());
   CHECK(!facet::error_of([&] { facet::resize(facet::waves(4, 4), 0, ResizeMode::squash, {}); }).empty());
   for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
@@ -183,19 +189,36 @@ TEST_CASE("the weights for a part of an axis are those for the whole axis") {
   }
 }
 
-TEST_CASE("a crop is the centre of the image at floor(size / 0.875) on its shorter side") {
+TEST_CASE("a crop is the centre of the smallest image that covers floor(size / 0.875)") {
   struct Case {
-    int width, height, size;
+    int width, height;
+    ImageSize size;
     int resized_width, resized_height, left, top;  // by torchvision's arithmetic
   };
-  const Case cases[] = {{50, 40, 14, 20, 16, 3, 1}, {40, 50, 14, 16, 20, 1, 3},   {9, 7, 28, 41, 32, 6, 2},
-                        {33, 33, 21, 24, 24, 2, 2}, {8, 70, 7, 8, 70, 0, 32},     {70, 8, 7, 70, 8, 32, 0},
-                        {61, 47, 13, 18, 14, 2, 0}, {5, 90, 12, 13, 234, 0, 111}, {1, 3, 7, 8, 24, 0, 8},
-                        {24, 16, 14, 24, 16, 5, 1}, {1, 1, 1, 1, 1, 0, 0},        {64, 48, 6, 8, 6, 1, 0}};
+  const Case cases[] = {{50, 40, 14, 20, 16, 3, 1},
+                        {40, 50, 14, 16, 20, 1, 3},
+                        {9, 7, 28, 41, 32, 6, 2},
+                        {33, 33, 21, 24, 24, 2, 2},
+                        {8, 70, 7, 8, 70, 0, 32},
+                        {70, 8, 7, 70, 8, 32, 0},
+                        {61, 47, 13, 18, 14, 2, 0},
+                        {5, 90, 12, 13, 234, 0, 111},
+                        {1, 3, 7, 8, 24, 0, 8},
+                        {24, 16, 14, 24, 16, 5, 1},
+                        {1, 1, 1, 1, 1, 0, 0},
+                        {64, 48, 6, 8, 6, 1, 0},
+                        // Extents of 16 and 32 are covered: the height is met, then the width, then both.
+                        {61, 23, {14, 28}, 42, 16, 7, 1},
+                        {53, 41, {14, 28}, 32, 24, 2, 5},
+                        {46, 23, {14, 28}, 32, 16, 2, 1},
+                        {53, 41, {28, 14}, 41, 32, 14, 2},
+                        {23, 61, {28, 14}, 16, 42, 1, 7},
+                        {11, 41, {21, 7}, 8, 29, 0, 4}};
   for (const Case& each : cases) {
     CAPTURE(each.width);
     CAPTURE(each.height);
-    CAPTURE(each.size);
+    const std::string size = to_string(each.size);
+    CAPTURE(size);
     const Image image = facet::noise(each.width, each.height);
     const Image whole = resized_whole(image, each.resized_width, each.resized_height);
     const Bytes expected = cropped(whole, each.left, each.top, each.size);
@@ -217,15 +240,17 @@ TEST_CASE("a crop starts at half of the excess, rounded half to even") {
   }
 }
 
-TEST_CASE("resized_side, and the names of the modes") {
-  CHECK(facet::resized_side(224, ResizeMode::squash) == 224);
+TEST_CASE("covered_size, and the names of the modes") {
+  CHECK(facet::covered_size({224, 160}, ResizeMode::squash) == ImageSize(224, 160));
+  CHECK(facet::covered_size({224, 160}, ResizeMode::crop) == ImageSize(256, 182));
   for (const auto& [size, side] : {std::pair{224, 256}, {96, 109}, {48, 54}, {7, 8}, {1, 1}, {299, 341}, {256, 292}}) {
-    CHECK(facet::resized_side(size, ResizeMode::crop) == side);
+    CHECK(facet::covered_size(size, ResizeMode::crop) == side);
     CHECK(side == static_cast<int>(size / 0.875));
   }
-  CHECK(facet::resized_side(INT_MAX, ResizeMode::squash) == INT_MAX);
-  CHECK(!facet::error_of([] { facet::resized_side(INT_MAX, ResizeMode::crop); }).empty());
-  CHECK(!facet::error_of([] { facet::resized_side(0, ResizeMode::crop); }).empty());
+  CHECK(facet::covered_size(INT_MAX, ResizeMode::squash) == INT_MAX);
+  for (const ImageSize size : {ImageSize(INT_MAX, 1), ImageSize(1, INT_MAX), ImageSize(0, 1), ImageSize(1, 0)}) {
+    CHECK(facet::contains(facet::error_of([&] { facet::covered_size(size, ResizeMode::crop); }), to_string(size)));
+  }
   for (const ResizeMode mode : {ResizeMode::squash, ResizeMode::crop}) {
     CHECK(facet::parse_resize_mode(facet::to_string(mode)) == mode);
   }
@@ -235,24 +260,41 @@ TEST_CASE("resized_side, and the names of the modes") {
 
 TEST_CASE("a crop of a very long image takes little memory") {
   // If the whole image were resized, it would have 256 x 2,560,000 pixels, or 2 GB.
-  const std::int64_t before = facet::base::peak_resident_memory();
+  const std::int64_t before = facet::peak_resident_memory();
   for (const auto& [width, height] : {std::pair{1, 10'000}, {10'000, 1}}) {
     const Image image{.width = width, .height = height, .pixels = Bytes(30'000, 77)};
     CHECK(resized(image, 224, ResizeMode::crop) == Bytes(224 * 224 * 3, 77));
   }
-  CHECK(facet::base::peak_resident_memory() - before < 64'000'000);
+  CHECK(facet::peak_resident_memory() - before < 64'000'000);
+}
+
+TEST_CASE("an image's size has a text, with its height first") {
+  CHECK(to_string(ImageSize(224, 160)) == "224x160");
+  CHECK(to_string(ImageSize(96)) == "96x96");
+  CHECK(facet::parse_image_size("224x160") == ImageSize(224, 160));
+  CHECK(facet::parse_image_size("96") == ImageSize(96, 96));
+  CHECK(facet::parse_image_size("1x16384") == ImageSize(1, facet::max_image_side));
+  for (const char* text : {"",       "x",       "64x",     "x64",        "0",
+                           "0x5",    "5x0",     "axb",     "64X48",      "64x48x3",
+                           "64x-48", "+64",     "6 4",     " 64",        "64.0",
+                           "16385",  "1x16385", "16385x1", "2147483648", "64x99999999999999999999"}) {
+    const std::string needed =
+        " is '" + std::string(text) + "'; a whole number from 1 to 16384, or HEIGHTxWIDTH of such numbers, is needed";
+    CHECK(facet::error_of([&] { facet::parse_image_size(text); }) == "the image size" + needed);
+    CHECK(facet::error_of([&] { facet::parse_image_size(text, "--size"); }) == "--size" + needed);
+  }
 }
 
 TEST_CASE("mirror reverses the rows of an image") {
-  for (const int size : {1, 2, 5, 8, 33}) {
-    const Image image = facet::noise(size, size);
+  for (const auto& [height, width] : {std::pair{1, 1}, {2, 2}, {5, 5}, {33, 33}, {3, 8}, {8, 3}, {7, 1}, {1, 7}}) {
+    const Image image = facet::noise(width, height);
     Bytes mirrored = image.pixels;
-    facet::data::mirror(mirrored, size);
-    for (int y = 0; y < size; ++y) {
-      for (int x = 0; x < size; ++x) {
+    facet::data::mirror(mirrored, width);
+    for (int y = 0; y < height; ++y) {
+      for (int x = 0; x < width; ++x) {
         for (int c = 0; c < 3; ++c) {
-          REQUIRE(mirrored[static_cast<std::size_t>(3 * (y * size + x) + c)] ==
-                  image.pixels[static_cast<std::size_t>(3 * (y * size + size - 1 - x) + c)]);
+          REQUIRE(mirrored[static_cast<std::size_t>(3 * (y * width + x) + c)] ==
+                  image.pixels[static_cast<std::size_t>(3 * (y * width + width - 1 - x) + c)]);
         }
       }
     }

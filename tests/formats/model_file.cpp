@@ -8,6 +8,7 @@
 #include "facet/graph.h"
 #include "formats/model_file.h"
 #include "formats/raw_safetensors.h"
+#include "graph/op.h"
 #include "testing.h"
 
 using namespace facet;
@@ -19,9 +20,9 @@ namespace {
 Graph small_graph() {
   Graph graph;
   const Scope scope(graph, "bn");
-  graph.add_parameter("weight", {4, 3, 2, 1}, Initializer::uniform(1));
-  graph.add_parameter("running_var", {3}, Initializer::ones(), false);
-  graph.add_parameter("num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64);
+  graph::add_parameter(graph, "weight", {4, 3, 2, 1}, Initializer::uniform(1));
+  graph::add_parameter(graph, "running_var", {3}, Initializer::ones(), false);
+  graph::add_parameter(graph, "num_batches_tracked", {}, Initializer::zeros(), false, DataType::s64);
   return graph;
 }
 
@@ -55,6 +56,8 @@ TEST_CASE("weights and their description are read back, bit for bit") {
   const Parameters parameters = trained();
   save_model(file, small_info(), parameters);
 
+  CHECK(read_metadata(file).at("model") == "small");
+  CHECK(!read_metadata(file).contains("crc32c"));
   const ModelInfo info = read_model_info(file);
   CHECK(info.model == "small");
   CHECK(info.size == 8);
@@ -67,6 +70,22 @@ TEST_CASE("weights and their description are read back, bit for bit") {
   CHECK(other.get(0) == parameters.get(0));
   CHECK(other.get(1) == std::vector<float>{1, 2, 0.3F});
   CHECK(other.get_counter(2) == many_batches);
+}
+
+TEST_CASE("a size that isn't square is read back from a file; a hostile one is refused with the file's name") {
+  const TemporaryFolder folder;
+  const auto file = folder / "model.safetensors";
+  ModelInfo info = small_info();
+  info.size = {48, 32};
+  save_model(file, info, trained());
+  CHECK(read_model_info(file).size == ImageSize(48, 32));
+  CHECK(SafetensorsReader(file).metadata().at("size") == "48x32");
+
+  Metadata metadata = to_metadata(file.string(), info);
+  metadata["size"] = "48x-2";
+  write_safetensors(file, metadata, {});
+  CHECK(error_of([&] { read_model_info(file); }) ==
+        file.string() + ": its `size` is \"48x-2\"; 1 to 16384, or HEIGHTxWIDTH of such numbers, is allowed");
 }
 
 TEST_CASE("the file holds tensors of the parameters' names and shapes, and no others") {

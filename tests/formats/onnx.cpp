@@ -62,6 +62,32 @@ std::string refusal(const std::string& head, const Graph& graph, const Parameter
 
 }  // namespace
 
+TEST_CASE("ONNX: the input has the model's height and width, and the text of the crop says what is covered") {
+  const TemporaryFolder folder;
+  const auto input_of = [&](ImageSize size) {
+    ModelInfo info = small::info();
+    info.size = size;
+    info.resize = ResizeMode::crop;
+    const Graph graph = small::model(small::heads(), size);
+    export_onnx(folder / "a.onnx", info, graph, Parameters(graph, 1));
+    onnx::ModelProto model;
+    REQUIRE(model.ParseFromString(read_file(folder / "a.onnx")));
+    CHECK(std::ranges::any_of(model.metadata_props(), [&](const onnx::StringStringEntryProto& entry) {
+      return entry.key() == "size" && entry.value() == (size.height == size.width ? "16" : to_string(size));
+    }));
+    return model.graph().input(0);
+  };
+  const onnx::ValueInfoProto tall = input_of({48, 32});
+  const onnx::TensorShapeProto& shape = tall.type().tensor_type().shape();
+  REQUIRE(shape.dim_size() == 4);
+  CHECK(shape.dim(0).dim_param() == "batch");
+  CHECK(shape.dim(2).dim_value() == 48);
+  CHECK(shape.dim(3).dim_value() == 32);
+  CHECK(tall.doc_string().starts_with("RGB images of 48x32, the centre of those resized to cover 54x36: "));
+  CHECK(input_of(16).doc_string().starts_with(
+      "RGB images of 16x16, the centre of those resized to 18 on the shorter side: "));
+}
+
 TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's names, and outputs the heads' names") {
   const onnx::ModelProto folded = exported({});
   CHECK(
@@ -82,6 +108,28 @@ TEST_CASE("ONNX: batch normalisations are folded or kept, tensors have PyTorch's
                                        "Relu", "Conv", "BatchNormalization", "Add", "Relu", "MaxPool", "Flatten"},
                                       "Softmax"));
   CHECK(std::ranges::count(tensors(kept), "block.bn2.running_var") == 1);
+}
+
+TEST_CASE("ONNX: probabilities are softmaxes or sigmoids by the head's loss, and outputs where the loss has none") {
+  const TemporaryFolder folder;
+  Graph graph;
+  const Value x = flatten(graph.input({3, 16, 16}));
+  const auto logits = [&](std::int64_t outputs, const char* name) {
+    return linear(x, {.features = outputs, .name = name});
+  };
+  softmax_cross_entropy(logits(2, "a"), "side");
+  binary_cross_entropy(logits(1, "b"), "hat");
+  mean_squared_error(logits(1, "c"), "years");
+  custom_loss(logits(2, "d"), "own", [](const LossInput&, std::span<float>) { return 0.0; });
+  ModelInfo info = small::info();
+  info.heads = {{"side", {"left", "right"}}, {"hat", {"hat"}}, {"years", {"years"}}, {"own", {"x", "y"}}};
+  export_onnx(folder / "a.onnx", info, graph, Parameters(graph, 1), {.softmax = true});
+  onnx::ModelProto model;
+  REQUIRE(model.ParseFromString(read_file(folder / "a.onnx")));
+  CHECK(operators(model) == std::vector<std::string>{"Flatten", "Gemm", "Gemm", "Gemm", "Gemm", "Softmax", "Sigmoid",
+                                                     "Identity", "Identity"});
+  CHECK(model.graph().output(1).name() == "hat");
+  CHECK(model.graph().output(1).type().tensor_type().shape().dim(1).dim_value() == 1);
 }
 
 TEST_CASE("ONNX: a model that can't be exported is refused, and leaves no file") {

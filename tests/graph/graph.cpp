@@ -38,8 +38,8 @@ TEST_CASE("graph: values of other graphs, and values without a graph, are refuse
   Graph graph, other;
   const Value x = graph.input({3, 8, 8}), foreign = other.input({3, 8, 8});
   const auto op = std::make_shared<const SomeOp>(Shape{2});
-  CHECK_THROWS_WITH_AS(graph.apply(op, "sum", {x, foreign}), doctest::Contains("sum"), Error);
-  CHECK_THROWS_AS(graph.apply(op, "sum", {Value()}), Error);
+  CHECK_THROWS_WITH_AS(graph::apply(graph, op, "sum", {x, foreign}), doctest::Contains("sum"), Error);
+  CHECK_THROWS_AS(graph::apply(graph, op, "sum", {Value()}), Error);
   CHECK_THROWS_AS(Value().graph(), Error);
   CHECK_THROWS_AS(Value().shape(), Error);
   CHECK(graph.nodes().size() == 1);
@@ -61,7 +61,7 @@ TEST_CASE("graph: scopes nest, and end with their lifetimes") {
     const Scope block(graph, "block1");
     {
       const Scope residual(graph, "residual"), first(graph, 0);
-      graph.apply(std::make_shared<const SomeOp>(Shape{2}), "conv", {x}, weight("conv.weight"));
+      graph::apply(graph, std::make_shared<const SomeOp>(Shape{2}), "conv", {x}, weight("conv.weight"));
     }
     apply_some(x, "conv");
   }
@@ -77,17 +77,17 @@ TEST_CASE("graph: a refused call leaves the graph unchanged") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
   const auto op = std::make_shared<const SomeOp>(Shape{2});
-  CHECK_THROWS_WITH_AS(graph.apply(std::make_shared<const NoOp>(), "layer", {x}, weight("layer.weight")),
+  CHECK_THROWS_WITH_AS(graph::apply(graph, std::make_shared<const NoOp>(), "layer", {x}, weight("layer.weight")),
                        "layer (none): nothing fits", Error);
   CHECK(graph.parameters().empty());
-  graph.apply(op, "layer", {x}, weight("layer.weight"));
+  graph::apply(graph, op, "layer", {x}, weight("layer.weight"));
   std::vector<Parameter> second = weight("layer.bias");
   second.push_back(weight("layer.weight").front());
-  CHECK_THROWS_WITH_AS(graph.apply(op, "layer", {x}, second), doctest::Contains("layer.weight"), Error);
+  CHECK_THROWS_WITH_AS(graph::apply(graph, op, "layer", {x}, second), doctest::Contains("layer.weight"), Error);
   CHECK(graph.parameters().size() == 1);
   CHECK(graph.nodes().size() == 2);
-  CHECK_THROWS_WITH_AS(graph.add_parameter("layer.weight", {2}, Initializer::ones()), doctest::Contains("layer.weight"),
-                       Error);
+  CHECK_THROWS_WITH_AS(graph::add_parameter(graph, "layer.weight", {2}, Initializer::ones()),
+                       doctest::Contains("layer.weight"), Error);
   CHECK(graph.trainable_count() == 2);
 }
 
@@ -99,10 +99,10 @@ TEST_CASE("graph: weights are frozen by patterns of their names") {
   bn.push_back({"bn.running_mean", {2}, Initializer::zeros(), false});
   for (const int layer : {0, 1}) {
     const Scope stage(graph, "stage"), scope(graph, layer);
-    graph.apply(op, "conv", {x}, weight("conv.weight"));
-    graph.apply(op, "bn", {x}, bn);
+    graph::apply(graph, op, "conv", {x}, weight("conv.weight"));
+    graph::apply(graph, op, "bn", {x}, bn);
   }
-  graph.apply(op, "top", {x}, weight("top"));
+  graph::apply(graph, op, "top", {x}, weight("top"));
   const auto frozen = [&] {
     std::vector<std::string> names;
     for (const Parameter& parameter : graph.parameters()) {
@@ -139,7 +139,8 @@ TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar 
   const Value image = graph.input({3, 8, 8}), logits = apply_some(image, "logits");
   const Value loss = apply_some(logits, "loss", {}), foreign = apply_some(other.input({3, 8, 8}), "loss", {});
   const auto refused = [&](std::string_view name, Value l, Value s) {
-    CHECK_THROWS_WITH_AS(graph.add_head(name, l, s), doctest::Contains(std::string(name).c_str()), Error);
+    CHECK_THROWS_WITH_AS(graph::add_head(graph, name, l, s, LossKind::softmax_cross_entropy),
+                         doctest::Contains(std::string(name).c_str()), Error);
   };
   refused("age", logits, logits);
   refused("age", image, loss);
@@ -147,7 +148,7 @@ TEST_CASE("graph: a head has a name of its own, a vector of logits and a scalar 
   refused("age", foreign, loss);
   refused("age", logits, Value());
   CHECK(graph.heads().empty());
-  graph.add_head("age", logits, loss);
+  graph::add_head(graph, "age", logits, loss, LossKind::softmax_cross_entropy);
   refused("age", logits, loss);
   REQUIRE(graph.heads().size() == 1);
   CHECK(graph.heads()[0].classes == 8);
@@ -160,10 +161,10 @@ TEST_CASE("graph: invalid parameters are refused by name, and leave the graph un
   const Scope scope(graph, "block");
   const auto refused = [&](const Parameter& parameter, const char* message) {
     const auto& p = parameter;
-    CHECK_THROWS_WITH_AS(graph.add_parameter(p.name, p.shape, p.initializer, p.trainable, p.type),
+    CHECK_THROWS_WITH_AS(graph::add_parameter(graph, p.name, p.shape, p.initializer, p.trainable, p.type),
                          doctest::Contains(message), Error);
     const auto op = std::make_shared<const SomeOp>(Shape{2});
-    CHECK_THROWS_WITH_AS(graph.apply(op, "layer", {}, {parameter}), doctest::Contains(message), Error);
+    CHECK_THROWS_WITH_AS(graph::apply(graph, op, "layer", {}, {parameter}), doctest::Contains(message), Error);
   };
   const Initializer ones = Initializer::ones();
   refused({"", {2}, ones}, "a parameter in the scope 'block.' has no name");
@@ -180,11 +181,11 @@ TEST_CASE("graph: invalid parameters are refused by name, and leave the graph un
   refused({"count", {2}, ones, false, DataType::s64}, "it must be a scalar that isn't trained");
   CHECK(graph.parameters().empty());
   CHECK(graph.nodes().empty());
-  graph.add_parameter("count", {}, Initializer::zeros(), false, DataType::s64);
-  graph.add_parameter("w", Shape(12, 1), ones);
+  graph::add_parameter(graph, "count", {}, Initializer::zeros(), false, DataType::s64);
+  graph::add_parameter(graph, "w", Shape(12, 1), ones);
   std::vector<Parameter> twice = weight("twin");
   twice.push_back(twice.front());
-  CHECK_THROWS_WITH_AS(graph.apply(std::make_shared<const SomeOp>(Shape{2}), "layer", {}, twice),
+  CHECK_THROWS_WITH_AS(graph::apply(graph, std::make_shared<const SomeOp>(Shape{2}), "layer", {}, twice),
                        doctest::Contains("two parameters are called 'block.twin'"), Error);
   CHECK(graph.parameters().size() == 2);
 }
@@ -192,13 +193,14 @@ TEST_CASE("graph: invalid parameters are refused by name, and leave the graph un
 TEST_CASE("graph: a null op, outputs of too many elements, and heads and scopes without a name are refused") {
   Graph graph;
   const Value x = graph.input({3, 8, 8});
-  CHECK_THROWS_WITH_AS(graph.apply(nullptr, "layer", {x}), "layer: the op is null", Error);
+  CHECK_THROWS_WITH_AS(graph::apply(graph, nullptr, "layer", {x}), "layer: the op is null", Error);
   CHECK_THROWS_WITH_AS(apply_some(x, "layer", {1LL << 62, 1LL << 62}), doctest::Contains("layer (some): shape"), Error);
   CHECK_THROWS_AS(apply_some(x, "layer", {-1}), Error);
   CHECK_THROWS_AS(Graph().input({3, 1LL << 40, 1LL << 40}), Error);
   CHECK_THROWS_WITH_AS(Scope(graph, ""), doctest::Contains("a scope within the scope"), Error);
   const Value logits = apply_some(x, "logits"), loss = apply_some(logits, "loss", {});
-  CHECK_THROWS_WITH_AS(graph.add_head("", logits, loss), "a head has no name", Error);
+  CHECK_THROWS_WITH_AS(graph::add_head(graph, "", logits, loss, LossKind::softmax_cross_entropy), "a head has no name",
+                       Error);
   CHECK(graph.nodes().size() == 3);
   CHECK(graph.nodes()[1].name == "logits");
 }

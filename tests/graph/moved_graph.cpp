@@ -26,7 +26,7 @@ TEST_CASE("a scope that is open when its graph is returned ends in the moved gra
   for (const bool first : {true, false}) {
     Graph graph = returned_in_a_scope(first);
     CHECK(graph.nodes().at(1).name == (first ? "one.layer" : "other.layer"));
-    graph.add_parameter("weight", {1}, Initializer::ones());
+    graph::add_parameter(graph, "weight", {1}, Initializer::ones());
     CHECK(graph.parameters().at(0).name == "weight");
   }
 }
@@ -41,7 +41,7 @@ TEST_CASE("values of a graph that was moved belong to the object that it was mov
   x = apply_some(x, "between");
   Graph third;
   const Value of_third = third.input({3, 4, 4});
-  CHECK_THROWS_AS(second.apply(std::make_shared<const SomeOp>(Shape{1}), "sum", {x, of_third}), Error);
+  CHECK_THROWS_AS(graph::apply(second, std::make_shared<const SomeOp>(Shape{1}), "sum", {x, of_third}), Error);
   third = std::move(second);
   CHECK(&x.graph() == &third);
   CHECK(apply_some(x, "after").id() == 3);
@@ -58,10 +58,10 @@ TEST_CASE("a graph that was moved from throws, until another is moved into it") 
   CHECK_THROWS_AS(graph.has_head("age"), Error);
   CHECK_THROWS_AS(graph.input({3, 8, 8}), Error);
   CHECK_THROWS_AS(graph.input_shape(), Error);
-  CHECK_THROWS_AS(graph.apply(std::make_shared<const SomeOp>(Shape{1}), "sum", {x}), Error);
-  CHECK_THROWS_AS(graph.add_parameter("weight", {1}, Initializer::ones()), Error);
+  CHECK_THROWS_AS(graph::apply(graph, std::make_shared<const SomeOp>(Shape{1}), "sum", {x}), Error);
+  CHECK_THROWS_AS(graph::add_parameter(graph, "weight", {1}, Initializer::ones()), Error);
   CHECK_THROWS_AS(graph.freeze("*"), Error);
-  CHECK_THROWS_AS(graph.add_head("age", x, x), Error);
+  CHECK_THROWS_AS(graph::add_head(graph, "age", x, x, LossKind::softmax_cross_entropy), Error);
   CHECK_THROWS_AS(graph.trainable_count(), Error);
   CHECK_THROWS_AS(graph.frozen_count(), Error);
   CHECK_THROWS_AS(Scope(graph, "scope"), Error);

@@ -19,7 +19,7 @@ class SomeOp final : public graph::Op {
 };
 
 inline Value apply_some(Value x, std::string_view name, Shape shape = {8}) {
-  return x.graph().apply(std::make_shared<const SomeOp>(std::move(shape)), name, {x});
+  return graph::apply(x.graph(), std::make_shared<const SomeOp>(std::move(shape)), name, {x});
 }
 
 }  // namespace facet::testing

@@ -1,6 +1,6 @@
 """Checks a file that facet exported, with heads of 9, 2 and 7 classes, with the ONNX project's own checker.
 
-    check_onnx.py MODEL.onnx SIZE folded|kept
+    check_onnx.py MODEL.onnx HEIGHTxWIDTH folded|kept
 """
 import json
 import sys
@@ -17,7 +17,8 @@ def main(file, size, batch_norm):
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    assert [shape(value) for value in graph.input] == [["batch", 3, int(size), int(size)]]
+    height, width = map(int, size.split("x"))
+    assert [shape(value) for value in graph.input] == [["batch", 3, height, width]]
     outputs = {value.name: shape(value) for value in graph.output}
     assert outputs == {"age": ["batch", 9], "gender": ["batch", 2], "race": ["batch", 7]}, outputs
     inferred = {value.name: shape(value) for value in graph.value_info}
@@ -27,7 +28,8 @@ def main(file, size, batch_norm):
     normalizations = types.count("BatchNormalization")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert [head["name"] for head in json.loads(metadata["heads"])] == list(outputs)
-    assert json.loads(metadata["mean"]) == [0.485, 0.456, 0.406] and metadata["size"] == size
+    assert json.loads(metadata["mean"]) == [0.485, 0.456, 0.406]
+    assert metadata["size"] == (str(height) if height == width else size)
     if batch_norm == "kept":
         assert "Softmax" not in types and graph.node[0].op_type == "Conv"
         assert (metadata["input"], metadata["outputs"]) == ("normalized", "logits")

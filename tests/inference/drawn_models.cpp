@@ -22,7 +22,7 @@ double rms(std::span<const float> values) {
 
 }  // namespace
 
-DrawnModel::DrawnModel(const std::string& model, int size, const std::vector<Head>& heads)
+DrawnModel::DrawnModel(const std::string& model, ImageSize size, const std::vector<Head>& heads)
     : DrawnModel([=] { return build_model(model, {.heads = heads, .size = size}); }, heads) {
   info.model = model;
 }
@@ -30,7 +30,7 @@ DrawnModel::DrawnModel(const std::string& model, int size, const std::vector<Hea
 DrawnModel::DrawnModel(std::function<Graph()> builder, const std::vector<Head>& heads)
     : build(std::move(builder)), graph(build()), parameters(graph, 1) {
   info.model = "own";
-  info.size = static_cast<int>(graph.input_shape()[1]);
+  info.size = {static_cast<int>(graph.input_shape()[1]), static_cast<int>(graph.input_shape()[2])};
   info.heads = heads;
   base::RandomStream random(7, base::Purpose::synthesis, 0);
   const auto draw = [&](int index, float low, float high) {
@@ -53,21 +53,23 @@ DrawnModel::DrawnModel(std::function<Graph()> builder, const std::vector<Head>& 
 }
 
 const std::vector<ModelSize>& all_models() {
-  static const std::vector<ModelSize> models{{"reference", 32}, {"resnet18", 40},    {"resnet34", 40},
-                                             {"resnet50", 40},  {"densenet121", 40}, {"densenet161", 40},
-                                             {"alexnet", 224},  {"alexnet", 96},     {"mobilenet_v2", 40}};
+  static const std::vector<ModelSize> models{{"reference", 32},         {"reference", {48, 32}}, {"resnet18", {40, 72}},
+                                             {"resnet34", 40},          {"resnet50", 40},        {"densenet121", 40},
+                                             {"densenet161", 40},       {"alexnet", 224},        {"alexnet", {96, 130}},
+                                             {"mobilenet_v2", {56, 40}}};
   return models;
 }
 
-std::vector<std::uint8_t> drawn_pixels(int images, int size) {
+std::vector<std::uint8_t> drawn_pixels(int images, ImageSize size) {
   base::RandomStream random(5, base::Purpose::synthesis, 1);
-  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(images) * 3 * static_cast<std::size_t>(size * size));
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(images) * 3 *
+                                   static_cast<std::size_t>(size.height * size.width));
   for (std::uint8_t& value : pixels) value = static_cast<std::uint8_t>(random.below(256));
   return pixels;
 }
 
 std::vector<float> input_of(const std::vector<std::uint8_t>& pixels, const ModelInfo& info, OnnxInput kind) {
-  const std::size_t area = static_cast<std::size_t>(info.size) * info.size;
+  const std::size_t area = static_cast<std::size_t>(info.size.height) * info.size.width;
   std::vector<float> input(pixels.size());
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     const std::size_t channel = i % 3;

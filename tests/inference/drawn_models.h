@@ -22,22 +22,22 @@ struct DrawnModel {
   ModelInfo info;
   Parameters parameters;
 
-  DrawnModel(const std::string& model, int size, const std::vector<Head>& heads = fairface_heads());
+  DrawnModel(const std::string& model, ImageSize size, const std::vector<Head>& heads = fairface_heads());
   /// Makes a model of a graph that isn't one of facet's models.
   explicit DrawnModel(std::function<Graph()> builder, const std::vector<Head>& heads = fairface_heads());
 };
 
-/// All of facet's models, at small sizes that keep all their ops; alexnet at its paper's size and at one where its
-/// pooling has windows of several sizes.
+/// All of facet's models, at small sizes that keep all their ops, square and not; alexnet at its paper's size and at
+/// one where its pooling has windows of several sizes.
 struct ModelSize {
   const char* model;
-  int size;
+  ImageSize size;
 };
 const std::vector<ModelSize>& all_models();
 
-/// {images, size, size, 3}.
-std::vector<std::uint8_t> drawn_pixels(int images, int size);
-/// The input of other programs' models: {images, 3, size, size}, scaled as `kind` says.
+/// {images, height, width, 3}.
+std::vector<std::uint8_t> drawn_pixels(int images, ImageSize size);
+/// The input of other programs' models: {images, 3, height, width}, scaled as `kind` says.
 std::vector<float> input_of(const std::vector<std::uint8_t>& pixels, const ModelInfo& info, OnnxInput kind);
 
 void write_floats(const std::filesystem::path& file, const std::vector<float>& values);

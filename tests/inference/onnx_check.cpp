@@ -21,7 +21,7 @@ TEST_CASE("the ONNX project's checker accepts the files, and infers the shapes t
       export_onnx(
           file, drawn.info, drawn.graph, drawn.parameters,
           {.input = fold ? OnnxInput::pixels : OnnxInput::normalized, .fold_batch_norm = fold, .softmax = fold});
-      CHECK(run_program({FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/check_onnx.py", file, std::to_string(size),
+      CHECK(run_program({FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/check_onnx.py", file, to_string(size),
                          fold ? "folded" : "kept"}) == 0);
     }
   }

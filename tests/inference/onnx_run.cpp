@@ -31,7 +31,7 @@ std::vector<std::string> runner() {
 /// linear layer without bias, channels in groups, an activation with two readers.
 Graph other_ops(bool count_include_pad) {
   Graph graph;
-  const Value image = graph.input({3, 24, 24});
+  const Value image = graph.input({3, 24, 28});
   const Value x = relu6(batch_norm(convolution(image, {.channels = 8, .stride = 2, .bias = true, .name = "conv1"})));
   const Value left = average_pool(x, {.kernel = 3, .stride = 2, .padding = 1, .count_include_pad = count_include_pad});
   const Value right = average_pool(x, {.kernel = 3, .stride = 2, .padding = 1, .count_include_pad = false});
@@ -53,7 +53,7 @@ void check_run(const std::vector<std::string>& program, const DrawnModel& drawn,
   const std::vector<std::uint8_t> pixels = drawn_pixels(images, drawn.info.size);
   write_floats(folder / "input", input_of(pixels, drawn.info, options.input));
   std::vector<std::string> words = program;
-  words.insert(words.end(), {file.string(), (folder / "input").string(), std::to_string(drawn.info.size),
+  words.insert(words.end(), {file.string(), (folder / "input").string(), to_string(drawn.info.size),
                              folder.path().string(), std::to_string(images), "1"});
   REQUIRE(run_program(words) == 0);
 

@@ -29,7 +29,7 @@ std::vector<std::uint8_t> pixels_of(const Dataset& data, std::int64_t first, std
   const std::size_t bytes = std::size_t{small::size} * small::size * 3;
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(count) * bytes);
   for (std::int64_t image = 0; image < count; ++image) {
-    data.load(first + image, small::size, ResizeMode::squash,
+    data.load({.index = first + image, .size = small::size},
               std::span(pixels).subspan(static_cast<std::size_t>(image) * bytes, bytes));
   }
   return pixels;

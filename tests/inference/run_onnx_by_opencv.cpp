@@ -4,15 +4,16 @@
 #include <string>
 #include <vector>
 
-// Does the same as run_onnx.py, with OpenCV: run_onnx_by_opencv MODEL.onnx INPUT SIZE FOLDER BATCH...
+// Does the same as run_onnx.py, with OpenCV: run_onnx_by_opencv MODEL.onnx INPUT HEIGHTxWIDTH FOLDER BATCH...
 int main(int argc, char** argv) {
   if (argc < 6) return 2;
   cv::dnn::Net net = cv::dnn::readNetFromONNX(argv[1]);
   net.setPreferableBackend(cv::dnn::DNN_BACKEND_OPENCV);
-  const int size = std::stoi(argv[3]);
+  const std::string size = argv[3];
+  const int height = std::stoi(size), width = std::stoi(size.substr(size.find('x') + 1));
   for (int word = 5; word < argc; ++word) {
     const int batch = std::stoi(argv[word]);
-    const std::vector<int> shape{batch, 3, size, size};
+    const std::vector<int> shape{batch, 3, height, width};
     cv::Mat images(shape, CV_32F);
     std::ifstream(argv[2], std::ios::binary)
         .read(images.ptr<char>(), static_cast<std::streamsize>(images.total() * sizeof(float)));

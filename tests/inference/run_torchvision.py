@@ -31,7 +31,7 @@ def read_safetensors(file):
 def main(model, classes, weights, file, size, output):
     network = getattr(torchvision.models, model)(num_classes=int(classes))
     network.load_state_dict(read_safetensors(weights), strict=True)
-    images = numpy.fromfile(file, numpy.float32).reshape(-1, 3, int(size), int(size))
+    images = numpy.fromfile(file, numpy.float32).reshape(-1, 3, *map(int, size.split("x")))
     with torch.no_grad():
         network.eval()(torch.from_numpy(images)).numpy().tofile(output)
 

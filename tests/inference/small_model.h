@@ -30,9 +30,9 @@ inline facet::ModelInfo info() {
 }
 
 /// Has the parts that make resuming hard: batch statistics, dropout, a residual connection, heads on one trunk.
-inline facet::Graph model(const std::vector<facet::Head>& head_list = heads()) {
+inline facet::Graph model(const std::vector<facet::Head>& head_list = heads(), facet::ImageSize image = size) {
   facet::Graph graph;
-  facet::Value x = graph.input({3, size, size});
+  facet::Value x = graph.input({3, image.height, image.width});
   {
     const facet::Scope stem(graph, "stem");
     x = relu(batch_norm(convolution(x, {.channels = 16})));

@@ -13,7 +13,7 @@ constexpr int images = 3;
 const std::vector<Head> one_head{head("mood", 5)};
 
 /// Writes a drawn model's weights for torchvision, which must load them strictly and give facet's logits.
-void check_weights(const std::string& model, int size) {
+void check_weights(const std::string& model, ImageSize size) {
   const TemporaryFolder folder;
   const std::filesystem::path weights = folder / "weights.safetensors", kept = folder / "model.safetensors";
   const DrawnModel drawn(model, size, one_head);
@@ -22,7 +22,7 @@ void check_weights(const std::string& model, int size) {
   const std::vector<std::uint8_t> pixels = drawn_pixels(images, size);
   write_floats(folder / "input", input_of(pixels, drawn.info, OnnxInput::normalized));
   REQUIRE(run_program({FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/run_torchvision.py", model, "5", weights.string(),
-                       (folder / "input").string(), std::to_string(size), (folder / "logits").string()}) == 0);
+                       (folder / "input").string(), to_string(size), (folder / "logits").string()}) == 0);
   check_close(read_floats(folder / "logits"), Predictor(kept, {.batch = images}).predict(pixels)[0].logits);
 }
 

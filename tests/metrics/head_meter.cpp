@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
+
 #include "facet/error.h"
 #include "facet/metrics.h"
 
@@ -121,4 +123,27 @@ TEST_CASE("a confusion matrix that isn't square is refused, with the head's name
     result.confusion = confusion;
     CHECK_THROWS_WITH_AS(per_class(result), doctest::Contains("head age: the confusion matrix"), Error);
   }
+}
+
+TEST_CASE("a head with another loss has no confusion matrix, and an accuracy only if its loss has one") {
+  for (const LossKind kind : {LossKind::binary_cross_entropy, LossKind::mean_squared_error, LossKind::custom}) {
+    HeadMeter meter({"hat", {"yes"}}, kind);
+    meter.add(3, 2, 1.5);
+    meter.add(0, 0, 0);
+    meter.add(1, 1, 0.5);
+    const HeadResult result = meter.result();
+    CHECK_THROWS_WITH_AS(meter.add(Labels{0}, Labels{0}, 1),
+                         "head hat: its numbers of labelled and correct targets are needed", Error);
+    CHECK(result.labelled == 4);
+    CHECK(result.loss == 0.5);
+    CHECK(result.confusion.empty());
+    CHECK(result.confusion_cells.empty());
+    if (kind == LossKind::binary_cross_entropy) {
+      CHECK(result.accuracy == 0.75);
+    } else {
+      CHECK(std::isnan(result.accuracy));
+    }
+  }
+  HeadMeter meter({"age", {"young", "old"}});
+  CHECK_THROWS_WITH_AS(meter.add(3, 2, 1.5), "head age: its labels and predictions are needed", Error);
 }

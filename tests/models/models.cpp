@@ -64,13 +64,31 @@ TEST_CASE("models: torchvision's have its number of parameters with 1,000 classe
   }
 }
 
+TEST_CASE("models: images that aren't square keep their proportions up to the pooling; the parameters are the same") {
+  for (const Known& known : torchvisions) {
+    CAPTURE(known.name);
+    const Graph graph = build_model(known.name, {.heads = {head("label", 1000)}, .size = {128, 224}});
+    CHECK(graph.trainable_count() == known.parameters);
+    CHECK(graph.input_shape() == Shape{3, 128, 224});
+    const auto is_oblong = [](const Node& node) { return node.shape.size() == 3 && node.shape[1] != node.shape[2]; };
+    const auto features = std::find_if(graph.nodes().rbegin(), graph.nodes().rend(), is_oblong);
+    REQUIRE(features != graph.nodes().rend());
+    const Shape extents{features->shape[1], features->shape[2]};
+    CHECK(extents == (std::string(known.name) == "alexnet" ? Shape{3, 6} : Shape{4, 7}));
+  }
+}
+
 TEST_CASE("models: the smallest size is accepted; smaller ones, and no heads, are refused") {
   for (const Known& known : torchvisions) {
     CAPTURE(known.name);
     CHECK_NOTHROW(build_model(known.name, {.heads = fairface_heads(), .size = known.min_size}));
-    const std::string found = "size " + std::to_string(known.min_size - 1) + " found";
-    CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = fairface_heads(), .size = known.min_size - 1}),
-                         doctest::Contains(found.c_str()), Error);
+    const std::string found = std::to_string(known.min_size - 1) + " found; at least";
+    CHECK_NOTHROW(build_model(known.name, {.heads = fairface_heads(), .size = {known.min_size, known.min_size + 40}}));
+    CHECK_NOTHROW(build_model(known.name, {.heads = fairface_heads(), .size = {known.min_size + 40, known.min_size}}));
+    CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = fairface_heads(), .size = {known.min_size - 1, 224}}),
+                         doctest::Contains(("height " + found).c_str()), Error);
+    CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = fairface_heads(), .size = {224, known.min_size - 1}}),
+                         doctest::Contains(("width " + found).c_str()), Error);
     CHECK_THROWS_WITH_AS(build_model(known.name, {.heads = {}}), doctest::Contains("no heads found"), Error);
   }
 }

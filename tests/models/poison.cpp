@@ -24,17 +24,17 @@
 namespace facet::testing {
 namespace {
 
-/// A size near the model's smallest one, and odd where the model allows it.
-int size_of(const std::string& model) {
-  if (model == "alexnet") return 63;
-  return model == "reference" ? 32 : 33;
+/// A size near the model's smallest one, with another width than height, and odd where the model allows it.
+ImageSize size_of(const std::string& model) {
+  if (model == "alexnet") return {63, 71};
+  return model == "reference" ? ImageSize(32, 16) : ImageSize(33, 29);
 }
 
-Problem problem_of(const std::string& model, int size, std::int64_t batch) {
+Problem problem_of(const std::string& model, ImageSize size, std::int64_t batch) {
   Problem problem;
   problem.graph = build_model(model, {.heads = fairface_heads(), .size = size});
   problem.batch = batch;
-  problem.pixels = random_pixels(batch * size * size, 1);
+  problem.pixels = random_pixels(batch * size.height * size.width, 1);
   problem.labels = random_labels(problem.graph, batch, 1);
   problem.labels[1] = -1;
   return problem;

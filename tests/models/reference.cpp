@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "facet/error.h"
 #include "facet/models.h"
 #include "models/heads.h"
@@ -76,6 +78,18 @@ TEST_CASE("reference: another shape has its own channels, blocks and hidden laye
   }
 }
 
+TEST_CASE("reference: an image that isn't square has its own number of features") {
+  const Graph graph = reference({.heads = fairface, .size = {48, 32}});
+  CHECK(graph.input_shape() == Shape{3, 48, 32});
+  const Shape hidden_weight{256, 256 * 3 * 2};
+  CHECK(std::any_of(graph.parameters().begin(), graph.parameters().end(), [&](const Parameter& parameter) {
+    return parameter.name == "heads.age.hidden.weight" && parameter.shape == hidden_weight;
+  }));
+  // All but the hidden layers' weights, for 14x14 features in the model of 224x224, are the same.
+  const std::int64_t hidden = 256 + 128 + 256;
+  CHECK(graph.trainable_count() == 35'264'338 - hidden * 256 * (14 * 14 - 3 * 2));
+}
+
 TEST_CASE("reference: invalid shapes are refused by the layer's name") {
   const auto refused = [](const ReferenceShape& shape, const char* message) {
     CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = 32}, shape), doctest::Contains(message), Error);
@@ -97,6 +111,10 @@ TEST_CASE("reference: sizes that can't be halved four times, and invalid heads, 
                          Error);
   }
   CHECK_NOTHROW(reference({.heads = fairface, .size = 16}));
+  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = {40, 32}}),
+                       doctest::Contains("height 40 found; a multiple of 16 is needed"), Error);
+  CHECK_THROWS_WITH_AS(reference({.heads = fairface, .size = {32, 40}}),
+                       doctest::Contains("width 40 found; a multiple of 16 is needed"), Error);
   CHECK_THROWS_WITH_AS(reference({.heads = {}}), doctest::Contains("head"), Error);
   CHECK_THROWS_WITH_AS(reference({.heads = {head("age", 1)}}), doctest::Contains("age"), Error);
   CHECK_THROWS_WITH_AS(reference({.heads = {head("age", 2), head("age", 2)}}), doctest::Contains("age"), Error);

@@ -22,6 +22,7 @@ Problem make_problem_of(const Case& c) {
   const Shape& input = problem.graph.input_shape();
   problem.pixels = random_pixels(c.batch() * input[1] * input[2], 11);
   problem.labels = random_labels(problem.graph, c.batch(), 11);
+  problem.targets = random_targets(problem.graph, c.batch(), 11);
   return problem;
 }
 

@@ -23,6 +23,14 @@ PoolOptions pool_options(const json& op) {
           .count_include_pad = op.value("count_include_pad", true)};
 }
 
+LossKind loss_kind(const json& head) {
+  const std::string loss = head.value("loss", "softmax_cross_entropy");
+  if (loss == "binary_cross_entropy") return LossKind::binary_cross_entropy;
+  if (loss == "mean_squared_error") return LossKind::mean_squared_error;
+  if (loss == "softmax_cross_entropy") return LossKind::softmax_cross_entropy;
+  throw std::invalid_argument("cases.json: unknown loss " + loss);
+}
+
 Value apply_op(const json& op, const std::vector<Value>& inputs) {
   const std::string kind = op.at("op");
   Value x = inputs.front();
@@ -75,7 +83,7 @@ Graph Case::build() const {
   const json heads = table.value("heads", json::array({{{"name", "head"}, {"classes", 5}}}));
   for (const json& head : heads) {
     const Value y = head.contains("from") ? values.at(head["from"].get<std::string>()) : x;
-    add_linear_head(y, head.at("classes"), head.at("name"));
+    add_linear_head(y, head.at("classes"), head.at("name"), loss_kind(head));
   }
   return graph;
 }

@@ -39,9 +39,32 @@ std::vector<std::int32_t> random_labels(const Graph& graph, std::int64_t batch, 
   return labels;
 }
 
-void add_linear_head(Value x, std::int64_t classes, const std::string& name) {
+std::vector<std::vector<float>> random_targets(const Graph& graph, std::int64_t batch, std::uint64_t seed,
+                                               double missing) {
+  base::RandomStream random(seed, base::Purpose::synthesis, 3);
+  std::vector<std::vector<float>> targets;
+  for (const HeadOutput& head : graph.heads()) {
+    targets.emplace_back();
+    const bool binary = head.kind == LossKind::binary_cross_entropy;
+    if (!binary && head.kind != LossKind::mean_squared_error) continue;
+    for (std::int64_t i = 0; i < batch * head.classes; ++i) {
+      const float value = binary ? random.uniform() : random.normal();
+      targets.back().push_back(random.uniform() < missing ? std::numeric_limits<float>::quiet_NaN() : value);
+    }
+  }
+  return targets;
+}
+
+void add_linear_head(Value x, std::int64_t classes, const std::string& name, LossKind kind) {
   if (x.shape().size() == 3) x = flatten(x);
-  softmax_cross_entropy(linear(x, {.features = classes, .name = name}), name);
+  const Value logits = linear(x, {.features = classes, .name = name});
+  if (kind == LossKind::binary_cross_entropy) {
+    binary_cross_entropy(logits, name);
+  } else if (kind == LossKind::mean_squared_error) {
+    mean_squared_error(logits, name);
+  } else {
+    softmax_cross_entropy(logits, name);
+  }
 }
 
 Value front(Value x, std::int64_t channels, std::int64_t kernel) {
@@ -58,26 +81,8 @@ Problem make_problem(const Body& body, const ProblemOptions& options) {
 }
 
 Problem with_frozen(const Problem& problem, const std::string& parameter) {
-  Problem frozen{{}, problem.batch, problem.pixels, problem.labels};
-  std::vector<Value> values;
-  for (const Node& node : problem.graph.nodes()) {
-    if (node.op == nullptr) {
-      values.push_back(frozen.graph.input(node.shape));
-      continue;
-    }
-    std::vector<Value> inputs;
-    for (const int input : node.inputs) inputs.push_back(values[static_cast<std::size_t>(input)]);
-    std::vector<Parameter> own;
-    for (const int index : node.parameters) {
-      own.push_back(problem.graph.parameters()[static_cast<std::size_t>(index)]);
-      own.back().frozen = own.back().trainable && own.back().name == parameter;
-    }
-    values.push_back(frozen.graph.apply(node.op, node.name, inputs, std::move(own)));
-  }
-  for (const HeadOutput& head : problem.graph.heads()) {
-    frozen.graph.add_head(head.name, values[static_cast<std::size_t>(head.logits)],
-                          values[static_cast<std::size_t>(head.loss)]);
-  }
+  Problem frozen = problem;
+  frozen.graph.freeze(parameter);
   return frozen;
 }
 
@@ -128,6 +133,7 @@ double Session::run(const Problem& problem, std::int64_t step, float learning_ra
   const base::ComputeScope scope(threads_);
   program_->run({.pixels = problem.pixels.data(),
                  .labels = problem.labels.empty() ? nullptr : problem.labels.data(),
+                 .targets = problem.targets,
                  .step = step,
                  .learning_rate = learning_rate});
   double loss = 0;

@@ -29,8 +29,9 @@ inline constexpr int test_threads = 2;
 struct Problem {
   Graph graph;
   std::int64_t batch = 0;
-  std::vector<std::uint8_t> pixels;  ///< {batch, height, width, 3}
-  std::vector<std::int32_t> labels;  ///< {heads, batch}
+  std::vector<std::uint8_t> pixels;              ///< {batch, height, width, 3}
+  std::vector<std::int32_t> labels;              ///< {heads, batch}
+  std::vector<std::vector<float>> targets = {};  ///< by head: {batch, outputs} or empty; empty: none for any head
 };
 
 /// Random bytes. With `colours`, each pixel has one of that many random colours: the output of a 1x1 convolution of
@@ -39,6 +40,11 @@ std::vector<std::uint8_t> random_pixels(std::int64_t pixels, std::uint64_t seed,
 
 /// Labels of all heads; each image has a label of each head.
 std::vector<std::int32_t> random_labels(const Graph& graph, std::int64_t batch, std::uint64_t seed);
+
+/// Values as targets of the heads whose losses need them: 0 to 1 for binary cross-entropy, else normally distributed. A
+/// fraction `missing` is NaN. Empty for the other heads.
+std::vector<std::vector<float>> random_targets(const Graph& graph, std::int64_t batch, std::uint64_t seed,
+                                               double missing = 0);
 
 struct ProblemOptions {
   std::int64_t height = 6, width = 7, batch = 3, classes = 4;
@@ -53,7 +59,8 @@ Problem make_problem(const Body& body, const ProblemOptions& options = {});
 Problem with_frozen(const Problem& problem, const std::string& parameter);
 
 /// Adds flatten (for an image), a linear layer `name` and its loss as head `name`.
-void add_linear_head(Value x, std::int64_t classes, const std::string& name);
+void add_linear_head(Value x, std::int64_t classes, const std::string& name,
+                     LossKind kind = LossKind::softmax_cross_entropy);
 
 /// A convolution with bias, named `front`, in front of an op under test: its gradients pass through the op.
 Value front(Value x, std::int64_t channels, std::int64_t kernel = 3);

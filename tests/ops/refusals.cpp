@@ -64,26 +64,29 @@ TEST_CASE("ops: a wrong number of inputs, and missing or wrong parameters, are r
       concat({x, x}), max_pool(x, {}), adaptive_average_pool(x, {}),    flatten(x),    dropout(x)};
   values.push_back(linear(values[8], {.features = 4}));
   softmax_cross_entropy(values.back(), "head");
+  binary_cross_entropy(values[10], "labels");
+  mean_squared_error(values[10], "number");
+  custom_loss(values[10], "own", [](const LossInput&, std::span<float>) { return 0.0; });
   const std::size_t count = graph.nodes().size();
   for (std::size_t i = 1; i < count; ++i) {
     const auto op = graph.nodes()[i].op;
     CAPTURE(graph.nodes()[i].name);
-    CHECK_THROWS_WITH_AS(graph.apply(op, "again", {}), doctest::Contains("inputs found"), Error);
+    CHECK_THROWS_WITH_AS(graph::apply(graph, op, "again", {}), doctest::Contains("inputs found"), Error);
     if (op->kind() == "concat") continue;
-    CHECK_THROWS_WITH_AS(graph.apply(op, "again", {x, x, x}), doctest::Contains("3 inputs found"), Error);
+    CHECK_THROWS_WITH_AS(graph::apply(graph, op, "again", {x, x, x}), doctest::Contains("3 inputs found"), Error);
   }
   CHECK(graph.nodes().size() == count);
 
   const Problem problem = make_problem([](Value image) {
     const auto op = convolution(image, {.channels = 4}).graph().nodes().back().op;
-    return image.graph().apply(op, "bare", {image}, {});
+    return graph::apply(image.graph(), op, "bare", {image}, {});
   });
   Parameters parameters(problem.graph, 1);
   CHECK_THROWS_WITH_AS(inference_session(problem, parameters), doctest::Contains("bare (convolution)"), Error);
 
   const Problem narrow = make_problem([](Value image) {
     const auto op = convolution(image, {.channels = 4}).graph().nodes().back().op;
-    return image.graph().apply(op, "narrow", {image}, {{"narrow.weight", {4, 3, 1, 1}, Initializer::ones()}});
+    return graph::apply(image.graph(), op, "narrow", {image}, {{"narrow.weight", {4, 3, 1, 1}, Initializer::ones()}});
   });
   Parameters fewer(narrow.graph, 1);
   CHECK_THROWS_WITH_AS(inference_session(narrow, fewer), doctest::Contains("as many elements"), Error);

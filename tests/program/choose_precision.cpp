@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "facet/error.h"
+#include "facet/graph.h"
+#include "facet/ops.h"
 
 using namespace facet;
 using program::choose_faster;
@@ -33,6 +35,17 @@ TEST_CASE("a value that isn't an enumerator of PrecisionChoice or Precision is r
   CHECK_THROWS_WITH_AS(choose_precision(static_cast<PrecisionChoice>(77), never), doctest::Contains("precision 77"),
                        Error);
   CHECK_THROWS_AS(require_precision(static_cast<Precision>(77)), Error);
+}
+
+TEST_CASE("what was measured holds for a model, its input's height and width, and its heads") {
+  const auto key = [](std::int64_t height, std::int64_t width) {
+    Graph graph;
+    const Value x = flatten(graph.input({3, height, width}));
+    softmax_cross_entropy(linear(x, {.features = 2}), "a");
+    return program::measured_precision_key("m", "", graph, 8, 2);
+  };
+  CHECK(key(4, 6) == "precision of m with 146 parameters at 4x6 2 batch 8 threads 2");
+  CHECK(key(6, 4) == "precision of m with 146 parameters at 6x4 2 batch 8 threads 2");
 }
 
 TEST_CASE("automatic chooses the faster precision, and f32 where the difference is small") {

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
+#include "facet/summary.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
 namespace {
 
-const program::NodeCost& find(const std::vector<program::NodeCost>& costs, const std::string& name) {
+const NodeCost& find(const std::vector<NodeCost>& costs, const std::string& name) {
   const auto found = std::find_if(costs.begin(), costs.end(), [&](const auto& cost) { return cost.name == name; });
   REQUIRE_MESSAGE(found != costs.end(), name);
   return *found;
@@ -21,7 +22,7 @@ TEST_CASE("costs: FLOPs of convolutions and linear layers agree with values comp
   x = convolution(x, {.channels = 16, .name = "b"});
   x = convolution(x, {.channels = 16, .groups = 16, .name = "c"});
   add_linear_head(x, 7, "head");
-  const std::vector<program::NodeCost> costs = program::costs(graph);
+  const std::vector<NodeCost> costs = facet::costs(graph);
   REQUIRE(costs.size() == graph.nodes().size());
 
   const double a = 2.0 * 3 * 25 * 8 * 10 * 15, b = 2.0 * 8 * 9 * 16 * 10 * 15, c = 2.0 * 9 * 16 * 10 * 15;
@@ -34,7 +35,7 @@ TEST_CASE("costs: FLOPs of convolutions and linear layers agree with values comp
   CHECK(find(costs, "b").op == "convolution");
   CHECK(find(costs, "b").shape == Shape{16, 10, 15});
   CHECK(find(costs, "b").parameters == 8 * 9 * 16);
-  const program::NodeCost head = find(costs, "head");
+  const NodeCost head = find(costs, "head");
   CHECK(head.parameters == 2400 * 7 + 7);
   CHECK(head.forward_flops == doctest::Approx(2.0 * 2400 * 7).epsilon(0.001));
 }
@@ -45,7 +46,7 @@ TEST_CASE("costs: backward is counted only where a gradient is needed, as in a p
     return convolution(x, {.channels = 8, .name = "b"});
   });
   const auto passes = [](const Problem& p, const std::string& node) {
-    const program::NodeCost cost = find(program::costs(p.graph), node);
+    const NodeCost cost = find(facet::costs(p.graph), node);
     return cost.training_flops / cost.forward_flops;
   };
   CHECK(passes(problem, "max_pool") == 1);  // its input is the image: no gradient
@@ -63,7 +64,7 @@ TEST_CASE("costs: the nodes' parameters add up to all trainable ones, frozen or 
   Problem problem = small_model(1);
   problem.graph.freeze("stem.*");
   std::int64_t sum = 0;
-  for (const program::NodeCost& cost : program::costs(problem.graph)) sum += cost.parameters;
+  for (const NodeCost& cost : facet::costs(problem.graph)) sum += cost.parameters;
   CHECK(sum == problem.graph.trainable_count());
 }
 

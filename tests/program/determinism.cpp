@@ -43,7 +43,7 @@ class ReadsUnwritten final : public lowering::LowerableOp {
 TEST_CASE("program: poison reveals an instruction that reads unwritten memory") {
   const Problem problem = make_problem([](Value x) {
     x = relu(linear(flatten(x), {.features = 6, .name = "hidden"}));
-    return x.graph().apply(std::make_shared<const ReadsUnwritten>(), "bad", {x});
+    return graph::apply(x.graph(), std::make_shared<const ReadsUnwritten>(), "bad", {x});
   });
   Parameters parameters = random_parameters(problem.graph);
   Session session = inference_session(problem, parameters);

@@ -6,13 +6,14 @@
 #include "facet/error.h"
 #include "facet/graph.h"
 #include "facet/parameters.h"
+#include "graph/op.h"
 
 namespace facet::testing {
 
 TEST_CASE("initialization: normal draws have mean 0 and the given deviation, and depend on seed and name alone") {
   Graph graph;
-  graph.add_parameter("a", {200, 500}, Initializer::normal(0.02F));
-  graph.add_parameter("b", {200, 500}, Initializer::normal(0.02F));
+  graph::add_parameter(graph, "a", {200, 500}, Initializer::normal(0.02F));
+  graph::add_parameter(graph, "b", {200, 500}, Initializer::normal(0.02F));
   const Parameters parameters(graph, 1);
   const std::vector<float> values = parameters.get(0);
   const auto count = static_cast<double>(values.size());

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "facet/error.h"
+#include "graph/op.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
@@ -107,13 +108,13 @@ TEST_CASE(
   Problem problem;
   Graph& graph = problem.graph;
   Value x = graph.input({3, 6, 6});
-  x = graph.apply(pattern.nodes().at(1).op, "frozen1", {x},
-                  {{"frozen1.weight", {8, 3, 3, 3}, Initializer::uniform(0.3F), false}});
-  x = graph.apply(pattern.nodes().at(2).op, "frozen2", {x},
-                  {{"frozen2.weight", {8, 8, 3, 3}, Initializer::uniform(0.3F), false}});
+  x = graph::apply(graph, pattern.nodes().at(1).op, "frozen1", {x},
+                   {{"frozen1.weight", {8, 3, 3, 3}, Initializer::uniform(0.3F), false}});
+  x = graph::apply(graph, pattern.nodes().at(2).op, "frozen2", {x},
+                   {{"frozen2.weight", {8, 8, 3, 3}, Initializer::uniform(0.3F), false}});
   x = convolution(x, {.channels = 8, .name = "trained"});
-  x = graph.apply(pattern.nodes().at(2).op, "frozen3", {x},
-                  {{"frozen3.weight", {8, 8, 3, 3}, Initializer::uniform(0.3F), false}});
+  x = graph::apply(graph, pattern.nodes().at(2).op, "frozen3", {x},
+                   {{"frozen3.weight", {8, 8, 3, 3}, Initializer::uniform(0.3F), false}});
   add_linear_head(x, 4, "head");
   problem.batch = 3;
   problem.pixels = random_pixels(3 * 36, 1);

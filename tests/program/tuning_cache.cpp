@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "facet/platform.h"
 #include "onednn/onednn.h"
 #include "program/tuning_record.h"
 #include "testing.h"
@@ -132,16 +133,16 @@ TEST_CASE("tuning cache: the user's folder follows the XDG Base Directory Specif
   const EnvironmentVariable home("HOME", "/home/someone");
   {
     const EnvironmentVariable cache("XDG_CACHE_HOME", "/cache");
-    CHECK(TuningCache::user_folder() == "/cache/facet");
+    CHECK(user_cache_folder() == "/cache/facet");
   }
   {
     const EnvironmentVariable cache("XDG_CACHE_HOME", "relative");
-    CHECK(TuningCache::user_folder() == "/home/someone/.cache/facet");
+    CHECK(user_cache_folder() == "/home/someone/.cache/facet");
   }
   const EnvironmentVariable cache("XDG_CACHE_HOME", nullptr);
-  CHECK(TuningCache::user_folder() == "/home/someone/.cache/facet");
+  CHECK(user_cache_folder() == "/home/someone/.cache/facet");
   const EnvironmentVariable none("HOME", nullptr);
-  CHECK(TuningCache::user_folder().empty());
+  CHECK(user_cache_folder().empty());
 }
 
 TEST_CASE("tuning cache: entries are kept per CPU ISA, oneDNN version and threading runtime") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "facet/summary.h"
 #include "program/small_model.h"
 
 namespace facet::testing {
@@ -24,7 +25,7 @@ TEST_CASE(
   const Problem problem = small_model(4);
   Parameters parameters = random_parameters(problem.graph);
   double expected = 0;
-  for (const program::NodeCost& cost : program::costs(problem.graph)) {
+  for (const NodeCost& cost : facet::costs(problem.graph)) {
     if (cost.op == "convolution" || cost.op == "linear") expected += 4 * cost.training_flops;
   }
   double found = 0;

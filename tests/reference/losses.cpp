@@ -8,14 +8,15 @@
 #include "reference/reference_file.h"
 
 namespace facet::testing {
+namespace {
 
-TEST_CASE("losses: label smoothing and class weights give the losses and gradients of PyTorch's cross_entropy") {
-  if (!have_references()) return;
-  const ReferenceFile reference("losses");
+/// Compares cross-entropies of labels or distributions, with and without smoothing and class weights.
+template <class Target>
+void check_cross_entropies(const ReferenceFile& reference, const std::vector<Target>& targets,
+                           const std::string& prefix) {
   const std::vector<float> logits = reference.read("logits"), weights = reference.read("weights");
-  const std::vector<std::int32_t> labels = reference.labels();
-  const auto images = static_cast<std::int64_t>(labels.size());
   const auto classes = static_cast<std::int64_t>(weights.size());
+  const auto images = static_cast<std::int64_t>(logits.size()) / classes;
   for (const std::string name : {"plain", "smoothed", "weighed", "smoothed.weighed"}) {
     CAPTURE(name);
     kernels::LossRule rule;
@@ -23,18 +24,56 @@ TEST_CASE("losses: label smoothing and class weights give the losses and gradien
     if (name.find("weighed") != std::string::npos) rule.class_weights.assign(weights.begin(), weights.end());
     std::vector<float> probabilities(logits.size()), gradient(logits.size());
     const kernels::LossSums sums =
-        kernels::softmax_cross_entropy(logits.data(), labels.data(), images, classes, probabilities.data(), rule);
-    CHECK(sums.mean() == doctest::Approx(reference.read(name + ".loss").at(0)).epsilon(1e-6).scale(0));
-    kernels::softmax_cross_entropy_backward(probabilities.data(), labels.data(), images, classes, sums.weight,
+        kernels::softmax_cross_entropy(logits.data(), targets.data(), images, classes, probabilities.data(), rule);
+    CHECK(sums.mean() == doctest::Approx(reference.read(prefix + name + ".loss").at(0)).epsilon(1e-6).scale(0));
+    kernels::softmax_cross_entropy_backward(probabilities.data(), targets.data(), images, classes, sums.weight,
                                             gradient.data(), rule);
-    CHECK(max_difference(gradient, reference.read(name + ".gradient")) <= 1e-7);
+    CHECK(max_difference(gradient, reference.read(prefix + name + ".gradient")) <= 1e-7);
     rule.weight = 2;
     std::vector<float> doubled(logits.size());
-    kernels::softmax_cross_entropy_backward(probabilities.data(), labels.data(), images, classes, sums.weight,
+    kernels::softmax_cross_entropy_backward(probabilities.data(), targets.data(), images, classes, sums.weight,
                                             doubled.data(), rule);
     for (float& value : doubled) value /= 2;
     CHECK(doubled == gradient);
   }
+}
+
+}  // namespace
+
+TEST_CASE("losses: label smoothing and class weights give the losses and gradients of PyTorch's cross_entropy") {
+  if (!have_references()) return;
+  const ReferenceFile reference("losses");
+  check_cross_entropies(reference, reference.labels(), "");
+}
+
+TEST_CASE("losses: distributions give the losses and gradients of PyTorch's cross_entropy") {
+  if (!have_references()) return;
+  const ReferenceFile reference("losses");
+  check_cross_entropies(reference, reference.read("distributions"), "distributions.");
+}
+
+TEST_CASE("losses: values give the losses and gradients of PyTorch, over the values that are present") {
+  if (!have_references()) return;
+  const ReferenceFile reference("losses");
+  const std::vector<float> logits = reference.read("logits");
+  const Shape shape = reference.shape("logits");
+  std::vector<float> probabilities(logits.size()), gradient(logits.size());
+
+  std::vector<float> targets = reference.read("binary_cross_entropy.targets");
+  kernels::LossSums sums =
+      kernels::binary_cross_entropy(logits.data(), targets.data(), shape[0], shape[1], probabilities.data());
+  CHECK(sums.labelled < shape[0] * shape[1]);
+  CHECK(sums.mean() == doctest::Approx(reference.read("binary_cross_entropy.loss").at(0)).epsilon(1e-6).scale(0));
+  kernels::binary_cross_entropy_backward(probabilities.data(), targets.data(), shape[0], shape[1], sums.weight,
+                                         gradient.data());
+  CHECK(max_difference(gradient, reference.read("binary_cross_entropy.gradient")) <= 1e-8);
+
+  targets = reference.read("mean_squared_error.targets");
+  sums = kernels::mean_squared_error(logits.data(), targets.data(), shape[0], shape[1]);
+  CHECK(sums.labelled < shape[0] * shape[1]);
+  CHECK(sums.mean() == doctest::Approx(reference.read("mean_squared_error.loss").at(0)).epsilon(1e-6).scale(0));
+  kernels::mean_squared_error_backward(logits.data(), targets.data(), shape[0], shape[1], sums.weight, gradient.data());
+  CHECK(max_difference(gradient, reference.read("mean_squared_error.gradient")) <= 1e-7);
 }
 
 }  // namespace facet::testing

@@ -34,7 +34,9 @@ MARGIN = 2e-5
 # --- ops -------------------------------------------------------------------------------------------------------------
 
 
-def head_loss(logits, labels):
+def head_loss(logits, labels, targets=None, loss="softmax_cross_entropy"):
+    if targets is not None:
+        return value_loss(logits, targets, loss)
     return F.cross_entropy(logits, labels) if (labels >= 0).all() else masked_loss(logits, labels)
 
 
@@ -42,6 +44,32 @@ def masked_loss(logits, labels):
     """Mean cross-entropy over the labelled images; 0 if no image has a label."""
     present = labels >= 0
     return F.cross_entropy(logits[present], labels[present]) if present.any() else logits.sum() * 0
+
+
+VALUE_LOSSES = {"binary_cross_entropy": F.binary_cross_entropy_with_logits, "mean_squared_error": F.mse_loss} if F else {}
+
+
+def value_loss(logits, targets, loss):
+    """Mean loss over the targets that aren't NaN; 0 if all are."""
+    present = ~targets.isnan()
+    return VALUE_LOSSES[loss](logits[present], targets[present]) if present.any() else logits.sum() * 0
+
+
+def draw_targets(generator, head, batch):
+    """Draws a value for each output of a head whose loss needs them, of which a fraction is NaN; None for others."""
+    shape = (batch, head["classes"])
+    if head.get("loss") == "binary_cross_entropy":
+        targets = torch.rand(shape, generator=generator)
+        hard = torch.rand(shape, generator=generator) < 0.5
+        targets[hard] = targets[hard].round()
+    elif head.get("loss") == "mean_squared_error":
+        targets = 3 * torch.randn(shape, generator=generator)
+    else:
+        return None
+    targets = targets.double()
+    count = round(head.get("missing", 0) * targets.numel())
+    targets.view(-1)[torch.randperm(targets.numel(), generator=generator)[:count]] = float("nan")
+    return targets
 
 
 def draw_labels(generator, classes, batch, missing):
@@ -110,12 +138,14 @@ def try_case(case, seed):
     batch, (height, width) = case.get("batch", 3), case["size"]
     pixels = torch.randint(0, 256, (batch, height, width, 3), generator=net.generator)
     labels = [draw_labels(net.generator, h["classes"], batch, h.get("missing", 0)) for h in case["heads"]]
+    targets = [draw_targets(net.generator, h, batch) for h in case["heads"]]
     x = image_input(pixels, torch.float64, [MEAN] * 3, [STD] * 3)
     statistics = {}
     logits = forward_case(net, case, x, statistics)
-    loss = sum(head_loss(logits[h["name"]], y) for h, y in zip(case["heads"], labels))
+    loss = sum(head_loss(logits[h["name"]], y, t, h.get("loss")) for h, y, t in zip(case["heads"], labels, targets))
     gradients = torch.autograd.grad(loss, list(net.parameters.values()))
     tensors = tensors_of(net, pixels, labels, logits, loss, gradients)
+    tensors.update({"targets." + h["name"]: t for h, t in zip(case["heads"], targets) if t is not None})
     for name, (mean, var) in statistics.items():
         tensors[f"after.{name}.running_mean"] = mean
         tensors[f"after.{name}.running_var"] = var
@@ -297,16 +327,28 @@ def make_recipes(folder, steps=6, parts=2, batch=4, size=12, classes=5):
 
 
 def make_losses(folder, images=23, classes=5):
-    """Writes cross-entropies with label smoothing and class weights, and their gradients."""
+    """Writes cross-entropies with label smoothing and class weights, of labels and of distributions, the losses whose
+    targets are values, and their gradients."""
     generator = torch.Generator().manual_seed(12)
     logits = (3 * torch.randn(images, classes, generator=generator)).double()
     labels = draw_labels(generator, classes, images, 0.2)
     weights = torch.tensor([0.5, 1.0, 0.0, 2.25, 1.5], dtype=torch.float64)
-    tensors = {"logits": logits, "labels": labels, "weights": weights}
+    distributions = torch.rand(images, classes, generator=generator).double()
+    distributions = (distributions / distributions.sum(1, keepdim=True)).float().double()
+    distributions[labels < 0] = float("nan")
+    present = labels >= 0
+    tensors = {"logits": logits, "labels": labels, "weights": weights, "distributions": distributions}
+    losses = {}
     for name, options in {"plain": {}, "smoothed": {"label_smoothing": 0.1}, "weighed": {"weight": weights},
                           "smoothed.weighed": {"label_smoothing": 0.1, "weight": weights}}.items():
+        losses[name] = lambda x, o=options: F.cross_entropy(x, labels, ignore_index=-1, **o)
+        losses["distributions." + name] = lambda x, o=options: F.cross_entropy(x[present], distributions[present], **o)
+    for name in VALUE_LOSSES:
+        tensors[name + ".targets"] = t = draw_targets(generator, {"classes": classes, "loss": name, "missing": 0.3}, images)
+        losses[name] = lambda x, n=name, t=t: value_loss(x, t, n)
+    for name, loss_of in losses.items():
         x = logits.clone().requires_grad_()
-        loss = F.cross_entropy(x, labels, ignore_index=-1, **options)
+        loss = loss_of(x)
         tensors[name + ".loss"] = loss.reshape(1)
         [tensors[name + ".gradient"]] = torch.autograd.grad(loss, [x])
     write_safetensors(folder / "losses.safetensors", tensors, {})

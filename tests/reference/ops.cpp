@@ -85,6 +85,7 @@ struct Loaded {
       : reference(c.name),
         problem{c.build(), c.batch(), reference.pixels(), reference.labels()},
         parameters(problem.graph, 1) {
+    problem.targets = reference.targets(problem.graph);
     reference.load_weights(parameters);
   }
 };
@@ -156,5 +157,7 @@ TEST_CASE("flatten against PyTorch") { check_op("flatten"); }
 TEST_CASE("linear against PyTorch") { check_op("linear"); }
 TEST_CASE("dropout and alpha_dropout, switched off, against PyTorch") { check_op("dropout"); }
 TEST_CASE("softmax_cross_entropy against PyTorch") { check_op("softmax_cross_entropy"); }
+TEST_CASE("binary_cross_entropy against PyTorch") { check_op("binary_cross_entropy"); }
+TEST_CASE("mean_squared_error against PyTorch") { check_op("mean_squared_error"); }
 
 }  // namespace facet::testing

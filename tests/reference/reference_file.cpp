@@ -48,6 +48,15 @@ Shape ReferenceFile::shape(const std::string& tensor) const {
 std::vector<std::uint8_t> ReferenceFile::pixels() const { return integers<std::uint8_t>(read("pixels")); }
 std::vector<std::int32_t> ReferenceFile::labels() const { return integers<std::int32_t>(read("labels")); }
 
+std::vector<std::vector<float>> ReferenceFile::targets(const Graph& graph) const {
+  std::vector<std::vector<float>> targets;
+  for (const HeadOutput& head : graph.heads()) {
+    targets.emplace_back();
+    if (has("targets." + head.name)) targets.back() = read("targets." + head.name);
+  }
+  return targets;
+}
+
 void ReferenceFile::load_weights(Parameters& parameters) const {
   std::size_t loaded = 0;
   for (std::size_t i = 0; i < parameters.list().size(); ++i) {

@@ -29,6 +29,8 @@ class ReferenceFile {
   Shape shape(const std::string& tensor) const;
   std::vector<std::uint8_t> pixels() const;
   std::vector<std::int32_t> labels() const;
+  /// The target values of the graph's heads that have any.
+  std::vector<std::vector<float>> targets(const Graph& graph) const;
   /// Sets all parameters except num_batches_tracked.
   /// @throws Error when the file or the graph has a weight that the other lacks.
   void load_weights(Parameters& parameters) const;

@@ -8,9 +8,9 @@
 
 #include "data/linear_model.h"
 #include "data/make_jpeg.h"
-#include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/image.h"
+#include "facet/manifest.h"
 #include "facet/synthetic.h"
 #include "synthetic/drawing.h"
 #include "testing.h"

@@ -15,7 +15,7 @@ TEST_CASE("a second trainer in a run's folder is refused and touches nothing") {
   TrainOptions options = small::options(folder / "run");
   std::optional<small::Run> first(options);
   int steps = 0;
-  first->trainer.run({.stop = [&] { return ++steps == small::batches + 2; }});
+  small::train(first->trainer, {.stop = [&] { return ++steps == small::batches + 2; }});
   const std::filesystem::path half_written = options.out / "checkpoints" / "last.safetensors.tmp-1-0";
   write_file(half_written, "x");
 

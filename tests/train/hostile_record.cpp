@@ -22,7 +22,7 @@ class StoppedRun {
     options_.out = folder_ / "run";
     small::Run run(options_);
     int steps = 0;
-    run.trainer.run({.stop = [&] { return ++steps == 3; }});
+    small::train(run.trainer, {.stop = [&] { return ++steps == 3; }});
     record_ = Json::parse(formats::SafetensorsReader(file()).metadata().at("training"));
     options_.resume = true;
   }
@@ -57,7 +57,10 @@ TEST_CASE("a record whose position is within a step is refused") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   options.accumulate = 2;
-  small::Run(options).trainer.run({.stop = [] { return true; }});
+  {
+    small::Run run(options);
+    small::train(run.trainer, {.stop = [] { return true; }});
+  }
   const std::filesystem::path file = options.out / "checkpoints" / "last.safetensors";
   Json record = Json::parse(formats::SafetensorsReader(file).metadata().at("training"));
   CHECK(record["batch"] == 2);
@@ -70,8 +73,11 @@ TEST_CASE("a record whose position is within a step is refused") {
 TEST_CASE("an optimiser's state that is damaged or holds invalid values is refused, naming file and tensor") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
-  int steps = 0;
-  small::Run(options).trainer.run({.stop = [&] { return ++steps == 3; }});
+  {
+    small::Run run(options);
+    int steps = 0;
+    small::train(run.trainer, {.stop = [&] { return ++steps == 3; }});
+  }
   options.resume = true;
   const std::filesystem::path file = options.out / "checkpoints" / "last.optimizer-3.safetensors";
   const auto refusal = [&] { return error_of([&] { small::Run run(options); }); };
@@ -126,7 +132,10 @@ TEST_CASE("a run goes on from a checkpoint's record, or refuses it with the file
       {"/sums/steps", -1, "`steps` is"},
       {"/sums/images", -1, "`images` is"},
       {"/sums/loss", "nan", "`loss` is"},
-      {"/sums/loss", -1, "`loss` is"},
+      {"/sums/loss", Json::array({1}), "`loss` is"},
+      {"/sums/head_loss", Json::array({1}), "`head_loss` is a list of 1; one of 3 is allowed"},
+      {"/sums/head_loss", Json::array({1, "1", 1}), "`head_loss` is"},
+      {"/sums/head_weight", Json::array({1, -1, 1}), "`head_weight` is"},
       {"/sums/seconds", -1, "`seconds` is"},
       {"/sums/correct", Json::array(), "`correct` is a list of 0; one of 3 is allowed"},
       {"/sums/correct", Json::array({1, 1}), "`correct` is a list of 2"},
@@ -135,7 +144,7 @@ TEST_CASE("a run goes on from a checkpoint's record, or refuses it with the file
       {"/sums/correct", Json::array({1, -1, 1}), "`correct` is"},
       {"/sums/correct", Json::array({1, "1", 1}), "`correct` is"},
       {"/sums/correct", Json::array({25, 0, 0}), "labelled and 25 right"},
-      {"/sums/labelled", Json::array({25, 24, 24}), "24 images, 25 of them labelled"},
+      {"/sums/labelled", Json::array({73, 24, 24}), "24 images, 73 of them labelled"},
       {"/threads", 0, "`threads` is"},
       {"/threads", std::int64_t{1} << 40, "`threads` is"},
       {"/threads", "two", "`threads` is"},

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <sstream>
 #include <thread>
 
 #include "facet/inference.h"
+#include "facet/sinks.h"
 #include "testing.h"
 #include "train/run_folder.h"
 #include "train/small_run.h"
@@ -24,6 +26,7 @@ TrainOptions options_in(const std::filesystem::path& folder) {
   options.checkpoint_minutes = 1e-9;
   options.keep = 1;
   options.ema_decay = 0.9;
+  options.log_every = 1;
   options.resume = true;
   return options;
 }
@@ -43,6 +46,23 @@ pid_t start_training(const std::filesystem::path& folder) {
 
 std::int64_t saved_step(const std::filesystem::path& folder) {
   return train::LastCheckpoint(train::RunFolder(folder).last()).record().state.step;
+}
+
+/// Checks that a run's folder has one line for each epoch and each step, and none twice. A run that was killed may have
+/// more lines than its checkpoint has epochs and steps.
+void check_lines(const std::filesystem::path& folder, std::int64_t epochs, std::int64_t steps) {
+  const std::vector<EpochMetrics> metrics = read_metrics(folder);
+  CHECK(std::ssize(metrics) >= epochs);
+  for (std::int64_t epoch = 1; epoch <= std::ssize(metrics); ++epoch) {
+    CHECK(metrics[static_cast<std::size_t>(epoch - 1)].epoch == epoch);
+  }
+  std::istringstream lines(read_file(folder / "steps.csv"));
+  std::string line;
+  std::getline(lines, line);
+  CHECK(line.starts_with("step,epoch,batch,loss,"));
+  std::int64_t whole = 0;
+  while (std::getline(lines, line) && !lines.eof()) CHECK(line.starts_with(std::to_string(++whole) + ","));
+  CHECK(whole >= steps);
 }
 
 }  // namespace
@@ -74,6 +94,7 @@ TEST_CASE("a kill at any moment leaves a checkpoint that loads, and the run goes
 
     REQUIRE(saved_step(out) > step);
     step = saved_step(out);
+    check_lines(out, train::LastCheckpoint(checkpoints.last()).record().state.epoch - 1, step);
     Parameters parameters(small::model(), 0), average(small::model(), 0);
     parameters.state().require_slots({"exp_avg", "exp_avg_sq"});
     train::LastCheckpoint(checkpoints.last()).load(parameters, &average);
@@ -87,6 +108,7 @@ TEST_CASE("a kill at any moment leaves a checkpoint that loads, and the run goes
   options.epochs = epoch + 1;
   small::Run run(options);
   CHECK(run.trainer.run());
+  check_lines(out, options.epochs, options.epochs * small::batches);
 
   TrainOptions straight = options;
   straight.out.clear();

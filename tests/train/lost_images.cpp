@@ -20,9 +20,9 @@ class Lossy final : public Dataset {
   const std::vector<Head>& heads() const override { return data_.heads(); }
   std::span<const std::int32_t> labels(std::int64_t index) const override { return data_.labels(index); }
   std::string name(std::int64_t index) const override { return data_.name(index); }
-  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override {
-    if (lost && index == image_) throw Error(name(index) + ": can't be read");
-    data_.load(index, size, mode, pixels);
+  void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override {
+    if (lost && request.index == image_) throw Error(name(image_) + ": can't be read");
+    data_.load(request, pixels);
   }
 
   bool lost = true;

@@ -26,9 +26,9 @@ TEST_CASE("a non-finite loss stops the run: the error names step, head and last 
   const TrainOptions options = small::options(folder / "run");
   small::Run run(options);
   const std::string error = error_of([&] {
-    run.trainer.run({.step = [&](const StepResult& step) {
-      if (step.epoch == 2 && step.batch == 3) poison(run.trainer.parameters(), "side.logits.bias");
-    }});
+    small::train(run.trainer, {.step = [&](const StepResult& step) {
+                   if (step.epoch == 2 && step.batch == 3) poison(run.trainer.parameters(), "side.logits.bias");
+                 }});
   });
   CAPTURE(error);
   CHECK(contains(error, "step 10 (epoch 2, batch 4 of 6)"));
@@ -60,9 +60,9 @@ TEST_CASE("a NaN weight is not saved, even though no loss has revealed it") {
   Trainer trainer(small::model(), small::info(), small::train_set(), nullptr, options);
   const std::string weight = trainer.parameters().list()[0].name;
   const std::string error = error_of([&] {
-    trainer.run({.step = [&](const StepResult& step) {
-      if (step.epoch == 2 && step.batch == step.batches) poison(trainer.parameters(), weight.c_str());
-    }});
+    small::train(trainer, {.step = [&](const StepResult& step) {
+                   if (step.epoch == 2 && step.batch == step.batches) poison(trainer.parameters(), weight.c_str());
+                 }});
   });
   CAPTURE(error);
   CHECK(contains(error, "parameter '" + weight + "' isn't finite"));
@@ -77,9 +77,9 @@ TEST_CASE("a non-finite validation loss stops the run") {
   const TrainOptions options = small::options(folder / "run");
   small::Run run(options);
   const std::string error = error_of([&] {
-    run.trainer.run({.step = [&](const StepResult& step) {
-      if (step.batch == step.batches) poison(run.trainer.parameters(), "colour.logits.bias");
-    }});
+    small::train(run.trainer, {.step = [&](const StepResult& step) {
+                   if (step.batch == step.batches) poison(run.trainer.parameters(), "colour.logits.bias");
+                 }});
   });
   CAPTURE(error);
   CHECK(contains(error, "validation after epoch 1 (step 6)"));

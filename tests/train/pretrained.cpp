@@ -25,7 +25,7 @@ TEST_CASE("a run starts from pretrained weights, and is resumed without their fi
     CHECK(small::learnt(run.trainer.parameters()).at("stem.conv.weight") ==
           small::learnt(weights).at("stem.conv.weight"));
     CHECK(run.trainer.parameters().get_counter(weights.find("stem.bn.num_batches_tracked")) == 7);
-    CHECK(run.trainer.run({.note = [&](const std::string& note) { notes.push_back(note); }}));
+    CHECK(small::train(run.trainer, {.note = [&](const std::string& note) { notes.push_back(note); }}));
   }
   const std::string expected = file.string() + ": " + std::to_string(weights.list().size()) + " tensors are loaded";
   CHECK(std::count(notes.begin(), notes.end(), expected) == 1);

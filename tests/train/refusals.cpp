@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 
@@ -31,8 +32,8 @@ TEST_CASE("invalid options are refused by name") {
       "schedule 9 found"));
   CHECK(contains(error_with([](TrainOptions& options) { options.precision = static_cast<PrecisionChoice>(77); }),
                  "precision 77 found"));
-  CHECK(error_with([](TrainOptions& options) { options.batch = 0; }) == "batch is 0; 1 or more is allowed");
-  CHECK(error_with([](TrainOptions& options) { options.epochs = 0; }) == "epochs is 0; 1 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.batch = 0; }) == "batch is 0; 1 to 65536 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.epochs = 0; }) == "epochs is 0; 1 to 1000000 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.learning_rate = -1; }) ==
         "learning_rate is -1; a number above 0 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.beta2 = 1; }) == "beta2 is 1; 0 up to below 1 is allowed");
@@ -49,7 +50,7 @@ TEST_CASE("invalid options are refused by name") {
   CHECK(error_with([](TrainOptions& options) { options.schedule.warmup_factor = 0; }) ==
         "warmup_factor is 0; above 0 up to 1 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.schedule.step_size = 0; }) ==
-        "step_size is 0; 1 or more is allowed");
+        "step_size is 0; 1 to 1000000 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.schedule.gamma = 0; }) ==
         "gamma is 0; a number above 0 is allowed");
   CHECK(contains(error_with([](TrainOptions& options) { options.schedule.eta_min = 1; }),
@@ -85,7 +86,8 @@ TEST_CASE("invalid options are refused by name") {
                  "class_weights of side: 3 numbers found; its 2 classes need one each: "));
   CHECK(contains(error_with([](TrainOptions& options) { options.class_weights["mood"].balanced = true; }),
                  "class_weights has a head mood"));
-  CHECK(error_with([](TrainOptions& options) { options.accumulate = 0; }) == "accumulate is 0; 1 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.accumulate = 0; }) ==
+        "accumulate is 0; 1 to 1000000 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.clip_norm = -1; }) == "clip_norm is -1; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.ema_decay = 1; }) ==
         "ema_decay is 1; 0 up to below 1 is allowed");
@@ -95,8 +97,13 @@ TEST_CASE("invalid options are refused by name") {
         "freeze: no weight has a name that matches 'blok.*'; the names near it are 'stem.*', 'block.*', 'colour.*', "
         "'side.*', 'stripes.*'");
   CHECK(error_with([](TrainOptions& options) { options.freeze = {"*"}; }) == "freeze leaves no weight to be trained");
-  CHECK(error_with([](TrainOptions& options) { options.patience = -1; }) == "patience is -1; 0 or more is allowed");
-  CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.patience = -1; }) == "patience is -1; 0 to 1000000 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 to 1000000 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.log_every = -1; }) ==
+        "log_every is -1; 0 to 1000000 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.checkpoint_minutes = INFINITY; }) ==
+        "checkpoint_minutes is inf; 0 or more is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.eps = NAN; }) == "eps is nan; a number above 0 is allowed");
   CHECK(contains(error_with([](TrainOptions& options) {
                    options.batch = 64;
                    options.drop_last = true;
@@ -135,7 +142,7 @@ TEST_CASE("a model that no checkpoint can describe is refused at the start, with
     std::int64_t size() const override { return 1; }
     const std::vector<Head>& heads() const override { return heads_; }
     std::span<const std::int32_t> labels(std::int64_t) const override { return labels_; }
-    void load(std::int64_t, int, ResizeMode, std::span<std::uint8_t>) const override {}
+    void load(const LoadRequest&, std::span<std::uint8_t>) const override {}
     std::string name(std::int64_t) const override { return "the image"; }
 
    private:
@@ -252,8 +259,10 @@ TEST_CASE("a run can't be resumed on data that have changed: a name, a label, th
       if (index == label_of) return other_labels;
       return small::train_set().labels(swapped(index));
     }
-    void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override {
-      small::train_set().load(swapped(index), size, mode, pixels);
+    void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override {
+      LoadRequest other = request;
+      other.index = swapped(request.index);
+      small::train_set().load(other, pixels);
     }
     std::string name(std::int64_t index) const override {
       return index == name_of ? "another" : small::train_set().name(swapped(index));

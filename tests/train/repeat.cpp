@@ -16,7 +16,7 @@ struct Outcome {
 Outcome train(const TrainOptions& options) {
   small::Run run(options);
   small::History history;
-  CHECK(run.trainer.run({.epoch = [&](const EpochResult& result) { history.add(result); }}));
+  CHECK(small::train(run.trainer, {.epoch = [&](const EpochResult& result) { history.add(result); }}));
   return {small::learnt(run.trainer.parameters()), history.numbers};
 }
 

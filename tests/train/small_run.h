@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -45,6 +46,42 @@ struct Run {
       : trainer(model(), info(), train_set(), &validation_set(), train_options) {}
   facet::Trainer trainer;
 };
+
+/// Functions that a run calls; those that a test doesn't need stay empty.
+struct Functions {
+  std::function<void(const facet::StepResult&)> step{};
+  std::function<void(const facet::EpochResult&)> epoch{};
+  std::function<void(const std::string&)> note{};
+  std::function<bool()> stop{};
+  std::function<void(bool)> saving{};
+};
+
+/// A sink that passes on what it is told.
+class FunctionSink final : public facet::TrainSink {
+ public:
+  explicit FunctionSink(const Functions& functions) : functions_(functions) {}
+  void on_step(const facet::StepResult& result) override {
+    if (functions_.step) functions_.step(result);
+  }
+  void on_epoch(const facet::EpochResult& result) override {
+    if (functions_.epoch) functions_.epoch(result);
+  }
+  void on_note(const std::string& text) override {
+    if (functions_.note) functions_.note(text);
+  }
+  void on_saving(bool begins) override {
+    if (functions_.saving) functions_.saving(begins);
+  }
+
+ private:
+  const Functions& functions_;
+};
+
+/// Runs a trainer and returns what Trainer::run returns.
+inline bool train(facet::Trainer& trainer, const Functions& functions) {
+  FunctionSink sink(functions);
+  return trainer.run({&sink}, functions.stop);
+}
 
 /// All that a run has learnt: parameters and the optimiser's state, by name.
 using Learnt = std::map<std::string, std::vector<float>>;

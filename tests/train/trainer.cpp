@@ -24,11 +24,11 @@ TEST_CASE("a model overfits 64 synthetic images in every head") {
   Trainer trainer(small::model(), small::info(), data, &data, options);
   std::vector<HeadResult> last;
   double first_loss = 0, last_loss = 0;
-  REQUIRE(trainer.run({.epoch = [&](const EpochResult& result) {
-    if (result.epoch == 1) first_loss = result.train_loss;
-    last_loss = result.train_loss;
-    last = result.validation;
-  }}));
+  REQUIRE(small::train(trainer, {.epoch = [&](const EpochResult& result) {
+                         if (result.epoch == 1) first_loss = result.train_loss;
+                         last_loss = result.train_loss;
+                         last = result.validation;
+                       }}));
   REQUIRE(last.size() == 3);
   for (const HeadResult& head : last) CHECK_MESSAGE(head.accuracy == 1, head.head, ": ", head.accuracy);
   CHECK(last_loss < 0.2 * first_loss);
@@ -40,7 +40,7 @@ TEST_CASE("training and validation resize images in the model's resize mode") {
   MemoryDataset wide(small::heads()), cropped(small::heads());
   for (std::int64_t index = 0; index < drawn.size(); ++index) {
     Image image{small::size, small::size, std::vector<std::uint8_t>(small::size * small::size * 3)};
-    drawn.load(index, small::size, ResizeMode::squash, image.pixels);
+    drawn.load({.index = index, .size = small::size}, image.pixels);
     Image whole{3 * small::size, small::size, {}};
     const std::ptrdiff_t row = std::ptrdiff_t{small::size} * 3;
     for (int y = 0; y < small::size; ++y) {
@@ -60,7 +60,7 @@ TEST_CASE("training and validation resize images in the model's resize mode") {
     options.epochs = 1;
     Trainer trainer(small::model(), info, data, &data, options);
     small::History results;
-    REQUIRE(trainer.run({.epoch = [&](const EpochResult& result) { results.add(result); }}));
+    REQUIRE(small::train(trainer, {.epoch = [&](const EpochResult& result) { results.add(result); }}));
     return results.numbers;
   };
   const std::vector<double> expected = history(cropped, ResizeMode::squash);
@@ -72,23 +72,30 @@ TEST_CASE("every image of an epoch is trained on, the last small batch included"
   Run run(small::options());
   std::vector<StepResult> steps;
   std::vector<EpochResult> epochs;
-  REQUIRE(run.trainer.run({.step = [&](const StepResult& step) { steps.push_back(step); },
-                           .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
+  REQUIRE(small::train(run.trainer, {.step = [&](const StepResult& step) { steps.push_back(step); },
+                                     .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
   REQUIRE(steps.size() == 3 * small::batches);
   REQUIRE(epochs.size() == 3);
-  double loss = 0;
+  double loss = 0, colour_loss = 0;
   for (int index = 0; index < small::batches; ++index) {
     const StepResult& step = steps[static_cast<std::size_t>(small::batches + index)];
+    CHECK(step.step == small::batches + index + 1);
     CHECK(step.epoch == 2);
     CHECK(step.batch == index + 1);
     CHECK(step.batches == small::batches);
     CHECK(step.images == std::min(small::train_images, 8 * (index + 1)));
     CHECK(step.images_per_s > 0);
     CHECK(step.seconds_left >= 0);
+    REQUIRE(step.head_loss.size() == 3);
+    CHECK(step.loss == doctest::Approx(step.head_loss[0] + step.head_loss[1] + step.head_loss[2]).epsilon(1e-6));
     loss += step.loss;
+    // Every image has a colour.
+    colour_loss += step.head_loss[0] * std::min(8, small::train_images - 8 * index) / small::train_images;
   }
   CHECK(steps.back().seconds_left == 0);
   CHECK(epochs[1].train_loss == doctest::Approx(loss / small::batches).epsilon(1e-12));
+  REQUIRE(epochs[1].train_head_loss.size() == 3);
+  CHECK(epochs[1].train_head_loss[0] == doctest::Approx(colour_loss).epsilon(1e-6));
   CHECK(epochs[1].train_accuracy == steps[2 * small::batches - 1].accuracy);
   CHECK(epochs[1].validation_loss ==
         doctest::Approx(epochs[1].validation[0].loss + epochs[1].validation[1].loss + epochs[1].validation[2].loss));
@@ -105,7 +112,8 @@ TEST_CASE("steps and epochs report the schedule's learning rate") {
   const train::Schedule expected(options, small::batches);
   Run run(options);
   std::int64_t steps = 0;
-  CHECK(run.trainer.run(
+  CHECK(small::train(
+      run.trainer,
       {.step = [&](const StepResult& step) { CHECK(step.learning_rate == expected.learning_rate(++steps)); },
        .epoch = [&](const EpochResult& epoch) { CHECK(epoch.learning_rate == expected.learning_rate(steps)); }}));
   CHECK(expected.learning_rate(1) == doctest::Approx(1e-5).scale(0));
@@ -139,8 +147,8 @@ TEST_CASE("a step over several batches ends with the epoch at the latest, and ev
   Run run(options);
   std::vector<StepResult> steps;
   std::vector<EpochResult> epochs;
-  REQUIRE(run.trainer.run({.step = [&](const StepResult& step) { steps.push_back(step); },
-                           .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
+  REQUIRE(small::train(run.trainer, {.step = [&](const StepResult& step) { steps.push_back(step); },
+                                     .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
   REQUIRE(steps.size() == 4);
   CHECK(steps[0].batch == 4);
   CHECK(steps[0].images == 32);
@@ -158,7 +166,7 @@ TEST_CASE("drop_last omits the last, smaller batch; otherwise it may hold a sing
     options.drop_last = drop_last;
     Trainer trainer(small::model(), small::info(), data, nullptr, options);
     StepResult last;
-    CHECK(trainer.run({.step = [&](const StepResult& step) { last = step; }}));
+    CHECK(small::train(trainer, {.step = [&](const StepResult& step) { last = step; }}));
     CHECK(last.batch == last.batches);
     CHECK(last.seconds_left == 0);
     return last.images;
@@ -198,7 +206,7 @@ TEST_CASE("a run's folder holds the documented files") {
   options.keep = 2;
   Run run(options);
   std::vector<EpochResult> epochs;
-  REQUIRE(run.trainer.run({.epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
+  REQUIRE(small::train(run.trainer, {.epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); }}));
 
   std::vector<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator(options.out / "checkpoints")) {
@@ -227,6 +235,9 @@ TEST_CASE("a run's folder holds the documented files") {
     CHECK(json.at("epoch") == epoch.epoch);
     CHECK(json.at("train_loss") == epoch.train_loss);
     CHECK(json.at("validation_accuracy").at("side") == epoch.validation[1].accuracy);
+    CHECK(json.at("validation_loss_by_head").at("side") == epoch.validation[1].loss);
+    CHECK(json.at("train_loss_by_head").at("side") == epoch.train_head_loss[1]);
+    CHECK(json.at("best") == epoch.best);
   }
   CHECK(!std::getline(lines, line));
 }
@@ -238,14 +249,14 @@ TEST_CASE("best holds the weights of the highest mean accuracy") {
   Run run(options);
   double highest = -1;
   std::vector<HeadResult> best;
-  REQUIRE(run.trainer.run({.epoch = [&](const EpochResult& epoch) {
-    double mean = 0;
-    for (const HeadResult& head : epoch.validation) mean += head.accuracy / 3;
-    CHECK(epoch.best == (mean > highest + 1e-12));
-    if (!epoch.best) return;
-    highest = mean;
-    best = epoch.validation;
-  }}));
+  REQUIRE(small::train(run.trainer, {.epoch = [&](const EpochResult& epoch) {
+                         double mean = 0;
+                         for (const HeadResult& head : epoch.validation) mean += head.accuracy / 3;
+                         CHECK(epoch.best == (mean > highest + 1e-12));
+                         if (!epoch.best) return;
+                         highest = mean;
+                         best = epoch.validation;
+                       }}));
   Predictor predictor(options.out / "checkpoints" / "best.safetensors", small::model(), {.batch = 8, .threads = 2});
   const std::vector<HeadResult> again = evaluate(predictor, small::validation_set(), {.batch = 8});
   REQUIRE(again.size() == best.size());
@@ -262,7 +273,7 @@ TEST_CASE("with ema_decay the average is validated and saved, beside the weights
   options.keep = 1;
   Run run(options);
   EpochResult last;
-  REQUIRE(run.trainer.run({.epoch = [&](const EpochResult& epoch) { last = epoch; }}));
+  REQUIRE(small::train(run.trainer, {.epoch = [&](const EpochResult& epoch) { last = epoch; }}));
   const auto weights_in = [&](const char* name) {
     Parameters parameters(small::model(), 0);
     load_weights(options.out / "checkpoints" / name, parameters);
@@ -289,10 +300,10 @@ TEST_CASE("without a validation set there is no best") {
   const TemporaryFolder folder;
   TrainOptions options = small::options(folder / "run");
   Trainer trainer(small::model(), small::info(), small::train_set(), nullptr, options);
-  REQUIRE(trainer.run({.epoch = [](const EpochResult& epoch) {
-    CHECK(epoch.validation.empty());
-    CHECK(!epoch.best);
-  }}));
+  REQUIRE(small::train(trainer, {.epoch = [](const EpochResult& epoch) {
+                         CHECK(epoch.validation.empty());
+                         CHECK(!epoch.best);
+                       }}));
   CHECK(!std::filesystem::exists(options.out / "checkpoints" / "best.safetensors"));
   CHECK(std::filesystem::exists(options.out / "checkpoints" / "last.safetensors"));
 }
@@ -313,8 +324,8 @@ TEST_CASE("observers are called with the caller's floating-point environment") {
   };
   REQUIRE(keeps_denormals());
   int called = 0;
-  run.trainer.run({.step = [&](const StepResult&) { called += keeps_denormals() ? 1 : 0; },
-                   .epoch = [&](const EpochResult&) { called += keeps_denormals() ? 1 : 0; }});
+  small::train(run.trainer, {.step = [&](const StepResult&) { called += keeps_denormals() ? 1 : 0; },
+                             .epoch = [&](const EpochResult&) { called += keeps_denormals() ? 1 : 0; }});
   CHECK(called == 3 * (small::batches + 1));
 }
 
@@ -328,7 +339,7 @@ TEST_CASE("a trainer within a parallel region of its caller uses the threads tha
 #pragma omp master
     {
       small::Run run(small::options());
-      finished = run.trainer.run({.note = [&](const std::string& note) { notes += note; }});
+      finished = small::train(run.trainer, {.note = [&](const std::string& note) { notes += note; }});
     }
   }
   CHECK(finished);
@@ -366,12 +377,12 @@ TEST_CASE("a NaN weight that a ReLU hides from the loss stops the step, and the 
   const TrainOptions options = small::options(folder / "run");
   small::Run run(options);
   const std::string error = error_of([&] {
-    run.trainer.run({.step = [&](const StepResult& step) {
-      if (step.epoch != 2 || step.batch != 3) return;
-      Parameters& parameters = run.trainer.parameters();
-      const auto index = static_cast<std::size_t>(parameters.find("side.hidden.weight"));
-      *parameters.state().value(static_cast<int>(index)) = std::nanf("");
-    }});
+    small::train(run.trainer, {.step = [&](const StepResult& step) {
+                   if (step.epoch != 2 || step.batch != 3) return;
+                   Parameters& parameters = run.trainer.parameters();
+                   const auto index = static_cast<std::size_t>(parameters.find("side.hidden.weight"));
+                   *parameters.state().value(static_cast<int>(index)) = std::nanf("");
+                 }});
   });
   CAPTURE(error);
   CHECK(contains(error, "step 10 (epoch 2, batch 4 of 6)"));

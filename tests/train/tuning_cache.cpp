@@ -36,6 +36,6 @@ TEST_CASE("a damaged tuning cache is ignored with one note") {
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) write_file(entry.path(), "{");
   small::Run run(options);
   std::string notes;
-  run.trainer.run({.note = [&](const std::string& note) { notes += note; }, .stop = [] { return true; }});
+  small::train(run.trainer, {.note = [&](const std::string& note) { notes += note; }, .stop = [] { return true; }});
   CHECK(notes.find("it is damaged; ignored") != std::string::npos);
 }

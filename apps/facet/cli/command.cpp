@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "base/text.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::app {
 
@@ -32,9 +32,10 @@ std::function<int(Options&)> with_printable_errors(std::function<int(Options&)> 
       return run(options);
     } catch (const std::filesystem::filesystem_error& error) {
       const std::string file = error.path1().string();
-      throw Error(base::printable(fmt::format("{}{}{}", file, file.empty() ? "" : ": ", error.code().message())));
+      throw Error(printable(fmt::format("{}{}{}", file, file.empty() ? "" : ": ", error.code().message())),
+                  ErrorCode::io);
     } catch (const Error& error) {
-      throw Error(base::printable(error.what()));
+      throw Error(printable(error.what()), error.code());
     }
   };
 }

@@ -9,15 +9,18 @@
 #include <system_error>
 #include <utility>
 
-#include "base/text.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace fs = std::filesystem;
 namespace {
 
 bool is_image_name(const fs::path& file) {
-  const std::string extension = base::lower_case(file.extension().string());
+  std::string extension = file.extension().string();
+  for (char& c : extension) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
   return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp";
 }
 
@@ -64,7 +67,7 @@ class FolderWalk {
 
   void refuse(const fs::path& folder, int reason) {
     std::string line =
-        fmt::format("{} can't be read: {}", base::printable(folder.string()), std::generic_category().message(reason));
+        fmt::format("{} can't be read: {}", printable(folder.string()), std::generic_category().message(reason));
     if (!unreadable_) throw Error(line);
     unreadable_->push_back(std::move(line));
   }
@@ -87,7 +90,7 @@ std::vector<fs::path> find_images(const std::vector<std::string>& words, std::ve
     const std::size_t unreadable_before = unreadable ? unreadable->size() : 0;
     const std::vector<fs::path> found = FolderWalk(unreadable).files(word);
     if (found.empty() && (!unreadable || unreadable->size() == unreadable_before)) {
-      throw Error(fmt::format("{} has no .jpg, .jpeg, .png or .webp files", base::printable(word)));
+      throw Error(fmt::format("{} has no .jpg, .jpeg, .png or .webp files", printable(word)));
     }
     files.insert(files.end(), found.begin(), found.end());
   }
@@ -107,10 +110,11 @@ std::span<const std::int32_t> ImageFiles::labels(std::int64_t /*index*/) const {
 
 std::string ImageFiles::name(std::int64_t index) const { return files_[static_cast<std::size_t>(index)].string(); }
 
-void ImageFiles::load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const {
-  const auto place = static_cast<std::size_t>(index);
+void ImageFiles::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  const auto place = static_cast<std::size_t>(request.index);
   try {
-    resize(read_image(files_[place], resized_side(size, mode), &warnings_[place]), size, mode, pixels);
+    const Image image = read_image(files_[place], covered_size(request.size, request.resize), &warnings_[place]);
+    resize(image, request.size, request.resize, pixels);
   } catch (const Error& error) {
     if (!skip_) throw;
     std::fill(pixels.begin(), pixels.end(), std::uint8_t{0});

@@ -25,7 +25,7 @@ class ImageFiles final : public Dataset {
   std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
   const std::vector<Head>& heads() const override { return heads_; }
   std::span<const std::int32_t> labels(std::int64_t index) const override;
-  void load(std::int64_t index, int size, ResizeMode mode, std::span<std::uint8_t> pixels) const override;
+  void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const override;
   std::string name(std::int64_t index) const override;
 
   /// The reason why an image couldn't be read by load(); empty when it could.

@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include "base/text.h"
 #include "cli/output_file.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "data/labels.h"
 #include "facet/error.h"
+#include "facet/text.h"
 
 namespace facet::app {
 
@@ -55,26 +54,25 @@ ManifestOptions read_manifest_options(const Options& options) {
 std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
   std::string text;
   for (const Head& head : heads) {
-    text += fmt::format("{}{} ({}): {}\n", std::string(indent, ' '), base::printable(head.name), head.classes.size(),
-                        data::list_of(head.classes));
+    text += fmt::format("{}{} ({}): {}\n", std::string(indent, ' '), printable(head.name), head.classes.size(),
+                        list_of(head.classes));
   }
   return text;
 }
 
 void print_notes(const std::string& csv, const ManifestDataset& data, std::FILE* stream) {
   for (const std::string& note : data.notes()) {
-    print_to(stream, "note        {}\n",
-             base::printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
+    print_to(stream, "note        {}\n", printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
   }
 }
 
 void print_warnings(const std::string& csv, const ManifestDataset& data) {
-  const std::vector<ManifestDataset::BadImage> warnings = data.warnings();
+  const std::vector<BadImage> warnings = data.warnings();
   if (warnings.empty()) return;
-  const ManifestDataset::BadImage& first = warnings.front();
+  const BadImage& first = warnings.front();
   print_error("facet: {} of {} read with warnings; the first: {}\n", grouped(std::ssize(warnings)),
               counted(data.size(), "image"),
-              base::printable(fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason)));
+              printable(fmt::format("{}:{}: {}: {}", csv, first.line, first.name, first.reason)));
 }
 
 ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int threads, std::FILE* stream) {
@@ -83,21 +81,21 @@ ListedImages skip_bad_images(const std::string& csv, ManifestDataset& data, int 
   ListedImages skipped{csv, data.drop_bad_images(threads, count_progress(bar, "checking", all))};
   bar.clear();
   if (skipped.images.empty()) return skipped;
-  const ManifestDataset::BadImage& first = skipped.images.front();
-  const std::string found = fmt::format("{}:{}: {}: {}", csv, first.line, first.file, first.reason);
+  const BadImage& first = skipped.images.front();
+  const std::string found = fmt::format("{}:{}: {}: {}", csv, first.line, first.name, first.reason);
   if (data.size() == 0) {
     throw Error(fmt::format("{}: its {} can't be read; the first: {}", csv, counted(all, "image"), found));
   }
   print_to(stream, "skipped     {} of {} in {}; the first: {}\n", grouped(std::ssize(skipped.images)),
-           counted(all, "image"), base::printable(csv), base::printable(found));
+           counted(all, "image"), printable(csv), printable(found));
   return skipped;
 }
 
 std::string images_csv(const std::vector<ListedImages>& manifests) {
   std::string text = csv_line({"file", "line", "reason", "manifest"});
   for (const ListedImages& manifest : manifests) {
-    for (const ManifestDataset::BadImage& image : manifest.images) {
-      text += csv_line({image.file, std::to_string(image.line), image.reason, manifest.csv});
+    for (const BadImage& image : manifest.images) {
+      text += csv_line({image.name, std::to_string(image.line), image.reason, manifest.csv});
     }
   }
   return text;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cli/options.h"
-#include "facet/dataset.h"
+#include "facet/manifest.h"
 
 namespace facet::app {
 
@@ -32,7 +32,7 @@ void print_warnings(const std::string& csv, const ManifestDataset& data);
 /// Images of a manifest that were left out of it, or read with warnings.
 struct ListedImages {
   std::string csv;
-  std::vector<ManifestDataset::BadImage> images;
+  std::vector<BadImage> images;
 };
 
 /// Leaves out the images that can't be read, with a progress bar, and prints how many.

@@ -14,8 +14,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/files.h"
 #include "cli/output_file.h"
+#include "cli/paths.h"
 
 namespace facet::app {
 
@@ -50,7 +50,7 @@ std::vector<std::string> with_values(const std::vector<std::string>& words, cons
 /// Makes a config file's value that is "." or begins with "./" a path relative to the file's folder, where the file is
 /// a regular file whose path names a folder; returns other values unchanged.
 std::string from_folder_of(const std::filesystem::path& config, const std::string& value) {
-  if ((value != "." && !value.starts_with("./")) || !config.has_parent_path() || !base::is_file(config)) return value;
+  if ((value != "." && !value.starts_with("./")) || !config.has_parent_path() || !is_file(config)) return value;
   return value == "." ? config.parent_path().string() : (config.parent_path() / value.substr(2)).string();
 }
 
@@ -126,7 +126,7 @@ void Options::take(const std::string& name, const std::string& value, const std:
 }
 
 void Options::read_config(const std::filesystem::path& file) {
-  if (!base::is_file(file)) throw UsageError(fmt::format("{}: is not a regular file", file.string()));
+  if (!is_file(file)) throw UsageError(fmt::format("{}: is not a regular file", file.string()));
   take_config(file);
 }
 
@@ -232,20 +232,6 @@ std::int64_t Options::integer(const std::string& name, std::int64_t low, std::in
   return parse_integer(text(name), origin(name), low, high);
 }
 
-double Options::number(const std::string& name) const { return parse_number(text(name), origin(name)); }
-
-double Options::above(const std::string& name, double low) const {
-  const double value = number(name);
-  if (value > low) return value;
-  throw UsageError(fmt::format("{} is '{}'; a number above {} is needed", origin(name), text(name), low));
-}
-
-double Options::at_least(const std::string& name, double low) const {
-  const double value = number(name);
-  if (value >= low) return value;
-  throw UsageError(fmt::format("{} is '{}'; a number of at least {} is needed", origin(name), text(name), low));
-}
-
 std::string Options::one_of(const std::string& name, const std::vector<std::string>& allowed) const {
   const std::string value = text(name);
   if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return value;
@@ -256,12 +242,6 @@ std::string Options::one_of(const std::string& name, const std::vector<std::stri
 std::vector<std::string> Options::words(const std::string& name) const {
   const std::string value = text(name);
   return value.empty() ? std::vector<std::string>{} : split_at_commas(value, origin(name));
-}
-
-std::vector<double> Options::numbers(const std::string& name) const {
-  std::vector<double> values;
-  for (const std::string& word : words(name)) values.push_back(parse_number(word, origin(name)));
-  return values;
 }
 
 std::vector<std::string> split_at_commas(const std::string& text, const std::string& origin) {

@@ -9,14 +9,14 @@
 #include <utility>
 #include <vector>
 
-#include "base/text.h"
+#include "facet/text.h"
 
 namespace facet::app {
 
 /// An invalid command line or config file. The message is one line for the user; the program then exits with status 2.
 class UsageError : public std::runtime_error {
  public:
-  explicit UsageError(const std::string& text) : std::runtime_error(base::printable(text)) {}
+  explicit UsageError(const std::string& text) : std::runtime_error(printable(text)) {}
 };
 
 /// An option of a command: how it is read, and how the manual describes it.
@@ -70,14 +70,9 @@ class Options {
   std::string required(const std::string& name) const;
   const std::vector<std::string>& list(const std::string& name) const;
   std::int64_t integer(const std::string& name, std::int64_t low, std::int64_t high = INT64_MAX) const;
-  /// A number above `low`, or of at least `low`.
-  double above(const std::string& name, double low) const;
-  double at_least(const std::string& name, double low) const;
   std::string one_of(const std::string& name, const std::vector<std::string>& allowed) const;
   /// The words between the commas of a value; none may be empty.
   std::vector<std::string> words(const std::string& name) const;
-  /// The numbers between the commas of a value.
-  std::vector<double> numbers(const std::string& name) const;
 
   /// An option's name in messages, with the place of its value: "--epochs", or "run.cfg:3: epochs".
   std::string origin(const std::string& name) const;
@@ -92,7 +87,6 @@ class Options {
   /// The current name of an option that is called by this name or had it formerly.
   std::string current_name(const std::string& name) const;
   std::vector<std::string> names() const;
-  double number(const std::string& name) const;
   void parse(const std::vector<std::string>& words);
   /// As read_config(), but the file may also be a pipe.
   void take_config(const std::filesystem::path& file);

@@ -12,8 +12,8 @@
 #include <string>
 #include <system_error>
 
-#include "base/files.h"
 #include "facet/error.h"
+#include "facet/files.h"
 
 namespace facet::app {
 
@@ -43,7 +43,7 @@ void require_different_files(const Options& options, const std::vector<std::stri
   for (const std::string& name : names) {
     const std::string value = options.text(name);
     if (value.empty()) continue;
-    const fs::path file = value == standard_output ? fs::path(value) : base::resolve_links(value);
+    const fs::path file = value == standard_output ? fs::path(value) : resolve_links(value);
     std::error_code ignored;
     if (value != standard_output && fs::exists(file, ignored) && !fs::is_regular_file(file, ignored)) continue;
     const auto [other, is_new] = taken.emplace(file, options.origin(name));
@@ -53,10 +53,11 @@ void require_different_files(const Options& options, const std::vector<std::stri
 }
 
 void write_file(const fs::path& file, const std::string& text) {
-  if (base::exists(file) && !base::is_file(file)) {  // opening a FIFO would block until it has a reader
+  const fs::file_status status = status_of(file);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {  // opening a FIFO would block until it has a reader
     throw Error(fmt::format("{}: is not a regular file", file.string()));
   }
-  base::AtomicFile output(file);
+  AtomicFile output(file);
   output.write(text);
   output.commit();
 }

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "base/files.h"
 #include "cli/options.h"
+#include "facet/files.h"
 
 namespace facet::app {
 
@@ -66,7 +66,7 @@ class OutputFile {
 
  private:
   std::string name_;
-  std::optional<base::AtomicFile> file_;
+  std::optional<AtomicFile> file_;
   std::optional<RemovedOnSignal> removed_on_signal_;
 };
 

@@ -8,21 +8,22 @@
 #include <new>
 #include <system_error>
 
-#include "base/files.h"
-#include "base/text.h"
 #include "cli/options.h"
+#include "cli/paths.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/model_file.h"
-#include "train/run_folder.h"
+#include "facet/run_folder.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace fs = std::filesystem;
 namespace {
 
 fs::path checkpoint_of_run(const fs::path& run, const std::string& name) {
-  const fs::path folder = run / "checkpoints";
+  const fs::path folder = last_checkpoint(run).parent_path();
   for (const fs::path& file : {fs::path(name), folder / name, folder / (name + ".safetensors")}) {
-    if (base::is_file(file)) return file;
+    if (is_file(file)) return file;
   }
   throw Error(fmt::format("there is no checkpoint '{}', neither as a file nor in {}", name, folder.string()));
 }
@@ -31,58 +32,49 @@ fs::path failure_file(const fs::path& run) { return run / "error.txt"; }
 
 }  // namespace
 
-bool holds_run(const fs::path& folder) {
-  return base::exists(folder / "checkpoints" / "last.safetensors") || base::exists(folder / "metrics.csv");
-}
-
 fs::path new_run_folder() {
   const std::string name = fmt::format("{:%Y-%m-%d_%H-%M-%S}", fmt::localtime(std::time(nullptr)));
   fs::path folder = fs::path("runs") / name;
-  for (int number = 2; base::exists(folder); ++number) folder = fs::path("runs") / fmt::format("{}_{}", name, number);
+  for (int number = 2; fs::exists(status_of(folder)); ++number)
+    folder = fs::path("runs") / fmt::format("{}_{}", name, number);
   return folder;
 }
 
 void make_run_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) throw Error(fmt::format("the run's folder {} can't be created: {}", folder.string(), error.message()));
+  if (error)
+    throw Error(fmt::format("the run's folder {} can't be created: {}", folder.string(), error.message()),
+                ErrorCode::io);
 }
 
 fs::path find_model(const fs::path& run_or_model, const std::string& checkpoint) {
-  if (!base::exists(run_or_model)) {
+  if (!fs::exists(status_of(run_or_model))) {
     throw Error(fmt::format("{} doesn't exist; a run's folder or a model file is needed", run_or_model.string()));
   }
-  if (!base::is_folder(run_or_model)) {
+  if (!fs::is_directory(status_of(run_or_model))) {
     if (!checkpoint.empty()) {
       throw UsageError(fmt::format("--checkpoint needs a run's folder; {} is a file", run_or_model.string()));
     }
     return run_or_model;
   }
   if (!checkpoint.empty()) return checkpoint_of_run(run_or_model, checkpoint);
-  const fs::path checkpoints = run_or_model / "checkpoints";
-  if (fs::path best = checkpoints / "best.safetensors"; base::is_file(best)) return best;
-  if (fs::path last = checkpoints / "last.safetensors"; base::is_file(last)) {
-    // A run without a validation set has no best checkpoint. Where it averages weights, the average is its result.
-    return train::RunFolder(run_or_model).average().value_or(last);
-  }
-  throw Error(fmt::format(
-      "{} isn't a run's folder: it has neither checkpoints/best.safetensors nor checkpoints/last.safetensors",
-      run_or_model.string()));
+  return run_result(run_or_model);
 }
 
 std::vector<Head> begun_heads(const fs::path& run) {
-  const fs::path last = train::RunFolder(run).last();
-  return base::exists(last) ? read_model_info(last).heads : std::vector<Head>();
+  const fs::path last = last_checkpoint(run);
+  return fs::exists(status_of(last)) ? read_model_info(last).heads : std::vector<Head>();
 }
 
 void record_failure(const fs::path& run, const std::exception& error) {
   try {
-    const base::FolderLock lock(run);
+    const FolderLock lock(run);
     const bool no_memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
     const fs::path file = failure_file(run);
     std::error_code ignored;
     if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored)) return;  // opening a FIFO would block
-    std::ofstream(file) << (no_memory ? "out of memory" : base::printable(error.what())) << '\n';
+    std::ofstream(file) << (no_memory ? "out of memory" : printable(error.what())) << '\n';
   } catch (const Error&) {
     // Another run uses the folder, or it can't be written: the failure is only reported on standard error.
   }
@@ -94,7 +86,7 @@ void forget_failure(const fs::path& run) {
 }
 
 std::string read_failure(const fs::path& run) {
-  if (!base::is_file(failure_file(run))) return "";
+  if (!is_file(failure_file(run))) return "";
   std::ifstream stream(failure_file(run));
   std::string reason;
   std::getline(stream, reason);

@@ -9,9 +9,6 @@
 
 namespace facet::app {
 
-/// Whether a folder holds a run: a checkpoint to resume from or metrics that a new run would overwrite.
-bool holds_run(const std::filesystem::path& folder);
-
 /// A folder that doesn't exist yet, named after the local time: runs/2026-11-25_09-30-00, with a number appended where
 /// that folder exists.
 std::filesystem::path new_run_folder();

@@ -5,7 +5,7 @@
 
 #include "cli/options.h"
 #include "cli/shared_options.h"
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
 
 namespace facet::app {
@@ -114,7 +114,7 @@ RequestedShape read_shape(const Options& options) {
 }
 
 std::string shape_for(const Options& options, const RequestedShape& requested, const std::vector<Head>& heads) {
-  const std::vector<std::string> names = data::names_of(heads);
+  const std::vector<std::string> names = names_of(heads);
   require_heads(options, "hidden", requested.features, names);
   require_heads(options, "dropout", requested.dropout, names);
   ReferenceShape shape = requested.trunk;

@@ -8,13 +8,12 @@
 #include <charconv>
 #include <cmath>
 
-#include "base/cpus.h"
-#include "base/files.h"
-#include "base/pinning.h"
 #include "cli/options.h"
+#include "cli/paths.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
-#include "program/tuning_record.h"
+#include "facet/platform.h"
+#include "facet/threads.h"
 
 namespace facet::app {
 namespace {
@@ -70,41 +69,13 @@ Option bad_images_option(const std::string& consequence) {
 }
 
 Option precision_option(const std::string& fallback) {
-  return {.name = "precision",
-          .argument = "auto|f32|bf16",
-          .help =
-              "type of activations and products: f32, bf16 (needs a CPU with bf16 instructions), or auto, which "
-              "measures which is faster on this machine",
-          .fallback = fallback};
-}
-
-Option save_memory_option() {
-  return {.name = "save-memory",
-          .argument = "",
-          .help =
-              "in training, run cheap operations again in the backward pass instead of keeping their results: it takes "
-              "less memory, is a little slower and gives the same bits",
-          .value = Option::Value::none};
-}
-
-Option loader_threads_option() {
-  return {.name = "loader-threads",
-          .argument = "N",
-          .help = "decoding threads; 0: as many as needed, up to the cores that the process may use",
-          .fallback = "0"};
-}
-
-Option tuning_cache_option() {
-  return {.name = "tuning-cache",
-          .argument = "DIR",
-          .help =
-              "folder that keeps the results of tuning for later runs on the same kind of machine, or 'none' (default: "
-              "$XDG_CACHE_HOME/facet, else ~/.cache/facet)",
-          .former_name = "choice-cache"};
+  Option option = training_option("precision");
+  option.fallback = fallback;
+  return option;
 }
 
 std::filesystem::path read_tuning_cache(const Options& options) {
-  if (!options.given("tuning-cache")) return program::TuningCache::user_folder();
+  if (!options.given("tuning-cache")) return user_cache_folder();
   const std::string folder = options.text("tuning-cache");
   return folder == "none" ? std::filesystem::path() : std::filesystem::path(folder);
 }
@@ -126,13 +97,13 @@ OptionGroup inference_options() {
             .argument = "N",
             .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use",
             .fallback = "0"},
-           loader_threads_option(),
+           training_option("loader-threads"),
            pin_option(),
            {.name = "tune",
             .argument = "",
             .help = "time candidate primitives first, which takes a while and pays off over many images",
             .value = Option::Value::none},
-           tuning_cache_option()}};
+           training_option("tuning-cache")}};
 }
 
 InferenceOptions read_inference_options(const Options& options) {
@@ -149,7 +120,7 @@ InferenceOptions read_inference_options(const Options& options) {
 bool skips_bad_images(const Options& options) { return options.one_of("bad-images", {"fail", "skip"}) == "skip"; }
 
 int read_threads(const Options& options, const std::string& name) {
-  return static_cast<int>(options.integer(name, 0, base::max_threads));
+  return static_cast<int>(options.integer(name, 0, max_threads));
 }
 
 Option pin_option() {
@@ -164,12 +135,12 @@ Option pin_option() {
 
 void pin_if_requested(const Options& options, int threads) {
   if (!options.on("pin")) return;
-  if (options.given("config") && !base::is_file(options.text("config"))) {
+  if (options.given("config") && !is_file(options.text("config"))) {
     throw UsageError(fmt::format("--config {} can't be read twice, as {} needs: a regular file is needed",
                                  options.text("config"), options.origin("pin")));
   }
   try {
-    base::pin_compute_threads(threads);
+    pin_compute_threads(threads);
   } catch (const Error& error) {
     throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
   }
@@ -190,25 +161,6 @@ Normalization read_normalization(const Options& options) {
   return {read_channels(options, "mean", false), read_channels(options, "std", true)};
 }
 
-Option split_head_option(const std::string& what) {
-  return {
-      .name = "split-head",
-      .argument = "LAYER=HEAD:FIRST-LAST,...",
-      .help =
-          what +
-          ", counted from 0, such as fc=race:0-6,gender:7-8,age:9-17 for FairFace's ResNet-34. Heads age (9 classes), "
-          "gender (2) and race (7) get FairFace's classes in its order; those of other heads are called 0, 1, 2, ..."};
-}
-
-HeadSplit read_split_head(const Options& options) {
-  if (!options.given("split-head")) return {};
-  try {
-    return parse_head_split(options.text("split-head"));
-  } catch (const Error& error) {
-    throw UsageError(fmt::format("{}: {}", options.origin("split-head"), error.what()));
-  }
-}
-
 Option model_option() {
   return {.name = "model",
           .argument = "NAME",
@@ -218,11 +170,20 @@ Option model_option() {
 
 Option size_option() {
   return {.name = "size",
-          .argument = "PIXELS",
+          .argument = "PIXELS|HEIGHTxWIDTH",
           .help =
-              "height and width of the model's input; the stem and each block of the reference model halve it, so that "
-              "with the paper's shape it must be a multiple of 16",
+              "size of the model's input: one number for a square, or its height and width, such as 224x160; the stem "
+              "and each block of the reference model halve them, so that with the paper's shape they must be multiples "
+              "of 16",
           .fallback = "224"};
+}
+
+ImageSize read_size(const Options& options) {
+  try {
+    return parse_image_size(options.text("size"), options.origin("size"));
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
 }
 
 Option resize_option() {
@@ -230,8 +191,8 @@ Option resize_option() {
           .argument = "squash|crop",
           .help =
               "how photographs are resized to that size, in training and whenever the model is used: squash takes the "
-              "whole photograph, whatever its aspect ratio; crop resizes the shorter side to size / 0.875 and takes "
-              "the centre, as torchvision evaluates",
+              "whole photograph, whatever its aspect ratio; crop keeps the aspect ratio: it resizes until "
+              "size / 0.875 is covered and takes the centre, as torchvision evaluates",
           .fallback = "squash"};
 }
 
@@ -244,17 +205,8 @@ Graph build_requested_model(const Options& options, const ModelOptions& model, c
   try {
     return build_model(name, model, shape);
   } catch (const Error& error) {
-    throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), model.size, error.what()));
+    throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), options.text("size"), error.what()));
   }
-}
-
-Option freeze_option() {
-  return {.name = "freeze",
-          .argument = "PATTERN",
-          .help =
-              "weights that training doesn't change, by name, such as 'layer1.*' or 'conv1.*'; gradients that only "
-              "they need are not computed, and batch normalisations among them keep and use their running statistics",
-          .value = Option::Value::many};
 }
 
 void freeze_requested(const Options& options, Graph& graph) {
@@ -273,7 +225,7 @@ std::string frozen_text(const Graph& graph) {
 }
 
 PrecisionChoice read_precision(const Options& options) {
-  return parse_precision(options.one_of("precision", {"auto", "f32", "bf16"}));
+  return parse_precision(options.one_of("precision", train_option("precision").choices));
 }
 
 }  // namespace facet::app

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cli/options.h"
-#include "facet/dataset.h"
 #include "facet/inference.h"
+#include "facet/manifest.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "facet/training.h"
@@ -28,10 +28,7 @@ void read_columns(const Options& options, ManifestOptions& manifest);
 Option bad_images_option(const std::string& consequence);
 Option precision_option(const std::string& fallback);
 
-Option save_memory_option();
-
-/// The option --tuning-cache, and the folder that it names; empty for none.
-Option tuning_cache_option();
+/// The folder that --tuning-cache names; empty for none.
 std::filesystem::path read_tuning_cache(const Options& options);
 
 /// "waited for images in 0.3 % of 12 s, with 2 decoding threads"
@@ -47,9 +44,6 @@ bool skips_bad_images(const Options& options);
 /// The value of --threads or --loader-threads, 0 or more.
 int read_threads(const Options& options, const std::string& name);
 
-/// The option --loader-threads.
-Option loader_threads_option();
-
 /// The option --pin. Where it is on, pin_if_requested() pins the compute threads. This may start the program again, so
 /// nothing may have been printed before.
 Option pin_option();
@@ -59,23 +53,17 @@ void pin_if_requested(const Options& options, int threads);
 std::vector<Option> normalization_options();
 Normalization read_normalization(const Options& options);
 
-/// The option --split-head, and the heads that it names; none where it isn't given.
-/// @param what the beginning of the manual's text.
-Option split_head_option(const std::string& what);
-HeadSplit read_split_head(const Options& options);
-
 /// The options --model, --size and --resize.
 Option model_option();
 Option size_option();
+ImageSize read_size(const Options& options);
 Option resize_option();
 ResizeMode read_resize(const Options& options);
 /// Builds the model of --model with heads and a shape that are known to be valid.
 /// @throws UsageError naming --size where the model can't have that size.
 Graph build_requested_model(const Options& options, const ModelOptions& model, const std::string& shape);
 
-/// The option --freeze; freeze_requested() freezes the weights that it names. @throws UsageError when a pattern matches
-/// none.
-Option freeze_option();
+/// Freezes the weights that --freeze names. @throws UsageError when a pattern matches none.
 void freeze_requested(const Options& options, Graph& graph);
 /// ", 21,284,672 of them frozen"; empty where no weight is frozen.
 std::string frozen_text(const Graph& graph);
@@ -83,15 +71,15 @@ std::string frozen_text(const Graph& graph);
 /// The value of --precision. @throws UsageError when it isn't auto, f32 or bf16.
 PrecisionChoice read_precision(const Options& options);
 
-/// The options of a training recipe: optimiser, learning rate, loss, averaging and early stopping. Their defaults are
-/// those of TrainOptions.
-std::vector<OptionGroup> recipe_options();
+/// An option of train_options(). @param help the manual's text; empty: the table's.
+Option training_option(const std::string& name, const std::string& help = "");
 
-/// Reads recipe_options() into `training`. @throws UsageError naming the option whose value is invalid.
-void read_recipe(const Options& options, TrainOptions& training);
+/// All options of train_options(), by group.
+std::vector<OptionGroup> training_option_groups();
 
-/// Applies `--class-weights balanced` to all heads that --class-weights doesn't name.
-void balance_other_heads(const Options& options, const std::vector<Head>& heads, TrainOptions& training);
+/// Reads those options of train_options() that were given; the others have their defaults.
+/// @throws UsageError naming the option whose value is invalid.
+TrainOptions read_training_options(const Options& options);
 
 /// The options --stem, --blocks, --hidden and --dropout, which vary the reference model.
 OptionGroup reference_shape_options();

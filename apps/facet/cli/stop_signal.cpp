@@ -8,7 +8,7 @@
 #include <ctime>
 #include <string_view>
 
-#include "base/median.h"
+#include "cli/median.h"
 
 namespace facet::app {
 namespace {
@@ -102,7 +102,7 @@ void StopSignal::step_ended() {
     seconds_[steps_ % remembered_steps] = taken;
   }
   ++steps_;
-  longest_wait = std::max(shortest_wait, static_cast<int>(std::ceil(5 * base::median(seconds_))));
+  longest_wait = std::max(shortest_wait, static_cast<int>(std::ceil(5 * median(seconds_))));
 }
 
 void StopSignal::saving(bool begins) {

@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "base/text.h"
+#include "facet/text.h"
 
 namespace facet::app {
 
@@ -28,11 +28,11 @@ std::string aligned_right(const std::string& text, std::size_t width) {
 }
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
-  for (Column& column : columns_) column.title = base::printable(column.title);
+  for (Column& column : columns_) column.title = printable(column.title);
 }
 
 void Table::add(std::vector<std::string> cells) {
-  for (std::string& cell : cells) cell = base::printable(cell);
+  for (std::string& cell : cells) cell = printable(cell);
   rows_.push_back(std::move(cells));
 }
 

@@ -43,7 +43,7 @@ std::string aligned_left(const std::string& text, std::size_t width);
 std::string aligned_right(const std::string& text, std::size_t width);
 
 /// Rows of cells under titles, in columns as wide as their widest cell, two blanks apart. Control characters are shown
-/// as escapes (base::printable).
+/// as escapes (printable).
 class Table {
  public:
   struct Column {

@@ -6,12 +6,10 @@
 
 #include "cli/command.h"
 #include "cli/terminal.h"
-#include "report/benchmark.h"
+#include "commands/benchmark_results.h"
 
 namespace facet::app {
 namespace {
-
-using report::Benchmark;
 
 /// Prices of an hour, by the name of a result.
 using Prices = std::map<std::string, double>;
@@ -98,7 +96,7 @@ int run(Options& options) {
   if (options.arguments().empty()) throw UsageError("FILE is needed: JSON as bench_training --json writes it");
   std::vector<Benchmark> benchmarks;
   for (const std::string& file : options.arguments()) {
-    for (Benchmark& benchmark : report::read_benchmarks(file)) benchmarks.push_back(std::move(benchmark));
+    for (Benchmark& benchmark : read_benchmarks(file)) benchmarks.push_back(std::move(benchmark));
   }
   const Prices prices = read_prices(options, benchmarks);
   print_out("{}", table(benchmarks, prices));

@@ -3,8 +3,6 @@
 #include <iterator>
 #include <set>
 
-#include "base/cpus.h"
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
@@ -13,8 +11,9 @@
 #include "cli/terminal.h"
 #include "commands/evaluation_report.h"
 #include "commands/prediction_rows.h"
-#include "data/labels.h"
 #include "facet/inference.h"
+#include "facet/text.h"
+#include "facet/threads.h"
 
 namespace facet::app {
 namespace {
@@ -58,15 +57,15 @@ void skip_and_note(const std::string& csv, ManifestDataset& data, int threads, s
   std::vector<std::string> lost;
   std::ranges::set_difference(before, after, std::back_inserter(lost));
   if (lost.empty()) return;
-  print_to(remarks, "note        {}: all images with labels for these heads were skipped: {}\n", base::printable(csv),
-           data::list_of(lost));
+  print_to(remarks, "note        {}: all images with labels for these heads were skipped: {}\n", printable(csv),
+           list_of(lost));
 }
 
 int run(Options& options) {
   const std::string source = only_argument(options, "RUN_OR_MODEL");
   const std::string csv = options.required("data");
   const InferenceOptions inference = read_inference_options(options);
-  pin_if_requested(options, base::resolve_threads(inference.threads));
+  pin_if_requested(options, resolve_threads(inference.threads));
   const bool skip = skips_bad_images(options);
 
   const std::filesystem::path model = find_model(source, options.text("checkpoint"));
@@ -92,11 +91,11 @@ int run(Options& options) {
   json.commit();
   predictions.commit();
   if (json.is_standard_output()) return 0;
-  print_to(remarks, "{} on {} of {}\n\n{}", base::printable(model.string()), counted(data.size(), "image"),
-           base::printable(csv), evaluation_tables(results));
+  print_to(remarks, "{} on {} of {}\n\n{}", printable(model.string()), counted(data.size(), "image"), printable(csv),
+           evaluation_tables(results));
   print_to(remarks, "\n{}\n", waiting_text(time));
-  if (json.is_kept()) print_to(remarks, "\nJSON: {}\n", base::printable(json.name()));
-  if (predictions.is_kept()) print_to(remarks, "\npredictions: {}\n", base::printable(predictions.name()));
+  if (json.is_kept()) print_to(remarks, "\nJSON: {}\n", printable(json.name()));
+  if (predictions.is_kept()) print_to(remarks, "\npredictions: {}\n", printable(predictions.name()));
   return 0;
 }
 

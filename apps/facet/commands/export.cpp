@@ -1,7 +1,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/output_file.h"
 #include "cli/runs.h"
@@ -10,6 +9,7 @@
 #include "facet/model_file.h"
 #include "facet/models.h"
 #include "facet/onnx.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace {
@@ -74,7 +74,7 @@ int run(Options& options) {
     save_model(file, info, parameters);
   }
   print_to(name == standard_output ? stderr : stdout, "{}: {} as {}, {}\n",
-           name == standard_output ? "standard output" : base::printable(name), base::printable(model.string()), format,
+           name == standard_output ? "standard output" : printable(name), printable(model.string()), format,
            counted(graph.trainable_count(), "parameter"));
   return 0;
 }
@@ -90,7 +90,7 @@ Command export_command() {
       "Writes a trained model as an ONNX file, which ONNX Runtime, OpenCV and many others run, or as a safetensors "
       "file of its weights under PyTorch's names. RUN_OR_MODEL is the folder of a training run, whose best checkpoint "
       "is used, or a model file (.safetensors).\n\n"
-      "The ONNX file's input is `input`, f32 {batch, 3, size, size}, RGB, with any batch size. Its outputs have the "
+      "The ONNX file's input is `input`, f32 {batch, 3, height, width}, RGB, with any batch size. Its outputs have the "
       "names of the heads, f32 {batch, classes}. Its metadata hold the heads' classes (heads, as JSON), mean, std, "
       "size, resize (squash or crop), input and outputs.";
   command.groups = {

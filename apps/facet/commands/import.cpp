@@ -6,18 +6,17 @@
 #include <system_error>
 #include <utility>
 
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "data/labels.h"
-#include "data/read_file.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/model_file.h"
 #include "facet/models.h"
-#include "formats/weight_file.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace {
@@ -26,7 +25,7 @@ constexpr std::int64_t min_rows = 2;  // a head needs at least two classes
 
 /// Reads class names from a file, one on each line, in UTF-8 with or without a byte order mark.
 std::vector<std::string> read_class_file(const std::string& file) {
-  std::string text = data::read_text(file);
+  std::string text = read_text(file);
   if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
   std::istringstream stream(std::move(text));
   std::vector<std::string> names;
@@ -51,7 +50,7 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
     const auto head = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == name; });
     if (head == heads.end()) {
       throw UsageError(fmt::format("{} has classes for {}, which is not a head; the heads are {}",
-                                   options.origin("classes"), name, fmt::join(data::names_of(heads), ", ")));
+                                   options.origin("classes"), name, fmt::join(names_of(heads), ", ")));
     }
     if (std::find(named.begin(), named.end(), name) != named.end()) {
       throw UsageError(fmt::format("{} has two lists of classes for {}", options.origin("classes"), name));
@@ -66,14 +65,14 @@ void name_classes(const Options& options, std::vector<Head>& heads) {
     head->classes = std::move(classes);
   }
   try {
-    data::require_named_heads(options.origin("classes"), heads);
+    require_named_heads(options.origin("classes"), heads);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
 }
 
 /// Whether a layer with this number of rows may be a head.
-bool is_head(std::int64_t rows) { return rows >= min_rows && rows <= formats::max_rows; }
+bool is_head(std::int64_t rows) { return rows >= min_rows && rows <= max_head_rows; }
 
 /// The heads of weights whose layers have facet's names.
 std::vector<Head> find_heads(const std::string& weights, const std::vector<PretrainedTensor>& tensors,
@@ -87,7 +86,7 @@ std::vector<Head> find_heads(const std::string& weights, const std::vector<Pretr
     const std::int64_t rows = tensor.shape[0];
     if (!is_head(rows)) {
       throw Error(fmt::format("{}: tensor '{}' has {}; {} to {} are allowed, one for each class of the head", weights,
-                              base::printable(tensor.name), counted(rows, "row"), min_rows, formats::max_rows));
+                              printable(tensor.name), counted(rows, "row"), min_rows, max_head_rows));
     }
     heads.push_back({name, default_classes(name, rows)});
   }
@@ -145,11 +144,11 @@ int run(Options& options) {
   ModelInfo info;
   options.required("model");
   info.model = options.one_of("model", model_names());
-  info.size = static_cast<int>(options.integer("size", 1, 16384));
+  info.size = read_size(options);
   info.resize = read_resize(options);
   info.normalization = read_normalization(options);
   const RequestedShape shape = read_shape(options);
-  HeadSplit split = read_split_head(options);
+  HeadSplit split = read_training_options(options).split_head;
   std::error_code ignored;
   if (std::filesystem::equivalent(weights, file, ignored)) {
     throw UsageError(fmt::format("{} is the input file, which would be overwritten", options.origin("out")));
@@ -167,11 +166,17 @@ int run(Options& options) {
   }
   save_model(file, info, parameters);
   std::FILE* const remarks = name == standard_output ? stderr : stdout;
-  print_to(remarks, "{}: {} at {}x{}, {}\nheads\n{}note        {}\n",
-           name == standard_output ? "standard output" : base::printable(name), info.model, info.size, info.size,
-           counted(graph.trainable_count(), "parameter"), describe_heads(info.heads, 2),
-           base::printable(found.summary));
+  print_to(remarks, "{}: {} at {}, {}\nheads\n{}note        {}\n",
+           name == standard_output ? "standard output" : printable(name), info.model, to_string(info.size),
+           counted(graph.trainable_count(), "parameter"), describe_heads(info.heads, 2), printable(found.summary));
   return 0;
+}
+
+/// The option --split-head of training, whose text names another file.
+Option split_head_option() {
+  Option option = training_option("split-head");
+  option.help = "rows of the classifier that belong to each head" + option.help.substr(option.help.find(','));
+  return option;
 }
 
 }  // namespace
@@ -194,7 +199,7 @@ Command import_command() {
   command.groups = {
       {"Model",
        {std::move(model),
-        split_head_option("rows of the classifier that belong to each head"),
+        split_head_option(),
         {.name = "classes",
          .argument = "HEAD=A,B,...",
          .help = "classes of a head, in the order of its rows; HEAD=@FILE reads them from a file, one on each line",

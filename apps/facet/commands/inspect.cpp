@@ -3,18 +3,17 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "base/files.h"
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/runs.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/files.h"
 #include "facet/image.h"
+#include "facet/manifest.h"
 #include "facet/model_file.h"
-#include "formats/safetensors.h"
+#include "facet/text.h"
 
 namespace facet::app {
 namespace {
@@ -56,7 +55,7 @@ void print_missing_files(const ManifestDataset& data) {
     print_out("files       all there\n");
   } else {
     print_out("files       {} of {} missing; the first, in line {}: {} (--root sets their folder)\n", grouped(missing),
-              grouped(data.size()), data.line(first), base::printable(data.path(first).string()));
+              grouped(data.size()), data.line(first), printable(data.path(first).string()));
   }
 }
 
@@ -87,16 +86,15 @@ void print_sizes(const ManifestDataset& data) {
               counted(std::ssize(widths), "image"));
   }
   if (warned > 0) {
-    print_out("warnings    {} of {} tried; the first: {}\n", grouped(warned), grouped(count),
-              base::printable(first_warning));
+    print_out("warnings    {} of {} tried; the first: {}\n", grouped(warned), grouped(count), printable(first_warning));
   }
   if (bad > 0)
-    print_out("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), base::printable(first_bad));
+    print_out("bad images  {} of {} tried; the first: {}\n", grouped(bad), grouped(count), printable(first_bad));
 }
 
 void inspect_manifest(const std::string& csv, const Options& options) {
   const ManifestDataset data(csv, read_manifest_options(options));
-  print_out("manifest    {}: {}\n", base::printable(csv), counted(data.size(), "image"));
+  print_out("manifest    {}: {}\n", printable(csv), counted(data.size(), "image"));
   print_notes(csv, data);
   print_missing_files(data);
   print_sizes(data);
@@ -106,34 +104,35 @@ void inspect_manifest(const std::string& csv, const Options& options) {
 /// A value of a model file's metadata, printable; of a very long one, such as thousands of classes, the beginning.
 std::string shortened(const std::string& value) {
   constexpr std::size_t max_bytes = 4000;
-  if (value.size() <= max_bytes) return base::printable(value);
+  if (value.size() <= max_bytes) return printable(value);
   std::size_t end = max_bytes;
   while (end > 0 && (static_cast<unsigned char>(value[end]) & 0xC0U) == 0x80U) --end;
-  return fmt::format("{}... ({} bytes)", base::printable(value.substr(0, end)),
+  return fmt::format("{}... ({} bytes)", printable(value.substr(0, end)),
                      grouped(static_cast<std::int64_t>(value.size())));
 }
 
 void inspect_model(const std::filesystem::path& file) {
   const ModelInfo info = read_model_info(file);
-  const formats::SafetensorsReader reader(file);
+  const std::vector<PretrainedTensor> tensors = list_pretrained(file);
   std::int64_t elements = 0;
-  for (const formats::TensorEntry& tensor : reader.tensors()) elements += element_count(tensor.shape);
-  print_out("file        {} ({})\n", base::printable(file.string()), bytes_text(static_cast<double>(reader.bytes())));
-  print_out("model       {} at {}x{}\n", base::printable(info.model), info.size, info.size);
-  print_out("tensors     {}, {} elements, running statistics included\n", reader.tensors().size(), grouped(elements));
+  for (const PretrainedTensor& tensor : tensors) elements += element_count(tensor.shape);
+  print_out("file        {} ({})\n", printable(file.string()),
+            bytes_text(static_cast<double>(std::filesystem::file_size(file))));
+  print_out("model       {} at {}\n", printable(info.model), to_string(info.size));
+  print_out("tensors     {}, {} elements, running statistics included\n", tensors.size(), grouped(elements));
   print_out("input       (pixels / 255 - mean) / std; mean {}, {}, {}; std {}, {}, {}\n", info.normalization.mean[0],
             info.normalization.mean[1], info.normalization.mean[2], info.normalization.std[0],
             info.normalization.std[1], info.normalization.std[2]);
   print_out("heads\n{}", describe_heads(info.heads, 2));
   print_out("metadata\n");
-  for (const auto& [key, value] : reader.metadata()) {
-    print_out("  {}: {}\n", base::printable(key), shortened(value));
+  for (const auto& [key, value] : read_metadata(file)) {
+    print_out("  {}: {}\n", printable(key), shortened(value));
   }
 }
 
 int run(Options& options) {
   const std::filesystem::path source = only_argument(options, "a manifest, a run's folder or a model file");
-  if (base::is_folder(source) || source.extension() == ".safetensors") {
+  if (std::filesystem::is_directory(status_of(source)) || source.extension() == ".safetensors") {
     for (const Option& option : manifest_options()) {
       if (options.given(option.name)) throw UsageError(options.origin(option.name) + " needs a manifest");
     }

@@ -2,8 +2,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "base/cpus.h"
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/image_files.h"
 #include "cli/output_file.h"
@@ -13,6 +11,8 @@
 #include "commands/prediction_rows.h"
 #include "facet/error.h"
 #include "facet/inference.h"
+#include "facet/text.h"
+#include "facet/threads.h"
 
 namespace facet::app {
 namespace {
@@ -22,11 +22,11 @@ class AnswerTable {
  public:
   AnswerTable(const std::vector<Head>& heads, const ImageFiles& images) : heads_(heads), file_width_(4) {
     for (std::int64_t i = 0; i < images.size(); ++i) {
-      file_width_ = std::max(file_width_, display_width(base::printable(images.name(i))));
+      file_width_ = std::max(file_width_, display_width(printable(images.name(i))));
     }
     for (const Head& head : heads) {
       std::size_t width = 0;
-      for (const std::string& name : head.classes) width = std::max(width, display_width(base::printable(name)));
+      for (const std::string& name : head.classes) width = std::max(width, display_width(printable(name)));
       class_widths_.push_back(width);
     }
   }
@@ -34,18 +34,18 @@ class AnswerTable {
   std::string header() const {
     std::string line = aligned_left("file", file_width_);
     for (std::size_t i = 0; i < heads_.size(); ++i) {
-      line += "  " + aligned_left(base::printable(heads_[i].name), class_widths_[i] + 9);
+      line += "  " + aligned_left(printable(heads_[i].name), class_widths_[i] + 9);
     }
     return line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
   }
 
   std::string row(const std::string& file, const std::vector<HeadPrediction>& predictions, std::size_t row) const {
-    std::string line = aligned_left(base::printable(file), file_width_);
+    std::string line = aligned_left(printable(file), file_width_);
     for (std::size_t i = 0; i < heads_.size(); ++i) {
       const Answer answer = answer_of(heads_[i], predictions[i], row);
       const std::string cell =
-          aligned_left(base::printable(answer.name), class_widths_[i]) + aligned_right(percent(answer.probability), 9);
-      line += "  " + aligned_left(cell, display_width(base::printable(heads_[i].name)));
+          aligned_left(printable(answer.name), class_widths_[i]) + aligned_right(percent(answer.probability), 9);
+      line += "  " + aligned_left(cell, display_width(printable(heads_[i].name)));
     }
     return line + '\n';
   }
@@ -79,7 +79,7 @@ std::int64_t predict_all(Predictor& predictor, const ImageFiles& images, const I
       const std::int64_t index = batch.indices[row];
       if (const std::string& trouble = images.trouble(index); !trouble.empty()) {
         bar.clear();
-        print_error("facet: skipped: {}\n", base::printable(trouble));
+        print_error("facet: skipped: {}\n", printable(trouble));
         ++skipped;
         continue;
       }
@@ -107,14 +107,13 @@ void print_warnings(const ImageFiles& images) {
   }
   if (count == 0) return;
   print_error("facet: {} of {} read with warnings; the first: {}: {}\n", grouped(count),
-              counted(images.size(), "image"), base::printable(images.name(first)),
-              base::printable(images.warning(first)));
+              counted(images.size(), "image"), printable(images.name(first)), printable(images.warning(first)));
 }
 
 int run(Options& options) {
   if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one image or folder are needed");
   InferenceOptions inference = read_inference_options(options);
-  pin_if_requested(options, base::resolve_threads(inference.threads));
+  pin_if_requested(options, resolve_threads(inference.threads));
   const bool skip = skips_bad_images(options);
   const std::filesystem::path model = find_model(options.arguments().front(), options.text("checkpoint"));
   const std::vector<std::string> words(options.arguments().begin() + 1, options.arguments().end());
@@ -134,7 +133,7 @@ int run(Options& options) {
   std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
     if (!file->is_kept()) continue;
-    print_to(remarks, "{}: {}; {}\n", base::printable(file->name()), counted(images.size() - skipped, "image"),
+    print_to(remarks, "{}: {}; {}\n", printable(file->name()), counted(images.size() - skipped, "image"),
              waiting_text(time));
   }
   if (outputs.table() && images.size() > 1) print_error("facet: {}\n", waiting_text(time));

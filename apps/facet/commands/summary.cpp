@@ -1,3 +1,5 @@
+#include "facet/summary.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,10 +10,9 @@
 #include "cli/output_file.h"
 #include "cli/shared_options.h"
 #include "cli/terminal.h"
-#include "commands/training_plan.h"
 #include "facet/error.h"
 #include "facet/models.h"
-#include "program/program.h"
+#include "facet/precision.h"
 
 namespace facet::app {
 namespace {
@@ -19,7 +20,7 @@ namespace {
 /// The model and the training that the command describes.
 struct Question {
   std::string model, shape;
-  int size;
+  ImageSize size = 224;
   std::int64_t batch;
   Precision precision;
   bool save_memory;
@@ -48,15 +49,15 @@ std::vector<Head> read_heads(const Options& options) {
   return heads;
 }
 
-std::string primitives_text(const std::vector<program::InstructionInfo>& instructions) {
+std::string primitives_text(const std::vector<PlannedInstruction>& instructions) {
   Table table({{"instruction"}, {"kind"}, {"primitive"}});
-  for (const program::InstructionInfo& instruction : instructions) {
-    table.add({instruction.name, std::string(to_string(instruction.kind)), instruction.implementation});
+  for (const PlannedInstruction& instruction : instructions) {
+    table.add({instruction.name, instruction.kind, instruction.primitive});
   }
   return "\n" + table.text();
 }
 
-std::string summary_text(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
+std::string summary_text(const Question& question, const Graph& graph, const std::vector<NodeCost>& layers,
                          const PlannedMemory& memory) {
   Table table(
       {{"layer"}, {"op"}, {"output", true}, {"parameters", true}, {"MFLOP forward", true}, {"MFLOP training", true}});
@@ -64,13 +65,13 @@ std::string summary_text(const Question& question, const Graph& graph, const std
   const auto megaflops = [](double flops) {
     return flops == 0 ? std::string("-") : fmt::format("{:.2f}", flops / 1e6);
   };
-  for (const program::NodeCost& layer : layers) {
+  for (const NodeCost& layer : layers) {
     forward += layer.forward_flops;
     training += layer.training_flops;
     table.add({layer.name, layer.op, to_string(layer.shape), layer.parameters == 0 ? "-" : grouped(layer.parameters),
                megaflops(layer.forward_flops), megaflops(layer.training_flops)});
   }
-  std::string text = fmt::format("{} at {}x{}\n\n{}\n", question.model, question.size, question.size, table.text());
+  std::string text = fmt::format("{} at {}\n\n{}\n", question.model, to_string(question.size), table.text());
   text += fmt::format("parameters   {}{}\n", grouped(graph.trainable_count()), frozen_text(graph));
   text += fmt::format("one image    {:.3f} GFLOP forward, {:.3f} GFLOP in training (a multiply-add is two)\n",
                       forward / 1e9, training / 1e9);
@@ -83,19 +84,21 @@ std::string summary_text(const Question& question, const Graph& graph, const std
   return text;
 }
 
-std::string summary_json(const Question& question, const Graph& graph, const std::vector<program::NodeCost>& layers,
-                         const PlannedMemory& memory, const std::vector<program::InstructionInfo>& instructions) {
+std::string summary_json(const Question& question, const Graph& graph, const std::vector<NodeCost>& layers,
+                         const PlannedMemory& memory, const std::vector<PlannedInstruction>& instructions) {
   nlohmann::ordered_json json;
   json["model"] = question.model;
   if (!question.shape.empty()) json["shape"] = nlohmann::ordered_json::parse(question.shape);
-  json["size"] = question.size;
+  const ImageSize size = question.size;
+  json["size"] =
+      size.height == size.width ? nlohmann::ordered_json(size.height) : nlohmann::ordered_json(to_string(size));
   json["batch"] = question.batch;
   json["precision"] = to_string(question.precision);
   json["save_memory"] = question.save_memory;
   json["parameters"] = graph.trainable_count();
   json["frozen"] = graph.frozen_count();
   double forward = 0, training = 0;
-  for (const program::NodeCost& layer : layers) {
+  for (const NodeCost& layer : layers) {
     forward += layer.forward_flops;
     training += layer.training_flops;
   }
@@ -104,7 +107,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   json["planned_bytes"] = memory.total();
   json["planned"] = {
       {"activations", memory.activations}, {"parameters", memory.parameters}, {"prepared", memory.prepared}};
-  for (const program::NodeCost& layer : layers) {
+  for (const NodeCost& layer : layers) {
     json["layers"].push_back({{"name", layer.name},
                               {"op", layer.op},
                               {"output", layer.shape},
@@ -112,10 +115,9 @@ std::string summary_json(const Question& question, const Graph& graph, const std
                               {"forward_flops", std::llround(layer.forward_flops)},
                               {"training_flops", std::llround(layer.training_flops)}});
   }
-  for (const program::InstructionInfo& instruction : instructions) {
-    json["primitives"].push_back({{"instruction", instruction.name},
-                                  {"kind", to_string(instruction.kind)},
-                                  {"primitive", instruction.implementation}});
+  for (const PlannedInstruction& instruction : instructions) {
+    json["primitives"].push_back(
+        {{"instruction", instruction.name}, {"kind", instruction.kind}, {"primitive", instruction.primitive}});
   }
   return json.dump(2) + '\n';
 }
@@ -123,7 +125,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
 int run(Options& options) {
   require_no_arguments(options);
   Question question;
-  question.size = static_cast<int>(options.integer("size", 1, 16384));
+  question.size = read_size(options);
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
   question.save_memory = options.on("save-memory");
@@ -135,11 +137,11 @@ int run(Options& options) {
   OutputFile file(options.text("json"));
 
   require_precision(question.precision);
-  const std::vector<program::NodeCost> layers = program::costs(graph);
+  const std::vector<NodeCost> layers = costs(graph);
   const TrainingPlan plan =
       plan_training(graph, question.batch, question.precision, question.save_memory, read_tuning_cache(options));
-  const std::vector<program::InstructionInfo> instructions =
-      options.on("primitives") ? plan.instructions : std::vector<program::InstructionInfo>();
+  const std::vector<PlannedInstruction> instructions =
+      options.on("primitives") ? plan.instructions : std::vector<PlannedInstruction>();
   if (!file.is_standard_output()) {
     print_out("{}", summary_text(question, graph, layers, plan.memory));
     if (!instructions.empty()) print_out("{}", primitives_text(instructions));
@@ -178,9 +180,9 @@ Command summary_command() {
          .help = "also list the instructions of training a batch, each with its primitive as ONEDNN_VERBOSE names it; "
                  "facet's own kernels are called facet:NAME",
          .value = Option::Value::none},
-        freeze_option(),
-        save_memory_option(),
-        tuning_cache_option()}},
+        training_option("freeze"),
+        training_option("save-memory"),
+        training_option("tuning-cache")}},
       {"Results",
        {{.name = "json",
          .argument = "FILE",

@@ -4,9 +4,6 @@
 #include <cstdio>
 #include <optional>
 
-#include "base/machine.h"
-#include "base/pinning.h"
-#include "base/text.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
@@ -15,10 +12,14 @@
 #include "cli/stop_signal.h"
 #include "cli/terminal.h"
 #include "commands/training_report.h"
-#include "data/labels.h"
+#include "facet/dataset.h"
 #include "facet/error.h"
+#include "facet/machine.h"
+#include "facet/run_folder.h"
+#include "facet/sinks.h"
+#include "facet/text.h"
+#include "facet/threads.h"
 #include "facet/training.h"
-#include "train/run_options.h"
 
 namespace facet::app {
 namespace fs = std::filesystem;
@@ -35,27 +36,9 @@ struct Settings {
 };
 
 TrainOptions read_training(const Options& options) {
-  TrainOptions training;
-  training.epochs = options.integer("epochs", 1, 1'000'000);
-  training.batch = options.integer("batch", 1, 65536);
-  read_recipe(options, training);
-  training.precision = read_precision(options);
-  training.threads = read_threads(options, "threads");
-  training.loader_threads = read_threads(options, "loader-threads");
-  training.seed = static_cast<std::uint64_t>(options.integer("seed", 0));
-  training.flip = !options.on("no-flip");
-  training.drop_last = options.on("drop-last");
-  training.tune = !options.on("no-tune");
-  training.save_memory = options.on("save-memory");
-  training.pretrained = options.text("pretrained");
-  training.split_head = read_split_head(options);
-  training.freeze = options.list("freeze");
-  training.tuning_record = options.text("tuning-record");
+  TrainOptions training = read_training_options(options);
   training.tuning_cache = read_tuning_cache(options);
-  training.keep = static_cast<int>(options.integer("keep", 0, 1'000'000));
-  training.checkpoint_minutes = options.at_least("checkpoint-minutes", 0);
-  training.resume = options.on("resume");
-  training.out = options.text("out").empty() ? new_run_folder() : fs::path(options.text("out"));
+  if (training.out.empty()) training.out = new_run_folder();
   // A run takes its own record from its folder anyway, where the file may not exist yet if the run has just begun.
   for (const char* name : {"tuning.json", "choices.json"}) {  // earlier versions use the latter
     const fs::path own = fs::weakly_canonical(training.out / name);
@@ -64,7 +47,7 @@ TrainOptions read_training(const Options& options) {
     }
   }
   try {
-    train::check_options(training);
+    check_options(training);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
@@ -78,7 +61,7 @@ Settings read_settings(const Options& options) {
   settings.manifest = read_manifest_options(options);
   settings.skip = skips_bad_images(options);
   settings.info.model = options.text("model");
-  settings.info.size = static_cast<int>(options.integer("size", 1, 16384));
+  settings.info.size = read_size(options);
   settings.info.resize = read_resize(options);
   settings.info.normalization = read_normalization(options);
   settings.training = read_training(options);
@@ -108,8 +91,7 @@ void refuse_old_run(const TrainOptions& training) {
 
 /// Writes the final values of the options to run.cfg, so that they give the same run from any folder. Paths of data are
 /// absolute; paths in the run's folder are relative to it, so that the folder can be moved.
-void write_run_config(Options& options, const Settings& settings, Precision precision,
-                      const train::ThreadPlan& threads) {
+void write_run_config(Options& options, const Settings& settings, Precision precision, const ThreadPlan& threads) {
   const auto absolute = [](const fs::path& path) {
     return path.empty() ? "" : fs::absolute(path).lexically_normal().string();
   };
@@ -136,13 +118,13 @@ struct RunData {
 /// Checks that all files exist, before hours of training end at a missing one. @throws Error naming the first that is
 /// missing.
 void require_files(const std::string& csv, const ManifestDataset& data) {
-  const std::vector<ManifestDataset::BadImage> missing = data.missing_files();
+  const std::vector<BadImage> missing = data.missing_images();
   if (missing.empty()) return;
-  const ManifestDataset::BadImage& first = missing.front();
+  const BadImage& first = missing.front();
   const std::string others = missing.size() == 1 ? "" : fmt::format(" (and {} more)", std::ssize(missing) - 1);
   throw Error(
       fmt::format("{}:{}: {}: {}{}; --root sets the folder of the files, --bad-images skip leaves out such images", csv,
-                  first.line, base::printable(first.file), first.reason, others));
+                  first.line, printable(first.name), first.reason, others));
 }
 
 /// The options for reading the training manifest. A run to be resumed keeps its heads and the order of their classes,
@@ -151,7 +133,7 @@ ManifestOptions training_manifest(const Settings& settings) {
   ManifestOptions manifest = settings.manifest;
   if (!settings.training.resume) return manifest;
   const std::vector<Head> heads = begun_heads(settings.training.out);
-  const std::vector<std::string> names = data::names_of(heads);
+  const std::vector<std::string> names = names_of(heads);
   const bool same_heads = manifest.heads.empty() || manifest.heads == names;
   const bool same_label = manifest.label_column.empty() || names == std::vector{manifest.label_column};
   const bool same_classes = std::all_of(heads.begin(), heads.end(), [&](const Head& head) {
@@ -188,25 +170,40 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
   if (data.validation) data.skipped.push_back(skip_bad_images(settings.validation_csv, *data.validation, threads));
 }
 
-void print_machine(const train::ThreadPlan& threads) {
-  const int cores = base::usable_cores();
-  const std::string cpu = base::cpu_model();
-  print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", base::cpu_isa(),
-            counted(cores, "core"), cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"),
-            base::placement(threads.compute),
+void print_machine(const ThreadPlan& threads) {
+  const int cores = usable_cores();
+  const std::string cpu = cpu_model();
+  print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", cpu_isa(), counted(cores, "core"),
+            cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"), placement(threads.compute),
             threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
   if (threads.compute > cores) {
     print_out("note        more compute threads than cores are slow; --threads 0 uses the cores that there are\n");
   }
 }
 
-/// Writes the list of the images that were read with warnings, image-warnings.csv, to the run's folder.
-class ImageWarnings {
+/// Tells the handler of signals when steps end and when checkpoints are written.
+class SignalSink final : public TrainSink {
  public:
-  ImageWarnings(const Settings& settings, const RunData& data) : settings_(settings), data_(data) {}
+  explicit SignalSink(StopSignal& signal) : signal_(signal) {}
+  void on_step(const StepResult& /*result*/) override { signal_.step_ended(); }
+  void on_saving(bool begins) override { signal_.saving(begins); }
 
+ private:
+  StopSignal& signal_;
+};
+
+/// Writes the list of the images that were read with warnings, image-warnings.csv, to the run's folder.
+class ImageWarnings final : public TrainSink {
+ public:
+  ImageWarnings(const Settings& settings, const RunData& data, TrainingReport& report)
+      : settings_(settings), data_(data), report_(report) {}
+
+  void on_epoch(const EpochResult& /*result*/) override { update(); }
+  void on_end(const RunEnd& /*end*/) override { update(); }
+
+ private:
   /// Writes the list again and prints a line where its length has changed.
-  void update(TrainingReport& report) {
+  void update() {
     std::vector<ListedImages> lists{{settings_.train_csv, data_.train->warnings()}};
     if (data_.validation) lists.push_back({settings_.validation_csv, data_.validation->warnings()});
     std::int64_t count = 0;
@@ -216,39 +213,25 @@ class ImageWarnings {
     const fs::path file = settings_.training.out / "image-warnings.csv";
     try {
       write_file(file, images_csv(lists));
-      report.note(fmt::format("{} read with warnings: {}", counted(count, "image"), file.string()));
+      report_.on_note(fmt::format("{} read with warnings: {}", counted(count, "image"), file.string()));
     } catch (const Error& error) {  // a full disk, for example, must not end hours of training
-      report.note(fmt::format("{} read with warnings; {}", counted(count, "image"), error.what()));
+      report_.on_note(fmt::format("{} read with warnings; {}", counted(count, "image"), error.what()));
     }
   }
 
- private:
   const Settings& settings_;
   const RunData& data_;
+  TrainingReport& report_;
   std::int64_t count_ = 0;
 };
 
 /// Trains until the last epoch ends or the user stops the run; returns the exit status.
-int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data,
-                     std::vector<std::string> heads) {
-  TrainingReport report(std::move(heads), settings.training.epochs);
-  ImageWarnings warnings(settings, data);
+int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data) {
+  SignalSink signals(signal);
+  TrainingReport report;
+  ImageWarnings warnings(settings, data, report);
   signal.begin_steps();
-  TrainObserver observer;
-  observer.step = [&](const StepResult& result) {
-    signal.step_ended();
-    report.step(result);
-  };
-  observer.epoch = [&](const EpochResult& result) {
-    report.epoch(result);
-    warnings.update(report);
-  };
-  observer.note = [&](const std::string& text) { report.note(text); };
-  observer.stop = [&] { return signal.came(); };
-  observer.saving = [&](bool begins) { signal.saving(begins); };
-  const bool finished = trainer.run(observer);
-  warnings.update(report);
-  report.clear();
+  const bool finished = trainer.run({&signals, &report, &warnings}, [&] { return signal.came(); });
 
   const std::string out = shell_word(settings.training.out.string());
   if (!finished) {
@@ -275,14 +258,13 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   const TrainOptions& training = settings.training;
   settings.info.heads = data.train->heads();
   settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
-  balance_other_heads(options, settings.info.heads, settings.training);
   Graph graph = build_model(settings.info);
   freeze_requested(options, graph);
   make_run_folder(training.out);
   if (settings.skip) leave_out_bad_images(data, settings);
-  const train::ThreadPlan threads = train::plan_threads(training);
+  const ThreadPlan threads = plan_threads(training.threads, training.loader_threads);
   print_machine(threads);
-  print_out("model       {} at {}x{}: {} parameters{}\n", settings.info.model, settings.info.size, settings.info.size,
+  print_out("model       {} at {}: {} parameters{}\n", settings.info.model, to_string(settings.info.size),
             grouped(graph.trainable_count()), frozen_text(graph));
   std::fflush(stdout);
 
@@ -292,25 +274,22 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
                   settings.training);
   tuning.clear();
   forget_failure(training.out);
-  base::reset_peak_resident_memory();  // the peak of training doesn't include tuning
+  reset_peak_resident_memory();  // the peak of training doesn't include tuning
   print_out("precision   {}\n", to_string(trainer.precision()));
   print_out("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
-            bytes_text(static_cast<double>(base::available_memory())));
+            bytes_text(static_cast<double>(available_memory())));
   if (settings.skip) write_file(training.out / "skipped.csv", images_csv(data.skipped));
   write_run_config(options, settings, trainer.precision(), threads);
   print_out("run         {}\n", training.out.string());
   std::fflush(stdout);
-
-  std::vector<std::string> heads;
-  for (const Head& head : settings.info.heads) heads.push_back(head.name);
-  return train_and_report(trainer, signal, settings, data, std::move(heads));
+  return train_and_report(trainer, signal, settings, data);
 }
 
 int run(Options& options) {
   require_no_arguments(options);
   const fs::path config = read_run_config(options);
   Settings settings = read_settings(options);
-  pin_if_requested(options, train::plan_threads(settings.training).compute);
+  pin_if_requested(options, plan_threads(settings.training.threads, settings.training.loader_threads).compute);
   if (!config.empty()) print_out("settings    {}\n", config.string());
   refuse_old_run(settings.training);
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <utility>
+
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/shared_options.h"
@@ -5,89 +8,44 @@
 namespace facet::app {
 namespace {
 
-OptionGroup data_options() {
-  OptionGroup group{
-      "Data",
-      {{.name = "train",
-        .argument = "CSV",
-        .help =
-            "training manifest: a column of file names and one for each head (FairFace's manifests need no change)"},
-       {.name = "validation", .argument = "CSV", .help = "manifest for the validation after each epoch"}}};
-  for (Option& option : manifest_options()) group.options.push_back(std::move(option));
-  group.options.push_back(bad_images_option("skip them and list them in the run's skipped.csv"));
-  group.options.push_back({.name = "drop-last",
-                           .argument = "",
-                           .help = "leave out the last, smaller batch of each epoch",
-                           .value = Option::Value::none});
-  group.options.push_back(
-      {.name = "no-flip", .argument = "", .help = "don't mirror images at random", .value = Option::Value::none});
-  for (Option& option : normalization_options()) group.options.push_back(std::move(option));
-  return group;
+/// The options of the data that aren't in train_options().
+std::vector<Option> data_options() {
+  std::vector<Option> options{
+      {.name = "train",
+       .argument = "CSV",
+       .help = "training manifest: a column of file names and one for each head (FairFace's manifests need no change)"},
+      {.name = "validation", .argument = "CSV", .help = "manifest for the validation after each epoch"}};
+  for (Option& option : manifest_options()) options.push_back(std::move(option));
+  options.push_back(bad_images_option("skip them and list them in the run's skipped.csv"));
+  return options;
 }
 
-OptionGroup learning_options() {
-  return {"Model and learning",
-          {model_option(),
-           size_option(),
-           resize_option(),
-           {.name = "pretrained",
-            .argument = "FILE",
-            .help = "weights to start from: a safetensors file, or a file that torch.save wrote of a state_dict or of "
-                    "a checkpoint that has one, with torchvision's names or facet's; a head's classes are matched by "
-                    "name, and a classifier of other classes isn't loaded"},
-           split_head_option("rows of a layer of --pretrained that belong to each head"),
-           freeze_option(),
-           {.name = "epochs",
-            .argument = "N",
-            .help = "total number of epochs, including those before a resume",
-            .fallback = "100"},
-           {.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
-           {.name = "seed",
-            .argument = "N",
-            .help = "seed of every random draw; the same seed, number of threads and tuning record give the same bits",
-            .fallback = "0"}}};
+/// Inserts options into a group behind the one with that name.
+void insert_after(const std::string& name, OptionGroup& group, const std::vector<Option>& options) {
+  const auto place = std::find_if(group.options.begin(), group.options.end(),
+                                  [&](const Option& option) { return option.name == name; });
+  group.options.insert(place == group.options.end() ? place : place + 1, options.begin(), options.end());
 }
 
-OptionGroup computing_options() {
-  return {"Computing",
-          {precision_option("auto"),
-           {.name = "threads",
-            .argument = "N",
-            .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use (from 16 cores on, "
-                    "minus the decoding threads)",
-            .fallback = "0"},
-           loader_threads_option(),
-           pin_option(),
-           {.name = "no-tune",
-            .argument = "",
-            .help = "don't time candidate primitives before the first step; use oneDNN's defaults",
-            .value = Option::Value::none},
-           save_memory_option(),
-           {.name = "tuning-record",
-            .argument = "FILE",
-            .help = "tuning.json of an earlier run, whose primitives and precision are used without timing",
-            .former_name = "choices"},
-           tuning_cache_option()}};
+void insert_first(OptionGroup& group, const std::vector<Option>& options) {
+  group.options.insert(group.options.begin(), options.begin(), options.end());
 }
 
-OptionGroup run_options() {
-  return {"Run",
-          {{.name = "out",
-            .argument = "DIR",
-            .help = "the run's folder (default: runs/ and the date and time, such as runs/2026-01-31_09-30-00)"},
-           {.name = "keep",
-            .argument = "N",
-            .help = "number of epochs whose weights are kept beside best and last",
-            .fallback = "0"},
-           {.name = "checkpoint-minutes",
-            .argument = "MINUTES",
-            .help = "minutes between checkpoints within an epoch; 0: save only at the end of an epoch",
-            .fallback = "0"},
-           {.name = "resume",
-            .argument = "",
-            .help = "resume the run in --out from its last checkpoint, also within an epoch, with the options of its "
-                    "run.cfg (unless --config names another file); where there is no checkpoint yet, start a new run",
-            .value = Option::Value::none}}};
+/// The groups of train_options(), with the options of the model, the data and the machine among them.
+std::vector<OptionGroup> option_groups() {
+  std::vector<OptionGroup> groups;
+  for (OptionGroup& group : training_option_groups()) {
+    const std::string title = group.title;
+    if (title == "Data") {
+      insert_first(group, data_options());
+      insert_after("no-flip", group, normalization_options());
+    }
+    if (title == "Model and learning") insert_first(group, {model_option(), size_option(), resize_option()});
+    if (title == "Computing") insert_after("loader-threads", group, {pin_option()});
+    groups.push_back(std::move(group));
+    if (title == "Model and learning") groups.push_back(reference_shape_options());
+  }
+  return groups;
 }
 
 }  // namespace
@@ -107,10 +65,7 @@ Command train_manual() {
       "resume; a further signal, except SIGUSR1, that comes a second or more after the first ends it at once. An image "
       "that can't be read also ends the run, after the steps before it are saved. Only one process at a time can use a "
       "run's folder.";
-  command.groups = {data_options(), learning_options(), reference_shape_options()};
-  for (OptionGroup& group : recipe_options()) command.groups.push_back(std::move(group));
-  command.groups.push_back(computing_options());
-  command.groups.push_back(run_options());
+  command.groups = option_groups();
   command.examples = {
       {"train on faces, ten epochs", "facet train --train train.csv --validation val.csv --epochs 10 --out runs/faces"},
       {"resume after a stop, a crash or a pre-emption", "facet train --resume --out runs/faces"},

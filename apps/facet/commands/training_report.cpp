@@ -6,8 +6,9 @@
 #include <cstdio>
 #include <limits>
 
-#include "base/text.h"
 #include "cli/terminal.h"
+#include "facet/text.h"
+#include "facet/training.h"
 
 namespace facet::app {
 namespace {
@@ -23,9 +24,11 @@ bool begins_tenth(const StepResult& before, const StepResult& result) {
 
 }  // namespace
 
-TrainingReport::TrainingReport(std::vector<std::string> heads, std::int64_t epochs)
-    : heads_(std::move(heads)), epochs_(epochs) {
-  for (std::string& head : heads_) head = base::printable(head);
+void TrainingReport::on_start(const RunInfo& info) {
+  heads_.clear();
+  for (const Head& head : info.model.heads) heads_.push_back(printable(head.name));
+  epochs_ = info.options.epochs;
+  log_every_ = info.options.log_every;
 }
 
 std::string TrainingReport::accuracies(const std::vector<double>& values, int decimals) const {
@@ -47,7 +50,13 @@ std::string TrainingReport::run_time_left(const StepResult& result) const {
                   : "";
 }
 
-void TrainingReport::step(const StepResult& result) {
+bool TrainingReport::line_due(const StepResult& result, bool another_tenth) const {
+  if (log_every_ > 0) return result.step % log_every_ == 0;
+  return !bar_.shown() && result.batch < result.batches && another_tenth &&
+         std::chrono::steady_clock::now() - last_line_ >= min_pause;
+}
+
+void TrainingReport::on_step(const StepResult& result) {
   const bool another_tenth = begins_tenth(last_, result);
   last_ = result;
   const std::string label = fmt::format("epoch {}/{}", result.epoch, epochs_);
@@ -57,18 +66,17 @@ void TrainingReport::step(const StepResult& result) {
   const auto learnt = [&](int decimals) {
     return fmt::format("loss {:.3f}  {}", result.loss, accuracies(result.accuracy, decimals));
   };
-  if (bar_.shown()) {
-    bar_.draw(label, share, fmt::format("{}  {}{}", time, learnt(0), run_time_left(result)));
-    return;
+  if (line_due(result, another_tenth)) {
+    bar_.clear();
+    const std::string step = log_every_ > 0 ? fmt::format("  step {}", result.step) : "";
+    print_out("{}{}  {:.0f} %  {}  {}{}\n", label, step, 100 * share, learnt(1), time, run_time_left(result));
+    std::fflush(stdout);
+    last_line_ = std::chrono::steady_clock::now();
   }
-  const auto now = std::chrono::steady_clock::now();
-  if (result.batch == result.batches || !another_tenth || now - last_line_ < min_pause) return;
-  last_line_ = now;
-  print_out("{}  {:.0f} %  {}  {}{}\n", label, 100 * share, learnt(1), time, run_time_left(result));
-  std::fflush(stdout);
+  if (bar_.shown()) bar_.draw(label, share, fmt::format("{}  {}{}", time, learnt(0), run_time_left(result)));
 }
 
-void TrainingReport::epoch(const EpochResult& result) {
+void TrainingReport::on_epoch(const EpochResult& result) {
   bar_.clear();
   std::string line = fmt::format("epoch {}/{}  training loss {:.4f}", result.epoch, epochs_, result.train_loss);
   if (result.validation.empty()) {
@@ -88,10 +96,12 @@ void TrainingReport::epoch(const EpochResult& result) {
   last_line_ = std::chrono::steady_clock::now();
 }
 
-void TrainingReport::note(const std::string& text) {
+void TrainingReport::on_note(const std::string& text) {
   bar_.clear();
-  print_out("note        {}\n", base::printable(text));
+  print_out("note        {}\n", printable(text));
   std::fflush(stdout);
 }
+
+void TrainingReport::on_end(const RunEnd& /*end*/) { bar_.clear(); }
 
 }  // namespace facet::app

@@ -6,21 +6,21 @@
 #include <vector>
 
 #include "cli/terminal.h"
-#include "facet/training.h"
+#include "facet/sinks.h"
 
 namespace facet::app {
 
-/// Reports the progress of training. It prints a line after each epoch; within an epoch it draws a progress bar on a
-/// terminal, and elsewhere prints lines at intervals in long epochs.
-class TrainingReport {
+/// The sink that reports the progress of training to the user. It prints a line after each epoch. Within an epoch it
+/// draws a progress bar on a terminal; elsewhere it prints lines at intervals in long epochs. With
+/// TrainOptions::log_every it prints a line every so many steps, on a terminal as well, instead of those at intervals.
+class TrainingReport final : public TrainSink {
  public:
-  TrainingReport(std::vector<std::string> heads, std::int64_t epochs);
-
-  void step(const StepResult& result);
-  void epoch(const EpochResult& result);
-  void note(const std::string& text);
-  /// Wipes the bar.
-  void clear() { bar_.clear(); }
+  void on_start(const RunInfo& info) override;
+  void on_resume(const RunInfo& info) override { on_start(info); }
+  void on_step(const StepResult& result) override;
+  void on_epoch(const EpochResult& result) override;
+  void on_note(const std::string& text) override;
+  void on_end(const RunEnd& end) override;
 
   /// The result of the last step; its epoch is 0 before the first step.
   const StepResult& last_step() const { return last_; }
@@ -32,9 +32,12 @@ class TrainingReport {
   std::string accuracies(const std::vector<double>& values, int decimals) const;
   /// "  run 1:02:03", the time left in this and all following epochs; empty in the last epoch.
   std::string run_time_left(const StepResult& result) const;
+  /// Whether a line is due at a step. @param another_tenth whether the step has reached another tenth of the epoch.
+  bool line_due(const StepResult& result, bool another_tenth) const;
 
   std::vector<std::string> heads_;
-  std::int64_t epochs_;
+  std::int64_t epochs_ = 0;
+  std::int64_t log_every_ = 0;
   std::int64_t epochs_done_ = 0;
   double epoch_seconds_ = 0;  ///< duration of the last whole epoch, including validation
   StepResult last_;

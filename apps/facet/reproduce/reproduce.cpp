@@ -2,25 +2,25 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 
-#include "base/cpus.h"
-#include "base/files.h"
-#include "base/machine.h"
-#include "base/pinning.h"
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
+#include "cli/paths.h"
 #include "cli/runs.h"
 #include "cli/shared_options.h"
 #include "cli/stop_signal.h"
 #include "cli/terminal.h"
-#include "commands/training_plan.h"
 #include "facet/error.h"
+#include "facet/files.h"
+#include "facet/machine.h"
+#include "facet/run_folder.h"
+#include "facet/summary.h"
+#include "facet/threads.h"
 #include "reproduce/table1.h"
 #include "reproduce/training_process.h"
-#include "train/run_folder.h"
-#include "train/run_options.h"
 
 namespace facet::app {
 
@@ -56,19 +56,14 @@ Command reproduce_manual() {
          .fallback = fmt::format("{}", fmt::join(table1_models(), ","))},
         size_option(),
         resize_option(),
-        {.name = "epochs", .argument = "N", .help = "epochs of each model", .fallback = "100"},
-        {.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
-        {.name = "seed", .argument = "N", .help = "seed of every random draw", .fallback = "0"}}},
+        training_option("epochs", "epochs of each model"),
+        training_option("batch"),
+        training_option("seed", "seed of every random draw")}},
       {"Computing",
-       {precision_option("auto"),
-        {.name = "threads", .argument = "N", .help = "compute threads, as in facet train", .fallback = "0"},
-        loader_threads_option(),
-        pin_option(),
-        {.name = "no-tune",
-         .argument = "",
-         .help = "don't time candidate primitives before a model's first step",
-         .value = Option::Value::none},
-        tuning_cache_option()}},
+       {training_option("precision"), training_option("threads", "compute threads, as in facet train"),
+        training_option("loader-threads"), pin_option(),
+        training_option("no-tune", "don't time candidate primitives before a model's first step"),
+        training_option("tuning-cache")}},
       {"Results",
        {{.name = "out", .argument = "DIR", .help = "folder of the runs and the table", .fallback = "runs/table1"}}}};
   command.examples = {{"FairFace, as in the paper", "facet reproduce table1 --data fairface --out runs/table1"},
@@ -96,7 +91,7 @@ struct Request {
   std::vector<Head> heads;
   std::vector<std::string> models;
   TrainOptions training;  ///< the options that all models share; `out` is the folder of the table
-  int size = 0;
+  ImageSize size = 224;
   ResizeMode resize = ResizeMode::squash;
   std::vector<Head> begun_heads;  ///< the heads of the runs that the table's folder holds
 };
@@ -108,13 +103,14 @@ Manifests find_manifests(const fs::path& folder) {
                                                                {"train.csv", "validation.csv"}};
   std::vector<std::string> pairs;
   for (const auto& [train, validation] : names) {
-    if (base::is_file(folder / train) && base::is_file(folder / validation)) {
+    if (is_file(folder / train) && is_file(folder / validation)) {
       return {folder / train, folder / validation};
     }
     pairs.push_back(train + " and " + validation);
   }
   throw Error(fmt::format("{} {}; {} are needed", folder.string(),
-                          base::is_folder(folder) ? "has no manifests" : "is not a folder", fmt::join(pairs, ", or ")));
+                          fs::is_directory(status_of(folder)) ? "has no manifests" : "is not a folder",
+                          fmt::join(pairs, ", or ")));
 }
 
 std::vector<std::string> read_models(const Options& options) {
@@ -135,7 +131,7 @@ std::vector<std::string> read_models(const Options& options) {
 /// Checks that the runs will find cores to pin to, since otherwise each run would fail.
 void require_pinnable(const Options& options, const TrainOptions& training) {
   try {
-    base::require_pinnable(train::plan_threads(training).compute);
+    facet::require_pinnable(plan_threads(training.threads, training.loader_threads).compute);
   } catch (const Error& error) {
     throw UsageError(fmt::format("{}: {}", options.origin("pin"), error.what()));
   }
@@ -144,23 +140,17 @@ void require_pinnable(const Options& options, const TrainOptions& training) {
 Request read_request(const Options& options) {
   Request request;
   request.models = read_models(options);
-  request.size = static_cast<int>(options.integer("size", 1, 16384));
+  request.size = read_size(options);
   request.resize = read_resize(options);
   TrainOptions& training = request.training;
-  training.epochs = options.integer("epochs", 1, 1'000'000);
-  training.batch = options.integer("batch", 1, 65536);
-  training.seed = static_cast<std::uint64_t>(options.integer("seed", 0));
-  training.precision = read_precision(options);
-  training.threads = read_threads(options, "threads");
-  training.loader_threads = read_threads(options, "loader-threads");
-  training.tune = !options.on("no-tune");
+  training = read_training_options(options);
   training.tuning_cache = read_tuning_cache(options);
   training.out = options.text("out");
   for (const std::string& model : request.models) {
     try {
       build_model(model, {.heads = {{"any", {"a", "b"}}}, .size = request.size});
     } catch (const Error& error) {
-      throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), request.size, error.what()));
+      throw UsageError(fmt::format("{} is {}: {}", options.origin("size"), options.text("size"), error.what()));
     }
   }
   request.manifests = find_manifests(options.required("data"));
@@ -186,22 +176,13 @@ Table1 empty_table(const Request& request) {
 MeasuredRow read_row(const Request& request, const std::string& model, const Dataset& data) {
   const fs::path folder = request.training.out / model;
   MeasuredRow row;
-  if (const train::RunFolder run(folder); base::exists(run.last())) {
-    const train::LastCheckpoint last(run.last());
-    const train::RunRecord& record = last.record();
-    const std::string& file = last.name();
-    PrecisionChoice choice = request.training.precision;
-    if (choice == PrecisionChoice::automatic) {
-      choice = parse_precision(record.options.at("precision").get<std::string>());
-    }
-    const Precision precision = choice == PrecisionChoice::bf16 ? Precision::bf16 : Precision::f32;
-    train::require_same_model(file, last.info(),
-                              {.model = model, .size = request.size, .resize = request.resize, .heads = request.heads});
-    train::require_same_options(file, record.options, train::fixed_options(request.training, precision, data));
-    row = measured_run(folder, record, request.heads);
+  if (const std::optional<RunStatus> status = read_run_status(folder)) {
+    const ModelInfo info{.model = model, .size = request.size, .resize = request.resize, .heads = request.heads};
+    require_same_run(folder, info, request.training, data);
+    row = measured_run(folder, *status);
     if (row.epochs > request.training.epochs) {
-      throw Error(fmt::format("{}: the run has {}, but {} are requested; at least as many are needed", file,
-                              counted(row.epochs, "epoch"), request.training.epochs));
+      throw Error(fmt::format("{}: the run has {}, but {} are requested; at least as many are needed",
+                              last_checkpoint(folder).string(), counted(row.epochs, "epoch"), request.training.epochs));
     }
   }
   if (row.epochs < request.training.epochs) row.failure = read_failure(folder);
@@ -221,7 +202,7 @@ bool must_save_memory(const Request& request, const std::string& model, const Da
   const std::int64_t batch = std::min(request.training.batch, data.size());
   try {
     const TrainingPlan plan = plan_training(graph, batch, precision, false, request.training.tuning_cache);
-    return static_cast<std::int64_t>(plan.memory.total()) > base::available_memory();
+    return static_cast<std::int64_t>(plan.memory.total()) > available_memory();
   } catch (const Error&) {
     return false;  // the training of this model then fails and reports the error
   }
@@ -338,10 +319,10 @@ int run(Options& options) {
   for (std::size_t i = 0; i < models.size(); ++i) table.rows[i] = read_row(request, models[i], data);
   const fs::path& out = request.training.out;
   make_run_folder(out);
-  const base::FolderLock lock(out);
+  const FolderLock lock(out);
   write_table(out, table);
 
-  base::leave_openmp_place();  // else the runs, which inherit this process's affinity mask, would share one core
+  leave_openmp_place();  // else the runs, which inherit this process's affinity mask, would share one core
   HeldSignals signals;
   const bool finished = train_models(request, options, data, signals, table);
   const int stopped = signals.exit_status();

@@ -6,22 +6,22 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "base/files.h"
-#include "base/machine.h"
-#include "base/median.h"
+#include "cli/median.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
+#include "cli/paths.h"
 #include "cli/terminal.h"
 #include "facet/error.h"
-#include "train/metrics_files.h"
+#include "facet/machine.h"
+#include "facet/sinks.h"
 
 namespace facet::app {
 
 namespace fs = std::filesystem;
 namespace {
 
-/// The mean accuracy exactly as the trainer computes it, so that the best epoch is that of best.safetensors.
-double mean_accuracy(const train::EpochMetrics& epoch, const std::vector<Head>& heads) {
+/// The mean accuracy exactly as the trainer computes it.
+double mean_accuracy(const EpochMetrics& epoch, const std::vector<Head>& heads) {
   double sum = 0;
   int labelled = 0;
   for (const Head& head : heads) {
@@ -33,18 +33,29 @@ double mean_accuracy(const train::EpochMetrics& epoch, const std::vector<Head>& 
   return labelled == 0 ? 0 : sum / labelled;
 }
 
+/// The epoch of best.safetensors: the last one that its line calls the best. Lines of earlier versions don't say; where
+/// no line does, it is the epoch of the highest accuracy. @param epochs at least one.
+const EpochMetrics& best_epoch(const std::vector<EpochMetrics>& epochs, const std::vector<Head>& heads) {
+  const auto last = std::find_if(epochs.rbegin(), epochs.rend(),
+                                 [](const EpochMetrics& epoch) { return epoch.best.value_or(false); });
+  if (last != epochs.rend()) return *last;
+  return *std::max_element(epochs.begin(), epochs.end(), [&](const EpochMetrics& one, const EpochMetrics& other) {
+    return mean_accuracy(one, heads) < mean_accuracy(other, heads);
+  });
+}
+
 /// The first `count` epochs of a run's metrics. A kill may have left the line of a later epoch, which is not in the
 /// checkpoint and will be trained again.
-std::vector<train::EpochMetrics> read_epochs(const fs::path& folder, std::int64_t count) {
-  std::vector<train::EpochMetrics> epochs = train::read_metrics(folder);
-  std::erase_if(epochs, [&](const train::EpochMetrics& epoch) { return epoch.epoch > count; });
+std::vector<EpochMetrics> read_epochs(const fs::path& folder, std::int64_t count) {
+  std::vector<EpochMetrics> epochs = read_metrics(folder);
+  std::erase_if(epochs, [&](const EpochMetrics& epoch) { return epoch.epoch > count; });
   if (std::ssize(epochs) == count) return epochs;
   throw Error(fmt::format("{}: {} found; the run's checkpoint has {}", (folder / "metrics.jsonl").string(),
                           counted(std::ssize(epochs), "epoch"), count));
 }
 
 bool used_save_memory(const fs::path& folder) {
-  if (!base::is_file(folder / "run.cfg")) return false;
+  if (!is_file(folder / "run.cfg")) return false;
   const std::vector<ConfigEntry> entries = read_config_file(folder / "run.cfg");
   return std::any_of(entries.begin(), entries.end(),
                      [](const ConfigEntry& entry) { return entry.name == "save-memory" && entry.value == "yes"; });
@@ -52,25 +63,23 @@ bool used_save_memory(const fs::path& folder) {
 
 }  // namespace
 
-MeasuredRow measured_run(const fs::path& folder, const train::RunRecord& record, const std::vector<Head>& heads) {
+MeasuredRow measured_run(const fs::path& folder, const RunStatus& run) {
   MeasuredRow row;
-  row.epochs = record.state.epoch - 1;
-  row.precision = record.options.at("precision").get<std::string>();
+  row.epochs = run.epochs;
+  row.precision = to_string(run.precision);
   row.save_memory = used_save_memory(folder);
-  const std::vector<train::EpochMetrics> epochs = read_epochs(folder, row.epochs);
+  const std::vector<EpochMetrics> epochs = read_epochs(folder, row.epochs);
   if (epochs.empty()) return row;
-  const auto best = std::max_element(epochs.begin(), epochs.end(), [&](const auto& one, const auto& other) {
-    return mean_accuracy(one, heads) < mean_accuracy(other, heads);
-  });
-  row.best_epoch = best->epoch;
-  row.accuracy = best->validation_accuracy;
+  const EpochMetrics& best = best_epoch(epochs, run.info.heads);
+  row.best_epoch = best.epoch;
+  row.accuracy = best.validation_accuracy;
   std::vector<double> rates;
-  for (const train::EpochMetrics& epoch : epochs) {
+  for (const EpochMetrics& epoch : epochs) {
     rates.push_back(epoch.images_per_s);
     row.seconds += epoch.seconds;
     row.peak_resident_bytes = std::max(row.peak_resident_bytes, epoch.peak_resident_bytes);
   }
-  row.images_per_s = base::median(std::move(rates));
+  row.images_per_s = median(std::move(rates));
   return row;
 }
 
@@ -125,9 +134,8 @@ std::string cell(const std::string& text) {
 }
 
 std::string machine() {
-  const std::string cpu = base::cpu_model();
-  return fmt::format("{}{} ({})", counted(base::usable_cores(), "core"), cpu.empty() ? "" : " of " + cpu,
-                     base::cpu_isa());
+  const std::string cpu = cpu_model();
+  return fmt::format("{}{} ({})", counted(usable_cores(), "core"), cpu.empty() ? "" : " of " + cpu, cpu_isa());
 }
 
 Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
@@ -209,7 +217,7 @@ std::string markdown(const Table1& table) {
   return cells.markdown() +
          fmt::format(
              "\n"
-             "Adam, learning rate 1e-4, batches of {}, {} at {}x{} ({}), seed {}; trained on {}, validated on {}.\n"
+             "Adam, learning rate 1e-4, batches of {}, {} at {} ({}), seed {}; trained on {}, validated on {}.\n"
              "Accuracies are those of the validation set after the best epoch, which has the highest mean accuracy "
              "over the heads\n(checkpoints/best.safetensors of each model's run). images/s is the median over the "
              "epochs of training; peak is the\npeak resident memory of the training process; hours include training "
@@ -217,7 +225,7 @@ std::string markdown(const Table1& table) {
              "paper: the figures of Table 1 of Khasanova and Sin, which calls DenseNet-161 Densenet61. They were "
              "measured on FairFace: only a\ntable of models trained and validated on FairFace's images can be compared "
              "with them. {}: not measured, or not a head\nof the paper.\n",
-             table.batch, counted(table.epochs, "epoch"), table.size, table.size, table.resize, table.seed, table.train,
+             table.batch, counted(table.epochs, "epoch"), to_string(table.size), table.resize, table.seed, table.train,
              table.validation, machine(), unknown);
 }
 
@@ -267,11 +275,11 @@ std::string json(const Table1& table) {
       {"learning_rate", 1e-4},
       {"batch", table.batch},
       {"epochs", table.epochs},
-      {"size", table.size},
+      {"size", table.size.height == table.size.width ? Json(table.size.height) : Json(to_string(table.size))},
       {"resize", table.resize},
       {"seed", table.seed},
       {"checkpoint", "best"},
-      {"machine", {{"cpu", base::cpu_model()}, {"cpu_isa", base::cpu_isa()}, {"cores", base::usable_cores()}}},
+      {"machine", {{"cpu", cpu_model()}, {"cpu_isa", cpu_isa()}, {"cores", usable_cores()}}},
       {"models", std::move(models)}};
   return whole.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "facet/dataset.h"
-#include "train/run_folder.h"
+#include "facet/run_folder.h"
 
 namespace facet::app {
 
@@ -41,18 +41,16 @@ struct MeasuredRow {
 };
 
 /// Reads the results of a run's whole epochs from its folder; `parameters` and `failure` stay empty.
-/// @param record the record of the folder's last checkpoint.
-/// @param heads the run's heads, in their order.
+/// @param run how far the run is.
 /// @throws Error naming the file that can't be read or doesn't match the checkpoint.
-MeasuredRow measured_run(const std::filesystem::path& folder, const train::RunRecord& record,
-                         const std::vector<Head>& heads);
+MeasuredRow measured_run(const std::filesystem::path& folder, const RunStatus& run);
 
 struct Table1 {
   std::string train, validation;  ///< manifests
   std::vector<std::string> heads;
   std::int64_t epochs = 0;  ///< requested number of epochs
   std::int64_t batch = 0;
-  int size = 0;
+  ImageSize size = 224;
   std::string resize;  ///< "squash" or "crop"
   std::uint64_t seed = 0;
   std::vector<MeasuredRow> rows;  ///< one for each of printed_table1()

@@ -30,12 +30,18 @@ facet::Graph network(int size) {
   return graph;
 }
 
+// Keeps the validation accuracy of the last epoch.
+struct LastAccuracy final : facet::TrainSink {
+  void on_epoch(const facet::EpochResult& epoch) override { value = epoch.validation[0].accuracy; }
+  double value = 0;
+};
+
 int main() {
   const auto train = stripes(512, 16), validation = stripes(128, 16);
   const facet::ModelInfo info{.model = "stripes", .size = 16, .heads = train.heads()};
   facet::Trainer trainer(network(16), info, train, &validation, {.epochs = 8, .batch = 32, .learning_rate = 1e-3});
-  double accuracy = 0;
-  trainer.run({.epoch = [&](const facet::EpochResult& epoch) { accuracy = epoch.validation[0].accuracy; }});
-  std::printf("validation accuracy after 8 epochs: %.3f\n", accuracy);
-  return accuracy >= 0.95 ? 0 : 1;
+  LastAccuracy accuracy;
+  trainer.run({&accuracy});
+  std::printf("validation accuracy after 8 epochs: %.3f\n", accuracy.value);
+  return accuracy.value >= 0.95 ? 0 : 1;
 }

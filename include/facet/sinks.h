@@ -1,0 +1,172 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "facet/export.h"
+#include "facet/metrics.h"
+#include "facet/model_file.h"
+#include "facet/tensor_types.h"
+
+namespace facet {
+
+struct TrainOptions;
+
+/// The result of one step, over one batch or, with TrainOptions::accumulate, several.
+struct StepResult {
+  std::int64_t step = 0;   ///< of the run, from 1
+  std::int64_t epoch = 0;  ///< from 1
+  std::int64_t batch = 0;  ///< the step's last batch in the epoch, from 1
+  std::int64_t batches = 0;
+  std::int64_t images = 0;  ///< of the epoch so far
+  double loss = 0;          ///< of this step: sum of the heads' mean losses, with the options' smoothing and weights
+  /// Of this step, by head: the mean over the labelled images, with the options' smoothing and class weights but
+  /// without the heads' weights; NaN for a head of which no image of the step has a label.
+  std::vector<double> head_loss = {};
+  double learning_rate = 0;  ///< of this step
+  /// Of this epoch's images so far, by head, 0 to 1; NaN for a head without labels, or whose loss has no accuracy.
+  std::vector<double> accuracy = {};
+  double images_per_s = 0;  ///< of the epoch so far, including time spent waiting for the loader
+  double seconds_left = 0;  ///< of the epoch's training
+};
+
+/// The result of one epoch: one line of metrics.csv, one object of metrics.jsonl.
+struct EpochResult {
+  std::int64_t epoch = 0;  ///< from 1
+  double train_loss = 0;   ///< mean over the epoch's steps of StepResult::loss
+  /// By head, over the epoch's images: the mean over the labelled ones, with the options' smoothing and class weights
+  /// but without the heads' weights; NaN for a head of which no image has a label.
+  std::vector<double> train_head_loss = {};
+  /// By head, over the epoch's images, 0 to 1; NaN for a head without labels, or whose loss has no accuracy.
+  std::vector<double> train_accuracy = {};
+  double validation_loss = 0;  ///< sum of the heads' HeadResult::loss, unweighted; 0 without a validation set
+  std::vector<HeadResult> validation = {};  ///< by head, with its loss; empty without a validation set
+  double learning_rate = 0;                 ///< of the epoch's last step
+  double images_per_s = 0;                  ///< of training
+  double waited = 0;                        ///< the share of the training time, 0 to 1, spent waiting for the loader
+  double seconds = 0;                       ///< wall-clock time of training and validation
+  std::int64_t peak_resident_bytes = 0;     ///< peak resident memory of the process so far
+  /// Whether the mean validation accuracy over heads with labels is the highest so far; false without a validation set.
+  bool best = false;
+};
+
+/// A run, and where it stands when Trainer::run is called. The references are valid during the call that gets it.
+struct RunInfo {
+  const ModelInfo& model;       ///< its heads are those of the results, in the same order
+  std::int64_t parameters = 0;  ///< the number of trainable values of the model, those that are frozen included
+  std::int64_t frozen = 0;      ///< the number of values that TrainOptions::freeze leaves unchanged
+  const TrainOptions& options;
+  Precision precision = Precision::f32;
+  int threads = 0;  ///< compute threads
+  std::int64_t train_images = 0;
+  std::int64_t validation_images = 0;  ///< 0 without a validation set
+  std::int64_t batches_per_epoch = 0;
+  std::int64_t steps_per_epoch = 0;
+  std::int64_t epoch = 1;  ///< the epoch in progress, from 1; after the last epoch its number plus 1
+  std::int64_t step = 0;   ///< the number of finished steps
+};
+
+/// How Trainer::run ended.
+struct RunEnd {
+  bool finished = false;       ///< no epoch is left to train; false: the caller stopped the run
+  bool stopped_early = false;  ///< finished because of TrainOptions::patience, before the last epoch
+  std::int64_t epoch = 0;      ///< the number of finished epochs
+  std::int64_t step = 0;       ///< the number of finished steps
+  /// The highest mean validation accuracy over heads with labels, 0 to 1; NaN where nothing has been validated.
+  double best = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t best_epoch = 0;  ///< the epoch of `best`; 0 where nothing has been validated
+};
+
+/// What a run tells goes to sinks: files, a terminal, or whatever a program makes of it. A sink overrides the functions
+/// that it needs.
+///
+/// The functions are called on the thread that called Trainer::run, one at a time, with that thread's floating-point
+/// modes and number of OpenMP threads; several sinks are called in the order of their list. A sink must not call the
+/// trainer or its session.
+///
+/// An exception of a sink ends Trainer::run and is passed on to its caller; the sinks after it in the list are not
+/// called. No step is lost by that, and another call of Trainer::run continues. on_saving must not throw.
+class FACET_EXPORT TrainSink {
+ public:
+  virtual ~TrainSink();
+  TrainSink(const TrainSink&) = delete;
+  TrainSink& operator=(const TrainSink&) = delete;
+
+  /// Called first by the Trainer::run that begins a new run.
+  virtual void on_start(const RunInfo& info);
+  /// Called first by a Trainer::run that continues a run, from a checkpoint or from where an earlier call ended.
+  /// Afterwards, epochs from info.epoch on and steps after info.step are told, also those that were told before.
+  virtual void on_resume(const RunInfo& info);
+  /// Called after each step.
+  virtual void on_step(const StepResult& result);
+  /// Called after each epoch, once its checkpoints are saved. (The files of metrics that the trainer itself keeps in
+  /// TrainOptions::out are written before the checkpoint: a kill in between leaves a line of an epoch that a resumed
+  /// run trains again and replaces, never a missing line.)
+  virtual void on_epoch(const EpochResult& result);
+  /// Called with one line of information for the user.
+  virtual void on_note(const std::string& text);
+  /// Called with true before checkpoints are written and with false afterwards; nothing else is told in between.
+  virtual void on_saving(bool begins);
+  /// Called last, before Trainer::run returns; not called where it throws.
+  virtual void on_end(const RunEnd& end);
+
+ protected:
+  TrainSink() = default;
+};
+
+/// Called with a line of information that a sink has for the user.
+using SinkNote = std::function<void(const std::string&)>;
+
+/// A sink that writes metrics.csv, a line for each epoch, and, with TrainOptions::log_every, steps.csv, a line for each
+/// step whose number is a multiple of it. A trainer with TrainOptions::out has this sink and the next.
+///
+/// The columns of metrics.csv are epoch, train_loss, validation_loss, validation_accuracy_HEAD for each head,
+/// learning_rate, images_per_s, seconds, peak_resident_bytes, waited, best (0 or 1), and, for each head,
+/// train_loss_HEAD, train_accuracy_HEAD and validation_loss_HEAD: the members of EpochResult, in their units. Those of
+/// steps.csv are step, epoch, batch, loss, loss_HEAD and accuracy_HEAD for each head, learning_rate and images_per_s.
+/// A cell is empty where there is no validation set, where a head has no label or no accuracy, and where an earlier
+/// version wrote the line and had no such column.
+///
+/// on_start begins the files anew. on_resume removes the lines of epochs from info.epoch on and of steps after
+/// info.step, and a line that a kill left unfinished. An epoch that is told again replaces its line. metrics.csv is
+/// replaced as a whole, so that a kill leaves all of an epoch's line or none; steps.csv is appended to.
+///
+/// @param folder must exist when on_start or on_resume is called.
+/// @param note is called at the first line of a step that can't be written (a full disk, for example): such lines stay
+///   missing, and training goes on. Empty: nobody is told.
+/// @return a sink whose on_start, on_resume and on_epoch throw Error naming the file that can't be read or written.
+FACET_EXPORT std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, SinkNote note = {});
+
+/// A sink that writes metrics.jsonl and steps.jsonl as csv_sink() writes its files, one JSON object a line.
+///
+/// The keys of metrics.jsonl are epoch, train_loss, validation_loss, validation_accuracy, learning_rate, images_per_s,
+/// seconds, peak_resident_bytes, waited, best (true or false), train_loss_by_head, train_accuracy and
+/// validation_loss_by_head; those of steps.jsonl are step, epoch, batch, loss, loss_by_head, accuracy, learning_rate
+/// and images_per_s. Losses by head and accuracies are objects with the heads' names as keys, and null where a head has
+/// no label. The keys of validation are absent without a validation set.
+FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note = {});
+
+/// The figures of an epoch in metrics.jsonl by which runs are compared.
+struct EpochMetrics {
+  std::int64_t epoch = 0;
+  /// By head, 0 to 1; nothing for a head without labels. Empty without a validation set.
+  std::map<std::string, std::optional<double>> validation_accuracy = {};
+  /// EpochResult::best; nothing where an earlier version, which lacks it, wrote the line.
+  std::optional<bool> best = {};
+  double images_per_s = 0;
+  double seconds = 0;
+  std::int64_t peak_resident_bytes = 0;  ///< 0 where the first version, which lacks it, wrote the line
+};
+
+/// Returns the epochs of a folder's metrics.jsonl, in the file's order; none where there is no such file.
+/// @throws Error naming the file, the line and what is wrong with it.
+FACET_EXPORT std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder);
+
+}  // namespace facet

@@ -1,0 +1,262 @@
+#include "train/file_sinks.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "base/files.h"
+#include "base/read_file.h"
+#include "facet/error.h"
+#include "facet/training.h"
+#include "train/metric_lines.h"
+#include "train/training_state.h"
+
+namespace facet {
+namespace train {
+namespace {
+
+/// The file of epochs, metrics.csv or metrics.jsonl. Each change replaces the whole file, so that a kill leaves no
+/// partial line.
+class EpochFile {
+ public:
+  EpochFile(const std::filesystem::path& folder, const LineFormat& format, std::vector<Head> heads)
+      : file_((folder / "metrics") += format.suffix), format_(format), heads_(std::move(heads)) {}
+
+  /// Removes the lines of `epoch` and later epochs.
+  void cut(std::int64_t epoch) const {
+    if (base::exists(file_)) replace(lines_before(epoch));
+  }
+
+  /// Adds an epoch's line in place of those of the same and later epochs.
+  void add(const EpochResult& result) const {
+    replace(lines_before(result.epoch) + format_.epoch_line(result, heads_) + "\n");
+  }
+
+ private:
+  std::string lines_before(std::int64_t epoch) const {
+    if (!base::exists(file_)) return {};
+    std::istringstream stream(read_text(file_));
+    std::string kept, line;
+    while (std::getline(stream, line)) {
+      const std::optional<std::int64_t> found = format_.epoch_of(line);
+      if (found && *found < epoch) kept += format_.updated(std::move(line), heads_) + "\n";
+    }
+    return kept;
+  }
+
+  void replace(std::string_view lines) const {
+    AtomicFile replacement(file_);
+    if (const std::string header = format_.epoch_header(heads_); !header.empty()) replacement.write(header + "\n");
+    replacement.write(lines);
+    replacement.commit();
+  }
+
+  std::filesystem::path file_;
+  const LineFormat& format_;
+  std::vector<Head> heads_;
+};
+
+/// A file that is open for writing at its end; it is made where there is none.
+class OpenFile {
+ public:
+  explicit OpenFile(const std::filesystem::path& file)
+      : file_(file), descriptor_(::open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666)) {
+    if (descriptor_ < 0) fail();
+  }
+  ~OpenFile() { ::close(descriptor_); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+
+  std::int64_t size() const {
+    struct stat status {};
+    if (::fstat(descriptor_, &status) != 0) fail();
+    return status.st_size;
+  }
+
+  void shorten(std::int64_t size) const {
+    if (::ftruncate(descriptor_, size) != 0) fail();
+  }
+
+  void write(std::string_view text) const {
+    while (!text.empty()) {
+      const ssize_t written = ::write(descriptor_, text.data(), text.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) fail();
+      text.remove_prefix(static_cast<std::size_t>(written));
+    }
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    const int reason = errno;
+    throw Error(fmt::format("cannot write {}: {}", file_.string(), std::generic_category().message(reason)),
+                ErrorCode::io);
+  }
+
+  const std::filesystem::path& file_;
+  int descriptor_;
+};
+
+/// The file of steps, steps.csv or steps.jsonl, which is appended to.
+class StepFile {
+ public:
+  StepFile(const std::filesystem::path& folder, const LineFormat& format, std::vector<Head> heads)
+      : file_((folder / "steps") += format.suffix), format_(format), heads_(std::move(heads)) {}
+
+  /// Removes the lines of the steps after `step`, and a line that a kill left unfinished.
+  void cut(std::int64_t step) {
+    whole_ = 0;
+    if (!base::exists(file_)) return;
+    if (!base::is_file(file_)) throw Error(fmt::format("{}: is not a regular file", file_.string()), ErrorCode::io);
+    std::ifstream stream(file_, std::ios::binary);
+    if (!stream) throw Error(fmt::format("{}: can't be read", file_.string()), ErrorCode::io);
+    std::string line;
+    for (std::int64_t end = 0; std::getline(stream, line) && !stream.eof();) {
+      end += std::ssize(line) + 1;
+      const std::optional<std::int64_t> found = format_.step_of(line);
+      if (found && *found <= step) whole_ = end;
+    }
+    if (stream.bad()) throw Error(fmt::format("{}: can't be read", file_.string()), ErrorCode::io);
+    OpenFile(file_).shorten(whole_);
+  }
+
+  /// Adds a step's line. Where that fails, the file keeps whole lines only.
+  void add(const StepResult& result) {
+    const OpenFile file(file_);
+    const std::int64_t size = file.size();
+    if (size > whole_) file.shorten(whole_);  // what could not be removed after an earlier failure
+    whole_ = std::min(whole_, size);          // the file may have been moved away
+    std::string text;
+    if (const std::string header = format_.step_header(heads_); whole_ == 0 && !header.empty()) text = header + "\n";
+    text += format_.step_line(result, heads_) + "\n";
+    try {
+      file.write(text);
+    } catch (const Error&) {
+      file.shorten(whole_);
+      throw;
+    }
+    whole_ += std::ssize(text);
+  }
+
+ private:
+  std::filesystem::path file_;
+  const LineFormat& format_;
+  std::vector<Head> heads_;
+  std::int64_t whole_ = 0;  ///< the length of the file's whole lines, in bytes
+};
+
+/// csv_sink() and json_sink(), which differ in the form of their lines only.
+class FileSink final : public TrainSink {
+ public:
+  FileSink(std::filesystem::path folder, const LineFormat& format, SinkNote note)
+      : folder_(std::move(folder)), format_(format), note_(std::move(note)) {}
+
+  void on_start(const RunInfo& info) override { begin(info, 1, 0); }
+  void on_resume(const RunInfo& info) override { begin(info, info.epoch, info.step); }
+
+  void on_step(const StepResult& result) override {
+    if (!steps_ || log_every_ <= 0 || result.step % log_every_ != 0) return;
+    try {
+      steps_->add(result);
+    } catch (const Error& error) {
+      // A full disk, for example, must not end the run in the middle of an epoch.
+      if (note_ && !std::exchange(noted_, true)) {
+        note_(fmt::format("{}; the lines of steps that can't be written stay missing", error.what()));
+      }
+    }
+  }
+
+  void on_epoch(const EpochResult& result) override {
+    if (epochs_) epochs_->add(result);
+  }
+
+ private:
+  /// Opens the files and removes the lines of epochs from `epoch` on and of steps after `step`.
+  void begin(const RunInfo& info, std::int64_t epoch, std::int64_t step) {
+    log_every_ = info.options.log_every;
+    epochs_.emplace(folder_, format_, info.model.heads).cut(epoch);
+    steps_.emplace(folder_, format_, info.model.heads).cut(step);
+  }
+
+  std::filesystem::path folder_;
+  const LineFormat& format_;
+  SinkNote note_;
+  std::int64_t log_every_ = 0;
+  bool noted_ = false;  ///< whether a step's line that can't be written has been reported
+  std::optional<EpochFile> epochs_;
+  std::optional<StepFile> steps_;
+};
+
+EpochMetrics metrics_of(const nlohmann::ordered_json& json) {
+  constexpr double any = std::numeric_limits<double>::max();
+  if (!json.is_object()) throw Error("a JSON object is needed", ErrorCode::invalid_data);
+  EpochMetrics metrics;
+  metrics.epoch = whole_field(json, "epoch", 1);
+  metrics.images_per_s = number_field(json, "images_per_s", 0, any);
+  metrics.seconds = number_field(json, "seconds", 0, any);
+  if (json.contains("peak_resident_bytes")) metrics.peak_resident_bytes = whole_field(json, "peak_resident_bytes", 0);
+  if (const auto best = json.find("best"); best != json.end()) {
+    if (!best->is_boolean()) throw Error("`best` is neither true nor false", ErrorCode::invalid_data);
+    metrics.best = best->get<bool>();
+  }
+  const auto validation = json.find("validation_accuracy");
+  if (validation == json.end()) return metrics;
+  if (!validation->is_object()) throw Error("`validation_accuracy` is not a JSON object", ErrorCode::invalid_data);
+  for (const auto& [head, accuracy] : validation->items()) {
+    std::optional<double>& value = metrics.validation_accuracy[head];
+    if (!accuracy.is_null()) value = number_field(*validation, head.c_str(), 0, 1);
+  }
+  return metrics;
+}
+
+}  // namespace
+
+bool holds_metrics(const std::filesystem::path& folder) {
+  return base::exists(folder / "metrics.csv") || base::exists(folder / "metrics.jsonl");
+}
+
+}  // namespace train
+
+TrainSink::~TrainSink() = default;
+void TrainSink::on_start(const RunInfo& /*info*/) {}
+void TrainSink::on_resume(const RunInfo& /*info*/) {}
+void TrainSink::on_step(const StepResult& /*result*/) {}
+void TrainSink::on_epoch(const EpochResult& /*result*/) {}
+void TrainSink::on_note(const std::string& /*text*/) {}
+void TrainSink::on_saving(bool /*begins*/) {}
+void TrainSink::on_end(const RunEnd& /*end*/) {}
+
+std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, SinkNote note) {
+  return std::make_unique<train::FileSink>(std::move(folder), train::csv_lines(), std::move(note));
+}
+
+std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note) {
+  return std::make_unique<train::FileSink>(std::move(folder), train::json_lines(), std::move(note));
+}
+
+std::vector<EpochMetrics> read_metrics(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "metrics.jsonl";
+  std::vector<EpochMetrics> epochs;
+  if (!base::exists(file)) return epochs;
+  std::istringstream stream(read_text(file));
+  std::string line;
+  while (std::getline(stream, line)) {
+    try {
+      epochs.push_back(train::metrics_of(nlohmann::ordered_json::parse(line, nullptr, false)));
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("{}:{}: ", file.string(), epochs.size() + 1));
+    }
+  }
+  return epochs;
+}
+
+}  // namespace facet

@@ -1,0 +1,289 @@
+#include "train/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "base/files.h"
+#include "data/labels.h"
+#include "facet/error.h"
+#include "facet/text.h"
+#include "program/parameter_store.h"
+#include "train/file_sinks.h"
+#include "train/recipe.h"
+#include "train/run_folder.h"
+#include "train/run_options.h"
+
+namespace facet {
+namespace {
+
+/// @throws Error unless the batch has pixels, labels and targets of the model's shapes, and each label is a class or
+/// missing.
+void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_batch) {
+  const auto images = static_cast<std::size_t>(std::max<std::int64_t>(batch.size, 0));
+  const std::size_t bytes = images * inference::image_bytes(info);
+  if (batch.size < 1 || batch.size > full_batch) {
+    throw Error(fmt::format("step: a batch of {} images found; 1 to {} are allowed", batch.size, full_batch));
+  }
+  const bool has_labels = !batch.labels.empty() || batch.targets.empty();
+  if (batch.pixels.size() != bytes || (has_labels && batch.labels.size() != images * info.heads.size())) {
+    throw Error(
+        fmt::format("step: a batch of {} images has {} bytes of pixels and {} labels; {} bytes and {} labels "
+                    "(one for each head) are needed",
+                    batch.size, batch.pixels.size(), batch.labels.size(), bytes, images * info.heads.size()));
+  }
+  if (batch.targets.size() > info.heads.size()) {
+    throw Error(fmt::format("step: the batch has target values of {} heads; the model has {}", batch.targets.size(),
+                            info.heads.size()));
+  }
+  for (std::size_t head = 0; head < info.heads.size(); ++head) {
+    const auto classes = static_cast<std::int64_t>(info.heads[head].classes.size());
+    const std::size_t values = head < batch.targets.size() ? batch.targets[head].size() : 0;
+    if (values != 0 && values != images * static_cast<std::size_t>(classes)) {
+      throw Error(fmt::format("step: the batch has {} target values of head {}; {} images with {} outputs need {}",
+                              values, info.heads[head].name, images, classes,
+                              images * static_cast<std::size_t>(classes)));
+    }
+    for (std::size_t image = 0; has_labels && image < images; ++image) {
+      const std::int32_t label = batch.labels[head * images + image];
+      if (label >= no_label && label < classes) continue;
+      throw Error(fmt::format("step: image {} of the batch has the label {} for head {}; -1 (none) to {} are allowed",
+                              image, label, info.heads[head].name, classes - 1));
+    }
+  }
+}
+
+train::RunRecord record_of(const TrainingSession::State& s) {
+  train::RunRecord record;
+  record.state.start_epoch(1, s.info.heads.size());
+  record.state.step = s.finished_steps;
+  record.options = train::recipe_options(s.options, s.precision, s.info.heads);
+  record.threads = s.threads.compute;
+  record.is_session = true;
+  return record;
+}
+
+}  // namespace
+
+TrainingSession::TrainingSession(Graph graph, ModelInfo info, const TrainOptions& options)
+    : state_(std::make_unique<State>(std::move(graph), std::move(info), options, options.batch)) {
+  State& s = *state_;
+  s.losses = train::make_loss_rules(s.options, s.info.heads, nullptr);
+  s.open_pretrained();
+  if (!options.tuning_record.empty()) {
+    s.tuning_record = program::TuningRecord::load(options.tuning_record, options.tune);
+  }
+  s.read_tuning_cache();
+  base::ComputeScope scope(s.threads.compute);
+  s.take_threads(scope);
+  const train::TuningObserver observer(s.tuning_record, scope, options.on_tuning);
+  s.choose_precision("");
+  s.compile({.training = {s.full_batch}, .evaluation = {}});
+  s.allocate();
+}
+
+TrainingSession::TrainingSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
+TrainingSession::~TrainingSession() = default;
+TrainingSession::TrainingSession(TrainingSession&&) noexcept = default;
+TrainingSession& TrainingSession::operator=(TrainingSession&&) noexcept = default;
+
+TrainingSession::State& TrainingSession::state() const {
+  if (state_ == nullptr) throw Error("the session was moved from and has no model");
+  return *state_;
+}
+
+const Graph& TrainingSession::graph() const { return state().graph; }
+const ModelInfo& TrainingSession::info() const { return state().info; }
+const TrainOptions& TrainingSession::options() const { return state().options; }
+Precision TrainingSession::precision() const { return state().precision; }
+int TrainingSession::threads() const { return state().threads.compute; }
+std::int64_t TrainingSession::planned_bytes() const { return state().planned_bytes(); }
+std::int64_t TrainingSession::finished_steps() const { return state().finished_steps; }
+std::vector<std::string> TrainingSession::take_notes() { return std::exchange(state().notes, {}); }
+
+BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
+  State& s = state();
+  require_batch(batch, s.info, s.full_batch);
+  if (!step.update && s.options.accumulate <= 1) {
+    throw Error("step: update is false and the option accumulate is 1; a step of several batches needs accumulate > 1");
+  }
+  const double rate = step.learning_rate.value_or(s.options.learning_rate);
+  if (!std::isfinite(rate) || rate < 0)
+    throw Error(fmt::format("step: learning_rate is {}; 0 or more is allowed", rate));
+  if (step.momentum && !(*step.momentum >= 0 && *step.momentum < 1)) {
+    throw Error(fmt::format("step: momentum is {}; 0 up to below 1 is allowed", *step.momentum));
+  }
+  program::RunInput input;
+  input.step = s.finished_steps + 1;
+  input.learning_rate = static_cast<float>(rate);
+  input.momentum = step.momentum;
+  input.batches_before = s.batches_of_step;
+  input.first_image = s.images_of_step;
+  input.update = step.update;
+
+  BatchResult result{.step = input.step};
+  base::ComputeScope scope(s.threads.compute);
+  const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
+  // Where the run throws, the next batch begins the step anew, since some gradients may hold this one's part.
+  s.begin_step();
+  const std::span<const program::HeadView> heads = s.train(batch, input);
+  for (std::size_t head = 0; head < heads.size(); ++head) {
+    const kernels::LossSums& sums = heads[head].sums;
+    constexpr double none = std::numeric_limits<double>::quiet_NaN();
+    const double loss = sums.weight > 0 ? sums.mean() : none;
+    result.heads.push_back({.loss = loss, .labelled = sums.labelled, .correct = sums.correct});
+    result.loss += s.losses[head].weight * sums.mean();
+  }
+  if (step.update) {
+    ++s.finished_steps;
+  } else {
+    s.batches_of_step = input.batches_before + 1;
+    s.images_of_step = input.first_image + batch.size;
+  }
+  return result;
+}
+
+std::vector<HeadResult> TrainingSession::evaluate(const Dataset& data, const std::function<bool()>& stop) {
+  State& s = state();
+  data::require_heads(s.info.heads, data.heads(), "the data set");
+  if (data.size() == 0) throw Error("the data set holds no image to evaluate");
+  LoaderOptions loading;
+  loading.batch = std::min(s.full_batch, data.size());
+  loading.size = s.info.size;
+  loading.resize = s.info.resize;
+  loading.threads = s.options.loader_threads;
+  loading.shuffle = false;
+  loading.flip = false;
+  Loader loader(data, loading);
+  s.finish_updates();
+  base::ComputeScope scope(s.threads.compute);
+  const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
+  const std::function<bool()> ends = train::outside(scope, stop);
+  inference::Evaluation evaluation(s.info.heads, s.graph);
+  loader.start_epoch(0);
+  while (const Batch* batch = loader.next()) {
+    s.evaluate(*batch, evaluation);
+    if (ends && ends()) break;
+  }
+  return evaluation.results();
+}
+
+Parameters& TrainingSession::parameters() {
+  state().finish_updates();
+  return *state().parameters;
+}
+
+Parameters& TrainingSession::evaluated_parameters() {
+  state().finish_updates();
+  return state().evaluated();
+}
+
+std::vector<float> TrainingSession::get(std::string_view name) { return parameters().get(parameters().find(name)); }
+
+void TrainingSession::set(std::string_view name, const std::vector<float>& values) {
+  parameters().set(parameters().find(name), values);
+}
+
+std::vector<float> TrainingSession::gradient(std::string_view name) {
+  const State& s = state();
+  const int index = parameters().find(name);
+  if (!s.options.keep_gradients) {
+    throw Error(fmt::format("the gradient of '{}' isn't kept: set the option keep_gradients", name));
+  }
+  if (!s.parameters->list()[static_cast<std::size_t>(index)].is_trained()) {
+    throw Error(fmt::format("parameter '{}' isn't trained and has no gradient", name));
+  }
+  if (s.gradient_scale == 0) {
+    throw Error(fmt::format("the gradient of '{}' doesn't exist before the first step", name));
+  }
+  const Parameters::State& store = s.parameters->state();
+  std::vector<float> gradient = store.read(index, store.gradient(index));
+  for (float& element : gradient) element *= s.gradient_scale;
+  return gradient;
+}
+
+bool TrainingSession::keep_if_best(double score) {
+  State& s = state();
+  if (std::isnan(score) || (s.best_score && score <= *s.best_score)) return false;
+  const Parameters& now = evaluated_parameters();
+  if (!s.best) s.best.emplace(program::make_parameters(s.graph, 0, program::without_bf16_copies(*now.state().plan)));
+  program::copy_values(now, *s.best);
+  s.best_score = score;
+  return true;
+}
+
+std::optional<double> TrainingSession::best_score() const { return state().best_score; }
+
+void TrainingSession::restore_best() {
+  State& s = state();
+  if (!s.best_score) throw Error("restore_best: no weights were kept: call keep_if_best first");
+  program::copy_values(*s.best, parameters());
+  if (s.average) program::copy_values(*s.best, *s.average);
+}
+
+Predictor TrainingSession::predictor(const InferenceOptions& options) {
+  return {info(), graph(), evaluated_parameters(), options};
+}
+
+void TrainingSession::save(const std::filesystem::path& file) { save_model(file, info(), evaluated_parameters()); }
+
+void TrainingSession::load(const std::filesystem::path& file) {
+  load_weights(file, parameters());
+  if (state().average) load_weights(file, *state().average);
+}
+
+void TrainingSession::save_checkpoint(const std::filesystem::path& folder) {
+  State& s = state();
+  if (s.batches_of_step > 0) throw Error("save_checkpoint: the step in progress isn't updated yet; end it first");
+  s.finish_updates();
+  train::RunFolder run(folder);
+  if (!run.lock()) {
+    s.note(fmt::format("the file system of {} has no locks: make sure that no other process uses the folder",
+                       folder.string()));
+  }
+  const bool is_runs = train::holds_metrics(folder) ||
+                       (base::exists(run.last()) && !train::LastCheckpoint(run.last()).record().is_session);
+  if (is_runs) throw Error(fmt::format("{} holds a run of a trainer: take another folder", folder.string()));
+  run.prepare();
+  s.tuning_record.save(run.tuning_record());
+  run.save_last(s.info, *s.parameters, s.average ? &*s.average : nullptr, record_of(s));
+}
+
+void TrainingSession::load_checkpoint(const std::filesystem::path& folder) {
+  State& s = state();
+  s.finish_updates();
+  const train::LastCheckpoint last(train::RunFolder(folder).last());
+  train::require_same_model(last.name(), last.info(), s.info);
+  const std::string recorded = train::text_field(last.record().options, "optimizer");
+  if (recorded != to_string(s.options.optimizer)) {
+    throw Error(fmt::format("{}: it holds the state of the optimizer {}; the session's is {}", last.name(), recorded,
+                            to_string(s.options.optimizer)));
+  }
+  last.load(*s.parameters, s.average ? &*s.average : nullptr);
+  s.finished_steps = last.record().state.step;
+  s.gradient_scale = 0;
+  s.begin_step();
+}
+
+double scheduled_learning_rate(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step) {
+  return train::checked_schedule(options, steps_per_epoch, step).learning_rate(step);
+}
+
+std::optional<double> scheduled_momentum(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step) {
+  return train::checked_schedule(options, steps_per_epoch, step).momentum(step);
+}
+
+std::vector<double> balanced_class_weights(const Dataset& data, std::string_view head) {
+  const std::vector<Head>& heads = data.heads();
+  const auto found = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == head; });
+  if (found == heads.end()) {
+    throw Error(fmt::format("balanced_class_weights: the data set has no head {}; its heads are {}", head,
+                            list_of(names_of(heads))));
+  }
+  return train::balanced_weights(data, static_cast<std::size_t>(found - heads.begin()));
+}
+
+}  // namespace facet
