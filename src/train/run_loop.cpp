@@ -67,6 +67,13 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
   const train::TuningObserver observer(s_.tuning_record, scope, s_.options.on_tuning);
   const std::function<bool()> stop = train::outside(scope, user_stop);
   if (std::ranges::find(sinks, nullptr) != sinks.end()) throw Error("one of the sinks is null");
+  const struct Ends {  // nothing of the caller's is used after this call
+    Trainer::State& state;
+    ~Ends() {
+      state.sinks_.clear();
+      state.scope_ = nullptr;
+    }
+  } ends{*this};
   scope_ = &scope;
   sinks_ = sinks;
   s_.begin_step();  // a caller may have begun a step of the session

@@ -51,7 +51,7 @@ void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_
       const std::int32_t label = batch.labels[head * images + image];
       if (label >= no_label && label < classes) continue;
       throw Error(fmt::format("step: image {} of the batch has the label {} for head {}; -1 (none) to {} are allowed",
-                              image, label, info.heads[head].name, classes - 1));
+                              image + 1, label, info.heads[head].name, classes - 1));
     }
   }
 }

@@ -360,7 +360,7 @@ TEST_CASE("a batch that doesn't fit is refused and changes nothing") {
   CHECK(contains(refusal([](Batch& b) { b.size = 9; }), "a batch of 9 images found; 1 to 8 are allowed"));
   CHECK(contains(refusal([](Batch& b) { b.pixels.pop_back(); }), "bytes of pixels"));
   CHECK(contains(refusal([](Batch& b) { b.labels.push_back(0); }), "labels"));
-  CHECK(contains(refusal([](Batch& b) { b.labels[8 + 2] = 2; }), "image 2 of the batch has the label 2 for head side"));
+  CHECK(contains(refusal([](Batch& b) { b.labels[8 + 2] = 2; }), "image 3 of the batch has the label 2 for head side"));
   CHECK(contains(refusal([](Batch& b) { b.labels[0] = -2; }), "label -2"));
   CHECK(contains(error_of([&] { model.step(good, {.update = false}); }), "accumulate"));
   CHECK(model.finished_steps() == 0);
