@@ -164,4 +164,7 @@ OptionRow head_weights(TrainOption option);
 /// The row of split_head.
 OptionRow head_split(TrainOption option);
 
+/// The table of training options: the rows of train_options(), in the same order, with what only the library needs.
+const std::vector<OptionRow>& option_table();
+
 }  // namespace facet::train

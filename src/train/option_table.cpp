@@ -1,9 +1,8 @@
-#include "train/option_table.h"
-
 #include <cstdint>
 #include <limits>
 
 #include "facet/threads.h"
+#include "train/option_row.h"
 #include "train/recipe.h"
 
 namespace facet {

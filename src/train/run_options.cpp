@@ -10,7 +10,7 @@
 #include "base/random.h"
 #include "data/labels.h"
 #include "facet/error.h"
-#include "train/option_table.h"
+#include "train/option_row.h"
 #include "train/recipe.h"
 
 namespace facet {

@@ -15,7 +15,6 @@
 // clang-format on
 
 #include "data/decode/decode.h"
-#include "data/decode/jpeg_kinds.h"
 #include "facet/error.h"
 
 #ifndef LIBJPEG_TURBO_VERSION
@@ -25,6 +24,8 @@
 namespace facet::data {
 namespace {
 
+/// Bits per sample, the value of one channel, of the JPEGs that are decoded.
+constexpr int sample_bits = 8;
 /// A progressive JPEG of a few kilobytes can have thousands of scans, each of which goes over all coefficients.
 constexpr int max_scans = 500;
 
@@ -92,6 +93,39 @@ boolean find_exif(j_decompress_ptr decoder) {
   }
   source.skip_input_data(decoder, static_cast<long>(length));
   return TRUE;
+}
+
+/// @throws Error when the marker is that of an unsupported kind of JPEG.
+void require_supported(int marker) {
+  const auto refuse = [marker](std::string_view kind) {
+    throw Error(
+        fmt::format("is {} (marker 0x{:02X}); baseline, extended and progressive JPEGs are allowed", kind, marker),
+        ErrorCode::invalid_data);
+  };
+  switch (marker) {
+    case 0xC3:
+    case 0xCB:
+      return refuse("a lossless JPEG");
+    case 0xC7:
+    case 0xCF:
+      return refuse("a lossless, hierarchical JPEG");
+    case 0xC5:
+    case 0xC6:
+    case 0xCD:
+    case 0xCE:
+    case 0xDE:
+      return refuse("a hierarchical JPEG");
+    case 0xF7:
+      return refuse("a JPEG-LS");
+    default:
+      return;
+  }
+}
+
+/// @throws Error that says that a JPEG has `bits` per sample.
+[[noreturn]] void refuse_precision(int bits) {
+  throw Error(fmt::format("is a JPEG of {} bits per sample; {} are allowed", bits, sample_bits),
+              ErrorCode::invalid_data);
 }
 
 ImageSize stored_size(JDIMENSION width, JDIMENSION height) {
