@@ -40,14 +40,8 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
   if (data.size() == 0) throw Error("the data set has no images");
 
   base::require_threads("loader_threads", options.loader_threads);
-  LoaderOptions loading;
-  loading.batch = std::min(options.batch, predictor.options().batch);
-  loading.size = info.size;
-  loading.resize = info.resize;
-  loading.threads = options.loader_threads;
-  loading.shuffle = false;
-  loading.flip = false;
-  Loader loader(data, loading);
+  const std::int64_t batch_size = std::min(options.batch, predictor.options().batch);
+  Loader loader(data, inference::evaluation_loading(info, batch_size, options.loader_threads));
   const std::size_t image_bytes = inference::image_bytes(info);
 
   base::ComputeScope scope(resolve_threads(predictor.options().threads));

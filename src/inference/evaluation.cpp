@@ -11,6 +11,16 @@
 
 namespace facet::inference {
 
+LoaderOptions evaluation_loading(const ModelInfo& info, std::int64_t batch, int threads) {
+  return {.batch = batch,
+          .size = info.size,
+          .resize = info.resize,
+          .threads = threads,
+          .shuffle = false,
+          .flip = false,
+          .drop_last = false};
+}
+
 NotFinite::NotFinite(const std::string& head, std::int64_t image, std::int64_t images)
     : Error(fmt::format("head {}: the logits of image {} of {} aren't finite", head, image + 1, images),
             ErrorCode::non_finite),

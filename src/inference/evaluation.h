@@ -24,6 +24,10 @@ inline std::size_t image_bytes(const ModelInfo& info) {
   return static_cast<std::size_t>(info.size.height) * static_cast<std::size_t>(info.size.width) * 3;
 }
 
+/// Returns how the images of an evaluation are loaded: in the data set's order, as they are, the last batch too.
+/// @param batch images in a batch. @param threads see LoaderOptions.
+LoaderOptions evaluation_loading(const ModelInfo& info, std::int64_t batch, int threads);
+
 /// Reports a non-finite logit: the head and the image for which the model computed it.
 class NotFinite : public Error {
  public:

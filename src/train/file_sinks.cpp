@@ -1,5 +1,3 @@
-#include "train/file_sinks.h"
-
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -219,10 +217,6 @@ EpochMetrics metrics_of(const nlohmann::ordered_json& json) {
 }
 
 }  // namespace
-
-bool holds_metrics(const std::filesystem::path& folder) {
-  return base::exists(folder / "metrics.csv") || base::exists(folder / "metrics.jsonl");
-}
 
 }  // namespace train
 

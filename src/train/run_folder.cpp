@@ -198,6 +198,10 @@ bool RunFolder::lock() {
   return lock_.emplace(folder_).is_held();
 }
 
+bool RunFolder::has_metrics() const {
+  return base::exists(folder_ / "metrics.csv") || base::exists(folder_ / "metrics.jsonl");
+}
+
 std::filesystem::path RunFolder::written_tuning_record() const {
   std::filesystem::path former = folder_ / "choices.json";
   return !base::exists(tuning_record()) && base::exists(former) ? former : tuning_record();

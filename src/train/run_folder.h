@@ -68,6 +68,10 @@ class RunFolder {
   /// epoch-007.safetensors
   std::filesystem::path epoch(std::int64_t number) const;
 
+  /// Whether the folder has the lines of a run's epochs, those of csv_sink() or of json_sink().
+  /// @throws Error naming the file that can't be accessed.
+  bool has_metrics() const;
+
   /// Makes the folder and locks it until this object is destroyed. Call this before changing anything in the folder.
   /// @return whether the file system has locks.
   /// @throws Error naming the folder and the lock's owner where another run uses it.

@@ -9,7 +9,6 @@
 #include "facet/error.h"
 #include "facet/precision.h"
 #include "facet/run_folder.h"
-#include "train/file_sinks.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
 
@@ -28,7 +27,7 @@ std::filesystem::path last_checkpoint(const std::filesystem::path& run) { return
 std::filesystem::path best_checkpoint(const std::filesystem::path& run) { return train::RunFolder(run).best(); }
 
 bool holds_run(const std::filesystem::path& folder) {
-  return base::exists(last_checkpoint(folder)) || train::holds_metrics(folder);
+  return base::exists(last_checkpoint(folder)) || train::RunFolder(folder).has_metrics();
 }
 
 std::filesystem::path run_result(const std::filesystem::path& run) {

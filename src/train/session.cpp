@@ -12,7 +12,6 @@
 #include "facet/error.h"
 #include "facet/text.h"
 #include "program/parameter_store.h"
-#include "train/file_sinks.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
@@ -150,14 +149,8 @@ std::vector<HeadResult> TrainingSession::evaluate(const Dataset& data, const std
   State& s = state();
   data::require_heads(s.info.heads, data.heads(), "the data set");
   if (data.size() == 0) throw Error("the data set holds no image to evaluate");
-  LoaderOptions loading;
-  loading.batch = std::min(s.full_batch, data.size());
-  loading.size = s.info.size;
-  loading.resize = s.info.resize;
-  loading.threads = s.options.loader_threads;
-  loading.shuffle = false;
-  loading.flip = false;
-  Loader loader(data, loading);
+  const std::int64_t batch_size = std::min(s.full_batch, data.size());
+  Loader loader(data, inference::evaluation_loading(s.info, batch_size, s.options.loader_threads));
   s.finish_updates();
   base::ComputeScope scope(s.threads.compute);
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
@@ -244,8 +237,8 @@ void TrainingSession::save_checkpoint(const std::filesystem::path& folder) {
     s.note(fmt::format("the file system of {} has no locks: make sure that no other process uses the folder",
                        folder.string()));
   }
-  const bool is_runs = train::holds_metrics(folder) ||
-                       (base::exists(run.last()) && !train::LastCheckpoint(run.last()).record().is_session);
+  const bool is_runs =
+      run.has_metrics() || (base::exists(run.last()) && !train::LastCheckpoint(run.last()).record().is_session);
   if (is_runs) throw Error(fmt::format("{} holds a run of a trainer: take another folder", folder.string()));
   run.prepare();
   s.tuning_record.save(run.tuning_record());

@@ -6,10 +6,8 @@
 #include "base/files.h"
 #include "data/labels.h"
 #include "facet/error.h"
-#include "facet/machine.h"
 #include "facet/text.h"
 #include "formats/model_file.h"
-#include "train/file_sinks.h"
 #include "train/run_options.h"
 #include "train/trainer_state.h"
 
@@ -128,7 +126,7 @@ std::unique_ptr<const train::LastCheckpoint> Trainer::State::open_folder() {
                         s_.options.out.string()));
   }
   const bool saved = base::exists(folder_->last());
-  if (!s_.options.resume && (saved || train::holds_metrics(s_.options.out))) refuse_run();
+  if (!s_.options.resume && (saved || folder_->has_metrics())) refuse_run();
   if (!saved) return nullptr;
   auto last = std::make_unique<const train::LastCheckpoint>(folder_->last());
   if (last->record().is_session) {
@@ -189,10 +187,8 @@ void Trainer::State::make_loaders() {
   loader_.emplace(train_, loading);
   schedule_.emplace(s_.options, steps_per_epoch());
   if (validation_ == nullptr) return;
-  loading.shuffle = false;
-  loading.flip = false;
-  loading.drop_last = false;
-  validation_loader_.emplace(*validation_, loading);
+  validation_loader_.emplace(*validation_,
+                             inference::evaluation_loading(s_.info, s_.options.batch, s_.options.loader_threads));
 }
 
 void Trainer::State::resume(const train::LastCheckpoint& last) {

@@ -1,5 +1,3 @@
-#include "train/file_sinks.h"
-
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -11,6 +9,7 @@
 
 #include "facet/training.h"
 #include "testing.h"
+#include "train/run_folder.h"
 
 using namespace facet;
 
@@ -156,9 +155,9 @@ TEST_CASE("an epoch adds a line to each file") {
   const TemporaryFolder folder;
   Sinks sinks(folder.path());
   sinks.start();
-  CHECK(!train::holds_metrics(folder.path()));
+  CHECK(!train::RunFolder(folder.path()).has_metrics());
   sinks.add(epoch(1));
-  CHECK(train::holds_metrics(folder.path()));
+  CHECK(train::RunFolder(folder.path()).has_metrics());
   CHECK(read_file(folder / "metrics.csv") == std::string(header) + "1" + line_after_epoch);
   CHECK(read_file(folder / "metrics.jsonl") ==
         R"({"epoch":1,"train_loss":1.5,"validation_loss":0.1,"validation_accuracy":)"
@@ -214,7 +213,7 @@ TEST_CASE("a file that can't be read or inspected is an error, not an empty file
   std::filesystem::remove(folder / "metrics.jsonl");
   REQUIRE(::mkfifo((folder / "steps.csv").c_str(), 0600) == 0);
   CHECK(error_of([&] { sinks.resume(1); }) == (folder / "steps.csv").string() + ": is not a regular file");
-  CHECK(contains(error_of([&] { train::holds_metrics(folder / std::string(300, 'x')); }),
+  CHECK(contains(error_of([&] { train::RunFolder(folder / std::string(300, 'x')).has_metrics(); }),
                  "can't be accessed: File name too long"));
 }
 
@@ -222,7 +221,7 @@ TEST_CASE("a resumed run keeps the epochs before its own, and no incomplete line
   const TemporaryFolder folder;
   Sinks sinks(folder.path());
   sinks.resume(1);
-  CHECK(!train::holds_metrics(folder.path()));
+  CHECK(!train::RunFolder(folder.path()).has_metrics());
   for (int number = 1; number <= 12; ++number) sinks.add(epoch(number));
   write_file(folder / "metrics.csv", read_file(folder / "metrics.csv") + "1");
   write_file(folder / "metrics.jsonl", read_file(folder / "metrics.jsonl") + R"({"epoch":1,"tra)");
