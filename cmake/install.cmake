@@ -1,6 +1,12 @@
 # libfacet, its headers, and what find_package(facet) and pkg-config need.
 include(CMakePackageConfigHelpers)
 
+# A static libfacet needs the MPI that it is compiled against, and no other: its libraries are recorded.
+set(mpi_libraries "")
+if(FACET_MPI_LIBRARY)
+  set(mpi_libraries ${MPI_C_LIBRARIES})
+endif()
+
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/facet)
 install(TARGETS facet EXPORT facetTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -29,6 +35,9 @@ if(NOT BUILD_SHARED_LIBS)
   if(DNNL_CPU_RUNTIME STREQUAL "OMP")
     string(PREPEND pc_libraries "${OpenMP_CXX_FLAGS} ")
   endif()
+  foreach(library IN LISTS mpi_libraries)
+    string(APPEND pc_libraries " \"${library}\"")
+  endforeach()
 endif()
 # The prefix is found from the file's own place, so that an installed tree may be moved.
 file(RELATIVE_PATH pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)

@@ -3,7 +3,7 @@
 
 facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev
   libboost-program-options-dev nlohmann-json3-dev libfmt-dev libhwy-dev libprotobuf-dev protobuf-compiler libonnx-dev libzip-dev
-  ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
+  libopenmpi-dev openmpi-bin ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
 facet_test_packages=(doctest-dev python3 libturbojpeg0-dev)
 facet_format_packages=(clang-format) # what the form of the code is checked with, where it is of the version that decides
 facet_peer_packages=(python3-torch python3-torchvision # PyTorch, which the ops and the whole model are held against

@@ -6,20 +6,18 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/ranks.h"
 #include "cli/terminal.h"
 #include "facet/platform.h"
 
 namespace facet::app {
 namespace {
 
-constexpr int failed = 1;
-constexpr int misused = 2;
 constexpr int broken_pipe = 141;  // a shell's exit status for a program that SIGPIPE ended
 
 /// Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed, in a mode that lets its reads or writes fail.
@@ -38,16 +36,17 @@ bool has_help_option(const std::vector<std::string>& words) {
 }
 
 int run_command(const Command& command, const std::vector<std::string>& words) {
-  if (has_help_option(words)) {
-    print_out("{}", manual(command));
-    return 0;
-  }
+  const bool wants_manual = has_help_option(words);
   try {
+    if (command.run_on_ranks) return run_on_ranks(command, words, wants_manual);
+    if (wants_manual) {
+      print_out("{}", manual(command));
+      return 0;
+    }
     Options options(command.groups, words);
     return command.run(options);
-  } catch (const UsageError& error) {
-    print_error("facet {}: {}\n", command.name, error.what());
-    return misused;
+  } catch (...) {
+    return report_failure(std::current_exception(), command.name);
   }
 }
 
@@ -108,12 +107,9 @@ int status_after_output(const std::vector<std::string>& words, int status) {
 int run_and_report(const std::vector<std::string>& words) {
   try {
     return status_after_output(words, run(words));
-  } catch (const std::bad_alloc&) {
-    print_error("facet: out of memory\n");
-  } catch (const std::exception& error) {
-    print_error("facet: {}\n", error.what());
+  } catch (...) {
+    return report_failure(std::current_exception(), "");
   }
-  return failed;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,7 +29,13 @@ struct ManifestOptions {
   /// Allows heads of `expected` to lack a column, as long as one head has one. No image has a label for such heads, and
   /// a note names them.
   bool allow_missing = false;
+  /// Whether backslashes in file names separate folders; empty: the files decide (see ManifestSource).
+  std::optional<bool> backslashes = {};
 };
+
+/// Reads the text of a CSV file, for processes that share it: one reads it and passes it on to the others.
+/// @throws Error naming the file when it can't be read or is longer than 8 GiB.
+FACET_EXPORT std::string read_manifest(const std::filesystem::path& csv);
 
 /// The images and labels of a CSV file with a column of image files and one column for each head (FairFace's own files
 /// work unchanged).
@@ -54,6 +61,8 @@ class FACET_EXPORT ManifestSource final : public ImageSource {
   /// Reads the CSV file.
   /// @throws Error naming the file, its line, the value found and those allowed.
   explicit ManifestSource(const std::filesystem::path& csv, const ManifestOptions& options = {});
+  /// Takes `text` as the content of the CSV file, which isn't read; see read_manifest(). @throws Error as above.
+  ManifestSource(const std::filesystem::path& csv, std::string text, const ManifestOptions& options);
   ~ManifestSource() override;
   ManifestSource(const ManifestSource&) = delete;
   ManifestSource& operator=(const ManifestSource&) = delete;
@@ -78,6 +87,8 @@ class FACET_EXPORT ManifestSource final : public ImageSource {
   /// Lists each folder and opens no file. For a folder that can't be listed, or whose listing omits a file that exists,
   /// no image is returned.
   std::vector<std::int64_t> missing(std::chrono::milliseconds limit) const override;
+  /// Returns whether backslashes in file names separate folders.
+  bool has_backslashes() const;
 
  private:
   struct FACET_NO_EXPORT State;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -57,6 +58,11 @@ class FACET_EXPORT HeadMeter {
   /// @throws Error naming the head when its loss is softmax_cross_entropy, whose predictions must be known.
   void add(std::int64_t labelled, std::int64_t correct, double loss);
   HeadResult result() const;
+  /// Returns the counts and the loss so far as bytes, for merge() in another process.
+  std::string serialize() const;
+  /// Adds what another meter of the same head counted. @param serialized what its serialize() returned.
+  /// @throws Error naming the head when `serialized` isn't that.
+  void merge(std::string_view serialized);
 
  private:
   Head head_;

@@ -136,10 +136,12 @@ using LossFunction = std::function<double(const LossInput& input, std::span<floa
 /// validation, there without a gradient; not for predictions, and not for a batch whose images have neither a label nor
 /// a value for the head. It runs on the thread that trains or evaluates, with the settings of facet's compute
 /// (denormals are zero). It doesn't know the head's weight, which facet applies to loss and gradient afterwards. Over
-/// several batches, losses are averaged in proportion to the images that have a label or a value. An exception of the
-/// function ends the step before any parameter has changed, and reaches the caller; running statistics may have
-/// changed. Such a head has no accuracy, and its outputs take the place of probabilities. A copy of a graph shares the
-/// function, which must allow calls from several threads where both run at the same time.
+/// several batches, losses are averaged in proportion to the images that have a label or a value. Where several
+/// processes train, each calls the function for its own images of the batch, and losses and gradients are averaged in
+/// the same proportion: for a mean over images that is what one process computes. An exception of the function ends the
+/// step before any parameter has changed, and reaches the caller; running statistics may have changed. Such a head has
+/// no accuracy, and its outputs take the place of probabilities. A copy of a graph shares the function, which must
+/// allow calls from several threads where both run at the same time.
 /// @throws Error also when `function` is empty.
 FACET_EXPORT void custom_loss(Value logits, std::string_view head, LossFunction function);
 

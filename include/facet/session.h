@@ -59,11 +59,18 @@ struct BatchResult {
 ///       while (const facet::Batch* batch = loader.next()) session.step(*batch);
 ///     }
 ///
+/// In several processes (TrainOptions::processes), each has a session of the same model and options, and all call its
+/// functions together, with the same arguments but for the images: step() takes this process's share of the batch, and
+/// its result is that of all shares; evaluate() takes the whole data set and loads its share. All processes have the
+/// same weights, and must set the same (set(), parameters()); rank 0 alone reads and writes files. What throws in one
+/// process throws in all (see ProcessGroup::together).
+///
 /// Of TrainOptions, a session uses what describes a step: batch, the update rule and its numbers, learning_rate, the
-/// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, precision, threads, seed, tune,
-/// save_memory, tuning_record, tuning_cache, on_tuning, pretrained and split_head; evaluate() uses loader_threads. The
-/// others (epochs, schedule, patience, flip, drop_last and those of the run's folder) belong to Trainer: they are
-/// checked, but not used. scheduled_learning_rate() and scheduled_momentum() give a schedule's values.
+/// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, processes, sync_batch_norm,
+/// lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
+/// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, drop_last and those of the
+/// run's folder) belong to Trainer: they are checked, but not used. scheduled_learning_rate() and scheduled_momentum()
+/// give a schedule's values.
 class FACET_EXPORT TrainingSession {
  public:
   /// Checks the options, chooses the precision and the primitives, and allocates the memory of a step.
@@ -93,7 +100,8 @@ class FACET_EXPORT TrainingSession {
 
   /// Trains one batch: forward, backward and, unless `step.update` is false, the update of all trained weights.
   /// @param batch at most TrainOptions::batch images of the model's size, as a Loader makes them; its `indices` aren't
-  ///   used. A batch of another size compiles a program of its own first.
+  ///   used. A batch of another size compiles a program of its own first. In several processes it is this one's share,
+  ///   at most that of rank 0 of a full batch, and empty where there is no image left for it.
   /// An error discards the batches of the unfinished step: the next call begins it anew.
   /// @throws Error when the batch or a number of `step` doesn't fit, before anything has changed; when a target is
   ///   wrong, a loss non-finite (naming the head) or a gradient that is accumulated or clipped non-finite (naming the

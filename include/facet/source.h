@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -98,14 +99,24 @@ class FACET_EXPORT SourceDataset : public Dataset {
   /// @param limit time limit; if the search takes longer, the result is empty.
   std::vector<BadImage> missing_images(std::chrono::milliseconds limit = std::chrono::seconds(2)) const;
   /// Decodes every image once, in parallel, removes those that can't be read and returns them.
+  /// @param threads as of find_bad_images.
+  /// @param progress as of find_bad_images.
+  /// @throws Error as find_bad_images does; no image is removed then.
+  std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
+  /// Decodes the `count` images from index `first` on once, in parallel, and returns why images can't be read, by their
+  /// indices. With drop() it is drop_bad_images() for processes that each check a share of the images.
   /// @param threads at most 4096; 0: one for each core that the process may use.
   /// @param progress called repeatedly with the number of images done, from one thread at a time.
-  /// @throws Error when `threads` is out of range or memory runs out, also for a single image, which is then named; no
-  ///   image is removed then.
-  std::vector<BadImage> drop_bad_images(int threads = 0, const std::function<void(std::int64_t)>& progress = {});
-  /// Returns the images decoded so far, by load() or drop_bad_images(), whose files have a defect that changes no pixel
-  /// (see read_image), in the order of the source; `reason` describes the defect. May be called while images are
-  /// loaded.
+  /// @throws Error when the images or `threads` are out of range, or memory runs out, also for a single image, which is
+  ///   then named.
+  std::map<std::int64_t, std::string> find_bad_images(std::int64_t first, std::int64_t count, int threads = 0,
+                                                      const std::function<void(std::int64_t)>& progress = {}) const;
+  /// Removes images and returns them, in their order. The images after a removed one have lower indices then.
+  /// @param reasons what is wrong with each, by its index.
+  std::vector<BadImage> drop(const std::map<std::int64_t, std::string>& reasons);
+  /// Returns the images decoded so far, by load(), drop_bad_images() or find_bad_images(), whose files have a defect
+  /// that changes no pixel (see read_image), in the order of the source; `reason` describes the defect. May be called
+  /// while images are loaded.
   std::vector<BadImage> warnings() const;
 
  private:

@@ -26,8 +26,10 @@ struct ThreadPlan {
 /// the loader takes as many threads as it needs, and compute takes OMP_NUM_THREADS or all cores that the process may
 /// use, since decoding is cheap compared with a step. With 16 cores or more, compute leaves the loader's threads, at
 /// least one, a core each, since a step waits for its slowest thread.
-/// @throws Error when a number of threads is below 0 or above max_threads.
-FACET_EXPORT ThreadPlan plan_threads(int threads, int loader_threads);
+/// @param sharing the number of processes that may use this process's cores, such as ProcessGroup::sharing_cores().
+///   Where nobody gives a number, compute takes the cores divided by it, at least one.
+/// @throws Error when a number of threads is below 0 or above max_threads, or `sharing` is below 1.
+FACET_EXPORT ThreadPlan plan_threads(int threads, int loader_threads, int sharing = 1);
 
 /// Binds each of `threads` compute threads to a core of its own: the first cores that this process may use and to which
 /// no other program on this machine is pinned by this function. All other threads stay unbound. Only OpenMP can bind

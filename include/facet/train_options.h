@@ -11,6 +11,7 @@
 #include "facet/export.h"
 #include "facet/model_file.h"
 #include "facet/precision.h"
+#include "facet/process_group.h"
 
 namespace facet {
 
@@ -70,7 +71,7 @@ struct ClassWeights {
 /// What a run does, beside its model and data. train_options() says which values are allowed.
 struct TrainOptions {
   std::int64_t epochs = 100;
-  std::int64_t batch = 64;  ///< images
+  std::int64_t batch = 64;  ///< images, of all processes together
   OptimizerKind optimizer = OptimizerKind::adam;
   double learning_rate = 1e-4;         ///< the highest rate of the schedule
   LearningRateSchedule schedule = {};  ///< how the rate changes over the run
@@ -128,7 +129,16 @@ struct TrainOptions {
   /// and doesn't read this file.
   std::filesystem::path pretrained = {};
   HeadSplit split_head = {};  ///< a layer of these weights that holds several heads (see load_pretrained)
-  bool resume = false;        ///< continue from the folder's last checkpoint; if there is none, start a new run
+  /// In several processes: batch normalisation uses the mean and variance of all processes' images, as one process with
+  /// the whole batch does, rather than of the process's own (PyTorch: SyncBatchNorm). Running statistics are averages
+  /// over the processes either way.
+  bool sync_batch_norm = false;
+  /// The batch that learning_rate is for, in images: the rate is multiplied by batch * accumulate / lr_scale_batch
+  /// (the linear scaling rule of Goyal et al. 2017, who warm up over the first 5 epochs). 0: it isn't multiplied.
+  std::int64_t lr_scale_batch = 0;
+  /// The processes that train together; `batch` is that of all of them. By default this one alone.
+  ProcessGroup processes = {};
+  bool resume = false;  ///< continue from the folder's last checkpoint; if there is none, start a new run
 };
 
 /// One row of train_options(): an option of `facet train` and the members of TrainOptions that it sets. The command
@@ -163,7 +173,7 @@ struct TrainOption {
   std::function<void(const TrainOptions& options)> check = {};
 };
 
-/// Returns all options of training, in the order of the manual. on_tuning, a function, and keep_gradients,
+/// Returns all options of training, in the order of the manual. on_tuning, a function, processes, and keep_gradients,
 /// which TrainingSession alone uses, have no row.
 FACET_EXPORT const std::vector<TrainOption>& train_options();
 /// Returns the row of that name. @throws Error when there is none.

@@ -42,6 +42,13 @@ class TrainingSession;
 /// - steps.csv and steps.jsonl: with log_every, one line for every log_every-th step.
 /// - tuning.json: the chosen precision and primitives; a repeated or resumed run uses them.
 ///
+/// In several processes (TrainOptions::processes), each has a trainer of the same model, options and data, and all call
+/// its functions together. Each loads and trains its share of every batch (BatchPlan), and evaluates its share of the
+/// validation set; losses, counts, gradients and, with sync_batch_norm, batch statistics are those of one process with
+/// the whole batches, up to rounding. Rank 0 alone uses options.out, and its checkpoints are the same for any number
+/// of processes. Sinks are told on every process, if they are passed there. A `stop` that is true on one process, and
+/// an error of one (see ProcessGroup::together), ends run() on all of them at the same step.
+///
 /// The last batch of an epoch may be smaller and is trained with its own number of images, even a single one: batch
 /// statistics are then taken over that image's pixels. If that is a single pixel, which has no variance, the trainer's
 /// constructor throws; another batch size or drop_last avoids this.

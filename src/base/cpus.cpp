@@ -129,13 +129,14 @@ int resolve_threads(int requested) {
   return base::resolve_threads(requested, usable_cores());
 }
 
-ThreadPlan plan_threads(int threads, int loader_threads) {
+ThreadPlan plan_threads(int threads, int loader_threads, int sharing) {
   constexpr int cores_that_spare_one = 16;
   base::require_threads("threads", threads);
   base::require_threads("loader_threads", loader_threads);
+  if (sharing < 1) throw Error(fmt::format("{} processes share the cores; at least 1 is needed", sharing));
   ThreadPlan plan;
   plan.loader = loader_threads;
-  const int cores = usable_cores();
+  const int cores = std::max(1, usable_cores() / sharing);
   const int left = cores < cores_that_spare_one ? cores : std::max(1, cores - std::max(1, plan.loader));
   plan.compute = base::resolve_threads(threads, left);
   return plan;

@@ -62,22 +62,24 @@ struct SourceDataset::State {
   BadImage describe(std::int64_t image, std::string reason) const {
     return {.line = source->line(image), .name = source->name(image), .reason = std::move(reason)};
   }
-  std::vector<std::optional<std::string>> find_errors(int threads, const std::function<void(std::int64_t)>& progress);
+  std::map<std::int64_t, std::string> find_errors(std::int64_t first, std::int64_t count, int threads,
+                                                  const std::function<void(std::int64_t)>& progress);
 };
 
-/// Decodes each image of the data set and records its warning.
-/// @return for each the reason why the image can't be read; nullopt for a good one.
+/// Decodes images of the data set and records their warnings; see find_bad_images().
 /// @throws Error naming the image when memory runs out.
-std::vector<std::optional<std::string>> SourceDataset::State::find_errors(
-    int threads, const std::function<void(std::int64_t)>& progress) {
+std::map<std::int64_t, std::string> SourceDataset::State::find_errors(
+    std::int64_t first, std::int64_t count, int threads, const std::function<void(std::int64_t)>& progress) {
   constexpr std::int64_t images_between_reports = 64;
   // Decoding at the smallest scale reads as much of a file as decoding in full, in less time.
   constexpr int smallest_size = 1;
-  std::vector<std::optional<std::string>> errors(kept.size());
+  std::map<std::int64_t, std::string> errors;
   std::mutex mutex;
   std::int64_t done = 0;
-  data::for_each_index(std::ssize(kept), threads > 0 ? threads : usable_cores(), [&](std::int64_t index) {
+  data::for_each_index(count, threads > 0 ? threads : usable_cores(), [&](std::int64_t number) {
+    const std::int64_t index = first + number;
     const std::int64_t image = kept[static_cast<std::size_t>(index)];
+    std::optional<std::string> reason;
     try {
       const data::ScratchPool::Lease scratch = scratches.borrow();
       data::DecodedImage decoded = data::decode_image(source->read(image).bytes, smallest_size, *scratch);
@@ -85,11 +87,12 @@ std::vector<std::optional<std::string>> SourceDataset::State::find_errors(
       record_warning(image, std::move(decoded.warning));
     } catch (const Error& error) {
       if (error.code() == ErrorCode::out_of_memory) throw error.with_prefix(source->place(image) + ": ");
-      errors[static_cast<std::size_t>(index)] = error.what();
+      reason = error.what();
     }
     const std::lock_guard lock(mutex);
+    if (reason) errors.emplace(index, std::move(*reason));
     ++done;
-    if (progress && (done % images_between_reports == 0 || done == std::ssize(kept))) progress(done);
+    if (progress && (done % images_between_reports == 0 || done == count)) progress(done);
   });
   return errors;
 }
@@ -194,26 +197,35 @@ std::vector<BadImage> SourceDataset::missing_images(std::chrono::milliseconds li
 }
 
 std::vector<BadImage> SourceDataset::drop_bad_images(int threads, const std::function<void(std::int64_t)>& progress) {
+  return drop(find_bad_images(0, size(), threads, progress));
+}
+
+std::map<std::int64_t, std::string> SourceDataset::find_bad_images(
+    std::int64_t first, std::int64_t count, int threads, const std::function<void(std::int64_t)>& progress) const {
   State& state = this->state();
   const std::string title = state.source->title();
   if (threads < 0 || threads > max_threads) {
     throw Error(
         fmt::format("{}: {} threads to check images are requested; 0 to {} are allowed", title, threads, max_threads));
   }
-  std::vector<std::optional<std::string>> errors;
+  if (first < 0 || count < 0 || first > size() || count > size() - first) {
+    throw Error(fmt::format("{}: {} images from index {} on are to be checked; the data set holds {}", title, count,
+                            first, size()));
+  }
   try {
-    errors = state.find_errors(threads, progress);
+    return state.find_errors(first, count, threads, progress);
   } catch (const std::bad_alloc&) {
     throw Error(fmt::format("{}: out of memory while its images are checked", title), ErrorCode::out_of_memory);
   }
+}
+
+std::vector<BadImage> SourceDataset::drop(const std::map<std::int64_t, std::string>& reasons) {
+  State& state = this->state();
   std::vector<BadImage> bad;
+  for (const auto& [index, reason] : reasons) bad.push_back(state.describe(state.checked(index), reason));
   std::vector<std::int64_t> good;
-  for (std::size_t i = 0; i < errors.size(); ++i) {
-    if (errors[i]) {
-      bad.push_back(state.describe(state.kept[i], std::move(*errors[i])));
-    } else {
-      good.push_back(state.kept[i]);
-    }
+  for (std::size_t i = 0; i < state.kept.size(); ++i) {
+    if (!reasons.contains(static_cast<std::int64_t>(i))) good.push_back(state.kept[i]);
   }
   state.kept = std::move(good);
   return bad;

@@ -92,6 +92,17 @@ void Evaluation::add(const Batch& batch, const std::vector<HeadPrediction>& pred
   }
 }
 
+std::vector<HeadResult> Evaluation::results(comm::Communicator& communicator) const {
+  if (communicator.is_alone()) return results();
+  std::vector<HeadResult> results;
+  for (std::size_t head = 0; head < meters_.size(); ++head) {
+    HeadMeter all(heads_[head], losses_[head]->loss_kind());
+    for (const std::string& counts : communicator.gather(meters_[head].serialize())) all.merge(counts);
+    results.push_back(all.result());
+  }
+  return results;
+}
+
 std::vector<HeadResult> Evaluation::results() const {
   std::vector<HeadResult> results;
   for (const HeadMeter& meter : meters_) results.push_back(meter.result());

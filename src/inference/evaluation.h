@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/graph.h"
@@ -57,6 +58,8 @@ class Evaluation {
   /// throws.
   void add(const Batch& batch, const std::vector<HeadPrediction>& predictions);
   std::vector<HeadResult> results() const;
+  /// The results over the images of all processes, which call this together.
+  std::vector<HeadResult> results(comm::Communicator& communicator) const;
 
  private:
   /// The labels of a softmax head's images: those of the batch, or the largest values of its distributions.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <span>
 #include <type_traits>
 
 #include "base/parallel.h"
@@ -296,6 +297,97 @@ void compute_scales(const BatchNormParameters& p, std::int64_t channels, float* 
   for (std::int64_t c = 0; c < channels; ++c) scale[c] = p.weight[c] / std::sqrt(p.variance[c] + p.eps);
 }
 
+/// The mean of rows that come in parts, and the sum of squared distances from it, of at most merged_channels channels.
+struct MergedStatistics {
+  double mean[merged_channels] = {}, squares[merged_channels] = {};
+  double count = 0;
+
+  /// Adds a part of `rows` rows by Chan's formula; `part_squares(i)` is its sum of squared distances.
+  template <class PartSquares>
+  void add(double rows, std::int64_t channels, const float* part_mean, const PartSquares& part_squares) {
+    for (std::int64_t i = 0; i < channels; ++i) {
+      const double apart = part_mean[i] - mean[i];
+      mean[i] += apart * rows / (count + rows);
+      squares[i] += part_squares(i) + apart * apart * count * rows / (count + rows);
+    }
+    count += rows;
+  }
+
+  void store(std::int64_t channels, float* to_mean, float* to_variance) const {
+    for (std::int64_t i = 0; i < channels; ++i) {
+      to_mean[i] = static_cast<float>(mean[i]);
+      to_variance[i] = static_cast<float>(squares[i] / count);
+    }
+  }
+};
+
+/// sum(g) and sum(g * (x - mean)) of a channel.
+struct GradientSums {
+  double sum, products;
+};
+
+/// The same of at most merged_channels channels.
+struct MergedSums {
+  double sum[merged_channels] = {}, products[merged_channels] = {};
+
+  GradientSums of(std::int64_t i) const { return {sum[i], products[i]}; }
+
+  template <class Value>
+  void add(std::int64_t channels, const Value* part_sum, const Value* part_products) {
+    for (std::int64_t i = 0; i < channels; ++i) {
+      sum[i] += part_sum[i];
+      products[i] += part_products[i];
+    }
+  }
+};
+
+/// Adds the sums of the pieces, for channels from `first` on.
+MergedSums merge_pieces(const Scratch& memory, std::int64_t pieces, std::int64_t first, std::int64_t channels) {
+  MergedSums merged;
+  for (std::int64_t piece = 0; piece < pieces; ++piece) {
+    const ChannelSums sums = memory.of(piece);
+    merged.add(channels, sums.first + first, sums.second + first);
+  }
+  return merged;
+}
+
+/// Computes the sums of each piece of the rows, and writes diff_residual; returns the number of pieces.
+template <class T>
+std::int64_t sum_pieces(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
+                        const BatchNormBackward<T>& tensors, const Scratch& memory) {
+  compute_scales(parameters, shape.channels, memory.scale);
+  const auto gradient_sums = loops_of<T>().gradient_sums;
+  return for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) {
+    gradient_sums(parameters, memory.scale, activation, tensors, rows, memory.of(piece));
+  });
+}
+
+/// Computes what one channel's sums give: diff_bias and diff_weight from those of this process's rows, and, from those
+/// of the `rows` rows of all processes, what backward_of_rows() needs.
+template <class T>
+void use_sums(const BatchNormParameters& parameters, std::int64_t c, const GradientSums& own, const GradientSums& all,
+              double rows, const BatchNormBackward<T>& tensors, const ChannelSums& means) {
+  const double variance = static_cast<double>(parameters.variance[c]) + parameters.eps;
+  tensors.diff_bias[c] = static_cast<float>(own.sum);
+  tensors.diff_weight[c] = static_cast<float>(own.products / std::sqrt(variance));
+  means.first[c] = static_cast<float>(all.sum / rows);
+  means.second[c] = static_cast<float>(all.products / rows / variance);
+}
+
+/// Computes diff_x, unless it is null, after diff_residual.
+template <class T>
+void compute_diff_x(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
+                    const BatchNormBackward<T>& tensors, const float* scale, const ChannelSums& means) {
+  if (tensors.diff_x == nullptr) return;
+  // With a residual, diff_residual holds the gradient with the activation's mask applied: it isn't masked again.
+  BatchNormBackward<T> masked = tensors;
+  if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
+  const Activation still = tensors.diff_residual == nullptr ? activation : Activation::none;
+  const auto backward = loops_of<T>().backward;
+  for_each_piece(shape,
+                 [&](std::int64_t, const Rows& rows) { backward(parameters, scale, still, masked, rows, means); });
+}
+
 }  // namespace
 
 std::int64_t batch_norm_scratch(const BatchNormShape& shape) {
@@ -309,22 +401,29 @@ void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean,
   const std::int64_t pieces =
       for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) { statistics(x, rows, memory.of(piece)); });
   merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
-    double total_mean[merged_channels] = {}, squares[merged_channels] = {};
-    double count = 0;
+    MergedStatistics merged;
     for (std::int64_t piece = 0; piece < pieces; ++piece) {
       const auto rows = static_cast<double>((piece + 1) * shape.rows / pieces - piece * shape.rows / pieces);
       const ChannelSums sums = memory.of(piece);
-      for (std::int64_t i = 0; i < channels; ++i) {
-        const double apart = sums.first[first + i] - total_mean[i];
-        total_mean[i] += apart * rows / (count + rows);
-        squares[i] += sums.second[first + i] + apart * apart * count * rows / (count + rows);
-      }
-      count += rows;
+      merged.add(rows, channels, sums.first + first, [&](std::int64_t i) { return sums.second[first + i]; });
     }
-    for (std::int64_t i = 0; i < channels; ++i) {
-      mean[first + i] = static_cast<float>(total_mean[i]);
-      variance[first + i] = static_cast<float>(squares[i] / count);
+    merged.store(channels, mean + first, variance + first);
+  });
+}
+
+void batch_norm_combine_statistics(std::int64_t channels, std::span<const std::int64_t> images,
+                                   std::int64_t rows_per_image, const float* parts, std::int64_t part_stride,
+                                   float* mean, float* variance) {
+  merge(channels, static_cast<std::int64_t>(images.size()), [&](std::int64_t first, std::int64_t count) {
+    MergedStatistics merged;
+    const float* part = parts + first;
+    for (const std::int64_t own : images) {
+      const auto rows = static_cast<double>(own * rows_per_image);
+      const float* variances = part + channels;
+      if (own > 0) merged.add(rows, count, part, [&](std::int64_t i) { return variances[i] * rows; });
+      part += part_stride;
     }
+    merged.store(count, mean + first, variance + first);
   });
 }
 
@@ -343,39 +442,49 @@ template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                          const BatchNormBackward<T>& tensors, float* scratch) {
   const Scratch memory(scratch, shape.channels);
-  compute_scales(parameters, shape.channels, memory.scale);
-  const auto gradient_sums = loops_of<T>().gradient_sums;
-  const std::int64_t pieces = for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) {
-    gradient_sums(parameters, memory.scale, activation, tensors, rows, memory.of(piece));
-  });
-  const ChannelSums total = memory.of(0);
+  const std::int64_t pieces = sum_pieces(shape, parameters, activation, tensors, memory);
+  const ChannelSums means = memory.of(0);
   merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
-    double sum[merged_channels] = {}, products[merged_channels] = {};
-    for (std::int64_t piece = 0; piece < pieces; ++piece) {
-      const ChannelSums sums = memory.of(piece);
-      for (std::int64_t i = 0; i < channels; ++i) {
-        sum[i] += sums.first[first + i];
-        products[i] += sums.second[first + i];
-      }
-    }
+    const MergedSums own = merge_pieces(memory, pieces, first, channels);
     const auto rows = static_cast<double>(shape.rows);
     for (std::int64_t i = 0; i < channels; ++i) {
-      const std::int64_t c = first + i;
-      const double variance = static_cast<double>(parameters.variance[c]) + parameters.eps;
-      tensors.diff_bias[c] = static_cast<float>(sum[i]);
-      tensors.diff_weight[c] = static_cast<float>(products[i] / std::sqrt(variance));
-      total.first[c] = static_cast<float>(sum[i] / rows);
-      total.second[c] = static_cast<float>(products[i] / rows / variance);
+      use_sums(parameters, first + i, own.of(i), own.of(i), rows, tensors, means);
     }
   });
-  if (tensors.diff_x == nullptr) return;
-  // With a residual, diff_residual holds the gradient with the activation's mask applied: it isn't masked again.
-  BatchNormBackward<T> masked = tensors;
-  if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
-  const Activation still = tensors.diff_residual == nullptr ? activation : Activation::none;
-  const auto backward = loops_of<T>().backward;
-  for_each_piece(
-      shape, [&](std::int64_t, const Rows& rows) { backward(parameters, memory.scale, still, masked, rows, total); });
+  compute_diff_x(shape, parameters, activation, tensors, memory.scale, means);
+}
+
+template <class T>
+void batch_norm_gradient_sums(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
+                              const BatchNormBackward<T>& tensors, double* sums, float* scratch) {
+  const Scratch memory(scratch, shape.channels);
+  const std::int64_t pieces = sum_pieces(shape, parameters, activation, tensors, memory);
+  merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
+    const MergedSums own = merge_pieces(memory, pieces, first, channels);
+    std::copy_n(own.sum, channels, sums + first);
+    std::copy_n(own.products, channels, sums + shape.channels + first);
+  });
+}
+
+template <class T>
+void batch_norm_gradient(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
+                         const BatchNormBackward<T>& tensors, const BatchNormSums& sums, float* scratch) {
+  const Scratch memory(scratch, shape.channels);
+  compute_scales(parameters, shape.channels, memory.scale);
+  const ChannelSums means = memory.of(0);
+  merge(shape.channels, sums.processes, [&](std::int64_t first, std::int64_t channels) {
+    const auto part = [&](std::int64_t process) { return sums.parts + 2 * process * shape.channels + first; };
+    MergedSums all;
+    for (std::int64_t process = 0; process < sums.processes; ++process) {
+      all.add(channels, part(process), part(process) + shape.channels);
+    }
+    const double* own = part(sums.own);
+    const auto rows = static_cast<double>(sums.rows);
+    for (std::int64_t i = 0; i < channels; ++i) {
+      use_sums(parameters, first + i, {own[i], own[shape.channels + i]}, all.of(i), rows, tensors, means);
+    }
+  });
+  compute_diff_x(shape, parameters, activation, tensors, memory.scale, means);
 }
 
 template <class T>
@@ -394,6 +503,10 @@ void batch_norm_backward_frozen(const BatchNormShape& shape, const BatchNormPara
                                       Activation, T*, float*);                                               \
   template void batch_norm_backward<T>(const BatchNormShape&, const BatchNormParameters&, Activation,        \
                                        const BatchNormBackward<T>&, float*);                                 \
+  template void batch_norm_gradient_sums<T>(const BatchNormShape&, const BatchNormParameters&, Activation,   \
+                                            const BatchNormBackward<T>&, double*, float*);                   \
+  template void batch_norm_gradient<T>(const BatchNormShape&, const BatchNormParameters&, Activation,        \
+                                       const BatchNormBackward<T>&, const BatchNormSums&, float*);           \
   template void batch_norm_backward_frozen<T>(const BatchNormShape&, const BatchNormParameters&, Activation, \
                                               const BatchNormBackward<T>&, float*)
 FACET_INSTANTIATE(float);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "kernels/activation.h"
 
@@ -31,6 +32,15 @@ std::int64_t batch_norm_scratch(const BatchNormShape& shape);
 template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean, float* variance, float* scratch);
 
+/// Combines the statistics of several processes, each of a part of the rows: mean and biased variance of all rows, in
+/// the order of the processes and in double. Those of one process alone come out as they are.
+/// @param images of each process, of `rows_per_image` rows each; where there are none, the process's statistics aren't
+///   read. One process must have some.
+/// @param parts {processes, part_stride}: the means of a process's channels, then their variances.
+void batch_norm_combine_statistics(std::int64_t channels, std::span<const std::int64_t> images,
+                                   std::int64_t rows_per_image, const float* parts, std::int64_t part_stride,
+                                   float* mean, float* variance);
+
 /// Computes y, adds the residual unless it is null, then applies the activation.
 template <class T>
 void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
@@ -56,6 +66,30 @@ struct BatchNormBackward {
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                          const BatchNormBackward<T>& tensors, float* scratch);
+
+/// The first part of backward where several processes have a part of the rows each, and mean and variance are those of
+/// all rows. Computes the sums of this process's rows and writes diff_residual if it isn't null; the other gradients
+/// aren't written.
+/// @param sums receives {2, channels}: sum(g), then sum(g * (x - mean)).
+template <class T>
+void batch_norm_gradient_sums(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
+                              const BatchNormBackward<T>& tensors, double* sums, float* scratch);
+
+/// The sums of all processes.
+struct BatchNormSums {
+  const double* parts;     ///< {processes, 2, channels}: what batch_norm_gradient_sums() gives; 0 where it has no rows
+  std::int64_t processes;  ///< whose sums are added in this order
+  std::int64_t own;        ///< index of this process
+  std::int64_t rows;       ///< of all processes
+};
+
+/// The second part of backward: diff_x, from the sums of all processes, and this process's part of diff_weight and
+/// diff_bias, from its own; their sums over the processes are the gradients. `tensors` are those of the first part:
+/// what that wrote to diff_residual is read. With one process, both parts together give the bits of
+/// batch_norm_backward().
+template <class T>
+void batch_norm_gradient(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
+                         const BatchNormBackward<T>& tensors, const BatchNormSums& sums, float* scratch);
 
 /// Backward with constant mean, variance, weight and bias: diff_x = weight / sqrt(variance + eps) * g, plus
 /// diff_x_before. Reads diff_y and, if there is an activation, y; writes diff_x and diff_residual.

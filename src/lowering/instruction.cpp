@@ -22,6 +22,8 @@ std::string_view to_string(InstructionKind kind) {
       return "loss";
     case InstructionKind::update:
       return "update";
+    case InstructionKind::communication:
+      return "communication";
     case InstructionKind::reorder:
       return "reorder";
     case InstructionKind::input:

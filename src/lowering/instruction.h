@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <span>
@@ -25,6 +26,7 @@ enum class InstructionKind : std::uint8_t {
   elementwise,
   loss,
   update,
+  communication,
   reorder,
   input
 };
@@ -51,13 +53,17 @@ struct RunState {
   std::span<const std::vector<float>> targets = {};  ///< by head: {batch, outputs}, or empty; empty: none for any head
   std::int64_t step = 1;
   std::int64_t first_image = 0;  ///< index of the batch's first image in its step
-  bool adds_gradients = false;   ///< gradients are added to those of the step's earlier batches
-  bool updates = true;           ///< the step ends with this batch
+  std::int64_t images = 0;       ///< of the batch that this process has; 0 where its share of the last batch is empty
+  std::span<const std::int64_t> rank_images = {};  ///< `images` of each process, by rank
+  std::int64_t all_images = 0;                     ///< their sum
+  bool adds_gradients = false;                     ///< gradients are added to those of the step's earlier batches
+  bool updates = true;                             ///< the step ends with this batch
   float learning_rate = 0;
   std::optional<double> momentum;  ///< instead of the update rule's own
   double squared_norm = 0;         ///< of the gradients so far, where they are to be clipped
   float gradient_scale = 1;
-  std::vector<kernels::LossSums> losses;  ///< by head, filled by the loss instructions
+  std::vector<kernels::LossSums> losses;  ///< by head, filled by the loss instructions; then of all processes
+  std::exception_ptr failure;  ///< what an instruction of this run has thrown, see Instruction::is_collective
 };
 
 /// A kernel of ours; `operands` are the addresses of the instruction's tensors in their order.
@@ -75,7 +81,11 @@ struct Instruction {
   std::vector<int> arguments;  ///< DNNL_ARG_... of each operand; empty for a kernel
   dnnl::primitive primitive;
   Kernel kernel;
-  bool recomputable = false;   ///< see Lowering::mark_recomputable
+  bool recomputable = false;  ///< see Lowering::mark_recomputable
+  /// All processes run the instruction at the same place of the step, so that none waits for another: also one whose
+  /// share of the batch is empty (RunState::images is 0), which adds nothing to a sum, and one whose earlier
+  /// instruction has failed. Neither has anything meaningful in its arena. Where a process is alone, there is none.
+  bool is_collective = false;
   std::string work = {};       ///< what is computed, for example "convolution 64x56x56 by 64x64x3x3 to 64x56x56"
   std::string candidate = {};  ///< the chosen one of several ways to compute it; empty: there is no choice
   double flops = 0;            ///< of a convolution or linear layer, two per multiply-add, as of the direct algorithm

@@ -12,6 +12,10 @@
 #include "kernels/loss.h"
 #include "lowering/instruction.h"
 
+namespace facet::comm {
+class Communicator;
+}
+
 namespace facet::lowering {
 
 /// The interface through which an op emits its instructions: the compiler, as one node sees it. Inputs and parameters
@@ -34,6 +38,9 @@ class Lowering {
   virtual int node() const = 0;
   /// Seed of the run's dropout.
   virtual std::uint64_t seed() const = 0;
+
+  /// The processes over all of whose images batch normalisation computes its statistics; null: over those of this one.
+  virtual comm::Communicator* synchronized() const = 0;
 
   // --- choosing ------------------------------------------------------------------------------------------------------
 
@@ -98,6 +105,8 @@ class Lowering {
   /// Appends a kernel of ours; profiles show it as "facet:" followed by `name`.
   virtual void emit(std::string_view part, InstructionKind kind, std::string_view name, std::vector<Tensor> operands,
                     Kernel kernel) = 0;
+  /// Makes the last instruction emitted collective, see Instruction::is_collective.
+  virtual void mark_collective() = 0;
   /// Allows the last instruction emitted to run again in backward (ProgramOptions::save_memory) where that saves
   /// memory. It must be cheap, write only tensors that it is the first to name, and read only tensors written before,
   /// parameters and the run's state.

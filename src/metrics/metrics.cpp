@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -46,6 +47,45 @@ void HeadMeter::add(std::int64_t labelled, std::int64_t correct, double loss) {
   labelled_ += labelled;
   correct_ += correct;
   loss_ += loss;
+}
+
+std::string HeadMeter::serialize() const {
+  std::string bytes;
+  const auto write = [&](auto value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
+  write(loss_);
+  write(labelled_);
+  write(correct_);
+  for (const auto& [pair, images] : counts_) {
+    write(pair);
+    write(images);
+  }
+  return bytes;
+}
+
+void HeadMeter::merge(std::string_view serialized) {
+  const auto read = [&](auto& value) {
+    if (serialized.size() < sizeof(value)) throw Error(fmt::format("head {}: its counts are cut off", head_.name));
+    std::memcpy(&value, serialized.data(), sizeof(value));
+    serialized.remove_prefix(sizeof(value));
+  };
+  double loss = 0;
+  std::int64_t labelled = 0, correct = 0;
+  read(loss);
+  read(labelled);
+  read(correct);
+  loss_ += loss;
+  labelled_ += labelled;
+  correct_ += correct;
+  while (!serialized.empty()) {
+    std::uint64_t pair = 0;
+    std::int64_t images = 0;
+    read(pair);
+    read(images);
+    if (pair >= head_.classes.size() * head_.classes.size()) {
+      throw Error(fmt::format("head {}: its counts name a class that it doesn't have", head_.name));
+    }
+    counts_[pair] += images;
+  }
 }
 
 HeadResult HeadMeter::result() const {

@@ -2,9 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/parallel.h"
+#include "comm/communicator.h"
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
@@ -29,6 +37,25 @@ enum ParameterIndex : std::uint8_t { weight, bias, running_mean, running_var, nu
 kernels::BatchNormParameters by_channel(std::span<void* const> operands, float eps) {
   const auto at = [&](int i) { return static_cast<const float*>(operands[i]); };
   return {at(0), at(1), at(2), at(3), eps};
+}
+
+/// @param where begins the message.
+void require_values(std::int64_t per_channel, std::string_view where = "") {
+  if (per_channel >= 2) return;
+  throw Error(
+      fmt::format("{}{} value per channel found; training needs at least 2, as one has no variance: use a "
+                  "larger batch or image",
+                  where, per_channel));
+}
+
+/// The statistics of one process as it sends them to the others: the means and variances of `channels` channels, then
+/// whether its run has failed.
+std::int64_t message_floats(std::int64_t channels) { return 2 * channels + 1; }
+
+/// Memory for doubles.
+Layout doubles(std::int64_t count) {
+  constexpr std::int64_t floats = sizeof(double) / sizeof(float);
+  return onednn::plain({floats * count}, Type::f32);
 }
 
 class BatchNorm final : public FusableOp {
@@ -79,10 +106,8 @@ class BatchNorm final : public FusableOp {
   }
 
   Backward lower(Lowering& l) const override {
-    if (trains(l) && values_per_channel(l) < 2) {
-      throw Error(
-          "1 value per channel found; training needs at least 2, as one has no variance: use a larger batch or image");
-    }
+    // How many images all processes have together is known in the run.
+    if (trains(l) && l.synchronized() == nullptr) require_values(l.batch() * values_per_image(l));
     return l.activation_type() == Type::bf16 ? lower_as<std::uint16_t>(l) : lower_as<float>(l);
   }
 
@@ -96,6 +121,26 @@ class BatchNorm final : public FusableOp {
   /// The tensors that forward saves for backward.
   struct Saved {
     Tensor src, dst, mean, variance;
+  };
+
+  /// An operand that an instruction may have.
+  struct Optional {
+    int index = -1;
+
+    explicit operator bool() const { return index >= 0; }
+    template <class T>
+    T* in(std::span<void* const> operands) const {
+      return index < 0 ? nullptr : static_cast<T*>(operands[static_cast<std::size_t>(index)]);
+    }
+  };
+
+  /// The gradients that backward passes on, and at which operands its instruction writes them. The residual's gradient
+  /// is the part of the output's gradient that passes the activation; without an activation it is the output's gradient
+  /// itself. The same instruction adds the gradient that other readers of the input have given so far.
+  struct Gradients {
+    Tensor input, residual;
+    Optional input_at, before_at, masked_at;
+    std::int64_t before_stride = 0;
   };
 
   template <class T>
@@ -112,13 +157,7 @@ class BatchNorm final : public FusableOp {
     if (trains(l)) {
       saved.mean = l.make(channel);
       saved.variance = l.make(channel);
-      l.emit("statistics", InstructionKind::normalization, "batch_norm",
-             {saved.src, saved.mean, saved.variance, l.make(scratch_layout)},
-             [=](std::span<void* const> operands, RunState&) {
-               kernels::batch_norm_statistics(shape, static_cast<const T*>(operands[0]),
-                                              static_cast<float*>(operands[1]), static_cast<float*>(operands[2]),
-                                              static_cast<float*>(operands[3]));
-             });
+      emit_statistics<T>(l, saved);
       track_statistics(l, saved.mean, saved.variance);
     } else {
       saved.mean = l.parameter(running_mean, channel);
@@ -149,19 +188,71 @@ class BatchNorm final : public FusableOp {
     return {dims[0] * dims[2] * dims[3], dims[1], base::current_threads(), onednn::row_stride(x).value()};
   }
 
-  static std::int64_t values_per_channel(const Lowering& l) {
+  static std::int64_t values_per_image(const Lowering& l) {
     const onednn::Dims x = l.input_dims(0);
-    return x[0] * x[2] * x[3];
+    return x[2] * x[3];
   }
 
+  template <class T>
+  static void emit_statistics(Lowering& l, const Saved& saved) {
+    const kernels::BatchNormShape shape = shape_of(saved.src.layout);
+    const Tensor scratch = l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32));
+    if (l.synchronized() == nullptr) {
+      l.emit("statistics", InstructionKind::normalization, "batch_norm",
+             {saved.src, saved.mean, saved.variance, scratch}, [=](std::span<void* const> operands, RunState&) {
+               kernels::batch_norm_statistics(shape, static_cast<const T*>(operands[0]),
+                                              static_cast<float*>(operands[1]), static_cast<float*>(operands[2]),
+                                              static_cast<float*>(operands[3]));
+             });
+      return;
+    }
+    const Tensor own = l.make(onednn::plain({message_floats(shape.channels)}, Type::f32));
+    l.emit("statistics", InstructionKind::normalization, "batch_norm", {saved.src, own, scratch},
+           [=](std::span<void* const> operands, RunState&) {
+             auto* mean = static_cast<float*>(operands[1]);
+             kernels::batch_norm_statistics(shape, static_cast<const T*>(operands[0]), mean, mean + shape.channels,
+                                            static_cast<float*>(operands[2]));
+           });
+    emit_statistics_exchange(l, own, saved);
+  }
+
+  /// Makes the statistics of the images of all processes from those of each.
+  /// @param own this process's, as it sends them.
+  static void emit_statistics_exchange(Lowering& l, const Tensor& own, const Saved& saved) {
+    comm::Communicator* group = l.synchronized();
+    const std::int64_t channels = saved.mean.float_count(), values = values_per_image(l);
+    const std::int64_t stride = message_floats(channels), count = stride * group->size();
+    l.emit("statistics_exchange", InstructionKind::communication, "batch_norm",
+           {own, l.make(onednn::plain({count}, Type::f32)), saved.mean, saved.variance},
+           [=](std::span<void* const> operands, RunState& state) {
+             const std::span<float> sent(static_cast<float*>(operands[0]), static_cast<std::size_t>(stride));
+             const std::span<float> received(static_cast<float*>(operands[1]), static_cast<std::size_t>(count));
+             sent.back() = state.failure != nullptr ? 1 : 0;
+             group->all_gather(std::span<const float>(sent), received);
+             // All processes stop here, so that what a failed one has in place of statistics reaches no running ones.
+             for (std::int64_t end = stride; end <= count; end += stride) {
+               if (received[static_cast<std::size_t>(end - 1)] == 0) continue;
+               group->agree(state.failure);
+               break;
+             }
+             require_values(state.all_images * values, "batch_norm of all processes' images: ");  // throws on all
+             kernels::batch_norm_combine_statistics(channels, state.rank_images, values, received.data(), stride,
+                                                    static_cast<float*>(operands[2]), static_cast<float*>(operands[3]));
+           });
+    l.mark_collective();
+  }
+
+  /// Moves the running statistics. Where the batch's are those of all processes, each process moves its own alike, also
+  /// one that has no image.
   void track_statistics(Lowering& l, const Tensor& mean, const Tensor& variance) const {
-    const std::int64_t channels = l.input_dims(0)[1];
-    const auto count = static_cast<float>(values_per_channel(l));
-    const float unbiased = count / (count - 1);
+    const bool is_synchronized = l.synchronized() != nullptr;
+    const std::int64_t channels = l.input_dims(0)[1], values = values_per_image(l), batch = l.batch();
     const float momentum = momentum_;
     l.emit("running_statistics", InstructionKind::normalization, "batch_norm",
            {mean, variance, l.statistic(running_mean), l.statistic(running_var), l.statistic(num_batches_tracked)},
-           [=](std::span<void* const> operands, RunState&) {
+           [=](std::span<void* const> operands, RunState& state) {
+             const auto count = static_cast<float>((is_synchronized ? state.all_images : batch) * values);
+             const float unbiased = count / (count - 1);
              const auto* batch_mean = static_cast<const float*>(operands[0]);
              const auto* batch_variance = static_cast<const float*>(operands[1]);
              auto* kept_mean = static_cast<float*>(operands[2]);
@@ -172,6 +263,7 @@ class BatchNorm final : public FusableOp {
              }
              ++*static_cast<std::int64_t*>(operands[4]);
            });
+    if (is_synchronized) l.mark_collective();
   }
 
   template <class T>
@@ -191,25 +283,80 @@ class BatchNorm final : public FusableOp {
                                  diff_bias,
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
     // Without a residual, the activation's argument is computed again from the input.
-    const Optional y = add(operands, epilogue_.residual && epilogue_.has_activation() ? saved.dst : Tensor());
+    const Tensor read_output = epilogue_.residual && epilogue_.has_activation() ? saved.dst : Tensor();
+    const Optional y = add(operands, read_output);
     const Gradients gradients = make_gradients(l, layout, operands);
-    l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
-           [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
-             kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation,
-                                             {.x = static_cast<const T*>(at[4]),
-                                              .y = y.in<const T>(at),
-                                              .diff_y = static_cast<const T*>(at[5]),
-                                              .diff_residual = gradients.masked_at.in<T>(at),
-                                              .diff_x_before = gradients.before_at.in<const T>(at),
-                                              .diff_x_before_stride = gradients.before_stride,
-                                              .diff_x = gradients.input_at.in<T>(at),
-                                              .diff_weight = static_cast<float*>(at[6]),
-                                              .diff_bias = static_cast<float*>(at[7])},
-                                             static_cast<float*>(at[8]));
-           });
+    if (l.synchronized() != nullptr && gradients.input_at) {
+      const Tensor sums = emit_gradient_sums<T>(l, shape, operands, read_output, gradients);
+      emit_synchronized_gradient<T>(l, shape, operands, sums, y, gradients);
+    } else {  // diff_weight and diff_bias alone are sums of this process's images, added later as all gradients are
+      l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
+             [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
+               kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation, tensors_of<T>(at, y, gradients),
+                                               static_cast<float*>(at[8]));
+             });
+    }
     give(l, gradients);
     if (l.wants_parameter_gradient(weight)) l.set_parameter_gradient(weight, diff_weight);
     if (l.wants_parameter_gradient(bias)) l.set_parameter_gradient(bias, diff_bias);
+  }
+
+  /// Emits the first part of backward and the exchange of its sums.
+  /// @param backward the operands of the second part.
+  /// @param y the output if it is read; else empty.
+  /// @return the sums of all processes: doubles {processes, 2, channels}.
+  template <class T>
+  Tensor emit_gradient_sums(Lowering& l, const kernels::BatchNormShape& shape, const std::vector<Tensor>& backward,
+                            const Tensor& y, const Gradients& gradients) const {
+    comm::Communicator* group = l.synchronized();
+    const std::int64_t count = 2 * shape.channels;
+    const Tensor own = l.make(doubles(count)), all = l.make(doubles(count * group->size()));
+    std::vector<Tensor> operands(backward.begin(), backward.begin() + 6);
+    operands.push_back(own);
+    operands.push_back(l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32)));
+    const Optional y_at = add(operands, y);
+    const Optional masked_at = add(operands, gradients.masked_at ? gradients.residual : Tensor());
+    l.emit("backward_sums", InstructionKind::normalization, "batch_norm", std::move(operands),
+           [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
+             kernels::batch_norm_gradient_sums<T>(shape, by_channel(at, eps), activation,
+                                                  {.x = static_cast<const T*>(at[4]),
+                                                   .y = y_at.in<const T>(at),
+                                                   .diff_y = static_cast<const T*>(at[5]),
+                                                   .diff_residual = masked_at.in<T>(at),
+                                                   .diff_x_before = nullptr,
+                                                   .diff_x_before_stride = 0,
+                                                   .diff_x = nullptr,
+                                                   .diff_weight = nullptr,
+                                                   .diff_bias = nullptr},
+                                                  static_cast<double*>(at[6]), static_cast<float*>(at[7]));
+           });
+    l.emit("backward_exchange", InstructionKind::communication, "batch_norm", {own, all},
+           [=](std::span<void* const> at, RunState& state) {
+             const std::span<double> sent(static_cast<double*>(at[0]), static_cast<std::size_t>(count));
+             const std::span<double> received(static_cast<double*>(at[1]), sent.size() * group->size());
+             if (state.images == 0 || state.failure != nullptr) std::ranges::fill(sent, 0);
+             group->all_gather(std::span<const double>(sent), received);
+           });
+    l.mark_collective();
+    return all;
+  }
+
+  /// Emits the second part of backward.
+  template <class T>
+  void emit_synchronized_gradient(Lowering& l, const kernels::BatchNormShape& shape, std::vector<Tensor> operands,
+                                  const Tensor& sums, const Optional& y, const Gradients& gradients) const {
+    const comm::Communicator* group = l.synchronized();
+    const std::int64_t values = values_per_image(l);
+    const Optional sums_at = add(operands, sums);
+    l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
+           [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState& state) {
+             kernels::batch_norm_gradient<T>(shape, by_channel(at, eps), activation, tensors_of<T>(at, y, gradients),
+                                             {.parts = sums_at.in<const double>(at),
+                                              .processes = group->size(),
+                                              .own = group->rank(),
+                                              .rows = state.all_images * values},
+                                             static_cast<float*>(at[8]));
+           });
   }
 
   template <class T>
@@ -244,17 +391,6 @@ class BatchNorm final : public FusableOp {
     give(l, gradients);
   }
 
-  /// An operand that an instruction may have.
-  struct Optional {
-    int index = -1;
-
-    explicit operator bool() const { return index >= 0; }
-    template <class T>
-    T* in(std::span<void* const> operands) const {
-      return index < 0 ? nullptr : static_cast<T*>(operands[static_cast<std::size_t>(index)]);
-    }
-  };
-
   /// Appends a tensor unless it is empty.
   static Optional add(std::vector<Tensor>& operands, const Tensor& tensor) {
     if (!tensor) return {};
@@ -262,14 +398,20 @@ class BatchNorm final : public FusableOp {
     return {static_cast<int>(operands.size()) - 1};
   }
 
-  /// The gradients that backward passes on, and at which operands its instruction writes them. The residual's gradient
-  /// is the part of the output's gradient that passes the activation; without an activation it is the output's gradient
-  /// itself. The same instruction adds the gradient that other readers of the input have given so far.
-  struct Gradients {
-    Tensor input, residual;
-    Optional input_at, before_at, masked_at;
-    std::int64_t before_stride = 0;
-  };
+  /// What an instruction of emit_backward() reads and writes.
+  template <class T>
+  static kernels::BatchNormBackward<T> tensors_of(std::span<void* const> at, const Optional& y,
+                                                  const Gradients& gradients) {
+    return {.x = static_cast<const T*>(at[4]),
+            .y = y.in<const T>(at),
+            .diff_y = static_cast<const T*>(at[5]),
+            .diff_residual = gradients.masked_at.in<T>(at),
+            .diff_x_before = gradients.before_at.in<const T>(at),
+            .diff_x_before_stride = gradients.before_stride,
+            .diff_x = gradients.input_at.in<T>(at),
+            .diff_weight = static_cast<float*>(at[6]),
+            .diff_bias = static_cast<float*>(at[7])};
+  }
 
   Gradients make_gradients(Lowering& l, const Layout& layout, std::vector<Tensor>& operands) const {
     Gradients made;

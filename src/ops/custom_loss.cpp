@@ -34,7 +34,8 @@ std::int64_t count_labelled(const LossBatch& b) {
   return count;
 }
 
-/// A loss of the caller's own. It is computed together with its gradient.
+/// A loss of the caller's own. It is computed together with its gradient, which is that of the mean over this process's
+/// images until backward weights it.
 class CustomLoss final : public Loss {
  public:
   CustomLoss(std::string_view head, LossFunction function) : Loss(head), function_(std::move(function)) {}
@@ -46,13 +47,14 @@ class CustomLoss final : public Loss {
     const Tensor logits = l.input(0, layout);
     l.set_head_tensors(logits, logits);
     const bool training = l.training();
+    const std::int64_t images = l.batch(), outputs = l.input_dims(0)[1];
+    const int head = l.head();
     const Tensor gradient = training && l.wants_gradient(0) ? l.make(layout) : Tensor();
     std::vector<Tensor> operands{logits};
     if (gradient) operands.push_back(gradient);
     const auto self = std::static_pointer_cast<const CustomLoss>(shared_from_this());
     l.emit("forward", InstructionKind::loss, kind(), std::move(operands),
-           [=, images = l.batch(), outputs = l.input_dims(0)[1], head = l.head(), weight = l.loss_rule().weight](
-               std::span<void* const> addresses, RunState& state) {
+           [=](std::span<void* const> addresses, RunState& state) {
              kernels::LossSums& sums = state.losses[static_cast<std::size_t>(head)];
              sums = {};
              if (!training) return;  // an evaluation calls the function afterwards
@@ -60,12 +62,21 @@ class CustomLoss final : public Loss {
              float* const written = addresses.size() > 1 ? static_cast<float*>(addresses[1]) : nullptr;
              sums = self->call(batch, written);
              self->require_finite(sums.loss);
-             for (std::int64_t i = 0; written != nullptr && i < images * outputs; ++i) {
-               written[i] = static_cast<float>(written[i] * weight);
-             }
            });
     return [=](Lowering& back) {
-      if (gradient) back.add_input_gradient(0, gradient);
+      if (!gradient) return;
+      back.emit("backward", InstructionKind::loss, self->kind(), {gradient},
+                [=, weight = back.loss_rule().weight](std::span<void* const> addresses, RunState& state) {
+                  const LossBatch batch = self->batch_of_run(nullptr, images, outputs, head, state, training);
+                  // The mean over the images of all processes weights each process's mean by its labelled images.
+                  const double all = state.losses[static_cast<std::size_t>(head)].weight;
+                  const double share = all > 0 ? static_cast<double>(count_labelled(batch)) / all : 0;
+                  auto* const values = static_cast<float*>(addresses[0]);
+                  for (std::int64_t i = 0; i < images * outputs; ++i) {
+                    values[i] = static_cast<float>(values[i] * (weight * share));
+                  }
+                });
+      back.add_input_gradient(0, gradient);
     };
   }
 

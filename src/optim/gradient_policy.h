@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "facet/graph.h"
 #include "lowering/instruction.h"
 
@@ -20,8 +21,11 @@ class StepBuilder {
   /// The parameter's part of the store's range of gradients, which keeps its content from run to run. Only for a policy
   /// that stores_gradients().
   virtual lowering::Tensor stored_gradient(int parameter) = 0;
-  /// The contiguous part of that range from one parameter to another, both included, as a vector of f32: a bucket. The
-  /// parameters follow each other in the order of gradient_ready(); gaps between them are zero.
+  /// Whether the first of two parameters comes before the other in that range. Where the parameters are placed by the
+  /// graph's own layout plan, they follow each other in the order of gradient_ready().
+  virtual bool is_stored_before(int parameter, int other) const = 0;
+  /// The contiguous part of that range from one parameter to another, both included, as a vector of f32: a bucket. Gaps
+  /// between parameters, and parameters in between that have no gradient here, are zero.
   virtual lowering::Tensor stored_gradients(int first, int last) = 0;
   /// Copies a gradient, in PyTorch's order, to where Program::gradient() finds it.
   virtual void keep(int parameter, const lowering::Tensor& gradient) = 0;
@@ -79,6 +83,13 @@ struct UpdateOptions {
 /// Updates each parameter as soon as its gradient is there, so that no gradient needs memory of its own; with options
 /// that depend on other gradients, after the step's last one.
 std::shared_ptr<GradientPolicy> update_policy(const UpdateOptions& options = {});
+
+/// The same in several processes, each of which has the gradients of its own images: they are summed over all processes
+/// at the end of the step, in the order of the ranks, before they are clipped and used. Afterwards the store's range of
+/// gradients holds the sums, the same bits in all processes. Where the run of one process has failed before, the sum
+/// throws on all, and no weight has changed. A process that is alone does what update_policy() does.
+/// @param communicator must outlive the policy and the programs.
+std::shared_ptr<GradientPolicy> reduce_policy(comm::Communicator& communicator, const UpdateOptions& options = {});
 
 /// Updates nothing; Program::gradient() returns the gradients.
 std::shared_ptr<GradientPolicy> keep_gradients();

@@ -83,10 +83,12 @@ std::vector<std::uint8_t> noise(std::size_t bytes) {
 }  // namespace
 
 double step_seconds(const Graph& graph, const program::ProgramOptions& options, program::TuningRecord& tuning_record) {
+  program::ProgramOptions alone = options;
+  alone.communicator = nullptr;
   Parameters parameters = options.mode == Mode::training
-                              ? make_parameters(graph, 0, plan_layouts(graph, options, tuning_record))
+                              ? make_parameters(graph, 0, plan_layouts(graph, alone, tuning_record))
                               : Parameters(graph, 0);
-  program::Program program(graph, parameters, options, tuning_record);
+  program::Program program(graph, parameters, alone, tuning_record);
   base::Arena arena;
   arena.grow(program.arena_bytes());
   program.bind(arena);

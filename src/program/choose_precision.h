@@ -38,8 +38,8 @@ ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds);
 std::string measured_precision_key(std::string_view model, std::string_view shape, const Graph& graph,
                                    std::int64_t batch, int threads);
 
-/// Seconds of a training step, the fastest of a few, which run on temporary parameters and memory. Call inside a
-/// base::ComputeScope.
+/// Seconds of a training step of this process alone, the fastest of a few, which run on temporary parameters and
+/// memory. Call inside a base::ComputeScope.
 /// @param tuning_record receives the candidates that tuning chooses.
 double step_seconds(const Graph& graph, const program::ProgramOptions& options, program::TuningRecord& tuning_record);
 

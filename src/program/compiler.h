@@ -18,6 +18,9 @@
 
 namespace facet::program {
 
+/// The processes with which a program exchanges data; null: it has none.
+comm::Communicator* communicator_of(const ProgramOptions& options);
+
 /// Walks the nodes forward, then backward, and lets each op emit its instructions; the gradient policy says what
 /// happens to the gradients.
 class Compiler final : public lowering::Lowering, private optim::StepBuilder {
@@ -73,6 +76,8 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   void emit(std::string_view part, lowering::InstructionKind kind, std::string_view name,
             std::vector<lowering::Tensor> operands, lowering::Kernel kernel) override;
   void mark_recomputable() override;
+  void mark_collective() override { out_.instructions.back().is_collective = true; }
+  comm::Communicator* synchronized() const override;
   int head() const override;
   const kernels::LossRule& loss_rule() const override;
   void set_head_tensors(const lowering::Tensor& logits, const lowering::Tensor& probabilities) override;
@@ -91,6 +96,9 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   const Parameter& parameter(int index) const override { return list_[static_cast<std::size_t>(index)]; }
   lowering::Tensor in_stored_order(int parameter, const lowering::Tensor& gradient) override;
   lowering::Tensor stored_gradient(int parameter) override;
+  bool is_stored_before(int parameter, int other) const override {
+    return stored(parameter).offset < stored(other).offset;
+  }
   lowering::Tensor stored_gradients(int first, int last) override;
   void keep(int parameter, const lowering::Tensor& gradient) override;
   lowering::Instruction update(int parameter, const lowering::Tensor& gradient) override;
@@ -98,6 +106,14 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   void append(lowering::Instruction instruction) override { out_.instructions.push_back(std::move(instruction)); }
   void defer(int parameter, const lowering::Tensor& gradient) override { deferred_.emplace_back(parameter, gradient); }
   const std::vector<std::pair<int, lowering::Tensor>>& deferred() const override { return deferred_; }
+  /// Sums what forward has found over all processes, so that backward knows the denominators of the losses' means.
+  void emit_exchange_after_forward();
+  void emit_loss_sums(comm::Communicator& communicator);
+  /// Averages what forward has written to statistic(), so that it stays the same in all processes.
+  void emit_average_over_ranks(comm::Communicator& communicator);
+  /// Appends an instruction of kind communication that all processes run.
+  void append_collective(std::string name, std::string_view implementation, std::vector<lowering::Tensor> operands,
+                         lowering::Kernel kernel);
   /// Updates the average of what the updates don't write: running statistics, and weights that stay as they are.
   void emit_average_of_statistics();
   /// Makes a tensor that keeps its content from run to run. If only the prologue uses it, place_held() moves it to the
@@ -149,7 +165,8 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   std::vector<lowering::Backward> backward_;                // by node
   std::map<int, std::vector<lowering::Tensor>> read_;       // by parameter: the tensors that instructions read it from
   std::vector<std::string> chosen_;                         // by node: the chosen candidate, if there are several
-  std::vector<std::pair<int, lowering::Tensor>> deferred_;  // parameters and gradients, see StepBuilder::defer
+  std::vector<std::pair<int, lowering::Tensor>> statistics_;  // parameters that forward writes
+  std::vector<std::pair<int, lowering::Tensor>> deferred_;    // parameters and gradients, see StepBuilder::defer
 };
 
 }  // namespace facet::program

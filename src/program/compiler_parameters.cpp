@@ -100,8 +100,11 @@ Tensor Compiler::statistic(int parameter) {
   const int index = current().parameters.at(parameter);
   if (store_ == nullptr) return make(onednn::plain({1}, Type::f32));
   out_.written.push_back(index);
-  if (list_[index].type == DataType::s64) return make_fixed(store_->counter(index), sizeof(std::int64_t), Layout());
-  return make_fixed(store_->value(index), stored(index).layout);
+  const Tensor tensor = list_[index].type == DataType::s64
+                            ? make_fixed(store_->counter(index), sizeof(std::int64_t), Layout())
+                            : make_fixed(store_->value(index), stored(index).layout);
+  statistics_.emplace_back(index, tensor);
+  return tensor;
 }
 
 Tensor Compiler::make_held(const Layout& layout, std::string made_of) {

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "comm/communicator.h"
 #include "data/decode/decode.h"
 #include "facet/error.h"
 #include "facet/machine.h"
@@ -30,7 +31,8 @@ std::vector<BuildFeature> build_features() {
           {"kernels", fmt::format("{}; {} on this CPU", fmt::join(kernels::compiled_cpu_isas(), ", "),
                                   kernels::effective_cpu_isa())},
           {"image formats", fmt::format("JPEG ({}), PNG ({}), WebP ({})", data::jpeg_library(), data::png_library(),
-                                        data::webp_library())}};
+                                        data::webp_library())},
+          {"MPI", comm::mpi_version()}};
 }
 
 void set_max_cpu_isa(std::string_view limit) {

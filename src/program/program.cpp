@@ -6,9 +6,11 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "base/parallel.h"
+#include "comm/communicator.h"
 #include "facet/error.h"
 #include "program/compiler.h"
 #include "program/memory.h"
@@ -67,9 +69,11 @@ std::int64_t moved_bytes(const Instruction& instruction, const std::vector<Buffe
     const Buffer& buffer = buffers[operand.buffer];
     const bool is_scratch = buffer.place == Buffer::Place::arena && !buffer.kept && named_by[operand.buffer] == 1;
     if (is_scratch) continue;
-    // An update reads and writes the parameter store, but only writes the bf16 copies in it.
-    const bool is_changed = instruction.kind == InstructionKind::update && buffer.place == Buffer::Place::fixed &&
-                            onednn::type_of(operand.layout) != onednn::Type::bf16;
+    // An update or an exchange reads and writes the parameter store, but an update only writes the bf16 copies in it.
+    const bool changes =
+        instruction.kind == InstructionKind::update || instruction.kind == InstructionKind::communication;
+    const bool is_changed =
+        changes && buffer.place == Buffer::Place::fixed && onednn::type_of(operand.layout) != onednn::Type::bf16;
     bytes += onednn::data_size(operand.layout) * (is_changed ? 2 : 1);
   }
   return static_cast<std::int64_t>(bytes);
@@ -79,6 +83,7 @@ std::int64_t moved_bytes(const Instruction& instruction, const std::vector<Buffe
 
 struct Program::State {
   ProgramOptions options;
+  comm::Communicator* communicator = nullptr;  // null: the program exchanges nothing with other processes
   Parameters::State* parameters;
   std::shared_ptr<const LayoutPlan> plan;  // shared with the parameters, which therefore stay in place
   PreparedMemory own_prepared;
@@ -165,6 +170,98 @@ struct Program::State {
                 status == dnnl_out_of_memory ? ErrorCode::out_of_memory : ErrorCode::unsupported);
   }
 
+  // --- several processes ---------------------------------------------------------------------------------------------
+
+  /// Sets what each process has of the batch.
+  void set_images(std::span<const std::int64_t> rank_images) {
+    const bool by_rank = options.mode == Mode::training && (communicator != nullptr || !rank_images.empty());
+    run.rank_images = by_rank ? rank_images : std::span<const std::int64_t>(&options.batch, 1);
+    const int size = communicator != nullptr ? communicator->size() : 1;
+    const int rank = communicator != nullptr ? communicator->rank() : 0;
+    if (std::ssize(run.rank_images) != size) {
+      throw Error(fmt::format("the images of {} processes found; {} train", run.rank_images.size(), size));
+    }
+    run.images = run.rank_images[static_cast<std::size_t>(rank)];
+    run.all_images = std::accumulate(run.rank_images.begin(), run.rank_images.end(), std::int64_t{0});
+    if ((run.images != options.batch && run.images != 0) || run.all_images < 1) {
+      throw Error(fmt::format("{} images of a batch of {} found; the program was compiled for {}", run.images,
+                              run.all_images, options.batch));
+    }
+  }
+
+  /// Calls `function`. Where other processes run the program too, an exception is kept instead, because they wait for
+  /// this one at the next collective instruction.
+  void guarded(const auto& function) {
+    if (communicator == nullptr) {
+      function();
+      return;
+    }
+    try {
+      function();
+    } catch (...) {
+      run.failure = std::current_exception();
+    }
+  }
+
+  /// Whether this run executes the instruction, see Instruction::is_collective.
+  bool is_due(const Instruction& instruction) const {
+    if (instruction.is_collective) return true;
+    if (run.failure != nullptr) return false;
+    return run.images > 0 || instruction.kind == InstructionKind::update;
+  }
+
+  void require_same_threads() const {
+    if (base::current_threads() == threads) return;
+    throw Error(
+        fmt::format("a program that was compiled for {} compute threads is run where there are {} "
+                    "(OMP_THREAD_LIMIT, or a parallel region around the caller?): both must be the same",
+                    threads, base::current_threads()));
+  }
+
+  // --- a run ---------------------------------------------------------------------------------------------------------
+
+  /// @throws Error when the program can't run on it, or only on other terms.
+  void set_input(const RunInput& input) {
+    const bool accumulates = options.gradient_policy != nullptr && options.gradient_policy->accumulates();
+    if (!accumulates && (input.batches_before > 0 || !input.update)) {
+      throw Error("a step of several batches found; the program was compiled for steps of one");
+    }
+    set_images(input.rank_images);
+    run.pixels = input.pixels;
+    run.labels = input.labels != nullptr ? input.labels : no_labels.data();
+    run.targets = input.targets;
+    run.step = input.step;
+    run.learning_rate = input.learning_rate;
+    run.momentum = input.momentum;
+    run.first_image = input.first_image;
+    run.adds_gradients = input.batches_before > 0;
+    run.updates = input.update;
+    run.squared_norm = 0;
+    run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
+    run.failure = nullptr;
+    std::ranges::fill(run.losses, kernels::LossSums());
+  }
+
+  /// @param i index of the instruction, without the prologue.
+  void run_instruction(std::size_t i) {
+    const Instruction& instruction = compiled.instructions[i];
+    const std::size_t turn = prologue.size() + i;
+    if (!is_due(instruction)) {
+      seconds[i] = 0;
+      if (poison) poison_after(static_cast<int>(turn));
+      return;
+    }
+    const auto execute_it = [&] { profile ? execute_timed(i) : execute_in_turn(instruction, instructions[i], turn); };
+    instruction.is_collective ? execute_it() : guarded(execute_it);
+  }
+
+  void execute_timed(std::size_t i) {
+    if (before_instruction) before_instruction(i, instructions[i].memory);
+    const auto start = std::chrono::steady_clock::now();
+    execute(compiled.instructions[i], instructions[i]);
+    seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
   // --- poison: see Program::poison -----------------------------------------------------------------------------------
 
   std::span<std::byte> arena_memory(std::size_t buffer) const {
@@ -249,6 +346,7 @@ Program::Program(const Graph& graph, Parameters& parameters, const ProgramOption
   require_options(graph, options);
   State& s = *state_;
   s.options = options;
+  s.communicator = communicator_of(options);
   s.parameters = &parameters.state();
   require_parameters(graph, *s.parameters);
   if (options.mode == Mode::training) prepare_store(s.options, *s.parameters);
@@ -302,42 +400,17 @@ void Program::bind(base::Arena& arena) {
 void Program::run(const RunInput& input) {
   State& s = *state_;
   if (s.instructions.size() != s.compiled.instructions.size()) throw Error("the program has no arena: bind it first");
-  if (base::current_threads() != s.threads) {
-    throw Error(
-        fmt::format("a program that was compiled for {} compute threads is run where there are {} "
-                    "(OMP_THREAD_LIMIT, or a parallel region around the caller?): both must be the same",
-                    s.threads, base::current_threads()));
-  }
-  s.run.pixels = input.pixels;
-  s.run.labels = input.labels != nullptr ? input.labels : s.no_labels.data();
-  s.run.targets = input.targets;
-  s.run.step = input.step;
-  s.run.learning_rate = input.learning_rate;
-  s.run.momentum = input.momentum;
-  const bool accumulates = s.options.gradient_policy != nullptr && s.options.gradient_policy->accumulates();
-  if (!accumulates && (input.batches_before > 0 || !input.update)) {
-    throw Error("a step of several batches found; the program was compiled for steps of one");
-  }
-  s.run.first_image = input.first_image;
-  s.run.adds_gradients = input.batches_before > 0;
-  s.run.updates = input.update;
-  s.run.squared_norm = 0;
-  s.run.gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
-  if (s.options.mode != Mode::inference) s.require_finite_parameters();
+  s.set_input(input);
   if (s.poison) s.poison_arena();
-  s.prepare();
+  s.guarded([&] {
+    s.require_same_threads();
+    if (s.options.mode != Mode::inference) s.require_finite_parameters();
+    s.prepare();
+  });
   s.touch_written();
-  for (std::size_t i = 0; i < s.instructions.size(); ++i) {
-    if (!s.profile) {
-      s.execute_in_turn(s.compiled.instructions[i], s.instructions[i], s.prologue.size() + i);
-      continue;
-    }
-    if (s.before_instruction) s.before_instruction(i, s.instructions[i].memory);
-    const auto start = std::chrono::steady_clock::now();
-    s.execute(s.compiled.instructions[i], s.instructions[i]);
-    s.seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
+  for (std::size_t i = 0; i < s.instructions.size(); ++i) s.run_instruction(i);
   s.stream.wait();
+  if (s.run.failure != nullptr) std::rethrow_exception(std::exchange(s.run.failure, nullptr));
   for (std::size_t head = 0; head < s.heads.size(); ++head) s.heads[head].sums = s.run.losses[head];
 }
 

@@ -21,6 +21,10 @@
 #include "program/memory.h"
 #include "program/tuning_record.h"
 
+namespace facet::comm {
+class Communicator;
+}
+
 namespace facet::program {
 
 enum class Mode : std::uint8_t {
@@ -45,6 +49,11 @@ struct ProgramOptions {
   /// the program.
   Parameters* average = nullptr;
   double average_decay = 0;  ///< weight of the old average in a step; the first step copies the values instead
+  /// In training: the processes that share each batch; must outlive the program. Null: this one has all of it. In all
+  /// of them the parameters must have the same values, placed by the same plan, and the gradient policy must be of the
+  /// same kind.
+  comm::Communicator* communicator = nullptr;
+  bool sync_batch_norm = false;  ///< batch statistics are those of all processes' images
   /// Shared with other programs of the graph; must outlive the program. Null: the program shares none.
   PreparedMemory* prepared = nullptr;
 };
@@ -60,6 +69,10 @@ struct RunInput {
   float learning_rate = 0;
   std::optional<double> momentum = {};  ///< of this step, instead of the update rule's own
   std::int64_t first_image = 0;         ///< index of the batch's first image in its step; dropout's masks depend on it
+  /// In training: the number of images that each process has of the batch, by rank; empty: this process has all of it.
+  /// A process has as many as its program was compiled for, or none; then it runs the communication and the updates
+  /// alone, and needs no input. Gradients are those of the mean over the images of all processes.
+  std::span<const std::int64_t> rank_images = {};
   std::int64_t batches_before = 0;  ///< of the same step, already accumulated; above 0 only if the policy accumulates
   bool update = true;               ///< the step ends with this batch; must be true unless the policy accumulates
 };
@@ -68,7 +81,7 @@ struct RunInput {
 struct HeadView {
   std::span<const float> logits;         ///< {batch, classes}
   std::span<const float> probabilities;  ///< {batch, classes}; the logits where the loss has no probabilities
-  kernels::LossSums sums;
+  kernels::LossSums sums;                ///< in training of the images of all processes
 };
 
 using lowering::InstructionKind;
@@ -80,7 +93,8 @@ struct InstructionInfo {
   std::string work;            ///< what is computed, independently of the implementation
   std::string candidate;       ///< the chosen way to compute it; empty: there is only one
   double flops;                ///< of a convolution or linear layer, two per multiply-add; else 0
-  std::int64_t bytes;          ///< memory traffic: each operand once, what an update changes twice, scratch memory not
+  /// Memory traffic: each operand once, what an update or an exchange changes twice, scratch memory not.
+  std::int64_t bytes;
 };
 
 /// Called before each instruction of a profiled run, outside its time, with the instruction's index and all memory that
@@ -112,7 +126,8 @@ class Program {
 
   /// Runs all instructions.
   /// @throws Error when no arena is bound, when the number of threads is not the one the program was compiled for, or
-  /// when `input` is a part of a step and the policy doesn't accumulate. In training a non-finite value stops the run
+  /// when `input` is a part of a step and the policy doesn't accumulate, or isn't the part of a batch that the program
+  /// was compiled for. In training a non-finite value stops the run
   /// where it appears, with an Error:
   ///   - naming the parameter, when one that was set since the last run is non-finite (Mode::gradients too): nothing
   ///     has changed by then;
@@ -124,6 +139,12 @@ class Program {
   ///     updated before it in the step, which are nearer to the losses, have changed by then, and so have running
   ///     statistics and the average. The others have not. Such parameters are of no use: continue from saved ones.
   /// A step that returns has left every trained parameter finite.
+  ///
+  /// Where several processes train (ProgramOptions::communicator), all of them call it, inside
+  /// ProcessGroup::together(). An error in the forward of one is thrown on all, as together() does, before any weight
+  /// has changed, but the running statistics are of no use then. So is one in backward, when optim::reduce_policy()
+  /// sums the gradients; with a policy that doesn't, the weights are of no use after it. What is computed from the
+  /// sums, updates too, fails on all alike.
   void run(const RunInput& input);
   std::span<const HeadView> heads() const;
 

@@ -13,15 +13,18 @@
 namespace facet::program {
 
 TuningRecord TuningRecord::load(const std::filesystem::path& file, bool tune) {
+  return parse(file.string(), read_text(file), tune);
+}
+
+TuningRecord TuningRecord::parse(const std::string& source, const std::string& text, bool tune) {
   TuningRecord tuning_record(tune);
-  const std::string text = read_text(file);
   try {
     const auto json = nlohmann::json::parse(text);
     tuning_record.chosen_ = json.at("choices").get<std::map<std::string, std::string>>();
   } catch (const nlohmann::json::exception&) {
     throw Error(
         fmt::format("{}: no tuning record found; JSON as {{\"choices\": {{\"KEY\": \"CANDIDATE\", ...}}}} needed",
-                    file.string()),
+                    source),
         ErrorCode::invalid_data);
   }
   return tuning_record;
@@ -29,9 +32,11 @@ TuningRecord TuningRecord::load(const std::filesystem::path& file, bool tune) {
 
 void TuningRecord::save(const std::filesystem::path& file) const {
   AtomicFile out(file);
-  out.write(nlohmann::json{{"choices", chosen_}}.dump(1) + "\n");
+  out.write(to_text());
   out.commit();
 }
+
+std::string TuningRecord::to_text() const { return nlohmann::json{{"choices", chosen_}}.dump(1) + "\n"; }
 
 std::string TuningRecord::find(const std::string& key) const {
   const auto found = chosen_.find(key);

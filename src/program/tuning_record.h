@@ -18,8 +18,12 @@ class TuningRecord {
   explicit TuningRecord(bool tune) : tune_(tune) {}
   /// @throws Error naming the file when it is not a tuning record.
   static TuningRecord load(const std::filesystem::path& file, bool tune);
+  /// Reads what to_text() returned. @param source what messages call the text. @throws Error as load() does.
+  static TuningRecord parse(const std::string& source, const std::string& text, bool tune);
   /// Writes the file atomically.
   void save(const std::filesystem::path& file) const;
+  /// The content of the file.
+  std::string to_text() const;
 
   bool tune() const { return tune_; }
   /// The recorded candidate; empty if the key has none.

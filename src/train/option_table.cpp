@@ -57,14 +57,24 @@ Rows learning_rows() {
        whole_number(
            {.name = "epochs", .argument = "N", .help = "total number of epochs, including those before a resume"},
            &TrainOptions::epochs, 1, many),
-       whole_number({.name = "batch", .argument = "N", .help = "batch size, in images", .fixed = true},
-                    &TrainOptions::batch, 1, 65536),
-       whole_number({.name = "seed",
+       whole_number({.name = "batch",
                      .argument = "N",
-                     .help = "seed of every random draw; the same seed, number of threads and tuning record give the "
-                             "same bits",
+                     .help = "batch size, in images, of all processes together",
                      .fixed = true},
-                    &TrainOptions::seed, 0, std::numeric_limits<std::uint64_t>::max())});
+                    &TrainOptions::batch, 1, 65536),
+       whole_number({.name = "lr-scale-batch",
+                     .argument = "N",
+                     .help = "multiply --lr by the images of a step (--batch times --accumulate) / N, as large batches "
+                             "need with a warm-up (Goyal et al. 2017, with N 256); 0: don't",
+                     .fixed = true},
+                    &TrainOptions::lr_scale_batch, 0, many),
+       whole_number(
+           {.name = "seed",
+            .argument = "N",
+            .help = "seed of every random draw; the same seed, numbers of processes and threads, and tuning record "
+                    "give the same bits",
+            .fixed = true},
+           &TrainOptions::seed, 0, std::numeric_limits<std::uint64_t>::max())});
 }
 
 Rows optimizer_rows() {
@@ -252,13 +262,15 @@ Rows computing_rows() {
       {precision_row(),
        whole_number({.name = "threads",
                      .argument = "N",
-                     .help = "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use (from 16 "
-                             "cores on, minus the decoding threads)"},
+                     .help = "compute threads of each process; 0: OMP_NUM_THREADS, else all cores that the process may "
+                             "use (from 16 cores on, minus the decoding threads), or its share of cores that other "
+                             "processes of the run may use"},
                     &TrainOptions::threads, 0, max_threads),
-       whole_number({.name = "loader-threads",
-                     .argument = "N",
-                     .help = "decoding threads; 0: as many as needed, up to the cores that the process may use"},
-                    &TrainOptions::loader_threads, 0, max_threads),
+       whole_number(
+           {.name = "loader-threads",
+            .argument = "N",
+            .help = "decoding threads of each process; 0: as many as needed, up to the cores that the process may use"},
+           &TrainOptions::loader_threads, 0, max_threads),
        flag({.name = "no-tune",
              .members = {"tune"},
              .help = "don't time candidate primitives before the first step; use oneDNN's defaults"},
@@ -279,6 +291,15 @@ Rows computing_rows() {
                      "(default: $XDG_CACHE_HOME/facet, else ~/.cache/facet)",
              .former_name = "choice-cache"},
             &TrainOptions::tuning_cache, "none")});
+}
+
+Rows process_rows() {
+  return in_group("Several processes (mpirun, srun)",
+                  {flag({.name = "sync-batch-norm",
+                         .help = "normalise by the mean and variance of all processes' images, as one process with the "
+                                 "whole batch does, instead of those of each process's own (PyTorch: SyncBatchNorm)",
+                         .fixed = true},
+                        &TrainOptions::sync_batch_norm, true)});
 }
 
 Rows run_rows() {
@@ -312,8 +333,8 @@ Rows run_rows() {
 const std::vector<OptionRow>& option_table() {
   static const Rows table = [] {
     Rows all;
-    for (const auto& rows :
-         {data_rows, learning_rows, optimizer_rows, schedule_rows, loss_rows, average_rows, computing_rows, run_rows}) {
+    for (const auto& rows : {data_rows, learning_rows, optimizer_rows, schedule_rows, loss_rows, average_rows,
+                             computing_rows, process_rows, run_rows}) {
       for (OptionRow& row : rows()) all.push_back(std::move(row));
     }
     return all;

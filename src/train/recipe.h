@@ -22,6 +22,9 @@ std::vector<LearningRateSchedule::Kind> schedule_kinds();
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options);
 
+/// The highest rate of the schedule: learning_rate, scaled by lr_scale_batch where that is set.
+double peak_learning_rate(const TrainOptions& options);
+
 /// The class weights that the options ask for, by head; the entry with the empty name is replaced by one for each head
 /// that it is for.
 std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads);

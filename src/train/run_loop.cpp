@@ -1,10 +1,14 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <limits>
+#include <sstream>
 #include <utility>
 
+#include "base/files.h"
 #include "base/parallel.h"
 #include "facet/error.h"
 #include "facet/machine.h"
@@ -30,6 +34,19 @@ double mean_accuracy(const std::vector<HeadResult>& results) {
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// The exception as an Error: a caller's data set or sink may throw something else.
+Error as_error(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::exception& error) {
+    return Error(error.what(), ErrorCode::invalid_data);
+  } catch (...) {
+    return Error("an exception of an unknown type", ErrorCode::invalid_data);
+  }
 }
 
 double rate(std::int64_t images, double seconds) { return seconds > 0 ? static_cast<double>(images) / seconds : 0; }
@@ -66,7 +83,9 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
   base::ComputeScope scope(s_.threads.compute);
   const train::TuningObserver observer(s_.tuning_record, scope, s_.options.on_tuning);
   const std::function<bool()> stop = train::outside(scope, user_stop);
-  if (std::ranges::find(sinks, nullptr) != sinks.end()) throw Error("one of the sinks is null");
+  group().together([&] {
+    if (std::ranges::find(sinks, nullptr) != sinks.end()) throw Error("one of the sinks is null");
+  });
   const struct Ends {  // nothing of the caller's is used after this call
     Trainer::State& state;
     ~Ends() {
@@ -80,26 +99,42 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
   saved_at_ = Clock::now();
 
   const RunInfo info = run_info();
-  tell_all([&](TrainSink& sink) { is_begun_ ? sink.on_resume(info) : sink.on_start(info); });
-  is_begun_ = true;
   const auto tell_note = [&](const std::string& note) { tell_all([&](TrainSink& sink) { sink.on_note(note); }); };
-  for (const std::string& note : session.take_notes()) tell_note(note);
+  const std::vector<std::string> notes = take_all_notes();
+  group().together([&] {
+    tell_all([&](TrainSink& sink) { is_begun_ ? sink.on_resume(info) : sink.on_start(info); });
+    is_begun_ = true;
+    for (const std::string& note : notes) tell_note(note);
+  });
   RunEnd end;
   end.finished = true;
   while (end.finished && state_.epoch <= s_.options.epochs && !out_of_patience()) end.finished = run_epoch(stop);
   end.stopped_early = end.finished && state_.epoch <= s_.options.epochs;
-  if (end.stopped_early) {
-    tell_note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
-                          state_.best, state_.epoch - 1 - state_.epochs_since_best));
-  }
   end.epoch = state_.epoch - 1;
   end.step = state_.step;
   if (state_.best >= 0) {
     end.best = state_.best;
     end.best_epoch = end.epoch - state_.epochs_since_best;
   }
-  tell_all([&](TrainSink& sink) { sink.on_end(end); });
+  group().together([&] {
+    if (end.stopped_early) {
+      tell_note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
+                            state_.best, state_.epoch - 1 - state_.epochs_since_best));
+    }
+    tell_all([&](TrainSink& sink) { sink.on_end(end); });
+  });
   return end.finished;
+}
+
+std::vector<std::string> Trainer::State::take_all_notes() {
+  const std::vector<std::string> of_ranks = group().gather(fmt::format("{}", fmt::join(session.take_notes(), "\n")));
+  std::vector<std::string> notes;
+  for (std::size_t rank = 0; rank < of_ranks.size(); ++rank) {
+    const std::string prefix = rank == 0 ? "" : group().name(static_cast<int>(rank)) + ": ";
+    std::istringstream lines(of_ranks[rank]);
+    for (std::string line; std::getline(lines, line);) notes.push_back(prefix + line);
+  }
+  return notes;
 }
 
 bool Trainer::State::out_of_patience() const {
@@ -111,10 +146,9 @@ bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
   StepResult result;
   loader_->start_epoch(state_.epoch, state_.batch);
   while (step(result)) {
-    tell_all([&](TrainSink& sink) { sink.on_step(result); });
-    const bool stops = stop && stop();
-    if (stops || checkpoint_due()) save_within_epoch();
-    if (stops) return false;
+    const Next next = after_step(result, stop);
+    if (next != Next::step) save_within_epoch();
+    if (next == Next::end) return false;
   }
   std::vector<HeadResult> validation;
   if (validation_ != nullptr) {
@@ -127,6 +161,23 @@ bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
   }
   finish_epoch(std::move(validation));
   return true;
+}
+
+Trainer::State::Next Trainer::State::after_step(const StepResult& result, const std::function<bool()>& stop) {
+  Next next = Next::step;
+  group().together([&] {
+    save_tuning_record();
+    tell_all([&](TrainSink& sink) { sink.on_step(result); });
+    if (checkpoint_due()) next = Next::save;
+    if (stop && stop()) next = Next::end;
+  });
+  return static_cast<Next>(group().max(static_cast<std::int64_t>(next)));
+}
+
+bool Trainer::State::asks_to_stop(const std::function<bool()>& stop) {
+  bool stops = false;
+  group().together([&] { stops = stop && stop(); });
+  return group().max(stops ? 1 : 0) > 0;
 }
 
 bool Trainer::State::step(StepResult& result) {
@@ -151,6 +202,7 @@ bool Trainer::State::train_batch(StepResult& result) {
   const Clock::time_point asked = Clock::now();
   const Batch* batch = next_batch(*loader_);
   if (batch == nullptr) return false;
+  const std::vector<std::int64_t> shares = rank_images(state_.batch);
   const double waited = seconds_since(asked);
   state_.sums.training_seconds += waited;
   state_.sums.waited_seconds += waited;
@@ -161,11 +213,13 @@ bool Trainer::State::train_batch(StepResult& result) {
   input.momentum = schedule_->momentum(input.step);
   input.batches_before = state_.batch % s_.options.accumulate;
   input.first_image = input.batches_before * s_.options.batch;
+  input.rank_images = shares;
   ++state_.batch;
   input.update = at_end_of_step();
   const Clock::time_point began = Clock::now();
   std::span<const program::HeadView> heads;
   try {
+    group().together([&] { s_.prepare(batch->size); });
     heads = s_.train(*batch, input);
   } catch (const Error& error) {
     --state_.batch;
@@ -177,9 +231,15 @@ bool Trainer::State::train_batch(StepResult& result) {
     throw;
   }
   state_.sums.training_seconds += seconds_since(began);
-  save_tuning_record();
-  count(heads, batch->size, result);
+  count(heads, plan_.whole(state_.batch - 1).size, result);
   return true;
+}
+
+std::vector<std::int64_t> Trainer::State::rank_images(std::int64_t index) const {
+  std::vector<std::int64_t> images;
+  const std::int64_t whole = plan_.whole(index).size;
+  for (std::int64_t rank = 0; rank < plan_.world; ++rank) images.push_back(share_of(whole, rank, plan_.world).size);
+  return images;
 }
 
 bool Trainer::State::at_end_of_step() const {
@@ -226,18 +286,21 @@ double Trainer::State::train_accuracy(std::size_t head) const {
 
 const Batch* Trainer::State::next_batch(Loader& loader) {
   try {
-    return loader.next();
-  } catch (const std::exception& error) {
+    const Batch* batch = nullptr;
+    group().together([&] { batch = loader.next(); });
+    return batch;
+  } catch (...) {
     // Discard the batches of the unfinished step: the run is saved as it was before that step.
     state_ = step_begin_;
-    if (!folder_ || state_.step <= std::max<std::int64_t>(saved_step_, 0)) throw;
-    const auto* const known = dynamic_cast<const Error*>(&error);  // a caller's data set may throw something else
-    const ErrorCode code = known != nullptr ? known->code() : ErrorCode::invalid_data;
-    const auto fail = [&](const std::string& saved) { throw Error(fmt::format("{}; {}", error.what(), saved), code); };
+    if (!has_folder() || state_.step <= std::max<std::int64_t>(saved_step_, 0)) throw;
+    const Error error = as_error(std::current_exception());
+    const auto fail = [&](const std::string& saved) {
+      group().together([&] { throw Error(fmt::format("{}; {}", error.what(), saved), error.code()); });
+    };
     try {
       save_within_epoch();
-    } catch (const Error& reason) {
-      fail(fmt::format("the steps before it can't be saved: {}", reason.what()));
+    } catch (...) {
+      fail(fmt::format("the steps before it can't be saved: {}", as_error(std::current_exception()).what()));
     }
     fail(fmt::format("the steps before it are saved, and the run can be resumed once this is mended: {}", last_good()));
   }
@@ -245,7 +308,7 @@ const Batch* Trainer::State::next_batch(Loader& loader) {
 }
 
 std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::function<bool()>& stop) {
-  finish_updates();
+  group().together([&] { finish_updates(); });
   // A stopped validation is continued; after an error all images are validated again.
   std::optional<inference::Evaluation> evaluation = std::exchange(evaluation_, std::nullopt);
   if (!evaluation) {
@@ -256,20 +319,22 @@ std::optional<std::vector<HeadResult>> Trainer::State::validate(const std::funct
   validation_loader_->start_epoch(0, evaluated_batches_);
   while (const Batch* batch = next_batch(*validation_loader_)) {
     try {
-      s_.evaluate(*batch, *evaluation);
+      group().together([&] {
+        s_.evaluate(*batch, *evaluation);
+        save_tuning_record();
+      });
     } catch (const Error& error) {
       throw Error(fmt::format("validation after epoch {} (step {}): {}; {}", state_.epoch, state_.step, error.what(),
                               last_good()),
                   error.code());
     }
-    save_tuning_record();
     ++evaluated_batches_;
-    if (stop && stop()) {
+    if (asks_to_stop(stop)) {
       evaluation_ = std::move(evaluation);
       return std::nullopt;
     }
   }
-  return evaluation->results();
+  return evaluation->results(group());
 }
 
 EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) const {
@@ -302,10 +367,11 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation) {
   }
   next.start_epoch(state_.epoch + 1, s_.info.heads.size());
 
-  require_finite_parameters();
+  group().together([&] { require_finite_parameters(); });
+  require_equal_parameters();
   // state_ moves to the next epoch only after everything is saved: a caller may call run() again after an error, which
   // then finishes the epoch again.
-  if (folder_) {
+  if (has_folder()) {
     save([&] {
       if (result.best) folder_->save_best(s_.info, s_.evaluated());
       if (s_.options.keep > 0) folder_->save_epoch(result.epoch, s_.options.keep, s_.info, s_.evaluated());
@@ -314,13 +380,14 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation) {
     });
   }
   state_ = std::move(next);
-  tell_users([&](TrainSink& sink) { sink.on_epoch(result); });
+  group().together([&] { tell_users([&](TrainSink& sink) { sink.on_epoch(result); }); });
 }
 
 void Trainer::State::save(const std::function<void()>& save) {
   tell_users([](TrainSink& sink) { sink.on_saving(true); });
   try {
-    save();
+    group().on_first_rank(save);
+    saved_step_ = state_.step;
   } catch (...) {
     tell_users([](TrainSink& sink) { sink.on_saving(false); });
     throw;
@@ -329,10 +396,11 @@ void Trainer::State::save(const std::function<void()>& save) {
 }
 
 void Trainer::State::save_within_epoch() {
-  require_finite_parameters();
+  group().together([&] { require_finite_parameters(); });
+  require_equal_parameters();
   state_.sums.seconds = epoch_seconds();
   epoch_began_ = Clock::now();
-  if (folder_) save([&] { save_last(state_); });
+  if (has_folder()) save([&] { save_last(state_); });
 }
 
 void Trainer::State::finish_updates() const {
@@ -353,11 +421,24 @@ void Trainer::State::require_finite_parameters() const {
               ErrorCode::non_finite);
 }
 
+void Trainer::State::require_equal_parameters() const {
+  if (group().is_alone()) return;
+  const base::PageBuffer& values = s_.parameters->state().values;
+  const std::vector<std::uint32_t> sums = group().all_gather(base::crc32c({values.data(), values.size()}));
+  group().together([&] {
+    if (sums[static_cast<std::size_t>(group().rank())] == sums[0]) return;
+    throw Error(
+        fmt::format("after step {} (epoch {}): the weights differ from those of rank 0, by a fault of this host's "
+                    "CPU or memory, or by different CPUs or versions of libraries; {}",
+                    state_.step, state_.epoch, last_good()),
+        ErrorCode::invalid_data);
+  });
+}
+
 void Trainer::State::save_last(const train::TrainingState& state) {
   saved_at_ = Clock::now();
   folder_->save_last(s_.info, *s_.parameters, s_.average ? &*s_.average : nullptr,
                      {state, fixed_options_, s_.threads.compute, validation_data_});
-  saved_step_ = state.step;
 }
 
 bool Trainer::State::checkpoint_due() const {
@@ -378,9 +459,10 @@ std::string Trainer::State::place() const {
 }
 
 std::string Trainer::State::last_good() const {
-  if (!folder_) return "no checkpoint is written, since the run has no folder";
+  if (!has_folder()) return "no checkpoint is written, since the run has no folder";
   if (saved_step_ < 0) return "there is no checkpoint yet";
-  return fmt::format("the last good checkpoint is {}, of step {}", folder_->last().string(), saved_step_);
+  return fmt::format("the last good checkpoint is {}, of step {}", train::RunFolder(s_.options.out).last().string(),
+                     saved_step_);
 }
 
 }  // namespace facet

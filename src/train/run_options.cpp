@@ -16,6 +16,13 @@
 namespace facet {
 namespace {
 
+void check_processes(const TrainOptions& options) {
+  const int processes = options.processes.size();
+  if (options.batch >= processes) return;
+  throw Error(fmt::format("batch is {} in {} processes; one image for each, {} or more, is allowed", options.batch,
+                          processes, processes));
+}
+
 void check_schedule(const TrainOptions& options) {
   const LearningRateSchedule& schedule = options.schedule;
   if (schedule.warmup_epochs >= static_cast<double>(options.epochs)) {
@@ -26,9 +33,8 @@ void check_schedule(const TrainOptions& options) {
     throw Error(fmt::format("warmup_epochs is {}; 0 is allowed with the schedule one-cycle, which warms up itself",
                             schedule.warmup_epochs));
   }
-  if (schedule.eta_min > options.learning_rate) {
-    throw Error(fmt::format("eta_min is {}; 0 up to the learning rate, {}, is allowed", schedule.eta_min,
-                            options.learning_rate));
+  if (const double peak = train::peak_learning_rate(options); schedule.eta_min > peak) {
+    throw Error(fmt::format("eta_min is {}; 0 up to the learning rate, {}, is allowed", schedule.eta_min, peak));
   }
   if (schedule.base_momentum > schedule.max_momentum) {
     throw Error(fmt::format("base_momentum is {}; 0 up to max_momentum, {}, is allowed", schedule.base_momentum,
@@ -43,6 +49,7 @@ void check_options(const TrainOptions& options) {
   if (options.nesterov && (options.optimizer != OptimizerKind::sgd || options.momentum == 0)) {
     throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
   }
+  check_processes(options);
   check_schedule(options);
   if (options.pretrained.empty() && !options.split_head.layer.empty()) {
     throw Error(fmt::format("split_head names the layer {} without pretrained, the weights that have it",
@@ -147,6 +154,22 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
     }
     refuse(file, option, found->dump(), value.dump());
   }
+}
+
+void require_same_in_all(comm::Communicator& group, const nlohmann::ordered_json& options) {
+  if (group.is_alone()) return;
+  std::string text = options.dump();
+  group.broadcast(text);
+  group.together([&] {
+    const auto of_first = nlohmann::ordered_json::parse(text);
+    for (const auto& [option, value] : options.items()) {
+      if (!of_first.contains(option) || of_first.at(option) == value) continue;
+      const bool is_data = option == data_key;
+      throw Error(fmt::format("{} is {} here and {} in rank 0: all processes need the same options and data",
+                              is_data ? "the hash of the training set's names and labels" : option, value.dump(),
+                              of_first.at(option).dump()));
+    }
+  });
 }
 
 void require_same_model(const std::string& file, const ModelInfo& recorded, const ModelInfo& asked) {

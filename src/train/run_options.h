@@ -3,6 +3,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "comm/communicator.h"
 #include "facet/dataset.h"
 #include "facet/model_file.h"
 #include "facet/training.h"
@@ -26,6 +27,9 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
 /// @throws Error naming the first option that differs, and both values.
 void require_same_options(const std::string& file, const nlohmann::ordered_json& recorded,
                           const nlohmann::ordered_json& asked);
+/// Compares options of all processes. @throws Error naming the first that a process has otherwise than rank 0, and both
+/// values.
+void require_same_in_all(comm::Communicator& group, const nlohmann::ordered_json& options);
 /// Compares the requested model, heads and preprocessing with those of a run. @throws Error like
 /// require_same_options().
 void require_same_model(const std::string& file, const ModelInfo& recorded, const ModelInfo& asked);

@@ -60,9 +60,15 @@ std::vector<Kind> schedule_kinds() {
   return kinds;
 }
 
+double peak_learning_rate(const TrainOptions& options) {
+  if (options.lr_scale_batch == 0) return options.learning_rate;
+  const auto images = static_cast<double>(options.batch) * static_cast<double>(options.accumulate);
+  return options.learning_rate * images / static_cast<double>(options.lr_scale_batch);
+}
+
 Schedule::Schedule(const TrainOptions& options, std::int64_t steps_per_epoch)
     : o_(options.schedule),
-      peak_(options.learning_rate),
+      peak_(peak_learning_rate(options)),
       per_epoch_(static_cast<double>(steps_per_epoch)),
       total_(per_epoch_ * static_cast<double>(options.epochs)),
       warmup_(std::round(per_epoch_ * o_.warmup_epochs)) {}

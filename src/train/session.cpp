@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "base/files.h"
@@ -21,12 +22,13 @@ namespace {
 
 /// @throws Error unless the batch has pixels, labels and targets of the model's shapes, and each label is a class or
 /// missing.
-void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_batch) {
+void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t least, std::int64_t greatest) {
   const auto images = static_cast<std::size_t>(std::max<std::int64_t>(batch.size, 0));
   const std::size_t bytes = images * inference::image_bytes(info);
-  if (batch.size < 1 || batch.size > full_batch) {
-    throw Error(fmt::format("step: a batch of {} images found; 1 to {} are allowed", batch.size, full_batch));
+  if (batch.size < least || batch.size > greatest) {
+    throw Error(fmt::format("step: a batch of {} images found; {} to {} are allowed", batch.size, least, greatest));
   }
+  if (images == 0) return;
   const bool has_labels = !batch.labels.empty() || batch.targets.empty();
   if (batch.pixels.size() != bytes || (has_labels && batch.labels.size() != images * info.heads.size())) {
     throw Error(
@@ -55,6 +57,29 @@ void require_batch(const Batch& batch, const ModelInfo& info, std::int64_t full_
   }
 }
 
+/// @throws Error unless the batch and the options of its step are allowed in the session.
+void require_step(const TrainingSession::State& s, const Batch& batch, const StepOptions& step) {
+  if (s.group().is_alone()) {
+    require_batch(batch, s.info, 1, s.full_batch);
+  } else {
+    require_batch(batch, s.info, 0, share_of(s.whole_batch, 0, s.group().size()).size);
+  }
+  if (!step.update && s.options.accumulate <= 1) {
+    throw Error("step: update is false and the option accumulate is 1; a step of several batches needs accumulate > 1");
+  }
+  if (step.learning_rate && (!std::isfinite(*step.learning_rate) || *step.learning_rate < 0)) {
+    throw Error(fmt::format("step: learning_rate is {}; 0 or more is allowed", *step.learning_rate));
+  }
+  if (step.momentum && !(*step.momentum >= 0 && *step.momentum < 1)) {
+    throw Error(fmt::format("step: momentum is {}; 0 up to below 1 is allowed", *step.momentum));
+  }
+}
+
+/// @throws Error where a process has other options that decide the results than rank 0.
+void require_same_recipe(const TrainingSession::State& s) {
+  train::require_same_in_all(s.group(), train::recipe_options(s.options, s.precision, s.info.heads));
+}
+
 train::RunRecord record_of(const TrainingSession::State& s) {
   train::RunRecord record;
   record.state.start_epoch(1, s.info.heads.size());
@@ -65,23 +90,69 @@ train::RunRecord record_of(const TrainingSession::State& s) {
   return record;
 }
 
+/// Changes parameters on rank 0, and gives them to all ranks also where that fails half-way.
+void load_on_first_rank(TrainingSession::State& s, const std::function<void()>& load) {
+  try {
+    s.group().on_first_rank(load);
+  } catch (...) {
+    s.broadcast_parameters();
+    s.group().together([] { throw; });
+  }
+  s.broadcast_parameters();
+}
+
+/// See TrainingSession::save_checkpoint; on one process.
+void write_checkpoint(TrainingSession::State& s, const std::filesystem::path& folder) {
+  train::RunFolder run(folder);
+  if (!run.lock()) {
+    s.note(fmt::format("the file system of {} has no locks: make sure that no other process uses the folder",
+                       folder.string()));
+  }
+  const bool is_runs =
+      run.has_metrics() || (base::exists(run.last()) && !train::LastCheckpoint(run.last()).record().is_session);
+  if (is_runs) throw Error(fmt::format("{} holds a run of a trainer: take another folder", folder.string()));
+  run.prepare();
+  s.tuning_record.save(run.tuning_record());
+  run.save_last(s.info, *s.parameters, s.average ? &*s.average : nullptr, record_of(s));
+}
+
+/// See TrainingSession::load_checkpoint; on one process.
+void read_checkpoint(TrainingSession::State& s, const std::filesystem::path& folder) {
+  const train::LastCheckpoint last(train::RunFolder(folder).last());
+  train::require_same_model(last.name(), last.info(), s.info);
+  const std::string recorded = train::text_field(last.record().options, "optimizer");
+  if (recorded != to_string(s.options.optimizer)) {
+    throw Error(fmt::format("{}: it holds the state of the optimizer {}; the session's is {}", last.name(), recorded,
+                            to_string(s.options.optimizer)));
+  }
+  last.load(*s.parameters, s.average ? &*s.average : nullptr);
+  s.finished_steps = last.record().state.step;
+}
+
 }  // namespace
 
-TrainingSession::TrainingSession(Graph graph, ModelInfo info, const TrainOptions& options)
-    : state_(std::make_unique<State>(std::move(graph), std::move(info), options, options.batch)) {
+TrainingSession::TrainingSession(Graph graph, ModelInfo info, const TrainOptions& options) {
+  comm::Communicator& group = options.processes.communicator();
+  group.together([&] {
+    state_ = std::make_unique<State>(std::move(graph), std::move(info), options, options.batch);
+    State& s = *state_;
+    s.losses = train::make_loss_rules(s.options, s.info.heads, nullptr);
+    s.open_pretrained();
+    if (!options.tuning_record.empty() && s.is_first_rank()) {
+      s.tuning_record = program::TuningRecord::load(options.tuning_record, options.tune);
+    }
+    s.read_tuning_cache();
+  });
   State& s = *state_;
-  s.losses = train::make_loss_rules(s.options, s.info.heads, nullptr);
-  s.open_pretrained();
-  if (!options.tuning_record.empty()) {
-    s.tuning_record = program::TuningRecord::load(options.tuning_record, options.tune);
-  }
-  s.read_tuning_cache();
+  require_same_recipe(s);
   base::ComputeScope scope(s.threads.compute);
   s.take_threads(scope);
   const train::TuningObserver observer(s.tuning_record, scope, options.on_tuning);
   s.choose_precision("");
-  s.compile({.training = {s.full_batch}, .evaluation = {}});
-  s.allocate();
+  s.compile({.training = {s.full_batch},
+             .evaluation = {},
+             .first_evaluation = share_of(s.whole_batch, 0, group.size()).size});
+  group.together([&] { s.allocate(); });
 }
 
 TrainingSession::TrainingSession(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -105,16 +176,23 @@ std::vector<std::string> TrainingSession::take_notes() { return std::exchange(st
 
 BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
   State& s = state();
-  require_batch(batch, s.info, s.full_batch);
-  if (!step.update && s.options.accumulate <= 1) {
-    throw Error("step: update is false and the option accumulate is 1; a step of several batches needs accumulate > 1");
+  std::vector<std::int64_t> sizes{batch.size};
+  s.group().together([&] { require_step(s, batch, step); });
+  if (!s.group().is_alone()) {
+    sizes = s.group().all_gather(batch.size);
+    const std::vector<std::uint8_t> updates = s.group().all_gather(static_cast<std::uint8_t>(step.update ? 1 : 0));
+    s.group().together([&] {
+      const std::int64_t images = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+      if (images < 1 || images > s.whole_batch) {
+        throw Error(fmt::format("step: a batch of {} images in all processes found; 1 to {} are allowed", images,
+                                s.whole_batch));
+      }
+      if (std::ranges::count(updates, updates[0]) != std::ssize(updates)) {
+        throw Error("step: update is true in some processes and false in others; it must be the same in all");
+      }
+    });
   }
-  const double rate = step.learning_rate.value_or(s.options.learning_rate);
-  if (!std::isfinite(rate) || rate < 0)
-    throw Error(fmt::format("step: learning_rate is {}; 0 or more is allowed", rate));
-  if (step.momentum && !(*step.momentum >= 0 && *step.momentum < 1)) {
-    throw Error(fmt::format("step: momentum is {}; 0 up to below 1 is allowed", *step.momentum));
-  }
+  const double rate = step.learning_rate.value_or(train::peak_learning_rate(s.options));
   program::RunInput input;
   input.step = s.finished_steps + 1;
   input.learning_rate = static_cast<float>(rate);
@@ -122,12 +200,14 @@ BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
   input.batches_before = s.batches_of_step;
   input.first_image = s.images_of_step;
   input.update = step.update;
+  input.rank_images = sizes;
 
   BatchResult result{.step = input.step};
   base::ComputeScope scope(s.threads.compute);
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
   // Where the run throws, the next batch begins the step anew, since some gradients may hold this one's part.
   s.begin_step();
+  s.group().together([&] { s.prepare(batch.size); });
   const std::span<const program::HeadView> heads = s.train(batch, input);
   for (std::size_t head = 0; head < heads.size(); ++head) {
     const kernels::LossSums& sums = heads[head].sums;
@@ -140,28 +220,36 @@ BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
     ++s.finished_steps;
   } else {
     s.batches_of_step = input.batches_before + 1;
-    s.images_of_step = input.first_image + batch.size;
+    s.images_of_step = input.first_image + std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
   }
   return result;
 }
 
 std::vector<HeadResult> TrainingSession::evaluate(const Dataset& data, const std::function<bool()>& stop) {
   State& s = state();
-  data::require_heads(s.info.heads, data.heads(), "the data set");
-  if (data.size() == 0) throw Error("the data set holds no image to evaluate");
-  const std::int64_t batch_size = std::min(s.full_batch, data.size());
-  Loader loader(data, inference::evaluation_loading(s.info, batch_size, s.options.loader_threads));
-  s.finish_updates();
+  std::optional<Loader> loader;
+  s.group().together([&] {
+    data::require_heads(s.info.heads, data.heads(), "the data set");
+    if (data.size() == 0) throw Error("the data set holds no image to evaluate");
+    loader.emplace(data, s.evaluation_loading(data.size()));
+    loader->start_epoch(0);
+    s.finish_updates();
+  });
   base::ComputeScope scope(s.threads.compute);
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
   const std::function<bool()> ends = train::outside(scope, stop);
   inference::Evaluation evaluation(s.info.heads, s.graph);
-  loader.start_epoch(0);
-  while (const Batch* batch = loader.next()) {
-    s.evaluate(*batch, evaluation);
-    if (ends && ends()) break;
+  for (bool stops = false; !stops;) {
+    s.group().together([&] {
+      const Batch* const batch = loader->next();
+      stops = batch == nullptr;
+      if (stops) return;
+      s.evaluate(*batch, evaluation);
+      stops = ends && ends();
+    });
+    stops = s.group().max(stops ? 1 : 0) > 0;
   }
-  return evaluation.results();
+  return evaluation.results(s.group());
 }
 
 Parameters& TrainingSession::parameters() {
@@ -194,6 +282,8 @@ std::vector<float> TrainingSession::gradient(std::string_view name) {
   }
   const Parameters::State& store = s.parameters->state();
   std::vector<float> gradient = store.read(index, store.gradient(index));
+  // The processes' gradients are summed when the step ends.
+  if (s.batches_of_step > 0) s.group().sum(std::span<float>(gradient));
   for (float& element : gradient) element *= s.gradient_scale;
   return gradient;
 }
@@ -202,8 +292,10 @@ bool TrainingSession::keep_if_best(double score) {
   State& s = state();
   if (std::isnan(score) || (s.best_score && score <= *s.best_score)) return false;
   const Parameters& now = evaluated_parameters();
-  if (!s.best) s.best.emplace(program::make_parameters(s.graph, 0, program::without_bf16_copies(*now.state().plan)));
-  program::copy_values(now, *s.best);
+  s.group().together([&] {
+    if (!s.best) s.best.emplace(program::make_parameters(s.graph, 0, program::without_bf16_copies(*now.state().plan)));
+    program::copy_values(now, *s.best);
+  });
   s.best_score = score;
   return true;
 }
@@ -218,45 +310,37 @@ void TrainingSession::restore_best() {
 }
 
 Predictor TrainingSession::predictor(const InferenceOptions& options) {
-  return {info(), graph(), evaluated_parameters(), options};
+  std::optional<Predictor> made;
+  state().group().together([&] { made.emplace(info(), graph(), evaluated_parameters(), options); });
+  return std::move(*made);
 }
 
-void TrainingSession::save(const std::filesystem::path& file) { save_model(file, info(), evaluated_parameters()); }
+void TrainingSession::save(const std::filesystem::path& file) {
+  state().group().on_first_rank([&] { save_model(file, info(), evaluated_parameters()); });
+}
 
 void TrainingSession::load(const std::filesystem::path& file) {
-  load_weights(file, parameters());
-  if (state().average) load_weights(file, *state().average);
+  State& s = state();
+  load_on_first_rank(s, [&] {
+    load_weights(file, parameters());
+    if (s.average) load_weights(file, *s.average);
+  });
 }
 
 void TrainingSession::save_checkpoint(const std::filesystem::path& folder) {
   State& s = state();
-  if (s.batches_of_step > 0) throw Error("save_checkpoint: the step in progress isn't updated yet; end it first");
-  s.finish_updates();
-  train::RunFolder run(folder);
-  if (!run.lock()) {
-    s.note(fmt::format("the file system of {} has no locks: make sure that no other process uses the folder",
-                       folder.string()));
-  }
-  const bool is_runs =
-      run.has_metrics() || (base::exists(run.last()) && !train::LastCheckpoint(run.last()).record().is_session);
-  if (is_runs) throw Error(fmt::format("{} holds a run of a trainer: take another folder", folder.string()));
-  run.prepare();
-  s.tuning_record.save(run.tuning_record());
-  run.save_last(s.info, *s.parameters, s.average ? &*s.average : nullptr, record_of(s));
+  s.group().together([&] {
+    if (s.batches_of_step > 0) throw Error("save_checkpoint: the step in progress isn't updated yet; end it first");
+    s.finish_updates();
+  });
+  s.group().on_first_rank([&] { write_checkpoint(s, folder); });
 }
 
 void TrainingSession::load_checkpoint(const std::filesystem::path& folder) {
   State& s = state();
   s.finish_updates();
-  const train::LastCheckpoint last(train::RunFolder(folder).last());
-  train::require_same_model(last.name(), last.info(), s.info);
-  const std::string recorded = train::text_field(last.record().options, "optimizer");
-  if (recorded != to_string(s.options.optimizer)) {
-    throw Error(fmt::format("{}: it holds the state of the optimizer {}; the session's is {}", last.name(), recorded,
-                            to_string(s.options.optimizer)));
-  }
-  last.load(*s.parameters, s.average ? &*s.average : nullptr);
-  s.finished_steps = last.record().state.step;
+  load_on_first_rank(s, [&] { read_checkpoint(s, folder); });
+  s.finished_steps = s.group().broadcast(s.finished_steps);
   s.gradient_scale = 0;
   s.begin_step();
 }

@@ -10,7 +10,9 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "comm/communicator.h"
 #include "facet/inference.h"
+#include "facet/sampler.h"
 #include "facet/session.h"
 #include "facet/threads.h"
 #include "formats/pretrained.h"
@@ -19,6 +21,7 @@
 #include "optim/gradient_policy.h"
 #include "optim/optimizer.h"
 #include "program/batch_programs.h"
+#include "program/layout_plan.h"
 #include "program/program.h"
 #include "program/tuning_record.h"
 
@@ -58,12 +61,14 @@ class TuningObserver {
 /// construction, open_pretrained(), the tuning record, choose_precision(), compile(), allocate(). From
 /// choose_precision() on, all functions are called inside a base::ComputeScope of `threads.compute` threads.
 struct TrainingSession::State {
-  /// Sizes of the batches that are planned before the first step; others are compiled when they come.
+  /// This process's shares of the batches that are planned before the first step; others are compiled when they come.
   struct BatchSizes {
     std::vector<std::int64_t> training, evaluation;
+    std::int64_t first_evaluation = 0;  ///< rank 0's share of an evaluation's full batch, for which it is tuned
   };
 
-  /// Checks options and graph, and freezes weights.
+  /// Checks options and graph, and freezes weights. All processes of the options construct it together, and call its
+  /// functions together, except those that say otherwise.
   /// @param max_images the full batch has the options' number of images, but at most this many.
   State(Graph model_graph, ModelInfo model_info, const TrainOptions& requested, std::int64_t max_images);
   /// Waits for the last step's updates, whose errors are lost.
@@ -77,25 +82,41 @@ struct TrainingSession::State {
   void read_tuning_cache();
   /// Notes if OpenMP provides fewer threads than planned, which are then the number in use.
   void take_threads(const base::ComputeScope& scope);
-  /// Sets the precision that the options request. `automatic` takes the recorded one where there is one, else it
-  /// measures. @param recorded "f32", "bf16" or "".
+  /// Sets the precision that the options request. `automatic` takes the recorded one where there is one, else rank 0
+  /// measures. @param recorded "f32", "bf16" or "", on rank 0.
+  /// @throws Error when a process can't compute in the precision of rank 0.
   void choose_precision(std::string recorded);
-  /// Makes the parameters and compiles the programs of these batch sizes; `losses` must be set.
+  /// Makes the parameters and compiles the programs of these batch sizes; `losses` must be set. Rank 0 tunes, and its
+  /// layout plan and tuning record are those of all processes.
   /// @throws Error when the memory doesn't suffice.
   void compile(const BatchSizes& sizes);
-  /// @throws Error when `bytes` are more than were available when the session was made.
+  /// Sets all values, optimiser slots and the average to those of rank 0.
+  void broadcast_parameters();
+  /// @throws Error when `bytes`, for each process on this machine, are more than were available when the session was
+  /// made. Of this process alone.
   void require_memory(std::int64_t bytes) const;
-  /// Allocates the arena.
+  /// Allocates the arena. Of this process alone.
   void allocate();
+  /// The processes that train together.
+  comm::Communicator& group() const { return options.processes.communicator(); }
+  bool is_first_rank() const { return group().rank() == 0; }
+  /// This process's share of `images`.
+  PositionRange share(std::int64_t images) const { return share_of(images, group().rank(), group().size()); }
   /// Forgets the batches of an unfinished step.
   void begin_step() { batches_of_step = images_of_step = 0; }
 
   std::int64_t planned_bytes() const;
+  /// How this process's share of `images` images is loaded to be evaluated.
+  LoaderOptions evaluation_loading(std::int64_t images) const;
   /// The parameters that are evaluated: the average where there is one.
   Parameters& evaluated() { return average ? *average : *parameters; }
-  /// Runs one batch of a step. @return the heads' losses, valid until the next run.
+  /// Checks that the program for this process's share of a batch exists, or compiles it. Of this process alone.
+  void prepare(std::int64_t images);
+  /// Runs one batch of a step. @param batch this process's share, which may be empty; prepare() was called for it.
+  /// @param step `rank_images` are the sizes of all shares, and `first_image` that of the whole batch.
+  /// @return the heads' losses over the images of all processes, valid until the next run.
   std::span<const program::HeadView> train(const Batch& batch, const program::RunInput& step);
-  /// Runs the model on a batch and adds its results to `evaluation`.
+  /// Runs the model on this process's share of a batch and adds its results to `evaluation`. Of this process alone.
   void evaluate(const Batch& batch, inference::Evaluation& evaluation);
   /// Waits for the last step's updates; called before anything but a step reads the parameters.
   /// @throws Error when an update has failed.
@@ -111,8 +132,9 @@ struct TrainingSession::State {
   TrainOptions options;
   ModelInfo info;
   Graph graph;
-  std::int64_t full_batch;
-  std::int64_t available;  ///< bytes of memory available at the beginning of the construction
+  std::int64_t whole_batch;  ///< images of a full batch, of all processes together
+  std::int64_t full_batch;   ///< this process's share of it
+  std::int64_t available;    ///< bytes of memory available at the beginning of the construction
   ThreadPlan threads;
   std::unique_ptr<optim::Optimizer> optimizer;
   std::shared_ptr<optim::GradientPolicy> gradient_policy;
@@ -132,11 +154,16 @@ struct TrainingSession::State {
   std::optional<Parameters> best;  ///< the kept copy
 
  private:
+  void choose_own_precision(std::string recorded);
   /// The key under which the tuning cache holds the faster precision.
   std::string measured_precision_key() const;
   /// Adds new measurements to the tuning cache: compiling a program may have timed primitives.
   void keep_measurements();
   program::ProgramOptions program_options(program::Mode mode);
+  /// @throws Error where processes compute by different CPU ISAs and a step needs norms, which then round differently.
+  void require_same_norms() const;
+  /// Makes the parameters, placed by `plan`, and compiles the programs.
+  void compile_programs(program::LayoutPlan plan, const BatchSizes& sizes);
 
   std::optional<formats::Pretrained> pretrained_;  ///< opened but not loaded yet
   std::size_t kept_measurements_ = 0;

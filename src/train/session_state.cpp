@@ -8,13 +8,19 @@
 #include "facet/error.h"
 #include "facet/machine.h"
 #include "formats/model_file.h"
+#include "kernels/targets.h"
+#include "onednn/onednn.h"
 #include "program/choose_precision.h"
+#include "program/layout_plan.h"
 #include "program/parameter_store.h"
 #include "train/recipe.h"
 #include "train/session.h"
 
 namespace facet {
 namespace {
+
+/// This process's CPU as messages name it.
+std::string cpu_text() { return fmt::format("{} ({})", cpu_model(), onednn::effective_cpu_isa()); }
 
 /// The key of the precision in tuning.json.
 constexpr const char* precision_key = "precision";
@@ -28,6 +34,23 @@ const TrainOptions& checked(const TrainOptions& options) {
 
 double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
 
+std::int64_t whole_batch_of(const TrainOptions& options, std::int64_t max_images) {
+  const std::int64_t images = std::min(options.batch, max_images);
+  const int processes = options.processes.size();
+  if (images < processes) {
+    throw Error(fmt::format("the training set holds {} image{}; {} processes need at least one each", images,
+                            images == 1 ? "" : "s", processes));
+  }
+  return images;
+}
+
+std::shared_ptr<optim::GradientPolicy> make_policy(const TrainOptions& options) {
+  const optim::UpdateOptions update{.accumulate = options.accumulate > 1 || options.keep_gradients,
+                                    .clip_norm = options.clip_norm};
+  comm::Communicator& group = options.processes.communicator();
+  return group.is_alone() ? optim::update_policy(update) : optim::reduce_policy(group, update);
+}
+
 }  // namespace
 
 TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const TrainOptions& requested,
@@ -35,12 +58,12 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
     : options(checked(requested)),
       info(std::move(model_info)),
       graph(std::move(model_graph)),
-      full_batch(std::min(requested.batch, max_images)),
+      whole_batch(whole_batch_of(requested, max_images)),
+      full_batch(share(whole_batch).size),
       available(available_memory()),
-      threads(plan_threads(requested.threads, requested.loader_threads)),
+      threads(plan_threads(requested.threads, requested.loader_threads, requested.processes.sharing_cores())),
       optimizer(train::make_optimizer(requested)),
-      gradient_policy(optim::update_policy(
-          {.accumulate = requested.accumulate > 1 || requested.keep_gradients, .clip_norm = requested.clip_norm})),
+      gradient_policy(make_policy(requested)),
       tuning_record(requested.tune) {
   formats::require_graph(info, graph);
   for (const HeadOutput& head : graph.heads()) {
@@ -66,13 +89,13 @@ TrainingSession::State::~State() {
 }
 
 void TrainingSession::State::open_pretrained() {
-  if (options.pretrained.empty()) return;
+  if (options.pretrained.empty() || !is_first_rank()) return;
   pretrained_.emplace(options.pretrained, graph, info.heads, options.split_head);
   note(pretrained_->found().summary);
 }
 
 void TrainingSession::State::read_tuning_cache() {
-  if (options.tune) note(program::TuningCache(options.tuning_cache).read_into(tuning_record));
+  if (options.tune && is_first_rank()) note(program::TuningCache(options.tuning_cache).read_into(tuning_record));
 }
 
 void TrainingSession::State::take_threads(const base::ComputeScope& scope) {
@@ -85,6 +108,36 @@ void TrainingSession::State::take_threads(const base::ComputeScope& scope) {
 }
 
 void TrainingSession::State::choose_precision(std::string recorded) {
+  group().on_first_rank([&] { choose_own_precision(std::move(recorded)); });
+  if (group().is_alone()) return;
+  require_same_norms();
+  precision = group().broadcast(precision);
+  std::string cpu = cpu_text();
+  group().broadcast(cpu);
+  group().together([&] {
+    if (precision != Precision::bf16 || has_native_bf16()) return;
+    throw Error(fmt::format("rank 0 trains in bf16 on {}, in which {} does not compute natively: use f32, or start all "
+                            "processes with the same --max-cpu-isa, such as avx2",
+                            cpu, cpu_text()),
+                ErrorCode::unsupported);
+  });
+}
+
+void TrainingSession::State::require_same_norms() const {
+  if (optimizer->sum_count() == 0 && options.clip_norm == 0) return;
+  std::string isa(kernels::effective_cpu_isa()), cpu = cpu_text();
+  group().broadcast(isa);
+  group().broadcast(cpu);
+  group().together([&] {
+    if (isa == kernels::effective_cpu_isa()) return;
+    throw Error(fmt::format("rank 0 computes on {}, this process on {}: norms, which {} needs, would round differently "
+                            "in each; start all processes with the same --max-cpu-isa, such as avx2",
+                            cpu, cpu_text(), options.clip_norm > 0 ? "clip_norm" : to_string(options.optimizer)),
+                ErrorCode::unsupported);
+  });
+}
+
+void TrainingSession::State::choose_own_precision(std::string recorded) {
   PrecisionChoice choice = options.precision;
   if (choice == PrecisionChoice::automatic) {
     if (recorded.empty()) recorded = tuning_record.find(precision_key);
@@ -98,6 +151,10 @@ void TrainingSession::State::choose_precision(std::string recorded) {
     program::ProgramOptions trial = program_options(program::Mode::training);
     trial.precision = candidate;
     trial.batch = full_batch;
+    if (!group().is_alone()) {  // rank 0 measures alone: it exchanges nothing
+      trial.gradient_policy = nullptr;
+      trial.batch = std::max<std::int64_t>(full_batch, 2);  // a batch norm over one image may need others' images
+    }
     return program::step_seconds(graph, trial, record);
   };
   const program::ChosenPrecision chosen = program::choose_precision(choice, seconds);
@@ -128,6 +185,9 @@ program::ProgramOptions TrainingSession::State::program_options(program::Mode mo
     made.gradient_policy = gradient_policy;
     made.average = average ? &*average : nullptr;
     made.average_decay = options.ema_decay;
+    made.communicator = group().is_alone() ? nullptr : &group();
+    made.sync_batch_norm = options.sync_batch_norm;
+    made.as_for_batch = share_of(whole_batch, 0, group().size()).size;
   }
   return made;
 }
@@ -136,11 +196,55 @@ void TrainingSession::State::compile(const BatchSizes& sizes) {
   const std::size_t copies = 1 + (options.ema_decay > 0 ? 1 : 0);
   const std::size_t of_trained = optimizer->slot_names().size() + (gradient_policy->stores_gradients() ? 1 : 0);
   const std::int64_t trained = graph.trainable_count() - graph.frozen_count();
-  require_memory(graph.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)) +
-                 trained * static_cast<std::int64_t>(of_trained * sizeof(float)));
-  program::ProgramOptions full = program_options(program::Mode::training);
-  full.batch = full_batch;
-  program::LayoutPlan plan = program::plan_layouts(graph, full, tuning_record);
+  std::string record, plan_text;
+  group().together([&] {
+    require_memory(graph.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)) +
+                   trained * static_cast<std::int64_t>(of_trained * sizeof(float)));
+    if (!is_first_rank()) return;
+    program::ProgramOptions full = program_options(program::Mode::training);
+    full.batch = full_batch;
+    program::LayoutPlan plan = program::plan_layouts(graph, full, tuning_record);
+    if (!group().is_alone()) {
+      plan = program::with_named_orders(std::move(plan));
+      plan_text = program::to_text(plan, graph.parameters());
+    }
+    compile_programs(std::move(plan), sizes);
+    if (!group().is_alone()) record = tuning_record.to_text();
+  });
+  if (group().is_alone()) return;
+  group().broadcast(record);
+  group().broadcast(plan_text);
+  if (const int first_threads = group().broadcast(threads.compute); first_threads != threads.compute) {
+    note(fmt::format("computes on {} threads and rank 0 on {}: its primitives aren't timed, but chosen by default",
+                     threads.compute, first_threads));
+  }
+  group().together([&] {
+    if (is_first_rank()) return;
+    const std::string rank_0 = group().name(0);
+    tuning_record = program::TuningRecord::parse(rank_0, record, false);
+    compile_programs(program::read_layout_plan(rank_0, plan_text, graph.parameters()), sizes);
+  });
+  broadcast_parameters();
+}
+
+void TrainingSession::State::broadcast_parameters() {
+  if (group().is_alone()) return;
+  const auto share_all = [&](Parameters& held) {
+    Parameters::State& store = held.state();
+    const auto share_range = [&](base::PageBuffer& range) {
+      group().broadcast(std::span<std::byte>(range.data(), range.size()));
+    };
+    share_range(store.values);
+    share_range(store.bf16);
+    for (base::PageBuffer& slot : store.slots) share_range(slot);
+    for (std::size_t i = 0; i < store.list.size(); ++i) store.touch(static_cast<int>(i));
+    store.is_unchecked = true;
+  };
+  share_all(*parameters);
+  if (average) share_all(*average);
+}
+
+void TrainingSession::State::compile_programs(program::LayoutPlan plan, const BatchSizes& sizes) {
   if (options.ema_decay > 0) {
     average.emplace(program::make_parameters(graph, options.seed, program::without_bf16_copies(plan)));
   }
@@ -149,8 +253,9 @@ void TrainingSession::State::compile(const BatchSizes& sizes) {
   pretrained_.reset();
   training_programs_.emplace(graph, *parameters, program_options(program::Mode::training), tuning_record, arena_,
                              kept_programs);
-  evaluation_programs_.emplace(graph, evaluated(), program_options(program::Mode::inference), tuning_record, arena_,
-                               kept_programs);
+  program::ProgramOptions evaluation = program_options(program::Mode::inference);
+  evaluation.as_for_batch = sizes.first_evaluation;
+  evaluation_programs_.emplace(graph, evaluated(), evaluation, tuning_record, arena_, kept_programs);
   // Planning throws now, rather than at the end of an epoch, where a batch norm can't train on a single image.
   for (const std::int64_t size : sizes.training) {
     arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(size).arena_bytes());
@@ -162,10 +267,13 @@ void TrainingSession::State::compile(const BatchSizes& sizes) {
 }
 
 void TrainingSession::State::require_memory(std::int64_t bytes) const {
-  if (bytes <= available) return;
-  throw Error(fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory, {:.2f} GB are available: "
+  const int processes = group().local_size();
+  if (bytes * processes <= available) return;
+  throw Error(fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory{}, {:.2f} GB are available: "
                           "take a smaller batch or size",
-                          info.model, to_string(info.size), options.batch, gigabytes(bytes), gigabytes(available)),
+                          info.model, to_string(info.size), options.batch, gigabytes(bytes),
+                          processes == 1 ? "" : fmt::format(" in each of {} processes on this machine", processes),
+                          gigabytes(available)),
               ErrorCode::out_of_memory);
 }
 
@@ -175,7 +283,7 @@ void TrainingSession::State::allocate() {
 }
 
 void TrainingSession::State::keep_measurements() {
-  if (tuning_record.measured().size() == kept_measurements_) return;
+  if (!is_first_rank() || tuning_record.measured().size() == kept_measurements_) return;
   note(program::TuningCache(options.tuning_cache).add(tuning_record));
   kept_measurements_ = tuning_record.measured().size();
 }
@@ -186,19 +294,30 @@ std::int64_t TrainingSession::State::planned_bytes() const {
                                    (average ? average->state().bytes() : 0));
 }
 
-std::span<const program::HeadView> TrainingSession::State::train(const Batch& batch, const program::RunInput& step) {
-  program::Program& program = training_programs_->get(batch.size);
+void TrainingSession::State::prepare(std::int64_t images) {
+  training_programs_->get(images > 0 ? images : full_batch);
   keep_measurements();
+}
+
+std::span<const program::HeadView> TrainingSession::State::train(const Batch& batch, const program::RunInput& step) {
+  // A process without an image takes part in the communication of the full batch's program.
+  program::Program& program = training_programs_->get(batch.size > 0 ? batch.size : full_batch);
   program::RunInput input = step;
-  input.pixels = batch.pixels.data();
-  if (!batch.labels.empty()) input.labels = batch.labels.data();
-  input.targets = batch.targets;
-  program.run(input);
+  for (int rank = 0; rank < group().rank(); ++rank) {
+    input.first_image += input.rank_images[static_cast<std::size_t>(rank)];
+  }
+  if (batch.size > 0) {
+    input.pixels = batch.pixels.data();
+    if (!batch.labels.empty()) input.labels = batch.labels.data();
+    input.targets = batch.targets;
+  }
+  group().together([&] { program.run(input); });
   gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
   return program.heads();
 }
 
 void TrainingSession::State::evaluate(const Batch& batch, inference::Evaluation& evaluation) {
+  if (batch.size == 0) return;
   program::Program& program = evaluation_programs_->get(batch.size);
   keep_measurements();
   program::RunInput input;
@@ -206,6 +325,14 @@ void TrainingSession::State::evaluate(const Batch& batch, inference::Evaluation&
   program.run(input);
   inference::read_predictions(program, info.heads, predictions_);
   evaluation.add(batch, predictions_);
+}
+
+LoaderOptions TrainingSession::State::evaluation_loading(std::int64_t images) const {
+  const std::int64_t batch = std::max<std::int64_t>(std::min(options.batch, images), group().size());
+  LoaderOptions loading = inference::evaluation_loading(info, batch, options.loader_threads);
+  loading.rank = group().rank();
+  loading.world = group().size();
+  return loading;
 }
 
 std::string TrainingSession::State::find_not_finite() const {

@@ -37,8 +37,12 @@ TrainOptions with_absolute_out(TrainOptions options) {
 
 TrainingSession make_session(Graph graph, ModelInfo info, const TrainOptions& options, const Dataset& train) {
   const std::int64_t images = std::max<std::int64_t>(train.size(), 1);
-  return TrainingSession(
-      std::make_unique<TrainingSession::State>(std::move(graph), std::move(info), with_absolute_out(options), images));
+  std::unique_ptr<TrainingSession::State> state;
+  options.processes.together([&] {
+    state =
+        std::make_unique<TrainingSession::State>(std::move(graph), std::move(info), with_absolute_out(options), images);
+  });
+  return TrainingSession(std::move(state));
 }
 
 }  // namespace
@@ -49,15 +53,46 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
       s_(session.state()),
       train_(train_set),
       validation_(validation_set) {
-  check_data();
-  s_.losses = train::make_loss_rules(s_.options, s_.info.heads, &train_);
-  note_balanced_classes();
+  group().together([&] {
+    check_data();
+    s_.losses = train::make_loss_rules(s_.options, s_.info.heads, &train_);
+  });
+  // Rank 0 alone has the run's folder.
+  std::unique_ptr<const train::LastCheckpoint> last;
+  group().on_first_rank([&] {
+    note_balanced_classes();
+    last = prepare_folder();
+  });
+
+  base::ComputeScope scope(s_.threads.compute);
+  s_.take_threads(scope);
+  const train::TuningObserver observer(s_.tuning_record, scope, s_.options.on_tuning);
+  s_.choose_precision(last ? last->record().options.at("precision").get<std::string>() : "");
+  group().together([&] {
+    fixed_options_ = train::fixed_options(s_.options, s_.precision, train_);
+    if (last) train::require_same_options(last->name(), last->record().options, fixed_options_);
+    if (validation_ != nullptr) validation_data_ = train::fingerprint(*validation_);
+  });
+  require_same_in_all();
+  s_.compile(batch_sizes());
+  group().together([&] {
+    make_loaders();
+    s_.require_memory(planned_bytes());
+    s_.allocate();
+    state_.start_epoch(1, s_.info.heads.size());
+    if (last) resume(*last);
+    if (folder_) folder_->remove_stale(last.get());
+    save_tuning_record();
+  });
+  take_progress();
+}
+
+std::unique_ptr<const train::LastCheckpoint> Trainer::State::prepare_folder() {
   if (!s_.options.out.empty()) folder_.emplace(s_.options.out);
   // Throw now rather than after the first epoch where a checkpoint can't hold the description of the model.
   formats::to_metadata(folder_ ? folder_->last().string() : "the model", s_.info);
   const bool is_new = !folder_ || !base::exists(s_.options.out);
-  const std::unique_ptr<const train::LastCheckpoint> last = is_new ? nullptr : open_folder();
-  const train::RunRecord* const record = last ? &last->record() : nullptr;
+  std::unique_ptr<const train::LastCheckpoint> last = is_new ? nullptr : open_folder();
   if (!last) s_.open_pretrained();
   if (folder_) {
     // The folder is made only now that the pretrained weights fit. Another run may have taken it meanwhile.
@@ -68,22 +103,31 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
     file_sinks_.push_back(json_sink(s_.options.out, note));
   }
   load_tuning_record(last != nullptr);
+  return last;
+}
 
-  base::ComputeScope scope(s_.threads.compute);
-  s_.take_threads(scope);
-  const train::TuningObserver observer(s_.tuning_record, scope, s_.options.on_tuning);
-  s_.choose_precision(record != nullptr ? record->options.at("precision").get<std::string>() : "");
-  fixed_options_ = train::fixed_options(s_.options, s_.precision, train_);
-  if (record) train::require_same_options(folder_->last().string(), record->options, fixed_options_);
-  s_.compile(batch_sizes());
-  make_loaders();
-  s_.require_memory(planned_bytes());
-  s_.allocate();
-  state_.start_epoch(1, s_.info.heads.size());
-  if (validation_ != nullptr) validation_data_ = train::fingerprint(*validation_);
-  if (last) resume(*last);
-  if (folder_) folder_->remove_stale(last.get());
-  save_tuning_record();
+void Trainer::State::require_same_in_all() const {
+  nlohmann::ordered_json all = fixed_options_;
+  all["epochs"] = s_.options.epochs;
+  all["patience"] = s_.options.patience;
+  all["whether the run has a folder"] = has_folder();
+  all["the hash of the validation set's names and labels"] = validation_data_;
+  train::require_same_in_all(group(), all);
+}
+
+void Trainer::State::take_progress() {
+  if (group().is_alone()) return;
+  std::string progress = train::to_record(state_).dump();
+  group().broadcast(progress);
+  group().together([&] {
+    if (!s_.is_first_rank()) {
+      state_ = train::from_record(nlohmann::ordered_json::parse(progress), s_.info.heads);
+    }
+  });
+  is_begun_ = group().broadcast(is_begun_);
+  saved_step_ = group().broadcast(saved_step_);
+  s_.finished_steps = state_.step;
+  s_.broadcast_parameters();
 }
 
 void Trainer::State::check_data() const {
@@ -158,12 +202,16 @@ void Trainer::State::load_tuning_record(bool resumed) {
 
 TrainingSession::State::BatchSizes Trainer::State::batch_sizes() const {
   TrainingSession::State::BatchSizes sizes{.training = {s_.full_batch}, .evaluation = {}};
+  const auto add = [&](std::vector<std::int64_t>& shares, std::int64_t images) {
+    if (const std::int64_t share = s_.share(images).size; share > 0) shares.push_back(share);
+  };
   const std::int64_t last = train_.size() % s_.options.batch;
-  if (last > 0 && train_.size() > s_.options.batch && !s_.options.drop_last) sizes.training.push_back(last);
+  if (train_.size() > s_.options.batch && !s_.options.drop_last) add(sizes.training, last);
   if (validation_ == nullptr) return sizes;
   const std::int64_t batch = std::min(s_.options.batch, validation_->size());
-  sizes.evaluation.push_back(batch);
-  if (const std::int64_t rest = validation_->size() % batch; rest > 0) sizes.evaluation.push_back(rest);
+  add(sizes.evaluation, batch);
+  add(sizes.evaluation, validation_->size() % batch);
+  sizes.first_evaluation = share_of(batch, 0, group().size()).size;
   return sizes;
 }
 
@@ -184,11 +232,17 @@ void Trainer::State::make_loaders() {
   loading.seed = s_.options.seed;
   loading.flip = s_.options.flip;
   loading.drop_last = s_.options.drop_last;
+  loading.rank = group().rank();
+  loading.world = group().size();
   loader_.emplace(train_, loading);
+  plan_ = {.images = train_.size(),
+           .batch = s_.options.batch,
+           .drop_last = s_.options.drop_last,
+           .rank = loading.rank,
+           .world = loading.world};
   schedule_.emplace(s_.options, steps_per_epoch());
   if (validation_ == nullptr) return;
-  validation_loader_.emplace(*validation_,
-                             inference::evaluation_loading(s_.info, s_.options.batch, s_.options.loader_threads));
+  validation_loader_.emplace(*validation_, s_.evaluation_loading(validation_->size()));
 }
 
 void Trainer::State::resume(const train::LastCheckpoint& last) {

@@ -39,7 +39,16 @@ struct Trainer::State {
   using Clock = std::chrono::steady_clock;
 
   // Construction.
+  /// The processes that train together. Functions are called on all of them unless they say otherwise.
+  comm::Communicator& group() const { return s_.group(); }
   void check_data() const;
+  /// On rank 0: opens the folder, its sinks, the pretrained weights and the tuning record. Returns the checkpoint of
+  /// the run to resume, or null for a new run.
+  std::unique_ptr<const train::LastCheckpoint> prepare_folder();
+  /// @throws Error where a process has other options or data than rank 0.
+  void require_same_in_all() const;
+  /// Takes over rank 0's progress, which it may have read from a checkpoint, and its parameters.
+  void take_progress();
   void note_balanced_classes();
   /// Locks the folder. Returns the checkpoint of the run to resume, or null for a new run.
   std::unique_ptr<const train::LastCheckpoint> open_folder();
@@ -53,13 +62,17 @@ struct Trainer::State {
   void resume(const train::LastCheckpoint& last);
 
   // Running.
-  /// Calls a function of each sink: of the run's own files, then of the user's.
+  /// Calls a function of each sink: of the run's own files, which rank 0 has, then of the user's. Of this process
+  /// alone.
   void tell_all(const std::function<void(TrainSink&)>& tell);
   void tell_users(const std::function<void(TrainSink&)>& tell);
   RunInfo run_info() const;
   std::int64_t steps_per_epoch() const {
     return (loader_->batches_per_epoch() + s_.options.accumulate - 1) / s_.options.accumulate;
   }
+  /// The session's notes, and those of the other processes, which their ranks precede.
+  std::vector<std::string> take_all_notes();
+  bool has_folder() const { return !s_.options.out.empty(); }
   bool out_of_patience() const;
   bool run_epoch(const std::function<bool()>& stop);
   /// The loader's next batch; null at the end. Where it can't be read, saves the steps before it and throws Error.
@@ -70,6 +83,13 @@ struct Trainer::State {
   bool train_batch(StepResult& result);
   /// Whether the last finished batch ended its step; true before the first batch.
   bool at_end_of_step() const;
+  /// The share of each process of the epoch's batch `index`.
+  std::vector<std::int64_t> rank_images(std::int64_t index) const;
+  /// What comes after a step; the greatest of all processes' wishes is done.
+  enum class Next : std::uint8_t { step, save, end };
+  Next after_step(const StepResult& result, const std::function<bool()>& stop);
+  /// Asks the user's function whether to stop; true on all processes if it is true on one.
+  bool asks_to_stop(const std::function<bool()>& stop);
   /// Adds a batch's results to the epoch's sums and to the step's losses.
   void count(std::span<const program::HeadView> heads, std::int64_t images, StepResult& result);
   /// The training accuracy of a head in this epoch so far; NaN if its loss has none, or no image a label.
@@ -90,6 +110,9 @@ struct Trainer::State {
   void save(const std::function<void()>& save);
   /// Called before anything is saved, since a ReLU turns NaN into 0 and the loss then stays finite.
   void require_finite_parameters() const;
+  /// Called before anything is saved: all processes have updated the same weights by the same gradients, and so must
+  /// have the same bits.
+  void require_equal_parameters() const;
   bool checkpoint_due() const;
   /// Saves the tuning record where compiling a program has added entries.
   void save_tuning_record();
@@ -102,11 +125,12 @@ struct Trainer::State {
   TrainingSession::State& s_;  ///< the session's
   const Dataset& train_;
   const Dataset* validation_;
-  std::optional<train::RunFolder> folder_;
+  std::optional<train::RunFolder> folder_;  ///< on rank 0
   std::vector<std::unique_ptr<TrainSink>> file_sinks_;
   nlohmann::ordered_json fixed_options_;  ///< as fixed_options() returns them
   std::size_t saved_tuning_entries_ = 0;
   std::optional<Loader> loader_;
+  BatchPlan plan_;  ///< of the epochs' batches
   std::optional<Loader> validation_loader_;
   std::optional<train::Schedule> schedule_;
 

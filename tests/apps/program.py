@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -24,6 +25,79 @@ def start(*arguments, **options):
     """Starts the program; returns the process, with its output as text."""
     return subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             bufsize=1, **options)
+
+
+MPIEXEC = os.environ.get("FACET_MPIEXEC", "")
+
+# What makes the mpirun of Open MPI 4 and 5 start more ranks than there are cores, unbound and also as root. MPICH's does.
+MPI_ENVIRONMENT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "PRTE_ALLOW_RUN_AS_ROOT": "1", "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PRTE_MCA_hwloc_default_binding_policy": "none",
+}
+
+
+def start_on_ranks(*programs, **variables):
+    """Starts the program by mpirun, of Open MPI or MPICH; returns mpirun's process, with its output as text.
+
+    Each of the programs is a number of ranks, options of mpirun for these ranks, and the arguments of the program.
+    """
+    words = []
+    for ranks, options, arguments in programs:
+        words += [":"] if words else [MPIEXEC]
+        words += ["-n", ranks, *options, PROGRAM, *arguments]
+    return subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
+                            stdin=subprocess.DEVNULL, env={**os.environ, **MPI_ENVIRONMENT, **variables})
+
+
+def end_of(process, timeout=240):
+    """Waits for mpirun; returns exit status, standard output and standard error. A run that hangs is killed."""
+    try:
+        output, error = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        kill_ranks(process)
+        raise
+    return process.returncode, output, error
+
+
+def ranks_of(process):
+    """The process numbers of the program's ranks that mpirun, which is running, has started, by rank."""
+    parents = {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended
+            pass
+    found = {}
+    for number in parents:
+        above = number
+        while above in parents and above != process.pid:
+            above = parents[above]
+        try:
+            if above != process.pid or not os.path.samefile(f"/proc/{number}/exe", PROGRAM):
+                continue
+            environment = pathlib.Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        variables = dict(entry.partition(b"=")[::2] for entry in environment)
+        for name in (b"OMPI_COMM_WORLD_RANK", b"PMI_RANK", b"PMIX_RANK"):
+            if name in variables:
+                found[int(variables[name])] = number
+                break
+    return found
+
+
+def kill_ranks(process):
+    """Kills mpirun and the ranks that it has started, where they are running."""
+    for number in ranks_of(process).values():
+        try:
+            os.kill(number, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.kill()
+    process.communicate()
 
 
 def read_until(stream, beginning):

@@ -44,6 +44,7 @@ class Manual(unittest.TestCase):
         self.assertIn(used, compiled.split(", "))
         self.assertRegex(features["image formats"],
                          r"^ *JPEG \(libjpeg-turbo [\d.]+\), PNG \(libpng [\d.]+\), WebP \(libwebp [\d.]+\)$")
+        self.assertRegex(features["MPI"], r"^ *(none|Open MPI v?[\d.]+|MPICH Version: [\d.]+|\w.*)$")
 
 
 class Misuse(AppTest):

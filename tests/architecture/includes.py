@@ -23,6 +23,7 @@ RUNG = {module: rung for rung, modules in enumerate(RUNGS) for module in modules
 PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
     "error": "base", "export": "base", "files": "base", "machine": "base", "tensor_types": "base", "text": "base",
     "threads": "base",
+    "process_group": "comm",
     "graph": "graph",
     "image": "data", "dataset": "data", "source": "data", "manifest": "data", "sampler": "data", "loader": "data",
     "synthetic": "synthetic",

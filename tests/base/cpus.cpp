@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 #include <vector>
@@ -45,8 +46,21 @@ TEST_CASE("plan_threads takes the requested numbers, and refuses those out of ra
   CHECK(plan.loader == 2);
   CHECK(facet::plan_threads(0, 0).loader == 0);
   CHECK(facet::plan_threads(0, 0).compute >= 1);
+  CHECK(facet::plan_threads(3, 2, 64).compute == 3);
   CHECK(facet::error_of([] { facet::plan_threads(-1, 0); }) == "threads is -1; 0 to 4096 is allowed");
   CHECK(facet::error_of([] { facet::plan_threads(0, 4097); }) == "loader_threads is 4097; 0 to 4096 is allowed");
+  CHECK(facet::error_of([] { facet::plan_threads(0, 0, 0); }) == "0 processes share the cores; at least 1 is needed");
+}
+
+TEST_CASE("processes that share their cores each take a part of them") {
+  if (openmp_num_threads()) {
+    MESSAGE("skipped: OMP_NUM_THREADS gives a number");
+    return;
+  }
+  const int cores = facet::plan_threads(0, 0).compute;
+  CHECK(facet::plan_threads(0, 0, 1).compute == cores);
+  CHECK(facet::plan_threads(0, 0, facet::max_threads).compute == 1);
+  if (cores < 16) CHECK(facet::plan_threads(0, 0, 2).compute == std::max(1, cores / 2));  // else the loader has its own
 }
 
 TEST_CASE("a list of CPUs is sorted and written as ranges") {

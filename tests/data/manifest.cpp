@@ -314,6 +314,21 @@ TEST_CASE("invalid names in the options are refused") {
                         "m.csv: a head has no name"));
 }
 
+TEST_CASE("a manifest's text that was read elsewhere stands for the file") {
+  const Manifest manifest("file,a\nx\\1.jpg,p\nx\\2.jpg,q\n");
+  const std::string text = facet::read_manifest(manifest.file());
+  CHECK(text == facet::read_file(manifest.file()));
+  const facet::ManifestSource source(manifest.file(), text, {});
+  CHECK(source.has_backslashes());
+  CHECK(source.path(1) == manifest.file().parent_path() / "x/2.jpg");
+  const facet::ManifestSource literal(manifest.file(), text, {.backslashes = false});
+  CHECK(!literal.has_backslashes());
+  CHECK(literal.path(1) == manifest.file().parent_path() / "x\\2.jpg");
+  CHECK(error_of([] { facet::ManifestSource("/nowhere/m.csv", "file,a\n1.jpg,p,q\n", {}); }) ==
+        "/nowhere/m.csv:2: the row has 3 fields; the header has 2");
+  CHECK(facet::ManifestSource("/nowhere/m.csv", "file,a\n1.jpg,p\n2.jpg,q\n", {}).path(0) == "/nowhere/1.jpg");
+}
+
 TEST_CASE("the number of threads that check images is limited") {
   auto data = Manifest("file,x\n1.jpg,a\n2.jpg,b\n").open();
   for (const int threads : {-1, 4097, 1'000'000}) {

@@ -131,6 +131,24 @@ TEST_CASE("images of any source that can't be read are dropped; the others keep 
   }
 }
 
+TEST_CASE("shares of the images are checked apart from each other, and what they found is dropped at once") {
+  const auto shelf = std::make_shared<Locked>(std::vector<Bytes>(5, jpeg()));
+  SourceDataset data(shelf);
+  CHECK(data.find_bad_images(0, 2, 1).empty());
+  const std::map<std::int64_t, std::string> found = data.find_bad_images(2, 2, 2);
+  CHECK(found == std::map<std::int64_t, std::string>{{2, "is locked"}, {3, "is locked"}});
+  CHECK(data.size() == 5);
+  const auto dropped = data.drop(found);
+  REQUIRE(dropped.size() == 2);
+  CHECK(dropped[1].line == 40);
+  CHECK(dropped[1].reason == "is locked");
+  CHECK(data.size() == 3);
+  CHECK(data.name(2) == "book 4");
+  CHECK(contains(error_of([&] { data.find_bad_images(2, 2); }), "2 images from index 2 on are to be checked"));
+  CHECK(!error_of([&] { data.drop({{0, "x"}, {3, "y"}}); }).empty());
+  CHECK(data.size() == 3);
+}
+
 TEST_CASE("a source's targets belong to the right images, also after others are dropped") {
   /// Its second head has values.
   class Valued final : public Shelf {

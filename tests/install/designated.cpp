@@ -10,6 +10,7 @@
 #include <facet/onnx.h>
 #include <facet/ops.h>
 #include <facet/platform.h>
+#include <facet/process_group.h>
 #include <facet/sampler.h>
 #include <facet/session.h>
 #include <facet/sinks.h>

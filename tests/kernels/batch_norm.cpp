@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "base/parallel.h"
@@ -154,6 +156,125 @@ Result computed(const Case& c) {
   return {back(mean), back(variance), back(y), back(diff_x), back(diff_residual), back(diff_weight), back(diff_bias)};
 }
 
+/// How the rows are divided between processes.
+struct Parts {
+  std::vector<std::int64_t> images;  ///< of each process
+  std::int64_t rows_per_image;
+
+  std::int64_t rows(std::size_t process) const { return images[process] * rows_per_image; }
+  std::int64_t all_rows() const { return rows_per_image * std::accumulate(images.begin(), images.end(), INT64_C(0)); }
+};
+
+/// Batch normalisation by several processes; one by one, with what each has of its own.
+template <class T>
+class InParts {
+ public:
+  InParts(const Case& c, const Parts& parts)
+      : c_(c),
+        parts_(parts),
+        shape_(c.shape),
+        x_(widened(as<T>(c.x), c.shape.channels, stride(c))),
+        before_(widened(as<T>(c.diff_x_before), c.shape.channels, stride(c))),
+        added_(as<T>(c.added)),
+        diff_y_(as<T>(c.diff_y)),
+        y_(c.x.size()),
+        diff_x_(c.x.size()),
+        diff_residual_(c.x.size()),
+        mean_(c.weight.size()),
+        variance_(c.weight.size()) {
+    shape_.x_stride = stride(c);
+    scratch_.assign(kernels::batch_norm_scratch(shape_), NAN);
+  }
+
+  Result computed() {
+    combine_statistics();
+    const auto channels = static_cast<std::size_t>(shape_.channels);
+    std::vector<double> diff_weight(channels), diff_bias(channels);
+    const std::vector<double> sums = forward_and_sums();
+    for_each([&](std::size_t process, const BatchNormShape& shape, std::int64_t first) {
+      std::vector<float> own_weight(channels), own_bias(channels);
+      kernels::BatchNormBackward<T> t = tensors(first);
+      t.diff_weight = own_weight.data();
+      t.diff_bias = own_bias.data();
+      kernels::batch_norm_gradient<T>(shape, parameters(), c_.activation, t,
+                                      {.parts = sums.data(),
+                                       .processes = static_cast<std::int64_t>(parts_.images.size()),
+                                       .own = static_cast<std::int64_t>(process),
+                                       .rows = parts_.all_rows()},
+                                      scratch_.data());
+      for (std::size_t i = 0; i < channels; ++i) {
+        diff_weight[i] += own_weight[i];
+        diff_bias[i] += own_bias[i];
+      }
+    });
+    return {back(mean_), back(variance_), back(y_), back(diff_x_), back(diff_residual_), diff_weight, diff_bias};
+  }
+
+ private:
+  static std::int64_t stride(const Case& c) { return c.shape.channels + (c.in_wider_rows ? 5 : 0); }
+
+  kernels::BatchNormParameters parameters() const {
+    return {mean_.data(), variance_.data(), c_.weight.data(), c_.bias.data(), eps};
+  }
+
+  /// Calls body(process, shape, first row) for each process that has rows.
+  template <class Body>
+  void for_each(const Body& body) const {
+    BatchNormShape shape = shape_;
+    std::int64_t first = 0;
+    for (std::size_t process = 0; process < parts_.images.size(); ++process) {
+      shape.rows = parts_.rows(process);
+      if (shape.rows > 0) body(process, shape, first);
+      first += shape.rows;
+    }
+  }
+
+  /// Those of a process without rows are NaN, as are the gaps between the processes' statistics.
+  void combine_statistics() {
+    const std::int64_t channels = shape_.channels, part_stride = 2 * channels + 3;
+    std::vector<float> gathered(parts_.images.size() * part_stride, NAN);
+    for_each([&](std::size_t process, const BatchNormShape& shape, std::int64_t first) {
+      float* mean = gathered.data() + process * part_stride;
+      kernels::batch_norm_statistics(shape, x_.data() + first * shape.x_stride, mean, mean + channels, scratch_.data());
+    });
+    kernels::batch_norm_combine_statistics(channels, parts_.images, parts_.rows_per_image, gathered.data(), part_stride,
+                                           mean_.data(), variance_.data());
+  }
+
+  std::vector<double> forward_and_sums() {
+    std::vector<double> sums(2 * parts_.images.size() * shape_.channels);
+    for_each([&](std::size_t process, const BatchNormShape& shape, std::int64_t first) {
+      kernels::BatchNormBackward<T> t = tensors(first);
+      t.diff_x = nullptr;
+      kernels::batch_norm_forward(shape, parameters(), t.x,
+                                  c_.residual ? added_.data() + first * shape.channels : nullptr, c_.activation,
+                                  y_.data() + first * shape.channels, scratch_.data());
+      kernels::batch_norm_gradient_sums<T>(shape, parameters(), c_.activation, t,
+                                           sums.data() + 2 * process * shape.channels, scratch_.data());
+    });
+    return sums;
+  }
+
+  kernels::BatchNormBackward<T> tensors(std::int64_t first) {
+    const std::int64_t at = first * shape_.channels;
+    return {.x = x_.data() + first * shape_.x_stride,
+            .y = c_.residual ? y_.data() + at : nullptr,
+            .diff_y = diff_y_.data() + at,
+            .diff_residual = c_.residual ? diff_residual_.data() + at : nullptr,
+            .diff_x_before = before_.empty() ? nullptr : before_.data() + first * shape_.x_stride,
+            .diff_x_before_stride = shape_.x_stride,
+            .diff_x = diff_x_.data() + at,
+            .diff_weight = nullptr,
+            .diff_bias = nullptr};
+  }
+
+  const Case& c_;
+  const Parts& parts_;
+  BatchNormShape shape_;
+  std::vector<T> x_, before_, added_, diff_y_, y_, diff_x_, diff_residual_;
+  std::vector<float> mean_, variance_, scratch_;
+};
+
 /// Errors relative to the root mean square of the expected values, the largest one relative to that plus the value
 /// itself; infinite where a value is not finite.
 struct Error {
@@ -174,10 +295,8 @@ Error error(const std::vector<double>& found, const std::vector<double>& expecte
   return {std::sqrt(squares / total), largest};
 }
 
-template <class T>
-void check(const Case& c, double bound) {
+void check(const Case& c, const Result& found, double bound) {
   const Result expected = defined(c);
-  const Result found = computed<T>(c);
   const auto near = [&](const std::vector<double>& a, const std::vector<double>& b) {
     const Error e = error(a, b);
     CHECK(e.rms < bound);
@@ -190,6 +309,11 @@ void check(const Case& c, double bound) {
   near(found.diff_weight, expected.diff_weight);
   near(found.diff_bias, expected.diff_bias);
   if (c.residual) near(found.diff_residual, expected.diff_residual);
+}
+
+template <class T>
+void check(const Case& c, double bound) {
+  check(c, computed<T>(c), bound);
 }
 
 }  // namespace
@@ -283,6 +407,78 @@ TEST_CASE("frozen batch norm: its gradient is the output's, scaled; gradients th
         const Case c(rows, channels, activation, true);
         check(float{}, c, 1e-6);
         check(std::uint16_t{}, c, 6e-3);
+      }
+    }
+  });
+}
+
+TEST_CASE("batch norm of rows that processes share agrees with its definition, also where one has none") {
+  for_each_cpu_isa([&] {
+    for (const Parts& parts : {Parts{{40}, 1},
+                               {{22, 21}, 4},
+                               {{1, 30, 9}, 4},
+                               {{0, 7, 5}, 3},
+                               {{9, 0, 4}, 1},
+                               {{100, 1, 99, 0}, 9},
+                               {{3, 3, 2, 2}, 1}}) {
+      for (const std::int64_t channels : {1, 33, 300}) {
+        for (const Activation activation : {Activation::none, Activation::relu}) {
+          for (const bool residual : {false, true}) {
+            CAPTURE(parts.images);
+            CAPTURE(channels);
+            CAPTURE(activation);
+            CAPTURE(residual);
+            Case c(parts.all_rows(), channels, activation, residual);
+            c.in_wider_rows = residual;
+            if (residual) c.diff_x_before = c.added;
+            check(c, InParts<float>(c, parts).computed(), 1e-5);
+            check(c, InParts<std::uint16_t>(c, parts).computed(), 6e-3);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("batch norm: in f32 its results are the same for any division of the rows to 1e-6") {
+  for_each_cpu_isa([&] {
+    const Case c(360, 33, Activation::none, false);
+    const Result whole = computed<float>(c);
+    for (const Parts& parts : {Parts{{23, 22}, 8}, {{15, 15, 15}, 8}, {{12, 11, 11, 11}, 8}, {{0, 40, 0, 5}, 8}}) {
+      const Result found = InParts<float>(c, parts).computed();
+      CHECK(error(found.mean, whole.mean).rms < 1e-6);
+      CHECK(error(found.variance, whole.variance).rms < 1e-6);
+      CHECK(error(found.diff_x, whole.diff_x).rms < 1e-6);
+      CHECK(error(found.diff_weight, whole.diff_weight).rms < 1e-6);
+      CHECK(error(found.diff_bias, whole.diff_bias).rms < 1e-6);
+    }
+  });
+}
+
+TEST_CASE("batch norm: backward in two parts gives the bits of backward where one process has all rows") {
+  const auto check_bits = [](const auto& zero, const Case& c, const Parts& parts) {
+    using T = std::decay_t<decltype(zero)>;
+    const Result expected = computed<T>(c);
+    const Result found = InParts<T>(c, parts).computed();
+    CHECK(found.mean == expected.mean);
+    CHECK(found.variance == expected.variance);
+    CHECK(found.y == expected.y);
+    CHECK(found.diff_x == expected.diff_x);
+    CHECK(found.diff_residual == expected.diff_residual);
+    CHECK(found.diff_weight == expected.diff_weight);
+    CHECK(found.diff_bias == expected.diff_bias);
+  };
+  for_each_cpu_isa([&] {
+    for (const Parts& parts : {Parts{{1000}, 1}, {{0, 250}, 4}}) {
+      for (const std::int64_t channels : {5, 33, 300}) {
+        for (const Activation activation : {Activation::none, Activation::relu, Activation::relu6}) {
+          for (const bool residual : {false, true}) {
+            Case c(1000, channels, activation, residual, 3);
+            c.diff_x_before = c.added;
+            check_bits(float{}, c, parts);
+            check_bits(std::uint16_t{}, c, parts);
+          }
+        }
       }
     }
   });

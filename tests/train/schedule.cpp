@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "facet/session.h"
 #include "train/recipe.h"
 
 using namespace facet;
@@ -46,4 +47,18 @@ TEST_CASE("one cycle of any length starts, peaks and ends at a finite rate") {
   CHECK(rates.momentum(250).value() == doctest::Approx(0.85));
   CHECK(rates.momentum(1000).value() == doctest::Approx(0.95));
   CHECK_FALSE(schedule({}, 1, 10).momentum(1).has_value());
+}
+
+TEST_CASE("the learning rate is scaled by the images of a step") {
+  TrainOptions options;
+  options.learning_rate = 0.1;
+  options.batch = 512;
+  options.accumulate = 2;
+  CHECK(scheduled_learning_rate(options, 10, 1) == doctest::Approx(0.1));
+  options.lr_scale_batch = 256;
+  CHECK(scheduled_learning_rate(options, 10, 1) == doctest::Approx(0.4));
+  options.schedule.warmup_epochs = 5;
+  options.schedule.warmup_factor = 0.25;
+  CHECK(scheduled_learning_rate(options, 10, 1) == doctest::Approx(0.1));
+  CHECK(scheduled_learning_rate(options, 10, 51) == doctest::Approx(0.4));
 }

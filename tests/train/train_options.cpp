@@ -80,7 +80,7 @@ nlohmann::ordered_json record(const TrainOptions& options) {
 
 }  // namespace
 
-TEST_CASE("every member of TrainOptions but two has one row, and names are unique") {
+TEST_CASE("every member of TrainOptions but three has one row, and names are unique") {
   std::set<std::string> names, found;
   std::size_t count = 0;
   for (const TrainOption& option : train_options()) {
@@ -90,8 +90,8 @@ TEST_CASE("every member of TrainOptions but two has one row, and names are uniqu
   }
   CHECK(names.size() == train_options().size());
   CHECK(found.size() == count);
-  // The members of TrainOptions::schedule have rows of their own; on_tuning and keep_gradients have none.
-  CHECK(count == members<TrainOptions>() - 3 + members<LearningRateSchedule>());
+  // The members of TrainOptions::schedule have rows of their own; on_tuning, keep_gradients and processes have none.
+  CHECK(count == members<TrainOptions>() - 4 + members<LearningRateSchedule>());
 }
 
 TEST_CASE("a row's texts give its value back, and no text its default") {
@@ -138,6 +138,7 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
                                                        {"batch", "0"},
                                                        {"batch", "65537"},
                                                        {"batch", "1.5"},
+                                                       {"lr-scale-batch", "1.5"},
                                                        {"lr", "0"},
                                                        {"eps", "0"},
                                                        {"betas", "0.9"},
@@ -201,6 +202,7 @@ TEST_CASE("a record has the names and values that the records of earlier version
   options.head_weights = {{"colour", 0.5}, {"side", 2}};
   options.freeze = {"stem.*", "block.*"};
   nlohmann::json expected{{"batch", 64},
+                          {"lr_scale_batch", 0},
                           {"optimizer", "adam"},
                           {"learning_rate", 1e-4},
                           {"schedule", "constant"},
@@ -228,6 +230,7 @@ TEST_CASE("a record has the names and values that the records of earlier version
                           {"clip_norm", 0.0},
                           {"ema_decay", 0.0},
                           {"freeze", "stem.* block.*"},
+                          {"sync_batch_norm", false},
                           {"seed", 0},
                           {"flip", true},
                           {"drop_last", false},

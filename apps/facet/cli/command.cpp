@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 
 #include "cli/terminal.h"
-#include "facet/error.h"
 #include "facet/text.h"
 
 namespace facet::app {
@@ -24,32 +24,43 @@ OptionGroup general_options() {
            {.name = "help", .argument = "", .help = "show this page", .value = Option::Value::none}}};
 }
 
-/// Makes the messages of errors printable, since file names may hold any character, and gives messages of the standard
-/// library's file system errors the form "FILE: REASON".
-std::function<int(Options&)> with_printable_errors(std::function<int(Options&)> run) {
-  return [run = std::move(run)](Options& options) {
-    try {
-      return run(options);
-    } catch (const std::filesystem::filesystem_error& error) {
-      const std::string file = error.path1().string();
-      throw Error(printable(fmt::format("{}{}{}", file, file.empty() ? "" : ": ", error.code().message())),
-                  ErrorCode::io);
-    } catch (const Error& error) {
-      throw Error(printable(error.what()), error.code());
-    }
-  };
+/// What an error says. The standard library's file system errors get the form "FILE: REASON".
+std::string text_of(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return "out of memory";
+  const auto* const of_files = dynamic_cast<const std::filesystem::filesystem_error*>(&error);
+  if (of_files == nullptr) return error.what();
+  const std::string file = of_files->path1().string();
+  return fmt::format("{}{}{}", file, file.empty() ? "" : ": ", of_files->code().message());
 }
 
 }  // namespace
+
+int exit_status_of(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const UsageError&) {
+    return misused;
+  } catch (...) {
+    return failed;
+  }
+}
+
+int report_failure(const std::exception_ptr& error, const std::string& command, const std::string& rank) {
+  const int status = exit_status_of(error);
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& found) {
+    const std::string who = (status == misused ? "facet " + command : "facet") + (rank.empty() ? "" : ": " + rank);
+    print_error("{}: {}\n", who, printable(text_of(found)));  // names of files may hold any character
+  }
+  return status;
+}
 
 std::vector<Command> commands() {
   std::vector<Command> all{synth_command(),   inspect_command(),  summary_command(), train_command(),
                            import_command(),  evaluate_command(), predict_command(), export_command(),
                            compare_command(), reproduce_command()};
-  for (Command& command : all) {
-    command.groups.push_back(general_options());
-    command.run = with_printable_errors(std::move(command.run));
-  }
+  for (Command& command : all) command.groups.push_back(general_options());
   return all;
 }
 

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cli/options.h"
+#include "facet/process_group.h"
 
 namespace facet::app {
 
@@ -23,7 +25,20 @@ struct Command {
   bool prints_progress = false;
   /// Returns the exit status. @throws UsageError and Error.
   std::function<int(Options&)> run;
+  /// In place of `run`, for a command that may run in several processes: it is called in each of them. The groups of
+  /// options hold mpi_option().
+  std::function<int(Options&, const ProcessGroup&)> run_on_ranks;
 };
+
+// Exit statuses.
+inline constexpr int failed = 1;
+inline constexpr int misused = 2;
+
+/// The exit status of a command that has thrown this.
+int exit_status_of(const std::exception_ptr& error);
+/// Prints to standard error, in one line, what a command has failed with. Returns the exit status.
+/// @param rank ProcessGroup::name of the only process that has failed; empty: there is one, or all have.
+int report_failure(const std::exception_ptr& error, const std::string& command, const std::string& rank = "");
 
 Command synth_command();
 Command inspect_command();

@@ -66,9 +66,10 @@ std::string without_dashes(const std::string& name) {
 
 }  // namespace
 
-Options::Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words) : groups_(groups) {
+Options::Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words, bool reads_config)
+    : groups_(groups) {
   parse(with_values(words, groups_));
-  if (given("config")) take_config(text("config"));
+  if (reads_config && given("config")) take_config(text("config"));
 }
 
 void Options::parse(const std::vector<std::string>& words) {
@@ -139,7 +140,7 @@ void Options::take_config(const std::filesystem::path& file) {
     if (std::find(known.begin(), known.end(), entry.name) == known.end()) {
       throw UsageError(fmt::format("{}: unknown option '{}'{}", where, entry.name, did_you_mean(entry.name, known)));
     }
-    if (entry.name == "config" || entry.name == "help") {
+    if (entry.name == "config" || entry.name == "help" || option(entry.name).of_process) {
       throw UsageError(fmt::format("{}: '{}' is allowed on the command line only", where, entry.name));
     }
     const std::string origin = fmt::format("{}: {}", where, entry.name);
@@ -155,7 +156,7 @@ std::string Options::config_text(const std::vector<std::string>& left_out) const
   for (const OptionGroup& group : groups_) {
     std::string lines;
     for (const Option& option : group.options) {
-      if (std::find(left_out.begin(), left_out.end(), option.name) != left_out.end()) continue;
+      if (option.of_process || std::find(left_out.begin(), left_out.end(), option.name) != left_out.end()) continue;
       const auto entry = given_.find(option.name);
       if (entry == given_.end() && option.fallback.empty()) continue;
       const auto values = entry == given_.end() ? std::vector{option.fallback} : entry->second.values;
@@ -170,6 +171,28 @@ void Options::set(const std::string& name, const std::string& value) {
   Given& entry = given_[option(name).name];
   if (entry.origin.empty()) entry.origin = "--" + name;
   entry.values = {value};
+}
+
+// Of each option: its name, its origin, the number of its values, and these.
+std::vector<std::string> Options::values() const {
+  std::vector<std::string> texts;
+  for (const auto& [name, entry] : given_) {
+    if (option(name).of_process) continue;
+    texts.insert(texts.end(), {name, entry.origin, std::to_string(entry.values.size())});
+    texts.insert(texts.end(), entry.values.begin(), entry.values.end());
+  }
+  return texts;
+}
+
+void Options::take_values(const std::vector<std::string>& values) {
+  std::erase_if(given_, [&](const auto& entry) { return !option(entry.first).of_process; });
+  for (auto text = values.begin(); text != values.end();) {
+    Given& entry = given_[*text++];
+    entry.origin = *text++;
+    const auto end = text + 1 + std::stol(*text);
+    entry.values.assign(text + 1, end);
+    text = end;
+  }
 }
 
 const Option& Options::option(const std::string& name) const {

@@ -34,6 +34,8 @@ struct Option {
   std::string fallback = {};  ///< its default value; empty: none
   Value value = Value::one;
   std::string former_name = {};  ///< a name that is accepted like `name`, but that the manual doesn't show
+  /// Whether it concerns one process only: a config file can't have it, and other ranks don't take it over.
+  bool of_process = false;
 };
 
 struct OptionGroup {
@@ -48,15 +50,21 @@ class Options {
   /// Reads a command line. An option that takes a JSON file as an optional value takes the next word too, if that is
   /// "-" or ends in .json; without a value its text is "-", standard output. @throws UsageError naming what is wrong,
   /// with the nearest valid name.
-  Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words);
+  /// @param reads_config whether the file of --config is read.
+  Options(const std::vector<OptionGroup>& groups, const std::vector<std::string>& words, bool reads_config = true);
 
   /// Takes the options that haven't been given yet from a run's config file, which must be a regular file. A value that
   /// is "." or begins with "./" is a path relative to the file's folder. @throws UsageError naming the line.
   void read_config(const std::filesystem::path& file);
-  /// The text of a config file that gives all options but those `left_out` their present values, by group.
+  /// The text of a config file that gives all options but those `left_out`, and those of a process, their present
+  /// values, by group.
   std::string config_text(const std::vector<std::string>& left_out) const;
   /// Sets an option's value.
   void set(const std::string& name, const std::string& value);
+  /// The given values, with their origins, for take_values() of another process. Those of a process are left out.
+  std::vector<std::string> values() const;
+  /// Replaces the given values, but those of a process, by another process's.
+  void take_values(const std::vector<std::string>& values);
 
   /// The words that belong to no option.
   const std::vector<std::string>& arguments() const { return arguments_; }

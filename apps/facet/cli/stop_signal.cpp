@@ -1,11 +1,13 @@
 #include "cli/stop_signal.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <ctime>
+#include <string>
 #include <string_view>
 
 #include "cli/median.h"
@@ -23,9 +25,16 @@ volatile std::sig_atomic_t is_saving = 0;
 volatile std::sig_atomic_t is_saved = 0;  // the run is saved after the first signal; the process only has to end
 volatile std::sig_atomic_t longest_wait = shortest_wait;
 timespec signalled_at;  // written once, by the first signal
+volatile std::sig_atomic_t is_first_rank = 1;
+std::string saved_text, stuck_text;  // what give_up() prints; only the constructor changes them
 
-void say(std::string_view line) {
+void print(std::string_view line) {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, line.data(), line.size());
+}
+
+/// Prints what all ranks would say, on rank 0.
+void say(std::string_view line) {
+  if (is_first_rank != 0) print(line);
 }
 
 int status_after(int signal) { return signal == SIGINT ? StopSignal::interrupted : StopSignal::requeue; }
@@ -56,16 +65,21 @@ void note_signal(int signal) {
 
 void give_up(int) {
   if (is_saved != 0) {
-    say("\nfacet: everything is saved, but a thread does not end; ending the process\n");
+    print(saved_text);
     _exit(status_after(signalled));
   }
-  say("\nfacet: no step has ended since the signal; ending the process; the last checkpoint is unchanged\n");
+  print(stuck_text);
   _exit(1);
 }
 
 }  // namespace
 
-StopSignal::StopSignal() {
+StopSignal::StopSignal(const ProcessGroup& ranks) : ranks_(ranks) {
+  const std::string name = ranks.size() > 1 ? fmt::format("facet: {}", ranks.name(ranks.rank())) : "facet";
+  saved_text = fmt::format("\n{}: everything is saved, but a thread does not end; ending the process\n", name);
+  stuck_text = fmt::format(
+      "\n{}: no step has ended since the signal; ending the process; the last checkpoint is unchanged\n", name);
+  is_first_rank = ranks.rank() == 0 ? 1 : 0;
   signalled = 0;
   stepping = 0;
   is_saving = 0;
@@ -119,6 +133,6 @@ bool StopSignal::came() const {
   return true;
 }
 
-int StopSignal::exit_status() const { return status_after(signalled); }
+int StopSignal::exit_status() const { return ranks_.max(signalled == SIGINT ? 1 : 0) != 0 ? interrupted : requeue; }
 
 }  // namespace facet::app

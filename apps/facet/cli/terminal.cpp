@@ -13,6 +13,16 @@
 #include "facet/text.h"
 
 namespace facet::app {
+namespace {
+
+bool is_silent = false;
+
+}  // namespace
+
+void silence_output() {
+  is_silent = true;
+  [[maybe_unused]] const std::FILE* const nowhere = std::freopen("/dev/null", "w", stdout);
+}
 
 std::size_t display_width(const std::string& text) {
   return static_cast<std::size_t>(
@@ -129,7 +139,7 @@ constexpr std::size_t narrowest_bar = 4;
 
 bool stderr_draws() {
   const char* terminal = std::getenv("TERM");
-  return isatty(STDERR_FILENO) == 1 && terminal != nullptr && std::string_view(terminal) != "dumb";
+  return !is_silent && isatty(STDERR_FILENO) == 1 && terminal != nullptr && std::string_view(terminal) != "dumb";
 }
 
 std::size_t terminal_width() {

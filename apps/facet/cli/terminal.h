@@ -36,6 +36,9 @@ void print_error(fmt::format_string<Arguments...> format, Arguments&&... argumen
   print_to(stderr, format, std::forward<Arguments>(arguments)...);
 }
 
+/// From then on nothing is printed to standard output, and no progress bar is drawn.
+void silence_output();
+
 /// The number of columns that UTF-8 text takes on a terminal, counting one for each character.
 std::size_t display_width(const std::string& text);
 

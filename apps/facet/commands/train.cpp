@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
+#include "cli/ranks.h"
 #include "cli/runs.h"
 #include "cli/shared_options.h"
 #include "cli/stop_signal.h"
@@ -15,6 +16,8 @@
 #include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/machine.h"
+#include "facet/platform.h"
+#include "facet/process_group.h"
 #include "facet/run_folder.h"
 #include "facet/sinks.h"
 #include "facet/text.h"
@@ -35,10 +38,10 @@ struct Settings {
   TrainOptions training;
 };
 
-TrainOptions read_training(const Options& options) {
+TrainOptions read_training(const Options& options, const ProcessGroup& ranks) {
   TrainOptions training = read_training_options(options);
+  training.processes = ranks;
   training.tuning_cache = read_tuning_cache(options);
-  if (training.out.empty()) training.out = new_run_folder();
   // A run takes its own record from its folder anyway, where the file may not exist yet if the run has just begun.
   for (const char* name : {"tuning.json", "choices.json"}) {  // earlier versions use the latter
     const fs::path own = fs::weakly_canonical(training.out / name);
@@ -54,7 +57,7 @@ TrainOptions read_training(const Options& options) {
   return training;
 }
 
-Settings read_settings(const Options& options) {
+Settings read_settings(const Options& options, const ProcessGroup& ranks) {
   Settings settings;
   settings.train_csv = options.required("train");
   settings.validation_csv = options.text("validation");
@@ -64,7 +67,7 @@ Settings read_settings(const Options& options) {
   settings.info.size = read_size(options);
   settings.info.resize = read_resize(options);
   settings.info.normalization = read_normalization(options);
-  settings.training = read_training(options);
+  settings.training = read_training(options, ranks);
   settings.shape = read_shape(options);
   build_requested_model(options, {.heads = {{"any", {"a", "b"}}}, .size = settings.info.size},
                         to_string(settings.shape.trunk));
@@ -80,6 +83,52 @@ fs::path read_run_config(Options& options) {
   if (options.given("config") || !fs::exists(config)) return {};
   options.read_config(config);
   return config;
+}
+
+/// The options of rank 0 on all ranks, completed by the run.cfg of a run to be resumed and by the run's folder.
+struct Completed {
+  fs::path config;                    ///< the run.cfg that was read, on rank 0
+  bool threads_are_recorded = false;  ///< --threads is run.cfg's
+};
+
+Completed complete_options(Options& options, const ProcessGroup& ranks) {
+  Completed completed;
+  ranks.together([&] {
+    require_no_arguments(options);
+    if (options.given("max-cpu-isa")) {
+      set_max_cpu_isa(options.one_of("max-cpu-isa", {"avx2", "avx512", "avx512_bf16"}));
+    }
+    if (ranks.rank() > 0) return;
+    const bool given = options.given("threads");
+    completed.config = read_run_config(options);
+    completed.threads_are_recorded = !given && !completed.config.empty();
+    if (options.text("out").empty()) options.set("out", new_run_folder().string());
+  });
+  share_options(options, ranks);
+  completed.threads_are_recorded = ranks.max(completed.threads_are_recorded ? 1 : 0) != 0;
+  return completed;
+}
+
+/// A run.cfg has the threads of a process of that run, which may have had more cores than one of these.
+void limit_recorded_threads(TrainOptions& training) {
+  const ProcessGroup& ranks = training.processes;
+  if (ranks.size() == 1) return;
+  training.threads = std::min(training.threads, plan_threads(0, 0, ranks.sharing_cores()).compute);
+}
+
+ThreadPlan threads_of(const TrainOptions& training) {
+  return plan_threads(training.threads, training.loader_threads, training.processes.sharing_cores());
+}
+
+/// As pin_if_requested(), which may start the program again, and that can't be done once it has joined others.
+void pin_alone(const Options& options, const TrainOptions& training) {
+  if (!joins_ranks(options.text("mpi"))) {
+    pin_if_requested(options, threads_of(training).compute);
+  } else if (options.on("pin")) {
+    print_out(
+        "note        --pin has no effect in several processes: their launcher binds each of them (mpirun --bind-to, "
+        "srun --cpu-bind), and OMP_PLACES=cores with OMP_PROC_BIND=close binds its threads\n");
+  }
 }
 
 void refuse_old_run(const TrainOptions& training) {
@@ -102,8 +151,10 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
   options.set("out", ".");
   options.set("tuning-record", "./tuning.json");
   options.set("precision", to_string(precision));
-  options.set("threads", std::to_string(threads.compute));
-  options.set("loader-threads", std::to_string(threads.loader));
+  if (settings.training.processes.size() == 1) {  // otherwise the default depends on the number of processes
+    options.set("threads", std::to_string(threads.compute));
+    options.set("loader-threads", std::to_string(threads.loader));
+  }
   write_file(out / "run.cfg",
              fmt::format("# The options of this run. To repeat it: facet train --config {} --out NEW\n{}",
                          shell_word((out / "run.cfg").string()), options.config_text({"resume", "config", "help"})));
@@ -111,13 +162,13 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
 
 /// The data sets of a run, and the images that were skipped because they can't be read.
 struct RunData {
-  std::optional<ManifestDataset> train, validation;
+  std::optional<SourceDataset> train, validation;
   std::vector<ListedImages> skipped;
 };
 
 /// Checks that all files exist, before hours of training end at a missing one. @throws Error naming the first that is
 /// missing.
-void require_files(const std::string& csv, const ManifestDataset& data) {
+void require_files(const std::string& csv, const SourceDataset& data) {
   const std::vector<BadImage> missing = data.missing_images();
   if (missing.empty()) return;
   const BadImage& first = missing.front();
@@ -127,12 +178,31 @@ void require_files(const std::string& csv, const ManifestDataset& data) {
                   first.line, printable(first.name), first.reason, others));
 }
 
+/// The heads of the run to be resumed (begun_heads), which rank 0 reads for all.
+std::vector<Head> shared_begun_heads(const TrainOptions& training) {
+  const ProcessGroup& ranks = training.processes;
+  std::vector<std::string> texts;  // of each head, its name and classes
+  on_first(ranks, [&] {
+    for (const Head& head : begun_heads(training.out)) {
+      std::vector<std::string> names{head.name};
+      names.insert(names.end(), head.classes.begin(), head.classes.end());
+      texts.push_back(packed(names));
+    }
+  });
+  std::vector<Head> heads;
+  for (const std::string& text : unpacked(ranks.broadcast(packed(texts)))) {
+    const std::vector<std::string> names = unpacked(text);
+    heads.push_back({names.front(), {names.begin() + 1, names.end()}});
+  }
+  return heads;
+}
+
 /// The options for reading the training manifest. A run to be resumed keeps its heads and the order of their classes,
 /// unless other ones are requested, which the trainer then refuses.
 ManifestOptions training_manifest(const Settings& settings) {
   ManifestOptions manifest = settings.manifest;
   if (!settings.training.resume) return manifest;
-  const std::vector<Head> heads = begun_heads(settings.training.out);
+  const std::vector<Head> heads = shared_begun_heads(settings.training);
   const std::vector<std::string> names = names_of(heads);
   const bool same_heads = manifest.heads.empty() || manifest.heads == names;
   const bool same_label = manifest.label_column.empty() || names == std::vector{manifest.label_column};
@@ -145,38 +215,53 @@ ManifestOptions training_manifest(const Settings& settings) {
 }
 
 RunData open_data(const Settings& settings) {
+  const ProcessGroup& ranks = settings.training.processes;
   RunData data;
-  data.train.emplace(settings.train_csv, training_manifest(settings));
+  data.train.emplace(open_manifest(settings.train_csv, training_manifest(settings), ranks));
   print_out("training    {}: {}\n", settings.train_csv, counted(data.train->size(), "image"));
   print_notes(settings.train_csv, *data.train);
   if (!settings.validation_csv.empty()) {
     ManifestOptions manifest = settings.manifest;
     manifest.expected = data.train->heads();
-    data.validation.emplace(settings.validation_csv, manifest);
+    data.validation.emplace(open_manifest(settings.validation_csv, manifest, ranks));
     print_out("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
     print_notes(settings.validation_csv, *data.validation);
   }
   print_out("heads\n{}", describe_heads(data.train->heads(), 2));
-  if (!settings.skip) {
+  ranks.together([&] {
+    if (settings.skip || ranks.local_rank() > 0) return;
     require_files(settings.train_csv, *data.train);
     if (data.validation) require_files(settings.validation_csv, *data.validation);
-  }
+  });
   return data;
 }
 
 void leave_out_bad_images(RunData& data, const Settings& settings) {
-  const int threads = settings.training.threads;
-  data.skipped.push_back(skip_bad_images(settings.train_csv, *data.train, threads));
-  if (data.validation) data.skipped.push_back(skip_bad_images(settings.validation_csv, *data.validation, threads));
+  const TrainOptions& training = settings.training;
+  const ProcessGroup& ranks = training.processes;
+  const int threads = ranks.size() > 1 ? threads_of(training).compute : training.threads;
+  const auto skip = [&](const std::string& csv, SourceDataset& images) {
+    ranks.together([&] { data.skipped.push_back(skip_bad_images(csv, images, threads, stdout, ranks)); });
+  };
+  skip(settings.train_csv, *data.train);
+  if (data.validation) skip(settings.validation_csv, *data.validation);
 }
 
-void print_machine(const ThreadPlan& threads) {
+/// Prints the number of ranks and their hosts; nothing where there is one rank.
+void print_ranks(const ProcessGroup& ranks) {
+  if (ranks.size() == 1) return;
+  const std::vector<std::string> local = ranks.gather(std::to_string(ranks.local_rank()));
+  print_out("ranks       {} on {}\n", ranks.size(), counted(std::ranges::count(local, "0"), "host"));
+}
+
+/// Prints what this process computes on. @param sharing ProcessGroup::sharing_cores.
+void print_machine(const ThreadPlan& threads, int sharing) {
   const int cores = usable_cores();
   const std::string cpu = cpu_model();
   print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", cpu_isa(), counted(cores, "core"),
             cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"), placement(threads.compute),
             threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
-  if (threads.compute > cores) {
+  if (threads.compute * sharing > std::max(cores, sharing)) {
     print_out("note        more compute threads than cores are slow; --threads 0 uses the cores that there are\n");
   }
 }
@@ -192,7 +277,7 @@ class SignalSink final : public TrainSink {
   StopSignal& signal_;
 };
 
-/// Writes the list of the images that were read with warnings, image-warnings.csv, to the run's folder.
+/// Writes the list of the images that a rank has read with warnings, image-warnings.csv, to the run's folder.
 class ImageWarnings final : public TrainSink {
  public:
   ImageWarnings(const Settings& settings, const RunData& data, TrainingReport& report)
@@ -204,11 +289,18 @@ class ImageWarnings final : public TrainSink {
  private:
   /// Writes the list again and prints a line where its length has changed.
   void update() {
-    std::vector<ListedImages> lists{{settings_.train_csv, data_.train->warnings()}};
-    if (data_.validation) lists.push_back({settings_.validation_csv, data_.validation->warnings()});
+    const ProcessGroup& ranks = settings_.training.processes;
+    const std::vector<BadImage> train = data_.train->warnings();
+    const std::vector<BadImage> validation = data_.validation ? data_.validation->warnings() : std::vector<BadImage>();
+    const std::int64_t own = std::ssize(train) + std::ssize(validation);
+    const bool is_same = ranks.max(own - own_) == 0;
+    own_ = own;
+    if (is_same) return;
+    std::vector<ListedImages> lists{gather_images(settings_.train_csv, train, ranks)};
+    if (data_.validation) lists.push_back(gather_images(settings_.validation_csv, validation, ranks));
     std::int64_t count = 0;
     for (const ListedImages& list : lists) count += std::ssize(list.images);
-    if (count == count_) return;
+    if (count == count_ || ranks.rank() > 0) return;
     count_ = count;
     const fs::path file = settings_.training.out / "image-warnings.csv";
     try {
@@ -222,7 +314,8 @@ class ImageWarnings final : public TrainSink {
   const Settings& settings_;
   const RunData& data_;
   TrainingReport& report_;
-  std::int64_t count_ = 0;
+  std::int64_t own_ = 0;    ///< images in this rank's lists
+  std::int64_t count_ = 0;  ///< images in the file
 };
 
 /// Trains until the last epoch ends or the user stops the run; returns the exit status.
@@ -249,56 +342,68 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   if (const std::string& column = settings.manifest.file_column; !column.empty()) {
     manifest += " --file-column " + shell_word(column);
   }
-  print_out("done: {}\nevaluate with: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(),
-            out, manifest);
+  on_first(settings.training.processes, [&] {
+    print_out("done: {}\nevaluate with: facet evaluate {} --data {}\n", find_model(settings.training.out, "").string(),
+              out, manifest);
+  });
   return 0;
 }
 
 int train_in_folder(Options& options, Settings& settings, RunData& data, StopSignal& signal) {
   const TrainOptions& training = settings.training;
-  settings.info.heads = data.train->heads();
-  settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
-  Graph graph = build_model(settings.info);
-  freeze_requested(options, graph);
-  make_run_folder(training.out);
+  const ProcessGroup& ranks = training.processes;
+  std::optional<Graph> graph;
+  ranks.together([&] {
+    settings.info.heads = data.train->heads();
+    settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
+    graph.emplace(build_model(settings.info));
+    freeze_requested(options, *graph);
+    if (ranks.rank() == 0) make_run_folder(training.out);
+  });
   if (settings.skip) leave_out_bad_images(data, settings);
-  const ThreadPlan threads = plan_threads(training.threads, training.loader_threads);
-  print_machine(threads);
+  const ThreadPlan threads = threads_of(training);
+  print_ranks(ranks);
+  print_machine(threads, ranks.sharing_cores());
   print_out("model       {} at {}: {} parameters{}\n", settings.info.model, to_string(settings.info.size),
-            grouped(graph.trainable_count()), frozen_text(graph));
+            grouped(graph->trainable_count()), frozen_text(*graph));
   std::fflush(stdout);
 
   ProgressBar tuning;
   settings.training.on_tuning = tuning_progress(tuning);
-  Trainer trainer(std::move(graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
+  Trainer trainer(std::move(*graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
                   settings.training);
   tuning.clear();
-  forget_failure(training.out);
+  if (ranks.rank() == 0) forget_failure(training.out);
   reset_peak_resident_memory();  // the peak of training doesn't include tuning
   print_out("precision   {}\n", to_string(trainer.precision()));
-  print_out("memory      {} planned, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
-            bytes_text(static_cast<double>(available_memory())));
-  if (settings.skip) write_file(training.out / "skipped.csv", images_csv(data.skipped));
-  write_run_config(options, settings, trainer.precision(), threads);
+  print_out("memory      {} planned{}, {} available\n", bytes_text(static_cast<double>(trainer.planned_bytes())),
+            ranks.size() == 1 ? "" : " in each process", bytes_text(static_cast<double>(available_memory())));
+  on_first(ranks, [&] {
+    if (settings.skip) write_file(training.out / "skipped.csv", images_csv(data.skipped));
+    write_run_config(options, settings, trainer.precision(), threads);
+  });
   print_out("run         {}\n", training.out.string());
   std::fflush(stdout);
   return train_and_report(trainer, signal, settings, data);
 }
 
-int run(Options& options) {
-  require_no_arguments(options);
-  const fs::path config = read_run_config(options);
-  Settings settings = read_settings(options);
-  pin_if_requested(options, plan_threads(settings.training.threads, settings.training.loader_threads).compute);
-  if (!config.empty()) print_out("settings    {}\n", config.string());
-  refuse_old_run(settings.training);
+int run(Options& options, const ProcessGroup& ranks) {
+  const Completed completed = complete_options(options, ranks);
+  Settings settings;
+  ranks.together([&] {
+    settings = read_settings(options, ranks);
+    if (completed.threads_are_recorded) limit_recorded_threads(settings.training);
+    pin_alone(options, settings.training);
+    if (!completed.config.empty()) print_out("settings    {}\n", completed.config.string());
+    if (ranks.rank() == 0) refuse_old_run(settings.training);
+  });
 
-  StopSignal signal;
+  StopSignal signal(ranks);
   RunData data = open_data(settings);
   try {
     return train_in_folder(options, settings, data, signal);
   } catch (const std::exception& error) {
-    record_failure(settings.training.out, error);
+    if (ranks.rank() == 0) record_failure(settings.training.out, error);
     throw;
   }
 }
@@ -307,7 +412,7 @@ int run(Options& options) {
 
 Command train_command() {
   Command command = train_manual();
-  command.run = run;
+  command.run_on_ranks = run;
   return command;
 }
 

@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/manifests.h"
+#include "cli/ranks.h"
 #include "cli/shared_options.h"
 
 namespace facet::app {
@@ -31,6 +32,15 @@ void insert_first(OptionGroup& group, const std::vector<Option>& options) {
   group.options.insert(group.options.begin(), options.begin(), options.end());
 }
 
+Option max_cpu_isa_option() {
+  return {.name = "max-cpu-isa",
+          .argument = "avx2|avx512|avx512_bf16",
+          .help =
+              "the highest CPU ISA that may be used, so that a CPU computes as an older one does; of several "
+              "processes each has its own; run.cfg doesn't keep it",
+          .of_process = true};
+}
+
 /// The groups of train_options(), with the options of the model, the data and the machine among them.
 std::vector<OptionGroup> option_groups() {
   std::vector<OptionGroup> groups;
@@ -41,7 +51,8 @@ std::vector<OptionGroup> option_groups() {
       insert_after("no-flip", group, normalization_options());
     }
     if (title == "Model and learning") insert_first(group, {model_option(), size_option(), resize_option()});
-    if (title == "Computing") insert_after("loader-threads", group, {pin_option()});
+    if (title == "Computing") insert_after("loader-threads", group, {pin_option(), max_cpu_isa_option()});
+    if (title.starts_with("Several processes")) insert_first(group, {mpi_option()});
     groups.push_back(std::move(group));
     if (title == "Model and learning") groups.push_back(reference_shape_options());
   }
@@ -64,7 +75,11 @@ Command train_manual() {
       "Ctrl-C, SIGTERM, SIGHUP (unless nohup is used) and SIGUSR1, the run finishes its step, saves and says how to "
       "resume; a further signal, except SIGUSR1, that comes a second or more after the first ends it at once. An image "
       "that can't be read also ends the run, after the steps before it are saved. Only one process at a time can use a "
-      "run's folder.";
+      "run's folder.\n\n"
+      "Started by mpirun or srun, the processes train one model together: --batch images a step, of which each has its "
+      "share. Options are those of the first process, which alone prints and writes; a run may be resumed by another "
+      "number of processes. A signal to one stops all; mpirun passes on SIGUSR1, but ends its processes a second after "
+      "Ctrl-C or SIGTERM.";
   command.groups = option_groups();
   command.examples = {
       {"train on faces, ten epochs", "facet train --train train.csv --validation val.csv --epochs 10 --out runs/faces"},
@@ -80,6 +95,9 @@ Command train_manual() {
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"a smaller model with half the channels and one block less",
        "facet train --train train.csv --stem 32 --blocks 64x1,128x2 --hidden 128 --size 96"},
+      {"train in a process for each of four NUMA nodes",
+       "mpirun -n 4 --map-by ppr:1:numa --bind-to numa facet train --train train.csv --batch 256 "
+       "\\\n      --lr-scale-batch 64 --warmup-epochs 5 --out runs/faces"},
       {"two heads only, one with its classes in a given order",
        "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
   command.exit_status = {

@@ -57,7 +57,7 @@ Command reproduce_manual() {
         size_option(),
         resize_option(),
         training_option("epochs", "epochs of each model"),
-        training_option("batch"),
+        training_option("batch", "batch size, in images"),
         training_option("seed", "seed of every random draw")}},
       {"Computing",
        {training_option("precision"), training_option("threads", "compute threads, as in facet train"),
@@ -212,6 +212,7 @@ std::vector<std::string> training_words(const Request& request, const Options& o
   std::vector<std::string> heads;
   for (const Head& head : request.heads) heads.push_back(head.name);
   std::vector<std::string> words{"train",
+                                 "--mpi=off",
                                  "--resume",
                                  "--train=" + request.manifests.train.string(),
                                  "--validation=" + request.manifests.validation.string(),

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <new>
+#include <string_view>
+#include <utility>
 
 #include "base/read_file.h"
 #include "base/text.h"
@@ -72,9 +74,13 @@ const char* name_of_separator(char separator) {
   return separator == ',' ? "a comma" : separator == ';' ? "a semicolon" : "a tab";
 }
 
-std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::path& file) {
+}  // namespace
+
+std::string read_csv(const std::filesystem::path& file) {
+  const std::string name = printable(file.string());
   try {
-    return base::read_file(file, max_bytes);
+    const std::vector<std::uint8_t> bytes = base::read_file(file, max_bytes);
+    return {bytes.begin(), bytes.end()};
   } catch (const Error& error) {
     throw error.with_prefix(name + ": ");
   } catch (const std::bad_alloc&) {
@@ -82,15 +88,13 @@ std::vector<std::uint8_t> read(const std::string& name, const std::filesystem::p
   }
 }
 
-}  // namespace
+CsvReader::CsvReader(const std::filesystem::path& file) : CsvReader(file, read_csv(file)) {}
 
-CsvReader::CsvReader(const std::filesystem::path& file)
-    : name_(printable(file.string())),
-      bytes_(read(name_, file)),
-      text_(reinterpret_cast<const char*>(bytes_.data()), bytes_.size()) {
+CsvReader::CsvReader(const std::filesystem::path& file, std::string text)
+    : name_(printable(file.string())), text_(std::move(text)) {
   require_text(name_, text_);
   if (text_.starts_with("\xEF\xBB\xBF")) position_ = 3;
-  separator_ = find_separator(text_.substr(position_));
+  separator_ = find_separator(std::string_view(text_).substr(position_));
 }
 
 bool CsvReader::next(CsvRow& row) {
@@ -139,9 +143,9 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
   }
   ++position_;
   if (!at_line_end() && text_[position_] != separator_) {
+    const std::string_view rest = std::string_view(text_).substr(position_);
     throw Error(fmt::format("{}:{}: '{}' follows a closing quote, where {} or the end of the line is allowed", name_,
-                            line_, printable(text_.substr(position_, base::utf8_length(text_.substr(position_)))),
-                            name_of_separator(separator_)),
+                            line_, printable(rest.substr(0, base::utf8_length(rest))), name_of_separator(separator_)),
                 ErrorCode::invalid_data);
   }
 }
@@ -149,7 +153,7 @@ void CsvReader::quoted_field(std::string& field, std::int64_t start_line) {
 void CsvReader::plain_field(std::string& field) {
   const char ends[] = {separator_, '\r', '\n', '\0'};
   const std::size_t end = std::min(text_.find_first_of(ends, position_), text_.size());
-  field.assign(text_.substr(position_, end - position_));
+  field.assign(text_, position_, end - position_);
   position_ = end;
 }
 

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace facet::data {
@@ -21,6 +20,8 @@ class CsvReader {
   /// @throws Error naming the file when it can't be read or isn't UTF-8 text, with its encoding where that is known or
   ///   the first line that isn't valid UTF-8. Names in a model file must be UTF-8.
   explicit CsvReader(const std::filesystem::path& file);
+  /// Reads a file's text that was read before. @throws Error as above when it isn't UTF-8 text.
+  CsvReader(const std::filesystem::path& file, std::string text);
   CsvReader(const CsvReader&) = delete;
   CsvReader& operator=(const CsvReader&) = delete;
 
@@ -40,12 +41,14 @@ class CsvReader {
   bool skip_blank_line();
 
   std::string name_;  ///< the file's name in printable form
-  std::vector<std::uint8_t> bytes_;
-  std::string_view text_;  ///< a view of bytes_
+  std::string text_;
   std::size_t position_ = 0;
   std::int64_t line_ = 1;
   char separator_ = ',';
 };
+
+/// Reads a CSV's whole text. @throws Error naming the file when it can't be read or is longer than 8 GiB.
+std::string read_csv(const std::filesystem::path& file);
 
 /// Returns `text` without leading and trailing spaces and tabs.
 std::string trimmed(const std::string& text);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "data/decode/decode.h"
 #include "data/fairface.h"
@@ -66,7 +67,7 @@ struct ManifestSource::State {
   Names notes;
 
   std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns);
-  void read_windows_paths();
+  void read_windows_paths(const std::optional<bool>& requested);
   void ignore_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
   Names choose_classes(const data::LabelColumn& column, const ManifestOptions& options, Names& fairface);
   void set_heads(const std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
@@ -101,11 +102,11 @@ std::vector<data::LabelColumn> ManifestSource::State::read_rows(data::CsvReader&
 
 /// A backslash may be part of a file name on this system. The first file with a backslash decides: if no file of
 /// exactly that name exists, the CSV is taken as written on Windows.
-void ManifestSource::State::read_windows_paths() {
+void ManifestSource::State::read_windows_paths(const std::optional<bool>& requested) {
   const auto first = std::find_if(files.begin(), files.end(),
                                   [](const std::string& file) { return file.find('\\') != std::string::npos; });
   std::error_code ignored;
-  backslashes = first != files.end() && !std::filesystem::exists(root / *first, ignored);
+  backslashes = first != files.end() && requested.value_or(!std::filesystem::exists(root / *first, ignored));
   if (backslashes) note("backslashes in file names separate folders, as on Windows");
   const auto absolute = std::find_if(files.begin(), files.end(),
                                      [&](const std::string& file) { return is_windows_path(file, backslashes); });
@@ -172,20 +173,25 @@ void ManifestSource::State::set_heads(const std::vector<data::LabelColumn>& colu
   if (!unlabelled.empty()) note(fmt::format("no labels for these heads of the model: {}", list_of(unlabelled)));
 }
 
+std::string read_manifest(const std::filesystem::path& csv) { return data::read_csv(csv); }
+
 ManifestSource::ManifestSource(const std::filesystem::path& csv, const ManifestOptions& options)
+    : ManifestSource(csv, read_manifest(csv), options) {}
+
+ManifestSource::ManifestSource(const std::filesystem::path& csv, std::string text, const ManifestOptions& options)
     : state_(std::make_unique<State>()) {
   State& state = *state_;
   state.csv = printable(csv.string());
   state.root = options.root.empty() ? csv.parent_path() : options.root;
   require_named_heads(state.csv, options.expected);
   try {
-    data::CsvReader reader(csv);
+    data::CsvReader reader(csv, std::move(text));
     const data::ManifestColumns columns =
         data::read_columns(state.csv, reader, options, data::fairface_extra_columns());
     require_declared_classes(state.csv, columns.heads, options);
     state.notes = columns.notes;
     std::vector<data::LabelColumn> found = state.read_rows(reader, columns);
-    state.read_windows_paths();
+    state.read_windows_paths(options.backslashes);
     if (!columns.heads_are_chosen) state.ignore_identifiers(found, options);
     state.set_heads(found, options);
   } catch (const std::bad_alloc&) {
@@ -236,6 +242,8 @@ std::vector<std::int64_t> ManifestSource::missing(std::chrono::milliseconds limi
       data::missing_files(state_->root, state_->backslashes ? converted : state_->files, limit);
   return {found.begin(), found.end()};
 }
+
+bool ManifestSource::has_backslashes() const { return state_->backslashes; }
 
 ManifestDataset::ManifestDataset(const std::filesystem::path& csv, const ManifestOptions& options)
     : SourceDataset(std::make_shared<const ManifestSource>(csv, options)) {}

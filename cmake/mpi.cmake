@@ -1,0 +1,23 @@
+# FACET_MPI_LIBRARY: MPI's C interface, by which processes of several nodes train together (src/comm/mpi_transport.cpp);
+# empty where facet is built without.
+set(FACET_MPI AUTO CACHE STRING "Train in several processes over MPI: AUTO (where MPI is found), ON (it must be) or OFF")
+set_property(CACHE FACET_MPI PROPERTY STRINGS AUTO ON OFF)
+set(FACET_MPI_LIBRARY "")
+if(FACET_MPI STREQUAL "ON" OR FACET_MPI STREQUAL "AUTO")
+  include(CheckLanguage)
+  check_language(C) # FindMPI looks for the C interface by the C compiler
+  if(CMAKE_C_COMPILER)
+    enable_language(C)
+    find_package(MPI 3.0 COMPONENTS C)
+  endif()
+  if(FACET_MPI STREQUAL "ON" AND NOT MPI_FOUND)
+    message(FATAL_ERROR "facet: MPI 3.0 or newer was not found, and FACET_MPI is ON")
+  endif()
+  if(MPI_FOUND)
+    set(FACET_MPI_LIBRARY MPI::MPI_C)
+  else()
+    message(STATUS "facet: MPI was not found: training runs in one process")
+  endif()
+elseif(NOT FACET_MPI STREQUAL "OFF")
+  message(FATAL_ERROR "facet: FACET_MPI is '${FACET_MPI}'; AUTO, ON and OFF are allowed")
+endif()

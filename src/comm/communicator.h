@@ -1,0 +1,140 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+/// How the processes that train one model together exchange data. A process is a rank, from 0 on.
+namespace facet::comm {
+
+/// Passes messages between processes. All processes call the same functions in the same order, from one thread at a
+/// time. What fails in the network ends the program.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// @param own as many bytes in each process. @param all receives them in the order of the ranks.
+  virtual void all_gather(std::span<const std::byte> own, std::span<std::byte> all) = 0;
+  /// Gives the bytes of process `root` to all; they have the same number of bytes.
+  virtual void broadcast(std::span<std::byte> bytes, int root) = 0;
+  /// Sends sent[r] to each other process r and receives received[r] from it; the entries of this process aren't used.
+  /// At most 2^31 - 1 bytes each.
+  virtual void exchange(std::span<const std::span<const std::byte>> sent,
+                        std::span<const std::span<std::byte>> received) = 0;
+  /// Ends all processes.
+  [[noreturn]] virtual void abort(int status) = 0;
+};
+
+/// Joins the processes of MPI_COMM_WORLD. @throws Error as ProcessGroup::join() does.
+std::unique_ptr<Transport> join_mpi();
+/// The MPI that facet is built with, such as "Open MPI 4.1.4"; "none" where it is built without.
+std::string mpi_version();
+
+/// A process and those that it trains with. Sums add in the order of the ranks, so that the same ranks give the same
+/// bits, and all ranks get the same. All processes call the same functions in the same order, with as many elements
+/// where nothing else is said. Where a process is alone, nothing is sent.
+class Communicator {
+ public:
+  /// This process alone.
+  Communicator() = default;
+  explicit Communicator(std::unique_ptr<Transport> transport);
+
+  int rank() const { return transport_ ? transport_->rank() : 0; }
+  int size() const { return transport_ ? transport_->size() : 1; }
+  bool is_alone() const { return size() == 1; }
+  /// See ProcessGroup.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  int sharing_cores() const { return sharing_cores_; }
+  std::string name(int rank) const;
+
+  /// See ProcessGroup::together.
+  template <class Function>
+  void together(const Function& function) {
+    if (is_alone()) {
+      function();
+      return;
+    }
+    begin_exchange();
+    std::exception_ptr error;
+    try {
+      function();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    agree(error);
+  }
+  /// Calls `function` on rank 0; if it throws, this throws on all ranks.
+  template <class Function>
+  void on_first_rank(const Function& function) {
+    together([&] {
+      if (rank() == 0) function();
+    });
+  }
+  /// Throws on all ranks if `error` isn't null on one of them, as together() does where a function has thrown it.
+  void agree(const std::exception_ptr& error);
+  /// See ProcessGroup::has_failed.
+  bool has_failed() const { return has_failed_; }
+
+  /// Gives the same number of elements of each rank to all, in the order of the ranks.
+  template <class T>
+  void all_gather(std::span<const T> own, std::span<T> all) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    gather_bytes(std::as_bytes(own), std::as_writable_bytes(all));
+  }
+  /// The same with one value of each rank.
+  template <class T>
+  std::vector<T> all_gather(const T& own) {
+    std::vector<T> all(static_cast<std::size_t>(size()));
+    all_gather(std::span<const T>(&own, 1), std::span<T>(all));
+    return all;
+  }
+  /// See ProcessGroup.
+  std::vector<std::string> gather(const std::string& text);
+  std::int64_t max(std::int64_t value);
+  /// Gives rank 0's elements to all.
+  template <class T>
+  void broadcast(std::span<T> values) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    broadcast_bytes(std::as_writable_bytes(values), 0);
+  }
+  template <class T>
+  T broadcast(T value) {
+    broadcast(std::span<T>(&value, 1));
+    return value;
+  }
+  void broadcast(std::string& text, int root = 0);
+
+  /// Sums each element over the ranks, in double; for a few numbers.
+  void sum(std::span<double> values);
+  /// Sums each element over the ranks, in f32: each rank adds a slice of the elements, then all exchange their slices.
+  /// That moves no more bytes than a ring does.
+  void sum(std::span<float> values);
+
+  [[noreturn]] void abort(int status);
+
+ private:
+  /// Forgets what was thrown in the exchange before.
+  void begin_exchange() {
+    agreed_ = nullptr;
+    has_failed_ = false;
+  }
+  void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all);
+  void broadcast_bytes(std::span<std::byte> bytes, int root);
+
+  std::unique_ptr<Transport> transport_;
+  std::vector<std::string> hosts_;  ///< by rank
+  int local_rank_ = 0, local_size_ = 1, sharing_cores_ = 1;
+  std::exception_ptr agreed_;  ///< what agree() threw; null once something else is exchanged
+  bool has_failed_ = false;    ///< all ranks threw in the last exchange
+  std::vector<float> received_;
+};
+
+}  // namespace facet::comm
