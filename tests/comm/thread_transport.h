@@ -29,7 +29,11 @@ class BrokenGroup final : public std::runtime_error {
 /// Where the threads of a group meet: each shows the others where its bytes lie, and they copy them.
 class ThreadExchange {
  public:
-  explicit ThreadExchange(int size) : shown_(static_cast<std::size_t>(size)) {}
+  /// @param on_host ranks on each host: 0: all.
+  ThreadExchange(int size, int on_host)
+      : shown_(static_cast<std::size_t>(size)),
+        on_host_(on_host == 0 ? size : on_host),
+        memory_(static_cast<std::size_t>(size), std::vector<std::byte>(shared_bytes)) {}
 
   int size() const { return static_cast<int>(shown_.size()); }
 
@@ -43,6 +47,17 @@ class ThreadExchange {
     wait();
   }
 
+  /// The ranks on the host of `rank`.
+  std::vector<int> host_ranks(int rank) const {
+    std::vector<int> ranks;
+    for (int r = rank / on_host_ * on_host_; r < std::min((rank / on_host_ + 1) * on_host_, size()); ++r)
+      ranks.push_back(r);
+    return ranks;
+  }
+  std::span<std::byte> memory(int rank) { return memory_[static_cast<std::size_t>(rank)]; }
+  /// Returns when all ranks have called it.
+  void wait_for_all() { wait(); }
+
   /// A rank takes part no more.
   void leave() {
     const std::lock_guard lock(mutex_);
@@ -51,7 +66,8 @@ class ThreadExchange {
   }
 
  private:
-  /// Returns when all ranks have called it.
+  static constexpr std::size_t shared_bytes = std::size_t{1} << 16;
+
   void wait() {
     std::unique_lock lock(mutex_);
     if (is_broken_) throw BrokenGroup();
@@ -69,6 +85,8 @@ class ThreadExchange {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::span<const std::span<const std::byte>>> shown_;  // by rank
+  int on_host_;
+  std::vector<std::vector<std::byte>> memory_;  // by rank
   int arrived_ = 0;
   std::uint64_t meetings_ = 0;
   bool is_broken_ = false;
@@ -77,7 +95,10 @@ class ThreadExchange {
 /// A rank of a group of threads.
 class ThreadTransport final : public comm::Transport {
  public:
-  ThreadTransport(std::shared_ptr<ThreadExchange> exchange, int rank) : exchange_(std::move(exchange)), rank_(rank) {}
+  ThreadTransport(std::shared_ptr<ThreadExchange> exchange, int rank)
+      : exchange_(std::move(exchange)), rank_(rank), host_ranks_(exchange_->host_ranks(rank)) {
+    for (const int r : host_ranks_) segments_.push_back(exchange_->memory(r));
+  }
 
   int rank() const override { return rank_; }
   int size() const override { return exchange_->size(); }
@@ -106,18 +127,25 @@ class ThreadTransport final : public comm::Transport {
     });
   }
 
+  std::span<const int> host_ranks() const override { return host_ranks_; }
+  std::span<const std::span<std::byte>> shared_segments() override { return segments_; }
+  void host_barrier() override { exchange_->wait_for_all(); }  // all hosts do the same at the same time
+
   [[noreturn]] void abort(int) override { std::abort(); }
 
  private:
   std::shared_ptr<ThreadExchange> exchange_;
   int rank_;
+  std::vector<int> host_ranks_;
+  std::vector<std::span<std::byte>> segments_;
 };
 
 /// Runs `body` on `size` threads, each of them a rank of one group, and rethrows the first exception: that of the
 /// lowest rank, of those that aren't the consequence of another rank's. A rank that returns or throws while others wait
 /// for it makes these throw.
-inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body) {
-  const auto exchange = std::make_shared<ThreadExchange>(size);
+/// @param on_host ranks on each host; 0: all.
+inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body, int on_host = 0) {
+  const auto exchange = std::make_shared<ThreadExchange>(size, on_host);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(size));
   std::exception_ptr consequence;
   std::mutex mutex;
