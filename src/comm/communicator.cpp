@@ -241,15 +241,16 @@ void Communicator::sum_over(std::span<const int> ranks, std::span<float> values)
 }
 
 void Communicator::sum_by_hosts(std::span<const std::span<std::byte>> segments, std::span<float> values) {
-  // The two halves of the segments take turns. When a rank writes to a half again, all have met twice since it was
-  // filled, and so have read it.
+  // The two halves of the segments take turns, from sum to sum. When a rank writes to a half again, all have met twice
+  // since it was filled, and so have read it.
   const std::size_t count = segments.size(), half = segments[0].size() / 2 / sizeof(float);
   const auto own = static_cast<std::size_t>(local_rank_);
   std::vector<const float*> terms(count);
-  for (std::size_t begin = 0, turn = 0; begin < values.size(); begin += half, ++turn) {
+  for (std::size_t begin = 0; begin < values.size(); begin += half) {
+    is_second_half_ = !is_second_half_;
     const std::span<float> part = values.subspan(begin, std::min(half, values.size() - begin));
     const auto shared_part = [&](std::size_t i) {
-      return std::span(reinterpret_cast<float*>(segments[i].data()) + turn % 2 * half, part.size());
+      return std::span(reinterpret_cast<float*>(segments[i].data()) + (is_second_half_ ? half : 0), part.size());
     };
     copy(part, shared_part(own));
     transport_->host_barrier();

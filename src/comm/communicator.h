@@ -152,6 +152,7 @@ class Communicator {
   std::exception_ptr agreed_;  ///< what agree() threw; null once something else is exchanged
   bool has_failed_ = false;    ///< all ranks threw in the last exchange
   std::vector<float> received_;
+  bool is_second_half_ = false;  ///< of the shared segments, which the last part of a sum has used
 };
 
 }  // namespace facet::comm
