@@ -61,23 +61,55 @@ struct Failure {
   }
 };
 
-/// @return where slice `number` of `count` elements begins, of as many slices as there are ranks.
-std::size_t slice_begin(std::size_t count, std::size_t number, std::size_t slices) { return count * number / slices; }
+constexpr std::int64_t grain = 16384;  // elements that are worth a thread
+
+/// Slice `number` of as many equal ones as there are ranks.
+std::span<float> slice_of(std::span<float> values, std::size_t number, std::size_t slices) {
+  const std::size_t begin = values.size() * number / slices, end = values.size() * (number + 1) / slices;
+  return values.subspan(begin, end - begin);
+}
+
+/// to = terms[0] + terms[1] + ..., added in this order. `to` may be one of the terms.
+void add_in_order(std::span<const float* const> terms, std::span<float> to) {
+  const auto add = [&](std::int64_t first, std::int64_t last) {
+    constexpr std::int64_t block = 1024;  // in the first-level cache
+    std::array<float, block> sums;
+    for (std::int64_t begin = first; begin < last; begin += block) {
+      const auto count = static_cast<std::size_t>(std::min(block, last - begin));
+      std::copy_n(terms[0] + begin, count, sums.data());
+      for (const float* const term : terms.subspan(1)) {
+        for (std::size_t i = 0; i < count; ++i) sums[i] += term[begin + static_cast<std::int64_t>(i)];
+      }
+      std::copy_n(sums.data(), count, to.data() + begin);
+    }
+  };
+  base::parallel_for(std::ssize(to), grain, std::ref(add));
+}
+
+void copy(std::span<const float> from, std::span<float> to) {
+  const auto run = [&](std::int64_t first, std::int64_t last) {
+    std::copy_n(from.data() + first, last - first, to.data() + first);
+  };
+  base::parallel_for(std::ssize(to), grain, std::ref(run));
+}
 
 }  // namespace
 
 Communicator::Communicator(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {
   hosts_ = gather(host_name());
   const std::vector<std::string> masks = gather(text_of(base::usable_cpus()));
-  const auto own = static_cast<std::size_t>(rank());
-  const std::vector<int> cpus = cpus_of(masks[own]);
-  local_size_ = sharing_cores_ = 0;
-  for (std::size_t r = 0; r < hosts_.size(); ++r) {
-    if (hosts_[r] != hosts_[own]) continue;
-    if (r < own) ++local_rank_;
-    ++local_size_;
-    if (overlap(cpus, cpus_of(masks[r]))) ++sharing_cores_;
+  const std::span<const int> local = transport_->host_ranks();
+  local_size_ = static_cast<int>(local.size());
+  local_rank_ = static_cast<int>(std::ranges::find(local, rank()) - local.begin());
+  const std::vector<int> cpus = cpus_of(masks[static_cast<std::size_t>(rank())]);
+  sharing_cores_ = static_cast<int>(
+      std::ranges::count_if(local, [&](int r) { return overlap(cpus, cpus_of(masks[static_cast<std::size_t>(r)])); }));
+  const std::vector<int> local_ranks = all_gather(local_rank_), local_sizes = all_gather(local_size_);
+  for (int r = 0; r < size(); ++r) {
+    all_ranks_.push_back(r);
+    if (local_ranks[static_cast<std::size_t>(r)] == local_rank_) peers_.push_back(r);
   }
+  if (std::ranges::count(local_sizes, local_size_) != size()) peers_.clear();
 }
 
 std::string Communicator::name(int rank) const {
@@ -170,40 +202,64 @@ void Communicator::sum(std::span<double> values) {
 void Communicator::sum(std::span<float> values) {
   if (is_alone()) return;
   begin_exchange();
-  const auto ranks = static_cast<std::size_t>(size()), own = static_cast<std::size_t>(rank());
+  if (local_size_ > 1 && !peers_.empty()) {
+    if (const auto segments = transport_->shared_segments(); !segments.empty()) {
+      sum_by_hosts(segments, values);
+      return;
+    }
+  }
+  sum_over(all_ranks_, values);
+}
+
+void Communicator::sum_over(std::span<const int> ranks, std::span<float> values) {
+  const std::size_t count = ranks.size();
+  const auto own = static_cast<std::size_t>(std::ranges::find(ranks, rank()) - ranks.begin());
   // Elements are summed in parts, so that what is received takes little memory: up to 16 MiB for up to 1024 ranks.
   constexpr std::size_t largest = std::size_t{1} << 18, least = std::size_t{1} << 12;
-  const std::size_t slice_elements = std::clamp((std::size_t{1} << 22) / ranks, least, largest);
-  std::vector<std::span<const std::byte>> sent(ranks);
-  std::vector<std::span<std::byte>> received(ranks);
-  for (std::size_t begin = 0; begin < values.size(); begin += ranks * slice_elements) {
-    const std::span<float> part = values.subspan(begin, std::min(ranks * slice_elements, values.size() - begin));
-    const auto slice_of = [&](std::size_t r) {
-      const std::size_t first = slice_begin(part.size(), r, ranks);
-      return part.subspan(first, slice_begin(part.size(), r + 1, ranks) - first);
-    };
-    const std::span<float> slice = slice_of(own);
-    received_.resize(ranks * slice.size());
-    for (std::size_t r = 0; r < ranks; ++r) {
-      sent[r] = std::as_bytes(slice_of(r));
-      received[r] = std::as_writable_bytes(std::span(received_).subspan(r * slice.size(), slice.size()));
+  const std::size_t slice_elements = std::clamp((std::size_t{1} << 22) / count, least, largest);
+  std::vector<std::span<const std::byte>> sent(static_cast<std::size_t>(size()));
+  std::vector<std::span<std::byte>> received(sent.size());
+  std::vector<const float*> terms(count);
+  for (std::size_t begin = 0; begin < values.size(); begin += count * slice_elements) {
+    const std::span<float> part = values.subspan(begin, std::min(count * slice_elements, values.size() - begin));
+    const std::span<float> slice = slice_of(part, own, count);
+    received_.resize(count * slice.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::span<float> in = std::span(received_).subspan(i * slice.size(), slice.size());
+      sent[static_cast<std::size_t>(ranks[i])] = std::as_bytes(slice_of(part, i, count));
+      received[static_cast<std::size_t>(ranks[i])] = std::as_writable_bytes(in);
+      terms[i] = i == own ? slice.data() : in.data();
     }
     transport_->exchange(sent, received);
-    const auto add = [&](std::int64_t first, std::int64_t last) {
-      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
-        const float mine = slice[i];
-        float total = own == 0 ? mine : received_[i];
-        for (std::size_t r = 1; r < ranks; ++r) total += r == own ? mine : received_[r * slice.size() + i];
-        slice[i] = total;
-      }
-    };
-    constexpr std::int64_t grain = 16384;
-    base::parallel_for(static_cast<std::int64_t>(slice.size()), grain, std::ref(add));
-    for (std::size_t r = 0; r < ranks; ++r) {
-      sent[r] = std::as_bytes(slice);
-      received[r] = std::as_writable_bytes(slice_of(r));
+    add_in_order(terms, slice);
+    for (std::size_t i = 0; i < count; ++i) {
+      sent[static_cast<std::size_t>(ranks[i])] = std::as_bytes(slice);
+      received[static_cast<std::size_t>(ranks[i])] = std::as_writable_bytes(slice_of(part, i, count));
     }
     transport_->exchange(sent, received);
+  }
+}
+
+void Communicator::sum_by_hosts(std::span<const std::span<std::byte>> segments, std::span<float> values) {
+  // The two halves of the segments take turns, from sum to sum. When a rank writes to a half again, all have met twice
+  // since it was filled, and so have read it.
+  const std::size_t count = segments.size(), half = segments[0].size() / 2 / sizeof(float);
+  const auto own = static_cast<std::size_t>(local_rank_);
+  std::vector<const float*> terms(count);
+  for (std::size_t begin = 0; begin < values.size(); begin += half) {
+    is_second_half_ = !is_second_half_;
+    const std::span<float> part = values.subspan(begin, std::min(half, values.size() - begin));
+    const auto shared_part = [&](std::size_t i) {
+      return std::span(reinterpret_cast<float*>(segments[i].data()) + (is_second_half_ ? half : 0), part.size());
+    };
+    copy(part, shared_part(own));
+    transport_->host_barrier();
+    for (std::size_t i = 0; i < count; ++i) terms[i] = slice_of(shared_part(i), own, count).data();
+    const std::span<float> slice = slice_of(shared_part(own), own, count);
+    add_in_order(terms, slice);
+    if (peers_.size() > 1) sum_over(peers_, slice);
+    transport_->host_barrier();
+    for (std::size_t i = 0; i < count; ++i) copy(slice_of(shared_part(i), i, count), slice_of(part, i, count));
   }
 }
 

@@ -30,6 +30,14 @@ class Transport {
                         std::span<const std::span<std::byte>> received) = 0;
   /// Ends all processes.
   [[noreturn]] virtual void abort(int status) = 0;
+
+  /// The ranks on this process's host, its own included, ascending.
+  virtual std::span<const int> host_ranks() const = 0;
+  /// Memory that the processes on this host share: a segment of each, all of the same number of bytes, in the order of
+  /// host_ranks(); none where they can't share memory, on this host or on another.
+  virtual std::span<const std::span<std::byte>> shared_segments() = 0;
+  /// Returns when all processes on this host have called it; what they have written to the segments is then visible.
+  virtual void host_barrier() = 0;
 };
 
 /// Joins the processes of MPI_COMM_WORLD. @throws Error as ProcessGroup::join() does.
@@ -114,8 +122,9 @@ class Communicator {
 
   /// Sums each element over the ranks, in double; for a few numbers.
   void sum(std::span<double> values);
-  /// Sums each element over the ranks, in f32: each rank adds a slice of the elements, then all exchange their slices.
-  /// That moves no more bytes than a ring does.
+  /// Sums each element over the ranks, in f32: each rank adds a slice of the elements, then all exchange their slices,
+  /// which moves no more bytes than a ring does. Where several ranks share each host's memory, as many on each, they add
+  /// on their host first, then the hosts' sums in the order of their first ranks.
   void sum(std::span<float> values);
 
   [[noreturn]] void abort(int status);
@@ -129,12 +138,21 @@ class Communicator {
   void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all);
   void broadcast_bytes(std::span<std::byte> bytes, int root);
 
+  /// Sums over some ranks, this one among them, in their order.
+  void sum_over(std::span<const int> ranks, std::span<float> values);
+  /// Sums in shared memory.
+  void sum_by_hosts(std::span<const std::span<std::byte>> segments, std::span<float> values);
+
   std::unique_ptr<Transport> transport_;
+  std::vector<int> all_ranks_;
+  std::vector<int>
+      peers_;  ///< of each host the rank with this one's local rank; empty where hosts have unequal numbers
   std::vector<std::string> hosts_;  ///< by rank
   int local_rank_ = 0, local_size_ = 1, sharing_cores_ = 1;
   std::exception_ptr agreed_;  ///< what agree() threw; null once something else is exchanged
   bool has_failed_ = false;    ///< all ranks threw in the last exchange
   std::vector<float> received_;
+  bool is_second_half_ = false;  ///< of the shared segments, which the last part of a sum has used
 };
 
 }  // namespace facet::comm

@@ -163,6 +163,38 @@ TEST_CASE("sums add in the order of the ranks, and all ranks get the same bits")
   }
 }
 
+TEST_CASE(
+    "on several hosts ranks add on their host first, then the hosts' sums; unequal hosts add in the ranks' order") {
+  constexpr std::size_t most = 100003;
+  for (const auto& [ranks, on_host] : {std::pair{4, 2}, {6, 3}, {6, 2}, {3, 2}, {4, 1}}) {
+    CAPTURE(ranks);
+    CAPTURE(on_host);
+    const int added_first = ranks % on_host == 0 ? on_host : 1;
+    std::vector<float> expected(most);
+    for (int begin = 0; begin < ranks; begin += added_first) {
+      std::vector<float> host = numbers<float>(most, begin);
+      for (int rank = begin + 1; rank < begin + added_first; ++rank) {
+        const std::vector<float> values = numbers<float>(most, rank);
+        for (std::size_t i = 0; i < most; ++i) host[i] += values[i];
+      }
+      for (std::size_t i = 0; i < most; ++i) expected[i] = begin == 0 ? host[i] : expected[i] + host[i];
+    }
+    facet::test::run_on_threads(
+        ranks,
+        [&, size = ranks, of_host = on_host](ProcessGroup& group) {
+          CHECK(group.local_rank() == group.rank() % of_host);
+          CHECK(group.local_size() == std::min(of_host, size - group.rank() / of_host * of_host));
+          for (const std::size_t count : {std::size_t{1}, std::size_t{5}, most}) {
+            CAPTURE(count);
+            std::vector<float> values = numbers<float>(count, group.rank());
+            group.communicator().sum(std::span<float>(values));
+            CHECK(same_bits(values, {expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(count)}));
+          }
+        },
+        on_host);
+  }
+}
+
 TEST_CASE("sums of infinite values, of NaN and of zeros are those of addition") {
   constexpr float infinite = std::numeric_limits<float>::infinity(), none = std::numeric_limits<float>::quiet_NaN();
   for (const int size : sizes) {

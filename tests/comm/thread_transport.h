@@ -20,16 +20,22 @@
 
 namespace facet::test {
 
-/// Thrown by an exchange that cannot end, because a rank has returned or thrown.
+/// Thrown by an exchange that cannot end, because a rank has failed.
 class BrokenGroup final : public std::runtime_error {
  public:
-  BrokenGroup() : std::runtime_error("another rank has left the group") {}
+  BrokenGroup() : std::runtime_error("another rank has failed") {}
 };
 
 /// Where the threads of a group meet: each shows the others where its bytes lie, and they copy them.
 class ThreadExchange {
  public:
-  explicit ThreadExchange(int size) : shown_(static_cast<std::size_t>(size)) {}
+  /// @param on_host ranks on each host: 0: all.
+  ThreadExchange(int size, int on_host)
+      : shown_(static_cast<std::size_t>(size)),
+        on_host_(on_host == 0 ? size : on_host),
+        memory_(static_cast<std::size_t>(size), std::vector<std::byte>(shared_bytes)),
+        letters_(shown_.size() * shown_.size()),
+        host_meetings_(shown_.size()) {}
 
   int size() const { return static_cast<int>(shown_.size()); }
 
@@ -37,13 +43,54 @@ class ThreadExchange {
   /// rank, and returns when all have copied. @throws BrokenGroup
   void meet(int rank, std::span<const std::span<const std::byte>> bytes, const auto& copy) {
     shown_[static_cast<std::size_t>(rank)] = bytes;
-    wait();
+    wait(meeting_, shown_.size());
     // Now every rank is here, and none of them can leave before all have copied.
     copy(std::as_const(shown_));
-    wait();
+    wait(meeting_, shown_.size());
   }
 
-  /// A rank takes part no more.
+  /// The ranks on the host of `rank`.
+  std::vector<int> host_ranks(int rank) const {
+    std::vector<int> ranks;
+    for (int r = rank / on_host_ * on_host_; r < std::min((rank / on_host_ + 1) * on_host_, size()); ++r)
+      ranks.push_back(r);
+    return ranks;
+  }
+  std::span<std::byte> memory(int rank) { return memory_[static_cast<std::size_t>(rank)]; }
+  /// Returns when all ranks on the host of `rank` have called it.
+  void meet_on_host(int rank) {
+    wait(host_meetings_[static_cast<std::size_t>(rank / on_host_)], host_ranks(rank).size());
+  }
+
+  /// See Transport::exchange. Ranks that have nothing for each other needn't call it.
+  void exchange(int rank, std::span<const std::span<const std::byte>> sent,
+                std::span<const std::span<std::byte>> received) {
+    const auto own = static_cast<std::size_t>(rank);
+    std::unique_lock lock(mutex_);
+    for (std::size_t r = 0; r < sent.size(); ++r) {
+      if (r != own) letter(own, r) = sent[r];
+    }
+    changed_.notify_all();
+    const auto await = [&](const auto& is_done) {
+      changed_.wait(lock, [&] { return is_done() || is_broken_; });
+      if (!is_done()) throw BrokenGroup();
+    };
+    for (std::size_t r = 0; r < received.size(); ++r) {
+      if (r == own || received[r].empty()) continue;
+      await([&] { return !letter(r, own).empty(); });
+      std::ranges::copy(letter(r, own), received[r].begin());
+      letter(r, own) = {};
+      changed_.notify_all();
+    }
+    for (std::size_t r = 0; r < sent.size(); ++r) {
+      if (r != own) await([&] { return letter(own, r).empty(); });
+    }
+  }
+
+  /// Returns when all ranks have called it, and so need nothing of each other any more.
+  void meet_at_the_end() { wait(end_, shown_.size()); }
+
+  /// A rank has failed.
   void leave() {
     const std::lock_guard lock(mutex_);
     is_broken_ = true;
@@ -51,33 +98,50 @@ class ThreadExchange {
   }
 
  private:
-  /// Returns when all ranks have called it.
-  void wait() {
+  static constexpr std::size_t shared_bytes = std::size_t{1} << 16;
+
+  struct Meeting {
+    std::size_t arrived = 0;
+    std::uint64_t number = 0;
+  };
+
+  /// Returns when `ranks` ranks have called it for this meeting.
+  void wait(Meeting& meeting, std::size_t ranks) {
     std::unique_lock lock(mutex_);
     if (is_broken_) throw BrokenGroup();
-    const std::uint64_t meeting = meetings_;
-    if (++arrived_ == size()) {
-      arrived_ = 0;
-      ++meetings_;
+    const std::uint64_t number = meeting.number;
+    if (++meeting.arrived == ranks) {
+      meeting.arrived = 0;
+      ++meeting.number;
       changed_.notify_all();
       return;
     }
-    changed_.wait(lock, [&] { return meetings_ != meeting || is_broken_; });
-    if (meetings_ == meeting) throw BrokenGroup();
+    changed_.wait(lock, [&] { return meeting.number != number || is_broken_; });
+    if (meeting.number == number) throw BrokenGroup();
   }
+
+  /// What a rank sends to another and that one hasn't received.
+  std::span<const std::byte>& letter(std::size_t from, std::size_t to) { return letters_[from * shown_.size() + to]; }
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::span<const std::span<const std::byte>>> shown_;  // by rank
-  int arrived_ = 0;
-  std::uint64_t meetings_ = 0;
+  int on_host_;
+  std::vector<std::vector<std::byte>> memory_;       // by rank
+  std::vector<std::span<const std::byte>> letters_;  // by sender and receiver
+  Meeting meeting_;                                  // of all ranks
+  Meeting end_;
+  std::vector<Meeting> host_meetings_;  // by host
   bool is_broken_ = false;
 };
 
 /// A rank of a group of threads.
 class ThreadTransport final : public comm::Transport {
  public:
-  ThreadTransport(std::shared_ptr<ThreadExchange> exchange, int rank) : exchange_(std::move(exchange)), rank_(rank) {}
+  ThreadTransport(std::shared_ptr<ThreadExchange> exchange, int rank)
+      : exchange_(std::move(exchange)), rank_(rank), host_ranks_(exchange_->host_ranks(rank)) {
+    for (const int r : host_ranks_) segments_.push_back(exchange_->memory(r));
+  }
 
   int rank() const override { return rank_; }
   int size() const override { return exchange_->size(); }
@@ -98,26 +162,28 @@ class ThreadTransport final : public comm::Transport {
 
   void exchange(std::span<const std::span<const std::byte>> sent,
                 std::span<const std::span<std::byte>> received) override {
-    exchange_->meet(rank_, sent, [&](const auto& shown) {
-      const auto own = static_cast<std::size_t>(rank_);
-      for (std::size_t r = 0; r < shown.size(); ++r) {
-        if (r != own) std::ranges::copy(shown[r][own], received[r].begin());
-      }
-    });
+    exchange_->exchange(rank_, sent, received);
   }
+
+  std::span<const int> host_ranks() const override { return host_ranks_; }
+  std::span<const std::span<std::byte>> shared_segments() override { return segments_; }
+  void host_barrier() override { exchange_->meet_on_host(rank_); }
 
   [[noreturn]] void abort(int) override { std::abort(); }
 
  private:
   std::shared_ptr<ThreadExchange> exchange_;
   int rank_;
+  std::vector<int> host_ranks_;
+  std::vector<std::span<std::byte>> segments_;
 };
 
 /// Runs `body` on `size` threads, each of them a rank of one group, and rethrows the first exception: that of the
-/// lowest rank, of those that aren't the consequence of another rank's. A rank that returns or throws while others wait
-/// for it makes these throw.
-inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body) {
-  const auto exchange = std::make_shared<ThreadExchange>(size);
+/// lowest rank, of those that aren't the consequence of another rank's. A rank that throws while others wait for it makes
+/// these throw.
+/// @param on_host ranks on each host; 0: all.
+inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body, int on_host = 0) {
+  const auto exchange = std::make_shared<ThreadExchange>(size, on_host);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(size));
   std::exception_ptr consequence;
   std::mutex mutex;
@@ -125,13 +191,14 @@ inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& b
     try {
       ProcessGroup group(std::make_shared<comm::Communicator>(std::make_unique<ThreadTransport>(exchange, rank)));
       body(group);
+      exchange->meet_at_the_end();
     } catch (const BrokenGroup&) {
       const std::lock_guard lock(mutex);
       consequence = std::current_exception();
     } catch (...) {
       errors[static_cast<std::size_t>(rank)] = std::current_exception();
+      exchange->leave();
     }
-    exchange->leave();
   };
   {
     std::vector<std::jthread> threads;
