@@ -30,6 +30,9 @@ class Transport {
                         std::span<const std::span<std::byte>> received) = 0;
   /// Ends all processes.
   [[noreturn]] virtual void abort(int status) = 0;
+  /// The sum of the message-passing library itself, for comparison: MPI_Allreduce or, if `nonblocking`, MPI_Iallreduce.
+  /// At most 2^31 - 1 values.
+  virtual void library_sum(std::span<float> values, bool nonblocking) = 0;
 };
 
 /// Joins the processes of MPI_COMM_WORLD. @throws Error as ProcessGroup::join() does.
@@ -119,6 +122,9 @@ class Communicator {
   void sum(std::span<float> values);
 
   [[noreturn]] void abort(int status);
+
+  /// See Transport. @throws Error for more than 2^31 - 1 values.
+  void library_sum(std::span<float> values, bool nonblocking);
 
  private:
   /// Forgets what was thrown in the exchange before.
