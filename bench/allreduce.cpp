@@ -160,18 +160,23 @@ void print_sum(const SumTimes& times, int ranks) {
 std::vector<json> sum_json(const SumTimes& times, int ranks, const json& common) {
   std::vector<json> results;
   for (const SumFunction function : sum_functions) {
-    std::vector<double> milliseconds, rates;
+    std::vector<double> milliseconds;
     for (const double seconds : times.seconds.at(static_cast<std::size_t>(function))) {
       milliseconds.push_back(seconds * 1e3);
-      rates.push_back(times.bus_bandwidth(seconds, ranks) / 1e9);
     }
+    const json ms = spread(milliseconds);
+    const auto rate_at = [&](const char* statistic) {
+      return times.bus_bandwidth(ms[statistic].get<double>() / 1e3, ranks) / 1e9;
+    };
+    // The median is that of the times: of an even number of iterations that of the rates would be another.
+    const double median = rate_at("median"), least = rate_at("max"), most = rate_at("min");
     json& result = results.emplace_back(common);
     result["framework"] = function == SumFunction::facet ? "facet" : comm::mpi_version();
     result["name"] = fmt::format("allreduce {}", bytes_text(times.bytes));
     result["function"] = name_of(function);
     result["bytes"] = times.bytes;
-    result["ms"] = spread(milliseconds);
-    result["gb_per_s"] = spread(rates);
+    result["ms"] = ms;
+    result["gb_per_s"] = {{"median", median}, {"min", least}, {"max", most}, {"spread", (most - least) / median}};
     result["ratio"] = times.ratio(function);
   }
   return results;
