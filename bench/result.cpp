@@ -25,8 +25,6 @@ json spread(const std::vector<double>& values) {
   return {{"median", middle}, {"min", *min}, {"max", *max}, {"spread", (*max - *min) / middle}};
 }
 
-namespace {
-
 json machine_json(const std::string& limit) {
   const double frequency = base::cpu_frequency_mhz();
   return {{"cpu", cpu_model()},
@@ -38,7 +36,7 @@ json machine_json(const std::string& limit) {
           {"huge_pages", {{"policy", base::huge_page_policy()}, {"bytes", base::huge_page_bytes()}}}};
 }
 
-}  // namespace
+json versions_json() { return {{"facet", version()}, {"onednn", onednn::version()}, {"compiler", __VERSION__}}; }
 
 json result_json(const std::string& bench, const Workload& workload, const program::TuningRecord& tuning_record) {
   const WorkloadOptions& o = workload.options();
@@ -55,7 +53,7 @@ json result_json(const std::string& bench, const Workload& workload, const progr
           {"tuned", !o.no_tune},
           {"save_memory", o.save_memory},
           {"machine", machine_json(o.max_cpu_isa)},
-          {"versions", {{"facet", version()}, {"onednn", onednn::version()}, {"compiler", __VERSION__}}},
+          {"versions", versions_json()},
           {"choices", tuning_record.all()}};
 }
 

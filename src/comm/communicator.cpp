@@ -268,4 +268,13 @@ void Communicator::abort(int status) {
   std::_Exit(status);
 }
 
+void Communicator::library_sum(std::span<float> values, bool nonblocking) {
+  if (is_alone()) return;
+  begin_exchange();
+  if (values.size() > std::numeric_limits<std::int32_t>::max()) {
+    throw Error(fmt::format("{} values found; MPI's own sum takes at most 2^31 - 1", values.size()));
+  }
+  transport_->library_sum(values, nonblocking);
+}
+
 }  // namespace facet::comm

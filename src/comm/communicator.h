@@ -38,6 +38,10 @@ class Transport {
   virtual std::span<const std::span<std::byte>> shared_segments() = 0;
   /// Returns when all processes on this host have called it; what they have written to the segments is then visible.
   virtual void host_barrier() = 0;
+
+  /// The sum of the message-passing library itself, for comparison: MPI_Allreduce or, if `nonblocking`, MPI_Iallreduce.
+  /// At most 2^31 - 1 values.
+  virtual void library_sum(std::span<float> values, bool nonblocking) = 0;
 };
 
 /// Joins the processes of MPI_COMM_WORLD. @throws Error as ProcessGroup::join() does.
@@ -128,6 +132,9 @@ class Communicator {
   void sum(std::span<float> values);
 
   [[noreturn]] void abort(int status);
+
+  /// See Transport. @throws Error for more than 2^31 - 1 values.
+  void library_sum(std::span<float> values, bool nonblocking);
 
  private:
   /// Forgets what was thrown in the exchange before.

@@ -132,6 +132,17 @@ class MpiTransport final : public Transport {
     std::_Exit(status);
   }
 
+  void library_sum(std::span<float> values, bool nonblocking) override {
+    const int count = static_cast<int>(values.size());
+    if (nonblocking) {
+      MPI_Request request = MPI_REQUEST_NULL;
+      MPI_Iallreduce(MPI_IN_PLACE, values.data(), count, MPI_FLOAT, MPI_SUM, world_, &request);
+      MPI_Wait(&request, MPI_STATUS_IGNORE);  // as programs mostly wait: without giving up the core
+    } else {
+      MPI_Allreduce(MPI_IN_PLACE, values.data(), count, MPI_FLOAT, MPI_SUM, world_);
+    }
+  }
+
  private:
   /// Allocates the segments, at the end of which the first has the barrier. There are none where a host lacks the memory
   /// for it, such as a container with a small /dev/shm.

@@ -88,6 +88,31 @@ class Comparing(AppTest):
             self.assertIn(words, self.fails(1, "compare", self.ours, bad))
         self.assertIn("missing.json: no such file", self.fails(1, "compare", self.folder / "missing.json"))
 
+    def test_sums_are_a_table_of_their_own(self):
+        sums = self.folder / "sums.json"
+        sums.write_text("\n".join(
+            json.dumps({"framework": framework, "bench": "allreduce", "name": name, "function": function, "ranks": 4,
+                        "hosts": 2, "gb_per_s": {"median": rate, "min": 0.25, "max": 9}})
+            for name, framework, function, rate in (("allreduce 4 KiB", "facet", "facet", 0.5),
+                                                    ("allreduce 16 MiB", "facet", "facet", 4),
+                                                    ("allreduce 16 MiB", "Open MPI", "MPI_Allreduce", 3))))
+        lines = self.succeeds("compare", sums).splitlines()
+        self.assertIn("GB/s", lines[0])
+        expected = [["sums", "allreduce 4 KiB", "0.500", "0.250 - 9.000", "1.000"],
+                    ["sums#2", "allreduce 16 MiB", "4.000", "1.000"],
+                    ["sums#3", "Open MPI", "MPI_Allreduce", "3.000", "0.750"]]
+        self.assertEqual(len(lines), 1 + len(expected))
+        for line, cells in zip(lines[1:], expected):
+            for cell in cells:
+                self.assertIn(cell, line)
+        steps, beside = self.succeeds("compare", sums, self.ours).split("\n\n")
+        self.assertIn("60.00", steps)
+        self.assertEqual(beside.splitlines(), lines)
+        self.assertIn("no result is called sums; the results are ours",
+                      self.fails(2, "compare", sums, self.ours, "--price", "sums=2/h"))
+        sums.write_text('{"bench": "allreduce", "images_per_s": 1}')
+        self.assertIn('sums.json:1: no "gb_per_s"', self.fails(1, "compare", sums))
+
     def test_invalid_prices_are_refused(self):
         for price in ("ours", "ours=2", "ours=x/h", "ours=-1/h", "=2/h", "others=2/h"):
             self.assertIn("--price", self.fails(2, "compare", self.ours, "--price", price))

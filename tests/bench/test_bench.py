@@ -1,6 +1,7 @@
-"""The bench executables: the JSON results of short runs, and errors in the command line.
+r"""The bench executables: the JSON results of short runs, and errors in the command line.
 
-Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives python3 test_bench.py
+Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives \
+        FACET_BENCH_ALLREDUCE=path/to/bench_allreduce FACET_MPIEXEC=path/to/mpirun python3 test_bench.py [class]
 """
 
 import ctypes
@@ -10,11 +11,16 @@ import mmap
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "apps"))
+from program import MPI_ENVIRONMENT, MPIEXEC
+
 BENCH = os.environ.get("FACET_BENCH", "bench_training")
 PRIMITIVES = os.environ.get("FACET_BENCH_PRIMITIVES", "bench_primitives")
+ALLREDUCE = os.environ.get("FACET_BENCH_ALLREDUCE", "bench_allreduce")
 FACET = os.environ.get("FACET_PROGRAM")
 SMALLEST = ["--size", "16", "--batch", "2", "--threads", "1", "--iterations", "1", "--no-tune"]
 SMALL = [*SMALLEST, "--warmup", "0"]
@@ -273,6 +279,105 @@ class Bench(unittest.TestCase):
         status, output, error = bench(*SMALL, "--json", "/nowhere/result.json")
         self.assertEqual((status, output), (1, ""))
         self.assertIn("/nowhere/result.json", error)
+
+
+class Allreduce(unittest.TestCase):
+    """bench_allreduce in one process."""
+
+    def test_one_rank_has_nothing_to_exchange(self):
+        status, output, error = bench(program=ALLREDUCE)
+        self.assertEqual((status, output), (2, ""))
+        self.assertEqual(error, "bench_allreduce: one rank has nothing to exchange; start several, as in: mpirun -n 2 "
+                                "bench_allreduce\n")
+
+    def test_help(self):
+        status, output, error = bench("--help", program=ALLREDUCE)
+        self.assertEqual((status, error), (0, ""))
+        for option in ("bytes", "warmup", "iterations", "threads", "json"):
+            self.assertIn(f"--{option} ", output)
+
+    def test_misuse(self):
+        for sizes in ("0", "5", "4k", "4KB", "8G", "4K,", "-4", "1M-4K", "4K-", "99999999999999999999", "4-8-16"):
+            self.assertIn(f"--bytes is {sizes}; sizes such as", self.refused(f"--bytes={sizes}"))
+        self.assertIn("--iterations is 0", self.refused("--iterations", 0))
+        self.assertIn("--warmup is -1", self.refused("--warmup", -1))
+        self.assertIn("--threads is -1", self.refused("--threads", -1))
+        self.assertIn("'4K' is not an option", self.refused("4K"))
+
+    def refused(self, *words):
+        status, output, error = bench(*words, program=ALLREDUCE)
+        self.assertEqual((status, output), (2, ""), error)
+        self.assertTrue(error.startswith("bench_allreduce: "), error)
+        self.assertEqual(error.count("\n"), 1, error)
+        return error
+
+
+class AllreduceOnRanks(unittest.TestCase):
+    """bench_allreduce in two processes; skipped where there is no mpirun or facet is built without MPI."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not MPIEXEC or not os.path.exists(MPIEXEC):
+            print("SKIPPED: there is no mpirun, or facet is built without MPI")
+            raise unittest.SkipTest("there is no mpirun")
+
+    def on_ranks(self, ranks, *words):
+        done = subprocess.run([MPIEXEC, "-n", str(ranks), ALLREDUCE, *map(str, words)], capture_output=True, text=True,
+                              timeout=120, stdin=subprocess.DEVNULL, env={**os.environ, **MPI_ENVIRONMENT})
+        return done.returncode, done.stdout, done.stderr
+
+    def test_results(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "sums.json"
+            status, output, error = self.on_ranks(2, "--bytes", "4,4K-70K,1000004", "--iterations", 4, "--warmup", 1,
+                                                  "--threads", 1, "--json", file)
+            self.assertEqual(status, 0, output + error)
+            title, _, *rows = output.splitlines()
+            self.assertRegex(title, r"^sum of f32 over 2 ranks on 1 host, 1 thread each, .* \(.+\)$")
+            self.assertEqual([" ".join(row.split()[:2]) for row in rows],
+                             ["4 B", "4 KiB", "16 KiB", "64 KiB", "1000004 B"])
+            results = [json.loads(line) for line in file.read_text().splitlines()]
+            self.assertEqual(os.listdir(folder), ["sums.json"])
+            self.assertEqual([(result["bytes"], result["function"]) for result in results],
+                             [(size, function) for size in (4, 4096, 16384, 65536, 1000004)
+                              for function in ("facet", "MPI_Allreduce", "MPI_Iallreduce")])
+            for result in results:
+                self.check(result, results)
+            if FACET:
+                table = subprocess.run([FACET, "compare", file], capture_output=True, text=True, check=True).stdout
+                lines = table.splitlines()
+                self.assertEqual(len(lines), 1 + len(results))
+                for line, result in zip(lines[1:], results):
+                    for cell in (result["name"], result["function"], f"{result['gb_per_s']['median']:.3f}"):
+                        self.assertIn(cell, line)
+                    if result["function"] == "facet":
+                        self.assertTrue(line.endswith(" 1.000"), line)
+
+    def check(self, result, results):
+        """Checks one of the results of two ranks."""
+        expected = {"bench": "allreduce", "precision": "f32", "ranks": 2, "hosts": 1, "threads": 1, "iterations": 4}
+        self.assertEqual({key: result[key] for key in expected}, expected)
+        self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler", "mpi"})
+        self.assertEqual(result["framework"], "facet" if result["function"] == "facet" else result["versions"]["mpi"])
+        self.assertGreaterEqual(result["machine"]["cores"], 1)
+        ms, rate = result["ms"], result["gb_per_s"]
+        self.assertTrue(0 < ms["min"] <= ms["median"] <= ms["max"], ms)
+        # With two ranks, each must send as many bytes as the message has.
+        self.assertAlmostEqual(rate["median"] / (result["bytes"] / ms["median"] / 1e6), 1)
+        self.assertAlmostEqual(rate["max"] / (result["bytes"] / ms["min"] / 1e6), 1)
+        best = min(other["ms"]["median"] for other in results
+                   if other["bytes"] == result["bytes"] and other["function"] != "facet")
+        self.assertAlmostEqual(result["ratio"], best / ms["median"])
+
+    def test_rank_0_alone_prints(self):
+        status, output, error = self.on_ranks(2, "--help")
+        self.assertEqual((status, output.count("--iterations ")), (0, 1), error)
+        for words, expected, message in ((["--bytes", "5"], 2, "--bytes is 5"),
+                                         (["--bytes", "4K", "--json", "/nowhere/sums.json"], 1, "/nowhere/sums.json")):
+            status, output, error = self.on_ranks(2, *words)
+            self.assertEqual((status, output), (expected, ""), error)
+            self.assertEqual(error.count("bench_allreduce: "), 1, error)
+            self.assertIn(message, error)
 
 
 if __name__ == "__main__":

@@ -498,3 +498,21 @@ TEST_CASE("the version of MPI is a single line; without MPI no process is joined
     CHECK(contains(error.what(), "FACET_MPI"));
   }
 }
+
+TEST_CASE("the sums of the message-passing library itself") {
+  for (const int ranks : {2, 3, 4}) {
+    run_ranks(ranks, [&](ProcessGroup& group) {
+      for (const bool nonblocking : {false, true}) {
+        for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{70001}}) {
+          std::vector<float> values(count), expected(count);
+          for (std::size_t i = 0; i < count; ++i) {
+            values[i] = static_cast<float>(i % 100) + static_cast<float>(group.rank());
+            expected[i] = static_cast<float>(ranks * static_cast<int>(i % 100) + ranks * (ranks - 1) / 2);
+          }
+          group.communicator().library_sum(values, nonblocking);
+          CHECK(values == expected);
+        }
+      }
+    });
+  }
+}

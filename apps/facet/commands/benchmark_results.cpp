@@ -47,24 +47,26 @@ std::optional<double> rate(const json& object, const char* name) {
   return value.get<double>();
 }
 
-void read_rates(const json& object, Benchmark& benchmark) {
-  const json& given = member(object, "images_per_s");
+void read_rates(const json& object, const char* name, Benchmark& benchmark) {
+  const json& given = member(object, name);
   std::optional<double> median;
   if (given.is_object()) {
     median = rate(given, "median");
     benchmark.slowest = rate(given, "min");
     benchmark.fastest = rate(given, "max");
   } else {
-    median = rate(object, "images_per_s");
+    median = rate(object, name);
   }
-  if (!median) throw Error("no \"images_per_s\" found: a number, or an object with \"median\"");
-  benchmark.images_per_s = *median;
+  if (!median) throw Error(fmt::format("no \"{}\" found: a number, or an object with \"median\"", name));
+  benchmark.rate = *median;
 }
 
 Benchmark read_one(const json& object) {
   if (!object.is_object()) throw Error("a JSON object is needed");
   Benchmark benchmark;
-  read_rates(object, benchmark);
+  const bool is_sum = member(object, "bench") == "allreduce";
+  benchmark.measured = is_sum ? Measured::sums : Measured::steps;
+  read_rates(object, is_sum ? "gb_per_s" : "images_per_s", benchmark);
   benchmark.framework = text(object, "framework");
   benchmark.model = text(object, "model");
   benchmark.mode = text(object, "mode");
@@ -73,6 +75,12 @@ Benchmark read_one(const json& object) {
   benchmark.device = machine.is_object() ? text(machine, "cpu") : text(object, "device");
   benchmark.batch = count(object, "batch");
   benchmark.threads = count(object, "threads");
+  if (is_sum) {
+    benchmark.sum = text(object, "name");
+    benchmark.function = text(object, "function");
+    benchmark.ranks = count(object, "ranks");
+    benchmark.hosts = count(object, "hosts");
+  }
   benchmark.peak_resident_bytes = count(object, "peak_resident_bytes");
   if (const auto mebibytes = count(object, "peak_rss_mib"); mebibytes && !benchmark.peak_resident_bytes) {
     benchmark.peak_resident_bytes = *mebibytes << 20;

@@ -8,20 +8,31 @@
 
 namespace facet::app {
 
-// Benchmark results: the JSON that bench_training writes, and that of other frameworks in the same format.
+// Benchmark results: the JSON that bench_training and bench_allreduce write, and that of other frameworks in the format
+// of bench_training.
 
-/// The throughput of a model on a machine. Members that the file lacks are empty.
+/// What a result measures.
+enum class Measured {
+  steps,  ///< images/s of a model's steps
+  sums,   ///< GB/s of the sum over several ranks, of bench_allreduce
+};
+
+/// A throughput on a machine. Members that the file lacks are empty.
 struct Benchmark {
   std::string name;  ///< the file's stem; followed by #2 and so on for a file's further results
-  std::string framework, model, mode, precision, device;
+  Measured measured = Measured::steps;
+  std::string framework, precision, device;
+  std::string model, mode;    ///< of steps
+  std::string sum, function;  ///< of sums: "allreduce 16 MiB"; what computes it, such as "MPI_Allreduce"
   std::optional<std::int64_t> batch, threads, peak_resident_bytes;
-  double images_per_s = 0;                 ///< the median
-  std::optional<double> slowest, fastest;  ///< images/s of the slowest and the fastest step
+  std::optional<std::int64_t> ranks, hosts;  ///< of sums
+  double rate = 0;                           ///< the median, in images/s or GB/s
+  std::optional<double> slowest, fastest;    ///< the rate of the slowest and the fastest step or sum
 };
 
 /// Reads the results of a file, which holds one JSON object, or one per line. `images_per_s` is a number or an object
-/// with `median`, `min` and `max`; `precision` may be called `dtype`, and `peak_resident_bytes` may be given in MiB as
-/// `peak_rss_mib`.
+/// with `median`, `min` and `max`, and so is `gb_per_s` where `bench` is `allreduce`; `precision` may be called `dtype`,
+/// and `peak_resident_bytes` may be given in MiB as `peak_rss_mib`.
 /// @throws Error naming the file, the line and what is missing or wrong.
 std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file);
 

@@ -36,12 +36,16 @@ Prices read_prices(const Options& options, const std::vector<Benchmark>& benchma
   Prices prices;
   for (const std::string& word : options.list("price")) {
     const auto [name, price] = read_price(word, options.origin("price"));
-    const auto is_named = [&, n = name](const Benchmark& benchmark) { return benchmark.name == n; };
+    const auto is_named = [&, n = name](const Benchmark& benchmark) {
+      return benchmark.measured == Measured::steps && benchmark.name == n;
+    };
     if (std::none_of(benchmarks.begin(), benchmarks.end(), is_named)) {
       std::string names;
-      for (const Benchmark& benchmark : benchmarks) names += (names.empty() ? "" : ", ") + benchmark.name;
+      for (const Benchmark& benchmark : benchmarks) {
+        if (benchmark.measured == Measured::steps) names += (names.empty() ? "" : ", ") + benchmark.name;
+      }
       throw UsageError(fmt::format("{} is '{}': no result is called {}; the results are {}", options.origin("price"),
-                                   word, name, names));
+                                   word, name, names.empty() ? "sums, which have no price" : names));
     }
     prices[name] = price;
   }
@@ -59,12 +63,12 @@ std::string mebibytes(const std::optional<std::int64_t>& bytes) {
   return bytes ? fmt::format("{}", *bytes >> 20) : "-";
 }
 
-std::string spread(const Benchmark& benchmark) {
+std::string spread(const Benchmark& benchmark, int decimals) {
   if (!benchmark.slowest || !benchmark.fastest) return "-";
-  return fmt::format("{:.1f} - {:.1f}", *benchmark.slowest, *benchmark.fastest);
+  return fmt::format("{:.{}f} - {:.{}f}", *benchmark.slowest, decimals, *benchmark.fastest, decimals);
 }
 
-std::string table(const std::vector<Benchmark>& benchmarks, const Prices& prices) {
+std::string table_of_steps(const std::vector<Benchmark>& benchmarks, const Prices& prices) {
   std::vector<Table::Column> columns{{"result"},         {"framework"},    {"device"},      {"model"},
                                      {"mode"},           {"precision"},    {"batch", true}, {"threads", true},
                                      {"images/s", true}, {"spread", true}, {"ratio", true}, {"peak MiB", true}};
@@ -79,15 +83,39 @@ std::string table(const std::vector<Benchmark>& benchmarks, const Prices& prices
                                    or_dash(b.precision),
                                    or_dash(b.batch),
                                    or_dash(b.threads),
-                                   fmt::format("{:.2f}", b.images_per_s),
-                                   spread(b),
-                                   fmt::format("{:.3f}", b.images_per_s / benchmarks.front().images_per_s),
+                                   fmt::format("{:.2f}", b.rate),
+                                   spread(b, 1),
+                                   fmt::format("{:.3f}", b.rate / benchmarks.front().rate),
                                    mebibytes(b.peak_resident_bytes)};
     if (!prices.empty()) {
       const auto price = prices.find(b.name);
-      cells.push_back(price != prices.end() ? fmt::format("{:.0f}", b.images_per_s * 3600 / price->second) : "-");
+      cells.push_back(price != prices.end() ? fmt::format("{:.0f}", b.rate * 3600 / price->second) : "-");
     }
     rows.add(std::move(cells));
+  }
+  return rows.text();
+}
+
+/// The ratios are those to the first result of the same sum.
+std::string table_of_sums(const std::vector<Benchmark>& benchmarks) {
+  Table rows({{"result"},
+              {"framework"},
+              {"device"},
+              {"sum"},
+              {"precision"},
+              {"function"},
+              {"ranks", true},
+              {"hosts", true},
+              {"threads", true},
+              {"GB/s", true},
+              {"spread", true},
+              {"ratio", true}});
+  for (const Benchmark& b : benchmarks) {
+    const auto first =
+        std::find_if(benchmarks.begin(), benchmarks.end(), [&](const Benchmark& other) { return other.sum == b.sum; });
+    rows.add({b.name, or_dash(b.framework), or_dash(b.device), or_dash(b.sum), or_dash(b.precision),
+              or_dash(b.function), or_dash(b.ranks), or_dash(b.hosts), or_dash(b.threads),
+              fmt::format("{:.3f}", b.rate), spread(b, 3), fmt::format("{:.3f}", b.rate / first->rate)});
   }
   return rows.text();
 }
@@ -99,7 +127,13 @@ int run(Options& options) {
     for (Benchmark& benchmark : read_benchmarks(file)) benchmarks.push_back(std::move(benchmark));
   }
   const Prices prices = read_prices(options, benchmarks);
-  print_out("{}", table(benchmarks, prices));
+  const auto sums = std::stable_partition(benchmarks.begin(), benchmarks.end(), [](const Benchmark& benchmark) {
+    return benchmark.measured == Measured::steps;
+  });
+  const std::vector<Benchmark> steps(benchmarks.begin(), sums);
+  if (!steps.empty()) print_out("{}", table_of_steps(steps, prices));
+  if (!steps.empty() && sums != benchmarks.end()) print_out("\n");
+  if (sums != benchmarks.end()) print_out("{}", table_of_sums({sums, benchmarks.end()}));
   return 0;
 }
 
@@ -114,7 +148,8 @@ Command compare_command() {
       "Prints a table of the results of bench_training --json and of other programs that write the same form: "
       "images/s, the spread from the slowest step to the fastest, the ratio to the first result, peak memory and, with "
       "--price, images per unit of cost. A file holds one JSON object, or one on each line. Results of other "
-      "frameworks need only images_per_s.";
+      "frameworks need only images_per_s. Those of bench_allreduce are a table of their own: GB/s, and the ratio to "
+      "the first result of the same size.";
   command.groups = {{"Costs",
                      {{.name = "price",
                        .argument = "NAME=PRICE/h",
