@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <new>
 #include <string_view>
@@ -192,7 +193,11 @@ std::unique_ptr<Transport> join_mpi() {
   if (ended != 0) throw Error("MPI was finalised before: a program can join its processes once");
   int level = MPI_THREAD_SINGLE;
   if (begun == 0) {
+    // UCX, which MPI may load now, replaces what SIGHUP does.
+    struct sigaction hangup {};
+    sigaction(SIGHUP, nullptr, &hangup);
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &level);
+    sigaction(SIGHUP, &hangup, nullptr);
   } else {
     MPI_Query_thread(&level);
   }
