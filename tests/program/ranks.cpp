@@ -158,9 +158,11 @@ class Rank {
     policy_->wait();
     comm::BucketExchange* const exchange = policy_->exchange();
     if (exchange == nullptr) return;
-    for (const base::PageBuffer* const range : {&parameters_.state().gradients, &average_.state().values}) {
-      exchange->gather({reinterpret_cast<float*>(range->data()), range->size() / sizeof(float)});
-    }
+    const auto gather_range = [&](const base::PageBuffer& range) {
+      exchange->gather({reinterpret_cast<float*>(range.data()), parameters_.state().trained_elements});
+    };
+    gather_range(parameters_.state().gradients);
+    if (recipe_.has_average) gather_range(average_.state().values);
   }
 
   /// By head: of the last batch.
