@@ -6,13 +6,17 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "base/median.h"
 #include "base/memory.h"
+#include "comm/bucket_exchange.h"
 #include "comm/communicator.h"
 #include "facet/error.h"
+#include "ranks.h"
 #include "result.h"
 #include "workload.h"
 
@@ -47,9 +51,12 @@ double SumTimes::bus_bandwidth(double time, int ranks) const {
 }
 
 struct SumBench::Message {
-  base::Arena memory;
+  explicit Message(std::size_t bytes) : memory(base::PageBuffer::shareable(bytes)) {}
 
   std::span<float> values(std::size_t count) const { return {reinterpret_cast<float*>(memory.data()), count}; }
+
+  base::PageBuffer memory;
+  std::optional<comm::BucketExchange> exchange;  ///< of the size that is measured
 };
 
 namespace {
@@ -68,21 +75,23 @@ std::size_t repetitions(std::size_t bytes) {
 
 }  // namespace
 
-SumBench::SumBench(const ProcessGroup& ranks, const SumOptions& options)
-    : ranks_(ranks), options_(options), message_(std::make_unique<Message>()) {
-  ranks_.together([&] { message_->memory.grow(std::ranges::max(options_.bytes)); });
+SumBench::SumBench(const ProcessGroup& ranks, const SumOptions& options) : ranks_(ranks), options_(options) {
+  ranks_.together([&] { message_ = std::make_unique<Message>(std::ranges::max(options_.bytes)); });
 }
 
 SumBench::~SumBench() = default;
 
 void SumBench::sum(SumFunction function, std::size_t values) {
   const std::span<float> message = message_->values(values);
-  comm::Communicator& communicator = ranks_.communicator();
-  if (function == SumFunction::facet) {
-    communicator.sum(message);
-  } else {
-    communicator.library_sum(message, function == SumFunction::mpi_nonblocking);
+  if (function != SumFunction::facet) {
+    ranks_.communicator().library_sum(message, function == SumFunction::mpi_nonblocking);
+    return;
   }
+  comm::BucketExchange& exchange = *message_->exchange;
+  exchange.start_reduce(0);
+  exchange.finish_reduce(0);
+  exchange.start_gather(0);
+  exchange.finish_gather(0);
 }
 
 void SumBench::require_right(SumFunction function, std::size_t values) {
@@ -105,6 +114,8 @@ void SumBench::require_right(SumFunction function, std::size_t values) {
 
 SumTimes SumBench::measure(std::size_t bytes) {
   const std::size_t values = bytes / sizeof(float);
+  message_->exchange.emplace(ranks_.communicator(), std::vector<comm::Part>{{0, values}}, message_->memory,
+                             message_->memory, comm::BucketExchange::Options());
   for (const SumFunction function : sum_functions) require_right(function, values);
   std::ranges::fill(message_->values(values), 0.0F);  // whose sums stay the same
   const std::size_t repeated = repetitions(bytes);
@@ -119,20 +130,8 @@ SumTimes SumBench::measure(std::size_t bytes) {
       times.seconds.at(static_cast<std::size_t>(function)).push_back(seconds / static_cast<double>(repeated));
     }
   }
-  for (std::vector<double>& seconds : times.seconds) {
-    std::vector<double> all(seconds.size() * static_cast<std::size_t>(ranks_.size()));
-    ranks_.communicator().all_gather(std::span<const double>(seconds), std::span(all));
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      double& slowest = seconds[i % seconds.size()];
-      slowest = std::max(slowest, all[i]);
-    }
-  }
+  for (std::vector<double>& seconds : times.seconds) seconds = slowest_of(ranks_, seconds);
   return times;
-}
-
-int count_hosts(const ProcessGroup& ranks) {
-  const auto firsts = ranks.communicator().all_gather(static_cast<std::uint8_t>(ranks.local_rank() == 0 ? 1 : 0));
-  return static_cast<int>(std::ranges::count(firsts, 1));
 }
 
 std::string bytes_text(std::size_t bytes) {

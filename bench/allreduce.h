@@ -66,9 +66,6 @@ class SumBench {
   std::unique_ptr<Message> message_;
 };
 
-/// Returns the number of hosts on which the ranks run. All ranks call it together.
-int count_hosts(const ProcessGroup& ranks);
-
 /// Returns a number of bytes in the largest unit that gives a whole number: "16 MiB".
 std::string bytes_text(std::size_t bytes);
 

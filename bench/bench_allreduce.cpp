@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdio>
-#include <exception>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -20,6 +19,7 @@
 #include "facet/process_group.h"
 #include "facet/threads.h"
 #include "options.h"
+#include "ranks.h"
 #include "result.h"
 
 /// Compares facet's sum of f32 over all ranks, by which training adds gradients, with MPI's own.
@@ -28,8 +28,6 @@ namespace {
 
 using namespace facet;
 namespace po = boost::program_options;
-
-constexpr const char* program_name = "bench_allreduce";
 
 struct Options : bench::SumOptions {
   std::string sizes = "4K-256M", json;
@@ -109,8 +107,7 @@ void run(const Options& o, const ProcessGroup& ranks) {
   ranks.together([&] { json.emplace(writes ? o.json : ""); });
   const base::ComputeScope compute(plan_threads(o.threads, 0, ranks.sharing_cores()).compute);
   const int hosts = bench::count_hosts(ranks);
-  fmt::print("sum of f32 over {} ranks on {}, {} each, {} ({})\n", ranks.size(),
-             hosts == 1 ? "1 host" : fmt::format("{} hosts", hosts),
+  fmt::print("sum of f32 over {}, {} each, {} ({})\n", bench::ranks_text(ranks.size(), hosts),
              compute.threads() == 1 ? "1 thread" : fmt::format("{} threads", compute.threads()), cpu_model(),
              comm::mpi_version());
   bench::print_sum_header();
@@ -131,44 +128,16 @@ void run(const Options& o, const ProcessGroup& ranks) {
   });
 }
 
-/// Prints what all ranks have failed with on rank 0 alone. What the others don't know of ends them.
-void report(const ProcessGroup& ranks, const std::exception& error) {
-  const bool is_known = ranks.size() == 1 || ranks.has_failed();
-  if (!is_known) {
-    fmt::print(stderr, "{}: {}: {}\n", program_name, ranks.name(ranks.rank()), error.what());
-    ranks.abort(1);
-  }
-  if (ranks.rank() == 0) fmt::print(stderr, "{}: {}\n", program_name, error.what());
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  int status = 2;
-  try {
-    // Static, so that --help, which calls std::exit, leaves the group too.
-    static const ProcessGroup ranks = ProcessGroup::is_launched() ? ProcessGroup::join() : ProcessGroup();
-    try {
-      // Rank 0 alone prints.
-      if (ranks.rank() > 0 && std::freopen("/dev/null", "w", stdout) == nullptr) {
-        throw Error("/dev/null: can't be opened", ErrorCode::io);
-      }
-      Options options;
-      ranks.together([&] {
+  Options options;
+  return bench::run_on_ranks(
+      "bench_allreduce",
+      [&](const ProcessGroup& ranks) {
         options = parse(argc, argv);
         if (ranks.size() > 1) return;
         throw Error("one rank has nothing to exchange; start several, as in: mpirun -n 2 bench_allreduce");
-      });
-      status = 1;
-      run(options, ranks);
-      status = 0;
-    } catch (const std::exception& error) {
-      report(ranks, error);
-    }
-  } catch (const std::exception& error) {  // the ranks can't be joined
-    fmt::print(stderr, "{}: {}\n", program_name, error.what());
-    status = 1;
-  }
-  std::fflush(stdout);  // a launcher may end this process as soon as another has left with a status other than 0
-  return status;
+      },
+      [&](const ProcessGroup& ranks) { run(options, ranks); });
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <optional>
 #include <sstream>
 #include <string_view>
 
@@ -17,16 +18,11 @@ namespace facet::bench {
 
 namespace po = boost::program_options;
 
-namespace {
-
-/// @throws Error naming the option when its value isn't one of those allowed.
 void require_one_of(const std::string& option, const std::string& value, const std::vector<std::string>& allowed) {
   if (std::find(allowed.begin(), allowed.end(), value) == allowed.end()) {
     throw Error(fmt::format("--{} is '{}'; allowed: {}", option, value, fmt::join(allowed, ", ")));
   }
 }
-
-}  // namespace
 
 void require_within(const std::string& option, std::int64_t value, std::int64_t low, std::int64_t high) {
   if (value < low || value > high) {
@@ -34,48 +30,74 @@ void require_within(const std::string& option, std::int64_t value, std::int64_t 
   }
 }
 
-void add_options(po::options_description& description, WorkloadOptions& o) {
+void add_model_options(po::options_description& description, WorkloadOptions& o) {
   auto add = description.add_options();
   add("help", "print this and exit");
   add("model", po::value(&o.model)->default_value(o.model), "model");
   add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
-  add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
-  add("batch", po::value(&o.batch)->default_value(o.batch), "batch size, in images");
   add("size", po::value<std::string>()->default_value("224")->notifier([&o](const std::string& text) {
     o.size = parse_image_size(text, "--size");
   }),
       "size of the images in pixels: one number for a square, or HEIGHTxWIDTH");
-  add("threads", po::value(&o.threads)->default_value(o.threads),
-      "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use; bench_training also measures "
-      "several numbers in turn, such as 1,2,4");
-  add("pin", po::bool_switch(&o.pin), "bind each compute thread to a core of its own, as facet train does");
   add("max-cpu-isa", po::value(&o.max_cpu_isa), "the highest CPU ISA that may be used: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&o.no_tune), "use oneDNN's default primitives instead of timing candidates");
   add("save-memory", po::bool_switch(&o.save_memory),
       "in training: run cheap operations again in the backward pass instead of keeping their results");
 }
 
+void add_options(po::options_description& description, WorkloadOptions& o) {
+  add_model_options(description, o);
+  auto add = description.add_options();
+  add("mode", po::value(&o.mode)->default_value(o.mode), "training or inference");
+  add_number(description, "batch", o.batch, 1, most_images, "batch size, in images");
+  add("threads", po::value(&o.threads)->default_value(o.threads),
+      "compute threads; 0: OMP_NUM_THREADS, else all cores that the process may use; bench_training also measures "
+      "several numbers in turn, such as 1,2,4");
+  add("pin", po::bool_switch(&o.pin), "bind each compute thread to a core of its own, as facet train does");
+}
+
 void require_good(const WorkloadOptions& o) {
   require_one_of("model", o.model, model_names());
   require_one_of("precision", o.precision, {"f32", "bf16"});
   require_one_of("mode", o.mode, {"training", "inference"});
-  require_within("batch", o.batch, 1, 65536);
   thread_counts(o);
   if (!o.max_cpu_isa.empty()) require_one_of("max-cpu-isa", o.max_cpu_isa, {"avx2", "avx512", "avx512_bf16"});
 }
 
-std::vector<int> thread_counts(const WorkloadOptions& o) {
-  std::vector<int> counts;
-  std::istringstream words(o.threads + ",");
+namespace {
+
+std::optional<int> whole_number(const std::string& text, int low, int high) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool is_whole = error == std::errc() && end == text.data() + text.size();
+  return is_whole && number >= low && number <= high ? std::optional(number) : std::nullopt;
+}
+
+}  // namespace
+
+int read_number(const std::string& option, const std::string& text, int low, int high) {
+  const std::optional<int> number = whole_number(text, low, high);
+  if (!number) throw Error(fmt::format("--{} is {}; a whole number from {} to {} is needed", option, text, low, high));
+  return *number;
+}
+
+std::vector<int> read_numbers(const std::string& option, const std::string& text, int low, int high) {
+  std::vector<int> numbers;
+  std::istringstream words(text + ",");
   for (std::string word; std::getline(words, word, ',');) {
-    int count = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), count);
-    if (error != std::errc() || end != word.data() + word.size() || count < 0 || count > max_threads) {
-      throw Error(fmt::format("--threads is {}; a whole number from 0 to {} is needed, or several separated by commas",
-                              o.threads, max_threads));
+    const std::optional<int> number = whole_number(word, low, high);
+    if (!number) {
+      throw Error(fmt::format("--{} is {}; a whole number from {} to {} is needed, or several separated by commas",
+                              option, text, low, high));
     }
-    counts.push_back(resolve_threads(count));
+    numbers.push_back(*number);
   }
+  return numbers;
+}
+
+std::vector<int> thread_counts(const WorkloadOptions& o) {
+  std::vector<int> counts = read_numbers("threads", o.threads, 0, max_threads);
+  for (int& count : counts) count = resolve_threads(count);
   return counts;
 }
 

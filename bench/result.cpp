@@ -38,23 +38,27 @@ json machine_json(const std::string& limit) {
 
 json versions_json() { return {{"facet", version()}, {"onednn", onednn::version()}, {"compiler", __VERSION__}}; }
 
-json result_json(const std::string& bench, const Workload& workload, const program::TuningRecord& tuning_record) {
-  const WorkloadOptions& o = workload.options();
+json result_json(const std::string& bench, const WorkloadOptions& o, const Graph& graph, int threads,
+                 const program::TuningRecord& tuning_record) {
   return {{"framework", "facet"},
           {"bench", bench},
           {"model", o.model},
-          {"parameters", workload.graph().trainable_count()},
+          {"parameters", graph.trainable_count()},
           {"mode", o.mode},
           {"precision", o.precision},
           {"batch", o.batch},
           {"size", o.size.height == o.size.width ? json(o.size.height) : json(to_string(o.size))},
-          {"threads", workload.threads()},
-          {"placement", placement(workload.threads())},
+          {"threads", threads},
+          {"placement", placement(threads)},
           {"tuned", !o.no_tune},
           {"save_memory", o.save_memory},
           {"machine", machine_json(o.max_cpu_isa)},
           {"versions", versions_json()},
           {"choices", tuning_record.all()}};
+}
+
+json result_json(const std::string& bench, const Workload& workload, const program::TuningRecord& tuning_record) {
+  return result_json(bench, workload.options(), workload.graph(), workload.threads(), tuning_record);
 }
 
 std::string title(const Workload& workload) {

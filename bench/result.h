@@ -52,7 +52,10 @@ nlohmann::json spread(const std::vector<double>& values);
 /// @param limit the value of --max-cpu-isa; empty without.
 nlohmann::json machine_json(const std::string& limit);
 nlohmann::json versions_json();
-/// Returns the members that all results of a workload share: the workload, the machine, the versions and the tuning record's choices.
+/// Returns the members that all results of a workload share: the workload, the machine, the versions and the tuning
+/// record's choices.
+nlohmann::json result_json(const std::string& bench, const WorkloadOptions& options, const Graph& graph, int threads,
+                           const program::TuningRecord& tuning_record);
 nlohmann::json result_json(const std::string& bench, const Workload& workload,
                            const program::TuningRecord& tuning_record);
 /// Returns a text such as "reference training bf16 batch 64 at 224x224, 2 threads, CPU (oneDNN 2.6.3)".

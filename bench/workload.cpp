@@ -24,6 +24,8 @@ Precision prepare(const WorkloadOptions& options) {
   return precision;
 }
 
+}  // namespace
+
 std::vector<Head> fairface_heads() {
   const auto classes = [](int count) {
     std::vector<std::string> names;
@@ -32,8 +34,6 @@ std::vector<Head> fairface_heads() {
   };
   return {{"age", classes(9)}, {"gender", classes(2)}, {"race", classes(7)}};
 }
-
-}  // namespace
 
 Workload::Workload(const WorkloadOptions& options, const Graph& graph)
     : options_(options), graph_(graph), precision_(prepare(options)), optimizer_(optim::adam()) {

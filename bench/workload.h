@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "facet/dataset.h"
 #include "facet/graph.h"
 #include "facet/parameters.h"
 #include "facet/precision.h"
@@ -27,6 +28,9 @@ double seconds_of(const Work& work) {
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+/// Returns the heads of the models that are measured: those of FairFace, with 9, 2 and 7 classes.
+std::vector<Head> fairface_heads();
 
 /// A model, a batch of synthetic pixels and labels, and the optimiser and memory of its steps. It computes with the
 /// calling thread's team.

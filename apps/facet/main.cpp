@@ -20,6 +20,13 @@ namespace {
 
 constexpr int broken_pipe = 141;  // a shell's exit status for a program that SIGPIPE ended
 
+/// What SIGHUP did when the process began: nohup ignores it. MPICH brings UCX, which replaces that by an action of its
+/// own as soon as the library is loaded (UCX_DEBUG_SIGNO), also where the process isn't a rank. A program's functions in
+/// .preinit_array run before those of its libraries.
+struct sigaction hangup_at_start;
+void note_hangup(int, char**, char**) { sigaction(SIGHUP, nullptr, &hangup_at_start); }
+[[gnu::section(".preinit_array"), gnu::used]] void (*const before_libraries)(int, char**, char**) = note_hangup;
+
 /// Opens /dev/null for each of the descriptors 0, 1 and 2 that is closed, in a mode that lets its reads or writes fail.
 /// Otherwise a file that the process opens would get that descriptor, and printed text would end up in the file.
 void reserve_standard_descriptors() {
@@ -117,6 +124,7 @@ int run_and_report(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   facet::app::reserve_standard_descriptors();
+  sigaction(SIGHUP, &facet::app::hangup_at_start, nullptr);
   // A write to a closed pipe then returns an error, after which partly written files are removed.
   std::signal(SIGPIPE, SIG_IGN);
   return facet::app::run_and_report({argv + 1, argv + argc});

@@ -34,7 +34,9 @@ class FACET_EXPORT ProcessGroup {
   /// PMI_SIZE, SLURM_STEP_NUM_TASKS), or whether srun has started several tasks.
   static bool is_launched();
   /// Joins all processes that the launcher has started (MPI_COMM_WORLD). MPI is initialised unless the program has
-  /// done so, and finalised when the last copy of the group is destroyed. Call it once in a program.
+  /// done so, and finalised when the last copy of the group is destroyed. Call it once in a program. Training exchanges
+  /// gradients and weights in a thread of its own, also between two steps: a program that calls MPI itself must
+  /// initialise it, with MPI_THREAD_MULTIPLE; with less, nothing is exchanged in the background.
   /// @throws Error when facet is built without MPI; when MPI was
   ///   finalised before, or initialised for a program without threads; or when the launcher has started several
   ///   processes and MPI connects none of them.
@@ -52,6 +54,12 @@ class FACET_EXPORT ProcessGroup {
   int sharing_cores() const;
   /// Returns how messages call a process: "rank 1 (node03)".
   std::string name(int rank) const;
+  /// Returns a group of the ranks below `ranks`, with the same numbers. On a process that isn't among them it is a
+  /// group of this process alone. All ranks call it together, with the same number, while no Trainer or TrainingSession
+  /// of this group trains. The two groups exchange nothing with each other. The new one must be destroyed before the
+  /// last copy of the group that join() has returned.
+  /// @throws Error unless 1 <= ranks <= size().
+  ProcessGroup first(int ranks) const;
 
   /// Calls `function` on each rank. If it throws on one, this throws on all: on the lowest of the ranks that failed its
   /// own exception, on the others an Error of the same code whose message begins with that rank's name. If it throws on

@@ -67,7 +67,7 @@ struct BatchResult {
 ///
 /// Of TrainOptions, a session uses what describes a step: batch, the update rule and its numbers, learning_rate, the
 /// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, processes, sync_batch_norm,
-/// lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
+/// reduce, lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
 /// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, drop_last and those of the
 /// run's folder) belong to Trainer: they are checked, but not used. scheduled_learning_rate() and scheduled_momentum()
 /// give a schedule's values.
@@ -118,7 +118,8 @@ class FACET_EXPORT TrainingSession {
   std::vector<HeadResult> evaluate(const Dataset& data, const std::function<bool()>& stop = {});
 
   /// Returns the weights, which may be read and set (Parameters::get and set); a reference that is valid as long as the
-  /// session.
+  /// session. In several processes, weights that others have updated may still be on their way after a step: call it
+  /// again after each, in all processes.
   Parameters& parameters();
   /// Returns the weights that evaluate() and predictor() use: with ema_decay their average, otherwise parameters().
   Parameters& evaluated_parameters();

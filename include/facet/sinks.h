@@ -51,10 +51,40 @@ struct EpochResult {
   double learning_rate = 0;                 ///< of the epoch's last step
   double images_per_s = 0;                  ///< of training
   double waited = 0;                        ///< the share of the training time, 0 to 1, spent waiting for the loader
-  double seconds = 0;                       ///< wall-clock time of training and validation
-  std::int64_t peak_resident_bytes = 0;     ///< peak resident memory of the process so far
+  /// The share of the training time, 0 to 1, in which this process waited for communication within steps: for exchanged
+  /// gradients and weights, and in small exchanges, where it waits for slower processes too. Waiting for the images of
+  /// another process counts in `waited`. 0 in one process.
+  double communication_waited = 0;
+  double seconds = 0;                    ///< wall-clock time of training and validation
+  std::int64_t peak_resident_bytes = 0;  ///< peak resident memory of the process so far
   /// Whether the mean validation accuracy over heads with labels is the highest so far; false without a validation set.
   bool best = false;
+};
+
+/// Where the time of a run's steps goes: what TrainOptions::profile_steps asks for. Times are means over the profiled
+/// steps, in seconds, of this process where nothing else is said.
+struct StepProfile {
+  /// Seconds are means over the processes.
+  struct Communication {
+    /// Of the exchange of gradients and weights, which goes on behind computation: sending, receiving and adding.
+    double seconds = 0;
+    double waited_seconds = 0;  ///< in which training waited for that exchange, or did it itself
+    double hidden = 0;          ///< the share of `seconds` behind computation, 0 to 1: 1 - waited_seconds / seconds
+    double cpu_seconds = 0;     ///< CPU time that the exchange adds
+    /// In all other exchanges (of losses, statistics and errors), in which a process also waits for slower ones.
+    double other_seconds = 0;
+    double longest_other_seconds = 0;  ///< of the process that waited longest
+  };
+
+  std::int64_t steps = 0;     ///< the number of profiled steps
+  std::int64_t images = 0;    ///< of a step, of all processes
+  double images_per_s = 0;    ///< of all processes, while the steps were profiled
+  double seconds = 0;         ///< of a step: waiting for images, and running its batches
+  double waited_seconds = 0;  ///< the part of `seconds` spent waiting for the loader
+  /// By the kind of instruction, such as "convolution forward". Their sum and waited_seconds are at most `seconds`.
+  std::map<std::string, double> seconds_by_kind = {};
+  std::int64_t processes = 1;
+  Communication communication = {};  ///< all 0 in one process
 };
 
 /// A run, and where it stands when Trainer::run is called. The references are valid during the call that gets it.
@@ -110,6 +140,9 @@ class FACET_EXPORT TrainSink {
   /// TrainOptions::out are written before the checkpoint: a kill in between leaves a line of an epoch that a resumed
   /// run trains again and replaces, never a missing line.)
   virtual void on_epoch(const EpochResult& result);
+  /// Called once, after the last of the TrainOptions::profile_steps steps, or where the run ends before it, with what
+  /// was profiled by then; not called where no step was.
+  virtual void on_profile(const StepProfile& profile);
   /// Called with one line of information for the user.
   virtual void on_note(const std::string& text);
   /// Called with true before checkpoints are written and with false afterwards; nothing else is told in between.
@@ -128,11 +161,11 @@ using SinkNote = std::function<void(const std::string&)>;
 /// step whose number is a multiple of it. A trainer with TrainOptions::out has this sink and the next.
 ///
 /// The columns of metrics.csv are epoch, train_loss, validation_loss, validation_accuracy_HEAD for each head,
-/// learning_rate, images_per_s, seconds, peak_resident_bytes, waited, best (0 or 1), and, for each head,
-/// train_loss_HEAD, train_accuracy_HEAD and validation_loss_HEAD: the members of EpochResult, in their units. Those of
-/// steps.csv are step, epoch, batch, loss, loss_HEAD and accuracy_HEAD for each head, learning_rate and images_per_s.
-/// A cell is empty where there is no validation set, where a head has no label or no accuracy, and where an earlier
-/// version wrote the line and had no such column.
+/// learning_rate, images_per_s, seconds, peak_resident_bytes, waited, best (0 or 1), for each head train_loss_HEAD,
+/// train_accuracy_HEAD and validation_loss_HEAD, and communication_waited: the members of EpochResult, in their units.
+/// Those of steps.csv are step, epoch, batch, loss, loss_HEAD and accuracy_HEAD for each head, learning_rate and
+/// images_per_s. A cell is empty where there is no validation set, where a head has no label or no accuracy, and where
+/// an earlier version wrote the line and had no such column.
 ///
 /// on_start begins the files anew. on_resume removes the lines of epochs from info.epoch on and of steps after
 /// info.step, and a line that a kill left unfinished. An epoch that is told again replaces its line. metrics.csv is
@@ -144,13 +177,15 @@ using SinkNote = std::function<void(const std::string&)>;
 /// @return a sink whose on_start, on_resume and on_epoch throw Error naming the file that can't be read or written.
 FACET_EXPORT std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, SinkNote note = {});
 
-/// A sink that writes metrics.jsonl and steps.jsonl as csv_sink() writes its files, one JSON object a line.
+/// A sink that writes metrics.jsonl and steps.jsonl as csv_sink() writes its files, one JSON object a line, and, with
+/// TrainOptions::profile_steps, profile.json, an object with the members of StepProfile, whose `communication` is
+/// absent in one process. A later profile replaces the file; one that can't be written is left out, which `note` tells.
 ///
 /// The keys of metrics.jsonl are epoch, train_loss, validation_loss, validation_accuracy, learning_rate, images_per_s,
-/// seconds, peak_resident_bytes, waited, best (true or false), train_loss_by_head, train_accuracy and
-/// validation_loss_by_head; those of steps.jsonl are step, epoch, batch, loss, loss_by_head, accuracy, learning_rate
-/// and images_per_s. Losses by head and accuracies are objects with the heads' names as keys, and null where a head has
-/// no label. The keys of validation are absent without a validation set.
+/// seconds, peak_resident_bytes, waited, communication_waited, best (true or false), train_loss_by_head, train_accuracy
+/// and validation_loss_by_head; those of steps.jsonl are step, epoch, batch, loss, loss_by_head, accuracy,
+/// learning_rate and images_per_s. Losses by head and accuracies are objects with the heads' names as keys, and null
+/// where a head has no label. The keys of validation are absent without a validation set.
 FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note = {});
 
 /// The figures of an epoch in metrics.jsonl by which runs are compared.

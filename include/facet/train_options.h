@@ -12,6 +12,7 @@
 #include "facet/model_file.h"
 #include "facet/precision.h"
 #include "facet/process_group.h"
+#include "facet/tensor_types.h"
 
 namespace facet {
 
@@ -125,6 +126,10 @@ struct TrainOptions {
   /// Steps between two lines of progress within an epoch, which are written to steps.csv and steps.jsonl; 0:
   /// none.
   std::int64_t log_every = 0;
+  /// Steps to profile after the first two of a Trainer, which touch memory for the first time; TrainSink::on_profile
+  /// gets the result. Steps with a batch that isn't full are left out, since they run another program. Profiling costs
+  /// a little time and gives the same bits. 0: none.
+  std::int64_t profile_steps = 0;
   /// Initial weights (see load_pretrained); empty: none. A run that is resumed takes its checkpoint's weights instead
   /// and doesn't read this file.
   std::filesystem::path pretrained = {};
@@ -133,6 +138,10 @@ struct TrainOptions {
   /// the whole batch does, rather than of the process's own (PyTorch: SyncBatchNorm). Running statistics are averages
   /// over the processes either way.
   bool sync_batch_norm = false;
+  /// In several processes: the type in which gradients are sent to other hosts; bf16 halves what is sent, and is rounded
+  /// to. They are added in f32 either way. Ranks of a host read each other's memory, in which nothing is rounded; where
+  /// they can't, or hosts have different numbers of ranks, all send.
+  Precision reduce = Precision::f32;
   /// The batch that learning_rate is for, in images: the rate is multiplied by batch * accumulate / lr_scale_batch
   /// (the linear scaling rule of Goyal et al. 2017, who warm up over the first 5 epochs). 0: it isn't multiplied.
   std::int64_t lr_scale_batch = 0;

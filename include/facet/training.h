@@ -40,6 +40,7 @@ class TrainingSession;
 /// - checkpoints/epoch-NNN.safetensors: the weights of the last `keep` epochs.
 /// - metrics.csv and metrics.jsonl: one line per epoch (see csv_sink and json_sink).
 /// - steps.csv and steps.jsonl: with log_every, one line for every log_every-th step.
+/// - profile.json: with profile_steps, where the time of steps goes (see json_sink).
 /// - tuning.json: the chosen precision and primitives; a repeated or resumed run uses them.
 ///
 /// In several processes (TrainOptions::processes), each has a trainer of the same model, options and data, and all call

@@ -1,14 +1,17 @@
 #include "base/memory.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <string>
 #include <utility>
 
 #include "base/machine.h"
@@ -109,18 +112,124 @@ PageBuffer::PageBuffer(std::size_t bytes) : size_(bytes) {
   advise_huge_pages(data_, mapped_size(bytes));
 }
 
+namespace {
+
+/// Makes a file of `bytes` in memory. Returns its descriptor, or -1.
+int make_memory_file(std::size_t bytes) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes) {
+    return -1;  // ftruncate would raise SIGXFSZ
+  }
+  constexpr unsigned not_executable = 8;  // MFD_NOEXEC_SEAL, since Linux 6.3; required by vm.memfd_noexec = 2
+  int descriptor = ::memfd_create("facet", MFD_CLOEXEC | not_executable);
+  if (descriptor < 0) {
+    descriptor = ::memfd_create("facet", MFD_CLOEXEC);
+  }
+  if (descriptor >= 0 && ::ftruncate(descriptor, static_cast<off_t>(bytes)) != 0) {
+    ::close(descriptor);
+    return -1;
+  }
+  return descriptor;
+}
+
+}  // namespace
+
+PageBuffer PageBuffer::shareable(std::size_t bytes) {
+  PageBuffer buffer;
+  if (bytes == 0) {
+    return buffer;
+  }
+  require_available(bytes);
+  const std::size_t mapped = mapped_size(bytes);
+  const int descriptor = make_memory_file(mapped);
+  if (descriptor < 0) {
+    return PageBuffer(bytes);
+  }
+  void* const data = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (data == MAP_FAILED) {
+    ::close(descriptor);
+    return PageBuffer(bytes);
+  }
+  buffer.data_ = static_cast<std::byte*>(data);
+  buffer.size_ = bytes;
+  buffer.descriptor_ = descriptor;
+  return buffer;
+}
+
+PageBuffer PageBuffer::sparse(std::size_t bytes) {
+  PageBuffer buffer;
+  if (bytes == 0) {
+    return buffer;
+  }
+  buffer.data_ = map(mapped_size(bytes), PROT_READ | PROT_WRITE, MAP_NORESERVE);
+  if (buffer.data_ == nullptr) {
+    throw Error(fmt::format("not enough memory: the system refuses to provide {:.1f} MiB", mebibytes(bytes)),
+                ErrorCode::out_of_memory);
+  }
+  buffer.size_ = bytes;
+  ::madvise(buffer.data_, mapped_size(bytes), MADV_NOHUGEPAGE);
+  return buffer;
+}
+
+PageBuffer::Place PageBuffer::place() const {
+  struct stat status {};
+  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) {
+    return {};
+  }
+  return {.process = ::getpid(),
+          .descriptor = descriptor_,
+          .device = status.st_dev,
+          .inode = status.st_ino,
+          .bytes = size_};
+}
+
+PageBuffer PageBuffer::open(const Place& place) {
+  PageBuffer buffer;
+  if (place.descriptor < 0 || place.bytes == 0) {
+    return buffer;
+  }
+  // Only looked at first: another file, such as a pipe or a terminal, isn't opened.
+  const std::string path = fmt::format("/proc/{}/fd/{}", place.process, place.descriptor);
+  const int found = ::open(path.c_str(), O_PATH | O_CLOEXEC);
+  if (found < 0) {
+    return buffer;
+  }
+  struct stat status {};
+  const std::size_t mapped = mapped_size(place.bytes);
+  const bool is_it = ::fstat(found, &status) == 0 && S_ISREG(status.st_mode) && status.st_dev == place.device &&
+                     status.st_ino == place.inode && status.st_size == static_cast<off_t>(mapped);
+  const int descriptor = is_it ? ::open(fmt::format("/proc/self/fd/{}", found).c_str(), O_RDONLY | O_CLOEXEC) : -1;
+  ::close(found);
+  if (descriptor < 0) {
+    return buffer;
+  }
+  void* const data = ::mmap(nullptr, mapped, PROT_READ, MAP_SHARED, descriptor, 0);
+  ::close(descriptor);
+  if (data != MAP_FAILED) {
+    buffer.data_ = static_cast<std::byte*>(data);
+    buffer.size_ = place.bytes;
+  }
+  return buffer;
+}
+
 PageBuffer::~PageBuffer() {
   if (data_ != nullptr) {
     ::munmap(data_, mapped_size(size_));
   }
+  if (descriptor_ >= 0) {
+    ::close(descriptor_);
+  }
 }
 
 PageBuffer::PageBuffer(PageBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 PageBuffer& PageBuffer::operator=(PageBuffer&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(descriptor_, other.descriptor_);
   return *this;
 }
 

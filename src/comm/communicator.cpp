@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -13,7 +14,7 @@
 #include <utility>
 
 #include "base/cpus.h"
-#include "base/parallel.h"
+#include "comm/add.h"
 #include "facet/error.h"
 
 namespace facet::comm {
@@ -61,36 +62,27 @@ struct Failure {
   }
 };
 
-constexpr std::int64_t grain = 16384;  // elements that are worth a thread
+/// Adds the seconds of its life to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& sum) : sum_(sum), begin_(Clock::now()) {}
+  ~Stopwatch() { sum_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  double& sum_;
+  Clock::time_point begin_;
+};
+
+constexpr std::size_t largest_message = std::size_t{1} << 28;  // bytes
 
 /// Slice `number` of as many equal ones as there are ranks.
 std::span<float> slice_of(std::span<float> values, std::size_t number, std::size_t slices) {
   const std::size_t begin = values.size() * number / slices, end = values.size() * (number + 1) / slices;
   return values.subspan(begin, end - begin);
-}
-
-/// to = terms[0] + terms[1] + ..., added in this order. `to` may be one of the terms.
-void add_in_order(std::span<const float* const> terms, std::span<float> to) {
-  const auto add = [&](std::int64_t first, std::int64_t last) {
-    constexpr std::int64_t block = 1024;  // in the first-level cache
-    std::array<float, block> sums;
-    for (std::int64_t begin = first; begin < last; begin += block) {
-      const auto count = static_cast<std::size_t>(std::min(block, last - begin));
-      std::copy_n(terms[0] + begin, count, sums.data());
-      for (const float* const term : terms.subspan(1)) {
-        for (std::size_t i = 0; i < count; ++i) sums[i] += term[begin + static_cast<std::int64_t>(i)];
-      }
-      std::copy_n(sums.data(), count, to.data() + begin);
-    }
-  };
-  base::parallel_for(std::ssize(to), grain, std::ref(add));
-}
-
-void copy(std::span<const float> from, std::span<float> to) {
-  const auto run = [&](std::int64_t first, std::int64_t last) {
-    std::copy_n(from.data() + first, last - first, to.data() + first);
-  };
-  base::parallel_for(std::ssize(to), grain, std::ref(run));
 }
 
 }  // namespace
@@ -101,20 +93,32 @@ Communicator::Communicator(std::unique_ptr<Transport> transport) : transport_(st
   const std::span<const int> local = transport_->host_ranks();
   local_size_ = static_cast<int>(local.size());
   local_rank_ = static_cast<int>(std::ranges::find(local, rank()) - local.begin());
-  const std::vector<int> cpus = cpus_of(masks[static_cast<std::size_t>(rank())]);
+  cpus_ = cpus_of(masks[static_cast<std::size_t>(rank())]);
   sharing_cores_ = static_cast<int>(
-      std::ranges::count_if(local, [&](int r) { return overlap(cpus, cpus_of(masks[static_cast<std::size_t>(r)])); }));
-  const std::vector<int> local_ranks = all_gather(local_rank_), local_sizes = all_gather(local_size_);
+      std::ranges::count_if(local, [&](int r) { return overlap(cpus_, cpus_of(masks[static_cast<std::size_t>(r)])); }));
+  const std::vector<int> local_sizes = all_gather(local_size_);
+  all_local_ranks_ = all_gather(local_rank_);
   for (int r = 0; r < size(); ++r) {
     all_ranks_.push_back(r);
-    if (local_ranks[static_cast<std::size_t>(r)] == local_rank_) peers_.push_back(r);
+    if (all_local_ranks_[static_cast<std::size_t>(r)] == local_rank_) peers_.push_back(r);
   }
   if (std::ranges::count(local_sizes, local_size_) != size()) peers_.clear();
+  // Now, since MPI allocates it in a call in which other threads of a process can't exchange.
+  if (local_size_ > 1 && !peers_.empty()) segments_ = transport_->shared_segments();
 }
 
 std::string Communicator::name(int rank) const {
   if (is_alone()) return "rank 0";
   return fmt::format("rank {} ({})", rank, hosts_.at(static_cast<std::size_t>(rank)));
+}
+
+std::shared_ptr<Communicator> Communicator::first(int ranks) {
+  if (ranks < 1 || ranks > size()) {
+    throw Error(fmt::format("a group of the first {} ranks of {} found; 1 to {} are allowed", ranks, size(), size()));
+  }
+  begin_exchange();
+  std::unique_ptr<Transport> part = ranks > 1 ? transport_->first(ranks) : nullptr;
+  return part ? std::make_shared<Communicator>(std::move(part)) : std::make_shared<Communicator>();
 }
 
 void Communicator::agree(const std::exception_ptr& error) {
@@ -150,6 +154,7 @@ void Communicator::gather_bytes(std::span<const std::byte> own, std::span<std::b
     throw Error(fmt::format("{} bytes of a process found; at most 2 GiB can be gathered", own.size()));
   }
   if (transport_) {
+    const Stopwatch stopwatch(blocked_seconds_);
     transport_->all_gather(own, all);
   } else {
     std::ranges::copy(own, all.begin());
@@ -157,10 +162,32 @@ void Communicator::gather_bytes(std::span<const std::byte> own, std::span<std::b
 }
 
 void Communicator::broadcast_bytes(std::span<std::byte> bytes, int root) {
-  constexpr std::size_t largest = std::size_t{1} << 28;
   begin_exchange();
-  for (std::size_t begin = 0; transport_ && begin < bytes.size(); begin += largest) {
-    transport_->broadcast(bytes.subspan(begin, std::min(largest, bytes.size() - begin)), root);
+  if (!transport_) return;
+  const Stopwatch stopwatch(blocked_seconds_);
+  for (std::size_t begin = 0; begin < bytes.size(); begin += largest_message) {
+    transport_->broadcast(bytes.subspan(begin, std::min(largest_message, bytes.size() - begin)), root);
+  }
+}
+
+void Communicator::exchange(std::span<const std::span<const std::byte>> sent,
+                            std::span<const std::span<std::byte>> received) {
+  if (is_alone()) return;
+  begin_exchange();
+  const Stopwatch stopwatch(blocked_seconds_);
+  std::size_t most = 0;
+  for (const auto bytes : sent) most = std::max(most, bytes.size());
+  for (const auto bytes : received) most = std::max(most, bytes.size());
+  std::vector<std::span<const std::byte>> sent_now(sent.size());
+  std::vector<std::span<std::byte>> received_now(received.size());
+  for (std::size_t begin = 0; begin < most; begin += largest_message) {
+    const auto part = [&](const auto& bytes) {
+      const std::size_t at = std::min(begin, bytes.size());
+      return bytes.subspan(at, std::min(largest_message, bytes.size() - at));
+    };
+    std::ranges::transform(sent, sent_now.begin(), part);
+    std::ranges::transform(received, received_now.begin(), part);
+    transport_->exchange(sent_now, received_now, Channel::foreground);
   }
 }
 
@@ -202,13 +229,12 @@ void Communicator::sum(std::span<double> values) {
 void Communicator::sum(std::span<float> values) {
   if (is_alone()) return;
   begin_exchange();
-  if (local_size_ > 1 && !peers_.empty()) {
-    if (const auto segments = transport_->shared_segments(); !segments.empty()) {
-      sum_by_hosts(segments, values);
-      return;
-    }
+  const Stopwatch stopwatch(blocked_seconds_);
+  if (!segments_.empty()) {
+    sum_by_hosts(values);
+  } else {
+    sum_over(all_ranks_, values);
   }
-  sum_over(all_ranks_, values);
 }
 
 void Communicator::sum_over(std::span<const int> ranks, std::span<float> values) {
@@ -230,36 +256,36 @@ void Communicator::sum_over(std::span<const int> ranks, std::span<float> values)
       received[static_cast<std::size_t>(ranks[i])] = std::as_writable_bytes(in);
       terms[i] = i == own ? slice.data() : in.data();
     }
-    transport_->exchange(sent, received);
+    transport_->exchange(sent, received, Channel::foreground);
     add_in_order(terms, slice);
     for (std::size_t i = 0; i < count; ++i) {
       sent[static_cast<std::size_t>(ranks[i])] = std::as_bytes(slice);
       received[static_cast<std::size_t>(ranks[i])] = std::as_writable_bytes(slice_of(part, i, count));
     }
-    transport_->exchange(sent, received);
+    transport_->exchange(sent, received, Channel::foreground);
   }
 }
 
-void Communicator::sum_by_hosts(std::span<const std::span<std::byte>> segments, std::span<float> values) {
+void Communicator::sum_by_hosts(std::span<float> values) {
   // The two halves of the segments take turns, from sum to sum. When a rank writes to a half again, all have met twice
   // since it was filled, and so have read it.
-  const std::size_t count = segments.size(), half = segments[0].size() / 2 / sizeof(float);
+  const std::size_t count = segments_.size(), half = segments_[0].size() / 2 / sizeof(float);
   const auto own = static_cast<std::size_t>(local_rank_);
   std::vector<const float*> terms(count);
   for (std::size_t begin = 0; begin < values.size(); begin += half) {
     is_second_half_ = !is_second_half_;
     const std::span<float> part = values.subspan(begin, std::min(half, values.size() - begin));
     const auto shared_part = [&](std::size_t i) {
-      return std::span(reinterpret_cast<float*>(segments[i].data()) + (is_second_half_ ? half : 0), part.size());
+      return std::span(reinterpret_cast<float*>(segments_[i].data()) + (is_second_half_ ? half : 0), part.size());
     };
-    copy(part, shared_part(own));
+    copy_elements(part, shared_part(own));
     transport_->host_barrier();
     for (std::size_t i = 0; i < count; ++i) terms[i] = slice_of(shared_part(i), own, count).data();
     const std::span<float> slice = slice_of(shared_part(own), own, count);
     add_in_order(terms, slice);
     if (peers_.size() > 1) sum_over(peers_, slice);
     transport_->host_barrier();
-    for (std::size_t i = 0; i < count; ++i) copy(slice_of(shared_part(i), i, count), slice_of(part, i, count));
+    for (std::size_t i = 0; i < count; ++i) copy_elements(slice_of(shared_part(i), i, count), slice_of(part, i, count));
   }
 }
 

@@ -4,22 +4,32 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "base/memory.h"
+
 /// How the processes that train one model together exchange data. A process is a rank, from 0 on.
 namespace facet::comm {
 
+/// Messages of the two don't meet: a thread may use one while another uses the other.
+enum class Channel : std::uint8_t { foreground, background };
+
 /// Passes messages between processes. All processes call the same functions in the same order, from one thread at a
-/// time. What fails in the network ends the program.
+/// time; but for exchange() each channel has an order and a thread of its own. What fails in the network ends the
+/// program.
 class Transport {
  public:
   virtual ~Transport() = default;
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  /// Connects the processes below `ranks`, which is at most size(), with the same ranks. All processes call it, while
+  /// nothing is exchanged in the background; the others get null.
+  virtual std::unique_ptr<Transport> first(int ranks) = 0;
   /// @param own as many bytes in each process. @param all receives them in the order of the ranks.
   virtual void all_gather(std::span<const std::byte> own, std::span<std::byte> all) = 0;
   /// Gives the bytes of process `root` to all; they have the same number of bytes.
@@ -27,7 +37,11 @@ class Transport {
   /// Sends sent[r] to each other process r and receives received[r] from it; the entries of this process aren't used.
   /// At most 2^31 - 1 bytes each.
   virtual void exchange(std::span<const std::span<const std::byte>> sent,
-                        std::span<const std::span<std::byte>> received) = 0;
+                        std::span<const std::span<std::byte>> received, Channel channel) = 0;
+  /// Whether another thread may exchange in the background.
+  virtual bool has_background() const = 0;
+  /// Called while a process waits for what another writes to shared memory. @throws where that can't come any more.
+  virtual void check() const {}
   /// Ends all processes.
   [[noreturn]] virtual void abort(int status) = 0;
 
@@ -36,6 +50,9 @@ class Transport {
   /// Memory that the processes on this host share: a segment of each, all of the same number of bytes, in the order of
   /// host_ranks(); none where they can't share memory, on this host or on another.
   virtual std::span<const std::span<std::byte>> shared_segments() = 0;
+  /// The buffer of each process on this host, as host_ranks() has them, mapped to be read; an empty one where that isn't
+  /// possible. `own` must be shareable.
+  virtual std::vector<base::PageBuffer> map_host(const base::PageBuffer& own) = 0;
   /// Returns when all processes on this host have called it; what they have written to the segments is then visible.
   virtual void host_barrier() = 0;
 
@@ -66,6 +83,17 @@ class Communicator {
   int local_size() const { return local_size_; }
   int sharing_cores() const { return sharing_cores_; }
   std::string name(int rank) const;
+  /// See ProcessGroup.
+  std::shared_ptr<Communicator> first(int ranks);
+  /// By rank: its number among the ranks of its host.
+  const std::vector<int>& all_local_ranks() const { return all_local_ranks_; }
+  /// The ranks with this one's local rank, one of each host, ascending; empty where the hosts have
+  /// different numbers of ranks.
+  std::span<const int> peers() const { return peers_; }
+  /// The CPUs that this process might use when it joined.
+  const std::vector<int>& cpus() const { return cpus_; }
+  /// Null where this process is alone.
+  Transport* transport() const { return transport_.get(); }
 
   /// See ProcessGroup::together.
   template <class Function>
@@ -89,6 +117,39 @@ class Communicator {
     together([&] {
       if (rank() == 0) function();
     });
+  }
+  /// Calls `root(ask)` on rank 0. ask(request) calls `serve(request)` on all ranks, in which they exchange what rank 0
+  /// asks for. If `root` throws, or `serve` on one rank, this throws on all ranks; once `serve` has thrown, nothing can
+  /// be asked any more. `Request` is trivially copyable.
+  template <class Request, class Root, class Serve>
+  void on_first_rank_asking(const Root& root, const Serve& serve) {
+    if (is_alone()) {
+      root(serve);
+      return;
+    }
+    std::exception_ptr error, failed;  // of `root`, and of `serve`, which all ranks know
+    if (rank() == 0) {
+      const auto ask = [&](const Request& request) {
+        if (failed != nullptr) std::rethrow_exception(failed);
+        broadcast(std::optional<Request>(request));
+        try {
+          together([&] { serve(request); });
+        } catch (...) {
+          failed = std::current_exception();
+          throw;
+        }
+      };
+      try {
+        root(ask);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      if (failed != nullptr) std::rethrow_exception(failed);
+      broadcast(std::optional<Request>());
+    } else {
+      while (const auto request = broadcast(std::optional<Request>())) together([&] { serve(*request); });
+    }
+    agree(error);
   }
   /// Throws on all ranks if `error` isn't null on one of them, as together() does where a function has thrown it.
   void agree(const std::exception_ptr& error);
@@ -123,6 +184,8 @@ class Communicator {
     return value;
   }
   void broadcast(std::string& text, int root = 0);
+  /// See Transport; of any number of bytes.
+  void exchange(std::span<const std::span<const std::byte>> sent, std::span<const std::span<std::byte>> received);
 
   /// Sums each element over the ranks, in double; for a few numbers.
   void sum(std::span<double> values);
@@ -130,6 +193,10 @@ class Communicator {
   /// which moves no more bytes than a ring does. Where several ranks share each host's memory, as many on each, they add
   /// on their host first, then the hosts' sums in the order of their first ranks.
   void sum(std::span<float> values);
+
+  /// Seconds that the functions above have taken so far: moving bytes, adding, and waiting for the ranks that come
+  /// later, also where all agree that none has failed.
+  double blocked_seconds() const { return blocked_seconds_; }
 
   [[noreturn]] void abort(int status);
 
@@ -148,17 +215,18 @@ class Communicator {
   /// Sums over some ranks, this one among them, in their order.
   void sum_over(std::span<const int> ranks, std::span<float> values);
   /// Sums in shared memory.
-  void sum_by_hosts(std::span<const std::span<std::byte>> segments, std::span<float> values);
+  void sum_by_hosts(std::span<float> values);
 
   std::unique_ptr<Transport> transport_;
-  std::vector<int> all_ranks_;
-  std::vector<int>
-      peers_;  ///< of each host the rank with this one's local rank; empty where hosts have unequal numbers
-  std::vector<std::string> hosts_;  ///< by rank
+  std::vector<int> all_ranks_, all_local_ranks_;
+  std::vector<int> peers_, cpus_;
+  std::span<const std::span<std::byte>> segments_;  ///< of this host's ranks, where sums are computed in them
+  std::vector<std::string> hosts_;                  ///< by rank
   int local_rank_ = 0, local_size_ = 1, sharing_cores_ = 1;
   std::exception_ptr agreed_;  ///< what agree() threw; null once something else is exchanged
   bool has_failed_ = false;    ///< all ranks threw in the last exchange
   std::vector<float> received_;
+  double blocked_seconds_ = 0;
   bool is_second_half_ = false;  ///< of the shared segments, which the last part of a sum has used
 };
 

@@ -1,47 +1,22 @@
 #include <fmt/format.h>
 #include <mpi.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
+#include <mutex>
 #include <new>
 #include <string_view>
-#include <thread>
 
 #include "comm/communicator.h"
+#include "comm/wait.h"
 #include "facet/error.h"
 
 namespace facet::comm {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-/// Calls `is_done` until it returns true. MPI's own functions keep a core busy while they wait, which takes it from the
-/// compute threads of other ranks where these share cores, and from rank 0 while it times primitives.
-void wait_until(const auto& is_done) {
-  const Clock::time_point began = Clock::now();
-  while (!is_done()) {
-    const auto waited = Clock::now() - began;
-    if (waited > std::chrono::milliseconds(20)) {
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-    } else if (waited > std::chrono::microseconds(50)) {
-      sched_yield();
-    }
-  }
-}
-
-void wait(std::span<MPI_Request> requests) {
-  wait_until([&] {
-    int done = 0;
-    MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
-    return done != 0;
-  });
-}
-
-void wait(MPI_Request& request) { wait(std::span(&request, 1)); }
 
 /// Where the processes of a host meet, in shared memory. Zeros at the beginning.
 struct HostBarrier {
@@ -51,10 +26,14 @@ struct HostBarrier {
 
 class MpiTransport final : public Transport {
  public:
-  explicit MpiTransport(bool finalizes) : finalizes_(finalizes) {
-    // A communicator of our own, so that messages of the program that links facet aren't mixed with ours.
-    MPI_Comm_dup(MPI_COMM_WORLD, &world_);
-    MPI_Comm_set_errhandler(world_, MPI_ERRORS_ARE_FATAL);
+  /// @param world the processes to be connected, of which each calls this.
+  MpiTransport(MPI_Comm world, bool finalizes, bool has_background)
+      : finalizes_(finalizes), has_background_(has_background) {
+    // Communicators of our own, so that messages of the program that links facet aren't mixed with ours.
+    for (MPI_Comm* const communicator : {&world_, &background_}) {
+      MPI_Comm_dup(world, communicator);
+      MPI_Comm_set_errhandler(*communicator, MPI_ERRORS_ARE_FATAL);
+    }
     MPI_Comm_rank(world_, &rank_);
     MPI_Comm_size(world_, &size_);
     MPI_Comm_split_type(world_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host_);
@@ -67,8 +46,10 @@ class MpiTransport final : public Transport {
     int ended = 0;
     MPI_Finalized(&ended);
     if (ended != 0) return;
+    const std::lock_guard lock(mutex_);
     if (window_ != MPI_WIN_NULL) MPI_Win_free(&window_);
     MPI_Comm_free(&host_);
+    MPI_Comm_free(&background_);
     MPI_Comm_free(&world_);
     if (finalizes_) MPI_Finalize();
   }
@@ -78,35 +59,52 @@ class MpiTransport final : public Transport {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  void all_gather(std::span<const std::byte> own, std::span<std::byte> all) override {
-    const int bytes = static_cast<int>(own.size());
-    MPI_Request request = MPI_REQUEST_NULL;
-    MPI_Iallgather(own.data(), bytes, MPI_BYTE, all.data(), bytes, MPI_BYTE, world_, &request);
-    wait(request);
+  std::unique_ptr<Transport> first(int ranks) override {
+    MPI_Comm part = MPI_COMM_NULL;
+    MPI_Comm_split(world_, rank_ < ranks ? 0 : MPI_UNDEFINED, rank_, &part);
+    if (part == MPI_COMM_NULL) return nullptr;
+    auto connected = std::make_unique<MpiTransport>(part, false, has_background_);
+    MPI_Comm_free(&part);
+    return connected;
   }
+
+  void all_gather(std::span<const std::byte> own, std::span<std::byte> all) override { gather_over(world_, own, all); }
 
   void broadcast(std::span<std::byte> bytes, int root) override {
-    MPI_Request request = MPI_REQUEST_NULL;
-    MPI_Ibcast(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, root, world_, &request);
-    wait(request);
+    requests_.assign(1, MPI_REQUEST_NULL);
+    {
+      const std::lock_guard lock(mutex_);
+      MPI_Ibcast(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, root, world_, requests_.data());
+    }
+    wait(requests_);
   }
 
-  void exchange(std::span<const std::span<const std::byte>> sent,
-                std::span<const std::span<std::byte>> received) override {
+  bool has_background() const override { return has_background_; }
+
+  void exchange(std::span<const std::span<const std::byte>> sent, std::span<const std::span<std::byte>> received,
+                Channel channel) override {
     constexpr int tag = 0;
-    requests_.clear();
-    for (int r = 0; r < size_; ++r) {
-      const std::span<std::byte> bytes = received[static_cast<std::size_t>(r)];
-      if (r == rank_ || bytes.empty()) continue;
-      MPI_Irecv(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, r, tag, world_, &requests_.emplace_back());
+    const bool is_background = channel == Channel::background;
+    const MPI_Comm communicator = is_background ? background_ : world_;
+    std::vector<MPI_Request>& requests = is_background ? background_requests_ : requests_;
+    requests.clear();
+    {
+      const std::lock_guard lock(mutex_);
+      for (int r = 0; r < size_; ++r) {
+        const std::span<std::byte> bytes = received[static_cast<std::size_t>(r)];
+        if (r == rank_ || bytes.empty()) continue;
+        MPI_Irecv(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, r, tag, communicator,
+                  &requests.emplace_back());
+      }
+      for (int i = 1; i < size_; ++i) {
+        const int r = (rank_ + i) % size_;  // not all to the same one first
+        const std::span<const std::byte> bytes = sent[static_cast<std::size_t>(r)];
+        if (bytes.empty()) continue;
+        MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, r, tag, communicator,
+                  &requests.emplace_back());
+      }
     }
-    for (int i = 1; i < size_; ++i) {
-      const int r = (rank_ + i) % size_;  // not all to the same one first
-      const std::span<const std::byte> bytes = sent[static_cast<std::size_t>(r)];
-      if (bytes.empty()) continue;
-      MPI_Isend(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, r, tag, world_, &requests_.emplace_back());
-    }
-    if (!requests_.empty()) wait(requests_);
+    wait(requests, is_background ? background_patience : training_patience);
   }
 
   std::span<const int> host_ranks() const override { return host_ranks_; }
@@ -115,6 +113,15 @@ class MpiTransport final : public Transport {
     if (!asked_for_memory_) share_memory();
     asked_for_memory_ = true;
     return segments_;
+  }
+
+  std::vector<base::PageBuffer> map_host(const base::PageBuffer& own) override {
+    const base::PageBuffer::Place place = own.place();
+    std::vector<base::PageBuffer::Place> places(host_ranks_.size());
+    gather_over(host_, std::as_bytes(std::span(&place, 1)), std::as_writable_bytes(std::span(places)));
+    std::vector<base::PageBuffer> mapped;
+    for (const base::PageBuffer::Place& each : places) mapped.push_back(base::PageBuffer::open(each));
+    return mapped;
   }
 
   void host_barrier() override {
@@ -128,7 +135,7 @@ class MpiTransport final : public Transport {
   }
 
   [[noreturn]] void abort(int status) override {
-    MPI_Abort(world_, status);
+    MPI_Abort(world_, status);  // without the lock: the thread that has it may wait for a rank that is lost
     std::_Exit(status);
   }
 
@@ -144,6 +151,28 @@ class MpiTransport final : public Transport {
   }
 
  private:
+  /// The processes of `communicator` have as many bytes each.
+  void gather_over(MPI_Comm communicator, std::span<const std::byte> own, std::span<std::byte> all) {
+    const int bytes = static_cast<int>(own.size());
+    requests_.assign(1, MPI_REQUEST_NULL);
+    {
+      const std::lock_guard lock(mutex_);
+      MPI_Iallgather(own.data(), bytes, MPI_BYTE, all.data(), bytes, MPI_BYTE, communicator, requests_.data());
+    }
+    wait(requests_);
+  }
+
+  void wait(std::vector<MPI_Request>& requests, std::chrono::microseconds patience = training_patience) {
+    wait_until(
+        [&] {
+          const std::lock_guard lock(mutex_);
+          int done = 0;
+          MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
+          return done != 0;
+        },
+        patience);
+  }
+
   /// Allocates the segments, at the end of which the first has the barrier. There are none where a host lacks the memory
   /// for it, such as a container with a small /dev/shm.
   void share_memory() {
@@ -171,8 +200,9 @@ class MpiTransport final : public Transport {
     MPI_Barrier(host_);
   }
 
-  bool finalizes_;
-  MPI_Comm world_ = MPI_COMM_NULL;
+  bool finalizes_, has_background_;
+  inline static std::mutex mutex_;  ///< MPI is called by one thread at a time, whichever processes it connects
+  MPI_Comm world_ = MPI_COMM_NULL, background_ = MPI_COMM_NULL;
   MPI_Comm host_ = MPI_COMM_NULL;  ///< the processes on this host
   std::vector<int> host_ranks_;
   bool asked_for_memory_ = false;
@@ -180,7 +210,7 @@ class MpiTransport final : public Transport {
   std::vector<std::span<std::byte>> segments_;
   HostBarrier* barrier_ = nullptr;
   int rank_ = 0, size_ = 1;
-  std::vector<MPI_Request> requests_;
+  std::vector<MPI_Request> requests_, background_requests_;
 };
 
 }  // namespace
@@ -192,7 +222,11 @@ std::unique_ptr<Transport> join_mpi() {
   if (ended != 0) throw Error("MPI was finalised before: a program can join its processes once");
   int level = MPI_THREAD_SINGLE;
   if (begun == 0) {
+    // UCX, which MPI may load now, replaces what SIGHUP does.
+    struct sigaction hangup {};
+    sigaction(SIGHUP, nullptr, &hangup);
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &level);
+    sigaction(SIGHUP, &hangup, nullptr);
   } else {
     MPI_Query_thread(&level);
   }
@@ -200,7 +234,9 @@ std::unique_ptr<Transport> join_mpi() {
     throw Error("MPI is initialised for programs without threads; MPI_THREAD_FUNNELED or more is needed",
                 ErrorCode::unsupported);
   }
-  return std::make_unique<MpiTransport>(begun == 0);
+  // A program that has initialised MPI may call it at any time, from another thread than ours.
+  const bool has_background = level >= (begun == 0 ? MPI_THREAD_SERIALIZED : MPI_THREAD_MULTIPLE);
+  return std::make_unique<MpiTransport>(MPI_COMM_WORLD, begun == 0, has_background);
 }
 
 std::string mpi_version() {

@@ -62,6 +62,7 @@ int ProcessGroup::local_rank() const { return communicator_->local_rank(); }
 int ProcessGroup::local_size() const { return communicator_->local_size(); }
 int ProcessGroup::sharing_cores() const { return communicator_->sharing_cores(); }
 std::string ProcessGroup::name(int rank) const { return communicator_->name(rank); }
+ProcessGroup ProcessGroup::first(int ranks) const { return ProcessGroup(communicator_->first(ranks)); }
 
 void ProcessGroup::together(const std::function<void()>& function) const { communicator_->together(function); }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "facet/error.h"
 #include "optim/gradients.h"
@@ -57,12 +59,13 @@ void require_finite_gradient(const std::string& parameter, const float* gradient
   throw Error(fmt::format("the gradient of parameter '{}' isn't finite", parameter), ErrorCode::non_finite);
 }
 
-/// Appends the sum of the squares of a step's gradient, for the norm.
-void append_norm(StepBuilder& step, const std::string& name, const Tensor& gradient) {
+/// Appends the sum of the squares of some elements of a step's gradient, for the norm.
+void append_norm(StepBuilder& step, const std::string& name, const Tensor& gradient, const comm::Part& elements) {
   step.append(name + ".gradient_norm", "sum_of_squares", {gradient},
-              [name, count = gradient.float_count()](std::span<void* const> addresses, RunState& state) {
+              [name, elements](std::span<void* const> addresses, RunState& state) {
                 if (!state.updates) return;
-                const auto* values = static_cast<const float*>(addresses[0]);
+                const auto* const values = static_cast<const float*>(addresses[0]) + elements.begin;
+                const auto count = static_cast<std::int64_t>(elements.count);
                 const double squares = sum_of_squares(values, count);
                 require_finite_gradient(name, values, count, squares);
                 state.squared_norm += squares;
@@ -114,7 +117,7 @@ class DeferUpdates final : public GradientPolicy {
       append_sum(step, name, ordered, sum);
       ordered = sum;
     } else if (o_.clip_norm > 0) {
-      append_norm(step, name, ordered);
+      append_norm(step, name, ordered, {0, static_cast<std::size_t>(ordered.float_count())});
     }
     step.defer(parameter, ordered);
   }
@@ -127,8 +130,7 @@ class DeferUpdates final : public GradientPolicy {
   UpdateOptions o_;
 };
 
-/// Gathers each process's gradients in the store, and sums them over the processes when the step ends. What follows
-/// reads the sums alone, so that it does, or throws, the same in all processes.
+/// See reduce_policy().
 class ReduceGradients final : public GradientPolicy {
  public:
   ReduceGradients(comm::Communicator& communicator, const UpdateOptions& options)
@@ -136,52 +138,212 @@ class ReduceGradients final : public GradientPolicy {
 
   bool stores_gradients() const override { return true; }
   bool accumulates() const override { return o_.accumulate; }
+  comm::BucketExchange* exchange() override { return exchange_ ? &*exchange_ : nullptr; }
+
+  void begin(StepBuilder& step) override {
+    if (!exchange_) make_buckets(step);
+    missing_ = members_;
+    next_ = 0;
+  }
+
+  void before_read(StepBuilder& step, int parameter) override {
+    step.append(make_instruction(
+        step.parameter(parameter).name + ".gather", lowering::InstructionKind::communication, "finish_gather", {},
+        [this, bucket = bucket_of_.at(parameter)](std::span<void* const>, RunState&) { finish_gather(bucket, true); }));
+  }
 
   void gradient_ready(StepBuilder& step, int parameter, const Tensor& gradient) override {
-    const Tensor ordered = step.in_stored_order(parameter, gradient);
-    const Tensor sum = step.stored_gradient(parameter);
-    // Not an update: a process without images has no gradient to add.
-    step.append(make_instruction(step.parameter(parameter).name + ".gradient_sum",
-                                 lowering::InstructionKind::communication, "accumulate", {ordered, sum},
-                                 [count = sum.float_count()](std::span<void* const> addresses, RunState& state) {
-                                   accumulate(static_cast<const float*>(addresses[0]),
-                                              static_cast<float*>(addresses[1]), count, state.adds_gradients);
-                                 }));
-    step.defer(parameter, sum);
+    const Tensor stored = step.stored_gradient(parameter);
+    if (o_.accumulate || !step.compute_in_store(parameter, gradient)) {
+      // Not an update: a process without images has no gradient to add.
+      step.append(make_instruction(step.parameter(parameter).name + ".gradient_sum",
+                                   lowering::InstructionKind::elementwise, "accumulate",
+                                   {step.in_stored_order(parameter, gradient), stored},
+                                   [count = stored.float_count()](std::span<void* const> addresses, RunState& state) {
+                                     accumulate(static_cast<const float*>(addresses[0]),
+                                                static_cast<float*>(addresses[1]), count, state.adds_gradients);
+                                   }));
+    }
+    step.defer(parameter, stored);
+    --missing_[bucket_of_.at(parameter)];
+    // All processes start the buckets in the same order, also where their programs compute gradients in another one.
+    while (next_ < missing_.size() && missing_[next_] == 0) append_start(step, next_++);
   }
 
   void backward_done(StepBuilder& step) override {
-    if (step.deferred().empty()) return;
-    append_reduction(step);
-    if (o_.accumulate || o_.clip_norm > 0) {
-      for (const auto& [parameter, gradient] : step.deferred()) {
-        append_norm(step, step.parameter(parameter).name, gradient);
+    while (next_ < missing_.size()) append_start(step, next_++);
+    append_collective(step, "gradients.agree", "agree",
+                      [&communicator = communicator_](std::span<void* const>, RunState& state) {
+                        if (state.updates) communicator.agree(state.failure);
+                      });
+    if (o_.accumulate || o_.clip_norm > 0 || step.sum_count() > 0) {
+      append_updates_after_all(step);
+    } else {
+      for (std::size_t bucket = 0; bucket < missing_.size(); ++bucket) {
+        append_finish(step, bucket);
+        for_own_parts(step, [&](int parameter, const Tensor& gradient, const comm::Part& elements) {
+          if (bucket_of_.at(parameter) == bucket) step.append(step.update(parameter, gradient, elements, {}));
+        });
       }
     }
-    append_updates(step, o_.clip_norm);
+    for (const auto& [parameter, gradient] : step.deferred()) step.writes(parameter);  // by other processes, too
+    append_collective(step, "weights.gather", "start_gather", [this](std::span<void* const>, RunState& state) {
+      if (!state.updates) return;
+      // In the order of forward, which reads first what backward has computed last.
+      for (std::size_t bucket = members_.size(); bucket-- > 0;) exchange_->start_gather(bucket);
+    });
+  }
+
+  void wait() override {
+    if (!exchange_) return;
+    for (std::size_t bucket = 0; bucket < members_.size(); ++bucket) finish_gather(bucket, false);
+  }
+
+  void abandon() override {
+    if (exchange_) exchange_->abandon_reduces();
   }
 
  private:
-  void append_reduction(StepBuilder& step) const {
-    const auto [first, last] = std::ranges::minmax_element(
-        step.deferred(), [&](const auto& a, const auto& b) { return step.is_stored_before(a.first, b.first); });
-    const Tensor all = step.stored_gradients(first->first, last->first);
-    Instruction reduction =
-        make_instruction("gradients.reduce", lowering::InstructionKind::communication, "sum_over_ranks", {all},
-                         [&communicator = communicator_, count = static_cast<std::size_t>(all.float_count())](
-                             std::span<void* const> addresses, RunState& state) {
-                           const std::span<float> gradients(static_cast<float*>(addresses[0]), count);
-                           if (state.images == 0 && !state.adds_gradients) std::ranges::fill(gradients, 0.0F);
-                           if (!state.updates) return;
-                           communicator.agree(state.failure);
-                           communicator.sum(gradients);
-                         });
-    reduction.is_collective = true;
-    step.append(std::move(reduction));
+  /// Values of another process's part that have a copy in bf16.
+  struct Copied {
+    const float* values;
+    std::uint16_t* copy;
+    std::int64_t count;
+  };
+
+  /// Divides the trained parameters into buckets of some MiB.
+  void make_buckets(const StepBuilder& step) {
+    constexpr std::size_t least = std::size_t{1} << 20;  // elements, unless it is the last one
+    std::vector<comm::Part> buckets;
+    std::vector<int> members;
+    for (const auto& [parameter, elements] : step.stored_parts()) {
+      if (buckets.empty() || buckets.back().count >= least) {
+        buckets.push_back({elements.begin, 0});
+        members.push_back(0);
+      }
+      buckets.back().count = elements.end() - buckets.back().begin;
+      bucket_of_[parameter] = buckets.size() - 1;
+      ++members.back();
+    }
+    members_ = members;
+    exchange_.emplace(communicator_, std::move(buckets), step.gradient_range(), step.value_range(),
+                      comm::BucketExchange::Options{.reduces_bf16 = o_.reduces_bf16});
+    copied_.resize(members_.size());
+    for (const auto& [parameter, elements] : step.stored_parts()) {
+      std::uint16_t* const copy = step.bf16_copy(parameter);
+      for (int rank = 0; copy != nullptr && rank < communicator_.size(); ++rank) {
+        if (rank == communicator_.rank()) continue;
+        for (const comm::Part& part : exchange_->parts_within(elements, rank)) {
+          copied_[bucket_of_.at(parameter)].push_back(
+              {.values = reinterpret_cast<const float*>(step.value_range().data()) + part.begin,
+               .copy = copy + (part.begin - elements.begin),
+               .count = static_cast<std::int64_t>(part.count)});
+        }
+      }
+    }
+  }
+
+  void finish_gather(std::size_t bucket, bool is_read) {
+    if (!exchange_->finish_gather(bucket, is_read)) return;
+    for (const Copied& part : copied_[bucket]) round_to_bf16(part.values, part.copy, part.count);
+  }
+
+  static void append_collective(StepBuilder& step, std::string name, std::string_view implementation,
+                                lowering::Kernel kernel, std::vector<Tensor> operands = {}) {
+    Instruction instruction = make_instruction(std::move(name), lowering::InstructionKind::communication,
+                                               implementation, std::move(operands), std::move(kernel));
+    instruction.is_collective = true;
+    step.append(std::move(instruction));
+  }
+
+  void append_start(StepBuilder& step, std::size_t bucket) {
+    append_collective(step, fmt::format("gradients.{}.start", bucket), "start_reduce",
+                      [this, bucket](std::span<void* const>, RunState& state) {
+                        finish_gather(bucket, true);  // where this process hasn't read the weights
+                        if (state.images == 0 && !state.adds_gradients) {
+                          const comm::Part& part = exchange_->buckets()[bucket];
+                          std::fill_n(exchange_->gradients() + part.begin, part.count, 0.0F);
+                        }
+                        if (state.updates) exchange_->start_reduce(bucket);
+                      });
+  }
+
+  void append_finish(StepBuilder& step, std::size_t bucket) {
+    append_collective(step, fmt::format("gradients.{}.reduce", bucket), "finish_reduce",
+                      [this, bucket](std::span<void* const>, RunState& state) {
+                        if (state.updates) exchange_->finish_reduce(bucket);
+                      });
+  }
+
+  /// Calls `each`(parameter, stored gradient, elements of the parameter) for what this process updates.
+  void for_own_parts(const StepBuilder& step, const auto& each) const {
+    std::map<int, comm::Part> stored;
+    for (const auto& [parameter, elements] : step.stored_parts()) stored[parameter] = elements;
+    for (const auto& [parameter, gradient] : step.deferred()) {
+      const comm::Part& elements = stored.at(parameter);
+      for (const comm::Part& part : exchange_->parts_within(elements, communicator_.rank())) {
+        each(parameter, gradient, comm::Part{part.begin - elements.begin, part.count});
+      }
+    }
+  }
+
+  /// Appends updates that depend on the gradients of all parameters, or on sums over whole parameters.
+  void append_updates_after_all(StepBuilder& step) {
+    for (std::size_t bucket = 0; bucket < missing_.size(); ++bucket) append_finish(step, bucket);
+    if (o_.accumulate || o_.clip_norm > 0) {
+      for_own_parts(step, [&](int parameter, const Tensor& gradient, const comm::Part& elements) {
+        append_norm(step, step.parameter(parameter).name, gradient, elements);
+      });
+      append_collective(step, "gradients.norm", "sum_over_ranks",
+                        [&communicator = communicator_](std::span<void* const>, RunState& state) {
+                          if (!state.updates) return;
+                          communicator.agree(state.failure);
+                          communicator.sum(std::span<double>(&state.squared_norm, 1));
+                        });
+    }
+    if (o_.clip_norm > 0) append_clipping(step, o_.clip_norm);
+    if (step.sum_count() == 0) {
+      for_own_parts(step, [&](int parameter, const Tensor& gradient, const comm::Part& elements) {
+        step.append(step.update(parameter, gradient, elements, {}));
+      });
+    } else {
+      append_updates_with_sums(step);
+    }
+  }
+
+  void append_updates_with_sums(StepBuilder& step) {
+    // In the order of the store, which is the same in all processes.
+    std::map<int, std::size_t> places;
+    for (const auto& [parameter, elements] : step.stored_parts()) {
+      places.emplace(parameter, places.size() * step.sum_count());
+    }
+    const auto sums = std::make_shared<std::vector<double>>(places.size() * step.sum_count());
+    const auto sums_of = [&](int parameter) {
+      return std::span(*sums).subspan(places.at(parameter), step.sum_count());
+    };
+    append_collective(step, "updates.begin", "clear",
+                      [sums](std::span<void* const>, RunState&) { std::ranges::fill(*sums, 0.0); });
+    for_own_parts(step, [&](int parameter, const Tensor& gradient, const comm::Part& elements) {
+      step.append(step.sum_for_update(parameter, gradient, elements, sums_of(parameter)));
+    });
+    append_collective(step, "updates.sum", "sum_over_ranks",
+                      [&communicator = communicator_, sums](std::span<void* const>, RunState& state) {
+                        if (state.updates) communicator.sum(std::span(*sums));
+                      });
+    for_own_parts(step, [&](int parameter, const Tensor& gradient, const comm::Part& elements) {
+      step.append(step.update(parameter, gradient, elements, sums_of(parameter)));
+    });
   }
 
   comm::Communicator& communicator_;
   UpdateOptions o_;
+  std::optional<comm::BucketExchange> exchange_;
+  std::map<int, std::size_t> bucket_of_;     ///< by parameter
+  std::vector<int> members_;                 ///< by bucket: its parameters
+  std::vector<std::vector<Copied>> copied_;  ///< by bucket
+  // Of the program that is being compiled:
+  std::vector<int> missing_;  ///< by bucket: its parameters whose gradients don't exist yet
+  std::size_t next_ = 0;      ///< the first bucket that isn't started
 };
 
 }  // namespace

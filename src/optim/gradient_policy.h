@@ -4,11 +4,18 @@
 #include <utility>
 #include <vector>
 
+#include "comm/bucket_exchange.h"
 #include "comm/communicator.h"
 #include "facet/graph.h"
 #include "lowering/instruction.h"
 
 namespace facet::optim {
+
+/// Where the store's ranges hold a parameter.
+struct StoredPart {
+  int parameter;
+  comm::Part elements;
+};
 
 /// The training program that is being compiled, as a gradient policy sees it.
 class StepBuilder {
@@ -21,9 +28,18 @@ class StepBuilder {
   /// The parameter's part of the store's range of gradients, which keeps its content from run to run. Only for a policy
   /// that stores_gradients().
   virtual lowering::Tensor stored_gradient(int parameter) = 0;
-  /// Whether the first of two parameters comes before the other in that range. Where the parameters are placed by the
-  /// graph's own layout plan, they follow each other in the order of gradient_ready().
-  virtual bool is_stored_before(int parameter, int other) const = 0;
+  /// Lets the instruction that computes a gradient write it to stored_gradient() itself. Returns whether that is
+  /// possible; if not, nothing has changed.
+  virtual bool compute_in_store(int parameter, const lowering::Tensor& gradient) = 0;
+  /// The trained parameters in the order in which the store's ranges hold them. Where the parameters are placed by the
+  /// graph's own layout plan, that is the order of gradient_ready().
+  virtual std::vector<StoredPart> stored_parts() const = 0;
+  /// The store's range of gradients (of a policy that stores_gradients()), and that of values: where all trained
+  /// parameters lie, and what lies between them.
+  virtual const base::PageBuffer& gradient_range() const = 0;
+  virtual const base::PageBuffer& value_range() const = 0;
+  /// The parameter's copy in bf16, in the same order; null if there is none.
+  virtual std::uint16_t* bf16_copy(int parameter) const = 0;
   /// The contiguous part of that range from one parameter to another, both included, as a vector of f32: a bucket. Gaps
   /// between parameters, and parameters in between that have no gradient here, are zero.
   virtual lowering::Tensor stored_gradients(int first, int last) = 0;
@@ -32,6 +48,16 @@ class StepBuilder {
   /// Makes the instruction that updates a parameter from its gradient, which is in stored order; its operands are all
   /// memory that it reads and writes. It does nothing in a batch that doesn't end its step.
   virtual lowering::Instruction update(int parameter, const lowering::Tensor& gradient) = 0;
+  /// The same of elements [begin, begin + count) alone, for a rule that needs no sums, or with the sums over the whole
+  /// parameter that `sums` has when the instruction runs.
+  virtual lowering::Instruction update(int parameter, const lowering::Tensor& gradient, const comm::Part& elements,
+                                       std::span<const double> sums) = 0;
+  /// The number of sums over each parameter that the update needs; 0: none.
+  virtual std::size_t sum_count() const = 0;
+  /// Makes the instruction that adds those of some elements to `sums`, which must live as long as the program. In a
+  /// batch that ends its step, it must run for all of them before any is updated.
+  virtual lowering::Instruction sum_for_update(int parameter, const lowering::Tensor& gradient,
+                                               const comm::Part& elements, std::span<double> sums) = 0;
   /// Notes that an instruction other than update() writes a parameter.
   virtual void writes(int parameter) = 0;
   /// Appends an instruction. One that starts an operation and one that waits for it name the same operands, so that
@@ -59,6 +85,8 @@ class GradientPolicy {
   /// Whether several batches may form a step.
   virtual bool accumulates() const { return false; }
 
+  /// Called before a program is compiled.
+  virtual void begin(StepBuilder&) {}
   /// Called before the instruction that is the first of a run to read a trained parameter: the place to wait for an
   /// operation that the previous step has started.
   virtual void before_read(StepBuilder&, int /*parameter*/) {}
@@ -72,6 +100,13 @@ class GradientPolicy {
   /// parameters are read or written by anything but the step's programs.
   /// @throws Error of the first operation that has failed.
   virtual void wait() {}
+
+  /// Forgets what a run has started that all processes have ended by an error.
+  virtual void abandon() {}
+
+  /// How the processes exchange gradients and weights, each of which then has the optimiser's state of its own parts
+  /// alone; null in one process, and before the first program is compiled.
+  virtual comm::BucketExchange* exchange() { return nullptr; }
 };
 
 struct UpdateOptions {
@@ -79,15 +114,18 @@ struct UpdateOptions {
   /// The largest norm of all gradients as one vector; larger ones are scaled down to it, as by PyTorch's
   /// clip_grad_norm_. 0: no limit.
   double clip_norm = 0;
+  bool reduces_bf16 = false;  ///< gradients are sent in messages rounded to bf16
 };
 /// Updates each parameter as soon as its gradient is there, so that no gradient needs memory of its own; with options
 /// that depend on other gradients, after the step's last one.
 std::shared_ptr<GradientPolicy> update_policy(const UpdateOptions& options = {});
 
-/// The same in several processes, each of which has the gradients of its own images: they are summed over all processes
-/// at the end of the step, in the order of the ranks, before they are clipped and used. Afterwards the store's range of
-/// gradients holds the sums, the same bits in all processes. Where the run of one process has failed before, the sum
-/// throws on all, and no weight has changed. A process that is alone does what update_policy() does.
+/// The same in several processes, each of which has the gradients of its own images. While backward goes on, gradients
+/// are summed over all processes, bucket by bucket; each process clips and uses the sums of its own parts, of which alone
+/// it has the optimiser's state (ZeRO-1), and the new values reach the others behind the next step's forward. After a
+/// step the store's range of gradients holds the sums of the process's own parts. Where the run of one process has
+/// failed before, the step ends with an error on all, and no weight has changed. A process that is alone does what
+/// update_policy() does. The policy serves the programs of one set of parameters.
 /// @param communicator must outlive the policy and the programs.
 std::shared_ptr<GradientPolicy> reduce_policy(comm::Communicator& communicator, const UpdateOptions& options = {});
 

@@ -69,6 +69,7 @@ void Compiler::naming(std::string_view what, const std::function<void()>& functi
 }
 
 Compiled Compiler::compile(PreparedMemory& prepared) {
+  if (training()) policy_->begin(*this);
   lower_forward();
   emit_exchange_after_forward();
   forward_instructions_ = out_.instructions.size();

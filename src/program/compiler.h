@@ -96,12 +96,23 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   const Parameter& parameter(int index) const override { return list_[static_cast<std::size_t>(index)]; }
   lowering::Tensor in_stored_order(int parameter, const lowering::Tensor& gradient) override;
   lowering::Tensor stored_gradient(int parameter) override;
-  bool is_stored_before(int parameter, int other) const override {
-    return stored(parameter).offset < stored(other).offset;
-  }
+  bool compute_in_store(int parameter, const lowering::Tensor& gradient) override;
+  std::vector<optim::StoredPart> stored_parts() const override;
+  const base::PageBuffer& gradient_range() const override { return store_->gradients; }
+  const base::PageBuffer& value_range() const override { return store_->values; }
+  std::uint16_t* bf16_copy(int parameter) const override { return store_->bf16_copy(parameter); }
   lowering::Tensor stored_gradients(int first, int last) override;
   void keep(int parameter, const lowering::Tensor& gradient) override;
   lowering::Instruction update(int parameter, const lowering::Tensor& gradient) override;
+  lowering::Instruction update(int parameter, const lowering::Tensor& gradient, const comm::Part& elements,
+                               std::span<const double> sums) override;
+  std::size_t sum_count() const override { return options_.optimizer->sum_count(); }
+  lowering::Instruction sum_for_update(int parameter, const lowering::Tensor& gradient, const comm::Part& elements,
+                                       std::span<double> sums) override;
+  /// An instruction that reads and writes elements of a parameter as an update does; it has no kernel yet.
+  lowering::Instruction update_instruction(int parameter, const lowering::Tensor& gradient, std::string_view part);
+  /// What an update rule sees of them.
+  optim::UpdateOperands update_operands(int parameter, const comm::Part& elements) const;
   void writes(int parameter) override { out_.written.push_back(parameter); }
   void append(lowering::Instruction instruction) override { out_.instructions.push_back(std::move(instruction)); }
   void defer(int parameter, const lowering::Tensor& gradient) override { deferred_.emplace_back(parameter, gradient); }

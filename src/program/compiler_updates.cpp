@@ -45,41 +45,98 @@ void Compiler::keep(int parameter, const Tensor& gradient) {
   out_.gradients[parameter] = kept;
 }
 
-Instruction Compiler::update(int parameter, const Tensor& gradient) {
-  const optim::Optimizer& rule = *options_.optimizer;
+bool Compiler::compute_in_store(int parameter, const Tensor& gradient) {
   const Layout& layout = stored(parameter).layout;
-  const auto count = static_cast<std::int64_t>(layout.get_size() / sizeof(float));
-  const std::size_t slots = store_->slots.size();
+  Buffer& buffer = out_.buffers[gradient.buffer];
+  const bool is_of_value =  // and may change
+      std::ranges::any_of(gradients_, [&](const Tensor& other) { return other.buffer == gradient.buffer; });
+  if (is_of_value || gradient.layout != layout || buffer.place != Buffer::Place::arena || buffer.kept ||
+      buffer.bytes != layout.get_size()) {
+    return false;
+  }
+  buffer.place = Buffer::Place::fixed;
+  buffer.address = reinterpret_cast<std::byte*>(store_->gradient(parameter));
+  return true;
+}
+
+std::vector<optim::StoredPart> Compiler::stored_parts() const {
+  std::vector<optim::StoredPart> parts;
+  for (std::size_t i = 0; i < list_.size(); ++i) {
+    if (!list_[i].is_trained()) continue;
+    const StoredParameter& place = store_->stored[i];
+    parts.push_back({static_cast<int>(i), {place.offset, place.layout.get_size() / sizeof(float)}});
+  }
+  std::ranges::sort(parts, {}, [](const optim::StoredPart& part) { return part.elements.begin; });
+  return parts;
+}
+
+namespace {
+
+/// Which arrays an update has, and the elements of the parameter that it updates.
+struct Updated {
+  std::size_t begin = 0;
+  bool has_copy = false, has_average = false;
+
+  /// Sets the arrays of `operands` to those at the addresses of an update_instruction().
+  void read(std::span<void* const> at, const RunState& state, double average_decay,
+            optim::UpdateOperands& operands) const {
+    std::size_t next = 0;
+    operands.gradient = static_cast<const float*>(at[next++]) + begin;
+    operands.weight = static_cast<float*>(at[next++]) + begin;
+    for (float*& slot : operands.slots) slot = static_cast<float*>(at[next++]) + begin;
+    if (has_copy) operands.weight_bf16 = static_cast<std::uint16_t*>(at[next++]) + begin;
+    if (has_average) operands.average = static_cast<float*>(at[next++]) + begin;
+    operands.gradient_scale = state.gradient_scale;
+    operands.average_decay = decay_in(state, average_decay);
+  }
+};
+
+}  // namespace
+
+Instruction Compiler::update_instruction(int parameter, const Tensor& gradient, std::string_view part) {
+  const Layout& layout = stored(parameter).layout;
   Instruction instruction;
-  instruction.name = list_[parameter].name + ".update";
+  instruction.name = fmt::format("{}.{}", list_[parameter].name, part);
   instruction.kind = lowering::InstructionKind::update;
-  instruction.implementation = "facet:update";
-  instruction.work = fmt::format("update {}", to_string(list_[parameter].shape));
+  instruction.implementation = fmt::format("facet:{}", part);
+  instruction.work = fmt::format("{} {}", part, to_string(list_[parameter].shape));
   instruction.operands = {gradient, make_fixed(store_->value(parameter), layout)};
-  for (std::size_t i = 0; i < slots; ++i) {
-    instruction.operands.push_back(make_fixed(store_->slot(parameter, static_cast<int>(i)), layout));
+  for (int i = 0; i < std::ssize(store_->slots); ++i) {
+    instruction.operands.push_back(make_fixed(store_->slot(parameter, i), layout));
   }
   const std::uint16_t* const copy = store_->bf16_copy(parameter);
   if (copy != nullptr) instruction.operands.push_back(make_fixed(copy, onednn::with_type(layout, Type::bf16)));
-  const bool has_average = options_.average != nullptr;
-  if (has_average) instruction.operands.push_back(make_fixed(options_.average->state().value(parameter), layout));
-  instruction.kernel = [&rule, slots, has_average, has_copy = copy != nullptr, decay = options_.average_decay,
-                        name = list_[parameter].name,
-                        operands = optim::UpdateOperands{.slots = std::vector<float*>(slots),
-                                                         .count = count,
-                                                         .shape = list_[parameter].shape,
-                                                         .group = rule.group_of(list_[parameter])}](
-                           std::span<void* const> at, RunState& state) mutable {
+  if (options_.average != nullptr) {
+    instruction.operands.push_back(make_fixed(options_.average->state().value(parameter), layout));
+  }
+  return instruction;
+}
+
+optim::UpdateOperands Compiler::update_operands(int parameter, const comm::Part& elements) const {
+  return {.slots = std::vector<float*>(store_->slots.size()),
+          .count = static_cast<std::int64_t>(elements.count),
+          .shape = list_[parameter].shape,
+          .group = options_.optimizer->group_of(list_[parameter])};
+}
+
+Instruction Compiler::update(int parameter, const Tensor& gradient) {
+  return update(parameter, gradient, {0, stored(parameter).layout.get_size() / sizeof(float)}, {});
+}
+
+Instruction Compiler::update(int parameter, const Tensor& gradient, const comm::Part& elements,
+                             std::span<const double> sums) {
+  const optim::Optimizer& rule = *options_.optimizer;
+  Instruction instruction = update_instruction(parameter, gradient, "update");
+  instruction.kernel = [&rule, sums, decay = options_.average_decay, name = list_[parameter].name,
+                        updated = Updated{.begin = elements.begin,
+                                          .has_copy = store_->bf16_copy(parameter) != nullptr,
+                                          .has_average = options_.average != nullptr},
+                        operands = update_operands(parameter, elements)](std::span<void* const> at,
+                                                                         RunState& state) mutable {
     if (!state.updates) return;
-    std::size_t next = 0;
-    operands.gradient = static_cast<const float*>(at[next++]);
-    operands.weight = static_cast<float*>(at[next++]);
-    for (float*& slot : operands.slots) slot = static_cast<float*>(at[next++]);
-    if (has_copy) operands.weight_bf16 = static_cast<std::uint16_t*>(at[next++]);
-    if (has_average) operands.average = static_cast<float*>(at[next++]);
-    operands.gradient_scale = state.gradient_scale;
-    operands.average_decay = decay_in(state, decay);
-    if (rule.step(operands, {state.learning_rate, state.step, state.momentum})) return;
+    updated.read(at, state, decay, operands);
+    const optim::UpdateFactors factors{state.learning_rate, state.step, state.momentum};
+    if (sums.empty() ? rule.step(operands, factors) : rule.update(operands, factors, sums)) return;
     throw Error(
         fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its value before was not, "
                     "or the step is too large",
@@ -87,6 +144,22 @@ Instruction Compiler::update(int parameter, const Tensor& gradient) {
         ErrorCode::non_finite);
   };
   writes(parameter);
+  return instruction;
+}
+
+Instruction Compiler::sum_for_update(int parameter, const Tensor& gradient, const comm::Part& elements,
+                                     std::span<double> sums) {
+  Instruction instruction = update_instruction(parameter, gradient, "sum_for_update");
+  instruction.kernel = [&rule = *options_.optimizer, sums, decay = options_.average_decay,
+                        updated = Updated{.begin = elements.begin,
+                                          .has_copy = store_->bf16_copy(parameter) != nullptr,
+                                          .has_average = options_.average != nullptr},
+                        operands = update_operands(parameter, elements)](std::span<void* const> at,
+                                                                         RunState& state) mutable {
+    if (!state.updates) return;
+    updated.read(at, state, decay, operands);
+    rule.sum(operands, {state.learning_rate, state.step, state.momentum}, sums);
+  };
   return instruction;
 }
 

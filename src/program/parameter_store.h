@@ -34,6 +34,9 @@ struct Parameters::State {
   std::vector<StoredParameter> stored;  ///< by parameter
   std::size_t trained_elements = 0;     ///< of the ranges' part that holds trained parameters, gaps included
   std::vector<std::string> slot_names;  ///< empty until require_slots()
+  /// Of each slot, the elements that this process has: trained_elements, or fewer where the processes that train
+  /// together share the slots. A process never touches the others, which so take no memory.
+  std::size_t own_slot_elements = 0;
 
   base::PageBuffer values;
   std::vector<base::PageBuffer> slots;
@@ -44,6 +47,7 @@ struct Parameters::State {
   /// from a parameter compare it with the generation of their preparation.
   std::vector<std::uint64_t> changed;
   std::uint64_t generation = 1;
+  bool is_shared = false;    ///< see share()
   bool is_unchecked = true;  ///< values were set since all were found to be finite
 
   float* value(int index) const { return at_offset<float>(values, index); }
@@ -58,6 +62,10 @@ struct Parameters::State {
   /// Places all values and slots anew; the gradients are lost. @throws Error when a program is compiled for the present
   /// plan.
   void place(program::LayoutPlan layouts);
+  /// Moves the values to memory that other processes of this host can map, in which the gradients will be, too. Slots
+  /// that are allocated later take memory only where they are written. @throws Error when a program is compiled for the
+  /// present plan.
+  void share();
   /// Allocates an optimiser's slots, filled with zeros, unless there are slots of these names already.
   void require_slots(const std::vector<std::string>& names);
   /// Allocates the gradients' range.
@@ -66,14 +74,18 @@ struct Parameters::State {
   void touch(int index) { changed[static_cast<std::size_t>(index)] = ++generation; }
   /// The first parameter with a non-finite element; -1 if there is none.
   int find_not_finite() const;
-  /// The values of a slot of a trained parameter in PyTorch's order.
+  /// The values of a slot of a trained parameter in PyTorch's order, where this process has all of it.
   std::vector<float> get_slot(int index, int number) const;
   void set_slot(int index, int number, const std::vector<float>& elements);
   /// The elements of a range in PyTorch's order.
   std::vector<float> read(int index, const float* elements) const;
+  /// The number of elements that a parameter of type f32 has in a range, those that pad its layout included.
+  std::size_t stored_elements(int index) const;
+  /// Writes elements, given in PyTorch's order, as a range has them. @throws Error when their number isn't the shape's.
+  void write(int index, const std::vector<float>& elements, float* to) const;
   /// Writes elements, given in PyTorch's order, to a parameter's values; updates its bf16 copy.
   void write_value(int index, const std::vector<float>& elements);
-  /// Bytes of all ranges.
+  /// Bytes of all ranges; of the slots, of those elements that this process has.
   std::size_t bytes() const;
 
  private:

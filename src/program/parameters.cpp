@@ -103,6 +103,7 @@ void Parameters::State::place(program::LayoutPlan layouts) {
   if (*plan == layouts) return;
   State placed(list, std::move(layouts));
   placed.generation = generation;
+  if (is_shared) placed.share();
   placed.require_slots(slot_names);
   for (std::size_t i = 0; i < list.size(); ++i) {
     const auto index = static_cast<int>(i);
@@ -132,11 +133,25 @@ void Parameters::State::require_slots(const std::vector<std::string>& names) {
   }
   slot_names = names;
   slots.clear();
-  for (std::size_t i = 0; i < names.size(); ++i) slots.emplace_back(trained_elements * sizeof(float));
+  own_slot_elements = trained_elements;
+  const std::size_t bytes = trained_elements * sizeof(float);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    slots.push_back(is_shared ? base::PageBuffer::sparse(bytes) : base::PageBuffer(bytes));
+  }
+}
+
+void Parameters::State::share() {
+  if (plan.use_count() > 1) throw Error("parameters that a compiled program uses cannot be placed anew");
+  base::PageBuffer shared = base::PageBuffer::shareable(values.size());
+  std::copy_n(values.data(), values.size(), shared.data());
+  values = std::move(shared);
+  is_shared = true;
 }
 
 void Parameters::State::require_gradients() {
-  if (gradients.size() == 0) gradients = base::PageBuffer(trained_elements * sizeof(float));
+  if (gradients.size() > 0) return;
+  const std::size_t bytes = trained_elements * sizeof(float);
+  gradients = is_shared ? base::PageBuffer::shareable(bytes) : base::PageBuffer(bytes);
 }
 
 int Parameters::State::find_not_finite() const {
@@ -156,9 +171,19 @@ std::vector<float> Parameters::State::read(int index, const float* elements) con
   return plain;
 }
 
+std::size_t Parameters::State::stored_elements(int index) const {
+  return elements_of(stored[static_cast<std::size_t>(index)].layout);
+}
+
+void Parameters::State::write(int index, const std::vector<float>& elements, float* to) const {
+  require_count(at(index), elements);
+  const Layout& layout = stored[static_cast<std::size_t>(index)].layout;
+  onednn::copy(plain_like(layout), elements.data(), layout, to);
+}
+
 void Parameters::State::write_value(int index, const std::vector<float>& elements) {
   const StoredParameter& parameter = stored[static_cast<std::size_t>(index)];
-  onednn::copy(plain_like(parameter.layout), elements.data(), parameter.layout, value(index));
+  write(index, elements, value(index));
   if (std::uint16_t* const copy = bf16_copy(index)) {
     onednn::copy(parameter.layout, value(index), onednn::with_type(parameter.layout, onednn::Type::bf16), copy);
   }
@@ -178,15 +203,11 @@ std::vector<float> Parameters::State::get_slot(int index, int number) const {
 
 void Parameters::State::set_slot(int index, int number, const std::vector<float>& elements) {
   require_slot(index, number);
-  require_count(at(index), elements);
-  const Layout& layout = stored[static_cast<std::size_t>(index)].layout;
-  onednn::copy(plain_like(layout), elements.data(), layout, slot(index, number));
+  write(index, elements, slot(index, number));
 }
 
 std::size_t Parameters::State::bytes() const {
-  std::size_t all = values.size() + gradients.size() + bf16.size();
-  for (const base::PageBuffer& range : slots) all += range.size();
-  return all;
+  return values.size() + gradients.size() + bf16.size() + slots.size() * own_slot_elements * sizeof(float);
 }
 
 const Parameter& Parameters::State::at(int index) const {

@@ -408,7 +408,12 @@ void Program::run(const RunInput& input) {
     s.prepare();
   });
   s.touch_written();
-  for (std::size_t i = 0; i < s.instructions.size(); ++i) s.run_instruction(i);
+  try {
+    for (std::size_t i = 0; i < s.instructions.size(); ++i) s.run_instruction(i);
+  } catch (...) {
+    if (s.options.gradient_policy) s.options.gradient_policy->abandon();
+    throw;
+  }
   s.stream.wait();
   if (s.run.failure != nullptr) std::rethrow_exception(std::exchange(s.run.failure, nullptr));
   for (std::size_t head = 0; head < s.heads.size(); ++head) s.heads[head].sums = s.run.losses[head];

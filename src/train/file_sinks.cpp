@@ -177,6 +177,17 @@ class FileSink final : public TrainSink {
     if (epochs_) epochs_->add(result);
   }
 
+  void on_profile(const StepProfile& profile) override {
+    if (format_.profile == nullptr) return;
+    try {
+      AtomicFile file(folder_ / "profile.json");
+      file.write(format_.profile(profile) + "\n");
+      file.commit();
+    } catch (const Error& error) {  // as for a step's line
+      if (note_) note_(fmt::format("{}; the profile isn't kept", error.what()));
+    }
+  }
+
  private:
   /// Opens the files and removes the lines of epochs from `epoch` on and of steps after `step`.
   void begin(const RunInfo& info, std::int64_t epoch, std::int64_t step) {
@@ -225,6 +236,7 @@ void TrainSink::on_start(const RunInfo& /*info*/) {}
 void TrainSink::on_resume(const RunInfo& /*info*/) {}
 void TrainSink::on_step(const StepResult& /*result*/) {}
 void TrainSink::on_epoch(const EpochResult& /*result*/) {}
+void TrainSink::on_profile(const StepProfile& /*profile*/) {}
 void TrainSink::on_note(const std::string& /*text*/) {}
 void TrainSink::on_saving(bool /*begins*/) {}
 void TrainSink::on_end(const RunEnd& /*end*/) {}

@@ -67,7 +67,7 @@ std::string cells(const std::vector<Head>& heads, const Value& value) {
 std::string epoch_header_of_csv(const std::vector<Head>& heads) {
   return "epoch,train_loss,validation_loss" + columns("validation_accuracy_", heads) +
          ",learning_rate,images_per_s,seconds,peak_resident_bytes,waited,best" + columns("train_loss_", heads) +
-         columns("train_accuracy_", heads) + columns("validation_loss_", heads);
+         columns("train_accuracy_", heads) + columns("validation_loss_", heads) + ",communication_waited";
 }
 
 std::string epoch_line_of_csv(const EpochResult& result, const std::vector<Head>& heads) {
@@ -78,7 +78,8 @@ std::string epoch_line_of_csv(const EpochResult& result, const std::vector<Head>
                      result.peak_resident_bytes, result.waited, result.best) +
          cells(heads, [&](std::size_t head) { return at(result.train_head_loss, head); }) +
          cells(heads, [&](std::size_t head) { return at(result.train_accuracy, head); }) +
-         cells(heads, [&](std::size_t head) { return validation_loss(result, head); });
+         cells(heads, [&](std::size_t head) { return validation_loss(result, head); }) +
+         fmt::format(",{:.4g}", result.communication_waited);
 }
 
 std::string step_header_of_csv(const std::vector<Head>& heads) {
@@ -132,6 +133,7 @@ std::string epoch_line_of_json(const EpochResult& result, const std::vector<Head
   json["seconds"] = result.seconds;
   json["peak_resident_bytes"] = result.peak_resident_bytes;
   json["waited"] = result.waited;
+  json["communication_waited"] = result.communication_waited;
   json["best"] = result.best;
   json["train_loss_by_head"] = by_head(heads, [&](std::size_t head) { return at(result.train_head_loss, head); });
   json["train_accuracy"] = by_head(heads, [&](std::size_t head) { return at(result.train_accuracy, head); });
@@ -152,6 +154,25 @@ std::string step_line_of_json(const StepResult& result, const std::vector<Head>&
                   {"images_per_s", result.images_per_s}});
 }
 
+std::string profile_of_json(const StepProfile& profile) {
+  Json json{{"steps", profile.steps},
+            {"images", profile.images},
+            {"images_per_s", profile.images_per_s},
+            {"seconds", profile.seconds},
+            {"waited_seconds", profile.waited_seconds},
+            {"seconds_by_kind", profile.seconds_by_kind},
+            {"processes", profile.processes}};
+  if (profile.processes > 1) {
+    json["communication"] = {{"seconds", profile.communication.seconds},
+                             {"waited_seconds", profile.communication.waited_seconds},
+                             {"hidden", profile.communication.hidden},
+                             {"cpu_seconds", profile.communication.cpu_seconds},
+                             {"other_seconds", profile.communication.other_seconds},
+                             {"longest_other_seconds", profile.communication.longest_other_seconds}};
+  }
+  return json.dump(2);
+}
+
 std::string no_header(const std::vector<Head>&) { return {}; }
 
 std::string unchanged(std::string line, const std::vector<Head>&) { return line; }
@@ -166,7 +187,8 @@ const LineFormat& csv_lines() {
                                      .step_line = step_line_of_csv,
                                      .epoch_of = number_of_csv,
                                      .step_of = number_of_csv,
-                                     .updated = with_all_cells};
+                                     .updated = with_all_cells,
+                                     .profile = nullptr};
   return format;
 }
 
@@ -178,7 +200,8 @@ const LineFormat& json_lines() {
                                      .step_line = step_line_of_json,
                                      .epoch_of = epoch_of_json,
                                      .step_of = step_of_json,
-                                     .updated = unchanged};
+                                     .updated = unchanged,
+                                     .profile = profile_of_json};
   return format;
 }
 

@@ -11,7 +11,7 @@
 
 namespace facet::train {
 
-/// How epochs and steps are written as lines, which have no line break at their end.
+/// How epochs and steps are written as lines, which have no line break at their end, and profiles as files.
 struct LineFormat {
   std::string_view suffix;  ///< of the files' names, such as ".csv"
   /// The first line of a file; empty where the format has none. Its columns are those of the lines.
@@ -25,6 +25,8 @@ struct LineFormat {
   std::optional<std::int64_t> (*step_of)(const std::string& line);
   /// A line that an earlier version wrote, which had fewer columns, in the form of this one.
   std::string (*updated)(std::string line, const std::vector<Head>& heads);
+  /// The text of a profile's file; null where the format has none.
+  std::string (*profile)(const StepProfile& profile);
 };
 
 /// Cells of values that are NaN or absent are empty.

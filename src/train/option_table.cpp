@@ -294,12 +294,18 @@ Rows computing_rows() {
 }
 
 Rows process_rows() {
-  return in_group("Several processes (mpirun, srun)",
-                  {flag({.name = "sync-batch-norm",
-                         .help = "normalise by the mean and variance of all processes' images, as one process with the "
-                                 "whole batch does, instead of those of each process's own (PyTorch: SyncBatchNorm)",
-                         .fixed = true},
-                        &TrainOptions::sync_batch_norm, true)});
+  return in_group(
+      "Several processes (mpirun, srun)",
+      {flag({.name = "sync-batch-norm",
+             .help = "normalise by the mean and variance of all processes' images, as one process with the "
+                     "whole batch does, instead of those of each process's own (PyTorch: SyncBatchNorm)",
+             .fixed = true},
+            &TrainOptions::sync_batch_norm, true),
+       choice({.name = "reduce",
+               .help = "type in which gradients are sent to other hosts: f32, or bf16, which halves what is "
+                       "sent; they are added in f32 (default: f32)",
+               .fixed = true},
+              &TrainOptions::reduce, {Precision::f32, Precision::bf16})});
 }
 
 Rows run_rows() {
@@ -315,6 +321,11 @@ Rows run_rows() {
             .help = "steps between two lines of progress within an epoch, in the terminal and in steps.csv and "
                     "steps.jsonl; 0: none"},
            &TrainOptions::log_every, 0, many),
+       whole_number({.name = "profile-steps",
+                     .argument = "N",
+                     .help = "after two steps, profile N: print where their time goes, with the communication of "
+                             "several processes, and write it to profile.json; 0: none"},
+                    &TrainOptions::profile_steps, 0, many),
        whole_number(
            {.name = "keep", .argument = "N", .help = "number of epochs whose weights are kept beside best and last"},
            &TrainOptions::keep, 0, static_cast<int>(many)),

@@ -61,7 +61,7 @@ std::vector<std::filesystem::path> files_numbered(const std::filesystem::path& f
 /// Whether facet writes a file of this name into a run's folder.
 bool is_ours(std::string_view name) {
   for (const std::string_view one :
-       {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl", "tuning.json"}) {
+       {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl", "profile.json", "tuning.json"}) {
     if (name == one) return true;
   }
   return is_numbered(name, optimizer_prefix) || is_numbered(name, average_prefix) || is_numbered(name, epoch_prefix);
@@ -120,11 +120,12 @@ void for_each_slot(const Parameters::State& state, const Each& each) {
   }
 }
 
-void save_slots(const std::filesystem::path& file, const Parameters::State& state, std::int64_t step) {
+void save_slots(const std::filesystem::path& file, const Parameters::State& state, std::int64_t step,
+                const ReadSlot& read) {
   std::vector<formats::TensorSource> tensors;
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     tensors.push_back({name, state.list[static_cast<std::size_t>(index)].shape,
-                       [&state, index, slot] { return state.get_slot(index, slot); }, DataType::f32});
+                       [&read, index, slot] { return read(index, slot); }, DataType::f32});
   });
   formats::write_safetensors(file, {{"format", "facet-optimizer"}, {"step", std::to_string(step)}}, tensors);
 }
@@ -136,12 +137,12 @@ void require_slots(const formats::SafetensorsReader& reader, const Parameters::S
   });
 }
 
-void load_slots(const formats::SafetensorsReader& reader, Parameters::State& state) {
+void load_slots(const formats::SafetensorsReader& reader, const Parameters::State& state, const WriteSlot& write) {
   for_each_slot(state, [&](int index, int slot, const std::string& name) {
     const formats::TensorEntry& tensor = reader.require(name, state.list[static_cast<std::size_t>(index)].shape);
     const std::vector<float> values = reader.read_f32(tensor);
     formats::require_finite(reader.name(), name, values, name.starts_with("exp_avg_sq."));
-    state.set_slot(index, slot, values);
+    write(index, slot, values);
   });
 }
 
@@ -172,7 +173,7 @@ LastCheckpoint::LastCheckpoint(const std::filesystem::path& file)
   }
 }
 
-void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
+void LastCheckpoint::load(Parameters& parameters, Parameters* average, const WriteSlot& write) const {
   if (average != nullptr && average_file_.empty()) {
     throw Error(fmt::format("{}: it names no file with {}", name(), average_words), ErrorCode::invalid_data);
   }
@@ -180,7 +181,7 @@ void LastCheckpoint::load(Parameters& parameters, Parameters* average) const {
   require_slots(slots, parameters.state());
   if (average != nullptr) formats::load_weights(formats::SafetensorsReader(average_file_), *average);
   formats::load_weights(reader_, parameters);
-  load_slots(slots, parameters.state());
+  load_slots(slots, parameters.state(), write);
 }
 
 RunFolder::RunFolder(const std::filesystem::path& folder) : folder_(folder), checkpoints_(folder / "checkpoints") {}
@@ -226,9 +227,9 @@ void RunFolder::remove_stale(const LastCheckpoint* last) const {
 }
 
 void RunFolder::save_last(const ModelInfo& info, const Parameters& parameters, const Parameters* average,
-                          const RunRecord& record) const {
+                          const RunRecord& record, const ReadSlot& read) const {
   const std::filesystem::path optimizer_file = beside_last(optimizer_prefix, record.state.step);
-  save_slots(optimizer_file, parameters.state(), record.state.step);
+  save_slots(optimizer_file, parameters.state(), record.state.step, read);
   nlohmann::ordered_json training = to_record(record.state);
   training["options"] = record.options;
   training["threads"] = record.threads;

@@ -10,6 +10,7 @@
 #include "facet/model_file.h"
 #include "facet/parameters.h"
 #include "formats/safetensors.h"
+#include "train/slot_shards.h"
 #include "train/training_state.h"
 
 namespace facet::train {
@@ -39,10 +40,10 @@ class LastCheckpoint {
   const std::filesystem::path& optimizer_file() const { return optimizer_file_; }
   const std::filesystem::path& average_file() const { return average_file_; }
 
-  /// Loads the weights and the optimiser's state into `parameters`, which must have the optimiser's slots, and the
-  /// average into `average` unless it is null. @throws Error naming the file and the part of it that doesn't fit;
-  /// nothing is loaded unless all files exist and have all tensors.
-  void load(Parameters& parameters, Parameters* average) const;
+  /// Loads the weights into `parameters`, which must have the optimiser's slots, the average into `average` unless it
+  /// is null, and the optimiser's state by `write`, tensor by tensor. @throws Error naming the file and the part of it
+  /// that doesn't fit; nothing is loaded unless all files exist and have all tensors.
+  void load(Parameters& parameters, Parameters* average, const WriteSlot& write) const;
 
  private:
   formats::SafetensorsReader reader_;
@@ -85,10 +86,11 @@ class RunFolder {
   /// @param last the checkpoint in this folder, after it was loaded successfully; null: there is none.
   void remove_stale(const LastCheckpoint* last) const;
 
-  /// Saves the last checkpoint: weights, optimiser state, average and record. @param average may be null.
+  /// Saves the last checkpoint: weights, optimiser state, average and record. @param average may be null. @param read
+  /// is called for one tensor of the optimiser's state after the other.
   /// @throws Error naming the file and the reason; the previous checkpoint then stays.
   void save_last(const ModelInfo& info, const Parameters& parameters, const Parameters* average,
-                 const RunRecord& record) const;
+                 const RunRecord& record, const ReadSlot& read) const;
   /// Saves the best weights so far. @throws Error like save_last().
   void save_best(const ModelInfo& info, const Parameters& parameters) const;
   /// Saves an epoch's weights and removes those of all epochs but the `keep` newest.

@@ -116,7 +116,9 @@ bool Trainer::State::run(const std::vector<TrainSink*>& sinks, const std::functi
     end.best = state_.best;
     end.best_epoch = end.epoch - state_.epochs_since_best;
   }
+  if (profiler_ && profiler_->steps() > 0) tell_profile();
   group().together([&] {
+    if (end.finished && profiler_) tell_note("no step is profiled: after two steps, none with full batches was left");
     if (end.stopped_early) {
       tell_note(fmt::format("stopped early: mean validation accuracy hasn't risen above {:.4f} since epoch {}",
                             state_.best, state_.epoch - 1 - state_.epochs_since_best));
@@ -147,6 +149,7 @@ bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
   loader_->start_epoch(state_.epoch, state_.batch);
   while (step(result)) {
     const Next next = after_step(result, stop);
+    if (profiler_ && profiler_->is_complete()) tell_profile();
     if (next != Next::step) save_within_epoch();
     if (next == Next::end) return false;
   }
@@ -185,6 +188,7 @@ bool Trainer::State::step(StepResult& result) {
   step_sums_.assign(s_.info.heads.size(), {});
   result.learning_rate = schedule_->learning_rate(state_.step + 1);
   step_begin_ = state_;
+  if (profiler_) profiler_->begin_step(begins_full_step(), s_.exchange_times());
   int batches = 0;
   do {
     if (!train_batch(result)) return false;
@@ -194,6 +198,7 @@ bool Trainer::State::step(StepResult& result) {
   s_.finished_steps = ++state_.step;
   ++state_.sums.steps;
   state_.sums.loss += result.loss;
+  if (profiler_) profiler_->end_step(step_begin_.sums, state_.sums, s_.exchange_times());
   tell_progress(result);
   return true;
 }
@@ -217,9 +222,13 @@ bool Trainer::State::train_batch(StepResult& result) {
   ++state_.batch;
   input.update = at_end_of_step();
   const Clock::time_point began = Clock::now();
+  const double communicated = s_.communication_seconds();
   std::span<const program::HeadView> heads;
+  program::Program* profiled = nullptr;
   try {
     group().together([&] { s_.prepare(batch->size); });
+    if (profiler_ && profiler_->is_on()) profiled = &s_.training_program(batch->size);
+    const train::Profiling profiling(profiled);
     heads = s_.train(*batch, input);
   } catch (const Error& error) {
     --state_.batch;
@@ -231,6 +240,8 @@ bool Trainer::State::train_batch(StepResult& result) {
     throw;
   }
   state_.sums.training_seconds += seconds_since(began);
+  state_.sums.communication_seconds += s_.communication_seconds() - communicated;
+  if (profiled != nullptr) profiler_->add(*profiled);
   count(heads, plan_.whole(state_.batch - 1).size, result);
   return true;
 }
@@ -240,6 +251,18 @@ std::vector<std::int64_t> Trainer::State::rank_images(std::int64_t index) const 
   const std::int64_t whole = plan_.whole(index).size;
   for (std::int64_t rank = 0; rank < plan_.world; ++rank) images.push_back(share_of(whole, rank, plan_.world).size);
   return images;
+}
+
+bool Trainer::State::begins_full_step() const {
+  const std::int64_t all = loader_->batches_per_epoch(), most = std::min(s_.options.accumulate, all);
+  const std::int64_t end = state_.batch + most;
+  return end <= all && plan_.whole(end - 1).size == s_.whole_batch;
+}
+
+void Trainer::State::tell_profile() {
+  const StepProfile profile = profiler_->result(group());
+  profiler_.reset();
+  group().together([&] { tell_all([&](TrainSink& sink) { sink.on_profile(profile); }); });
 }
 
 bool Trainer::State::at_end_of_step() const {
@@ -350,7 +373,10 @@ EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) con
   result.validation = std::move(validation);
   result.learning_rate = schedule_->learning_rate(state_.step);
   result.images_per_s = rate(sums.images, sums.training_seconds);
-  result.waited = sums.training_seconds > 0 ? sums.waited_seconds / sums.training_seconds : 0;
+  if (sums.training_seconds > 0) {
+    result.waited = sums.waited_seconds / sums.training_seconds;
+    result.communication_waited = sums.communication_seconds / sums.training_seconds;
+  }
   result.seconds = epoch_seconds();
   result.peak_resident_bytes = peak_resident_memory();
   return result;
@@ -372,21 +398,21 @@ void Trainer::State::finish_epoch(std::vector<HeadResult> validation) {
   // state_ moves to the next epoch only after everything is saved: a caller may call run() again after an error, which
   // then finishes the epoch again.
   if (has_folder()) {
-    save([&] {
+    save([&](const train::ReadSlot& read) {
       if (result.best) folder_->save_best(s_.info, s_.evaluated());
       if (s_.options.keep > 0) folder_->save_epoch(result.epoch, s_.options.keep, s_.info, s_.evaluated());
       for (const auto& sink : file_sinks_) sink->on_epoch(result);
-      save_last(next);
+      save_last(next, read);
     });
   }
   state_ = std::move(next);
   group().together([&] { tell_users([&](TrainSink& sink) { sink.on_epoch(result); }); });
 }
 
-void Trainer::State::save(const std::function<void()>& save) {
+void Trainer::State::save(const std::function<void(const train::ReadSlot&)>& save) {
   tell_users([](TrainSink& sink) { sink.on_saving(true); });
   try {
-    group().on_first_rank(save);
+    s_.slots().save_on_first_rank(save);
     saved_step_ = state_.step;
   } catch (...) {
     tell_users([](TrainSink& sink) { sink.on_saving(false); });
@@ -400,7 +426,7 @@ void Trainer::State::save_within_epoch() {
   require_equal_parameters();
   state_.sums.seconds = epoch_seconds();
   epoch_began_ = Clock::now();
-  if (has_folder()) save([&] { save_last(state_); });
+  if (has_folder()) save([&](const train::ReadSlot& read) { save_last(state_, read); });
 }
 
 void Trainer::State::finish_updates() const {
@@ -435,10 +461,10 @@ void Trainer::State::require_equal_parameters() const {
   });
 }
 
-void Trainer::State::save_last(const train::TrainingState& state) {
+void Trainer::State::save_last(const train::TrainingState& state, const train::ReadSlot& read) {
   saved_at_ = Clock::now();
   folder_->save_last(s_.info, *s_.parameters, s_.average ? &*s_.average : nullptr,
-                     {state, fixed_options_, s_.threads.compute, validation_data_});
+                     {state, fixed_options_, s_.threads.compute, validation_data_}, read);
 }
 
 bool Trainer::State::checkpoint_due() const {

@@ -91,9 +91,10 @@ train::RunRecord record_of(const TrainingSession::State& s) {
 }
 
 /// Changes parameters on rank 0, and gives them to all ranks also where that fails half-way.
-void load_on_first_rank(TrainingSession::State& s, const std::function<void()>& load) {
+void load_on_first_rank(TrainingSession::State& s, const std::function<void(const train::WriteSlot&)>& load) {
+  s.group().together([&] { s.finish_updates(); });
   try {
-    s.group().on_first_rank(load);
+    s.slots().load_on_first_rank(load);
   } catch (...) {
     s.broadcast_parameters();
     s.group().together([] { throw; });
@@ -102,7 +103,7 @@ void load_on_first_rank(TrainingSession::State& s, const std::function<void()>& 
 }
 
 /// See TrainingSession::save_checkpoint; on one process.
-void write_checkpoint(TrainingSession::State& s, const std::filesystem::path& folder) {
+void write_checkpoint(TrainingSession::State& s, const std::filesystem::path& folder, const train::ReadSlot& read) {
   train::RunFolder run(folder);
   if (!run.lock()) {
     s.note(fmt::format("the file system of {} has no locks: make sure that no other process uses the folder",
@@ -113,11 +114,11 @@ void write_checkpoint(TrainingSession::State& s, const std::filesystem::path& fo
   if (is_runs) throw Error(fmt::format("{} holds a run of a trainer: take another folder", folder.string()));
   run.prepare();
   s.tuning_record.save(run.tuning_record());
-  run.save_last(s.info, *s.parameters, s.average ? &*s.average : nullptr, record_of(s));
+  run.save_last(s.info, *s.parameters, s.average ? &*s.average : nullptr, record_of(s), read);
 }
 
 /// See TrainingSession::load_checkpoint; on one process.
-void read_checkpoint(TrainingSession::State& s, const std::filesystem::path& folder) {
+void read_checkpoint(TrainingSession::State& s, const std::filesystem::path& folder, const train::WriteSlot& write) {
   const train::LastCheckpoint last(train::RunFolder(folder).last());
   train::require_same_model(last.name(), last.info(), s.info);
   const std::string recorded = train::text_field(last.record().options, "optimizer");
@@ -125,7 +126,7 @@ void read_checkpoint(TrainingSession::State& s, const std::filesystem::path& fol
     throw Error(fmt::format("{}: it holds the state of the optimizer {}; the session's is {}", last.name(), recorded,
                             to_string(s.options.optimizer)));
   }
-  last.load(*s.parameters, s.average ? &*s.average : nullptr);
+  last.load(*s.parameters, s.average ? &*s.average : nullptr, write);
   s.finished_steps = last.record().state.step;
 }
 
@@ -233,8 +234,8 @@ std::vector<HeadResult> TrainingSession::evaluate(const Dataset& data, const std
     if (data.size() == 0) throw Error("the data set holds no image to evaluate");
     loader.emplace(data, s.evaluation_loading(data.size()));
     loader->start_epoch(0);
-    s.finish_updates();
   });
+  s.group().together([&] { s.finish_updates(); });
   base::ComputeScope scope(s.threads.compute);
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
   const std::function<bool()> ends = train::outside(scope, stop);
@@ -278,12 +279,25 @@ std::vector<float> TrainingSession::gradient(std::string_view name) {
     throw Error(fmt::format("parameter '{}' isn't trained and has no gradient", name));
   }
   if (s.gradient_scale == 0) {
-    throw Error(fmt::format("the gradient of '{}' doesn't exist before the first step", name));
+    throw Error(
+        fmt::format("the gradient of '{}' doesn't exist: no step has been run, or the last one has failed", name));
   }
   const Parameters::State& store = s.parameters->state();
-  std::vector<float> gradient = store.read(index, store.gradient(index));
-  // The processes' gradients are summed when the step ends.
-  if (s.batches_of_step > 0) s.group().sum(std::span<float>(gradient));
+  const StoredParameter& place = store.stored[static_cast<std::size_t>(index)];
+  const std::size_t count = place.layout.get_size() / sizeof(float);
+  std::vector<float> stored(store.gradient(index), store.gradient(index) + count);
+  if (const comm::BucketExchange* const exchange = s.gradient_policy->exchange()) {
+    // The processes' gradients are summed when the step ends. Each then has the sums of its own parts.
+    if (s.batches_of_step == 0) {
+      std::ranges::fill(stored, 0.0F);
+      for (const comm::Part& part : exchange->parts_within({place.offset, count}, s.group().rank())) {
+        std::copy_n(store.gradient(index) + (part.begin - place.offset), part.count,
+                    stored.begin() + static_cast<std::ptrdiff_t>(part.begin - place.offset));
+      }
+    }
+    s.group().sum(std::span<float>(stored));
+  }
+  std::vector<float> gradient = store.read(index, stored.data());
   for (float& element : gradient) element *= s.gradient_scale;
   return gradient;
 }
@@ -310,19 +324,23 @@ void TrainingSession::restore_best() {
 }
 
 Predictor TrainingSession::predictor(const InferenceOptions& options) {
+  State& s = state();
   std::optional<Predictor> made;
-  state().group().together([&] { made.emplace(info(), graph(), evaluated_parameters(), options); });
+  s.group().together([&] { s.finish_updates(); });
+  s.group().together([&] { made.emplace(s.info, s.graph, s.evaluated(), options); });
   return std::move(*made);
 }
 
 void TrainingSession::save(const std::filesystem::path& file) {
-  state().group().on_first_rank([&] { save_model(file, info(), evaluated_parameters()); });
+  State& s = state();
+  s.group().together([&] { s.finish_updates(); });
+  s.group().on_first_rank([&] { save_model(file, s.info, s.evaluated()); });
 }
 
 void TrainingSession::load(const std::filesystem::path& file) {
   State& s = state();
-  load_on_first_rank(s, [&] {
-    load_weights(file, parameters());
+  load_on_first_rank(s, [&](const train::WriteSlot&) {
+    load_weights(file, *s.parameters);
     if (s.average) load_weights(file, *s.average);
   });
 }
@@ -331,15 +349,14 @@ void TrainingSession::save_checkpoint(const std::filesystem::path& folder) {
   State& s = state();
   s.group().together([&] {
     if (s.batches_of_step > 0) throw Error("save_checkpoint: the step in progress isn't updated yet; end it first");
-    s.finish_updates();
   });
-  s.group().on_first_rank([&] { write_checkpoint(s, folder); });
+  s.group().together([&] { s.finish_updates(); });
+  s.slots().save_on_first_rank([&](const train::ReadSlot& read) { write_checkpoint(s, folder, read); });
 }
 
 void TrainingSession::load_checkpoint(const std::filesystem::path& folder) {
   State& s = state();
-  s.finish_updates();
-  load_on_first_rank(s, [&] { read_checkpoint(s, folder); });
+  load_on_first_rank(s, [&](const train::WriteSlot& write) { read_checkpoint(s, folder, write); });
   s.finished_steps = s.group().broadcast(s.finished_steps);
   s.gradient_scale = 0;
   s.begin_step();

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "comm/bucket_exchange.h"
 #include "comm/communicator.h"
 #include "facet/inference.h"
 #include "facet/sampler.h"
@@ -24,6 +25,7 @@
 #include "program/layout_plan.h"
 #include "program/program.h"
 #include "program/tuning_record.h"
+#include "train/slot_shards.h"
 
 namespace facet {
 namespace train {
@@ -90,7 +92,7 @@ struct TrainingSession::State {
   /// layout plan and tuning record are those of all processes.
   /// @throws Error when the memory doesn't suffice.
   void compile(const BatchSizes& sizes);
-  /// Sets all values, optimiser slots and the average to those of rank 0.
+  /// Sets all values and the average to those of rank 0.
   void broadcast_parameters();
   /// @throws Error when `bytes`, for each process on this machine, are more than were available when the session was
   /// made. Of this process alone.
@@ -108,19 +110,32 @@ struct TrainingSession::State {
   std::int64_t planned_bytes() const;
   /// How this process's share of `images` images is loaded to be evaluated.
   LoaderOptions evaluation_loading(std::int64_t images) const;
+  /// The optimiser's slots of all processes.
+  train::SlotShards slots() { return {group(), gradient_policy->exchange(), *parameters}; }
   /// The parameters that are evaluated: the average where there is one.
   Parameters& evaluated() { return average ? *average : *parameters; }
   /// Checks that the program for this process's share of a batch exists, or compiles it. Of this process alone.
   void prepare(std::int64_t images);
+  /// The program that trains this process's share of a batch; of an empty one that of the full batch, which then takes
+  /// part in the communication. Compiled as by prepare().
+  program::Program& training_program(std::int64_t images);
   /// Runs one batch of a step. @param batch this process's share, which may be empty; prepare() was called for it.
   /// @param step `rank_images` are the sizes of all shares, and `first_image` that of the whole batch.
   /// @return the heads' losses over the images of all processes, valid until the next run.
   std::span<const program::HeadView> train(const Batch& batch, const program::RunInput& step);
   /// Runs the model on this process's share of a batch and adds its results to `evaluation`. Of this process alone.
   void evaluate(const Batch& batch, inference::Evaluation& evaluation);
-  /// Waits for the last step's updates; called before anything but a step reads the parameters.
+  /// Waits for the last step's updates, of all processes; called by all of them before anything but a step reads the
+  /// parameters or their average.
   /// @throws Error when an update has failed.
-  void finish_updates() const { gradient_policy->wait(); }
+  void finish_updates();
+  /// What exchanging gradients and weights has taken in this process so far; 0 in one process.
+  comm::ExchangeTimes exchange_times() const {
+    const comm::BucketExchange* const exchange = gradient_policy->exchange();
+    return exchange != nullptr ? exchange->times() : comm::ExchangeTimes();
+  }
+  /// Seconds that this process has waited for communication so far: for that exchange, and in all others.
+  double communication_seconds() const { return exchange_times().waited + group().blocked_seconds(); }
   /// The name of the first parameter with a non-finite value; empty if there is none.
   std::string find_not_finite() const;
 
@@ -146,7 +161,8 @@ struct TrainingSession::State {
   std::vector<std::string> notes;     ///< for the user
 
   std::int64_t finished_steps = 0;  ///< of the optimiser
-  float gradient_scale = 0;  ///< turns the stored sum of the last step's gradients into their mean; 0: no step yet
+  /// Turns the stored sum of the last step's gradients into their mean; 0: no step yet, or the last one has failed.
+  float gradient_scale = 0;
   // Of a session that a caller of the library steps:
   std::int64_t batches_of_step = 0;  ///< of the unfinished step
   std::int64_t images_of_step = 0;
@@ -160,11 +176,11 @@ struct TrainingSession::State {
   /// Adds new measurements to the tuning cache: compiling a program may have timed primitives.
   void keep_measurements();
   program::ProgramOptions program_options(program::Mode mode);
-  /// @throws Error where processes compute by different CPU ISAs and a step needs norms, which then round differently.
-  void require_same_norms() const;
   /// Makes the parameters, placed by `plan`, and compiles the programs.
   void compile_programs(program::LayoutPlan plan, const BatchSizes& sizes);
 
+  /// A step has run since finish_updates(): other processes' parts of the weights and of the average may be missing.
+  bool is_exchanging_ = false;
   std::optional<formats::Pretrained> pretrained_;  ///< opened but not loaded yet
   std::size_t kept_measurements_ = 0;
   std::size_t arena_bytes_ = 0;

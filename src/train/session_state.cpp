@@ -46,7 +46,8 @@ std::int64_t whole_batch_of(const TrainOptions& options, std::int64_t max_images
 
 std::shared_ptr<optim::GradientPolicy> make_policy(const TrainOptions& options) {
   const optim::UpdateOptions update{.accumulate = options.accumulate > 1 || options.keep_gradients,
-                                    .clip_norm = options.clip_norm};
+                                    .clip_norm = options.clip_norm,
+                                    .reduces_bf16 = options.reduce == Precision::bf16};
   comm::Communicator& group = options.processes.communicator();
   return group.is_alone() ? optim::update_policy(update) : optim::reduce_policy(group, update);
 }
@@ -110,7 +111,6 @@ void TrainingSession::State::take_threads(const base::ComputeScope& scope) {
 void TrainingSession::State::choose_precision(std::string recorded) {
   group().on_first_rank([&] { choose_own_precision(std::move(recorded)); });
   if (group().is_alone()) return;
-  require_same_norms();
   precision = group().broadcast(precision);
   std::string cpu = cpu_text();
   group().broadcast(cpu);
@@ -119,20 +119,6 @@ void TrainingSession::State::choose_precision(std::string recorded) {
     throw Error(fmt::format("rank 0 trains in bf16 on {}, in which {} does not compute natively: use f32, or start all "
                             "processes with the same --max-cpu-isa, such as avx2",
                             cpu, cpu_text()),
-                ErrorCode::unsupported);
-  });
-}
-
-void TrainingSession::State::require_same_norms() const {
-  if (optimizer->sum_count() == 0 && options.clip_norm == 0) return;
-  std::string isa(kernels::effective_cpu_isa()), cpu = cpu_text();
-  group().broadcast(isa);
-  group().broadcast(cpu);
-  group().together([&] {
-    if (isa == kernels::effective_cpu_isa()) return;
-    throw Error(fmt::format("rank 0 computes on {}, this process on {}: norms, which {} needs, would round differently "
-                            "in each; start all processes with the same --max-cpu-isa, such as avx2",
-                            cpu, cpu_text(), options.clip_norm > 0 ? "clip_norm" : to_string(options.optimizer)),
                 ErrorCode::unsupported);
   });
 }
@@ -193,13 +179,13 @@ program::ProgramOptions TrainingSession::State::program_options(program::Mode mo
 }
 
 void TrainingSession::State::compile(const BatchSizes& sizes) {
-  const std::size_t copies = 1 + (options.ema_decay > 0 ? 1 : 0);
-  const std::size_t of_trained = optimizer->slot_names().size() + (gradient_policy->stores_gradients() ? 1 : 0);
   const std::int64_t trained = graph.trainable_count() - graph.frozen_count();
+  const std::int64_t values = graph.trainable_count() * (options.ema_decay > 0 ? 2 : 1);
+  const std::int64_t gradients = gradient_policy->stores_gradients() ? trained : 0;
+  const std::int64_t own_slots = std::ssize(optimizer->slot_names()) * trained / group().size();
   std::string record, plan_text;
   group().together([&] {
-    require_memory(graph.trainable_count() * static_cast<std::int64_t>(copies * sizeof(float)) +
-                   trained * static_cast<std::int64_t>(of_trained * sizeof(float)));
+    require_memory((values + gradients + own_slots) * std::int64_t{sizeof(float)});
     if (!is_first_rank()) return;
     program::ProgramOptions full = program_options(program::Mode::training);
     full.batch = full_batch;
@@ -236,7 +222,6 @@ void TrainingSession::State::broadcast_parameters() {
     };
     share_range(store.values);
     share_range(store.bf16);
-    for (base::PageBuffer& slot : store.slots) share_range(slot);
     for (std::size_t i = 0; i < store.list.size(); ++i) store.touch(static_cast<int>(i));
     store.is_unchecked = true;
   };
@@ -249,6 +234,7 @@ void TrainingSession::State::compile_programs(program::LayoutPlan plan, const Ba
     average.emplace(program::make_parameters(graph, options.seed, program::without_bf16_copies(plan)));
   }
   parameters.emplace(program::make_parameters(graph, options.seed, std::move(plan)));
+  if (!group().is_alone()) parameters->state().share();
   if (pretrained_) pretrained_->load(*parameters);
   pretrained_.reset();
   training_programs_.emplace(graph, *parameters, program_options(program::Mode::training), tuning_record, arena_,
@@ -263,6 +249,7 @@ void TrainingSession::State::compile_programs(program::LayoutPlan plan, const Ba
   for (const std::int64_t size : sizes.evaluation) {
     arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(size).arena_bytes());
   }
+  parameters->state().own_slot_elements = slots().own_elements();
   require_memory(planned_bytes());
 }
 
@@ -294,14 +281,31 @@ std::int64_t TrainingSession::State::planned_bytes() const {
                                    (average ? average->state().bytes() : 0));
 }
 
+void TrainingSession::State::finish_updates() {
+  if (group().is_alone()) {
+    gradient_policy->wait();
+    return;
+  }
+  if (!is_exchanging_) return;
+  // When this returns, no process reads another's weights any more.
+  group().together([&] { gradient_policy->wait(); });
+  is_exchanging_ = false;
+  if (!average) return;
+  const Parameters::State& store = average->state();
+  gradient_policy->exchange()->gather({reinterpret_cast<float*>(store.values.data()), store.trained_elements});
+}
+
 void TrainingSession::State::prepare(std::int64_t images) {
-  training_programs_->get(images > 0 ? images : full_batch);
+  training_program(images);
   keep_measurements();
 }
 
+program::Program& TrainingSession::State::training_program(std::int64_t images) {
+  return training_programs_->get(images > 0 ? images : full_batch);
+}
+
 std::span<const program::HeadView> TrainingSession::State::train(const Batch& batch, const program::RunInput& step) {
-  // A process without an image takes part in the communication of the full batch's program.
-  program::Program& program = training_programs_->get(batch.size > 0 ? batch.size : full_batch);
+  program::Program& program = training_program(batch.size);
   program::RunInput input = step;
   for (int rank = 0; rank < group().rank(); ++rank) {
     input.first_image += input.rank_images[static_cast<std::size_t>(rank)];
@@ -311,6 +315,8 @@ std::span<const program::HeadView> TrainingSession::State::train(const Batch& ba
     if (!batch.labels.empty()) input.labels = batch.labels.data();
     input.targets = batch.targets;
   }
+  is_exchanging_ = true;
+  gradient_scale = 0;  // where the run throws, the gradients are of no use
   group().together([&] { program.run(input); });
   gradient_scale = 1.0F / static_cast<float>(input.batches_before + 1);
   return program.heads();

@@ -80,11 +80,14 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
     s_.require_memory(planned_bytes());
     s_.allocate();
     state_.start_epoch(1, s_.info.heads.size());
-    if (last) resume(*last);
+  });
+  s_.slots().load_on_first_rank([&](const train::WriteSlot& write) {
+    if (last) resume(*last, write);
     if (folder_) folder_->remove_stale(last.get());
     save_tuning_record();
   });
   take_progress();
+  if (s_.options.profile_steps > 0) profiler_.emplace(s_.options.profile_steps);
 }
 
 std::unique_ptr<const train::LastCheckpoint> Trainer::State::prepare_folder() {
@@ -110,6 +113,7 @@ void Trainer::State::require_same_in_all() const {
   nlohmann::ordered_json all = fixed_options_;
   all["epochs"] = s_.options.epochs;
   all["patience"] = s_.options.patience;
+  all["profile_steps"] = s_.options.profile_steps;
   all["whether the run has a folder"] = has_folder();
   all["the hash of the validation set's names and labels"] = validation_data_;
   train::require_same_in_all(group(), all);
@@ -245,7 +249,7 @@ void Trainer::State::make_loaders() {
   validation_loader_.emplace(*validation_, s_.evaluation_loading(validation_->size()));
 }
 
-void Trainer::State::resume(const train::LastCheckpoint& last) {
+void Trainer::State::resume(const train::LastCheckpoint& last, const train::WriteSlot& write) {
   const train::RunRecord& record = last.record();
   if (record.state.batch > loader_->batches_per_epoch()) {
     throw Error(fmt::format("{}: it stands after batch {} of an epoch that has {}", folder_->last().string(),
@@ -258,7 +262,7 @@ void Trainer::State::resume(const train::LastCheckpoint& last) {
                             folder_->last().string(), state_.batch),
                 ErrorCode::invalid_data);
   }
-  last.load(*s_.parameters, s_.average ? &*s_.average : nullptr);
+  last.load(*s_.parameters, s_.average ? &*s_.average : nullptr, write);
   s_.finished_steps = saved_step_ = state_.step;
   is_begun_ = true;
   if (!record.validation_data.empty() && record.validation_data != validation_data_ && state_.best >= 0) {

@@ -16,6 +16,7 @@
 #include "train/recipe.h"
 #include "train/run_folder.h"
 #include "train/session.h"
+#include "train/step_profiler.h"
 #include "train/training_state.h"
 
 namespace facet {
@@ -29,7 +30,7 @@ struct Trainer::State {
   bool run(const std::vector<TrainSink*>& sinks, const std::function<bool()>& stop);
 
   std::int64_t planned_bytes() const;
-  /// Waits for the last step's updates; called before anything but a step reads the parameters.
+  /// Waits for the last step's updates; called on all processes before anything but a step reads the parameters.
   /// @throws Error naming the step where an update has failed.
   void finish_updates() const;
 
@@ -59,7 +60,8 @@ struct Trainer::State {
   /// The sizes of the batches of an epoch and of a validation.
   TrainingSession::State::BatchSizes batch_sizes() const;
   void make_loaders();
-  void resume(const train::LastCheckpoint& last);
+  /// Takes over the progress and the parameters of a checkpoint. On rank 0.
+  void resume(const train::LastCheckpoint& last, const train::WriteSlot& write);
 
   // Running.
   /// Calls a function of each sink: of the run's own files, which rank 0 has, then of the user's. Of this process
@@ -81,6 +83,10 @@ struct Trainer::State {
   bool step(StepResult& result);
   /// Trains the step's next batch. Returns false where the epoch has no more batches.
   bool train_batch(StepResult& result);
+  /// Whether the step that begins has full batches only, and as many of them as most steps.
+  bool begins_full_step() const;
+  /// Tells the profile, after which nothing more is profiled.
+  void tell_profile();
   /// Whether the last finished batch ended its step; true before the first batch.
   bool at_end_of_step() const;
   /// The share of each process of the epoch's batch `index`.
@@ -104,10 +110,10 @@ struct Trainer::State {
   EpochResult epoch_result(std::vector<HeadResult> validation) const;
   /// Saves the last checkpoint between two steps, with the time that the epoch has taken so far.
   void save_within_epoch();
-  /// Saves the last checkpoint with the progress `state`.
-  void save_last(const train::TrainingState& state);
-  /// Calls `save`, telling the sinks when it begins and ends.
-  void save(const std::function<void()>& save);
+  /// Saves the last checkpoint with the progress `state`. On rank 0.
+  void save_last(const train::TrainingState& state, const train::ReadSlot& read);
+  /// Calls `save` on rank 0, telling the sinks when it begins and ends.
+  void save(const std::function<void(const train::ReadSlot&)>& save);
   /// Called before anything is saved, since a ReLU turns NaN into 0 and the loss then stays finite.
   void require_finite_parameters() const;
   /// Called before anything is saved: all processes have updated the same weights by the same gradients, and so must
@@ -139,6 +145,7 @@ struct Trainer::State {
   train::TrainingState state_;
   train::TrainingState step_begin_;                  ///< `state_` before the step in progress
   std::vector<train::MeanLoss> step_sums_;           ///< of the step in progress, by head
+  std::optional<train::StepProfiler> profiler_;      ///< until its profile is told
   std::optional<inference::Evaluation> evaluation_;  ///< the metrics of a validation that was stopped
   std::int64_t evaluated_batches_ = 0;               ///< batches that evaluation_ has seen
   std::string validation_data_;                      ///< its fingerprint(); empty without a validation set

@@ -117,6 +117,7 @@ nlohmann::ordered_json to_record(const TrainingState& state) {
             {"labelled", sums.labelled},
             {"training_seconds", sums.training_seconds},
             {"waited_seconds", sums.waited_seconds},
+            {"communication_waited_seconds", sums.communication_seconds},
             {"seconds", sums.seconds}}}};
 }
 
@@ -153,7 +154,11 @@ TrainingState from_record(const nlohmann::ordered_json& record, const std::vecto
                 ErrorCode::invalid_data);
   }
   sums.training_seconds = number_field(fields, "training_seconds", 0, any);
+  // Earlier versions don't write these two.
   if (fields.contains("waited_seconds")) sums.waited_seconds = number_field(fields, "waited_seconds", 0, any);
+  if (fields.contains("communication_waited_seconds")) {
+    sums.communication_seconds = number_field(fields, "communication_waited_seconds", 0, any);
+  }
   sums.seconds = number_field(fields, "seconds", 0, any);
   return state;
 }

@@ -34,6 +34,7 @@ struct EpochSums {
   std::vector<std::int64_t> labelled;  ///< by head
   double training_seconds = 0;         ///< spent waiting for batches and running steps
   double waited_seconds = 0;           ///< the part of training_seconds that was spent waiting for batches
+  double communication_seconds = 0;    ///< the part of training_seconds that was spent waiting for communication
   double seconds = 0;                  ///< wall-clock time up to the last save
 
   /// The share of a head's labelled images that are classified correctly; NaN when none has a label.

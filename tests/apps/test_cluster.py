@@ -71,9 +71,9 @@ def losses(run):
     return [float(row["train_loss"]) for row in rows(run / "metrics.csv")]
 
 
-# A run whose losses hardly depend on how sums are rounded. At 32x32 the last batch norm has 16 values or more in each channel;
-# with the 4 that it has at 16x16, and with Adam, which divides by the size of gradients, the losses of a single process change by
-# some percent after ten steps where it computes on another number of threads.
+# A run whose losses hardly depend on how sums are rounded. At 32x32 the last batch norm has 16 values or more in each
+# channel; with the 4 that it has at 16x16, and with Adam, which divides by the size of gradients, the losses of a single
+# process change by some percent after ten steps where it computes on another number of threads.
 STEADY = ["--size", 32, "--threads", 1, "--precision", "f32", "--no-tune", "--sync-batch-norm", "--optimizer", "sgd",
           "--lr", 0.0003]
 
@@ -96,7 +96,7 @@ class Equality(ClusterTest):
                 run = self.folder / f"{ranks} ranks"
                 output = self.trains(ranks, *self.data, *self.WORDS, "--out", run)
                 self.assertIn(f"\nranks       {ranks} on 1 host\n", output)
-                for line in ("machine ", "model ", "epoch 1/2 ", "epoch 2/2 ", "done: "):
+                for line in ("machine ", "model ", "epoch 1/2  training ", "epoch 2/2  training ", "done: "):
                     self.assertEqual(len(re.findall(f"(?m)^{line}", output)), 1, output)
                 found, expected = rows(run / "metrics.csv"), rows(self.one / "metrics.csv")
                 self.assertEqual(list(found[0]), list(expected[0]))
@@ -105,6 +105,19 @@ class Equality(ClusterTest):
                                   [float(row["validation_loss"]) for row in expected], 1e-2)
                 self.assertEqual(sorted(file.name for file in run.rglob("*") if ".optimizer-" not in file.name),
                                  sorted(file.name for file in self.one.rglob("*") if ".optimizer-" not in file.name))
+
+    def test_waiting_for_communication_is_told(self):
+        run = self.folder / "profiled"
+        output = self.trains(2, *self.data, *STEADY, "--batch", 8, "--epochs", 1, "--profile-steps", 2, "--out", run)
+        self.assertRegex(output, r"(?m)^epoch 1/1 .*  waited for images [\d.]+ %, for communication [\d.]+ %  \d")
+        self.assertRegex(output, r"(?m)^profile     2 steps of 8 images: [\d.]+ images/s\n +ms +%  of rank 0\n")
+        self.assertRegex(output, r"(?m)^  means of 2 ranks: gradients and weights [\d.]+ ms a step, [\d.]+ % hidden, ")
+        for row in rows(run / "metrics.csv"):
+            self.assertGreater(float(row["communication_waited"]), 0)
+            self.assertLessEqual(float(row["waited"]) + float(row["communication_waited"]), 1.001)
+        profile = json.loads((run / "profile.json").read_text())
+        self.assertEqual((profile["steps"], profile["images"], profile["processes"]), (2, 8, 2))
+        self.assertGreater(profile["communication"]["seconds"], 0)
 
     def test_validation_counts_each_image_once(self):
         run = self.folder / "counted"
@@ -130,7 +143,7 @@ class Equality(ClusterTest):
         self.assertEqual(status, 0, error)
         [run] = (self.folder / "runs").iterdir()
         self.assertIn(f"\nrun         runs/{run.name}\n", output)
-        self.assertNotIn("mpi", (run / "run.cfg").read_text())
+        self.assertNotIn("\nmpi =", (run / "run.cfg").read_text())
 
     def test_without_mpi_each_trains_alone(self):
         programs = [(1, [], ["train", *self.data, *QUICK, "--epochs", 1, "--mpi", "off", "--out", self.folder / name])
@@ -152,7 +165,8 @@ class Equality(ClusterTest):
         if not re.search(r"avx512_core_(bf16|fp16|amx)|avx10", facet("--version")[1]):
             self.skipTest("this CPU has no bf16")
         run = self.folder / "refused"
-        words = ["train", *self.data, *(word if word != "f32" else "bf16" for word in QUICK), "--epochs", 1, "--out", run]
+        quick = [word if word != "f32" else "bf16" for word in QUICK]
+        words = ["train", *self.data, *quick, "--epochs", 1, "--out", run]
         line = self.refused(1, (1, [], words), (1, [], [*words, "--max-cpu-isa", "avx2"]))
         self.assertIn("rank 1", line)
         self.assertIn("--max-cpu-isa", line)
@@ -237,7 +251,8 @@ class Trouble(ClusterTest):
     def test_another_launcher(self):
         env = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}
         words = ["train", *self.data, *QUICK, "--epochs", 1, "--out", self.folder / "other"]
-        self.assertIn("the launcher has started 2 processes, and MPI connects none of them", self.fails(1, *words, env=env))
+        self.assertIn("the launcher has started 2 processes, and MPI connects none of them",
+                      self.fails(1, *words, env=env))
         self.assertFalse((self.folder / "other").exists())
         self.succeeds(*words, "--mpi", "off", env=env)
 

@@ -10,7 +10,8 @@ import unittest
 import program
 from program import AppTest, QUICK, facet
 
-COMMANDS = ["synth", "inspect", "summary", "train", "import", "evaluate", "predict", "export", "compare", "reproduce"]
+COMMANDS = ["synth", "inspect", "summary", "train", "import", "evaluate", "predict", "export", "compare",
+            "plan-cluster", "reproduce"]
 
 
 class Manual(unittest.TestCase):
@@ -121,7 +122,8 @@ class Misuse(AppTest):
             ("--label-smoothing", "1"), ("--class-weights", "race"), ("--class-weights", "race=1,x"),
             ("--class-weights", "race=balancd"), ("--head-weights", "age"),
             ("--head-weights", "age=0"), ("--head-weights", "age=1,age=2"), ("--accumulate", "0"),
-            ("--clip-norm", "-1"), ("--ema-decay", "1"), ("--patience", "-1"), ("--log-every", "-1"), ("--stem", "0"), ("--stem", "70000"),
+            ("--clip-norm", "-1"), ("--ema-decay", "1"), ("--patience", "-1"), ("--log-every", "-1"),
+            ("--profile-steps", "-1"), ("--stem", "0"), ("--stem", "70000"),
             ("--blocks", "64x-1"),
             ("--blocks", "0x1"), ("--blocks", ",".join(["64x1"] * 14)), ("--hidden", "x"), ("--hidden", "=5"),
             ("--hidden", "age=0"), ("--dropout", "1"), ("--dropout", "beta:0.5"), ("--dropout", "race=alpha:-0.1"),

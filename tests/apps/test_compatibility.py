@@ -38,7 +38,7 @@ def make_file_as_first_written(file):
     if "training" in kept:
         record = only(FIRST_RECORD, json.loads(kept["training"]))
         record["options"] = only(FIRST_RECORD_OPTIONS, record["options"])
-        del record["sums"]["waited_seconds"]
+        del record["sums"]["waited_seconds"], record["sums"]["communication_waited_seconds"]
         kept["training"] = json.dumps(record)
     header["__metadata__"] = kept
     text = json.dumps(header).encode()
@@ -63,8 +63,8 @@ def make_run_as_first_written(run):
     (run / "metrics.csv").write_text("".join(",".join(cells[:columns]) + "\n" for cells in csv))
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for epoch in epochs:
-        for key in ["peak_resident_bytes", "waited", "best", "train_loss_by_head", "train_accuracy",
-                    "validation_loss_by_head"]:
+        for key in ["peak_resident_bytes", "waited", "communication_waited", "best", "train_loss_by_head",
+                    "train_accuracy", "validation_loss_by_head"]:
             del epoch[key]
     (run / "metrics.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     (run / "run.lock").unlink(missing_ok=True)

@@ -113,6 +113,19 @@ class Comparing(AppTest):
         sums.write_text('{"bench": "allreduce", "images_per_s": 1}')
         self.assertIn('sums.json:1: no "gb_per_s"', self.fails(1, "compare", sums))
 
+    def test_ranks_are_columns_where_there_are_any(self):
+        scaling = self.folder / "scaling.json"
+        scaling.write_text("\n".join(
+            json.dumps({"framework": "facet", "bench": "scaling", "name": f"weak {ranks}x3", "ranks": ranks, "hosts": 1,
+                        "threads": 3, "batch": 16 * ranks, "images_per_s": {"median": rate, "min": 7, "max": 99}})
+            for ranks, rate in ((1, 10.0), (2, 19.0))))
+        lines = self.succeeds("compare", scaling, self.ours).splitlines()
+        self.assertRegex(lines[0], r" batch +scaling +ranks +hosts +threads +images/s ")
+        self.assertRegex(lines[1], r"^scaling +.* 16 +weak 1x3 +1 +1 +3 +10\.00 +7\.0 - 99\.0 +1\.000")
+        self.assertRegex(lines[2], r"^scaling#2 +.* 32 +weak 2x3 +2 +1 +3 +19\.00 +7\.0 - 99\.0 +1\.900")
+        self.assertRegex(lines[3], r"^ours +.* 64 +- +- +- +2 +60\.00 ")
+        self.assertNotIn("ranks", self.succeeds("compare", self.ours))
+
     def test_invalid_prices_are_refused(self):
         for price in ("ours", "ours=2", "ours=x/h", "ours=-1/h", "=2/h", "others=2/h"):
             self.assertIn("--price", self.fails(2, "compare", self.ours, "--price", price))

@@ -45,7 +45,8 @@ class Run(TrainedRunTest):
         self.assertEqual(list(lines[0]), [
             "epoch", "train_loss", "validation_loss", *columns("validation_accuracy"), "learning_rate", "images_per_s",
             "seconds", "peak_resident_bytes", "waited", "best", *columns("train_loss"), *columns("train_accuracy"),
-            *columns("validation_loss")])
+            *columns("validation_loss"), "communication_waited"])
+        self.assertEqual({row["communication_waited"] for row in lines}, {"0"})
         for row in lines:
             for what in ["train", "validation"]:
                 by_head = sum(float(row[column]) for column in columns(f"{what}_loss"))
@@ -354,6 +355,29 @@ class Steps(AppTest):
             (run / "steps.csv.before").rename(run / "steps.csv")
         self.succeeds("train", "--resume", "--out", run, "--epochs", 4)
         self.assertEqual([row["step"] for row in rows(run / "steps.csv")], ["4", "8", "12", "16", "20", "24"])
+
+
+class Profile(AppTest):
+    """--profile-steps: where the time of steps goes, for the user and in the run's folder."""
+
+    def test_table_and_file(self):
+        run = self.folder / "run"
+        words = [*self.data, *QUICK, "--epochs", 1]
+        output = self.succeeds("train", *words, "--profile-steps", 2, "--out", run)
+        self.assertRegex(output, r"(?m)^profile     2 steps of 8 images: [\d.]+ images/s\n"
+                                 r"  +ms +% *\n(  +[\d.]+ +[\d.]+  [a-z ]+\n)+  +[\d.]+ +100\.0  step$")
+        self.assertEqual(len(re.findall("(?m)^profile ", output)), 1)
+        self.assertNotIn("communication", output)
+        profile = json.loads((run / "profile.json").read_text())
+        self.assertEqual((profile["steps"], profile["images"], profile["processes"]), (2, 8, 1))
+        self.assertNotIn("communication", profile)
+        self.assertLessEqual(sum(profile["seconds_by_kind"].values()) + profile["waited_seconds"], profile["seconds"])
+        self.assertIn("profile-steps = 2\n", (run / "run.cfg").read_text())
+        plain = self.folder / "plain"
+        self.assertNotIn("\nprofile ", self.succeeds("train", *words, "--out", plain))
+        self.assertFalse((plain / "profile.json").exists())
+        last = "checkpoints/last.safetensors"
+        self.assertEqual(tensors(run / last), tensors(plain / last))
 
 
 class Tuning(AppTest):

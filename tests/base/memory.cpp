@@ -106,6 +106,51 @@ TEST_CASE("a page buffer can be moved") {
   CHECK(third.size() == 100);
 }
 
+TEST_CASE("a shareable buffer can be mapped, and outlives the one that maps it or is mapped") {
+  constexpr std::size_t bytes = 3 << 20;
+  PageBuffer mapped;
+  {
+    PageBuffer own = PageBuffer::shareable(bytes);
+    REQUIRE(own.size() == bytes);
+    CHECK(own.data()[bytes - 1] == std::byte{0});
+    own.data()[5] = std::byte{7};
+    mapped = PageBuffer::open(own.place());
+    REQUIRE(mapped.data() != nullptr);
+    CHECK(mapped.data() != own.data());
+    CHECK(mapped.size() == bytes);
+    own.data()[bytes - 1] = std::byte{9};
+    PageBuffer moved(std::move(own));
+    CHECK(moved.place().descriptor >= 0);
+    CHECK(own.place().descriptor == -1);
+  }
+  CHECK(mapped.data()[5] == std::byte{7});
+  CHECK(mapped.data()[bytes - 1] == std::byte{9});
+  CHECK(PageBuffer::shareable(0).data() == nullptr);
+}
+
+TEST_CASE("only the buffer itself is opened at its place") {
+  const PageBuffer own = PageBuffer::shareable(100), other = PageBuffer::shareable(100);
+  CHECK(PageBuffer::open(PageBuffer(100).place()).data() == nullptr);
+  CHECK(PageBuffer::open({}).data() == nullptr);
+  for (int i = 0; i < 5; ++i) {
+    PageBuffer::Place place = own.place();
+    if (i == 0) place.descriptor = other.place().descriptor;
+    if (i == 1) place.descriptor = 0;  // standard input
+    if (i == 2) place.process = 1 << 30;
+    if (i == 3) place.bytes = 1 << 20;
+    if (i == 4) place.device += 1;
+    CAPTURE(i);
+    CHECK(PageBuffer::open(place).data() == nullptr);
+  }
+}
+
+TEST_CASE("a sparse buffer takes memory where it is written alone") {
+  const PageBuffer buffer = PageBuffer::sparse(too_much() / 2);
+  for (const std::size_t at : {std::size_t{0}, buffer.size() / 2, buffer.size() - 1}) buffer.data()[at] = std::byte{1};
+  CHECK(buffer.data()[buffer.size() / 2] == std::byte{1});
+  CHECK(buffer.data()[1] == std::byte{0});
+}
+
 TEST_CASE("a page buffer that doesn't fit into memory is an error that gives the size") {
   CHECK_THROWS_WITH_AS(PageBuffer{too_much()}, doctest::Contains("MiB more are needed"), facet::Error);
   CHECK_THROWS_AS(PageBuffer(std::numeric_limits<std::size_t>::max()), facet::Error);

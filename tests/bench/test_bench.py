@@ -1,7 +1,8 @@
 r"""The bench executables: the JSON results of short runs, and errors in the command line.
 
 Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives \
-        FACET_BENCH_ALLREDUCE=path/to/bench_allreduce FACET_MPIEXEC=path/to/mpirun python3 test_bench.py [class]
+        FACET_BENCH_ALLREDUCE=path/to/bench_allreduce FACET_BENCH_SCALING=path/to/bench_scaling \
+        FACET_MPIEXEC=path/to/mpirun python3 test_bench.py [class]
 """
 
 import ctypes
@@ -21,6 +22,7 @@ from program import MPI_ENVIRONMENT, MPIEXEC
 BENCH = os.environ.get("FACET_BENCH", "bench_training")
 PRIMITIVES = os.environ.get("FACET_BENCH_PRIMITIVES", "bench_primitives")
 ALLREDUCE = os.environ.get("FACET_BENCH_ALLREDUCE", "bench_allreduce")
+SCALING = os.environ.get("FACET_BENCH_SCALING", "bench_scaling")
 FACET = os.environ.get("FACET_PROGRAM")
 SMALLEST = ["--size", "16", "--batch", "2", "--threads", "1", "--iterations", "1", "--no-tune"]
 SMALL = [*SMALLEST, "--warmup", "0"]
@@ -312,8 +314,10 @@ class Allreduce(unittest.TestCase):
         return error
 
 
-class AllreduceOnRanks(unittest.TestCase):
-    """bench_allreduce in two processes; skipped where there is no mpirun or facet is built without MPI."""
+class OnRanks(unittest.TestCase):
+    """A bench executable in several processes; skipped where there is no mpirun or facet is built without MPI."""
+
+    program = ""
 
     @classmethod
     def setUpClass(cls):
@@ -322,9 +326,15 @@ class AllreduceOnRanks(unittest.TestCase):
             raise unittest.SkipTest("there is no mpirun")
 
     def on_ranks(self, ranks, *words):
-        done = subprocess.run([MPIEXEC, "-n", str(ranks), ALLREDUCE, *map(str, words)], capture_output=True, text=True,
-                              timeout=120, stdin=subprocess.DEVNULL, env={**os.environ, **MPI_ENVIRONMENT})
+        done = subprocess.run([MPIEXEC, "-n", str(ranks), self.program, *map(str, words)], capture_output=True,
+                              text=True, timeout=120, stdin=subprocess.DEVNULL, env={**os.environ, **MPI_ENVIRONMENT})
         return done.returncode, done.stdout, done.stderr
+
+
+class AllreduceOnRanks(OnRanks):
+    """bench_allreduce in two processes."""
+
+    program = ALLREDUCE
 
     def test_results(self):
         with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
@@ -378,6 +388,170 @@ class AllreduceOnRanks(unittest.TestCase):
             self.assertEqual((status, output), (expected, ""), error)
             self.assertEqual(error.count("bench_allreduce: "), 1, error)
             self.assertIn(message, error)
+
+
+SCALING_STEP = ["--size", 32, "--batch", 2, "--warmup", 1, "--iterations", 2, "--rounds", 2, "--no-tune"]
+
+
+def check_efficiency(test, result, first):
+    """Checks a result of bench_scaling against the first of the same scaling."""
+    speed_up = result["images_per_s"]["median"] / first["images_per_s"]["median"]
+    test.assertAlmostEqual(result["speed_up"], speed_up)
+    resources = result["ranks"] * result["threads"] / (first["ranks"] * first["threads"])
+    test.assertAlmostEqual(result["efficiency"], speed_up / resources)
+
+
+class Scaling(unittest.TestCase):
+    """bench_scaling in one process, where it measures numbers of threads."""
+
+    def test_one_process_measures_threads(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "scaling.json"
+            status, output, error = bench(*SCALING_STEP, "--threads", "1,2", "--scaling", "strong", "--json", file,
+                                          program=SCALING)
+            self.assertEqual((status, error), (0, ""))
+            self.assertIn("training reference f32 batch 2 at 32x32, 1 rank on 1 host, ", output)
+            results = [json.loads(line) for line in file.read_text().splitlines()]
+            self.assertEqual([result["name"] for result in results], ["strong 1x1", "strong 1x2"])
+            for result in results:
+                self.assertEqual((result["ranks"], result["batch"]), (1, 2))
+                self.assertNotIn("communication_ms", result)
+            check_efficiency(self, results[1], results[0])
+
+    def test_help(self):
+        status, output, error = bench("--help", program=SCALING)
+        self.assertEqual((status, error), (0, ""))
+        for option in ("model", "size", "scaling", "ranks", "threads", "batch", "reduce", "rounds", "json"):
+            self.assertIn(f"--{option} ", output)
+
+    def test_misuse(self):
+        for words, message in (
+                (["--ranks", "1,2"], "--ranks is 1,2; one rank is started: mpirun -n 2 bench_scaling starts as many"),
+                (["--ranks", "0"], "--ranks is 0; a whole number from 1 "), (["--ranks", "1,"], "--ranks is 1,;"),
+                (["--threads", "1,x"], "--threads is 1,x;"), (["--threads", "-1"], "--threads is -1"),
+                (["--scaling", "week"], "--scaling is 'week'; allowed: weak, strong"),
+                (["--scaling", "weak,"], "--scaling is ''"), (["--batch", "0"], "--batch is 0"),
+                (["--batch", "x"], "--batch is x; a whole number from 1 to 65536 is needed"),
+                (["--rounds", "0"], "--rounds is 0; a whole number from 1 to 1000000 is needed"),
+                (["--iterations", "2.5"], "--iterations is 2.5; a whole number from 1 to 1000000 is needed"),
+                (["--warmup", "-1"], "--warmup is -1; a whole number from 0 "), (["--size", "17"], "height 17"),
+                (["--model", "x"], "--model is 'x'"), (["--precision", "auto"], "allowed: f32, bf16"),
+                (["--reduce", "f16"], "--reduce is 'f16'; allowed: f32, bf16"), (["--mode", "inference"], "--mode"),
+                (["stray"], "'stray'")):
+            with self.subTest(words):
+                status, output, error = bench(*words, program=SCALING)
+                self.assertEqual((status, output), (2, ""), error)
+                self.assertTrue(error.startswith("bench_scaling: "), error)
+                self.assertEqual(error.count("\n"), 1, error)
+                self.assertIn(message, error)
+
+
+class ScalingOnRanks(OnRanks):
+    """bench_scaling in two processes."""
+
+    program = SCALING
+    MEASURED = [("weak", 1, 2), ("weak", 2, 4), ("strong", 1, 2), ("strong", 2, 2)]  # with ranks and batch
+
+    def test_results(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "scaling.json"
+            status, output, error = self.on_ranks(2, *SCALING_STEP, "--threads", 1, "--json", file)
+            self.assertEqual(status, 0, output + error)
+            title, _, *rows = output.splitlines()
+            self.assertRegex(title, r"^training reference f32 batch 2 at 32x32, 2 ranks on 1 host, .* \(.+\)$")
+            self.assertEqual([row.split()[:5] for row in rows],
+                             [[scaling, str(ranks), "1", "1", str(batch)] for scaling, ranks, batch in self.MEASURED])
+            results = [json.loads(line) for line in file.read_text().splitlines()]
+            self.assertEqual(os.listdir(folder), ["scaling.json"])
+            self.assertEqual([result["name"] for result in results],
+                             [f"{scaling} {ranks}x1" for scaling, ranks, _ in self.MEASURED])
+            for result, measured in zip(results, self.MEASURED):
+                with self.subTest(result["name"]):
+                    self.check(result, *measured)
+            check_efficiency(self, results[1], results[0])
+            check_efficiency(self, results[3], results[2])
+            # On one rank weak scaling is strong scaling, and measured once.
+            self.assertEqual(results[0]["step_ms"], results[2]["step_ms"])
+            if FACET:
+                table = subprocess.run([FACET, "compare", file], capture_output=True, text=True, check=True).stdout
+                lines = table.splitlines()
+                self.assertIn(" ranks ", lines[0])
+                self.assertEqual(len(lines), 1 + len(results))
+                for line, result in zip(lines[1:], results):
+                    self.assertIn(f" {result['name']} ", line)
+                    self.assertIn(f" {result['images_per_s']['median']:.2f} ", line)
+                self.check_plan(file, results[1], results[3])
+
+    def check_plan(self, file, *nodes):
+        """facet plan-cluster reads the results, of which those of two ranks on this host are nodes."""
+        plan = json.loads(subprocess.run([FACET, "plan-cluster", "--bench", file, "--network", "100Gb/s,2us", "--json"],
+                                         capture_output=True, text=True, check=True).stdout)
+        fastest = max(nodes, key=lambda node: node["images_per_s"]["median"])
+        self.assertEqual(plan["node"]["name"], fastest["name"])
+        self.assertAlmostEqual(plan["node"]["step_ms"], fastest["step_ms"]["median"])
+        row = next(row for row in plan["clusters"] if row["nodes"] == 2)
+        self.assertEqual((row["ranks"], row["batch"]), (4, 2 * fastest["batch"]))
+        # Between two nodes, half of each bucket goes each way twice, at 12.5 GB/s.
+        seconds = 2 * sum(2e-6 + bucket["bytes"] / 2 / 12.5e9 for bucket in fastest["buckets"])
+        self.assertAlmostEqual(row["communication_ms"], seconds * 1e3)
+        self.assertAlmostEqual(row["step_ms"], fastest["step_ms"]["median"] + row["waited_ms"])
+
+    def check(self, result, scaling, ranks, batch):
+        expected = {"framework": "facet", "bench": "scaling", "mode": "training", "model": "reference", "size": 32,
+                    "precision": "f32", "tuned": False, "scaling": scaling, "ranks": ranks, "hosts": 1,
+                    "ranks_per_host": ranks, "threads": 1, "batch": batch, "batch_per_rank": batch // ranks,
+                    "reduce": "f32"}
+        self.assertEqual({key: result[key] for key in expected}, expected)
+        self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler", "mpi"})
+        ms, rate = result["step_ms"], result["images_per_s"]
+        self.assertTrue(0 < ms["min"] <= ms["median"] <= ms["max"], ms)
+        self.assertAlmostEqual(rate["median"] * ms["median"] / 1e3 / batch, 1)
+        self.assertAlmostEqual(rate["max"] * ms["min"] / 1e3 / batch, 1)
+        communication = ["communication_ms", "waited_ms", "cpu_ms", "hidden", "gradient_bytes", "buckets"]
+        self.assertEqual([key in result for key in communication], [ranks > 1] * len(communication))
+        if ranks == 1:
+            return
+        self.assertGreater(result["communication_ms"], 0)
+        # Waiting for the other rank is no part of the communication, so that it may be longer.
+        self.assertAlmostEqual(result["hidden"], max(0, 1 - result["waited_ms"] / result["communication_ms"]))
+        self.assertGreater(result["waited_ms"], 0)
+        self.assertGreater(result["cpu_ms"], 0)
+        buckets = result["buckets"]
+        self.assertTrue(buckets)
+        # All trained parameters are exchanged, in f32, and what lies between two of them.
+        self.assertEqual(sum(bucket["bytes"] for bucket in buckets), result["gradient_bytes"])
+        self.assertGreaterEqual(result["gradient_bytes"], 4 * result["parameters"])
+        ready = [bucket["ready_ms"] for bucket in buckets]
+        self.assertEqual(ready, sorted(ready))
+        self.assertGreaterEqual(ready[0], 0)
+        self.assertLess(ready[-1], ms["median"])  # both are medians over the same steps
+        for bucket in buckets:
+            self.assertTrue(0 <= bucket["needed_ms"] < bucket["ready_ms"], bucket)
+
+    def test_the_ranks_that_are_left_out_wait(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file = pathlib.Path(folder) / "scaling.json"
+            status, output, error = self.on_ranks(3, *SCALING_STEP, "--threads", 1, "--ranks", "2", "--scaling", "weak",
+                                                  "--json", file)
+            self.assertEqual(status, 0, output + error)
+            result = json.loads(file.read_text())
+            self.assertEqual((result["name"], result["ranks"], len(result["buckets"]) > 0), ("weak 2x1", 2, True))
+
+    def test_rank_0_alone_prints(self):
+        status, output, error = self.on_ranks(2, "--help")
+        self.assertEqual((status, output.count("--iterations ")), (0, 1), error)
+        for words, expected, message in (
+                (["--ranks", "3"], 2, "--ranks is 3; 2 ranks are started"),
+                (["--batch", 1], 2, "--batch is 1; strong scaling over 2 ranks needs an image for each"),
+                (["--json", "/nowhere/scaling.json"], 1, "/nowhere/scaling.json"),
+                # A rank's share is one image, which is a single pixel before the last block.
+                (["--size", 16, "--batch", 2, "--ranks", "1,2", "--threads", 1, "--no-tune"], 1, "use a larger batch")):
+            with self.subTest(words):
+                status, output, error = self.on_ranks(2, *words)
+                self.assertEqual(status, expected, error)
+                self.assertNotIn("images/s", output)
+                self.assertEqual(error.count("bench_scaling: "), 1, error)
+                self.assertIn(message, error)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 #include <new>
 #include <optional>
 #include <stdexcept>
+#include <thread>
 
 #include "base/random.h"
 #include "comm/ranks.h"
@@ -440,6 +443,170 @@ TEST_CASE("together: the same exception object of one rank is thrown on all agai
   });
 }
 
+TEST_CASE("the first ranks are a group of their own, and the others go on meanwhile") {
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      for (int ranks = 1; ranks <= size; ++ranks) {
+        CAPTURE(ranks);
+        const ProcessGroup first = group.first(ranks);
+        const bool is_among = group.rank() < ranks;
+        CHECK(first.size() == (is_among ? ranks : 1));
+        CHECK(first.rank() == (is_among ? group.rank() : 0));
+        CHECK(first.local_rank() == first.rank());
+        CHECK(first.local_size() == first.size());
+        // The group exchanges something of its own between two exchanges of the first ranks.
+        for (int time = 0; time < 2; ++time) {
+          if (is_among) {
+            CHECK(first.max(10 * time + first.rank()) == 10 * time + ranks - 1);
+            std::vector<float> values(1000, static_cast<float>(first.rank() + 1));
+            first.communicator().sum(std::span<float>(values));
+            CHECK(values == std::vector<float>(1000, static_cast<float>(ranks * (ranks + 1)) / 2));
+            check_in_step(first);
+          }
+          check_in_step(group);
+        }
+        // What one of them throws is known to all of these, and the others learn it by the whole group.
+        const Caught caught = together(group, [&] {
+          if (is_among)
+            first.together([&] {
+              if (first.rank() == ranks - 1) throw Error("of the first ranks", ErrorCode::io);
+            });
+        });
+        CHECK(contains(caught.text, "of the first ranks"));
+        CHECK(caught.code == ErrorCode::io);
+        CHECK(first.has_failed() == (is_among && ranks > 1));
+        check_in_step(group);
+      }
+      for (const int ranks : {-1, 0, size + 1}) {
+        CHECK(error_of([&] { group.first(ranks); }) == "a group of the first " + std::to_string(ranks) + " ranks of " +
+                                                           std::to_string(size) + " found; 1 to " +
+                                                           std::to_string(size) + " are allowed");
+      }
+      check_in_step(group);
+    });
+  }
+}
+
+TEST_CASE("rank 0 asks for data of all ranks in the midst of its function") {
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      comm::Communicator& ranks = group.communicator();
+      struct Request {
+        int number = 0;
+        double factor = 1;
+      };
+      const std::vector<Request> requests{{3, 0.5}, {1, 2}, {1, 4}};
+      std::vector<double> served, gathered;
+      int calls = 0;
+      ranks.on_first_rank_asking<Request>(
+          [&](const auto& ask) {
+            ++calls;
+            for (const Request& request : requests) {
+              ask(request);
+              REQUIRE(gathered.size() == static_cast<std::size_t>(size));
+              for (int rank = 0; rank < size; ++rank) {
+                CHECK(gathered[static_cast<std::size_t>(rank)] == request.factor * (request.number + rank));
+              }
+            }
+          },
+          [&](const Request& request) {
+            served.push_back(request.factor);
+            gathered = ranks.all_gather(request.factor * (request.number + ranks.rank()));
+          });
+      CHECK(calls == (group.rank() == 0 ? 1 : 0));
+      CHECK(served == std::vector<double>{0.5, 2, 4});
+      check_in_step(group);
+      ranks.on_first_rank_asking<int>([&](const auto&) { ++calls; }, [&](int) { served.clear(); });
+      CHECK(calls == (group.rank() == 0 ? 2 : 0));
+      CHECK(served.size() == 3);
+      check_in_step(group);
+    });
+  }
+}
+
+TEST_CASE("what rank 0 throws between requests is thrown on all") {
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      comm::Communicator& ranks = group.communicator();
+      for (const int asked : {0, 1, 3}) {
+        int served = 0;
+        const Caught caught = together(group, [&] {
+          ranks.on_first_rank_asking<int>(
+              [&](const auto& ask) {
+                for (int request = 0; request < asked; ++request) ask(request);
+                throw LabelledError("the disk is full", ErrorCode::io, asked);
+              },
+              [&](int request) {
+                served += ranks.all_gather(request).size() == static_cast<std::size_t>(size) ? 1 : 0;
+              });
+        });
+        CHECK(served == asked);
+        CHECK(caught.text == (group.rank() == 0 ? "" : group.name(0) + ": ") + "the disk is full");
+        CHECK(caught.code == ErrorCode::io);
+        CHECK(caught.label == (group.rank() == 0 ? std::optional(asked) : std::nullopt));
+        CHECK(caught.is_agreed);
+        check_in_step(group);
+      }
+    });
+  }
+}
+
+TEST_CASE("what a rank throws that is asked is thrown on all, whatever rank 0 makes of it") {
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      comm::Communicator& ranks = group.communicator();
+      const auto serve = [&](int request) {
+        if (request == 1 && group.rank() == 1) throw LabelledError("out of memory", ErrorCode::out_of_memory, 6);
+      };
+      const auto ignored = [&](const auto& ask) {
+        ask(0);
+        // Nothing can be asked any more.
+        for (const int request : {1, 0}) CHECK(contains(error_of([&] { ask(request); }), "out of memory"));
+      };
+      const auto wrapped = [&](const auto& ask) {
+        try {
+          ask(1);
+        } catch (const Error& error) {
+          throw error.with_prefix("a prefix: ");
+        }
+      };
+      const auto check = [&](const auto& root) {
+        const Caught caught = together(group, [&] { ranks.on_first_rank_asking<int>(root, serve); });
+        CHECK(caught.text == (group.rank() == 1 ? "" : group.name(1) + ": ") + "out of memory");
+        CHECK(caught.code == ErrorCode::out_of_memory);
+        CHECK(caught.label == (group.rank() == 1 ? std::optional(6) : std::nullopt));
+        CHECK(caught.is_agreed);
+        check_in_step(group);
+      };
+      check(ignored);
+      check(wrapped);
+    });
+  }
+}
+
+TEST_CASE("ranks send each other bytes, as many as each pair of them has") {
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      const auto message = [](int from, int to) {
+        const int count = (from * 2 + to) % 4 * 3000;  // also none
+        return std::vector<std::byte>(static_cast<std::size_t>(count), static_cast<std::byte>(from * 16 + to));
+      };
+      std::vector<std::vector<std::byte>> sent, received;
+      for (int rank = 0; rank < size; ++rank) {
+        sent.push_back(message(group.rank(), rank));
+        received.emplace_back(message(rank, group.rank()).size());
+      }
+      const std::vector<std::span<const std::byte>> sent_parts(sent.begin(), sent.end());
+      const std::vector<std::span<std::byte>> received_parts(received.begin(), received.end());
+      group.communicator().exchange(sent_parts, received_parts);
+      for (int rank = 0; rank < size; ++rank) {
+        if (rank != group.rank()) CHECK(received[static_cast<std::size_t>(rank)] == message(rank, group.rank()));
+      }
+      check_in_step(group);
+    });
+  }
+}
+
 TEST_CASE("a process alone exchanges nothing") {
   ProcessGroup group;
   CHECK(group.rank() == 0);
@@ -468,7 +635,49 @@ TEST_CASE("a process alone exchanges nothing") {
   CHECK(caught.label == 5);
   CHECK(error_of([&] { alone.agree(std::make_exception_ptr(Error("mine too"))); }) == "mine too");
   alone.agree(nullptr);
+  std::vector<int> asked;
+  alone.on_first_rank_asking<int>(
+      [&](const auto& ask) {
+        ask(4);
+        ask(2);
+      },
+      [&](int request) { asked.push_back(request); });
+  CHECK(asked == std::vector<int>{4, 2});
+  CHECK(error_of([&] { alone.on_first_rank_asking<int>([](const auto&) { throw Error("of root"); }, [](int) {}); }) ==
+        "of root");
   CHECK(!group.has_failed());
+  CHECK(group.first(1).size() == 1);
+  CHECK(contains(error_of([&] { group.first(2); }), "1 to 1 are allowed"));
+  CHECK(alone.blocked_seconds() == 0);
+}
+
+TEST_CASE("the seconds of exchanges count those spent waiting for a slower rank") {
+  constexpr std::chrono::milliseconds late{30};
+  const std::function<void(comm::Communicator&)> exchanges[] = {[](comm::Communicator& group) { group.agree(nullptr); },
+                                                                [](comm::Communicator& group) { group.max(1); },
+                                                                [](comm::Communicator& group) {
+                                                                  std::vector<float> values(3000, 1);
+                                                                  group.sum(std::span<float>(values));
+                                                                },
+                                                                [](comm::Communicator& group) {
+                                                                  double value = 1;
+                                                                  group.sum(std::span<double>(&value, 1));
+                                                                }};
+  run_ranks(2, [&](ProcessGroup& group) {
+    comm::Communicator& ranks = group.communicator();
+    for (const auto& exchange : exchanges) {
+      ranks.max(0);
+      const double before = ranks.blocked_seconds();
+      if (group.rank() == 1) std::this_thread::sleep_for(late);
+      const auto called = std::chrono::steady_clock::now();
+      exchange(ranks);
+      const auto ended = std::chrono::steady_clock::now();
+      const double blocked = ranks.blocked_seconds() - before;
+      CHECK(blocked > 0);
+      CHECK(blocked <= std::chrono::duration<double>(ended - called).count());
+      if (group.rank() == 0) CHECK(blocked >= 0.5 * std::chrono::duration<double>(late).count());
+    }
+  });
 }
 
 TEST_CASE("a launcher's variables tell whether a process is a rank") {

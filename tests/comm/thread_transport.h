@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -29,15 +30,23 @@ class BrokenGroup final : public std::runtime_error {
 /// Where the threads of a group meet: each shows the others where its bytes lie, and they copy them.
 class ThreadExchange {
  public:
-  /// @param on_host ranks on each host: 0: all.
-  ThreadExchange(int size, int on_host)
+  /// @param on_host ranks on each host: 0: all. @param has_background see Transport.
+  ThreadExchange(int size, int on_host, bool has_background)
       : shown_(static_cast<std::size_t>(size)),
         on_host_(on_host == 0 ? size : on_host),
+        has_background_(has_background),
         memory_(static_cast<std::size_t>(size), std::vector<std::byte>(shared_bytes)),
-        letters_(shown_.size() * shown_.size()),
-        host_meetings_(shown_.size()) {}
+        host_meetings_(shown_.size()) {
+    for (auto& letters : letters_) letters.resize(shown_.size() * shown_.size());
+  }
 
   int size() const { return static_cast<int>(shown_.size()); }
+  bool has_background() const { return has_background_; }
+  /// @throws BrokenGroup
+  void check() {
+    const std::lock_guard lock(mutex_);
+    if (is_broken_) throw BrokenGroup();
+  }
 
   /// Shows `bytes` (one part for each rank, or one for all) to the others, calls `copy` with what each rank shows, by
   /// rank, and returns when all have copied. @throws BrokenGroup
@@ -64,8 +73,12 @@ class ThreadExchange {
 
   /// See Transport::exchange. Ranks that have nothing for each other needn't call it.
   void exchange(int rank, std::span<const std::span<const std::byte>> sent,
-                std::span<const std::span<std::byte>> received) {
+                std::span<const std::span<std::byte>> received, comm::Channel channel) {
     const auto own = static_cast<std::size_t>(rank);
+    // What a rank sends to another and that one hasn't received.
+    const auto letter = [&](std::size_t from, std::size_t to) -> std::span<const std::byte>& {
+      return letters_[channel == comm::Channel::background ? 1 : 0][from * shown_.size() + to];
+    };
     std::unique_lock lock(mutex_);
     for (std::size_t r = 0; r < sent.size(); ++r) {
       if (r != own) letter(own, r) = sent[r];
@@ -87,6 +100,21 @@ class ThreadExchange {
     }
   }
 
+  /// Returns the exchange of the first `ranks` ranks. All ranks call it.
+  std::shared_ptr<ThreadExchange> first(int rank, int ranks) {
+    std::shared_ptr<ThreadExchange> part;
+    if (rank == 0) {
+      part = std::make_shared<ThreadExchange>(ranks, on_host_, has_background_);
+      const std::lock_guard lock(mutex_);
+      parts_.push_back(part);
+    }
+    const std::span<const std::byte> own = std::as_bytes(std::span(&part, 1));
+    meet(rank, std::span(&own, 1), [&](const auto& shown) {
+      if (rank > 0) part = *reinterpret_cast<const std::shared_ptr<ThreadExchange>*>(shown[0][0].data());
+    });
+    return part;
+  }
+
   /// Returns when all ranks have called it, and so need nothing of each other any more.
   void meet_at_the_end() { wait(end_, shown_.size()); }
 
@@ -95,6 +123,7 @@ class ThreadExchange {
     const std::lock_guard lock(mutex_);
     is_broken_ = true;
     changed_.notify_all();
+    for (const std::shared_ptr<ThreadExchange>& part : parts_) part->leave();
   }
 
  private:
@@ -120,18 +149,17 @@ class ThreadExchange {
     if (meeting.number == number) throw BrokenGroup();
   }
 
-  /// What a rank sends to another and that one hasn't received.
-  std::span<const std::byte>& letter(std::size_t from, std::size_t to) { return letters_[from * shown_.size() + to]; }
-
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::span<const std::span<const std::byte>>> shown_;  // by rank
   int on_host_;
-  std::vector<std::vector<std::byte>> memory_;       // by rank
-  std::vector<std::span<const std::byte>> letters_;  // by sender and receiver
-  Meeting meeting_;                                  // of all ranks
+  bool has_background_;
+  std::vector<std::vector<std::byte>> memory_;                      // by rank
+  std::array<std::vector<std::span<const std::byte>>, 2> letters_;  // by channel; by sender and receiver
+  Meeting meeting_;                                                 // of all ranks
   Meeting end_;
   std::vector<Meeting> host_meetings_;  // by host
+  std::vector<std::shared_ptr<ThreadExchange>> parts_;
   bool is_broken_ = false;
 };
 
@@ -145,6 +173,11 @@ class ThreadTransport final : public comm::Transport {
 
   int rank() const override { return rank_; }
   int size() const override { return exchange_->size(); }
+
+  std::unique_ptr<comm::Transport> first(int ranks) override {
+    std::shared_ptr<ThreadExchange> part = exchange_->first(rank_, ranks);
+    return rank_ < ranks ? std::make_unique<ThreadTransport>(std::move(part), rank_) : nullptr;
+  }
 
   void all_gather(std::span<const std::byte> own, std::span<std::byte> all) override {
     exchange_->meet(rank_, std::span(&own, 1), [&](const auto& shown) {
@@ -160,14 +193,26 @@ class ThreadTransport final : public comm::Transport {
     });
   }
 
-  void exchange(std::span<const std::span<const std::byte>> sent,
-                std::span<const std::span<std::byte>> received) override {
-    exchange_->exchange(rank_, sent, received);
+  bool has_background() const override { return exchange_->has_background(); }
+  void check() const override { exchange_->check(); }
+
+  void exchange(std::span<const std::span<const std::byte>> sent, std::span<const std::span<std::byte>> received,
+                comm::Channel channel) override {
+    exchange_->exchange(rank_, sent, received, channel);
   }
 
   std::span<const int> host_ranks() const override { return host_ranks_; }
   std::span<const std::span<std::byte>> shared_segments() override { return segments_; }
   void host_barrier() override { exchange_->meet_on_host(rank_); }
+
+  std::vector<base::PageBuffer> map_host(const base::PageBuffer& own) override {
+    std::vector<base::PageBuffer::Place> places(static_cast<std::size_t>(size()));
+    const base::PageBuffer::Place place = own.place();
+    all_gather(std::as_bytes(std::span(&place, 1)), std::as_writable_bytes(std::span(places)));
+    std::vector<base::PageBuffer> mapped;
+    for (const int r : host_ranks_) mapped.push_back(base::PageBuffer::open(places[static_cast<std::size_t>(r)]));
+    return mapped;
+  }
 
   [[noreturn]] void abort(int) override { std::abort(); }
 
@@ -193,9 +238,10 @@ class ThreadTransport final : public comm::Transport {
 /// Runs `body` on `size` threads, each of them a rank of one group, and rethrows the first exception: that of the
 /// lowest rank, of those that aren't the consequence of another rank's. A rank that throws while others wait for it makes
 /// these throw.
-/// @param on_host ranks on each host; 0: all.
-inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body, int on_host = 0) {
-  const auto exchange = std::make_shared<ThreadExchange>(size, on_host);
+/// @param on_host ranks on each host; 0: all. @param has_background see Transport.
+inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body, int on_host = 0,
+                           bool has_background = true) {
+  const auto exchange = std::make_shared<ThreadExchange>(size, on_host, has_background);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(size));
   std::exception_ptr consequence;
   std::mutex mutex;

@@ -84,6 +84,11 @@ class FailInBackward final : public optim::GradientPolicy {
   explicit FailInBackward(std::shared_ptr<optim::GradientPolicy> policy) : policy_(std::move(policy)) {}
 
   bool stores_gradients() const override { return policy_->stores_gradients(); }
+  comm::BucketExchange* exchange() override { return policy_->exchange(); }
+  void begin(optim::StepBuilder& step) override { policy_->begin(step); }
+  void before_read(optim::StepBuilder& step, int parameter) override { policy_->before_read(step, parameter); }
+  void wait() override { policy_->wait(); }
+  void abandon() override { policy_->abandon(); }
   void gradient_ready(optim::StepBuilder& step, int parameter, const lowering::Tensor& gradient) override {
     policy_->gradient_ready(step, parameter, gradient);
     if (step.deferred().size() != 3) return;
@@ -105,6 +110,8 @@ struct Recipe {
   bool save_memory = false;
   bool poison = false;
   int failing_rank = -1;  ///< whose backward fails
+  bool shares = true;     ///< ranks of a host read each other's memory
+  int on_host = 0;        ///< ranks of each host; 0: all
 };
 
 /// A rank, its parameters and programs.
@@ -117,6 +124,7 @@ class Rank {
         parameters_(random_parameters(graph_)),
         average_(graph_, 0),
         policy_(optim::reduce_policy(group.communicator(), recipe.update)) {
+    if (recipe.shares) parameters_.state().share();
     if (group.rank() == recipe.failing_rank) policy_ = std::make_shared<FailInBackward>(policy_);
     session(2);  // the first program places the parameters, which must lie in the same order on all ranks
   }
@@ -143,9 +151,26 @@ class Rank {
     for (const program::HeadView& head : program.heads()) losses_.push_back(head.sums);
   }
 
+  bool shares() const { return parameters_.state().gradients.place().descriptor >= 0; }
+
+  /// Gives each rank's parts of the gradients, the values and their average to all.
+  void gather() {
+    policy_->wait();
+    comm::BucketExchange* const exchange = policy_->exchange();
+    if (exchange == nullptr) return;
+    const auto gather_range = [&](const base::PageBuffer& range) {
+      exchange->gather({reinterpret_cast<float*>(range.data()), parameters_.state().trained_elements});
+    };
+    gather_range(parameters_.state().gradients);
+    if (recipe_.has_average) gather_range(average_.state().values);
+  }
+
   /// By head: of the last batch.
   const std::vector<kernels::LossSums>& losses() const { return losses_; }
-  std::vector<std::vector<float>> parameters() const { return snapshot(parameters_); }
+  std::vector<std::vector<float>> parameters() {
+    policy_->wait();
+    return snapshot(parameters_);
+  }
   std::vector<std::vector<float>> average() const { return snapshot(average_); }
   std::vector<std::int64_t> counters() const {
     std::vector<std::int64_t> values;
@@ -213,6 +238,8 @@ Result train(const ProcessGroup& group, const std::vector<Batch>& batches, const
     rank.run(batches[i], static_cast<std::int64_t>(i));
     trained.losses.push_back(rank.losses());
   }
+  if (group.size() > 1) CHECK(rank.shares() == recipe.shares);
+  rank.gather();
   trained.parameters = rank.parameters();
   trained.average = rank.average();
   trained.counters = rank.counters();
@@ -223,9 +250,9 @@ Result train(const ProcessGroup& group, const std::vector<Batch>& batches, const
 /// Trains on shares of the batches, and checks that all ranks have the same bits.
 Result train_on_ranks(int size, const std::vector<Batch>& batches, const Recipe& recipe) {
   std::vector<Result> ranks(static_cast<std::size_t>(size));
-  run_on_threads(size, [&](ProcessGroup& group) {
-    ranks[static_cast<std::size_t>(group.rank())] = train(group, batches, recipe);
-  });
+  run_on_threads(
+      size, [&](ProcessGroup& group) { ranks[static_cast<std::size_t>(group.rank())] = train(group, batches, recipe); },
+      recipe.on_host);
   for (const Result& rank : ranks) {
     CHECK(rank.parameters == ranks[0].parameters);
     CHECK(rank.average == ranks[0].average);
@@ -304,6 +331,30 @@ TEST_CASE("ranks: the first step has the gradients and losses of one process") {
 TEST_CASE("ranks: they train as one process, also when the last batch leaves one without images") {
   check_equal_to_one(2, batches_of({{4, 4}, {4, 4}, {1, 0}, {4, 4}}), plain_recipe());
   check_equal_to_one(3, batches_of({{3, 3, 2}, {3, 3, 2}, {1, 1, 0}, {3, 3, 2}, {0, 0, 2}}), plain_recipe());
+}
+
+TEST_CASE("ranks: several hosts, and hosts whose ranks share no memory") {
+  const std::vector<Batch> batches = batches_of({{2, 3, 2, 2}, {2, 3, 2, 2}, {2, 3, 0, 2}});
+  for (const int on_host : {0, 1, 2, 3}) {  // 3: the hosts have different numbers of ranks
+    for (const bool shares : {true, false}) {
+      for (const double clip_norm : {0.0, 0.1}) {
+        CAPTURE(on_host);
+        CAPTURE(shares);
+        Recipe recipe = plain_recipe({.clip_norm = clip_norm});
+        recipe.on_host = on_host;
+        recipe.shares = shares;
+        check_equal_to_one(4, batches, recipe);
+      }
+    }
+  }
+  Recipe rounded = plain_recipe({.reduces_bf16 = true});
+  rounded.on_host = 1;
+  const Result sent = train_on_ranks(4, batches, rounded), one = train(ProcessGroup(), on_one(batches), rounded);
+  check_close(sent.parameters, one.parameters, 1e-3);
+  CHECK(sent.parameters != train_on_ranks(4, batches, plain_recipe()).parameters);
+  Recipe lamb{.rule = optim::lamb({.weight_decay = {.rate = 0.1}}), .has_average = true};
+  lamb.on_host = 2;
+  check_equal_to_one(4, batches, lamb);
 }
 
 TEST_CASE("ranks: accumulation, also when a rank has images in some of a step's batches only") {
@@ -428,7 +479,7 @@ TEST_CASE("ranks: a gradient of one that isn't finite stops all before a weight 
     unchanged[number] = static_cast<char>(rank.parameters() == before);
   });
   for (std::size_t i = 0; i < 2; ++i) {
-    CHECK(contains(messages[i], "the gradient of parameter 'own."));
+    CHECK(contains(messages[i], "the gradient of parameter '"));
     CHECK(unchanged[i]);
   }
 }
@@ -492,7 +543,7 @@ TEST_CASE("ranks: profiles show the exchanges") {
                            .step = 1,
                            .rank_images = std::vector<std::int64_t>{2, 2}});
     const auto infos = session.program().instructions();
-    for (const std::string name : {"losses.sum", "statistics.average_over_ranks", "gradients.reduce"}) {
+    for (const std::string name : {"losses.sum", "statistics.average_over_ranks", "gradients.0.reduce"}) {
       const auto found = std::ranges::find(infos, name, &program::InstructionInfo::name);
       REQUIRE(found != infos.end());
       CHECK(found->kind == program::InstructionKind::communication);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <csignal>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "facet/training.h"
 #include "testing.h"
@@ -39,6 +40,7 @@ EpochResult epoch(std::int64_t number) {
   result.seconds = 60;
   result.peak_resident_bytes = 4096;
   result.waited = 0.03125;
+  result.communication_waited = 0.1875;
   result.best = true;
   return result;
 }
@@ -84,6 +86,10 @@ class Sinks {
     for (const auto& sink : sinks_) sink->on_step(result);
   }
 
+  void add(const StepProfile& profile) {
+    for (const auto& sink : sinks_) sink->on_profile(profile);
+  }
+
   std::vector<std::string> notes;
 
  private:
@@ -96,9 +102,9 @@ constexpr const char* header =
     "epoch,train_loss,validation_loss,validation_accuracy_age,\"validation_accuracy_the \"\"look\"\", say\","
     "learning_rate,images_per_s,seconds,peak_resident_bytes,waited,best,train_loss_age,"
     "\"train_loss_the \"\"look\"\", say\",train_accuracy_age,\"train_accuracy_the \"\"look\"\", say\","
-    "validation_loss_age,\"validation_loss_the \"\"look\"\", say\"\n";
+    "validation_loss_age,\"validation_loss_the \"\"look\"\", say\",communication_waited\n";
 constexpr const char* line_after_epoch =
-    ",1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096,0.03125,1,1.25,0.25,0.5,0.375,0.0625,0.0375\n";
+    ",1.5,0.1,0.75,0.3333333333333333,0.0001,12.5,60,4096,0.03125,1,1.25,0.25,0.5,0.375,0.0625,0.0375,0.1875\n";
 constexpr const char* step_header =
     "step,epoch,batch,loss,loss_age,\"loss_the \"\"look\"\", say\",accuracy_age,\"accuracy_the \"\"look\"\", say\","
     "learning_rate,images_per_s\n";
@@ -162,7 +168,7 @@ TEST_CASE("an epoch adds a line to each file") {
   CHECK(read_file(folder / "metrics.jsonl") ==
         R"({"epoch":1,"train_loss":1.5,"validation_loss":0.1,"validation_accuracy":)"
         R"({"age":0.75,"the \"look\", say":0.3333333333333333},"learning_rate":0.0001,"images_per_s":12.5,)"
-        R"("seconds":60.0,"peak_resident_bytes":4096,"waited":0.03125,"best":true,)"
+        R"("seconds":60.0,"peak_resident_bytes":4096,"waited":0.03125,"communication_waited":0.1875,"best":true,)"
         R"("train_loss_by_head":{"age":1.25,"the \"look\", say":0.25},)"
         R"("train_accuracy":{"age":0.5,"the \"look\", say":0.375},)"
         R"("validation_loss_by_head":{"age":0.0625,"the \"look\", say":0.0375}})"
@@ -174,9 +180,9 @@ TEST_CASE("without a validation set its cells are empty and its keys absent") {
   EpochResult result = epoch(2);
   result.validation.clear();
   result.best = false;
-  CHECK(csv_of(result) == "2,1.5,,,,0.0001,12.5,60,4096,0.03125,0,1.25,0.25,0.5,0.375,,\n");
+  CHECK(csv_of(result) == "2,1.5,,,,0.0001,12.5,60,4096,0.03125,0,1.25,0.25,0.5,0.375,,,0.1875\n");
   CHECK(json_of(result) == R"({"epoch":2,"train_loss":1.5,"learning_rate":0.0001,"images_per_s":12.5,"seconds":60.0,)"
-                           R"("peak_resident_bytes":4096,"waited":0.03125,"best":false,)"
+                           R"("peak_resident_bytes":4096,"waited":0.03125,"communication_waited":0.1875,"best":false,)"
                            R"("train_loss_by_head":{"age":1.25,"the \"look\", say":0.25},)"
                            R"("train_accuracy":{"age":0.5,"the \"look\", say":0.375}})"
                            "\n");
@@ -187,7 +193,7 @@ TEST_CASE("a head without a label has neither a loss nor an accuracy") {
   result.validation[0].labelled = 0;
   result.validation[0].accuracy = 0;
   result.train_head_loss[1] = result.train_accuracy[1] = unknown;
-  CHECK(csv_of(result) == "2,1.5,0.1,,0.3333333333333333,0.0001,12.5,60,4096,0.03125,1,1.25,,0.5,,,0.0375\n");
+  CHECK(csv_of(result) == "2,1.5,0.1,,0.3333333333333333,0.0001,12.5,60,4096,0.03125,1,1.25,,0.5,,,0.0375,0.1875\n");
   const std::string json = json_of(result);
   for (const char* part : {R"("validation_accuracy":{"age":null,"the)", R"("validation_loss_by_head":{"age":null,"the)",
                            R"("train_loss_by_head":{"age":1.25,"the \"look\", say":null})"}) {
@@ -252,7 +258,7 @@ TEST_CASE("lines of earlier versions, which wrote fewer columns, get empty cells
   Sinks(folder.path()).resume(3).add(epoch(3));
   const std::string cells = ",1.5,0.1,0.75,0.25,0.0001,12.5,60,4096,";
   CHECK(read_file(folder / "metrics.csv") ==
-        std::string(header) + "1" + cells + ",,,,,,,\n2" + cells + "0.5,,,,,,,\n3" + line_after_epoch);
+        std::string(header) + "1" + cells + ",,,,,,,,\n2" + cells + "0.5,,,,,,,,\n3" + line_after_epoch);
 }
 
 TEST_CASE("every so many steps add a line to each file of steps") {
@@ -325,6 +331,49 @@ TEST_CASE("a step's line that can't be written is left out, and told once") {
   std::filesystem::remove(folder / "steps.csv");
   sinks.add(step(6));
   CHECK(read_file(folder / "steps.csv") == steps_of({6}));
+}
+
+TEST_CASE("a profile is a file of JSON, which the next one replaces") {
+  const TemporaryFolder folder;
+  StepProfile profile{.steps = 3,
+                      .images = 64,
+                      .images_per_s = 128,
+                      .seconds = 0.5,
+                      .waited_seconds = 0.125,
+                      .seconds_by_kind = {{"convolution forward", 0.25}, {"loss", 0.0625}}};
+  Sinks sinks(folder.path());
+  sinks.start();
+  CHECK(!std::filesystem::exists(folder / "profile.json"));
+  sinks.add(profile);
+  nlohmann::json expected{{"steps", 3},
+                          {"images", 64},
+                          {"images_per_s", 128.0},
+                          {"seconds", 0.5},
+                          {"waited_seconds", 0.125},
+                          {"seconds_by_kind", {{"convolution forward", 0.25}, {"loss", 0.0625}}},
+                          {"processes", 1}};
+  CHECK(nlohmann::json::parse(read_file(folder / "profile.json")) == expected);
+
+  profile.processes = 4;
+  profile.communication = {.seconds = 0.25,
+                           .waited_seconds = 0.0625,
+                           .hidden = 0.75,
+                           .cpu_seconds = 0.03125,
+                           .other_seconds = 0.015,
+                           .longest_other_seconds = 0.02};
+  sinks.add(profile);
+  expected["processes"] = 4;
+  expected["communication"] = {{"seconds", 0.25},        {"waited_seconds", 0.0625}, {"hidden", 0.75},
+                               {"cpu_seconds", 0.03125}, {"other_seconds", 0.015},   {"longest_other_seconds", 0.02}};
+  CHECK(nlohmann::json::parse(read_file(folder / "profile.json")) == expected);
+  CHECK(sinks.notes.empty());
+
+  std::filesystem::remove(folder / "profile.json");
+  std::filesystem::create_directory(folder / "profile.json");
+  sinks.add(profile);
+  REQUIRE(sinks.notes.size() == 1);
+  CHECK(contains(sinks.notes[0], (folder / "profile.json").string()));
+  CHECK(contains(sinks.notes[0], "; the profile isn't kept"));
 }
 
 TEST_CASE("read_metrics returns what was written, and what earlier versions wrote") {

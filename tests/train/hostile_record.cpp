@@ -137,6 +137,8 @@ TEST_CASE("a run goes on from a checkpoint's record, or refuses it with the file
       {"/sums/head_loss", Json::array({1, "1", 1}), "`head_loss` is"},
       {"/sums/head_weight", Json::array({1, -1, 1}), "`head_weight` is"},
       {"/sums/seconds", -1, "`seconds` is"},
+      {"/sums/waited_seconds", -1, "`waited_seconds` is"},
+      {"/sums/communication_waited_seconds", "1", "`communication_waited_seconds` is"},
       {"/sums/correct", Json::array(), "`correct` is a list of 0; one of 3 is allowed"},
       {"/sums/correct", Json::array({1, 1}), "`correct` is a list of 2"},
       {"/sums/labelled", Json::array({1, 1, 1, 1}), "`labelled` is a list of 4"},
@@ -172,6 +174,10 @@ TEST_CASE("a run goes on from a checkpoint's record, or refuses it with the file
   const std::string deep = std::string(200000, '[') + std::string(200000, ']');
   CHECK(contains(run.refusal(fmt::format(R"({{"epoch":{}}})", deep)), "`epoch` is array"));
   CHECK(run.refusal([](Json&) {}).empty());
+  for (const char* member : {"waited_seconds", "communication_waited_seconds"}) {  // earlier builds lack them
+    // A run of its own: one that goes on replaces its files.
+    CHECK(StoppedRun().refusal([&](Json& record) { CHECK(record["sums"].erase(member) == 1); }).empty());
+  }
 }
 
 TEST_CASE("an option that the record lacks, as an earlier build's does, has its default") {

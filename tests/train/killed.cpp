@@ -97,7 +97,10 @@ TEST_CASE("a kill at any moment leaves a checkpoint that loads, and the run goes
     check_lines(out, train::LastCheckpoint(checkpoints.last()).record().state.epoch - 1, step);
     Parameters parameters(small::model(), 0), average(small::model(), 0);
     parameters.state().require_slots({"exp_avg", "exp_avg_sq"});
-    train::LastCheckpoint(checkpoints.last()).load(parameters, &average);
+    train::LastCheckpoint(checkpoints.last())
+        .load(parameters, &average, [&](int index, int slot, const std::vector<float>& elements) {
+          parameters.state().set_slot(index, slot, elements);
+        });
     if (std::filesystem::exists(checkpoints.best())) {
       Predictor best(checkpoints.best(), small::model(), {.batch = 8});
       CHECK(best.info().heads == small::heads());

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "facet/ops.h"
 #include "facet/sampler.h"
 #include "facet/session.h"
+#include "train/session.h"
 #include "train/small_run.h"
 
 /// Sessions and runs in several ranks, and how far their results are from those of one process.
@@ -104,9 +106,24 @@ inline facet::Batch share(const facet::Batch& all, const facet::ProcessGroup& gr
   return part_of(all, facet::share_of(all.size, group.rank(), group.size()));
 }
 
+/// What the processes of a session have learnt, each of which has its share of the optimiser's state: the whole, in all
+/// of them. They call it together.
 inline Learnt learnt(facet::TrainingSession& session) {
-  Learnt values = learnt(session.parameters());
-  for (const auto& [name, value] : learnt(session.evaluated_parameters())) values["evaluated." + name] = value;
+  const facet::Parameters &parameters = session.parameters(), &evaluated = session.evaluated_parameters();
+  facet::comm::Communicator& group = session.state().group();
+  // Zeros, to be overwritten.
+  const auto like = [&](int index, int) { return std::vector<float>(parameters.get(index).size()); };
+  Learnt values = learnt(parameters, like);
+  session.state().slots().save_on_first_rank(
+      [&](const facet::train::ReadSlot& read) { values = learnt(parameters, read); });
+  for (const facet::Parameter& parameter : parameters.list()) {
+    for (const std::string& slot : parameters.state().slot_names) {
+      if (parameter.is_trained()) group.broadcast(std::span<float>(values.at(parameter.name + "." + slot)));
+    }
+  }
+  for (const facet::Parameter& parameter : evaluated.list()) {
+    values["evaluated." + parameter.name] = evaluated.get(evaluated.find(parameter.name));
+  }
   return values;
 }
 

@@ -4,8 +4,12 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "facet/session.h"
 #include "testing.h"
@@ -233,6 +237,28 @@ TEST_CASE("ranks keep the same moving average") {
   CHECK(expected.learnt.at("evaluated.stem.conv.weight") != expected.learnt.at("stem.conv.weight"));
   CHECK(expected.learnt.at("evaluated.stem.bn.running_mean") != expected.learnt.at("stem.bn.running_mean"));
   check_ranks(steps, 2, expected, later, rounded);
+}
+
+TEST_CASE("weights that are read and set after a step are the same on all ranks, however late one of them is") {
+  const Batch all = small::first_batches(1).front();
+  const std::string name = small::heads()[0].name + ".hidden.weight";
+  for (const int late : {0, 1, 2}) {
+    CAPTURE(late);
+    run_ranks(3, [&](ProcessGroup& group) {
+      TrainOptions options = small::rank_options();
+      options.processes = group;
+      TrainingSession session(small::rank_model(), small::info(), options);
+      for (int step = 0; step < 3; ++step) {
+        session.step(small::share(all, group));
+        if (group.rank() == late) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        std::vector<float> values = session.get(name);
+        CHECK(is_same(group, small::bits({{name, values}})));
+        for (float& value : values) value *= 2;
+        session.set(name, values);
+      }
+      CHECK(is_same(group, small::bits({{name, session.get(name)}})));
+    });
+  }
 }
 
 TEST_CASE("ranks leave frozen weights unchanged") {

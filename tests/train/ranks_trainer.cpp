@@ -157,7 +157,7 @@ TEST_CASE("a run in ranks is that of one process, and uses each image once an ep
       Told told;
       CHECK(run(ranks.trainer, told));
       check_told(told, expected);
-      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer))));
+      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
       const auto epochs = static_cast<double>(with.epochs);
       CHECK(ranks.train.loads_of_all(group) == std::vector<double>(small::train_images, epochs));
       CHECK(ranks.validation.loads_of_all(group) == std::vector<double>(21, epochs));
@@ -173,7 +173,7 @@ TEST_CASE("a run of ranks that normalise on their own leaves them with the same 
       Run ranks(group, with);
       Told told;
       CHECK(run(ranks.trainer, told));
-      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer))));
+      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
       CHECK(ranks.train.loads_of_all(group) == std::vector<double>(small::train_images, 2));
       if (group.rank() != 0) return;
       REQUIRE(told.epochs.size() == 2);
@@ -210,7 +210,7 @@ TEST_CASE("ranks write what one process does, and a run goes on in another numbe
     now.checkpoint_minutes = 1e-6;
     Run ranks(group, now);
     CHECK(run(ranks.trainer, told, stop_after) == (stop_after == 0));
-    CHECK(is_same(group, small::bits(small::learnt(ranks.trainer))));
+    CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
   };
   if (facet::test::launched_group() == nullptr) {
     // In the midst of the second epoch, then in that of the third; an epoch has 4 steps, and 2 batches of validation.
@@ -243,6 +243,51 @@ TEST_CASE("ranks write what one process does, and a run goes on in another numbe
   }
 }
 
+TEST_CASE("ranks tell how long they wait for communication, in each epoch and in profiled steps") {
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      TrainOptions with = options();
+      with.profile_steps = 3;  // steps 3, 5 and 6: an epoch has three full batches and a smaller one
+      Run ranks(group, with);
+      std::int64_t step = 0, told_at = 0;
+      std::vector<StepProfile> profiles;
+      std::vector<EpochResult> epochs;
+      CHECK(small::train(ranks.trainer, {.step = [&](const StepResult& result) { step = result.step; },
+                                         .epoch = [&](const EpochResult& epoch) { epochs.push_back(epoch); },
+                                         .profile =
+                                             [&](const StepProfile& profile) {
+                                               profiles.push_back(profile);
+                                               told_at = step;
+                                             }}));
+      CHECK(told_at == 6);
+      REQUIRE(profiles.size() == 1);
+      const StepProfile& profile = profiles[0];
+      CHECK(profile.steps == 3);
+      CHECK(profile.images == small::global_batch);
+      CHECK(profile.processes == size);
+      CHECK(profile.seconds_by_kind.contains("communication"));
+      double sum = profile.waited_seconds;
+      for (const auto& [kind, seconds] : profile.seconds_by_kind) sum += seconds;
+      CHECK(sum <= profile.seconds);
+      const StepProfile::Communication& communication = profile.communication;
+      CHECK(communication.seconds > 0);
+      CHECK(communication.waited_seconds > 0);
+      CHECK(communication.other_seconds > 0);
+      CHECK(communication.longest_other_seconds >= communication.other_seconds * (1 - 1e-9));
+      CHECK(communication.hidden >= 0);
+      CHECK(communication.hidden <= 1);
+      CHECK(communication.cpu_seconds >= 0);
+      CHECK(
+          is_same(group, std::to_string(communication.seconds) + std::to_string(communication.longest_other_seconds)));
+      REQUIRE(epochs.size() == 2);
+      for (const EpochResult& epoch : epochs) {
+        CHECK(epoch.communication_waited > 0);
+        CHECK(epoch.waited + epoch.communication_waited <= 1);
+      }
+    });
+  }
+}
+
 TEST_CASE("the same ranks continue a run to the same bits") {
   for (const int size : sizes) {
     run_ranks(size, [&](ProcessGroup& group) {
@@ -258,7 +303,7 @@ TEST_CASE("the same ranks continue a run to the same bits") {
       with.resume = true;
       Run resumed(group, with);
       CHECK(run(resumed.trainer, told));
-      CHECK(small::learnt(resumed.trainer) == small::learnt(whole.trainer));
+      CHECK(small::learnt(resumed.trainer.session()) == small::learnt(whole.trainer.session()));
     });
   }
 }
@@ -272,7 +317,7 @@ TEST_CASE("a stop that one rank asks for ends the run of all at the same step") 
       int calls = 0;
       CHECK(!small::train(ranks.trainer, {.stop = [&] { return ++calls == 3 && group.rank() == 1; }}));
       CHECK(calls == 3);
-      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer))));
+      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
       if (group.rank() == 0) {
         const train::LastCheckpoint last(train::RunFolder(with.out).last());
         CHECK(last.record().state.step == 3);
@@ -283,7 +328,7 @@ TEST_CASE("a stop that one rank asks for ends the run of all at the same step") 
       CHECK(!small::train(ranks.trainer, {.stop = [&] { return ++calls == 5 && group.rank() == 1; }}));
       CHECK(calls == 5);
       CHECK(ranks.trainer.run());
-      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer))));
+      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
     });
   }
 }
@@ -305,7 +350,7 @@ TEST_CASE("a callback that throws on one rank ends the run of all") {
     CHECK(contains(text, "the queue is gone"));
     CHECK(contains(text, group.name(1)) == (group.rank() != 1));
     CHECK(ranks.trainer.run());
-    CHECK(is_same(group, small::bits(small::learnt(ranks.trainer))));
+    CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
   });
 }
 
@@ -360,7 +405,7 @@ TEST_CASE("an image that one rank can't read ends the run of all, which is saved
       with.resume = true;
       Run resumed(group, with);
       CHECK(resumed.trainer.run());
-      CHECK(small::learnt(resumed.trainer) == small::learnt(whole.trainer));
+      CHECK(small::learnt(resumed.trainer.session()) == small::learnt(whole.trainer.session()));
     });
   }
 }

@@ -101,6 +101,8 @@ TEST_CASE("invalid options are refused by name") {
   CHECK(error_with([](TrainOptions& options) { options.keep = -1; }) == "keep is -1; 0 to 1000000 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.log_every = -1; }) ==
         "log_every is -1; 0 to 1000000 is allowed");
+  CHECK(error_with([](TrainOptions& options) { options.profile_steps = -1; }) ==
+        "profile_steps is -1; 0 to 1000000 is allowed");
   CHECK(error_with([](TrainOptions& options) { options.checkpoint_minutes = INFINITY; }) ==
         "checkpoint_minutes is inf; 0 or more is allowed");
   CHECK(error_with([](TrainOptions& options) { options.eps = NAN; }) == "eps is nan; a number above 0 is allowed");

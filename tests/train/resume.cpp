@@ -45,7 +45,8 @@ std::vector<std::string> cells_of(const std::string& line) {
 
 /// A file of metrics without the columns that depend on timing and on the machine.
 std::string metrics(const std::filesystem::path& folder, const char* name = "metrics.csv") {
-  const std::set<std::string> measured{"images_per_s", "seconds", "peak_resident_bytes", "waited"};
+  const std::set<std::string> measured{"images_per_s", "seconds", "peak_resident_bytes", "waited",
+                                       "communication_waited"};
   std::istringstream lines(read_file(folder / name));
   std::string line, kept;
   std::vector<std::string> titles;

@@ -124,7 +124,7 @@ TEST_CASE("gradients are those that an SGD step subtracts") {
   with.learning_rate = 0.5;
   with.keep_gradients = true;
   TrainingSession model = session(with);
-  CHECK(contains(error_of([&] { model.gradient("stem.conv.weight"); }), "before the first step"));
+  CHECK(contains(error_of([&] { model.gradient("stem.conv.weight"); }), "no step has been run"));
   const Batch batch = first_batch();
   for (const char* name : {"stem.conv.weight", "block.bn2.bias", "side.logits.weight"}) {
     CAPTURE(name);

@@ -51,6 +51,7 @@ struct Run {
 struct Functions {
   std::function<void(const facet::StepResult&)> step{};
   std::function<void(const facet::EpochResult&)> epoch{};
+  std::function<void(const facet::StepProfile&)> profile{};
   std::function<void(const std::string&)> note{};
   std::function<bool()> stop{};
   std::function<void(bool)> saving{};
@@ -65,6 +66,9 @@ class FunctionSink final : public facet::TrainSink {
   }
   void on_epoch(const facet::EpochResult& result) override {
     if (functions_.epoch) functions_.epoch(result);
+  }
+  void on_profile(const facet::StepProfile& profile) override {
+    if (functions_.profile) functions_.profile(profile);
   }
   void on_note(const std::string& text) override {
     if (functions_.note) functions_.note(text);
@@ -86,21 +90,26 @@ inline bool train(facet::Trainer& trainer, const Functions& functions) {
 /// All that a run has learnt: parameters and the optimiser's state, by name.
 using Learnt = std::map<std::string, std::vector<float>>;
 
-inline Learnt learnt(const facet::Parameters& parameters) {
+/// @param read returns a slot of a parameter, both by index.
+inline Learnt learnt(const facet::Parameters& parameters, const auto& read) {
   Learnt values;
   for (int index = 0; index < static_cast<int>(parameters.list().size()); ++index) {
     const facet::Parameter& parameter = parameters.list()[static_cast<std::size_t>(index)];
     values[parameter.name] = parameters.get(index);
     if (!parameter.is_trained()) continue;
     for (int slot = 0; slot < static_cast<int>(parameters.state().slot_names.size()); ++slot) {
-      values[parameter.name + "." + parameters.state().slot_names[static_cast<std::size_t>(slot)]] =
-          parameters.state().get_slot(index, slot);
+      values[parameter.name + "." + parameters.state().slot_names[static_cast<std::size_t>(slot)]] = read(index, slot);
     }
   }
   return values;
 }
 
-/// Includes the averaged parameters, where the trainer keeps an average.
+/// Of parameters of one process.
+inline Learnt learnt(const facet::Parameters& parameters) {
+  return learnt(parameters, [&](int index, int slot) { return parameters.state().get_slot(index, slot); });
+}
+
+/// Of a trainer of one process. Includes the averaged parameters, where it keeps an average.
 inline Learnt learnt(facet::Trainer& trainer) {
   Learnt values = learnt(trainer.parameters());
   for (const auto& [name, value] : learnt(trainer.evaluated_parameters())) values["evaluated." + name] = value;

@@ -231,6 +231,7 @@ TEST_CASE("a record has the names and values that the records of earlier version
                           {"ema_decay", 0.0},
                           {"freeze", "stem.* block.*"},
                           {"sync_batch_norm", false},
+                          {"reduce", "f32"},
                           {"seed", 0},
                           {"flip", true},
                           {"drop_last", false},

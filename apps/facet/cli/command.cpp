@@ -57,9 +57,9 @@ int report_failure(const std::exception_ptr& error, const std::string& command, 
 }
 
 std::vector<Command> commands() {
-  std::vector<Command> all{synth_command(),   inspect_command(),  summary_command(), train_command(),
-                           import_command(),  evaluate_command(), predict_command(), export_command(),
-                           compare_command(), reproduce_command()};
+  std::vector<Command> all{synth_command(),   inspect_command(),      summary_command(),  train_command(),
+                           import_command(),  evaluate_command(),     predict_command(),  export_command(),
+                           compare_command(), plan_cluster_command(), reproduce_command()};
   for (Command& command : all) command.groups.push_back(general_options());
   return all;
 }

@@ -49,6 +49,7 @@ Command predict_command();
 Command import_command();
 Command export_command();
 Command compare_command();
+Command plan_cluster_command();
 Command reproduce_command();
 
 /// All commands, in the order in which the manual lists them.

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string_view>
 
 #include "facet/error.h"
 #include "facet/files.h"
@@ -29,39 +31,66 @@ std::string text(const json& object, const char* name) {
   return value;
 }
 
-std::optional<std::int64_t> count(const json& object, const char* name) {
+constexpr std::int64_t most_count = std::int64_t{1} << 50;
+
+/// Returns a number that `is_good`. @param needed what is needed: "a number above 0 is needed".
+std::optional<double> number(const json& object, const char* name, bool (*is_good)(double), const char* needed) {
   const json& value = member(object, name);
   if (value.is_null()) return std::nullopt;
-  if (!value.is_number_integer() || value < 0) {
-    throw Error(fmt::format("\"{}\" is {}; a whole number is needed", name, value.dump()));
+  if (!value.is_number() || !is_good(value.get<double>())) {
+    throw Error(fmt::format("\"{}\" is {}; {}", name, value.dump(), needed));
+  }
+  return value.get<double>();
+}
+
+std::optional<double> rate(const json& object, const char* name) {
+  return number(
+      object, name, [](double rate) { return rate > 0 && std::isfinite(rate); }, "a number above 0 is needed");
+}
+
+std::optional<std::int64_t> count(const json& object, const char* name, std::int64_t low = 0,
+                                  std::int64_t high = most_count) {
+  const json& value = member(object, name);
+  if (value.is_null()) return std::nullopt;
+  const double number = value.is_number_integer() ? value.get<double>() : -1;  // it may be beyond std::int64_t
+  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high))) {
+    throw Error(fmt::format("\"{}\" is {}; a whole number from {} to {} is needed", name, value.dump(), low, high));
   }
   return value.get<std::int64_t>();
 }
 
-std::optional<double> rate(const json& object, const char* name) {
-  const json& value = member(object, name);
-  if (value.is_null()) return std::nullopt;
-  if (!value.is_number() || !(value.get<double>() > 0) || !std::isfinite(value.get<double>())) {
-    throw Error(fmt::format("\"{}\" is {}; a number above 0 is needed", name, value.dump()));
+/// Returns a value that the object must have. @param kind what it is: "a whole number". @throws Error if it's missing.
+template <class T>
+T needed(const std::optional<T>& value, const char* name, const char* kind) {
+  if (!value) throw Error(fmt::format("no \"{}\" found: {} is needed", name, kind));
+  return *value;
+}
+
+/// Calls `read` of what lies at a path, which begins the message of an Error that it throws.
+auto at(const std::string& path, const auto& read) {
+  try {
+    return read();
+  } catch (const Error& error) {
+    throw error.with_prefix(path + ": ");
   }
-  return value.get<double>();
 }
 
 void read_rates(const json& object, const char* name, Benchmark& benchmark) {
   const json& given = member(object, name);
   std::optional<double> median;
   if (given.is_object()) {
-    median = rate(given, "median");
-    benchmark.slowest = rate(given, "min");
-    benchmark.fastest = rate(given, "max");
+    at(name, [&] {
+      median = rate(given, "median");
+      benchmark.slowest = rate(given, "min");
+      benchmark.fastest = rate(given, "max");
+    });
   } else {
     median = rate(object, name);
   }
-  if (!median) throw Error(fmt::format("no \"{}\" found: a number, or an object with \"median\"", name));
-  benchmark.rate = *median;
+  benchmark.rate = needed(median, name, "a number, or an object with \"median\",");
 }
 
-Benchmark read_one(const json& object) {
+Benchmark read_benchmark(const json& object) {
   if (!object.is_object()) throw Error("a JSON object is needed");
   Benchmark benchmark;
   const bool is_sum = member(object, "bench") == "allreduce";
@@ -75,17 +104,98 @@ Benchmark read_one(const json& object) {
   benchmark.device = machine.is_object() ? text(machine, "cpu") : text(object, "device");
   benchmark.batch = count(object, "batch");
   benchmark.threads = count(object, "threads");
+  benchmark.ranks = count(object, "ranks");
+  benchmark.hosts = count(object, "hosts");
   if (is_sum) {
     benchmark.sum = text(object, "name");
     benchmark.function = text(object, "function");
-    benchmark.ranks = count(object, "ranks");
-    benchmark.hosts = count(object, "hosts");
   }
+  if (member(object, "bench") == "scaling") benchmark.scaling = text(object, "name");
   benchmark.peak_resident_bytes = count(object, "peak_resident_bytes");
-  if (const auto mebibytes = count(object, "peak_rss_mib"); mebibytes && !benchmark.peak_resident_bytes) {
+  if (const auto mebibytes = count(object, "peak_rss_mib", 0, most_count >> 20);
+      mebibytes && !benchmark.peak_resident_bytes) {
     benchmark.peak_resident_bytes = *mebibytes << 20;
   }
   return benchmark;
+}
+
+/// Returns a time in milliseconds that the object must have, in seconds.
+double needed_time(const json& object, const char* name) {
+  const auto milliseconds = number(
+      object, name, [](double ms) { return ms >= 0 && ms <= 1e9; }, "milliseconds from 0 to 1000000000 are needed");
+  return needed(milliseconds, name, "a time in milliseconds") * 1e-3;
+}
+
+NodeBucket read_bucket(const json& object, double step) {
+  if (!object.is_object()) throw Error("an object is needed");
+  NodeBucket bucket;
+  bucket.reduced_bytes = bucket.gathered_bytes =
+      static_cast<double>(needed(count(object, "bytes", 1), "bytes", "a whole number"));
+  const double tolerance = 0.1 * step;
+  // Forward reads the weights before backward completes their gradients, and both are medians over the steps.
+  const auto time_up_to = [&](const char* name, double last, const char* of) {
+    const double time = needed_time(object, name);
+    if (time <= last + tolerance) return std::min(time, last);
+    throw Error(
+        fmt::format("\"{}\" is {}; at most {}, {:g}, is allowed", name, member(object, name).dump(), of, last * 1e3));
+  };
+  bucket.ready = time_up_to("ready_ms", step, "the median of \"step_ms\"");
+  bucket.needed = time_up_to("needed_ms", bucket.ready, "\"ready_ms\"");
+  return bucket;
+}
+
+NodeStep read_node_step(const json& object) {
+  NodeStep step;
+  const json& times = member(object, "step_ms");
+  if (!times.is_object()) throw Error("no \"step_ms\" found: an object with \"median\" is needed");
+  at("step_ms", [&] {
+    step.seconds = needed_time(times, "median");
+    if (step.seconds == 0) throw Error("\"median\" is 0; a time above 0 is needed");
+  });
+  const json& buckets = member(object, "buckets");
+  if (!buckets.is_array()) throw Error("\"buckets\" is no array");
+  for (const json& bucket : buckets) {
+    at(fmt::format("buckets[{}]", step.buckets.size()),
+       [&] { step.buckets.push_back(read_bucket(bucket, step.seconds)); });
+  }
+  return step;
+}
+
+/// How many of the conditions in turn a result meets to stand for a node, and what is wrong where one isn't met.
+struct Suitability {
+  int met = 0;
+  std::string_view wrong = "no result is one of training that bench_scaling has measured";
+};
+
+Suitability suitability(const json& object) {
+  if (member(object, "bench") != "scaling" || member(object, "mode") != "training") return {};
+  if (member(object, "hosts") != 1) return {1, "its results of bench_scaling are of several hosts; a node is one host"};
+  if (member(object, "buckets").empty()) return {2, "its results of one host are of one rank, which exchanges nothing"};
+  return {3, ""};
+}
+
+NodeResult read_node_result(const json& object) {
+  const Benchmark benchmark = read_benchmark(object);
+  NodeResult result;
+  result.name = benchmark.scaling;
+  result.model = benchmark.model;
+  const json& size = member(object, "size");
+  result.size = size.is_null() ? "" : size.is_string() ? size.get<std::string>() : size.dump();
+  result.precision = benchmark.precision;
+  result.device = benchmark.device;
+  result.reduce = text(object, "reduce");
+  if (result.reduce != "f32" && result.reduce != "bf16") {
+    throw Error(fmt::format("\"reduce\" is {}; f32 or bf16 is needed", member(object, "reduce").dump()));
+  }
+  constexpr std::int64_t most = 1'000'000;  // far beyond any real one
+  const auto needed_count = [&](const char* name, std::int64_t low) {
+    return needed(count(object, name, low, most), name, "a whole number");
+  };
+  result.ranks = needed_count("ranks", 2);
+  result.threads = needed_count("threads", 1);
+  result.batch = needed_count("batch", result.ranks);
+  result.step = read_node_step(object);
+  return result;
 }
 
 /// Returns the JSON objects of a text with the numbers of their first lines.
@@ -104,9 +214,9 @@ std::vector<std::pair<int, json>> objects_of(const std::string& content) {
   return objects;
 }
 
-}  // namespace
-
-std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
+/// Returns the JSON objects of a file with the numbers of their first lines.
+/// @param writer a program that writes such files. @throws Error naming the file; also where it holds none.
+std::vector<std::pair<int, json>> read_objects(const std::filesystem::path& file, const char* writer) {
   const std::string content = read_text(file);
   std::vector<std::pair<int, json>> objects;
   try {
@@ -114,19 +224,42 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
   } catch (const Error& error) {
     throw error.with_prefix(file.string() + ":");
   }
-  if (objects.empty())
-    throw Error(fmt::format("{}: no result found; JSON as bench_training writes it is needed", file.string()));
+  if (objects.empty()) {
+    throw Error(fmt::format("{}: no result found; JSON as {} writes it is needed", file.string(), writer));
+  }
+  return objects;
+}
+
+}  // namespace
+
+std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
   std::vector<Benchmark> benchmarks;
-  for (const auto& [line, object] : objects) {
-    try {
-      benchmarks.push_back(read_one(object));
-    } catch (const Error& error) {
-      throw error.with_prefix(fmt::format("{}:{}: ", file.string(), line));
-    }
+  for (const auto& [line, found] : read_objects(file, "bench_training")) {
+    at(fmt::format("{}:{}", file.string(), line),
+       [&, &object = found] { benchmarks.push_back(read_benchmark(object)); });
     const std::string stem = file.stem().string();
     benchmarks.back().name = benchmarks.size() == 1 ? stem : fmt::format("{}#{}", stem, benchmarks.size());
   }
   return benchmarks;
+}
+
+std::vector<NodeResult> read_node_results(const std::filesystem::path& file) {
+  std::vector<NodeResult> results;
+  Suitability nearest;
+  for (const auto& [line, found] : read_objects(file, "bench_scaling")) {
+    const std::string origin = fmt::format("{}:{}", file.string(), line);
+    at(origin, [&, &object = found] {
+      if (!object.is_object()) throw Error("a JSON object is needed");
+      const Suitability now = suitability(object);
+      if (now.met > nearest.met) nearest = now;
+      if (!now.wrong.empty()) return;
+      results.push_back(read_node_result(object));
+      results.back().origin = origin;
+    });
+  }
+  if (!results.empty()) return results;
+  throw Error(fmt::format("{}: {}; mpirun -n 2 bench_scaling --json node.json measures a node of two ranks",
+                          file.string(), nearest.wrong));
 }
 
 }  // namespace facet::app

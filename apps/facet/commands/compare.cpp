@@ -68,25 +68,24 @@ std::string spread(const Benchmark& benchmark, int decimals) {
   return fmt::format("{:.{}f} - {:.{}f}", *benchmark.slowest, decimals, *benchmark.fastest, decimals);
 }
 
+/// The scaling and the numbers of ranks and hosts are columns where any result has ranks.
 std::string table_of_steps(const std::vector<Benchmark>& benchmarks, const Prices& prices) {
-  std::vector<Table::Column> columns{{"result"},         {"framework"},    {"device"},      {"model"},
-                                     {"mode"},           {"precision"},    {"batch", true}, {"threads", true},
-                                     {"images/s", true}, {"spread", true}, {"ratio", true}, {"peak MiB", true}};
+  const bool has_ranks =
+      std::any_of(benchmarks.begin(), benchmarks.end(), [](const Benchmark& b) { return b.ranks.has_value(); });
+  std::vector<Table::Column> columns{{"result"}, {"framework"}, {"device"},     {"model"},
+                                     {"mode"},   {"precision"}, {"batch", true}};
+  if (has_ranks) columns.insert(columns.end(), {{"scaling"}, {"ranks", true}, {"hosts", true}});
+  columns.insert(columns.end(),
+                 {{"threads", true}, {"images/s", true}, {"spread", true}, {"ratio", true}, {"peak MiB", true}});
   if (!prices.empty()) columns.push_back({"images per currency unit", true});
   Table rows(columns);
   for (const Benchmark& b : benchmarks) {
-    std::vector<std::string> cells{b.name,
-                                   or_dash(b.framework),
-                                   or_dash(b.device),
-                                   or_dash(b.model),
-                                   or_dash(b.mode),
-                                   or_dash(b.precision),
-                                   or_dash(b.batch),
-                                   or_dash(b.threads),
-                                   fmt::format("{:.2f}", b.rate),
-                                   spread(b, 1),
-                                   fmt::format("{:.3f}", b.rate / benchmarks.front().rate),
-                                   mebibytes(b.peak_resident_bytes)};
+    std::vector<std::string> cells{b.name,          or_dash(b.framework), or_dash(b.device), or_dash(b.model),
+                                   or_dash(b.mode), or_dash(b.precision), or_dash(b.batch)};
+    if (has_ranks) cells.insert(cells.end(), {or_dash(b.scaling), or_dash(b.ranks), or_dash(b.hosts)});
+    cells.insert(cells.end(),
+                 {or_dash(b.threads), fmt::format("{:.2f}", b.rate), spread(b, 1),
+                  fmt::format("{:.3f}", b.rate / benchmarks.front().rate), mebibytes(b.peak_resident_bytes)});
     if (!prices.empty()) {
       const auto price = prices.find(b.name);
       cells.push_back(price != prices.end() ? fmt::format("{:.0f}", b.rate * 3600 / price->second) : "-");
@@ -145,11 +144,11 @@ Command compare_command() {
   command.summary = "compare benchmark results";
   command.usage = "FILE... [options]";
   command.description =
-      "Prints a table of the results of bench_training --json and of other programs that write the same form: "
-      "images/s, the spread from the slowest step to the fastest, the ratio to the first result, peak memory and, with "
-      "--price, images per unit of cost. A file holds one JSON object, or one on each line. Results of other "
-      "frameworks need only images_per_s. Those of bench_allreduce are a table of their own: GB/s, and the ratio to "
-      "the first result of the same size.";
+      "Prints a table of the results of bench_training and bench_scaling --json and of other programs that write the "
+      "same form: images/s, the spread from the slowest step to the fastest, the ratio to the first result, peak "
+      "memory and, with --price, images per unit of cost. Threads are those of each rank. A file holds one JSON "
+      "object, or one on each line. Results of other frameworks need only images_per_s. Those of bench_allreduce are a "
+      "table of their own: GB/s, and the ratio to the first result of the same size.";
   command.groups = {{"Costs",
                      {{.name = "price",
                        .argument = "NAME=PRICE/h",

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <limits>
+#include <utility>
 
 #include "cli/terminal.h"
 #include "facet/text.h"
@@ -28,6 +31,7 @@ void TrainingReport::on_start(const RunInfo& info) {
   heads_.clear();
   for (const Head& head : info.model.heads) heads_.push_back(printable(head.name));
   epochs_ = info.options.epochs;
+  processes_ = info.options.processes.size();
   log_every_ = info.options.log_every;
 }
 
@@ -88,12 +92,41 @@ void TrainingReport::on_epoch(const EpochResult& result) {
     }
     line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
   }
-  print_out("{}  {:.1f} images/s  waited for images {}  {}{}\n", line, result.images_per_s, percent(result.waited),
-            duration_text(result.seconds), result.best ? "  best so far" : "");
+  std::string waited = "waited for images " + percent(result.waited);
+  if (processes_ > 1) waited += ", for communication " + percent(result.communication_waited);
+  print_out("{}  {:.1f} images/s  {}  {}{}\n", line, result.images_per_s, waited, duration_text(result.seconds),
+            result.best ? "  best so far" : "");
   std::fflush(stdout);
   ++epochs_done_;
   epoch_seconds_ = result.seconds;
   last_line_ = std::chrono::steady_clock::now();
+}
+
+void TrainingReport::on_profile(const StepProfile& profile) {
+  bar_.clear();
+  std::vector<std::pair<std::string, double>> parts(profile.seconds_by_kind.begin(), profile.seconds_by_kind.end());
+  std::ranges::stable_sort(parts, std::ranges::greater(), [](const auto& part) { return part.second; });
+  double rest = profile.seconds - profile.waited_seconds;
+  for (const auto& [kind, seconds] : parts) rest -= seconds;
+  parts.emplace_back("waiting for images", profile.waited_seconds);
+  parts.emplace_back("other", rest);
+  parts.emplace_back("step", profile.seconds);
+  Table table({{"ms", true}, {"%", true}, {profile.processes > 1 ? "of rank 0" : ""}});
+  for (const auto& [part, seconds] : parts) {
+    table.add({fmt::format("{:.2f}", 1e3 * seconds), fmt::format("{:.1f}", 100 * seconds / profile.seconds), part});
+  }
+  print_out("profile     {} of {}: {:.1f} images/s\n{}", counted(profile.steps, "step"),
+            counted(profile.images, "image"), profile.images_per_s, table.text(2));
+  if (profile.processes > 1) {
+    const StepProfile::Communication& communication = profile.communication;
+    print_out(
+        "  means of {} ranks: gradients and weights {:.2f} ms a step, {} hidden, waited {:.2f} ms, CPU {:.2f} ms;\n"
+        "  small exchanges, in which ranks wait for slower ones, {:.2f} ms ({:.2f} at most)\n",
+        profile.processes, 1e3 * communication.seconds, percent(communication.hidden),
+        1e3 * communication.waited_seconds, 1e3 * communication.cpu_seconds, 1e3 * communication.other_seconds,
+        1e3 * communication.longest_other_seconds);
+  }
+  std::fflush(stdout);
 }
 
 void TrainingReport::on_note(const std::string& text) {

@@ -19,6 +19,7 @@ class TrainingReport final : public TrainSink {
   void on_resume(const RunInfo& info) override { on_start(info); }
   void on_step(const StepResult& result) override;
   void on_epoch(const EpochResult& result) override;
+  void on_profile(const StepProfile& profile) override;
   void on_note(const std::string& text) override;
   void on_end(const RunEnd& end) override;
 
@@ -37,6 +38,7 @@ class TrainingReport final : public TrainSink {
 
   std::vector<std::string> heads_;
   std::int64_t epochs_ = 0;
+  int processes_ = 1;
   std::int64_t log_every_ = 0;
   std::int64_t epochs_done_ = 0;
   double epoch_seconds_ = 0;  ///< duration of the last whole epoch, including validation
