@@ -111,8 +111,8 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
                                        std::span<double> sums) override;
   /// An instruction that reads and writes elements of a parameter as an update does; it has no kernel yet.
   lowering::Instruction update_instruction(int parameter, const lowering::Tensor& gradient, std::string_view part);
-  /// What an update rule sees of them.
-  optim::UpdateOperands update_operands(int parameter, const comm::Part& elements) const;
+  struct Updated;
+  Updated updated(int parameter, const comm::Part& elements) const;
   void writes(int parameter) override { out_.written.push_back(parameter); }
   void append(lowering::Instruction instruction) override { out_.instructions.push_back(std::move(instruction)); }
   void defer(int parameter, const lowering::Tensor& gradient) override { deferred_.emplace_back(parameter, gradient); }

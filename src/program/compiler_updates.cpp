@@ -70,16 +70,15 @@ std::vector<optim::StoredPart> Compiler::stored_parts() const {
   return parts;
 }
 
-namespace {
-
-/// Which arrays an update has, and the elements of the parameter that it updates.
-struct Updated {
+/// Elements of a parameter as an update rule sees them in a run.
+struct Compiler::Updated {
   std::size_t begin = 0;
   bool has_copy = false, has_average = false;
+  double average_decay = 0;
+  optim::UpdateOperands operands;
 
-  /// Sets the arrays of `operands` to those at the addresses of an update_instruction().
-  void read(std::span<void* const> at, const RunState& state, double average_decay,
-            optim::UpdateOperands& operands) const {
+  /// Sets the arrays to those at the addresses of an update_instruction().
+  const optim::UpdateOperands& read(std::span<void* const> at, const RunState& state) {
     std::size_t next = 0;
     operands.gradient = static_cast<const float*>(at[next++]) + begin;
     operands.weight = static_cast<float*>(at[next++]) + begin;
@@ -88,10 +87,20 @@ struct Updated {
     if (has_average) operands.average = static_cast<float*>(at[next++]) + begin;
     operands.gradient_scale = state.gradient_scale;
     operands.average_decay = decay_in(state, average_decay);
+    return operands;
   }
 };
 
-}  // namespace
+Compiler::Updated Compiler::updated(int parameter, const comm::Part& elements) const {
+  return {.begin = elements.begin,
+          .has_copy = store_->bf16_copy(parameter) != nullptr,
+          .has_average = options_.average != nullptr,
+          .average_decay = options_.average_decay,
+          .operands = {.slots = std::vector<float*>(store_->slots.size()),
+                       .count = static_cast<std::int64_t>(elements.count),
+                       .shape = list_[parameter].shape,
+                       .group = options_.optimizer->group_of(list_[parameter])}};
+}
 
 Instruction Compiler::update_instruction(int parameter, const Tensor& gradient, std::string_view part) {
   const Layout& layout = stored(parameter).layout;
@@ -112,13 +121,6 @@ Instruction Compiler::update_instruction(int parameter, const Tensor& gradient, 
   return instruction;
 }
 
-optim::UpdateOperands Compiler::update_operands(int parameter, const comm::Part& elements) const {
-  return {.slots = std::vector<float*>(store_->slots.size()),
-          .count = static_cast<std::int64_t>(elements.count),
-          .shape = list_[parameter].shape,
-          .group = options_.optimizer->group_of(list_[parameter])};
-}
-
 Instruction Compiler::update(int parameter, const Tensor& gradient) {
   return update(parameter, gradient, {0, stored(parameter).layout.get_size() / sizeof(float)}, {});
 }
@@ -127,14 +129,10 @@ Instruction Compiler::update(int parameter, const Tensor& gradient, const comm::
                              std::span<const double> sums) {
   const optim::Optimizer& rule = *options_.optimizer;
   Instruction instruction = update_instruction(parameter, gradient, "update");
-  instruction.kernel = [&rule, sums, decay = options_.average_decay, name = list_[parameter].name,
-                        updated = Updated{.begin = elements.begin,
-                                          .has_copy = store_->bf16_copy(parameter) != nullptr,
-                                          .has_average = options_.average != nullptr},
-                        operands = update_operands(parameter, elements)](std::span<void* const> at,
-                                                                         RunState& state) mutable {
+  instruction.kernel = [&rule, sums, name = list_[parameter].name, updated = updated(parameter, elements)](
+                           std::span<void* const> at, RunState& state) mutable {
     if (!state.updates) return;
-    updated.read(at, state, decay, operands);
+    const optim::UpdateOperands& operands = updated.read(at, state);
     const optim::UpdateFactors factors{state.learning_rate, state.step, state.momentum};
     if (sums.empty() ? rule.step(operands, factors) : rule.update(operands, factors, sums)) return;
     throw Error(
@@ -150,15 +148,10 @@ Instruction Compiler::update(int parameter, const Tensor& gradient, const comm::
 Instruction Compiler::sum_for_update(int parameter, const Tensor& gradient, const comm::Part& elements,
                                      std::span<double> sums) {
   Instruction instruction = update_instruction(parameter, gradient, "sum_for_update");
-  instruction.kernel = [&rule = *options_.optimizer, sums, decay = options_.average_decay,
-                        updated = Updated{.begin = elements.begin,
-                                          .has_copy = store_->bf16_copy(parameter) != nullptr,
-                                          .has_average = options_.average != nullptr},
-                        operands = update_operands(parameter, elements)](std::span<void* const> at,
-                                                                         RunState& state) mutable {
+  instruction.kernel = [&rule = *options_.optimizer, sums, updated = updated(parameter, elements)](
+                           std::span<void* const> at, RunState& state) mutable {
     if (!state.updates) return;
-    updated.read(at, state, decay, operands);
-    rule.sum(operands, {state.learning_rate, state.step, state.momentum}, sums);
+    rule.sum(updated.read(at, state), {state.learning_rate, state.step, state.momentum}, sums);
   };
   return instruction;
 }
