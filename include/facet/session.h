@@ -66,8 +66,8 @@ struct BatchResult {
 /// process throws in all (see ProcessGroup::together).
 ///
 /// Of TrainOptions, a session uses what describes a step: batch, the update rule and its numbers, learning_rate, the
-/// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, processes, sync_batch_norm,
-/// reduce, lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
+/// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, processes, sync_batch_norm, reduce,
+/// lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
 /// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, drop_last and those of the
 /// run's folder) belong to Trainer: they are checked, but not used. scheduled_learning_rate() and scheduled_momentum()
 /// give a schedule's values.

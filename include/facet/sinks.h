@@ -66,10 +66,11 @@ struct EpochResult {
 struct StepProfile {
   /// Seconds are means over the processes.
   struct Communication {
-    /// Of the exchange of gradients and weights, which goes on behind computation: sending, receiving and adding.
+    /// Of the exchange of gradients and weights (sending, receiving, copying and adding), which goes on behind
+    /// computation between hosts.
     double seconds = 0;
     double waited_seconds = 0;  ///< in which training waited for that exchange, or did it itself
-    double hidden = 0;          ///< the share of `seconds` behind computation, 0 to 1: 1 - waited_seconds / seconds
+    double hidden = 0;          ///< the share of `seconds` behind computation: 1 - waited_seconds / seconds, at least 0
     double cpu_seconds = 0;     ///< CPU time that the exchange adds
     /// In all other exchanges (of losses, statistics and errors), in which a process also waits for slower ones.
     double other_seconds = 0;

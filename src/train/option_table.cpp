@@ -303,7 +303,7 @@ Rows process_rows() {
             &TrainOptions::sync_batch_norm, true),
        choice({.name = "reduce",
                .help = "type in which gradients are sent to other hosts: f32, or bf16, which halves what is "
-                       "sent; they are added in f32 (default: f32)",
+                       "sent; they are added in f32",
                .fixed = true},
               &TrainOptions::reduce, {Precision::f32, Precision::bf16})});
 }
