@@ -21,8 +21,8 @@ namespace {
 constexpr int broken_pipe = 141;  // a shell's exit status for a program that SIGPIPE ended
 
 /// What SIGHUP did when the process began: nohup ignores it. MPICH brings UCX, which replaces that by an action of its
-/// own as soon as the library is loaded (UCX_DEBUG_SIGNO), also where the process isn't a rank. A program's functions in
-/// .preinit_array run before those of its libraries.
+/// own as soon as the library is loaded (UCX_DEBUG_SIGNO), also where the process isn't a rank. A program's functions
+/// in .preinit_array run before those of its libraries.
 struct sigaction hangup_at_start;
 void note_hangup(int, char**, char**) { sigaction(SIGHUP, nullptr, &hangup_at_start); }
 [[gnu::section(".preinit_array"), gnu::used]] void (*const before_libraries)(int, char**, char**) = note_hangup;

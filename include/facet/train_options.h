@@ -138,9 +138,9 @@ struct TrainOptions {
   /// the whole batch does, rather than of the process's own (PyTorch: SyncBatchNorm). Running statistics are averages
   /// over the processes either way.
   bool sync_batch_norm = false;
-  /// In several processes: the type in which gradients are sent to other hosts; bf16 halves what is sent, and is rounded
-  /// to. They are added in f32 either way. Ranks of a host read each other's memory, in which nothing is rounded; where
-  /// they can't, or hosts have different numbers of ranks, all send.
+  /// In several processes: the type in which gradients are sent to other hosts; bf16 halves what is sent, and is
+  /// rounded to. They are added in f32 either way. Ranks of a host read each other's memory, in which nothing is
+  /// rounded; where they can't, or hosts have different numbers of ranks, all send.
   Precision reduce = Precision::f32;
   /// The batch that learning_rate is for, in images: the rate is multiplied by batch * accumulate / lr_scale_batch
   /// (the linear scaling rule of Goyal et al. 2017, who warm up over the first 5 epochs). 0: it isn't multiplied.

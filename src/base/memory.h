@@ -12,11 +12,11 @@ class PageBuffer {
   PageBuffer() = default;
   /// @throws Error naming the size if the system or the process's limits don't allow it.
   explicit PageBuffer(std::size_t bytes);
-  /// The same in memory that other processes of this host can map, on pages of the usual size. Where the system provides
-  /// no such memory, it is a buffer of this process alone.
+  /// The same in memory that other processes of this host can map, on pages of the usual size. Where the system
+  /// provides no such memory, it is a buffer of this process alone.
   static PageBuffer shareable(std::size_t bytes);
-  /// The same on pages of the usual size, of which this process will touch only some, whether or not there is memory for
-  /// all of them.
+  /// The same on pages of the usual size, of which this process will touch only some, whether or not there is memory
+  /// for all of them.
   static PageBuffer sparse(std::size_t bytes);
   ~PageBuffer();
   PageBuffer(PageBuffer&& other) noexcept;

@@ -28,8 +28,8 @@ struct Part {
 
 /// What exchanging has taken in this process so far, in seconds.
 struct ExchangeTimes {
-  /// Sending, receiving, copying and adding, without waiting for other ranks of the host to begin; what is received over
-  /// the network may be waited for.
+  /// Sending, receiving, copying and adding, without waiting for other ranks of the host to begin; what is received
+  /// over the network may be waited for.
   double total = 0;
   double waited = 0;  ///< of the training thread: waiting for other ranks, and what it did of `total` itself
   double cpu = 0;     ///< CPU time of `total`; of what compute threads do, their number times the time
@@ -47,12 +47,13 @@ struct BucketTimes {
 
 /// Exchanges two arrays of all ranks, bucket by bucket, while training goes on: gradients are summed, so that each rank
 /// has the sum of its own part of each bucket (reduce-scatter), and the values that each rank has computed of its own
-/// part are given to all (all-gather). Sums add the ranks of each host in their order, then what hosts have, in the order
-/// of the ranks that exchange it.
+/// part are given to all (all-gather). Sums add the ranks of each host in their order, then what hosts have, in the
+/// order of the ranks that exchange it.
 ///
-/// Ranks of a host read each other's arrays in shared memory, where all hosts provide it and have as many ranks; else all
-/// ranks exchange messages. Messages are exchanged in the background by a thread, unless MPI doesn't allow that; without
-/// messages the training thread does all when it waits. All ranks start the same in the same order, from one thread.
+/// Ranks of a host read each other's arrays in shared memory, where all hosts provide it and have as many ranks; else
+/// all ranks exchange messages. Messages are exchanged in the background by a thread, unless MPI doesn't allow that;
+/// without messages the training thread does all when it waits. All ranks start the same in the same order, from one
+/// thread.
 class BucketExchange {
  public:
   struct Options {

@@ -50,8 +50,8 @@ class Transport {
   /// Memory that the processes on this host share: a segment of each, all of the same number of bytes, in the order of
   /// host_ranks(); none where they can't share memory, on this host or on another.
   virtual std::span<const std::span<std::byte>> shared_segments() = 0;
-  /// The buffer of each process on this host, as host_ranks() has them, mapped to be read; an empty one where that isn't
-  /// possible. `own` must be shareable.
+  /// The buffer of each process on this host, as host_ranks() has them, mapped to be read; an empty one where that
+  /// isn't possible. `own` must be shareable.
   virtual std::vector<base::PageBuffer> map_host(const base::PageBuffer& own) = 0;
   /// Returns when all processes on this host have called it; what they have written to the segments is then visible.
   virtual void host_barrier() = 0;
@@ -190,8 +190,8 @@ class Communicator {
   /// Sums each element over the ranks, in double; for a few numbers.
   void sum(std::span<double> values);
   /// Sums each element over the ranks, in f32: each rank adds a slice of the elements, then all exchange their slices,
-  /// which moves no more bytes than a ring does. Where several ranks share each host's memory, as many on each, they add
-  /// on their host first, then the hosts' sums in the order of their first ranks.
+  /// which moves no more bytes than a ring does. Where several ranks share each host's memory, as many on each, they
+  /// add on their host first, then the hosts' sums in the order of their first ranks.
   void sum(std::span<float> values);
 
   /// Seconds that the functions above have taken so far: moving bytes, adding, and waiting for the ranks that come

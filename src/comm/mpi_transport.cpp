@@ -173,8 +173,8 @@ class MpiTransport final : public Transport {
         patience);
   }
 
-  /// Allocates the segments, at the end of which the first has the barrier. There are none where a host lacks the memory
-  /// for it, such as a container with a small /dev/shm.
+  /// Allocates the segments, at the end of which the first has the barrier. There are none where a host lacks the
+  /// memory for it, such as a container with a small /dev/shm.
   void share_memory() {
     constexpr std::size_t of_host = std::size_t{16} << 20, least = std::size_t{1} << 18, most = std::size_t{4} << 20;
     constexpr std::size_t page = 4096;

@@ -7,8 +7,8 @@
 
 namespace facet::comm {
 
-/// For how long a thread that waits yields the core before it sleeps: one that trains, and one in the background, beside
-/// which the compute threads use the cores.
+/// For how long a thread that waits yields the core before it sleeps: one that trains, and one in the background,
+/// beside which the compute threads use the cores.
 inline constexpr std::chrono::microseconds training_patience{20000}, background_patience{50};
 
 /// Calls `is_done` until it returns true. It soon leaves the core to others, such as the compute threads of other ranks

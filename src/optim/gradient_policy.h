@@ -121,10 +121,10 @@ struct UpdateOptions {
 std::shared_ptr<GradientPolicy> update_policy(const UpdateOptions& options = {});
 
 /// The same in several processes, each of which has the gradients of its own images. While backward goes on, gradients
-/// are summed over all processes, bucket by bucket; each process clips and uses the sums of its own parts, of which alone
-/// it has the optimiser's state (ZeRO-1), and the new values reach the others behind the next step's forward. After a
-/// step the store's range of gradients holds the sums of the process's own parts. Where the run of one process has
-/// failed before, the step ends with an error on all, and no weight has changed. A process that is alone does what
+/// are summed over all processes, bucket by bucket; each process clips and uses the sums of its own parts, of which
+/// alone it has the optimiser's state (ZeRO-1), and the new values reach the others behind the next step's forward.
+/// After a step the store's range of gradients holds the sums of the process's own parts. Where the run of one process
+/// has failed before, the step ends with an error on all, and no weight has changed. A process that is alone does what
 /// update_policy() does. The policy serves the programs of one set of parameters.
 /// @param communicator must outlive the policy and the programs.
 std::shared_ptr<GradientPolicy> reduce_policy(comm::Communicator& communicator, const UpdateOptions& options = {});

@@ -236,8 +236,8 @@ class ThreadTransport final : public comm::Transport {
 };
 
 /// Runs `body` on `size` threads, each of them a rank of one group, and rethrows the first exception: that of the
-/// lowest rank, of those that aren't the consequence of another rank's. A rank that throws while others wait for it makes
-/// these throw.
+/// lowest rank, of those that aren't the consequence of another rank's. A rank that throws while others wait for it
+/// makes these throw.
 /// @param on_host ranks on each host; 0: all. @param has_background see Transport.
 inline void run_on_threads(int size, const std::function<void(ProcessGroup&)>& body, int on_host = 0,
                            bool has_background = true) {
