@@ -199,11 +199,13 @@ class Sharing(RunTest):
     def test_a_second_process_is_refused_and_changes_nothing(self):
         run = self.folder / "shared"
         process = self.start_and_see_epoch(2, "--out", run)
+        process.send_signal(signal.SIGSTOP)  # it stays within the epochs of the whole run
         for _ in range(5):
             error = self.fails(1, "train", "--resume", "--out", run, "--epochs", 1000)
             self.assertIn(f"is in use by process {process.pid} on ", error)
         self.assertFalse((run / "error.txt").exists())
         process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
         process.communicate(timeout=120)
         self.assert_same_as_whole(run)
 
