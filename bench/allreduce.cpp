@@ -115,7 +115,7 @@ void SumBench::require_right(SumFunction function, std::size_t values) {
 SumTimes SumBench::measure(std::size_t bytes) {
   const std::size_t values = bytes / sizeof(float);
   message_->exchange.emplace(ranks_.communicator(), std::vector<comm::Part>{{0, values}}, message_->memory,
-                             message_->memory, comm::BucketExchange::Options());
+                             comm::ExchangedValues{message_->memory}, comm::BucketExchange::Options());
   for (const SumFunction function : sum_functions) require_right(function, values);
   std::ranges::fill(message_->values(values), 0.0F);  // whose sums stay the same
   const std::size_t repeated = repetitions(bytes);

@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-#include "base/machine.h"
 #include "base/parallel.h"
+#include "base/topology.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -46,7 +46,7 @@ void walk(const base::PageBuffer& buffer) {
 
 Eviction::Eviction() {
   if (can_flush()) return;
-  const std::int64_t detected = base::last_level_cache_bytes();
+  const std::int64_t detected = base::Topology::machine().last_level_cache_bytes();
   walked_ = base::PageBuffer(detected > 0 ? detected : std::int64_t{64} << 20);
   base::parallel_for(static_cast<std::int64_t>(walked_.size()), page, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; i += page)

@@ -44,15 +44,15 @@ void print_profile(const Profile& profile) {
 }
 
 nlohmann::json profile_json(const Profile& profile) {
-  nlohmann::json json{{"seconds", profile.total}, {"by_kind", profile.by_kind}};
+  nlohmann::json result{{"seconds", profile.total}, {"by_kind", profile.by_kind}};
   for (std::size_t i = 0; i < profile.instructions.size(); ++i) {
     const program::InstructionInfo& instruction = profile.instructions[i];
-    json["instructions"].push_back({{"name", instruction.name},
-                                    {"kind", to_string(instruction.kind)},
-                                    {"implementation", instruction.implementation},
-                                    {"seconds", profile.seconds[i]}});
+    result["instructions"].push_back({{"name", instruction.name},
+                                      {"kind", to_string(instruction.kind)},
+                                      {"implementation", instruction.implementation},
+                                      {"seconds", profile.seconds[i]}});
   }
-  return json;
+  return result;
 }
 
 nlohmann::json trace_json(const Profile& profile) {

@@ -9,6 +9,7 @@
 
 #include "base/machine.h"
 #include "base/median.h"
+#include "base/topology.h"
 #include "facet/error.h"
 #include "facet/machine.h"
 #include "facet/platform.h"
@@ -32,7 +33,7 @@ json machine_json(const std::string& limit) {
           {"limit", limit},
           {"cores", usable_cores()},
           {"frequency_mhz", frequency > 0 ? json(frequency) : json()},
-          {"last_level_cache_bytes", base::last_level_cache_bytes()},
+          {"last_level_cache_bytes", base::Topology::machine().last_level_cache_bytes()},
           {"huge_pages", {{"policy", base::huge_page_policy()}, {"bytes", base::huge_page_bytes()}}}};
 }
 

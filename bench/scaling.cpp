@@ -129,6 +129,7 @@ class ScalingBench {
   }
 
   void run(const ProcessGroup& group, ScalingTimes& times) const {
+    group.bind();
     TrainingSession session = make_session(group, times);
     group.together([&] {
       if (session.threads() != times.threads) {
@@ -175,7 +176,10 @@ json communication_json(const Communication& communication) {
   json buckets = json::array();
   std::size_t bytes = 0;
   for (const comm::BucketTimes& bucket : communication.buckets()) {
-    buckets.push_back({{"bytes", bucket.bytes}, {"ready_ms", bucket.ready * 1e3}, {"needed_ms", bucket.needed * 1e3}});
+    buckets.push_back({{"bytes", bucket.bytes},
+                       {"gathered_bytes", bucket.gathered_bytes},
+                       {"ready_ms", bucket.ready * 1e3},
+                       {"needed_ms", bucket.needed * 1e3}});
     bytes += bucket.bytes;
   }
   const comm::ExchangeTimes& times = communication.times;
@@ -204,7 +208,7 @@ std::vector<comm::BucketTimes> Communication::buckets() const {
       ready.push_back(step.ready);
       needed.push_back(step.needed);
     }
-    medians.push_back({steps.front().bytes, base::median(ready), base::median(needed)});
+    medians.push_back({steps.front().bytes, steps.front().gathered_bytes, base::median(ready), base::median(needed)});
   }
   std::ranges::stable_sort(medians, {}, &comm::BucketTimes::ready);
   return medians;

@@ -1,6 +1,6 @@
-# What facet links, each through its own CMake package, libjpeg-turbo and libpng through CMake's modules of them; Highway,
-# libwebp and libzip through pkg-config, or their CMake packages where there is no pkg-config. (Debian has no CMake package
-# of libwebp, and libzip's is an error where libzip's tools aren't there.)
+# What facet links, each through its own CMake package, libjpeg-turbo and libpng through CMake's modules of them; hwloc,
+# Highway, libwebp and libzip through pkg-config, or their CMake packages where there is no pkg-config. (Debian has no
+# CMake package of hwloc and libwebp, and libzip's is an error where libzip's tools aren't there.)
 # Read by facet's build, and by facetConfig.cmake where the installed libfacet is static.
 
 include(CMakeFindDependencyMacro)
@@ -13,18 +13,26 @@ macro(facet_find package)
   endif()
 endmacro()
 
-# facet_find_either(PACKAGE TARGET MODULE): TARGET from pkg-config's MODULE, else from PACKAGE's CMake files.
+# facet_find_either(PACKAGE TARGET MODULE [MINIMUM]): TARGET from pkg-config's MODULE, else from PACKAGE's CMake files,
+# of the version MINIMUM or newer.
 macro(facet_find_either package target module)
   if(NOT TARGET ${target})
     find_package(PkgConfig QUIET)
     if(PkgConfig_FOUND)
       pkg_check_modules(facet_${module} QUIET IMPORTED_TARGET ${module})
     endif()
-    if(facet_${module}_FOUND)
+    if(facet_${module}_FOUND AND NOT "${ARGN}" STREQUAL "" AND "${facet_${module}_VERSION}" VERSION_LESS "${ARGN}")
+      message(FATAL_ERROR "facet: ${package} ${facet_${module}_VERSION} was found; ${ARGN} or newer is needed")
+    elseif(facet_${module}_FOUND)
       add_library(${target} INTERFACE IMPORTED)
       set_target_properties(${target} PROPERTIES INTERFACE_LINK_LIBRARIES PkgConfig::facet_${module})
-    else()
+    elseif("${ARGN}" STREQUAL "")
       facet_find(${package} CONFIG)
+    else()
+      find_package(${package} ${ARGN} CONFIG QUIET)
+      if(NOT TARGET ${target})
+        message(FATAL_ERROR "facet: ${package} wasn't found, by pkg-config or by CMake; ${ARGN} or newer is needed")
+      endif()
     endif()
   endif()
 endmacro()
@@ -36,6 +44,7 @@ endif()
 facet_find(TBB CONFIG)
 facet_find(fmt CONFIG)
 facet_find(Threads)
+facet_find_either(hwloc hwloc::hwloc hwloc 2.1)
 facet_find_either(hwy hwy::hwy libhwy)
 facet_find(JPEG)
 facet_find(PNG)

@@ -19,6 +19,10 @@ target_compile_options(facet_options INTERFACE -Wall -Wextra -Wshadow -Wpedantic
 if(FACET_WERROR)
   target_compile_options(facet_options INTERFACE -Werror)
 endif()
+if(CMAKE_UNITY_BUILD)
+  # GCC takes the sources that a unity build includes for headers, whose types must not be of an anonymous namespace.
+  target_compile_options(facet_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()
 if(FACET_SANITIZE)
   target_link_options(facet_options INTERFACE -fsanitize=${FACET_SANITIZE})
 endif()

@@ -2,8 +2,9 @@
 # shellcheck shell=bash disable=SC2034 # the lists are used by those
 
 facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libjpeg62-turbo-dev libpng-dev libwebp-dev
-  libboost-program-options-dev nlohmann-json3-dev libfmt-dev libhwy-dev libprotobuf-dev protobuf-compiler libonnx-dev libzip-dev
-  libopenmpi-dev openmpi-bin ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
+  libboost-program-options-dev nlohmann-json3-dev libfmt-dev libhwloc-dev libhwy-dev libprotobuf-dev protobuf-compiler
+  libonnx-dev libzip-dev libopenmpi-dev openmpi-bin
+  ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
 facet_test_packages=(doctest-dev python3 libturbojpeg0-dev)
 facet_format_packages=(clang-format) # what the form of the code is checked with, where it is of the version that decides
 facet_peer_packages=(python3-torch python3-torchvision # PyTorch, which the ops and the whole model are held against
@@ -65,9 +66,11 @@ apt_get() {
   done
 }
 
-# configure_options: sets `configure` to the options of cmake that depend on the machine and the environment.
+# configure_options: sets `configure` to the options of cmake that depend on the machine and the environment. With
+# FACET_UNITY_BUILD, sources of a module are compiled together.
 configure_options() {
   configure=(-DFACET_TEST_FACES="${FACET_TEST_FACES:-}" -DFACET_TEST_FAIRFACE="${FACET_TEST_FAIRFACE:-}")
+  [ -z "${FACET_UNITY_BUILD:-}" ] || configure+=(-DCMAKE_UNITY_BUILD=ON)
   if command -v ccache >/dev/null; then
     configure+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi

@@ -118,8 +118,8 @@ class FACET_EXPORT TrainingSession {
   std::vector<HeadResult> evaluate(const Dataset& data, const std::function<bool()>& stop = {});
 
   /// Returns the weights, which may be read and set (Parameters::get and set); a reference that is valid as long as the
-  /// session. In several processes, weights that others have updated may still be on their way after a step: call it
-  /// again after each, in all processes.
+  /// session. In several processes, it refers to the weights that others have updated in a step only once parameters()
+  /// has been called again after that step, in all processes.
   Parameters& parameters();
   /// Returns the weights that evaluate() and predictor() use: with ema_decay their average, otherwise parameters().
   Parameters& evaluated_parameters();

@@ -1,16 +1,12 @@
 #include "base/cpus.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <map>
-#include <numeric>
-#include <thread>
 
+#include "base/topology.h"
 #include "facet/error.h"
 #include "facet/machine.h"
 
@@ -48,20 +44,6 @@ bool openmp_binds() {
 
 std::vector<int> usable_cpus() { return openmp_binds() ? openmp_cpus() : affinity(); }
 
-std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::path& root) {
-  std::vector<Core> cores;
-  std::map<int, std::size_t> known;  // by id
-  for (const int cpu : cpus) {
-    std::ifstream file(root / fmt::format("sys/devices/system/cpu/cpu{}/topology/thread_siblings_list", cpu));
-    int id = cpu;
-    if (int first = 0; file >> first) id = first;  // the file holds a list such as "0,8" or "0-1"
-    const auto [core, is_new] = known.try_emplace(id, cores.size());
-    if (is_new) cores.push_back({.id = id, .cpus = {}});
-    cores[core->second].cpus.push_back(cpu);
-  }
-  return cores;
-}
-
 std::string cpu_list(std::vector<int> cpus) {
   std::sort(cpus.begin(), cpus.end());
   std::string text;
@@ -72,30 +54,6 @@ std::string cpu_list(std::vector<int> cpus) {
     if (end - begin > 1) text += fmt::format("-{}", cpus[end - 1]);
   }
   return text;
-}
-
-// The set is doubled until the kernel's mask fits: machines may have more than 1,024 CPUs.
-std::vector<int> affinity() {
-  std::vector<int> cpus;
-  for (std::size_t sets = 1; sets <= 64 && cpus.empty(); sets *= 2) {
-    std::vector<cpu_set_t> mask(sets);
-    if (::sched_getaffinity(0, sets * sizeof(cpu_set_t), mask.data()) != 0) continue;
-    for (std::size_t cpu = 0; cpu < sets * CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET_S(cpu, sets * sizeof(cpu_set_t), mask.data())) cpus.push_back(static_cast<int>(cpu));
-    }
-  }
-  if (cpus.empty()) {
-    cpus.resize(std::max(std::thread::hardware_concurrency(), 1U));
-    std::iota(cpus.begin(), cpus.end(), 0);
-  }
-  return cpus;
-}
-
-void set_affinity(const std::vector<int>& cpus) {
-  const auto last = static_cast<std::size_t>(*std::max_element(cpus.begin(), cpus.end()));
-  std::vector<cpu_set_t> mask(last / CPU_SETSIZE + 1);
-  for (const int cpu : cpus) CPU_SET_S(static_cast<std::size_t>(cpu), mask.size() * sizeof(cpu_set_t), mask.data());
-  ::sched_setaffinity(0, mask.size() * sizeof(cpu_set_t), mask.data());
 }
 
 std::optional<int> openmp_num_threads() {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,28 +19,8 @@ bool openmp_binds();
 /// order.
 std::vector<int> usable_cpus();
 
-/// A core. Its ID is the number of its first hyper-thread, even if this process may not use that one, so that all
-/// processes agree on it.
-struct Core {
-  int id = 0;
-  std::vector<int> cpus;  ///< those of its hyper-threads that are in by_core()'s list
-
-  bool operator==(const Core&) const = default;
-};
-
-/// Groups CPUs by core, in the order of each core's first CPU. A CPU whose core the system doesn't report forms a core
-/// of its own.
-/// @param root "/", or a test's folder.
-std::vector<Core> by_core(const std::vector<int>& cpus, const std::filesystem::path& root = "/");
-
 /// The CPUs as ascending ranges: "0-3,8".
 std::string cpu_list(std::vector<int> cpus);
-
-/// The affinity mask of the calling thread as CPUs, ascending.
-std::vector<int> affinity();
-
-/// Sets the calling thread's affinity mask to `cpus`, which holds at least one. Has no effect where the system refuses.
-void set_affinity(const std::vector<int>& cpus);
 
 /// The first number of the list OMP_NUM_THREADS; nothing if the variable is not set, or if the number is not from 1 to
 /// max_threads. OpenMP ignores invalid values, too.

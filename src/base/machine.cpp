@@ -5,17 +5,17 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
-#include <map>
 #include <optional>
 #include <sstream>
 #include <vector>
 
 #include "base/cpus.h"
+#include "base/topology.h"
 
 namespace facet {
 
 int usable_cores() {
-  const auto cores = static_cast<std::int64_t>(base::by_core(base::usable_cpus()).size());
+  const auto cores = static_cast<std::int64_t>(base::Topology::machine().by_core(base::usable_cpus()).size());
   return static_cast<int>(std::clamp<std::int64_t>(base::cgroup_cores("/"), 1, cores));
 }
 
@@ -46,43 +46,12 @@ std::string line_of(const fs::path& file) {
   return line;
 }
 
-/// Bytes of a size such as "480K" or "32M".
-std::int64_t bytes_of(const std::string& size) {
-  char* unit = nullptr;
-  const std::int64_t number = std::strtoll(size.c_str(), &unit, 10);
-  return *unit == 'K' ? number << 10 : *unit == 'M' ? number << 20 : number;
-}
-
 }  // namespace
 
 double cpu_frequency_mhz(const fs::path& root) {
   const std::string reported = field(root / "proc/cpuinfo", "cpu MHz");
   if (!reported.empty()) return std::strtod(reported.c_str(), nullptr);
   return std::strtod(line_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").c_str(), nullptr) / 1000;
-}
-
-std::int64_t second_level_cache_bytes(const fs::path& root) {
-  std::error_code ignored;
-  for (const auto& cache : fs::directory_iterator(root / "sys/devices/system/cpu/cpu0/cache", ignored)) {
-    if (line_of(cache.path() / "level") == "2") return bytes_of(line_of(cache.path() / "size"));
-  }
-  return 0;
-}
-
-std::int64_t last_level_cache_bytes(const fs::path& root) {
-  std::map<int, std::map<std::string, std::int64_t>> bytes;  // by level and by list of the CPUs that share the cache
-  std::error_code ignored;
-  for (const auto& core : fs::directory_iterator(root / "sys/devices/system/cpu", ignored)) {
-    for (const auto& cache : fs::directory_iterator(core.path() / "cache", ignored)) {
-      const int level = std::atoi(line_of(cache.path() / "level").c_str());
-      bytes[level][line_of(cache.path() / "shared_cpu_list")] = bytes_of(line_of(cache.path() / "size"));
-    }
-  }
-  std::int64_t total = 0;
-  if (!bytes.empty()) {
-    for (const auto& [cores, size] : bytes.rbegin()->second) total += size;
-  }
-  return total;
 }
 
 std::string huge_page_policy(const fs::path& root) {

@@ -13,13 +13,6 @@ namespace facet::base {
 /// Current clock frequency of the first core in MHz; 0 if the system doesn't report it.
 double cpu_frequency_mhz(const std::filesystem::path& root = "/");
 
-/// Bytes of the first core's second-level cache; 0 if the system doesn't report it.
-std::int64_t second_level_cache_bytes(const std::filesystem::path& root = "/");
-
-/// Bytes of all last-level caches together, where a cache that several cores share counts once; 0 if the system doesn't
-/// report them.
-std::int64_t last_level_cache_bytes(const std::filesystem::path& root = "/");
-
 /// When the kernel gives this process transparent huge pages: "always", "madvise" or "never" (also if prctl disables
 /// them for this process); empty if the kernel doesn't support them.
 std::string huge_page_policy(const std::filesystem::path& root = "/");

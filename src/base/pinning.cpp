@@ -19,6 +19,7 @@
 
 #include "base/cpus.h"
 #include "base/parallel.h"
+#include "base/topology.h"
 #include "facet/error.h"
 #include "facet/threads.h"
 
@@ -68,7 +69,7 @@ struct Places {
 
 /// Reserves the cores. @throws Error if there are too few.
 Places reserve_places(int threads) {
-  const std::vector<Core> cores = by_core(usable_cpus());
+  const std::vector<Core> cores = Topology::machine().by_core(usable_cpus());
   const std::string needed = fmt::format("each of {} compute threads needs a core of its own", threads);
   if (std::ssize(cores) < threads) throw Error(fmt::format("{}; this process may use {} cores", needed, cores.size()));
   std::vector<std::string> own, others;

@@ -17,12 +17,12 @@ inline constexpr std::int64_t add_grain = 16384;  // elements that are worth a t
 /// Which threads do it. A thread in the background must not use the compute threads.
 enum class Threads : std::uint8_t { caller, compute };
 
-/// Calls body(begin, end) on pieces of [0, count).
-void for_pieces(std::int64_t count, Threads threads, const auto& body) {
+/// Calls body(begin, end) on pieces of [0, count), of which a thread takes at least `grain` elements.
+void for_pieces(std::int64_t count, std::int64_t grain, Threads threads, const auto& body) {
   if (threads == Threads::caller) {
     body(std::int64_t{0}, count);
   } else {
-    base::parallel_for(count, add_grain, std::ref(body));
+    base::parallel_for(count, grain, std::ref(body));
   }
 }
 
@@ -40,14 +40,33 @@ inline void add_in_order(std::span<const float* const> terms, std::span<float> t
       std::copy_n(sums.data(), count, to.data() + begin);
     }
   };
-  for_pieces(std::ssize(to), threads, add);
+  for_pieces(std::ssize(to), add_grain, threads, add);
+}
+
+/// Bytes and where they are copied to, of the same size.
+struct Copy {
+  std::span<const std::byte> from;
+  std::span<std::byte> to;
+};
+
+/// Makes all copies, as if they were one.
+inline void copy_bytes(std::span<const Copy> copies, Threads threads = Threads::compute) {
+  std::int64_t bytes = 0;
+  for (const Copy& copy : copies) bytes += std::ssize(copy.from);
+  const auto run = [&](std::int64_t first, std::int64_t last) {
+    std::int64_t begin = 0;  // of the copy
+    for (const Copy& copy : copies) {
+      const std::int64_t end = begin + std::ssize(copy.from), from = std::max(first, begin), to = std::min(last, end);
+      if (from < to) std::copy_n(copy.from.data() + (from - begin), to - from, copy.to.data() + (from - begin));
+      begin = end;
+    }
+  };
+  for_pieces(bytes, add_grain * std::int64_t{sizeof(float)}, threads, run);
 }
 
 inline void copy_elements(std::span<const float> from, std::span<float> to, Threads threads = Threads::compute) {
-  const auto run = [&](std::int64_t first, std::int64_t last) {
-    std::copy_n(from.data() + first, last - first, to.data() + first);
-  };
-  for_pieces(std::ssize(to), threads, run);
+  const Copy copy{std::as_bytes(from), std::as_writable_bytes(to)};
+  copy_bytes({&copy, 1}, threads);
 }
 
 }  // namespace facet::comm

@@ -1,14 +1,13 @@
 #include "comm/bucket_exchange.h"
 
-#include <bit>
-#include <cmath>
 #include <ctime>
 #include <new>
 #include <numeric>
 #include <utility>
 
-#include "base/cpus.h"
+#include "base/bf16.h"
 #include "base/parallel.h"
+#include "base/topology.h"
 #include "comm/wait.h"
 
 namespace facet::comm {
@@ -25,15 +24,6 @@ double cpu_seconds_of_thread() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/// Rounds to the nearest bf16, ties to even. NaN stays NaN.
-std::uint16_t to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
-  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-float from_bf16(std::uint16_t value) { return std::bit_cast<float>(std::uint32_t{value} << 16); }
-
 Part intersection(const Part& a, const Part& b) {
   const std::size_t begin = std::max(a.begin, b.begin), end = std::min(a.end(), b.end());
   return {begin, end > begin ? end - begin : 0};
@@ -42,11 +32,12 @@ Part intersection(const Part& a, const Part& b) {
 }  // namespace
 
 BucketExchange::BucketExchange(Communicator& communicator, std::vector<Part> buckets, const base::PageBuffer& gradients,
-                               const base::PageBuffer& values, const Options& options)
+                               ExchangedValues values, const Options& options)
     : communicator_(communicator),
       buckets_(std::move(buckets)),
       gradients_(gradients),
-      values_(values),
+      values_{&values.values},
+      rounded_parts_(std::move(values.rounded_parts)),
       options_(options),
       states_(buckets_.size()),
       bucket_times_(buckets_.size()) {
@@ -63,7 +54,11 @@ BucketExchange::BucketExchange(Communicator& communicator, std::vector<Part> buc
       numbers_[r] = local * hosts + hosts_before[local]++;
     }
   }
-  for (std::size_t i = 0; i < buckets_.size(); ++i) bucket_times_[i].bytes = buckets_[i].count * sizeof(float);
+  if (!rounded_parts_.empty()) values_.push_back(values.rounded);
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    bucket_times_[i].bytes = buckets_[i].count * sizeof(float);
+    for (const Piece& piece : pieces_of(buckets_[i])) bucket_times_[i].gathered_bytes += piece.bytes;
+  }
   sent_.resize(size);
   received_.resize(size);
 }
@@ -106,6 +101,25 @@ std::vector<Part> BucketExchange::parts_within(const Part& range, int rank) cons
   return parts;
 }
 
+std::vector<BucketExchange::Piece> BucketExchange::pieces_of(const Part& part) const {
+  std::vector<Piece> pieces;
+  const auto add = [&](std::size_t array, std::size_t element, std::size_t begin, std::size_t count) {
+    if (count > 0) pieces.push_back({array, begin * element, count * element});
+  };
+  std::size_t begin = part.begin;
+  const auto is_before = [&](const RoundedPart& rounded) { return rounded.elements.end() <= part.begin; };
+  for (auto rounded = std::ranges::partition_point(rounded_parts_, is_before);
+       rounded != rounded_parts_.end() && rounded->elements.begin < part.end(); ++rounded) {
+    const Part found = intersection(part, rounded->elements);
+    if (found.count == 0) continue;
+    add(0, sizeof(float), begin, found.begin - begin);
+    add(1, sizeof(std::uint16_t), rounded->begin + (found.begin - rounded->elements.begin), found.count);
+    begin = found.end();
+  }
+  add(0, sizeof(float), begin, part.end() - begin);
+  return pieces;
+}
+
 Part BucketExchange::exchanged_part(std::size_t bucket, std::size_t local) const {
   if (!shares_memory()) return buckets_[bucket];
   const std::size_t hosts = partners_.size();
@@ -122,13 +136,14 @@ void BucketExchange::connect() {
   });
   if (communicator_.local_size() > 1 && !communicator_.peers().empty()) {
     host_gradients_ = transport.map_host(gradients_);
-    host_values_ = transport.map_host(values_);
+    for (const base::PageBuffer* const array : values_) host_values_.push_back(transport.map_host(*array));
     progress_ = transport.map_host(own_progress_);
   }
-  bool is_shared = !progress_.empty();
-  for (const auto* const mapped : {&host_gradients_, &host_values_, &progress_}) {
-    for (const base::PageBuffer& buffer : *mapped) is_shared = is_shared && buffer.data() != nullptr;
-  }
+  const auto are_mapped = [](const std::vector<base::PageBuffer>& buffers) {
+    return std::ranges::all_of(buffers, [](const base::PageBuffer& buffer) { return buffer.data() != nullptr; });
+  };
+  const bool is_shared = !progress_.empty() && are_mapped(progress_) && are_mapped(host_gradients_) &&
+                         std::ranges::all_of(host_values_, are_mapped);
   if (communicator_.max(is_shared ? 0 : 1) > 0) {
     host_gradients_.clear();
     host_values_.clear();
@@ -148,6 +163,7 @@ void BucketExchange::connect() {
       sent_bf16_.reserve(elements);
       received_bf16_.reserve(elements);
     }
+    if (!rounded_parts_.empty()) packed_.reserve(largest * sizeof(float));
     terms_.reserve(numbers_.size());
     if (transport.has_background()) thread_ = std::jthread([this] { work(); });
   });
@@ -176,6 +192,43 @@ void BucketExchange::wait_for_host(bool gathers, std::uint64_t number) const {
   }
 }
 
+void BucketExchange::exchange_pieces(std::span<const int> ranks, Threads threads, const auto& pieces_of,
+                                     const auto& exchange) {
+  std::vector<Pieces> pieces;
+  std::size_t packed_bytes = 0;
+  for (const int r : ranks) {
+    const Pieces& theirs = pieces.emplace_back(pieces_of(r));
+    if (theirs.size() < 2) continue;  // sent and received where it lies
+    for (const std::span<std::byte> piece : theirs) packed_bytes += piece.size();
+  }
+  if (packed_.size() < packed_bytes) packed_.resize(packed_bytes);
+
+  std::vector<Copy> packing, unpacking;
+  std::span<std::byte> free = packed_, own;
+  std::vector<std::span<const std::byte>> sent(numbers_.size());
+  std::vector<std::span<std::byte>> received(sent.size());
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    const bool is_own = ranks[i] == communicator_.rank();
+    std::span<std::byte> message;
+    if (pieces[i].size() == 1) message = pieces[i].front();
+    if (pieces[i].size() > 1) {
+      std::size_t bytes = 0;
+      for (const std::span<std::byte> piece : pieces[i]) {
+        const std::span<std::byte> packed = free.subspan(bytes, piece.size());
+        is_own ? packing.push_back({piece, packed}) : unpacking.push_back({packed, piece});
+        bytes += piece.size();
+      }
+      message = free.first(bytes);
+      free = free.subspan(bytes);
+    }
+    (is_own ? own : received[static_cast<std::size_t>(ranks[i])]) = message;
+  }
+  for (const int r : ranks) sent[static_cast<std::size_t>(r)] = own;
+  copy_bytes(packing, threads);
+  exchange(sent, received);
+  copy_bytes(unpacking, threads);
+}
+
 // --- the training thread ---------------------------------------------------------------------------------------------
 
 void BucketExchange::start_reduce(std::size_t bucket) {
@@ -194,7 +247,7 @@ void BucketExchange::start_gather(std::size_t bucket) {
   start(bucket, Stage::gathering);
 }
 
-bool BucketExchange::finish_gather(std::size_t bucket, bool is_read) {
+void BucketExchange::finish_gather(std::size_t bucket, bool is_read) {
   Bucket& state = states_[bucket];
   if (is_read) {
     if (is_new_step_) step_began_ = Clock::now();
@@ -203,7 +256,6 @@ bool BucketExchange::finish_gather(std::size_t bucket, bool is_read) {
     state.is_read = true;
   }
   if (state.stage == Stage::gathering) finish(bucket);
-  return std::exchange(state.has_arrived, false);
 }
 
 void BucketExchange::abandon_reduces() {
@@ -249,26 +301,37 @@ void BucketExchange::finish(std::size_t bucket) {
   } else {
     run(bucket, state.stage, state.number);
   }
-  state.has_arrived = state.stage == Stage::gathering;
   state.stage = state.stage == Stage::reducing ? Stage::reduced : Stage::idle;
   const std::lock_guard lock(mutex_);
   times_.waited += std::chrono::duration<double>(Clock::now() - began).count();
 }
 
-void BucketExchange::gather(std::span<float> array) {
-  const auto own = static_cast<std::size_t>(communicator_.rank());
-  std::vector<std::span<const std::byte>> sent(sent_.size());
-  std::vector<std::span<std::byte>> received(sent.size());
+void BucketExchange::gather(std::span<float> array, std::span<const Part> ranges) {
+  std::vector<int> all(numbers_.size());
+  std::iota(all.begin(), all.end(), 0);
   for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-    const Part mine = own_part(bucket);
-    for (std::size_t r = 0; r < sent.size(); ++r) {
-      if (r == own) continue;
-      const Part theirs = part(bucket, static_cast<int>(r));
-      sent[r] = std::as_bytes(array.subspan(mine.begin, mine.count));
-      received[r] = std::as_writable_bytes(array.subspan(theirs.begin, theirs.count));
-    }
-    communicator_.exchange(sent, received);
+    const auto pieces = [&](int rank) {
+      Pieces found;
+      for (const Part& range : ranges) {
+        const Part each = intersection(part(bucket, rank), range);
+        if (each.count > 0) found.push_back(std::as_writable_bytes(array.subspan(each.begin, each.count)));
+      }
+      return found;
+    };
+    exchange_pieces(all, Threads::compute, pieces,
+                    [&](const auto& sent, const auto& received) { communicator_.exchange(sent, received); });
   }
+}
+
+void BucketExchange::gather(std::span<float> array) {
+  const Part whole{0, array.size()};
+  gather(array, {&whole, 1});
+}
+
+void BucketExchange::gather_rounded_values() {
+  std::vector<Part> ranges;
+  for (const RoundedPart& rounded : rounded_parts_) ranges.push_back(rounded.elements);
+  if (!ranges.empty()) gather(part_of_array(*values_[0], {0, ranges.back().end()}), ranges);
 }
 
 ExchangeTimes BucketExchange::times() const {
@@ -348,7 +411,7 @@ void BucketExchange::sum_over_network(std::size_t bucket) {
       terms_.push_back(sum.data());
       if (options_.reduces_bf16) {
         const std::span<std::uint16_t> rounded = std::span(sent_bf16_).subspan(sent, theirs.size());
-        std::ranges::transform(theirs, rounded.begin(), to_bf16);
+        std::ranges::transform(theirs, rounded.begin(), base::to_bf16);
         sent_[at] = std::as_bytes(rounded);
         received_[at] = std::as_writable_bytes(std::span(received_bf16_).subspan(received, to_add.count));
       } else {
@@ -360,32 +423,45 @@ void BucketExchange::sum_over_network(std::size_t bucket) {
     }
     communicator_.transport()->exchange(sent_, received_, channel());
     if (options_.reduces_bf16) {
-      std::ranges::transform(std::span(received_bf16_).first(received), sums_.begin(), from_bf16);
+      std::ranges::transform(std::span(received_bf16_).first(received), sums_.begin(), base::from_bf16);
     }
     add_in_order(terms_, gradients(to_add), threads());
   }
 }
 
 void BucketExchange::send_over_network(std::size_t bucket) {
-  constexpr std::size_t chunk = std::size_t{1} << 28;  // 1 GiB
-  const Part own = own_part(bucket);
-  for (std::size_t begin = 0; begin < buckets_[bucket].count; begin += chunk) {
-    for (const int r : partners_) {
-      if (r == communicator_.rank()) continue;
-      const auto at = static_cast<std::size_t>(r);
-      sent_[at] = std::as_bytes(values(chunk_of(own, begin, chunk)));
-      received_[at] = std::as_writable_bytes(values(chunk_of(part(bucket, r), begin, chunk)));
+  const auto pieces = [&](int rank) {
+    Pieces found;
+    for (const Piece& piece : pieces_of(part(bucket, rank))) found.push_back(piece.of(*values_[piece.array]));
+    return found;
+  };
+  const auto exchange = [&](auto sent, auto received) {
+    std::size_t longest = 0;
+    for (const auto bytes : sent) longest = std::max(longest, bytes.size());
+    for (const auto bytes : received) longest = std::max(longest, bytes.size());
+    const auto next = [](auto& message) {
+      const auto bytes = message.first(std::min(largest_message, message.size()));
+      message = message.subspan(bytes.size());
+      return bytes;
+    };
+    for (; longest > 0; longest -= std::min(largest_message, longest)) {
+      std::ranges::transform(sent, sent_.begin(), next);
+      std::ranges::transform(received, received_.begin(), next);
+      communicator_.transport()->exchange(sent_, received_, channel());
     }
-    communicator_.transport()->exchange(sent_, received_, channel());
-  }
+  };
+  exchange_pieces(partners_, threads(), pieces, exchange);
 }
 
 void BucketExchange::copy_from_host(std::size_t bucket) {
-  for (std::size_t l = 0; l < host_values_.size(); ++l) {
+  std::vector<Copy> copies;
+  for (std::size_t l = 0; l < progress_.size(); ++l) {
     if (l == static_cast<std::size_t>(communicator_.local_rank())) continue;
-    const Part theirs = exchanged_part(bucket, l);
-    copy_elements(part_of_array(host_values_[l], theirs), values(theirs), threads());
+    for (const Piece& piece : pieces_of(exchanged_part(bucket, l))) {
+      copies.push_back({piece.of(host_values_[piece.array][l]), piece.of(*values_[piece.array])});
+    }
   }
+  copy_bytes(copies, threads());
 }
 
 void BucketExchange::work() {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -13,7 +14,8 @@
 #include <new>
 #include <utility>
 
-#include "base/cpus.h"
+#include "base/machine.h"
+#include "base/topology.h"
 #include "comm/add.h"
 #include "facet/error.h"
 
@@ -25,10 +27,6 @@ std::string host_name() {
   return gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown host";
 }
 
-bool overlap(const std::vector<int>& cpus, const std::vector<int>& others) {
-  return std::ranges::any_of(cpus, [&](int cpu) { return std::ranges::binary_search(others, cpu); });
-}
-
 std::string text_of(const std::vector<int>& cpus) {
   return {reinterpret_cast<const char*>(cpus.data()), cpus.size() * sizeof(int)};
 }
@@ -36,9 +34,10 @@ std::string text_of(const std::vector<int>& cpus) {
 std::vector<int> cpus_of(const std::string& text) {
   std::vector<int> cpus(text.size() / sizeof(int));
   std::memcpy(cpus.data(), text.data(), cpus.size() * sizeof(int));
-  std::ranges::sort(cpus);
   return cpus;
 }
+
+std::int64_t cores_of(const std::vector<int>& cpus) { return std::ssize(base::Topology::machine().by_core(cpus)); }
 
 /// What a rank tells of an exception.
 struct Failure {
@@ -77,8 +76,6 @@ class Stopwatch {
   Clock::time_point begin_;
 };
 
-constexpr std::size_t largest_message = std::size_t{1} << 28;  // bytes
-
 /// Slice `number` of as many equal ones as there are ranks.
 std::span<float> slice_of(std::span<float> values, std::size_t number, std::size_t slices) {
   const std::size_t begin = values.size() * number / slices, end = values.size() * (number + 1) / slices;
@@ -87,15 +84,14 @@ std::span<float> slice_of(std::span<float> values, std::size_t number, std::size
 
 }  // namespace
 
-Communicator::Communicator(std::unique_ptr<Transport> transport) : transport_(std::move(transport)) {
+Communicator::Communicator(std::unique_ptr<Transport> transport, GivenCpus given)
+    : transport_(std::move(transport)), given_(std::move(given)), place_{.cpus = given_.cpus} {
+  if (!transport_) return;
   hosts_ = gather(host_name());
-  const std::vector<std::string> masks = gather(text_of(base::usable_cpus()));
   const std::span<const int> local = transport_->host_ranks();
   local_size_ = static_cast<int>(local.size());
   local_rank_ = static_cast<int>(std::ranges::find(local, rank()) - local.begin());
-  cpus_ = cpus_of(masks[static_cast<std::size_t>(rank())]);
-  sharing_cores_ = static_cast<int>(
-      std::ranges::count_if(local, [&](int r) { return overlap(cpus_, cpus_of(masks[static_cast<std::size_t>(r)])); }));
+  place_ = place_of_own(local);
   const std::vector<int> local_sizes = all_gather(local_size_);
   all_local_ranks_ = all_gather(local_rank_);
   for (int r = 0; r < size(); ++r) {
@@ -105,6 +101,72 @@ Communicator::Communicator(std::unique_ptr<Transport> transport) : transport_(st
   if (std::ranges::count(local_sizes, local_size_) != size()) peers_.clear();
   // Now, since MPI allocates it in a call in which other threads of a process can't exchange.
   if (local_size_ > 1 && !peers_.empty()) segments_ = transport_->shared_segments();
+}
+
+Place Communicator::place_of_own(std::span<const int> local) {
+  const std::vector<std::string> cpus = gather(text_of(given_.cpus));
+  const auto have_places = all_gather(static_cast<std::uint8_t>(given_.has_places ? 1 : 0));
+  std::vector<GivenCpus> given;
+  for (const int r : local) {
+    const auto at = static_cast<std::size_t>(r);
+    given.push_back({.cpus = cpus_of(cpus[at]), .has_places = have_places[at] != 0});
+  }
+  const std::vector<Place> places = place_ranks(base::Topology::machine(), given, base::cgroup_cores("/"));
+  for (const Place& place : places) local_cores_ += cores_of(place.cpus);
+  return places[static_cast<std::size_t>(local_rank_)];
+}
+
+int Communicator::sharing_cores() const {
+  if (is_alone()) return 1;
+  return std::max(place_.sharing, ranks_in_quota(cores_of(place_.cpus), local_cores_, base::cgroup_cores("/")));
+}
+
+void Communicator::bind() const {
+  if (place_.cpus.empty() || given_.has_places || base::affinity() == place_.cpus) return;
+  base::set_process_affinity(place_.cpus);
+}
+
+std::vector<PlacedRank> Communicator::placed_ranks() {
+  struct Told {
+    int host = 0, sharing = 1, cores = 1, host_cores = 1, cpus_per_core = 1;
+    bool is_divided = false, has_places = false;
+  };
+  const GivenCpus given = given_.cpus.empty() ? given_cpus() : given_;
+  const std::vector<int>& own = given_.cpus.empty() ? given.cpus : place_.cpus;
+  const std::int64_t quota = base::cgroup_cores("/");
+  const auto cores_within_quota = [&](const std::vector<int>& cpus) {
+    return static_cast<int>(std::clamp<std::int64_t>(quota, 1, cores_of(cpus)));
+  };
+  const base::Topology& machine = base::Topology::machine();
+  Told told{.host = transport_ ? transport_->host_ranks().front() : 0,
+            .sharing = place_.sharing,
+            .cores = cores_within_quota(own),
+            .is_divided = place_.is_divided,
+            .has_places = given.has_places};
+  // srun gives each task one CPU where nothing else is asked for, and may hide the others.
+  const bool hides_others = told.cores == 1 && launcher_of_environment() == Launcher::srun;
+  const std::vector<int> cpus = hides_others ? machine.cpus() : machine.allowed_cpus();
+  const std::int64_t cores = std::max<std::int64_t>(cores_of(cpus), 1);
+  told.cpus_per_core = static_cast<int>((std::ssize(cpus) + cores - 1) / cores);
+  told.host_cores = cores_within_quota(cpus);
+  if (const char* const of_job = std::getenv("SLURM_JOB_CPUS_PER_NODE"); of_job != nullptr) {
+    const int of_node = least_slurm_cpus(of_job);
+    if (of_node > 0) told.host_cores = std::clamp(of_node / told.cpus_per_core, 1, told.host_cores);
+  }
+  const std::vector<Told> all = all_gather(told);
+  const std::vector<std::string> all_cpus = gather(text_of(own));
+  std::vector<PlacedRank> ranks;
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    const Told& t = all[r];
+    ranks.push_back({.host = t.host,
+                     .host_name = hosts_.empty() ? "" : hosts_[r],
+                     .place = {.cpus = cpus_of(all_cpus[r]), .sharing = t.sharing, .is_divided = t.is_divided},
+                     .has_places = t.has_places,
+                     .cores = t.cores,
+                     .host_cores = t.host_cores,
+                     .cpus_per_core = t.cpus_per_core});
+  }
+  return ranks;
 }
 
 std::string Communicator::name(int rank) const {
@@ -118,7 +180,8 @@ std::shared_ptr<Communicator> Communicator::first(int ranks) {
   }
   begin_exchange();
   std::unique_ptr<Transport> part = ranks > 1 ? transport_->first(ranks) : nullptr;
-  return part ? std::make_shared<Communicator>(std::move(part)) : std::make_shared<Communicator>();
+  if (!part && rank() > 0) return std::make_shared<Communicator>();
+  return std::make_shared<Communicator>(std::move(part), given_);
 }
 
 void Communicator::agree(const std::exception_ptr& error) {
@@ -292,6 +355,23 @@ void Communicator::sum_by_hosts(std::span<float> values) {
 void Communicator::abort(int status) {
   if (transport_) transport_->abort(status);
   std::_Exit(status);
+}
+
+bool Communicator::watch(double timeout, int status,
+                         const std::function<void(const std::vector<std::string>& names)>& on_lost) {
+  if (!std::isfinite(timeout) || timeout < 0) {
+    throw Error(fmt::format("a timeout of {} seconds found; a number, 0 or more, is allowed", timeout));
+  }
+  if (is_watched_) throw Error("the ranks are watched already; it can be asked for once");
+  if (is_alone() || timeout == 0) return false;
+  is_watched_ = true;
+  std::vector<std::string> names;  // a copy: the transport lives longer than this object's members
+  for (int r = 0; r < size(); ++r) names.push_back(name(r));
+  return transport_->watch(timeout, status, [=](const std::vector<int>& lost) {
+    std::vector<std::string> of_lost;
+    for (const int r : lost) of_lost.push_back(names[static_cast<std::size_t>(r)]);
+    on_lost(of_lost);
+  });
 }
 
 void Communicator::library_sum(std::span<float> values, bool nonblocking) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,9 +12,13 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "comm/placement.h"
 
 /// How the processes that train one model together exchange data. A process is a rank, from 0 on.
 namespace facet::comm {
+
+/// The most bytes that are passed to a Transport at a time: 256 MiB.
+inline constexpr std::size_t largest_message = std::size_t{1} << 28;
 
 /// Messages of the two don't meet: a thread may use one while another uses the other.
 enum class Channel : std::uint8_t { foreground, background };
@@ -44,6 +49,11 @@ class Transport {
   virtual void check() const {}
   /// Ends all processes.
   [[noreturn]] virtual void abort(int status) = 0;
+  /// See ProcessGroup; `on_lost` gets the ranks. Returns false where no rank can be lost alone.
+  virtual bool watch(double /*timeout*/, int /*status*/,
+                     std::function<void(const std::vector<int>& lost)> /*on_lost*/) {
+    return false;
+  }
 
   /// The ranks on this process's host, its own included, ascending.
   virtual std::span<const int> host_ranks() const = 0;
@@ -57,7 +67,7 @@ class Transport {
   virtual void host_barrier() = 0;
 
   /// The sum of the message-passing library itself, for comparison: MPI_Allreduce or, if `nonblocking`, MPI_Iallreduce.
-  /// At most 2^31 - 1 values.
+  /// At most 2^31 - 1 values. It keeps heartbeats from being sent, so that the ranks may not be watched meanwhile.
   virtual void library_sum(std::span<float> values, bool nonblocking) = 0;
 };
 
@@ -73,7 +83,9 @@ class Communicator {
  public:
   /// This process alone.
   Communicator() = default;
-  explicit Communicator(std::unique_ptr<Transport> transport);
+  /// @param transport null: this process alone. @param given the CPUs that this process was given before any group
+  ///   bound it to a part of them.
+  explicit Communicator(std::unique_ptr<Transport> transport, GivenCpus given = given_cpus());
 
   int rank() const { return transport_ ? transport_->rank() : 0; }
   int size() const { return transport_ ? transport_->size() : 1; }
@@ -81,7 +93,10 @@ class Communicator {
   /// See ProcessGroup.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
-  int sharing_cores() const { return sharing_cores_; }
+  int sharing_cores() const;
+  void bind() const;
+  /// By rank. All ranks call it together.
+  std::vector<PlacedRank> placed_ranks();
   std::string name(int rank) const;
   /// See ProcessGroup.
   std::shared_ptr<Communicator> first(int ranks);
@@ -90,8 +105,8 @@ class Communicator {
   /// The ranks with this one's local rank, one of each host, ascending; empty where the hosts have
   /// different numbers of ranks.
   std::span<const int> peers() const { return peers_; }
-  /// The CPUs that this process might use when it joined.
-  const std::vector<int>& cpus() const { return cpus_; }
+  /// The CPUs that this process computes on once bind() is called; empty where it has always been alone.
+  const std::vector<int>& cpus() const { return place_.cpus; }
   /// Null where this process is alone.
   Transport* transport() const { return transport_.get(); }
 
@@ -199,6 +214,8 @@ class Communicator {
   double blocked_seconds() const { return blocked_seconds_; }
 
   [[noreturn]] void abort(int status);
+  /// See ProcessGroup.
+  bool watch(double timeout, int status, const std::function<void(const std::vector<std::string>& names)>& on_lost);
 
   /// See Transport. @throws Error for more than 2^31 - 1 values.
   void library_sum(std::span<float> values, bool nonblocking);
@@ -209,6 +226,8 @@ class Communicator {
     agreed_ = nullptr;
     has_failed_ = false;
   }
+  /// @param local the ranks on this host.
+  Place place_of_own(std::span<const int> local);
   void gather_bytes(std::span<const std::byte> own, std::span<std::byte> all);
   void broadcast_bytes(std::span<std::byte> bytes, int root);
 
@@ -219,12 +238,16 @@ class Communicator {
 
   std::unique_ptr<Transport> transport_;
   std::vector<int> all_ranks_, all_local_ranks_;
-  std::vector<int> peers_, cpus_;
+  std::vector<int> peers_;
+  GivenCpus given_;
+  Place place_;
   std::span<const std::span<std::byte>> segments_;  ///< of this host's ranks, where sums are computed in them
   std::vector<std::string> hosts_;                  ///< by rank
-  int local_rank_ = 0, local_size_ = 1, sharing_cores_ = 1;
-  std::exception_ptr agreed_;  ///< what agree() threw; null once something else is exchanged
-  bool has_failed_ = false;    ///< all ranks threw in the last exchange
+  int local_rank_ = 0, local_size_ = 1;
+  std::int64_t local_cores_ = 0;  ///< of all ranks on this host; those that several use are counted for each of them
+  std::exception_ptr agreed_;     ///< what agree() threw; null once something else is exchanged
+  bool is_watched_ = false;
+  bool has_failed_ = false;  ///< all ranks threw in the last exchange
   std::vector<float> received_;
   double blocked_seconds_ = 0;
   bool is_second_half_ = false;  ///< of the shared segments, which the last part of a sum has used

@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string_view>
 
 #include "comm/communicator.h"
+#include "comm/heartbeat.h"
 #include "comm/wait.h"
 #include "facet/error.h"
 
@@ -46,6 +48,8 @@ class MpiTransport final : public Transport {
     int ended = 0;
     MPI_Finalized(&ended);
     if (ended != 0) return;
+    meet();  // what follows waits for all processes with the lock held, which keeps heartbeats from being sent
+    if (heartbeat_) heartbeat_->leave();
     const std::lock_guard lock(mutex_);
     if (window_ != MPI_WIN_NULL) MPI_Win_free(&window_);
     MPI_Comm_free(&host_);
@@ -60,6 +64,8 @@ class MpiTransport final : public Transport {
   int size() const override { return size_; }
 
   std::unique_ptr<Transport> first(int ranks) override {
+    meet();
+    const std::lock_guard lock(mutex_);
     MPI_Comm part = MPI_COMM_NULL;
     MPI_Comm_split(world_, rank_ < ranks ? 0 : MPI_UNDEFINED, rank_, &part);
     if (part == MPI_COMM_NULL) return nullptr;
@@ -134,12 +140,22 @@ class MpiTransport final : public Transport {
     wait_until([&] { return barrier_->meetings.load(std::memory_order_acquire) != meeting; });
   }
 
+  bool watch(double timeout, int status, std::function<void(const std::vector<int>&)> on_lost) override {
+    if (!has_background_) return false;
+    const int first = host_ranks_.front();
+    std::vector<int> hosts(static_cast<std::size_t>(size_));
+    gather_over(world_, std::as_bytes(std::span(&first, 1)), std::as_writable_bytes(std::span(hosts)));
+    heartbeat_.emplace(world_, std::move(hosts), rank_, mutex_, Silence::Seconds(timeout), status, std::move(on_lost));
+    return true;
+  }
+
   [[noreturn]] void abort(int status) override {
-    MPI_Abort(world_, status);  // without the lock: the thread that has it may wait for a rank that is lost
-    std::_Exit(status);
+    end_process_after(Silence::Seconds(5), status);
+    abort_mpi(world_, mutex_, status);
   }
 
   void library_sum(std::span<float> values, bool nonblocking) override {
+    const std::lock_guard lock(mutex_);
     const int count = static_cast<int>(values.size());
     if (nonblocking) {
       MPI_Request request = MPI_REQUEST_NULL;
@@ -151,6 +167,16 @@ class MpiTransport final : public Transport {
   }
 
  private:
+  /// Returns when all processes have called it.
+  void meet() {
+    requests_.assign(1, MPI_REQUEST_NULL);
+    {
+      const std::lock_guard lock(mutex_);
+      MPI_Ibarrier(world_, requests_.data());
+    }
+    wait(requests_);
+  }
+
   /// The processes of `communicator` have as many bytes each.
   void gather_over(MPI_Comm communicator, std::span<const std::byte> own, std::span<std::byte> all) {
     const int bytes = static_cast<int>(own.size());
@@ -179,6 +205,8 @@ class MpiTransport final : public Transport {
     constexpr std::size_t of_host = std::size_t{16} << 20, least = std::size_t{1} << 18, most = std::size_t{4} << 20;
     constexpr std::size_t page = 4096;
     const std::size_t bytes = std::clamp(of_host / host_ranks_.size(), least, most) / page * page;
+    meet();
+    const std::lock_guard lock(mutex_);
     void* base = nullptr;
     MPI_Comm_set_errhandler(host_, MPI_ERRORS_RETURN);
     const bool is_shared = MPI_Win_allocate_shared(static_cast<MPI_Aint>(bytes + page), 1, MPI_INFO_NULL, host_, &base,
@@ -201,7 +229,7 @@ class MpiTransport final : public Transport {
   }
 
   bool finalizes_, has_background_;
-  inline static std::mutex mutex_;  ///< MPI is called by one thread at a time, whichever processes it connects
+  inline static std::timed_mutex mutex_;  ///< MPI is called by one thread at a time, whichever processes it connects
   MPI_Comm world_ = MPI_COMM_NULL, background_ = MPI_COMM_NULL;
   MPI_Comm host_ = MPI_COMM_NULL;  ///< the processes on this host
   std::vector<int> host_ranks_;
@@ -211,6 +239,7 @@ class MpiTransport final : public Transport {
   HostBarrier* barrier_ = nullptr;
   int rank_ = 0, size_ = 1;
   std::vector<MPI_Request> requests_, background_requests_;
+  std::optional<Heartbeat> heartbeat_;
 };
 
 }  // namespace

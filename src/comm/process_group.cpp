@@ -10,7 +10,9 @@
 #include <string_view>
 #include <utility>
 
+#include "base/cpus.h"
 #include "comm/communicator.h"
+#include "comm/placement.h"
 #include "facet/error.h"
 
 namespace facet {
@@ -53,6 +55,7 @@ ProcessGroup ProcessGroup::join() {
                             launched, comm::mpi_version()),
                 ErrorCode::unsupported);
   }
+  communicator->bind();
   return ProcessGroup(std::move(communicator));
 }
 
@@ -61,6 +64,13 @@ int ProcessGroup::size() const { return communicator_->size(); }
 int ProcessGroup::local_rank() const { return communicator_->local_rank(); }
 int ProcessGroup::local_size() const { return communicator_->local_size(); }
 int ProcessGroup::sharing_cores() const { return communicator_->sharing_cores(); }
+void ProcessGroup::bind() const { communicator_->bind(); }
+std::string ProcessGroup::placement() const { return comm::describe(communicator_->placed_ranks()); }
+std::vector<std::string> ProcessGroup::placement_problems(int threads) const {
+  if (launched_processes().value_or(1) > size()) return {};
+  const comm::Launcher launcher = comm::launcher_of_environment();
+  return comm::placement_problems(communicator_->placed_ranks(), launcher, base::resolve_threads(threads, 0));
+}
 std::string ProcessGroup::name(int rank) const { return communicator_->name(rank); }
 ProcessGroup ProcessGroup::first(int ranks) const { return ProcessGroup(communicator_->first(ranks)); }
 
@@ -73,6 +83,10 @@ std::string ProcessGroup::broadcast(std::string text) const {
 
 std::vector<std::string> ProcessGroup::gather(const std::string& text) const { return communicator_->gather(text); }
 std::int64_t ProcessGroup::max(std::int64_t value) const { return communicator_->max(value); }
+bool ProcessGroup::watch(double timeout, int status,
+                         const std::function<void(const std::vector<std::string>& lost)>& on_lost) const {
+  return communicator_->watch(timeout, status, on_lost);
+}
 void ProcessGroup::abort(int status) const { communicator_->abort(status); }
 bool ProcessGroup::has_failed() const { return communicator_->has_failed(); }
 

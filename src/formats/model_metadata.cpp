@@ -12,7 +12,7 @@ namespace facet::formats {
 
 namespace {
 
-constexpr std::string_view version = "1";
+constexpr std::string_view metadata_version = "1";
 
 /// JSON whose numbers are floats, so that they are written short and read back exactly.
 using FloatJson = nlohmann::basic_json<std::map, std::vector, std::string, bool, std::int64_t, std::uint64_t, float>;
@@ -129,7 +129,7 @@ Metadata to_metadata(const std::string& file, const ModelInfo& info) {
   utf8_dump(file, info.model, "the model's name");
   utf8_dump(file, info.shape, "the model's shape");
   Metadata metadata{{"format", std::string(model_file_format)},
-                    {"version", std::string(version)},
+                    {"version", std::string(metadata_version)},
                     {"model", info.model},
                     {"size", size_text(info.size)},
                     {"resize", std::string(to_string(info.resize))},
@@ -147,8 +147,9 @@ ModelInfo to_model_info(const std::string& file, const Metadata& metadata) {
                            found == metadata.end() ? "(none)" : in_quotes(found->second), model_file_format));
   }
   const std::string written = value_of(file, metadata, "version");
-  if (written != version) {
-    fail(file, fmt::format("its metadata has the version {}; \"{}\" is supported", in_quotes(written), version));
+  if (written != metadata_version) {
+    fail(file,
+         fmt::format("its metadata has the version {}; \"{}\" is supported", in_quotes(written), metadata_version));
   }
   ModelInfo info{
       .model = value_of(file, metadata, "model"),

@@ -6,8 +6,6 @@
 
 namespace facet::formats {
 
-inline float from_bf16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
-
 /// Converts an IEEE 754 binary16 number.
 inline float from_f16(std::uint16_t bits) {
   const std::uint32_t sign = (bits & 0x8000U) << 16;

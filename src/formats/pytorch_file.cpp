@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "base/bf16.h"
 #include "facet/error.h"
 #include "formats/narrow_floats.h"
 #include "formats/pickle.h"
@@ -137,7 +138,7 @@ TensorValues read(const std::string& file, const PickledTensor& tensor, const Re
     case StorageType::f16:
       return gather<std::uint16_t, float>(tensor, bytes, from_f16);
     case StorageType::bf16:
-      return gather<std::uint16_t, float>(tensor, bytes, from_bf16);
+      return gather<std::uint16_t, float>(tensor, bytes, base::from_bf16);
     case StorageType::s64:
       return gather<std::int64_t, std::int64_t>(tensor, bytes, same);
     case StorageType::f32:

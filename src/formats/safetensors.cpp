@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "base/bf16.h"
 #include "base/files.h"
 #include "facet/error.h"
 #include "facet/files.h"
@@ -93,7 +94,7 @@ std::vector<float> SafetensorsReader::read_16_bit(const TensorEntry& tensor) con
     file_.read(data_begin_ + tensor.begin + first * sizeof(std::uint16_t), std::as_writable_bytes(part));
     crc = base::crc32c(std::as_bytes(part), crc);
     std::transform(part.begin(), part.end(), values.begin() + static_cast<std::ptrdiff_t>(first),
-                   tensor.type == ElementType::f16 ? from_f16 : from_bf16);
+                   tensor.type == ElementType::f16 ? from_f16 : base::from_bf16);
   }
   check(tensor, crc);
   return values;

@@ -8,8 +8,8 @@
 
 #include <functional>
 
-#include "base/machine.h"
 #include "base/parallel.h"
+#include "base/topology.h"
 #include "kernels/winograd_tiles-inl.h"
 #include "kernels/winograd_weights-inl.h"
 
@@ -38,7 +38,7 @@ struct ForwardBlocks {
 inline std::int64_t block_bytes(std::int64_t weight_bytes) {
   // A cache that is reported as larger is shared by cores, or its size is made up by a virtual machine.
   constexpr std::int64_t small = 1 << 19, usual = 1 << 20, largest = 1 << 21;
-  static const std::int64_t detected = base::second_level_cache_bytes();
+  static const std::int64_t detected = base::Topology::machine().second_level_cache_bytes();
   static const std::int64_t cache = detected > 0 ? std::clamp(detected, small, largest) : usual;
   return weight_bytes > cache ? cache : small;
 }

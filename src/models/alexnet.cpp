@@ -6,15 +6,13 @@ namespace facet {
 
 namespace {
 
-constexpr int min_size = 63;  // for smaller sizes the input of the last pooling is smaller than its window
-
 Value convolution_relu(Value x, ConvolutionOptions options) {
   options.bias = true;
   return relu(convolution(x, options));
 }
 
 /// The layers' names are their indices in torchvision's Sequential, which also counts ReLU and pooling.
-Value features(Value x) {
+Value alexnet_features(Value x) {
   const Scope scope(x.graph(), "features");
   constexpr PoolOptions overlapping{.kernel = 3, .stride = 2};
   x = convolution_relu(x, {.channels = 64, .kernel = 11, .stride = 4, .padding = 2, .name = "0"});
@@ -33,8 +31,9 @@ Value hidden_layer(Value x, const char* name, bool drop) {
 }  // namespace
 
 Graph alexnet(const ModelOptions& options) {
+  constexpr int min_size = 63;  // for smaller sizes the input of the last pooling is smaller than its window
   Graph graph;
-  Value x = features(image(graph, "alexnet", options, min_size));
+  Value x = alexnet_features(image(graph, "alexnet", options, min_size));
   x = flatten(adaptive_average_pool(x, {.height = 6, .width = 6}));
   {
     const Scope scope(graph, "classifier");

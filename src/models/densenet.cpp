@@ -10,8 +10,6 @@ namespace facet {
 
 namespace {
 
-constexpr int min_size = 29;  // for smaller sizes the input of the last transition is too small to be halved
-
 struct DenseNet {
   std::int64_t growth;        ///< channels that each dense layer adds
   std::int64_t stem;          ///< channels of the first convolution
@@ -61,6 +59,7 @@ Value features(Value x, const DenseNet& net) {
 
 Graph densenet(std::string_view model, const ModelOptions& options, const DenseNet& net) {
   Graph graph;
+  constexpr int min_size = 29;  // for smaller sizes the input of the last transition is too small to be halved
   const Value x = features(image(graph, model, options, min_size), net);
   add_heads(flatten(global_average_pool(x)), options, {.bias_initializer = Initializer::zeros()});
   return graph;

@@ -184,7 +184,10 @@ Layout read_order(const Dims& dims, Type type, std::string_view order) {
   return *found;
 }
 
-Layout with_type(const Layout& layout, Type type) { return {dims_of(layout), type, strides_of(layout).value()}; }
+Layout with_type(const Layout& layout, Type type) {
+  if (const std::optional<Dims> strides = strides_of(layout)) return {dims_of(layout), type, *strides};
+  return read_order(dims_of(layout), type, write_order(layout));
+}
 
 Layout with_dims(const Layout& layout, const Dims& dims) {
   const NamedTag* found = find_tag(layout);

@@ -75,7 +75,7 @@ std::string write_order(const Layout& layout);
 /// The layout of these extents whose order write_order() wrote.
 /// @throws Error naming the text if it isn't an order of as many dimensions.
 Layout read_order(const Dims& dims, Type type, std::string_view order);
-/// The same order for another type. The layout must not have blocks.
+/// The same order for another type. @throws Error for an order that has no name, see write_order().
 Layout with_type(const Layout& layout, Type type);
 /// The same order for other extents if name_of knows the order; otherwise row-major.
 Layout with_dims(const Layout& layout, const Dims& dims);

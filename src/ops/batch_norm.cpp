@@ -23,7 +23,6 @@ namespace facet::ops {
 
 namespace {
 
-using kernels::Activation;
 using lowering::Backward;
 using lowering::InstructionKind;
 using lowering::Lowering;
@@ -65,11 +64,11 @@ class BatchNorm final : public FusableOp {
 
   std::string_view kind() const override {
     switch (epilogue_.activation) {
-      case Activation::none:
+      case kernels::Activation::none:
         return epilogue_.residual ? "batch_norm+add" : "batch_norm";
-      case Activation::relu:
+      case kernels::Activation::relu:
         return epilogue_.residual ? "batch_norm+add+relu" : "batch_norm+relu";
-      case Activation::relu6:
+      case kernels::Activation::relu6:
         return epilogue_.residual ? "batch_norm+add+relu6" : "batch_norm+relu6";
     }
     return {};

@@ -21,17 +21,18 @@ using onednn::Dims;
 using onednn::Layout;
 using onednn::Type;
 
-using Forward = dnnl::inner_product_forward;
-using BackwardData = dnnl::inner_product_backward_data;
-using BackwardWeights = dnnl::inner_product_backward_weights;
+using InnerProductForward = dnnl::inner_product_forward;
+using InnerProductBackwardData = dnnl::inner_product_backward_data;
+using InnerProductBackwardWeights = dnnl::inner_product_backward_weights;
 
 /// Reads the weights in forward's layout if the same implementation supports it: by default oneDNN's plain matrix
 /// product takes them transposed, and large weights would be reordered in each step.
-BackwardData::primitive_desc describe_backward_data(const dnnl::primitive_attr& attr,
-                                                    const Forward::primitive_desc& forward, const Layout& diff_src,
-                                                    const Layout& any_weights, const Layout& diff_dst) {
+InnerProductBackwardData::primitive_desc describe_backward_data(const dnnl::primitive_attr& attr,
+                                                                const InnerProductForward::primitive_desc& forward,
+                                                                const Layout& diff_src, const Layout& any_weights,
+                                                                const Layout& diff_dst) {
   const auto in_order = [&](const Layout& weights) {
-    return onednn::describe_backward<BackwardData>(attr, forward, diff_src, weights, diff_dst);
+    return onednn::describe_backward<InnerProductBackwardData>(attr, forward, diff_src, weights, diff_dst);
   };
   const auto free = in_order(any_weights);
   try {
@@ -82,25 +83,26 @@ class Linear final : public lowering::LowerableOp {
     const Layout dst_layout = onednn::plain(l.output_dims(), type);
     const auto attr = onednn::attributes();
     const auto kind = l.training() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
-    const auto forward = o_.bias ? onednn::describe<Forward>(attr, kind, src.layout, weights, bias, dst_layout)
-                                 : onednn::describe<Forward>(attr, kind, src.layout, weights, dst_layout);
+    const auto forward = o_.bias
+                             ? onednn::describe<InnerProductForward>(attr, kind, src.layout, weights, bias, dst_layout)
+                             : onednn::describe<InnerProductForward>(attr, kind, src.layout, weights, dst_layout);
     const Tensor dst = l.make_output(forward.dst_desc());
     std::vector<std::pair<int, Tensor>> arguments{
         {DNNL_ARG_SRC, src}, {DNNL_ARG_WEIGHTS, l.parameter(0, forward.weights_desc())}, {DNNL_ARG_DST, dst}};
     if (o_.bias) arguments.emplace_back(DNNL_ARG_BIAS, l.parameter(1, forward.bias_desc()));
-    l.emit("forward", InstructionKind::linear, forward, Forward(forward), std::move(arguments));
+    l.emit("forward", InstructionKind::linear, forward, InnerProductForward(forward), std::move(arguments));
     return [=, this](Lowering& back) { emit_backward(back, forward, src, weights); };
   }
 
  private:
-  void emit_backward(Lowering& l, const Forward::primitive_desc& forward, const Tensor& src,
+  void emit_backward(Lowering& l, const InnerProductForward::primitive_desc& forward, const Tensor& src,
                      const Layout& weights) const {
     const auto attr = onednn::attributes();
     const Tensor diff_dst = l.output_gradient(forward.dst_desc());
     if (l.wants_gradient(0)) {
       const auto descriptor = describe_backward_data(attr, forward, src.layout, weights, diff_dst.layout);
       const Tensor diff_src = l.make(descriptor.diff_src_desc());
-      l.emit("backward_data", InstructionKind::linear, descriptor, BackwardData(descriptor),
+      l.emit("backward_data", InstructionKind::linear, descriptor, InnerProductBackwardData(descriptor),
              {{DNNL_ARG_DIFF_DST, diff_dst},
               {DNNL_ARG_WEIGHTS, l.parameter(0, descriptor.weights_desc())},
               {DNNL_ARG_DIFF_SRC, diff_src}});
@@ -111,9 +113,10 @@ class Linear final : public lowering::LowerableOp {
     if (!wants_weights && !wants_bias) return;
     const Layout gradient = onednn::any(onednn::dims_of(weights), Type::f32);
     const Layout bias = onednn::plain({o_.features}, Type::f32);
-    const auto descriptor =
-        o_.bias ? onednn::describe_backward<BackwardWeights>(attr, forward, src.layout, gradient, bias, diff_dst.layout)
-                : onednn::describe_backward<BackwardWeights>(attr, forward, src.layout, gradient, diff_dst.layout);
+    const auto descriptor = o_.bias ? onednn::describe_backward<InnerProductBackwardWeights>(
+                                          attr, forward, src.layout, gradient, bias, diff_dst.layout)
+                                    : onednn::describe_backward<InnerProductBackwardWeights>(attr, forward, src.layout,
+                                                                                             gradient, diff_dst.layout);
     const Tensor diff_weights = l.make(descriptor.diff_weights_desc());
     std::vector<std::pair<int, Tensor>> arguments{
         {DNNL_ARG_SRC, src}, {DNNL_ARG_DIFF_DST, diff_dst}, {DNNL_ARG_DIFF_WEIGHTS, diff_weights}};
@@ -122,7 +125,8 @@ class Linear final : public lowering::LowerableOp {
       diff_bias = l.make(descriptor.diff_bias_desc());
       arguments.emplace_back(DNNL_ARG_DIFF_BIAS, diff_bias);
     }
-    l.emit("backward_weights", InstructionKind::linear, descriptor, BackwardWeights(descriptor), std::move(arguments));
+    l.emit("backward_weights", InstructionKind::linear, descriptor, InnerProductBackwardWeights(descriptor),
+           std::move(arguments));
     if (wants_weights) l.set_parameter_gradient(0, diff_weights);
     if (wants_bias) l.set_parameter_gradient(1, diff_bias);
   }

@@ -147,9 +147,11 @@ class ReduceGradients final : public GradientPolicy {
   }
 
   void before_read(StepBuilder& step, int parameter) override {
-    step.append(make_instruction(
-        step.parameter(parameter).name + ".gather", lowering::InstructionKind::communication, "finish_gather", {},
-        [this, bucket = bucket_of_.at(parameter)](std::span<void* const>, RunState&) { finish_gather(bucket, true); }));
+    step.append(make_instruction(step.parameter(parameter).name + ".gather", lowering::InstructionKind::communication,
+                                 "finish_gather", {},
+                                 [this, bucket = bucket_of_.at(parameter)](std::span<void* const>, RunState&) {
+                                   exchange_->finish_gather(bucket);
+                                 }));
   }
 
   void gradient_ready(StepBuilder& step, int parameter, const Tensor& gradient) override {
@@ -196,7 +198,7 @@ class ReduceGradients final : public GradientPolicy {
 
   void wait() override {
     if (!exchange_) return;
-    for (std::size_t bucket = 0; bucket < members_.size(); ++bucket) finish_gather(bucket, false);
+    for (std::size_t bucket = 0; bucket < members_.size(); ++bucket) exchange_->finish_gather(bucket, false);
   }
 
   void abandon() override {
@@ -204,48 +206,37 @@ class ReduceGradients final : public GradientPolicy {
   }
 
  private:
-  /// Values of another process's part that have a copy in bf16.
-  struct Copied {
-    const float* values;
-    std::uint16_t* copy;
-    std::int64_t count;
-  };
-
   /// Divides the trained parameters into buckets of some MiB.
   void make_buckets(const StepBuilder& step) {
     constexpr std::size_t least = std::size_t{1} << 20;  // elements, unless it is the last one
     std::vector<comm::Part> buckets;
     std::vector<int> members;
-    for (const auto& [parameter, elements] : step.stored_parts()) {
+    for (const StoredPart& stored : step.stored_parts()) {
       if (buckets.empty() || buckets.back().count >= least) {
-        buckets.push_back({elements.begin, 0});
+        buckets.push_back({stored.elements.begin, 0});
         members.push_back(0);
       }
-      buckets.back().count = elements.end() - buckets.back().begin;
-      bucket_of_[parameter] = buckets.size() - 1;
+      buckets.back().count = stored.elements.end() - buckets.back().begin;
+      bucket_of_[stored.parameter] = buckets.size() - 1;
       ++members.back();
     }
     members_ = members;
-    exchange_.emplace(communicator_, std::move(buckets), step.gradient_range(), step.value_range(),
+    exchange_.emplace(communicator_, std::move(buckets), step.gradient_range(), exchanged_values(step),
                       comm::BucketExchange::Options{.reduces_bf16 = o_.reduces_bf16});
-    copied_.resize(members_.size());
-    for (const auto& [parameter, elements] : step.stored_parts()) {
-      std::uint16_t* const copy = step.bf16_copy(parameter);
-      for (int rank = 0; copy != nullptr && rank < communicator_.size(); ++rank) {
-        if (rank == communicator_.rank()) continue;
-        for (const comm::Part& part : exchange_->parts_within(elements, rank)) {
-          copied_[bucket_of_.at(parameter)].push_back(
-              {.values = reinterpret_cast<const float*>(step.value_range().data()) + part.begin,
-               .copy = copy + (part.begin - elements.begin),
-               .count = static_cast<std::int64_t>(part.count)});
-        }
-      }
-    }
   }
 
-  void finish_gather(std::size_t bucket, bool is_read) {
-    if (!exchange_->finish_gather(bucket, is_read)) return;
-    for (const Copied& part : copied_[bucket]) round_to_bf16(part.values, part.copy, part.count);
+  static comm::ExchangedValues exchanged_values(const StepBuilder& step) {
+    comm::ExchangedValues exchanged{.values = step.value_range(), .rounded = &step.bf16_range()};
+    bool is_rounded = false;  // what is before this parameter
+    for (const StoredPart& stored : step.stored_parts()) {
+      // A rounded part takes in the gap behind its parameter, which would be a piece of f32 zeros otherwise. The gap
+      // behind the copy has as many elements or more, which are zeros too.
+      std::vector<comm::RoundedPart>& parts = exchanged.rounded_parts;
+      if (is_rounded) parts.back().elements.count = stored.elements.begin - parts.back().elements.begin;
+      is_rounded = stored.bf16_begin.has_value();
+      if (is_rounded) parts.push_back({.elements = stored.elements, .begin = *stored.bf16_begin});
+    }
+    return exchanged;
   }
 
   static void append_collective(StepBuilder& step, std::string name, std::string_view implementation,
@@ -259,7 +250,7 @@ class ReduceGradients final : public GradientPolicy {
   void append_start(StepBuilder& step, std::size_t bucket) {
     append_collective(step, fmt::format("gradients.{}.start", bucket), "start_reduce",
                       [this, bucket](std::span<void* const>, RunState& state) {
-                        finish_gather(bucket, true);  // where this process hasn't read the weights
+                        exchange_->finish_gather(bucket);  // where this process hasn't read the weights
                         if (state.images == 0 && !state.adds_gradients) {
                           const comm::Part& part = exchange_->buckets()[bucket];
                           std::fill_n(exchange_->gradients() + part.begin, part.count, 0.0F);
@@ -278,7 +269,7 @@ class ReduceGradients final : public GradientPolicy {
   /// Calls `each`(parameter, stored gradient, elements of the parameter) for what this process updates.
   void for_own_parts(const StepBuilder& step, const auto& each) const {
     std::map<int, comm::Part> stored;
-    for (const auto& [parameter, elements] : step.stored_parts()) stored[parameter] = elements;
+    for (const StoredPart& part : step.stored_parts()) stored[part.parameter] = part.elements;
     for (const auto& [parameter, gradient] : step.deferred()) {
       const comm::Part& elements = stored.at(parameter);
       for (const comm::Part& part : exchange_->parts_within(elements, communicator_.rank())) {
@@ -314,8 +305,8 @@ class ReduceGradients final : public GradientPolicy {
   void append_updates_with_sums(StepBuilder& step) {
     // In the order of the store, which is the same in all processes.
     std::map<int, std::size_t> places;
-    for (const auto& [parameter, elements] : step.stored_parts()) {
-      places.emplace(parameter, places.size() * step.sum_count());
+    for (const StoredPart& part : step.stored_parts()) {
+      places.emplace(part.parameter, places.size() * step.sum_count());
     }
     const auto sums = std::make_shared<std::vector<double>>(places.size() * step.sum_count());
     const auto sums_of = [&](int parameter) {
@@ -338,9 +329,8 @@ class ReduceGradients final : public GradientPolicy {
   comm::Communicator& communicator_;
   UpdateOptions o_;
   std::optional<comm::BucketExchange> exchange_;
-  std::map<int, std::size_t> bucket_of_;     ///< by parameter
-  std::vector<int> members_;                 ///< by bucket: its parameters
-  std::vector<std::vector<Copied>> copied_;  ///< by bucket
+  std::map<int, std::size_t> bucket_of_;  ///< by parameter
+  std::vector<int> members_;              ///< by bucket: its parameters
   // Of the program that is being compiled:
   std::vector<int> missing_;  ///< by bucket: its parameters whose gradients don't exist yet
   std::size_t next_ = 0;      ///< the first bucket that isn't started

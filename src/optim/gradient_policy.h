@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace facet::optim {
 struct StoredPart {
   int parameter;
   comm::Part elements;
+  std::optional<std::size_t> bf16_begin;  ///< of its copy's first element in the range of copies; empty: no copy
 };
 
 /// The training program that is being compiled, as a gradient policy sees it.
@@ -35,11 +37,11 @@ class StepBuilder {
   /// graph's own layout plan, that is the order of gradient_ready().
   virtual std::vector<StoredPart> stored_parts() const = 0;
   /// The store's range of gradients (of a policy that stores_gradients()), and that of values: where all trained
-  /// parameters lie, and what lies between them.
+  /// parameters lie, and what lies between them. Where processes train together, their training programs read a
+  /// parameter that has a copy in the range of bf16 copies there alone.
   virtual const base::PageBuffer& gradient_range() const = 0;
   virtual const base::PageBuffer& value_range() const = 0;
-  /// The parameter's copy in bf16, in the same order; null if there is none.
-  virtual std::uint16_t* bf16_copy(int parameter) const = 0;
+  virtual const base::PageBuffer& bf16_range() const = 0;
   /// The contiguous part of that range from one parameter to another, both included, as a vector of f32: a bucket. Gaps
   /// between parameters, and parameters in between that have no gradient here, are zero.
   virtual lowering::Tensor stored_gradients(int first, int last) = 0;
@@ -97,7 +99,8 @@ class GradientPolicy {
   virtual void backward_done(StepBuilder&) {}
 
   /// Waits for all operations that were started and not yet waited for, also where one has failed. Called before the
-  /// parameters are read or written by anything but the step's programs.
+  /// parameters are read or written by anything but the step's programs. Parameters with a bf16 copy then have new f32
+  /// values in the process's own parts alone, see exchange().
   /// @throws Error of the first operation that has failed.
   virtual void wait() {}
 
@@ -105,7 +108,8 @@ class GradientPolicy {
   virtual void abandon() {}
 
   /// How the processes exchange gradients and weights, each of which then has the optimiser's state of its own parts
-  /// alone; null in one process, and before the first program is compiled.
+  /// alone, and the newest f32 values of parameters with bf16 copies (program::gather_updates() gives them to all);
+  /// null in one process, and before the first program is compiled.
   virtual comm::BucketExchange* exchange() { return nullptr; }
 };
 
@@ -122,10 +126,11 @@ std::shared_ptr<GradientPolicy> update_policy(const UpdateOptions& options = {})
 
 /// The same in several processes, each of which has the gradients of its own images. While backward goes on, gradients
 /// are summed over all processes, bucket by bucket; each process clips and uses the sums of its own parts, of which
-/// alone it has the optimiser's state (ZeRO-1), and the new values reach the others behind the next step's forward.
-/// After a step the store's range of gradients holds the sums of the process's own parts. Where the run of one process
-/// has failed before, the step ends with an error on all, and no weight has changed. A process that is alone does what
-/// update_policy() does. The policy serves the programs of one set of parameters.
+/// alone it has the optimiser's state (ZeRO-1), and the new values reach the others behind the next step's forward: of
+/// parameters that have bf16 copies, these alone. After a step the store's range of gradients holds the sums of the
+/// process's own parts. Where the run of one process has failed before, the step ends with an error on all, and no
+/// weight has changed. A process that is alone does what update_policy() does. The policy serves the programs of one
+/// set of parameters.
 /// @param communicator must outlive the policy and the programs.
 std::shared_ptr<GradientPolicy> reduce_policy(comm::Communicator& communicator, const UpdateOptions& options = {});
 

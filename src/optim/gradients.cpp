@@ -37,11 +37,6 @@ void average_range(const float* values, float* average, std::int64_t begin, std:
   });
 }
 
-void round_range(const float* values, std::uint16_t* rounded, std::int64_t count) {
-  for_each_vector(count,
-                  [&](std::int64_t i, std::size_t n) FACET_VECTOR_BODY { store(load(values + i, n), rounded + i, n); });
-}
-
 }  // namespace facet::optim::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -50,7 +45,6 @@ namespace facet::optim {
 
 HWY_EXPORT(accumulate_block);
 HWY_EXPORT(average_range);
-HWY_EXPORT(round_range);
 
 void sum_blocks(std::int64_t count, std::span<double> sums,
                 const std::function<void(std::int64_t begin, std::int64_t count, double* sums)>& sum_block) {
@@ -81,13 +75,6 @@ double accumulate(const float* gradient, float* sum, std::int64_t count, bool ad
 }
 
 double sum_of_squares(const float* values, std::int64_t count) { return accumulate(values, nullptr, count, false); }
-
-void round_to_bf16(const float* values, std::uint16_t* rounded, std::int64_t count) {
-  const auto body = [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(round_range)(values + begin, rounded + begin, end - begin);
-  };
-  base::parallel_for(count, update_grain, std::ref(body));
-}
 
 bool all_finite(const float* values, std::int64_t count) {
   bool finite = true;  // no early exit, so that the compiler vectorises the loop

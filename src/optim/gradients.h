@@ -14,9 +14,6 @@ double sum_of_squares(const float* values, std::int64_t count);
 /// sum_of_squares computes it.
 double accumulate(const float* gradient, float* sum, std::int64_t count, bool add);
 
-/// Rounds to bf16, as an update rounds the weights of which it writes a copy.
-void round_to_bf16(const float* values, std::uint16_t* rounded, std::int64_t count);
-
 /// Whether all values are finite.
 bool all_finite(const float* values, std::int64_t count);
 

@@ -105,19 +105,27 @@ LayoutPlan Compiler::plan() {
   policy_ = &recorder;
   lower_forward();
   lower_backward();
+  if (communicator_of(options_) != nullptr) plan = with_named_orders(std::move(plan));
   std::vector<bool> is_placed(list_.size());
   for (LayoutPlan::Entry& entry : plan.entries) {
     is_placed[static_cast<std::size_t>(entry.parameter)] = true;
-    if (!onednn::strides_of(entry.layout)) continue;
-    const Layout rounded = onednn::with_type(entry.layout, Type::bf16);
-    for (const Tensor& tensor : read_[entry.parameter]) {
-      entry.has_bf16_copy = entry.has_bf16_copy || tensor.layout == rounded;
-    }
+    entry.has_bf16_copy = wants_bf16_copy(entry);
   }
   for (LayoutPlan::Entry& entry : plain_layouts(list_).entries) {
     if (!is_placed[static_cast<std::size_t>(entry.parameter)]) plan.entries.push_back(std::move(entry));
   }
   return plan;
+}
+
+bool Compiler::wants_bf16_copy(const LayoutPlan::Entry& entry) const {
+  const auto found = read_.find(entry.parameter);
+  if (found == read_.end()) return false;
+  const std::vector<Tensor>& read = found->second;
+  if (communicator_of(options_) != nullptr) {  // what reads f32 values needs those of all processes
+    return std::ranges::all_of(read, [](const Tensor& it) { return onednn::type_of(it.layout) == Type::bf16; });
+  }
+  return onednn::strides_of(entry.layout).has_value() &&
+         std::ranges::count(read, onednn::with_type(entry.layout, Type::bf16), &Tensor::layout) > 0;
 }
 
 void Compiler::lower_forward() {

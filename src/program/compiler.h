@@ -87,6 +87,8 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   onednn::Dims dims_of_value(int value) const;
   /// Runs `function`; turns its exceptions into an Error that names `what` and the precision.
   void naming(std::string_view what, const std::function<void()>& function) const;
+  /// Whether the updates of a trained parameter are to write a bf16 copy, see LayoutPlan.
+  bool wants_bf16_copy(const LayoutPlan::Entry& entry) const;
   void lower_forward();
   void lower_backward();
   lowering::Tensor value(int value);
@@ -100,7 +102,7 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   std::vector<optim::StoredPart> stored_parts() const override;
   const base::PageBuffer& gradient_range() const override { return store_->gradients; }
   const base::PageBuffer& value_range() const override { return store_->values; }
-  std::uint16_t* bf16_copy(int parameter) const override { return store_->bf16_copy(parameter); }
+  const base::PageBuffer& bf16_range() const override { return store_->bf16; }
   lowering::Tensor stored_gradients(int first, int last) override;
   void keep(int parameter, const lowering::Tensor& gradient) override;
   lowering::Instruction update(int parameter, const lowering::Tensor& gradient) override;
@@ -152,6 +154,9 @@ class Compiler final : public lowering::Lowering, private optim::StepBuilder {
   void add_scratch(const dnnl::primitive_desc_base& descriptor, lowering::Instruction& instruction);
   /// Whether a parameter doesn't change from run to run, so that what is computed from it is computed once.
   bool is_constant(int parameter) const;
+  /// Whether the program reads a parameter's bf16 copy and never its f32 values, of which a process that trains with
+  /// others has the newest in its own parts alone.
+  bool reads_copy(int parameter) const;
   /// A parameter as the store holds it, if that is the requested layout: its f32 values or its bf16 copy.
   std::optional<lowering::Tensor> read_in_place(int parameter, const onednn::Layout& wanted);
   /// A copy of a parameter in another layout.

@@ -18,6 +18,13 @@ using onednn::Type;
 
 bool Compiler::is_constant(int parameter) const { return !training() || !list_[parameter].is_trained(); }
 
+bool Compiler::reads_copy(int parameter) const {
+  // A program of another batch size than the plan's may compute a layer in f32 (by Winograd, for example). It then
+  // reads the rounded weights, too: all processes must compute with the same ones, also those whose share of the images
+  // has another size.
+  return communicator_of(options_) != nullptr && store_->bf16_copy(parameter) != nullptr;
+}
+
 Tensor Compiler::parameter(int parameter, const Layout& wanted) {
   const int index = current().parameters.at(parameter);
   const Shape& shape = list_[index].shape;
@@ -40,21 +47,19 @@ Tensor Compiler::parameter(int parameter, const Layout& wanted) {
 }
 
 std::optional<Tensor> Compiler::read_in_place(int parameter, const Layout& wanted) {
-  const Layout& layout = stored(parameter).layout;
+  const auto read = [&](const void* place) {
+    const Tensor tensor = make_fixed(place, wanted);
+    out_.buffers.back().made_of = list_[parameter].name;
+    return tensor;
+  };
+  const StoredParameter& held = stored(parameter);
+  const Layout& layout = held.layout;
+  if (held.bf16_offset && held.bf16_layout == wanted) return read(store_->bf16_copy(parameter));
+  if (reads_copy(parameter)) return std::nullopt;
   const bool both_plain = layout == onednn::plain(onednn::dims_of(layout), Type::f32) &&
                           wanted == onednn::plain(onednn::dims_of(wanted), Type::f32);
-  const std::uint16_t* const copy = store_->bf16_copy(parameter);
-  const void* place = nullptr;
-  if (layout == wanted || both_plain) {
-    place = store_->value(parameter);
-  } else if (copy != nullptr && onednn::with_type(layout, Type::bf16) == wanted) {
-    place = copy;
-  } else {
-    return std::nullopt;
-  }
-  const Tensor tensor = make_fixed(place, wanted);
-  out_.buffers.back().made_of = list_[parameter].name;
-  return tensor;
+  if (layout == wanted || both_plain) return read(store_->value(parameter));
+  return std::nullopt;
 }
 
 Tensor Compiler::read_reordered(int parameter, const Layout& wanted) {
@@ -62,16 +67,18 @@ Tensor Compiler::read_reordered(int parameter, const Layout& wanted) {
   const bool once = is_constant(parameter);
   const Tensor result = once ? make_held(wanted, name) : make(wanted);
   std::vector<Instruction>& instructions = once ? out_.prologue : out_.instructions;
-  const Layout& layout = stored(parameter).layout;
+  Tensor from = reads_copy(parameter) ? make_fixed(store_->bf16_copy(parameter), stored(parameter).bf16_layout)
+                                      : make_fixed(store_->value(parameter), stored(parameter).layout);
+  const Layout layout = from.layout;
+  const Type type = onednn::type_of(layout);
   const Dims stored_dims = onednn::dims_of(layout), dims = onednn::dims_of(wanted);
-  const Layout plain = onednn::plain(stored_dims, Type::f32);
-  Tensor from = make_fixed(store_->value(parameter), layout);
+  const Layout plain = onednn::plain(stored_dims, type);
   if (layout != plain && (stored_dims != dims || !onednn::can_reorder(layout, wanted))) {
     const Tensor detour = make(plain);
     instructions.push_back(reorder_instruction(name + ".reorder", from, detour));
     from = detour;
   }
-  if (stored_dims != dims) from.layout = onednn::plain(dims, Type::f32);  // the elements are the same in plain order
+  if (stored_dims != dims) from.layout = onednn::plain(dims, type);  // the elements are the same in plain order
   instructions.push_back(reorder_instruction(name + ".reorder", from, result));
   return result;
 }

@@ -64,7 +64,7 @@ std::vector<optim::StoredPart> Compiler::stored_parts() const {
   for (std::size_t i = 0; i < list_.size(); ++i) {
     if (!list_[i].is_trained()) continue;
     const StoredParameter& place = store_->stored[i];
-    parts.push_back({static_cast<int>(i), {place.offset, place.layout.get_size() / sizeof(float)}});
+    parts.push_back({static_cast<int>(i), {place.offset, place.layout.get_size() / sizeof(float)}, place.bf16_offset});
   }
   std::ranges::sort(parts, {}, [](const optim::StoredPart& part) { return part.elements.begin; });
   return parts;
@@ -113,8 +113,9 @@ Instruction Compiler::update_instruction(int parameter, const Tensor& gradient, 
   for (int i = 0; i < std::ssize(store_->slots); ++i) {
     instruction.operands.push_back(make_fixed(store_->slot(parameter, i), layout));
   }
-  const std::uint16_t* const copy = store_->bf16_copy(parameter);
-  if (copy != nullptr) instruction.operands.push_back(make_fixed(copy, onednn::with_type(layout, Type::bf16)));
+  if (const std::uint16_t* const copy = store_->bf16_copy(parameter)) {
+    instruction.operands.push_back(make_fixed(copy, stored(parameter).bf16_layout));
+  }
   if (options_.average != nullptr) {
     instruction.operands.push_back(make_fixed(options_.average->state().value(parameter), layout));
   }

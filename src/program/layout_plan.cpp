@@ -114,9 +114,8 @@ LayoutPlan::Entry read_entry(std::string_view line, const std::vector<Parameter>
                 ErrorCode::invalid_data);
   }
   entry.has_bf16_copy = fields[3] == "f32+bf16";
-  if (entry.has_bf16_copy && !(found->is_trained() && onednn::strides_of(entry.layout))) {
-    throw Error(fmt::format("a bf16 copy of '{}' found; only trained parameters in an order without blocks have one",
-                            found->name),
+  if (entry.has_bf16_copy && !found->is_trained()) {
+    throw Error(fmt::format("a bf16 copy of '{}' found; only trained parameters have one", found->name),
                 ErrorCode::invalid_data);
   }
   return entry;

@@ -21,8 +21,11 @@ struct LayoutPlan {
   struct Entry {
     int parameter = 0;      ///< index into Graph::parameters()
     onednn::Layout layout;  ///< of the f32 values and of the optimiser's slots; empty for an s64 parameter
-    /// The training step reads the weight in bf16 in the same order, so that the update also writes a bf16 copy. Only
-    /// trained parameters in an order without blocks have one.
+    /// The update also writes the weight rounded to bf16, in this order. One process has such a copy of a weight that
+    /// its training step reads in bf16 in this order, which has no blocks. Processes that train together have one of
+    /// each weight that the step reads in bf16 alone, in any order: they give each other the copies instead of the f32
+    /// values, and their training programs read nothing else. Only trained parameters in an order that has a name
+    /// (onednn::write_order) can have a copy.
     bool has_bf16_copy = false;
 
     bool operator==(const Entry&) const = default;
@@ -40,7 +43,8 @@ LayoutPlan plain_layouts(const std::vector<Parameter>& parameters);
 
 /// The layouts in which the training step of `graph` computes its gradients, so that updates need no reorder. Lowers
 /// the graph once; candidates that `tuning_record` doesn't have are measured and recorded as in compilation.
-/// @param options of the training program that runs most often: it also decides which weights have a bf16 copy.
+/// @param options of the training program that runs most often: it also decides which weights have a bf16 copy. Where
+/// processes train together, all orders have a name, since the others get the plan as text.
 /// @throws Error as Program's constructor does.
 LayoutPlan plan_layouts(const Graph& graph, const ProgramOptions& options, TuningRecord& tuning_record);
 

@@ -13,11 +13,16 @@
 
 namespace facet {
 
+namespace comm {
+class BucketExchange;
+}
+
 /// Where the store holds one parameter.
 struct StoredParameter {
   onednn::Layout layout;   ///< of the f32 values, the optimiser's slots and the gradient; empty for s64
   std::size_t offset = 0;  ///< of its first element in the ranges of values, slots and gradients, in 4-byte elements
   std::optional<std::size_t> bf16_offset = {};  ///< of its copy's first element, in 2-byte elements; empty: no copy
+  onednn::Layout bf16_layout = {};              ///< of its copy, in the same order
 };
 
 /// The parameters' values in memory, placed by a layout plan. What belongs together is one contiguous range: all
@@ -62,9 +67,9 @@ struct Parameters::State {
   /// Places all values and slots anew; the gradients are lost. @throws Error when a program is compiled for the present
   /// plan.
   void place(program::LayoutPlan layouts);
-  /// Moves the values to memory that other processes of this host can map, in which the gradients will be, too. Slots
-  /// that are allocated later take memory only where they are written. @throws Error when a program is compiled for the
-  /// present plan.
+  /// Moves the values and their copies to memory that other processes of this host can map, in which the gradients will
+  /// be, too. Slots that are allocated later take memory only where they are written. @throws Error when a program is
+  /// compiled for the present plan.
   void share();
   /// Allocates an optimiser's slots, filled with zeros, unless there are slots of these names already.
   void require_slots(const std::vector<std::string>& names);
@@ -103,6 +108,12 @@ namespace program {
 
 /// The initial values of a graph's parameters, placed by a plan.
 Parameters make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan);
+
+/// Gives all processes that train together the newest f32 values: of the parameters whose bf16 copies alone they have
+/// given each other, and of the moving average, of which each process has its own parts. All processes call it when
+/// GradientPolicy::wait() has returned in all.
+/// @param average null: there is none.
+void gather_updates(comm::BucketExchange& exchange, Parameters* average);
 
 /// Sets all values of `to` to those of `from`, whatever their layouts.
 /// @throws Error naming the first parameter that differs in name or shape, before which all have been set.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/random.h"
+#include "comm/bucket_exchange.h"
 #include "facet/error.h"
 #include "optim/gradients.h"
 #include "program/parameter_store.h"
@@ -75,6 +76,7 @@ Parameters::State::State(std::vector<Parameter> parameters, program::LayoutPlan 
     if (list[index].is_trained()) trained_elements = end;
     if (!entry.has_bf16_copy) continue;
     stored[index].bf16_offset = bf16_end;
+    stored[index].bf16_layout = onednn::with_type(entry.layout, onednn::Type::bf16);
     bf16_end += (elements + bf16_alignment - 1) / bf16_alignment * bf16_alignment;
   }
   if (const auto missing = std::ranges::find(is_placed, false); missing != is_placed.end()) {
@@ -142,9 +144,11 @@ void Parameters::State::require_slots(const std::vector<std::string>& names) {
 
 void Parameters::State::share() {
   if (plan.use_count() > 1) throw Error("parameters that a compiled program uses cannot be placed anew");
-  base::PageBuffer shared = base::PageBuffer::shareable(values.size());
-  std::copy_n(values.data(), values.size(), shared.data());
-  values = std::move(shared);
+  for (base::PageBuffer* const range : {&values, &bf16}) {
+    base::PageBuffer shared = base::PageBuffer::shareable(range->size());
+    std::copy_n(range->data(), range->size(), shared.data());
+    *range = std::move(shared);
+  }
   is_shared = true;
 }
 
@@ -185,7 +189,7 @@ void Parameters::State::write_value(int index, const std::vector<float>& element
   const StoredParameter& parameter = stored[static_cast<std::size_t>(index)];
   write(index, elements, value(index));
   if (std::uint16_t* const copy = bf16_copy(index)) {
-    onednn::copy(parameter.layout, value(index), onednn::with_type(parameter.layout, onednn::Type::bf16), copy);
+    onednn::copy(parameter.layout, value(index), parameter.bf16_layout, copy);
   }
   touch(index);
   is_unchecked = true;
@@ -226,6 +230,13 @@ Parameters& Parameters::operator=(Parameters&&) noexcept = default;
 
 Parameters program::make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan) {
   return Parameters(std::make_unique<Parameters::State>(graph.parameters(), seed, std::move(plan)));
+}
+
+void program::gather_updates(comm::BucketExchange& exchange, Parameters* average) {
+  exchange.gather_rounded_values();
+  if (average == nullptr) return;
+  const Parameters::State& store = average->state();
+  exchange.gather({reinterpret_cast<float*>(store.values.data()), store.trained_elements});
 }
 
 void program::copy_values(const Parameters& from, Parameters& to) {

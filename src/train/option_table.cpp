@@ -335,7 +335,8 @@ Rows run_rows() {
               &TrainOptions::checkpoint_minutes, at_least(0)),
        flag({.name = "resume",
              .help = "resume the run in --out from its last checkpoint, also within an epoch, with the options of its "
-                     "run.cfg (unless --config names another file); where there is no checkpoint yet, start a new run"},
+                     "run.cfg (unless --config names another file); where there is no checkpoint yet, begin a run, so "
+                     "that a requeued job needs no other command"},
             &TrainOptions::resume, true)});
 }
 

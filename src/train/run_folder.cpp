@@ -58,10 +58,10 @@ std::vector<std::filesystem::path> files_numbered(const std::filesystem::path& f
   return files;
 }
 
-/// Whether facet writes a file of this name into a run's folder.
+/// Whether facet, the library or the program, writes a file of this name into a run's folder.
 bool is_ours(std::string_view name) {
-  for (const std::string_view one :
-       {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl", "profile.json", "tuning.json"}) {
+  for (const std::string_view one : {"last.safetensors", "best.safetensors", "metrics.csv", "metrics.jsonl",
+                                     "profile.json", "tuning.json", "run.cfg", "skipped.csv", "image-warnings.csv"}) {
     if (name == one) return true;
   }
   return is_numbered(name, optimizer_prefix) || is_numbered(name, average_prefix) || is_numbered(name, epoch_prefix);

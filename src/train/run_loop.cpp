@@ -449,8 +449,10 @@ void Trainer::State::require_finite_parameters() const {
 
 void Trainer::State::require_equal_parameters() const {
   if (group().is_alone()) return;
-  const base::PageBuffer& values = s_.parameters->state().values;
-  const std::vector<std::uint32_t> sums = group().all_gather(base::crc32c({values.data(), values.size()}));
+  const Parameters::State& store = s_.parameters->state();
+  const std::uint32_t values = base::crc32c({store.values.data(), store.values.size()});
+  const std::vector<std::uint32_t> sums =
+      group().all_gather(base::crc32c({store.bf16.data(), store.bf16.size()}, values));
   group().together([&] {
     if (sums[static_cast<std::size_t>(group().rank())] == sums[0]) return;
     throw Error(

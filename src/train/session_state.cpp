@@ -190,10 +190,7 @@ void TrainingSession::State::compile(const BatchSizes& sizes) {
     program::ProgramOptions full = program_options(program::Mode::training);
     full.batch = full_batch;
     program::LayoutPlan plan = program::plan_layouts(graph, full, tuning_record);
-    if (!group().is_alone()) {
-      plan = program::with_named_orders(std::move(plan));
-      plan_text = program::to_text(plan, graph.parameters());
-    }
+    if (!group().is_alone()) plan_text = program::to_text(plan, graph.parameters());
     compile_programs(std::move(plan), sizes);
     if (!group().is_alone()) record = tuning_record.to_text();
   });
@@ -289,10 +286,8 @@ void TrainingSession::State::finish_updates() {
   if (!is_exchanging_) return;
   // When this returns, no process reads another's weights any more.
   group().together([&] { gradient_policy->wait(); });
+  program::gather_updates(*gradient_policy->exchange(), average ? &*average : nullptr);
   is_exchanging_ = false;
-  if (!average) return;
-  const Parameters::State& store = average->state();
-  gradient_policy->exchange()->gather({reinterpret_cast<float*>(store.values.data()), store.trained_elements});
 }
 
 void TrainingSession::State::prepare(std::int64_t images) {

@@ -29,7 +29,7 @@ def start(*arguments, **options):
 
 MPIEXEC = os.environ.get("FACET_MPIEXEC", "")
 
-# What makes the mpirun of Open MPI 4 and 5 start more ranks than there are cores, unbound and also as root. MPICH's does.
+# What makes the mpirun of Open MPI 4 and 5 start more ranks than cores, unbound and also as root. MPICH's does.
 MPI_ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
@@ -59,6 +59,20 @@ def end_of(process, timeout=240):
     except subprocess.TimeoutExpired:
         kill_ranks(process)
         raise
+    return process.returncode, output, error
+
+
+# The status of an mpirun that had to be killed. That of Open MPI 4.1 sometimes waits for ever in PMIx_server_finalize.
+HANGING = -signal.SIGKILL
+
+
+def end_without_ranks(process):
+    """As end_of() once all ranks have ended; an mpirun that doesn't end then is killed, and the status is HANGING."""
+    try:
+        output, error = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, error = process.communicate()
     return process.returncode, output, error
 
 

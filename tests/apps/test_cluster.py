@@ -6,14 +6,17 @@ Run as: FACET_PROGRAM=path/to/facet FACET_MPIEXEC=path/to/mpirun /usr/bin/python
 import ctypes
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
+import socket
 import time
 import unittest
+import unittest.mock
 
-from program import (MPIEXEC, QUICK, AppTest, end_of, facet, kill_ranks, ranks_of, read_until, rows, start_on_ranks,
-                     tensors)
+from program import (HANGING, MPIEXEC, QUICK, AppTest, end_of, end_without_ranks, facet, kill_ranks, ranks_of,
+                     read_until, rows, start_on_ranks, tensors)
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -67,13 +70,21 @@ class ClusterTest(AppTest):
         self.assertEqual([name for name in names if ".tmp-" in name], [])
 
 
+def is_running(process):
+    """Whether a process hasn't ended; one that nobody has waited for yet has."""
+    try:
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def losses(run):
     return [float(row["train_loss"]) for row in rows(run / "metrics.csv")]
 
 
 # A run whose losses hardly depend on how sums are rounded. At 32x32 the last batch norm has 16 values or more in each
-# channel; with the 4 that it has at 16x16, and with Adam, which divides by the size of gradients, the losses of a single
-# process change by some percent after ten steps where it computes on another number of threads.
+# channel; with the 4 that it has at 16x16, and with Adam, which divides by the size of gradients, the losses of a
+# single process change by some percent after ten steps where it computes on another number of threads.
 STEADY = ["--size", 32, "--threads", 1, "--precision", "f32", "--no-tune", "--sync-batch-norm", "--optimizer", "sgd",
           "--lr", 0.0003]
 
@@ -95,7 +106,7 @@ class Equality(ClusterTest):
             with self.subTest(ranks=ranks):
                 run = self.folder / f"{ranks} ranks"
                 output = self.trains(ranks, *self.data, *self.WORDS, "--out", run)
-                self.assertIn(f"\nranks       {ranks} on 1 host\n", output)
+                self.assertIn(f"\nranks       {ranks} on 1 host, ", output)
                 for line in ("machine ", "model ", "epoch 1/2  training ", "epoch 2/2  training ", "done: "):
                     self.assertEqual(len(re.findall(f"(?m)^{line}", output)), 1, output)
                 found, expected = rows(run / "metrics.csv"), rows(self.one / "metrics.csv")
@@ -172,6 +183,82 @@ class Equality(ClusterTest):
         self.assertIn("--max-cpu-isa", line)
 
 
+class Placement(ClusterTest):
+    """The cores that ranks compute on, and what is told of them. Tests start ranks that their launcher doesn't bind."""
+
+    WORDS = [word for word in QUICK if word not in ["--threads", "1"]]  # as many threads as cores
+
+    @staticmethod
+    def core_of(cpu):
+        """The hyper-threads of the core of a CPU."""
+        siblings = pathlib.Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        return siblings.read_text() if siblings.exists() else cpu
+
+    @staticmethod
+    def masks_of(process):
+        """The different sets of CPUs that the threads of a process may use."""
+        masks = set()
+        for thread in os.listdir(f"/proc/{process}/task"):
+            try:
+                masks.add(frozenset(os.sched_getaffinity(int(thread))))
+            except ProcessLookupError:  # it has ended
+                pass
+        return masks
+
+    def setUp(self):
+        environment = unittest.mock.patch.dict(os.environ)
+        environment.start()
+        self.addCleanup(environment.stop)
+        for name in [name for name in os.environ if name.startswith(("OMP_", "GOMP_", "KMP_"))]:
+            del os.environ[name]
+        usable = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, usable)
+        self.two = list({self.core_of(cpu): cpu for cpu in sorted(usable)}.values())[:2]
+        if len(self.two) < 2:
+            self.skipTest("one core")
+        os.sched_setaffinity(0, self.two)
+
+    def test_ranks_that_are_not_bound_divide_the_cores(self):
+        process = self.start((2, [], ["train", *self.data, *self.WORDS, "--loader-threads", 2, "--epochs", 1000,
+                                      "--out", self.folder / "divided"]))
+        output = "".join(read_until(process.stdout, "epoch 1/1000  training"))
+        masks = [self.masks_of(rank) for _, rank in sorted(ranks_of(process).items())]
+        if ", sharing 1 core" in output:
+            self.skipTest("the CPU quota is one core's")
+        one, two = self.two
+        self.assertIn(f"\nranks       2 on 1 host, 1 core each, divided by local rank: CPUs {one}; {two}\n", output)
+        self.assertRegex(output, r"(?m)^machine .*, 1 core usable.*; computing on 1 thread, not pinned; ")
+        self.assertEqual(masks, [{frozenset([one])}, {frozenset([two])}])
+
+    def test_openmp_settings_are_obeyed(self):
+        output = self.trains(2, *self.data, *self.WORDS, "--epochs", 1, "--out", self.folder / "places",
+                             OMP_PLACES="cores", OMP_PROC_BIND="close")
+        self.assertRegex(output, r"(?m)^note        ranks may use the same cores \(CPUs [\d,-]+\); ")
+        self.assertRegex(output, r"(?m)^machine .*computing on 1 thread, pinned to CPU ")
+
+    def test_more_ranks_than_cores(self):
+        output = self.trains(3, *self.data, *self.WORDS, "--epochs", 1, "--out", self.folder / "three")
+        self.assertRegex(output, r"(?m)^ranks       3 on 1 host, sharing [12] cores?: CPUs [\d,-]+\n")
+        self.assertRegex(output, r"(?m)^note        3 ranks share [12] cores?; ")
+        self.assertIn("; computing on 1 thread, not pinned; ", output)
+
+    def test_a_rank_of_one_core(self):
+        os.sched_setaffinity(0, self.two[:1])
+        words = [*self.data, *self.WORDS, "--epochs", 1, "--out"]
+        output = self.trains(1, *words, self.folder / "one core")
+        told = re.search(r"(?m)^note        the rank may use 1 of (\d+) cores; (.*) gives it (\d+)$", output)
+        if told is None:
+            self.skipTest("this process has a cpuset or a CPU quota of one core")
+        self.assertEqual(told[1], told[3])
+        self.assertIn(told[2], [f"mpirun --map-by slot:PE={told[1]} --bind-to core",
+                                f"mpiexec -bind-to core:{told[1]}"])
+        self.assertNotIn("note        the rank", self.trains(1, *words, self.folder / "one thread", "--threads", 1))
+        self.assertNotIn("note        the rank", self.succeeds("train", *words, self.folder / "no launcher"))
+        os.environ["OMPI_COMM_WORLD_SIZE"] = "2"
+        output = self.succeeds("train", *words, self.folder / "by itself", "--mpi", "off")
+        self.assertNotIn("note        the rank", output)
+
+
 class Moving(ClusterTest):
     """A run goes on with another number of processes."""
 
@@ -221,6 +308,76 @@ class Moving(ClusterTest):
         self.assertIn(f"facet: {run} holds a run already", line)
 
 
+class Loss(ClusterTest):
+    """A rank that is killed or stops responding ends the run, which then goes on from its last checkpoint."""
+
+    TIMEOUT = 5  # seconds
+    SLACK = 20  # seconds more that ending may take on a busy machine
+    WORDS = [*QUICK, "--checkpoint-minutes", 0.00001, "--rank-timeout", TIMEOUT]
+
+    def begun(self, ranks, run):
+        """Starts a run; returns mpirun's process and the process numbers of the ranks after the first epoch."""
+        process = self.start((ranks, [], ["train", *self.data, *self.WORDS, "--epochs", 1000, "--out", run]))
+        read_until(process.stdout, "epoch 1/1000  training")
+        found = ranks_of(process)
+        self.assertEqual(sorted(found), list(range(ranks)))
+        return process, found
+
+    def end_of_lost(self, process, ranks):
+        """The status and the standard error of mpirun; all ranks must end within twice the timeout."""
+        deadline = time.monotonic() + 2 * self.TIMEOUT + self.SLACK
+        while any(map(is_running, ranks.values())):
+            self.assertLess(time.monotonic(), deadline, f"ranks that are left: {ranks_of(process)}")
+            time.sleep(0.01)
+        status, _, error = end_without_ranks(process)
+        return status, error
+
+    def assert_goes_on(self, ranks, run):
+        """Resumes a run, which must come to the bits of an undisturbed one."""
+        self.assert_nothing_half_written(run)
+        epochs = len(rows(run / "metrics.csv")) + 1
+        whole = run.with_name(f"{run.name} whole")
+        self.trains(ranks, "--resume", "--out", run, "--epochs", epochs)
+        self.trains(ranks, *self.data, *self.WORDS, "--epochs", epochs, "--out", whole)
+        self.assertEqual(*(tensors(folder / "checkpoints/last.safetensors") for folder in (run, whole)))
+        self.assertEqual(losses(run), losses(whole))
+
+    def test_a_rank_that_stops_responding(self):
+        for stopped in (0, 1):
+            with self.subTest(rank=stopped):
+                run = self.folder / f"stopped-{stopped}"
+                process, ranks = self.begun(2, run)
+                os.kill(ranks[stopped], signal.SIGSTOP)
+                status, error = self.end_of_lost(process, ranks)
+                self.assertIn(status, (75, HANGING), error)
+                line = (f"facet: rank {stopped} ({socket.gethostname()}) has not responded for {self.TIMEOUT} s; "
+                        "the run ends, and --resume continues from its last checkpoint\n")
+                self.assertIn(line, error)
+                self.assertEqual(error.count("has not responded"), 1, error)
+        self.assert_goes_on(2, run)
+
+    def test_a_rank_that_is_killed(self):
+        run = self.folder / "killed"
+        process, ranks = self.begun(3, run)
+        os.kill(ranks[2], signal.SIGKILL)
+        status, error = self.end_of_lost(process, ranks)
+        self.assertNotEqual(status, 0, error)
+        self.assertIn(socket.gethostname(), error)  # mpirun's message
+        self.assert_goes_on(3, run)
+
+    def test_ranks_that_are_all_stopped_and_continued(self):
+        process, ranks = self.begun(2, self.folder / "paused")
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for rank in ranks.values():
+                os.kill(rank, number)
+            time.sleep(self.TIMEOUT + 2)
+        os.kill(ranks[1], signal.SIGUSR1)
+        status, output, error = end_of(process, timeout=60)
+        self.assertEqual(status, 75, error)
+        self.assertIn("; everything is saved\n", output)
+        self.assertNotIn("has not responded", error)
+
+
 class Trouble(ClusterTest):
     """What one process can't go on with ends all of them, with one message."""
 
@@ -228,6 +385,9 @@ class Trouble(ClusterTest):
         self.assertEqual(self.refused(2, (2, [], ["train", "--epochs", "x"])), "facet train: --train CSV is needed")
         line = self.refused(2, (3, [], ["train", *self.data, "--epoch", "1"]))
         self.assertIn("facet train: unknown option '--epoch'; did you mean '--epochs'?", line)
+        for seconds in ("-1", "0.5", "nan", "inf", "x"):
+            self.assertIn(f"facet train: --rank-timeout is '{seconds}'; ",
+                          self.refused(2, (2, [], ["train", *self.data, f"--rank-timeout={seconds}"])))
         self.assertIn("facet train: --mpi is 'maybe'; allowed: auto, on, off",
                       self.refused(2, (2, [], ["train", *self.data, "--mpi=maybe"])))
         self.assertIn("facet train: batch is 2 in 3 processes; one image for each, 3 or more, is allowed",

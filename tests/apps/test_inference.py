@@ -273,7 +273,7 @@ class Output(TrainedRunTest):
         shutil.copy(photo, folder / "plain.jpg")
         manifest = folder / "escapes.csv"
         manifest.write_text(f"file,{red}\nplain.jpg,{red}\n{red}.jpg,b\n\x1b]0;gone.jpg,b\n")
-        (folder / "bad.csv").write_text(f"file,age,gender,race\nplain.jpg,\x1b[1m,Male,White\n")
+        (folder / "bad.csv").write_text("file,age,gender,race\nplain.jpg,\x1b[1m,Male,White\n")
         config = folder / "escapes.cfg"
         config.write_text(f"{red} = 1\n")
         run = folder / "run"

@@ -108,6 +108,11 @@ class Plan(PlanTest):
             row, = self.plan("--network", "8Gb/s,1ms", "--nodes", "2", *options)["clusters"]
             self.assertAlmostEqual(row["step_ms"], 103)
             self.assertAlmostEqual(row["communication_ms"], 8)
+        # Weights that forward reads in bf16.
+        self.write(result([{**bucket(8, 60, 10), "gathered_bytes": 4000000}]))
+        row, = self.plan("--network", "8Gb/s,1ms", "--nodes", "2")["clusters"]
+        self.assertAlmostEqual(row["step_ms"], 105)
+        self.assertAlmostEqual(row["communication_ms"], 8)
 
     def worth(self, *options):
         plan = self.plan(*options)
@@ -256,6 +261,7 @@ class PlanRefusing(PlanTest):
             (result("all"), '"buckets" is no array'),
             (result([good, 7]), "node.json:1: buckets[1]: an object is needed"),
             (result([good, {**good, "bytes": 2.5}]), 'buckets[1]: "bytes" is 2.5'),
+            (result([{**good, "gathered_bytes": 0}]), 'buckets[0]: "gathered_bytes" is 0'),
             (result([{"bytes": 4, "needed_ms": 1}]), 'buckets[0]: no "ready_ms" found'),
             (result([{**good, "needed_ms": -1}]), 'buckets[0]: "needed_ms" is -1'),
             (result([good, bucket(8, 111, 10)]),

@@ -5,6 +5,7 @@ Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_signals.py [class]
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -81,6 +82,17 @@ class Interruption(RunTest):
             self.assertEqual((process.returncode, error), (status, "\nfacet: stopped; nothing to save yet\n"))
             self.assertFalse((run / "run.cfg").exists())
 
+    def test_interrupted_while_the_options_are_read(self):
+        config = self.folder / "early.cfg"
+        os.mkfifo(config)
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)):
+            process = start("train", "--config", config)
+            self.addCleanup(process.kill)
+            with open(config, "w", encoding="ascii"):  # returns when the program has opened it, too
+                process.send_signal(number)
+                _, error = process.communicate(timeout=120)
+            self.assertEqual((process.returncode, error), (status, "\nfacet: stopped; nothing to save yet\n"))
+
     def test_a_second_signal_within_a_second_is_the_same_one(self):
         run = self.folder / "twice-at-once"
         process = self.start_and_see_epoch(2, "--out", run)
@@ -143,7 +155,7 @@ class Interruption(RunTest):
         saved = (run / "checkpoints/last.safetensors").read_bytes()
         process.send_signal(signal.SIGTERM)
         error = self.end_of_held(process, tasks)
-        self.assertEqual(process.returncode, 1, error)
+        self.assertEqual(process.returncode, 75, error)
         self.assertIn("no step has ended since the signal", error)
         self.assertEqual((run / "checkpoints/last.safetensors").read_bytes(), saved)
         self.assert_same_as_whole(run)
@@ -174,8 +186,28 @@ class Interruption(RunTest):
         self.assertIn("nothing is left to train", self.succeeds("train", "--resume", "--out", self.folder / "whole"))
 
     def test_resume_starts_where_there_is_no_run(self):
-        self.fails(2, "train", "--resume", "--out", self.folder / "new")
-        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--resume", "--out", self.folder / "new")
+        """A job that is queued again needs no other command, wherever it was stopped."""
+        new, empty, unsaved = (self.folder / name for name in ("new", "empty", "unsaved"))
+        empty.mkdir()
+        words = ["train", *self.data, *QUICK, "--epochs", 4, "--resume", "--out"]
+        for run in (new, empty):
+            self.assertIn(f"--train CSV is needed: {run} has no run.cfg that names it",
+                          self.fails(2, "train", "--resume", "--out", run))
+            self.assertFalse((run / "run.lock").exists())
+        self.assertFalse(new.exists())
+        for run in (new, empty):
+            self.assertIn(f"note        no checkpoint in {run} yet: the run begins at its first epoch\n",
+                          self.succeeds(*words, run))
+            self.assertNotIn("no checkpoint in", self.succeeds(*words, run))
+            self.assert_same_as_whole(run)
+        # What a run leaves that is killed before its first checkpoint: the options of run.cfg need not be given again.
+        unsaved.mkdir()
+        for name in ("run.cfg", "tuning.json", "run.lock"):
+            shutil.copy(new / name, unsaved)
+        output = self.succeeds("train", "--resume", "--out", unsaved)
+        self.assertIn(f"settings    {unsaved}/run.cfg\n", output)
+        self.assertIn(f"note        no checkpoint in {unsaved} yet: the run begins at its first epoch\n", output)
+        self.assert_same_as_whole(unsaved)
 
 
 class FewerThreads(RunTest):

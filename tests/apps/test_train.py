@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -386,6 +387,23 @@ class Tuning(AppTest):
         quick += ["--epochs", "1", "--tuning-cache", self.folder / "cache"]
         self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
         self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
+
+    def test_processes_that_tune_at_once(self):
+        """As jobs do that share a home folder: the cache is whole whenever one reads it."""
+        cache = self.folder / "shared"
+        words = ["train", *self.data, "--size", 32, "--stem", 8, "--blocks", "8x1,16x1", "--hidden", 16, "--threads", 1,
+                 "--precision", "f32", "--epochs", 1, "--tuning-cache", cache]
+        jobs = [program.start(*words, "--batch", batch, "--out", self.folder / f"job-{batch}")
+                for batch in (4, 6, 8, 12)]
+        ends = [job.communicate(timeout=240) for job in jobs]
+        for job, (output, error) in zip(jobs, ends):
+            self.assertEqual((job.returncode, error), (0, ""))
+            self.assertIn("\ntuning ", output)
+            self.assertNotRegex(output, "ignored|cannot be kept")
+        [file] = cache.iterdir()
+        self.assertGreater(len(json.loads(file.read_text())["choices"]), 0)
+        output = self.succeeds(*words, "--batch", 4, "--out", self.folder / "later")
+        self.assertNotRegex(output, "ignored|cannot be kept")
 
 
 class Terminal(AppTest):

@@ -75,7 +75,7 @@ class Includes(unittest.TestCase):
         self.forbidden("src/optim/a.cpp", "dnnl::memory memory;\n", "names a type of oneDNN")
 
     def test_public_headers_hide_the_libraries(self):
-        for header in ("oneapi/dnnl/dnnl.hpp", "oneapi/tbb/task_arena.h", "tbb/tbb.h", "hwy/highway.h"):
+        for header in ("oneapi/dnnl/dnnl.hpp", "oneapi/tbb/task_arena.h", "tbb/tbb.h", "hwloc.h", "hwy/highway.h"):
             self.forbidden("include/facet/ops.h", f"#include <{header}>\n", "a public header includes")
         self.forbidden("include/facet/ops.h", "tbb::task_arena arena;\n", "a public header names tbb::")
 

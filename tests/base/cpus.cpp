@@ -7,38 +7,18 @@
 #include <thread>
 #include <vector>
 
+#include "base/topology.h"
 #include "facet/threads.h"
 #include "testing.h"
 
 using facet::leave_openmp_place;
-using facet::TemporaryFolder;
-using facet::write_file;
 using namespace facet::base;  // NOLINT(google-build-using-namespace)
 
 namespace {
 
 using Cpus = std::vector<int>;
-using Cores = std::vector<Core>;
-
-void write_siblings(const TemporaryFolder& root, const Cpus& cpus, const std::string& siblings) {
-  for (const int cpu : cpus) {
-    const std::string folder = "sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology";
-    write_file(root / folder / "thread_siblings_list", siblings + "\n");
-  }
-}
 
 }  // namespace
-
-TEST_CASE("by_core groups the given CPUs by core") {
-  const TemporaryFolder root;
-  CHECK(by_core({}, root.path()).empty());
-  CHECK(by_core({0, 1, 5}, root.path()) == Cores{{0, {0}}, {1, {1}}, {5, {5}}});
-  write_siblings(root, {0, 4}, "0,4");
-  write_siblings(root, {1, 5}, "1,5");
-  write_siblings(root, {2, 3}, "2-3");
-  CHECK(by_core({0, 1, 2, 3, 4, 5, 6}, root.path()) == Cores{{0, {0, 4}}, {1, {1, 5}}, {2, {2, 3}}, {6, {6}}});
-  CHECK(by_core({1, 4, 3}, root.path()) == Cores{{1, {1}}, {0, {4}}, {2, {3}}});
-}
 
 TEST_CASE("plan_threads takes the requested numbers, and refuses those out of range") {
   const facet::ThreadPlan plan = facet::plan_threads(3, 2);

@@ -152,37 +152,6 @@ TEST_CASE("this machine: memory") {
   CHECK(peak_resident_memory() > 1 << 20);
 }
 
-namespace {
-
-void write_cache(const TemporaryFolder& root, const std::string& core, int index, const std::string& level,
-                 const std::string& size, const std::string& cores) {
-  const std::filesystem::path folder = "sys/devices/system/cpu/" + core + "/cache/index" + std::to_string(index);
-  write_file(root / (folder / "level"), level + "\n");
-  write_file(root / (folder / "size"), size + "\n");
-  write_file(root / (folder / "shared_cpu_list"), cores + "\n");
-}
-
-}  // namespace
-
-TEST_CASE("the size of the second-level cache is that of the first core") {
-  const TemporaryFolder root;
-  CHECK(second_level_cache_bytes(root.path()) == 0);
-  write_cache(root, "cpu0", 0, "1", "48K", "0");
-  write_cache(root, "cpu0", 1, "2", "2048K", "0");
-  CHECK(second_level_cache_bytes(root.path()) == 2 << 20);
-}
-
-TEST_CASE("a last-level cache that cores share counts once") {
-  const TemporaryFolder root;
-  CHECK(last_level_cache_bytes(root.path()) == 0);
-  for (const std::string core : {"cpu0", "cpu1", "cpu2"}) {
-    write_cache(root, core, 0, "2", "1024K", core.substr(3));
-    write_cache(root, core, 1, "3", "32M", core == "cpu2" ? "2-3" : "0-1");
-  }
-  write_file(root / "sys/devices/system/cpu/online", "0-2\n");
-  CHECK(last_level_cache_bytes(root.path()) == 64 << 20);
-}
-
 TEST_CASE("the frequency is read from /proc/cpuinfo, otherwise from cpufreq, otherwise it is 0") {
   const TemporaryFolder root;
   CHECK(cpu_frequency_mhz(root.path()) == 0);

@@ -526,6 +526,7 @@ class ScalingOnRanks(OnRanks):
         self.assertGreaterEqual(ready[0], 0)
         self.assertLess(ready[-1], ms["median"])  # both are medians over the same steps
         for bucket in buckets:
+            self.assertEqual(bucket["gathered_bytes"], bucket["bytes"], "in f32")
             self.assertTrue(0 <= bucket["needed_ms"] < bucket["ready_ms"], bucket)
 
     def test_the_ranks_that_are_left_out_wait(self):

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bf16.h"
 #include "comm/ranks.h"
 
 namespace facet::test {
@@ -19,23 +20,30 @@ namespace {
 using comm::BucketExchange;
 using comm::Part;
 
-/// Two arrays of a rank. Gradients are random, different in each step and rank.
+/// The arrays of a rank. Gradients are random, different in each step and rank.
 class Arrays {
  public:
   Arrays(std::size_t count, bool shares)
-      : gradients_(make(count, shares)), values_(make(count, shares)), count_(count) {}
+      : gradients_(make(count * sizeof(float), shares)),
+        values_(make(count * sizeof(float), shares)),
+        rounded_(make(count * sizeof(std::uint16_t), shares)),
+        count_(count) {}
 
   const base::PageBuffer& gradient_buffer() const { return gradients_; }
-  const base::PageBuffer& value_buffer() const { return values_; }
+  /// @param parts see comm::ExchangedValues.
+  comm::ExchangedValues exchanged(std::vector<comm::RoundedPart> parts = {}) const {
+    return {.values = values_, .rounded = &rounded_, .rounded_parts = std::move(parts)};
+  }
   std::span<float> gradients() const { return {reinterpret_cast<float*>(gradients_.data()), count_}; }
   std::span<float> values() const { return {reinterpret_cast<float*>(values_.data()), count_}; }
+  std::span<std::uint16_t> rounded() const { return {reinterpret_cast<std::uint16_t*>(rounded_.data()), count_}; }
 
  private:
-  static base::PageBuffer make(std::size_t count, bool shares) {
-    return shares ? base::PageBuffer::shareable(count * sizeof(float)) : base::PageBuffer(count * sizeof(float));
+  static base::PageBuffer make(std::size_t bytes, bool shares) {
+    return shares ? base::PageBuffer::shareable(bytes) : base::PageBuffer(bytes);
   }
 
-  base::PageBuffer gradients_, values_;
+  base::PageBuffer gradients_, values_, rounded_;
   std::size_t count_;
 };
 
@@ -62,8 +70,7 @@ void on_ranks(const Layout& layout, const BucketExchange::Options& options, cons
       layout.ranks,
       [&](ProcessGroup& group) {
         const Arrays arrays(elements, layout.shares);
-        BucketExchange exchange(group.communicator(), buckets, arrays.gradient_buffer(), arrays.value_buffer(),
-                                options);
+        BucketExchange exchange(group.communicator(), buckets, arrays.gradient_buffer(), arrays.exchanged(), options);
         body(group, arrays, exchange);
       },
       layout.on_host, layout.has_background);
@@ -103,10 +110,7 @@ TEST_CASE("buckets are summed over all ranks, and all ranks get the values that 
     constexpr int steps = 3;
     on_ranks(layout, {}, [&](const ProcessGroup& group, const Arrays& arrays, BucketExchange& exchange) {
       for (int step = 1; step <= steps; ++step) run_step(group, arrays, exchange, step);
-      bool has_arrived = false;
-      for (std::size_t i = 0; i < buckets.size(); ++i) has_arrived = exchange.finish_gather(i) || has_arrived;
-      CHECK(has_arrived);
-      CHECK_FALSE(exchange.finish_gather(0));
+      for (std::size_t i = 0; i < buckets.size(); ++i) exchange.finish_gather(i);
       results[static_cast<std::size_t>(group.rank())].assign(arrays.values().begin(), arrays.values().end());
     });
     std::vector<double> expected(elements);
@@ -276,6 +280,114 @@ TEST_CASE("the parts of another array are given to all ranks at once") {
   }
 }
 
+namespace {
+
+/// Parts of all kinds: of one bucket and of several, with the gaps between; two neighbours, and a whole bucket.
+const std::vector<comm::RoundedPart> rounded_parts{
+    {{100, 3000}, 64}, {{4000, 1010}, 4000}, {{5024, 64}, 5100}, {{10000, 20000}, 10000}, {{30000, 60000}, 100000}};
+
+/// Trains steps as run_step() does, with values of which some parts are given rounded to bf16, and checks what each
+/// rank has then.
+void check_rounded(const ProcessGroup& group, bool shares) {
+  const Arrays arrays(elements, shares);
+  BucketExchange exchange(group.communicator(), buckets, arrays.gradient_buffer(), arrays.exchanged(rounded_parts), {});
+  constexpr float untouched = -1000;
+  const auto in_buckets = [](std::size_t i) {
+    return std::ranges::any_of(buckets, [&](const Part& bucket) { return i >= bucket.begin && i < bucket.end(); });
+  };
+  std::vector<std::size_t> rounded_at(elements);  // by element: its place in the rounded array, from 1; 0: none
+  for (const comm::RoundedPart& part : rounded_parts) {
+    for (std::size_t i = 0; i < part.elements.count; ++i) rounded_at[part.elements.begin + i] = part.begin + i + 1;
+  }
+  std::vector<char> is_own(elements);
+  for (const Part& part : exchange.parts_within({0, elements}, group.rank())) {
+    std::fill_n(is_own.begin() + static_cast<std::ptrdiff_t>(part.begin), part.count, 1);
+  }
+  std::ranges::fill(arrays.values(), untouched);
+  constexpr int steps = 3;
+  std::vector<float> expected;
+  for (int step = 1; step <= steps; ++step) {
+    // All ranks' values, of which each computes its own part.
+    expected = random_gradients(elements, 0, step);
+    for (std::size_t i = 0; i < buckets.size(); ++i) {
+      exchange.finish_gather(i);
+      exchange.start_reduce(i);
+    }
+    for (std::size_t i = 0; i < buckets.size(); ++i) {
+      exchange.finish_reduce(i);
+      const Part part = exchange.own_part(i);
+      for (std::size_t at = part.begin; at < part.end(); ++at) {
+        arrays.values()[at] = expected[at];
+        if (rounded_at[at] > 0) arrays.rounded()[rounded_at[at] - 1] = base::to_bf16(expected[at]);
+      }
+    }
+    for (std::size_t i = buckets.size(); i-- > 0;) exchange.start_gather(i);
+  }
+  for (std::size_t i = 0; i < buckets.size(); ++i) exchange.finish_gather(i);
+
+  std::vector<std::uint16_t> expected_rounded(elements);
+  std::vector<float> expected_values(elements, untouched), all = expected_values;
+  for (std::size_t i = 0; i < elements; ++i) {
+    if (!in_buckets(i)) continue;
+    all[i] = expected[i];
+    if (rounded_at[i] > 0) expected_rounded[rounded_at[i] - 1] = base::to_bf16(expected[i]);
+    if (rounded_at[i] == 0 || is_own[i] != 0) expected_values[i] = expected[i];
+  }
+  CHECK(std::ranges::equal(arrays.rounded(), expected_rounded));
+  CHECK(std::ranges::equal(arrays.values(), expected_values));
+  exchange.gather_rounded_values();
+  CHECK(std::ranges::equal(arrays.values(), all));
+  std::size_t rounded = 0;  // elements of the buckets
+  for (std::size_t i = 0; i < elements; ++i) rounded += rounded_at[i] > 0 && in_buckets(i) ? 1 : 0;
+  std::size_t bytes = 0, gathered = 0;
+  for (const comm::BucketTimes& bucket : exchange.bucket_times()) {
+    bytes += bucket.bytes;
+    gathered += bucket.gathered_bytes;
+  }
+  CHECK(gathered == bytes - rounded * sizeof(std::uint16_t));
+}
+
+}  // namespace
+
+TEST_CASE("values are given in f32, and those of some parts rounded to bf16") {
+  for (const Layout& layout : layouts) {
+    CAPTURE(layout.ranks);
+    CAPTURE(layout.on_host);
+    CAPTURE(layout.shares);
+    run_on_threads(
+        layout.ranks, [&](ProcessGroup& group) { check_rounded(group, layout.shares); }, layout.on_host,
+        layout.has_background);
+  }
+}
+
+TEST_CASE("the values of a bucket are one message to each rank, also where some of them are rounded") {
+  for (const bool has_background : {false, true}) {
+    run_on_threads(
+        3,
+        [&](ProcessGroup& group) {
+          const Arrays arrays(elements, true);
+          BucketExchange exchange(group.communicator(), buckets, arrays.gradient_buffer(),
+                                  arrays.exchanged(rounded_parts), {});
+          run_step(group, arrays, exchange, 1);
+          for (std::size_t i = 0; i < buckets.size(); ++i) exchange.finish_gather(i);
+          const auto& transport = dynamic_cast<const ThreadTransport&>(*group.communicator().transport());
+          const int before = transport.exchanges();
+          for (std::size_t i = 0; i < buckets.size(); ++i) exchange.start_gather(i);
+          for (std::size_t i = 0; i < buckets.size(); ++i) exchange.finish_gather(i);
+          CHECK(transport.exchanges() - before == std::ssize(buckets));
+        },
+        1, has_background);
+  }
+}
+
+TEST_CASE("rounded values between the processes of MPI, in shared memory and in messages") {
+  for (const int size : {2, 3, 4}) {
+    for (const bool shares : {true, false}) {
+      run_ranks(size, [&](ProcessGroup& group) { check_rounded(group, shares); });
+    }
+  }
+}
+
 TEST_CASE("an exchange counts what it takes, and what of it is waited for") {
   for (const Layout& layout : {Layout{2, 0, true}, Layout{2, 1, true}}) {
     CAPTURE(layout.on_host);
@@ -291,6 +403,7 @@ TEST_CASE("an exchange counts what it takes, and what of it is waited for") {
       CHECK(times.hidden() <= 1);
       for (std::size_t i = 0; i < buckets.size(); ++i) {
         CHECK(exchange.bucket_times()[i].bytes == buckets[i].count * sizeof(float));
+        CHECK(exchange.bucket_times()[i].gathered_bytes == buckets[i].count * sizeof(float));
         CHECK(exchange.bucket_times()[i].ready > 0);
         CHECK(exchange.bucket_times()[i].needed >= 0);
       }
@@ -302,7 +415,7 @@ TEST_CASE("buckets between the processes of MPI, in shared memory and in message
   for (const bool shares : {true, false}) {
     run_ranks(3, [&](ProcessGroup& group) {
       const Arrays arrays(elements, shares);
-      BucketExchange exchange(group.communicator(), buckets, arrays.gradient_buffer(), arrays.value_buffer(), {});
+      BucketExchange exchange(group.communicator(), buckets, arrays.gradient_buffer(), arrays.exchanged(), {});
       constexpr int steps = 5;
       for (int step = 1; step <= steps; ++step) {
         run_step(group, arrays, exchange, step);

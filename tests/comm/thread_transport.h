@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -194,10 +195,13 @@ class ThreadTransport final : public comm::Transport {
   }
 
   bool has_background() const override { return exchange_->has_background(); }
+  /// How often this rank has called exchange().
+  int exchanges() const { return exchanges_; }
   void check() const override { exchange_->check(); }
 
   void exchange(std::span<const std::span<const std::byte>> sent, std::span<const std::span<std::byte>> received,
                 comm::Channel channel) override {
+    ++exchanges_;
     exchange_->exchange(rank_, sent, received, channel);
   }
 
@@ -231,6 +235,7 @@ class ThreadTransport final : public comm::Transport {
  private:
   std::shared_ptr<ThreadExchange> exchange_;
   int rank_;
+  std::atomic<int> exchanges_ = 0;
   std::vector<int> host_ranks_;
   std::vector<std::span<std::byte>> segments_;
 };

@@ -9,7 +9,6 @@
 namespace facet::testing {
 namespace {
 
-constexpr int images = 3;
 const std::vector<Head> one_head{head("mood", 5)};
 
 /// Writes a drawn model's weights for torchvision, which must load them strictly and give facet's logits.
@@ -19,6 +18,7 @@ void check_weights(const std::string& model, ImageSize size) {
   const DrawnModel drawn(model, size, one_head);
   save_weights(weights, drawn.info, drawn.parameters, torchvision_classifier(model));
   save_model(kept, drawn.info, drawn.parameters);
+  constexpr int images = 3;
   const std::vector<std::uint8_t> pixels = drawn_pixels(images, size);
   write_floats(folder / "input", input_of(pixels, drawn.info, OnnxInput::normalized));
   REQUIRE(run_program({FACET_TEST_PYTHON, "-B", FACET_TEST_SOURCES "/run_torchvision.py", model, "5", weights.string(),

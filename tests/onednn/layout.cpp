@@ -54,6 +54,19 @@ TEST_CASE("row_stride: returns the stride of channels-last layouts, with contigu
   CHECK(data_size(beginning(dims, 5)) == 2 * 5 * 5 * 7 * 2);
 }
 
+TEST_CASE("with_type: keeps the order of the elements, with and without blocks") {
+  const Dims dims{32, 16, 3, 3};
+  for (const Layout& layout :
+       {plain(dims, Type::f32), channels_last(dims, Type::f32), tagged(dims, Type::f32, Tag::OIhw8i8o),
+        tagged({20, 7, 3, 3}, Type::f32, Tag::OIhw8i8o)}) {
+    const Layout narrow = with_type(layout, Type::bf16);
+    CHECK(type_of(narrow) == Type::bf16);
+    CHECK(narrow.get_size() * 2 == layout.get_size());
+    CHECK(write_order(narrow) == write_order(layout));
+    CHECK(with_type(narrow, Type::f32) == layout);
+  }
+}
+
 TEST_CASE("slice: returns a part of the channels, in blocked layouts whole blocks only") {
   const Dims dims{2, 32, 5, 7}, part{2, 16, 5, 7};
   const auto last = slice(channels_last(dims, Type::f32), part, {0, 16, 0, 0});

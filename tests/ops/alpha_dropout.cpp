@@ -16,7 +16,7 @@ struct Rule {
   double dropped() const { return a * saturation + b; }
 };
 
-Body with_rate(float rate) {
+Body alpha_dropout_at(float rate) {
   return [rate](Value x) { return alpha_dropout(x, rate); };
 }
 
@@ -27,7 +27,7 @@ bool is_dropped(float output, const Rule& rule) { return std::abs(output - rule.
 TEST_CASE("alpha_dropout: mean 0 and variance 1 are kept") {
   for (const float rate : {0.1F, 0.5F, 0.7F}) {
     CAPTURE(rate);
-    MaskedNetwork network(with_rate(rate), 16, 1024);
+    MaskedNetwork network(alpha_dropout_at(rate), 16, 1024);
     const Moments before = moments(network.inputs()), after = moments(network.outputs());
     CHECK(std::abs(before.mean) < 0.02);
     CHECK(before.variance == doctest::Approx(1).epsilon(0.02));
@@ -40,7 +40,7 @@ TEST_CASE("alpha_dropout: dropped elements take the saturation value, the rest i
   for (const float rate : {0.2F, 0.5F}) {
     CAPTURE(rate);
     const Rule rule(rate);
-    MaskedNetwork network(with_rate(rate), 16, 512);
+    MaskedNetwork network(alpha_dropout_at(rate), 16, 512);
     const std::vector<float> inputs = network.inputs(), outputs = network.outputs();
     double dropped = 0;
     bool exact = true;
@@ -58,7 +58,7 @@ TEST_CASE("alpha_dropout: dropped elements take the saturation value, the rest i
 
 TEST_CASE("alpha_dropout: backward has forward's mask and slope") {
   const Rule rule(0.5);
-  MaskedNetwork network(with_rate(0.5F), 37, 1);
+  MaskedNetwork network(alpha_dropout_at(0.5F), 37, 1);
   const std::vector<float> outputs = network.outputs(3);
   const std::vector<float> from = network.output_gradients(), to = network.input_gradients();
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -68,8 +68,8 @@ TEST_CASE("alpha_dropout: backward has forward's mask and slope") {
 }
 
 TEST_CASE("alpha_dropout: the identity in inference and at rate 0") {
-  MaskedNetwork plain([](Value x) { return x; }, 7, 3), none(with_rate(0), 7, 3);
-  MaskedNetwork inference(with_rate(0.5F), 7, 3, program::Mode::inference);
+  MaskedNetwork plain([](Value x) { return x; }, 7, 3), none(alpha_dropout_at(0), 7, 3);
+  MaskedNetwork inference(alpha_dropout_at(0.5F), 7, 3, program::Mode::inference);
   const std::vector<float> expected = plain.outputs();
   CHECK(none.outputs() == expected);
   CHECK(inference.outputs() == expected);

@@ -12,8 +12,6 @@
 namespace facet::testing {
 namespace {
 
-constexpr float quiet_nan = std::numeric_limits<float>::quiet_NaN();
-
 /// Softmax and cross-entropy against class indices, averaged over the labelled images, in the terms of a caller.
 double own_cross_entropy(const LossInput& input, std::span<float> gradient) {
   const auto labelled = static_cast<double>(std::ranges::count_if(input.labels, [](int label) { return label >= 0; }));

@@ -7,7 +7,7 @@
 namespace facet::testing {
 namespace {
 
-Body with_rate(float rate) {
+Body dropout_at(float rate) {
   return [rate](Value x) { return dropout(x, rate); };
 }
 
@@ -16,7 +16,7 @@ Body with_rate(float rate) {
 TEST_CASE("dropout: drops the requested share and scales the rest") {
   for (const float rate : {0.1F, 0.5F, 0.8F}) {
     CAPTURE(rate);
-    MaskedNetwork network(with_rate(rate), 16, 1024);
+    MaskedNetwork network(dropout_at(rate), 16, 1024);
     const std::vector<float> inputs = network.inputs(), outputs = network.outputs();
     std::int64_t dropped = 0;
     bool exact = true;
@@ -35,7 +35,7 @@ TEST_CASE("dropout: drops the requested share and scales the rest") {
 }
 
 TEST_CASE("dropout: every element is dropped in some images") {
-  MaskedNetwork network(with_rate(0.5F), 5, 256);
+  MaskedNetwork network(dropout_at(0.5F), 5, 256);
   const std::vector<float> outputs = network.outputs();
   std::vector<int> kept(15);
   for (std::size_t i = 0; i < outputs.size(); ++i) kept[i % 15] += outputs[i] != 0 ? 1 : 0;
@@ -48,7 +48,7 @@ TEST_CASE("dropout: every element is dropped in some images") {
 TEST_CASE("dropout: backward has forward's mask") {
   for (const float rate : {0.25F, 0.5F}) {
     CAPTURE(rate);
-    MaskedNetwork network(with_rate(rate), 37, 1);
+    MaskedNetwork network(dropout_at(rate), 37, 1);
     for (const std::int64_t step : {1, 2}) {
       const std::vector<float> outputs = network.outputs(step);
       const std::vector<float> from = network.output_gradients(), to = network.input_gradients();
@@ -89,8 +89,8 @@ TEST_CASE("dropout: the mask depends on seed, step, node and position alone") {
 }
 
 TEST_CASE("dropout: the identity in inference and at rate 0") {
-  MaskedNetwork plain([](Value x) { return x; }, 7, 3), none(with_rate(0), 7, 3);
-  MaskedNetwork inference(with_rate(0.5F), 7, 3, program::Mode::inference);
+  MaskedNetwork plain([](Value x) { return x; }, 7, 3), none(dropout_at(0), 7, 3);
+  MaskedNetwork inference(dropout_at(0.5F), 7, 3, program::Mode::inference);
   const std::vector<float> expected = plain.outputs();
   CHECK(none.outputs() == expected);
   CHECK(inference.outputs() == expected);

@@ -17,8 +17,6 @@
 namespace facet::testing {
 namespace {
 
-constexpr float quiet_nan = std::numeric_limits<float>::quiet_NaN();
-
 /// A head "numbers", a head "labels" and a head "head" with classes, on one trunk.
 Problem three_kinds(double missing = 0) {
   Problem problem = make_problem(

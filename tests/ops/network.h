@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -24,6 +25,8 @@ namespace facet::testing {
 /// The number of compute threads of the tests, except for tests of many tiny runs: oneDNN's threads wait for each other
 /// in busy loops, which is slow on a machine that other processes use too.
 inline constexpr int test_threads = 2;
+
+inline constexpr float quiet_nan = std::numeric_limits<float>::quiet_NaN();
 
 /// A graph with a batch to run it on.
 struct Problem {

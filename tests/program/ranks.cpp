@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bf16.h"
 #include "base/parallel.h"
 #include "comm/thread_transport.h"
 #include "facet/error.h"
@@ -107,6 +108,7 @@ struct Recipe {
   std::shared_ptr<optim::Optimizer> rule = optim::adam();
   std::int64_t batches_per_step = 1;
   bool has_average = false;
+  bool has_copies = false;  ///< of the weights, in bf16
   bool save_memory = false;
   bool poison = false;
   int failing_rank = -1;  ///< whose backward fails
@@ -124,7 +126,9 @@ class Rank {
         parameters_(random_parameters(graph_)),
         average_(graph_, 0),
         policy_(optim::reduce_policy(group.communicator(), recipe.update)) {
+    if (recipe.has_copies) place_copies();
     if (recipe.shares) parameters_.state().share();
+    if (recipe.has_copies) plan_ = parameters_.state().plan;
     if (group.rank() == recipe.failing_rank) policy_ = std::make_shared<FailInBackward>(policy_);
     session(2);  // the first program places the parameters, which must lie in the same order on all ranks
   }
@@ -151,18 +155,18 @@ class Rank {
     for (const program::HeadView& head : program.heads()) losses_.push_back(head.sums);
   }
 
+  Parameters::State& store() { return parameters_.state(); }
+  comm::BucketExchange* exchange() { return policy_->exchange(); }
   bool shares() const { return parameters_.state().gradients.place().descriptor >= 0; }
 
-  /// Gives each rank's parts of the gradients, the values and their average to all.
+  /// Gives each rank's parts of the gradients to all, and what gather_updates() does.
   void gather() {
     policy_->wait();
     comm::BucketExchange* const exchange = policy_->exchange();
     if (exchange == nullptr) return;
-    const auto gather_range = [&](const base::PageBuffer& range) {
-      exchange->gather({reinterpret_cast<float*>(range.data()), parameters_.state().trained_elements});
-    };
-    gather_range(parameters_.state().gradients);
-    if (recipe_.has_average) gather_range(average_.state().values);
+    const Parameters::State& store = parameters_.state();
+    exchange->gather({reinterpret_cast<float*>(store.gradients.data()), store.trained_elements});
+    program::gather_updates(*exchange, recipe_.has_average ? &average_ : nullptr);
   }
 
   /// By head: of the last batch.
@@ -191,26 +195,42 @@ class Rank {
   }
 
  private:
-  Session& session(std::int64_t images) {
-    std::unique_ptr<Session>& found = sessions_[images];
-    if (found != nullptr) return *found;
+  /// Places the parameters as sessions do, with copies that updates write and the programs read, though in f32.
+  void place_copies() {
+    const base::ComputeScope scope(1);
+    program::TuningRecord tuning_record(false);
+    program::LayoutPlan plan = program::with_named_orders(program::plan_layouts(graph_, options(2), tuning_record));
+    for (program::LayoutPlan::Entry& entry : plan.entries) {
+      const Parameter& parameter = parameters_.list()[static_cast<std::size_t>(entry.parameter)];
+      entry.has_bf16_copy = parameter.is_trained() && parameter.shape.size() > 1;
+    }
+    average_.state().place(program::without_bf16_copies(plan));
+    parameters_.state().place(std::move(plan));
+  }
+
+  program::ProgramOptions options(std::int64_t images) {
     std::vector<kernels::LossRule> losses(graph_.heads().size());
     losses.front() = {.smoothing = 0.1, .class_weights = {1, 2, 0.5, 3, 1}};
     losses.back().weight = 0.7;
     if (graph_.heads().size() < 4) losses.clear();
-    program::ProgramOptions options{.batch = images,
-                                    .mode = program::Mode::training,
-                                    .mean = {0.5F, 0.5F, 0.5F},
-                                    .std = {0.3F, 0.3F, 0.3F},
-                                    .seed = 3,
-                                    .save_memory = recipe_.save_memory,
-                                    .optimizer = recipe_.rule.get(),
-                                    .losses = losses,
-                                    .gradient_policy = policy_,
-                                    .average = recipe_.has_average ? &average_ : nullptr,
-                                    .average_decay = 0.9,
-                                    .communicator = &group_.communicator()};
-    found = std::make_unique<Session>(graph_, parameters_, options, program::TuningRecord(false), 1);
+    return {.batch = images,
+            .mode = program::Mode::training,
+            .mean = {0.5F, 0.5F, 0.5F},
+            .std = {0.3F, 0.3F, 0.3F},
+            .seed = 3,
+            .save_memory = recipe_.save_memory,
+            .optimizer = recipe_.rule.get(),
+            .losses = losses,
+            .gradient_policy = policy_,
+            .average = recipe_.has_average ? &average_ : nullptr,
+            .average_decay = 0.9,
+            .communicator = &group_.communicator()};
+  }
+
+  Session& session(std::int64_t images) {
+    std::unique_ptr<Session>& found = sessions_[images];
+    if (found != nullptr) return *found;
+    found = std::make_unique<Session>(graph_, parameters_, options(images), program::TuningRecord(false), 1);
     if (recipe_.poison) found->program().poison(std::byte{0xFF});
     return *found;
   }
@@ -219,6 +239,7 @@ class Rank {
   const Recipe& recipe_;
   Graph graph_;
   Parameters parameters_, average_;
+  std::shared_ptr<const program::LayoutPlan> plan_;  ///< held, so that no session places the parameters anew
   std::shared_ptr<optim::GradientPolicy> policy_;
   std::map<std::int64_t, std::unique_ptr<Session>> sessions_;
   std::vector<kernels::LossSums> losses_;
@@ -355,6 +376,82 @@ TEST_CASE("ranks: several hosts, and hosts whose ranks share no memory") {
   Recipe lamb{.rule = optim::lamb({.weight_decay = {.rate = 0.1}}), .has_average = true};
   lamb.on_host = 2;
   check_equal_to_one(4, batches, lamb);
+}
+
+TEST_CASE("ranks: of weights with bf16 copies the others get the copies, and the f32 values are gathered on request") {
+  const std::vector<Batch> batches = batches_of({{2, 3, 2, 2}, {2, 3, 2, 2}, {2, 3, 0, 2}});
+  for (const int on_host : {0, 1, 2, 3}) {
+    for (const bool shares : {true, false}) {
+      CAPTURE(on_host);
+      CAPTURE(shares);
+      Recipe recipe = plain_recipe();
+      recipe.has_copies = true;
+      recipe.on_host = on_host;
+      recipe.shares = shares;
+      run_on_threads(
+          4,
+          [&](ProcessGroup& group) {
+            Rank rank(group, recipe);
+            const Parameters::State& store = rank.store();
+            const std::span values(reinterpret_cast<const float*>(store.values.data()), store.trained_elements);
+            const std::vector<float> initial(values.begin(), values.end());
+            for (std::size_t i = 0; i < batches.size(); ++i) rank.run(batches[i], static_cast<std::int64_t>(i));
+            rank.parameters();
+            const std::vector<float> partial(values.begin(), values.end());
+            rank.gather();
+            std::size_t wrong = 0, updated = 0;
+            std::ptrdiff_t copied = 0;
+            for (const program::LayoutPlan::Entry& entry : store.plan->entries) {
+              const std::uint16_t* const copy = store.bf16_copy(entry.parameter);
+              if (copy == nullptr) continue;
+              ++copied;
+              const std::size_t begin = store.stored[static_cast<std::size_t>(entry.parameter)].offset;
+              const comm::Part elements{begin, store.stored_elements(entry.parameter)};
+              for (std::size_t i = 0; i < elements.count; ++i) wrong += copy[i] != base::to_bf16(values[begin + i]);
+              for (int other = 0; other < group.size(); ++other) {
+                for (const comm::Part& part : rank.exchange()->parts_within(elements, other)) {
+                  for (std::size_t i = part.begin; i < part.end(); ++i) {
+                    const bool is_own = other == group.rank();
+                    wrong += partial[i] != (is_own ? values[i] : initial[i]);
+                    updated += values[i] != initial[i];
+                  }
+                }
+              }
+            }
+            CHECK(copied == std::ranges::count_if(store.list, [](const Parameter& parameter) {
+                    return parameter.is_trained() && parameter.shape.size() > 1;
+                  }));
+            CHECK(wrong == 0);
+            CHECK(updated > 0);
+          },
+          on_host);
+    }
+  }
+}
+
+TEST_CASE("ranks: with bf16 copies they train as one process") {
+  for (const bool lamb : {false, true}) {
+    Recipe recipe = plain_recipe({.clip_norm = lamb ? 0 : 0.1});
+    if (lamb) recipe.rule = optim::lamb();
+    recipe.has_copies = recipe.has_average = true;
+    const std::vector<Batch> batches = batches_of({{4, 4}, {4, 4}, {1, 0}, {4, 4}});
+    std::vector<Batch> on_first = on_one(batches);
+    for (Batch& batch : on_first) batch.rank_images.push_back(0);
+    const Result ranks = train_on_ranks(2, batches, recipe), first = train_on_ranks(2, on_first, recipe);
+    // A sum that is rounded otherwise may round a weight's copy to the other side.
+    check_close(ranks.parameters, first.parameters, 1e-3);
+    check_close(ranks.average, first.average, 1e-3);
+    // One process reads the f32 weights.
+    const Result one = train(ProcessGroup(), on_one(batches), recipe), before = train(ProcessGroup(), {}, recipe);
+    for (std::size_t i = 0; i < one.parameters.size(); ++i) {
+      const double moved = rms_difference(one.parameters[i], before.parameters[i]);
+      CAPTURE(i);
+      CHECK(rms_difference(ranks.parameters[i], one.parameters[i]) <= 0.15 * moved);
+    }
+    CHECK(ranks.parameters == train_on_ranks(2, batches, recipe).parameters);
+    recipe.has_copies = false;
+    CHECK(ranks.parameters != train_on_ranks(2, batches, recipe).parameters);
+  }
 }
 
 TEST_CASE("ranks: accumulation, also when a rank has images in some of a step's batches only") {

@@ -195,6 +195,23 @@ TEST_CASE(
   CHECK(after.logits() == expected);
 }
 
+TEST_CASE("program: where one process wants f32 weights, it doesn't read their bf16 copies") {
+  const Problem problem = small_model(4, false);
+  Parameters with = random_parameters(problem.graph), without = random_parameters(problem.graph);
+  program::LayoutPlan plan = *with.state().plan;
+  for (program::LayoutPlan::Entry& entry : plan.entries) {
+    entry.has_bf16_copy = with.list()[static_cast<std::size_t>(entry.parameter)].is_trained();
+  }
+  with.state().place(plan);
+  // Inference programs are compiled first, so that the sessions keep the plans.
+  const Session inference = inference_session(problem, with), inference_without = inference_session(problem, without);
+  TrainingSession training(problem, with), training_without(problem, without);
+  for (std::int64_t step = 1; step <= 3; ++step) {
+    CHECK(training.step(problem, step) == training_without.step(problem, step));
+  }
+  CHECK(snapshot(with) == snapshot(without));
+}
+
 TEST_CASE("program: reading the bf16 copies of weights gives the same bits as rounding the weights in each step") {
   if (!has_native_bf16()) {
     MESSAGE("skipped: this CPU, or this oneDNN, computes no bf16");

@@ -46,6 +46,9 @@ TEST_CASE("the next start removes the temporary files of a killed run, and nothi
        {"epoch-010-good.safetensors", "last.optimizer-mine.safetensors", "notes.safetensors.tmp-1-1"}) {
     write_file(checkpoints / own, "x");
   }
+  for (const char* name : {"metrics.csv.tmp-12-0", "run.cfg.tmp-12-0", "notes.cfg.tmp-1-1"}) {
+    write_file(options.out / name, "x");
+  }
   options.resume = true;
   options.epochs = 4;
   CHECK(small::Run(options).trainer.run());
@@ -56,6 +59,9 @@ TEST_CASE("the next start removes the temporary files of a killed run, and nothi
     CHECK(std::filesystem::remove(checkpoints / name));
   }
   CHECK(std::filesystem::is_empty(checkpoints));
+  CHECK(!std::filesystem::exists(options.out / "metrics.csv.tmp-12-0"));
+  CHECK(!std::filesystem::exists(options.out / "run.cfg.tmp-12-0"));
+  CHECK(std::filesystem::exists(options.out / "notes.cfg.tmp-1-1"));
 }
 
 TEST_CASE("a run's folder may be relative to a working directory that changes later") {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -21,6 +22,9 @@ namespace small {
 
 /// Images in a batch of all ranks: ranks' shares differ for any number of them.
 inline constexpr std::int64_t global_batch = 13;
+
+/// The numbers of ranks that are tested.
+inline constexpr std::array sizes{2, 3, 4};
 
 inline facet::TrainOptions rank_options() {
   facet::TrainOptions result = options();

@@ -2,7 +2,6 @@
 
 #include <doctest/doctest.h>
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -19,11 +18,11 @@ using namespace facet;
 using facet::test::is_same;
 using facet::test::run_ranks;
 using small::Outcome;
+using small::sizes;
 using small::Steps;
 
 namespace {
 
-constexpr std::array sizes{2, 3, 4};
 constexpr float missing = std::numeric_limits<float>::quiet_NaN();
 
 /// Trains in ranks, checks that all of them have the same bits, and compares with one process.

@@ -1,6 +1,5 @@
 #include <doctest/doctest.h>
 
-#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -14,10 +13,9 @@
 using namespace facet;
 using facet::test::is_same;
 using facet::test::run_ranks;
+using small::sizes;
 
 namespace {
-
-constexpr std::array sizes{2, 3, 4};
 
 /// What a call has thrown on this rank.
 struct Failure {

@@ -1,9 +1,10 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 
+#include "base/bf16.h"
 #include "comm/ranks.h"
+#include "facet/precision.h"
 #include "facet/session.h"
 #include "testing.h"
 #include "train/rank_run.h"
@@ -13,16 +14,17 @@ using namespace facet;
 using facet::test::is_same;
 using facet::test::run_ranks;
 using facet::test::SharedFolder;
+using small::sizes;
 
 namespace {
 
-constexpr std::array sizes{2, 3, 4};
-
 /// A session that has trained as many steps.
-TrainingSession trained(const ProcessGroup& group, std::size_t steps) {
+TrainingSession trained(const ProcessGroup& group, std::size_t steps, PrecisionChoice precision = PrecisionChoice::f32,
+                        double ema_decay = 0.5) {
   TrainOptions options = small::rank_options();
   options.processes = group;
-  options.ema_decay = 0.5;
+  options.precision = precision;
+  options.ema_decay = ema_decay;
   TrainingSession session(small::rank_model(), small::info(), options);
   for (const Batch& batch : small::first_batches(steps)) session.step(small::share(batch, group));
   return session;
@@ -55,6 +57,23 @@ void check_own_parts(const ProcessGroup& group, TrainingSession& session) {
     group.communicator().sum(std::span<double>(own));
     CHECK(own[0] > 0);
   }
+}
+
+/// Checks that the weights that forward reads in bf16 are the f32 ones, rounded, on all ranks the same.
+void check_copies(const ProcessGroup& group, TrainingSession& session) {
+  CHECK(is_same(group, small::bits(small::learnt(session))));
+  const Parameters::State& store = session.parameters().state();
+  std::size_t wrong = 0, copied = 0;
+  for (int index = 0; index < static_cast<int>(store.list.size()); ++index) {
+    const std::uint16_t* const copy = store.bf16_copy(index);
+    if (copy == nullptr) continue;
+    copied += store.stored_elements(index);
+    for (std::size_t i = 0; i < store.stored_elements(index); ++i) {
+      if (copy[i] != base::to_bf16(store.value(index)[i])) ++wrong;
+    }
+  }
+  CHECK(copied > 0);
+  CHECK(wrong == 0);
 }
 
 }  // namespace
@@ -104,6 +123,65 @@ TEST_CASE("another number of ranks loads the optimiser's state to the same bits"
         return read_file(train::LastCheckpoint(train::RunFolder(folder / name).last()).optimizer_file());
       };
       if (group.rank() == 0) CHECK(optimizer_file(std::to_string(size)) == optimizer_file("run"));
+    });
+  }
+}
+
+TEST_CASE("what reads the f32 weights of ranks that give each other bf16 ones finds the newest") {
+  if (!has_native_bf16()) {
+    MESSAGE("skipped: this CPU, or this oneDNN, computes no bf16");
+    return;
+  }
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      const SharedFolder folder(group);
+      TrainingSession session = trained(group, 2, PrecisionChoice::bf16, 0);
+      check_copies(group, session);
+      CHECK(session.keep_if_best(1));
+      const small::Learnt best = small::learnt(session);
+      const Batch next = small::share(small::first_batches(4).back(), group);
+      session.step(next);
+      session.save_checkpoint(folder / "run");
+      check_copies(group, session);
+      const small::Learnt saved = small::learnt(session);
+      CHECK(saved != best);
+
+      TrainingSession loaded = trained(group, 1, PrecisionChoice::bf16, 0);
+      loaded.load_checkpoint(folder / "run");
+      check_copies(group, loaded);
+      CHECK(small::learnt(loaded) == saved);
+      session.step(next);
+      loaded.step(next);
+      const Parameter& weight = session.graph().parameters().front();
+      CHECK(loaded.get(weight.name) == session.get(weight.name));
+      CHECK(session.get(weight.name) != saved.at(weight.name));
+      CHECK(small::learnt(loaded) == small::learnt(session));
+
+      session.restore_best();
+      check_copies(group, session);
+      for (const Parameter& each : session.graph().parameters()) CHECK(session.get(each.name) == best.at(each.name));
+    });
+  }
+}
+
+TEST_CASE("the moving average of f32 weights is the same on all ranks that give each other bf16 ones") {
+  if (!has_native_bf16()) {
+    MESSAGE("skipped: this CPU, or this oneDNN, computes no bf16");
+    return;
+  }
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      TrainingSession session = trained(group, 3, PrecisionChoice::bf16);
+      check_copies(group, session);
+      small::Learnt averages, weights;
+      for (const Parameter& parameter : session.evaluated_parameters().list()) {
+        if (!parameter.is_trained()) continue;
+        const int index = session.parameters().find(parameter.name);
+        averages[parameter.name] = session.evaluated_parameters().get(index);
+        weights[parameter.name] = session.parameters().get(index);
+      }
+      CHECK(is_same(group, small::bits(averages)));
+      CHECK(averages != weights);
     });
   }
 }

@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cmath>
 #include <stdexcept>
@@ -16,10 +15,9 @@
 using namespace facet;
 using facet::test::is_same;
 using facet::test::run_ranks;
+using small::sizes;
 
 namespace {
-
-constexpr std::array sizes{2, 3, 4};
 
 TrainOptions options(const std::filesystem::path& out = {}) {
   TrainOptions result = small::rank_options();

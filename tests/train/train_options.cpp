@@ -16,7 +16,6 @@
 
 using namespace facet;
 using Texts = std::vector<std::string>;
-using Kind = TrainOption::Value;
 
 namespace {
 
@@ -44,7 +43,7 @@ Texts other_texts(const TrainOption& option) {
                                                     {"class-weights", {"balanced", "side=1,2.5"}},
                                                     {"head-weights", {"colour=0.5,side=2"}}};
   if (const auto found = by_name.find(option.name); found != by_name.end()) return found->second;
-  if (option.value == Kind::flag) return {"yes"};
+  if (option.value == TrainOption::Value::flag) return {"yes"};
   if (!option.choices.empty()) return {option.choices.back()};
   if (option.default_text.empty()) return {"some/path"};
   for (const char* text : {"0.5", "2"}) {
@@ -99,7 +98,7 @@ TEST_CASE("a row's texts give its value back, and no text its default") {
     CAPTURE(option.name);
     CHECK(!option.group.empty());
     CHECK(!option.help.empty());
-    CHECK(option.argument.empty() == (option.value == Kind::flag));
+    CHECK(option.argument.empty() == (option.value == TrainOption::Value::flag));
     TrainOptions options;
     const Texts before = option.texts(options);
     if (!option.default_text.empty()) option.set(options, {option.default_text}, "it");
@@ -130,7 +129,7 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
         const std::string error = refusal(option, {text});
         CHECK_MESSAGE(error.starts_with("run.cfg:3: it is '" + std::string(text) + "'; "), error);
       }
-    } else if (option.value == Kind::flag || !option.choices.empty()) {
+    } else if (option.value == TrainOption::Value::flag || !option.choices.empty()) {
       CHECK(contains(refusal(option, {"perhaps"}), "run.cfg:3: it is 'perhaps'; "));
     }
   }

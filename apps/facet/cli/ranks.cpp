@@ -1,5 +1,8 @@
 #include "cli/ranks.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -7,7 +10,9 @@
 #include <exception>
 #include <optional>
 #include <string_view>
+#include <utility>
 
+#include "cli/stop_signal.h"
 #include "cli/terminal.h"
 
 namespace facet::app {
@@ -25,6 +30,18 @@ std::string mpi_among(const std::vector<std::string>& words) {
     if (*word == "--mpi" && word + 1 != end) return *(word + 1);
   }
   return automatic;
+}
+
+/// "rank 1 (node03)", "ranks 1 (node03), 2 (node03) and 14 more"
+std::string text_of_ranks(const std::vector<std::string>& names) {
+  constexpr std::size_t most = 8;
+  constexpr std::string_view word = "rank ";
+  std::vector<std::string> shown;
+  for (const std::string& name : names) {
+    if (shown.size() < most) shown.push_back(name.substr(word.size()));
+  }
+  const std::string more = names.size() > most ? fmt::format(" and {} more", names.size() - most) : "";
+  return fmt::format("{} {}{}", names.size() > 1 ? "ranks" : "rank", fmt::join(shown, ", "), more);
 }
 
 /// Prints what a command has failed with; returns the exit status, the same on all ranks.
@@ -51,9 +68,43 @@ Option mpi_option() {
           .of_process = true};
 }
 
+Option rank_timeout_option() {
+  return {.name = "rank-timeout",
+          .argument = "SECONDS",
+          .help =
+              "end the run when one of its processes hasn't responded for that time, because it was killed or stopped "
+              "or its network failed; continue with --resume; 1 or more; 0: never",
+          .fallback = "60"};
+}
+
+double read_rank_timeout(const Options& options) {
+  const std::string name = "rank-timeout";
+  const double seconds = parse_number(options.text(name), options.origin(name));
+  if (seconds < 1 && seconds != 0) {
+    throw UsageError(fmt::format("{} is '{}'; 0, or 1 or more, is allowed", options.origin(name), options.text(name)));
+  }
+  return seconds;
+}
+
+void watch_ranks(const ProcessGroup& ranks, double timeout) {
+  const auto on_lost = [timeout, own = ranks.name(ranks.rank())](const std::vector<std::string>& lost) {
+    if (lost.empty()) {
+      print_error("facet: {}: training has ended, but MPI has not, because a rank was lost; the process ends\n", own);
+      return;
+    }
+    print_error("facet: {} {} not responded for {} s; the run ends, and --resume continues from its last checkpoint\n",
+                text_of_ranks(lost), lost.size() > 1 ? "have" : "has", timeout);
+  };
+  const bool is_watched = ranks.watch(timeout, StopSignal::requeue, on_lost);
+  if (!is_watched && timeout > 0 && ranks.size() > 1) {
+    print_out("note        --rank-timeout has no effect: this MPI doesn't let facet communicate in the background\n");
+  }
+}
+
 bool joins_ranks(const std::string& mpi) { return mpi == "on" || (mpi != "off" && ProcessGroup::is_launched()); }
 
 int run_on_ranks(const Command& command, const std::vector<std::string>& words, bool wants_manual) {
+  std::optional<StopSignal> signal(std::in_place);  // until the command handles signals itself
   const ProcessGroup ranks = joins_ranks(mpi_among(words)) ? ProcessGroup::join() : ProcessGroup();
   if (ranks.rank() > 0) silence_output();
   if (ranks.max(wants_manual ? 1 : 0) > 0) {
@@ -67,6 +118,7 @@ int run_on_ranks(const Command& command, const std::vector<std::string>& words, 
       options.emplace(command.groups, words, ranks.rank() == 0);
       options->one_of("mpi", mpi_values);
     });
+    signal.reset();
     status = command.run_on_ranks(*options, ranks);
   } catch (...) {
     status = report_on_ranks(ranks, std::current_exception(), command.name);

@@ -64,12 +64,8 @@ void note_signal(int signal) {
 }
 
 void give_up(int) {
-  if (is_saved != 0) {
-    print(saved_text);
-    _exit(status_after(signalled));
-  }
-  print(stuck_text);
-  _exit(1);
+  print(is_saved != 0 ? saved_text : stuck_text);
+  _exit(status_after(signalled));
 }
 
 }  // namespace

@@ -16,9 +16,9 @@ namespace facet::app {
 /// more after the first, since `timeout`, process groups and supervisors send two signals; a further SIGUSR1 never
 /// does. Only one object may exist at a time.
 ///
-/// Where no step ends within max(10 s, 5 median steps) after the signal, the process exits with status 1. Where the
-/// process doesn't end within that time after it has saved, for example because a thread hangs while it reads an image,
-/// it exits with the status of a run that was stopped.
+/// Where no step ends within max(10 s, 5 median steps) after the signal, or the process doesn't end within that time
+/// after it has saved, for example because a thread hangs while it reads an image, it prints a line and exits with the
+/// status of a run that was stopped: the last checkpoint is whole.
 class StopSignal {
  public:
   static constexpr int interrupted = 130;  ///< exit status after SIGINT, as in a shell

@@ -129,8 +129,9 @@ double needed_time(const json& object, const char* name) {
 NodeBucket read_bucket(const json& object, double step) {
   if (!object.is_object()) throw Error("an object is needed");
   NodeBucket bucket;
-  bucket.reduced_bytes = bucket.gathered_bytes =
-      static_cast<double>(needed(count(object, "bytes", 1), "bytes", "a whole number"));
+  const std::int64_t bytes = needed(count(object, "bytes", 1), "bytes", "a whole number");
+  bucket.reduced_bytes = static_cast<double>(bytes);
+  bucket.gathered_bytes = static_cast<double>(count(object, "gathered_bytes", 1).value_or(bytes));
   const double tolerance = 0.1 * step;
   // Forward reads the weights before backward completes their gradients, and both are medians over the steps.
   const auto time_up_to = [&](const char* name, double last, const char* of) {

@@ -119,7 +119,7 @@ std::string table_of_sums(const std::vector<Benchmark>& benchmarks) {
   return rows.text();
 }
 
-int run(Options& options) {
+int run_compare(Options& options) {
   if (options.arguments().empty()) throw UsageError("FILE is needed: JSON as bench_training --json writes it");
   std::vector<Benchmark> benchmarks;
   for (const std::string& file : options.arguments()) {
@@ -156,7 +156,7 @@ Command compare_command() {
                                "without folder and ending",
                        .value = Option::Value::many}}}};
   command.examples = {{"", "facet compare cpu.json gpu.json --price cpu=1.2/h --price gpu=3.9/h"}};
-  command.run = run;
+  command.run = run_compare;
   return command;
 }
 

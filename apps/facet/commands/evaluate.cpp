@@ -61,7 +61,7 @@ void skip_and_note(const std::string& csv, ManifestDataset& data, int threads, s
            list_of(lost));
 }
 
-int run(Options& options) {
+int run_evaluate(Options& options) {
   const std::string source = only_argument(options, "RUN_OR_MODEL");
   const std::string csv = options.required("data");
   const InferenceOptions inference = read_inference_options(options);
@@ -133,7 +133,7 @@ Command evaluate_command() {
   command.examples = {{"", "facet evaluate runs/faces --data val.csv"},
                       {"", "facet evaluate runs/faces --data val.csv --checkpoint last --json > last.json"},
                       {"", "facet evaluate faces.safetensors --data val.csv --predictions answers.csv"}};
-  command.run = run;
+  command.run = run_evaluate;
   return command;
 }
 

@@ -49,7 +49,7 @@ void refuse_options_of_other_format(const Options& options, const std::string& f
   }
 }
 
-int run(Options& options) {
+int run_export(Options& options) {
   const std::string source = only_argument(options, "RUN_OR_MODEL");
   const std::string name = options.required("out");
   const std::filesystem::path file = output_path(name);
@@ -130,7 +130,7 @@ Command export_command() {
       {"", "facet export runs/faces --checkpoint last --out weights.safetensors"},
       {"for torchvision.models.resnet34(num_classes=3)",
        "facet export runs/moods --out resnet34.safetensors --torchvision"}};
-  command.run = run;
+  command.run = run_export;
   return command;
 }
 

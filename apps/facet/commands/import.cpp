@@ -137,7 +137,7 @@ void refuse_model_file(const std::string& weights) {
       fmt::format("{} is a model file already; use it with evaluate, predict, export or --pretrained", weights));
 }
 
-int run(Options& options) {
+int run_import(Options& options) {
   const std::string weights = only_argument(options, "FILE");
   const std::string name = options.required("out");
   const std::filesystem::path file = output_path(name);
@@ -217,7 +217,7 @@ Command import_command() {
                       {"torchvision's ImageNet weights, with the names of the classes from a file",
                        "facet import resnet34.pth --model resnet34 --split-head fc=label:0-999 \\\n      "
                        "--classes label=@imagenet.txt --out imagenet.safetensors"}};
-  command.run = run;
+  command.run = run_import;
   return command;
 }
 

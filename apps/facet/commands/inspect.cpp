@@ -130,7 +130,7 @@ void inspect_model(const std::filesystem::path& file) {
   }
 }
 
-int run(Options& options) {
+int run_inspect(Options& options) {
   const std::filesystem::path source = only_argument(options, "a manifest, a run's folder or a model file");
   if (std::filesystem::is_directory(status_of(source)) || source.extension() == ".safetensors") {
     for (const Option& option : manifest_options()) {
@@ -163,7 +163,7 @@ Command inspect_command() {
   command.examples = {{"", "facet inspect fairface/train.csv --root fairface/images"},
                       {"", "facet inspect runs/faces --checkpoint last"},
                       {"", "facet inspect faces.safetensors"}};
-  command.run = run;
+  command.run = run_inspect;
   return command;
 }
 

@@ -126,7 +126,7 @@ void require_equal_buckets(const std::vector<NodeResult>& results) {
       refuse(other, fmt::format("\"buckets\" are {}, and {}", buckets.size(), those.size()));
     }
     for (std::size_t i = 0; i < buckets.size(); ++i) {
-      const double bytes = buckets[i].gathered_bytes, needed = those[i].gathered_bytes;
+      const double bytes = buckets[i].reduced_bytes, needed = those[i].reduced_bytes;
       if (bytes != needed) refuse(other, fmt::format("buckets[{}]: \"bytes\" is {:.0f}, and {:.0f}", i, bytes, needed));
     }
   }
@@ -161,7 +161,7 @@ ClusterPlan read_plan(const Options& options) {
   return plan;
 }
 
-int run(Options& options) {
+int run_plan_cluster(Options& options) {
   require_no_arguments(options);
   require_different_files(options, {"bench", "json"});
   const ClusterPlan plan = read_plan(options);
@@ -246,7 +246,7 @@ Command plan_cluster_command() {
        "mpirun -n 4 --map-by ppr:1:numa --bind-to numa bench_scaling --precision bf16 --ranks 4 \\\n"
        "      --scaling strong --batch 16 --json small.json"},
       {"", "facet plan-cluster --bench node.json --bench small.json --network 25Gb/s,5us --batch 512"}};
-  command.run = run;
+  command.run = run_plan_cluster;
   return command;
 }
 

@@ -110,7 +110,7 @@ void print_warnings(const ImageFiles& images) {
               counted(images.size(), "image"), printable(images.name(first)), printable(images.warning(first)));
 }
 
-int run(Options& options) {
+int run_predict(Options& options) {
   if (options.arguments().size() < 2) throw UsageError("RUN_OR_MODEL and at least one image or folder are needed");
   InferenceOptions inference = read_inference_options(options);
   pin_if_requested(options, resolve_threads(inference.threads));
@@ -168,7 +168,7 @@ Command predict_command() {
   command.examples = {{"", "facet predict runs/faces photo.jpg folder/"},
                       {"", "facet predict runs/faces folder/ --csv predictions.csv --bad-images skip"},
                       {"", "facet predict faces.safetensors folder/ --jsonl predictions.jsonl"}};
-  command.run = run;
+  command.run = run_predict;
   return command;
 }
 

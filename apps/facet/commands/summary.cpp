@@ -122,7 +122,7 @@ std::string summary_json(const Question& question, const Graph& graph, const std
   return json.dump(2) + '\n';
 }
 
-int run(Options& options) {
+int run_summary(Options& options) {
   require_no_arguments(options);
   Question question;
   question.size = read_size(options);
@@ -192,7 +192,7 @@ Command summary_command() {
   command.examples = {{"", "facet summary"},
                       {"", "facet summary --heads mood=5,glasses=2 --size 128 --batch 32 --json"},
                       {"", "facet summary --stem 32 --blocks 64x1,128x2 --hidden 128 --dropout 0.3 --size 96"}};
-  command.run = run;
+  command.run = run_summary;
   return command;
 }
 

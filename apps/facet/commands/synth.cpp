@@ -6,7 +6,7 @@
 namespace facet::app {
 namespace {
 
-int run(Options& options) {
+int run_synth(Options& options) {
   const std::string folder = only_argument(options, "DIR");
   SyntheticOptions sample;
   sample.train = options.integer("train", 0, 10'000'000);
@@ -43,7 +43,7 @@ Command synth_command() {
         {.name = "size", .argument = "PIXELS", .help = "height and width of a picture, 32 to 2048", .fallback = "64"},
         {.name = "seed", .argument = "N", .help = "seed of every random draw", .fallback = "0"}}}};
   command.examples = {{"", "facet synth sample --train 2000 --validation 500 --size 64"}};
-  command.run = run;
+  command.run = run_synth;
   return command;
 }
 

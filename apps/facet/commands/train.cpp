@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/manifests.h"
 #include "cli/output_file.h"
+#include "cli/paths.h"
 #include "cli/ranks.h"
 #include "cli/runs.h"
 #include "cli/shared_options.h"
@@ -33,8 +34,9 @@ struct Settings {
   std::string train_csv, validation_csv;
   ManifestOptions manifest;
   bool skip = false;
-  ModelInfo info;        ///< its heads and shape are set after the data are read
-  RequestedShape shape;  ///< of the model
+  double rank_timeout = 0;  ///< seconds
+  ModelInfo info;           ///< its heads and shape are set after the data are read
+  RequestedShape shape;     ///< of the model
   TrainOptions training;
 };
 
@@ -63,6 +65,7 @@ Settings read_settings(const Options& options, const ProcessGroup& ranks) {
   settings.validation_csv = options.text("validation");
   settings.manifest = read_manifest_options(options);
   settings.skip = skips_bad_images(options);
+  settings.rank_timeout = read_rank_timeout(options);
   settings.info.model = options.text("model");
   settings.info.size = read_size(options);
   settings.info.resize = read_resize(options);
@@ -74,13 +77,17 @@ Settings read_settings(const Options& options, const ProcessGroup& ranks) {
   return settings;
 }
 
-/// Reads the run.cfg of a run to be resumed, unless another config file is given. Returns the file that was read, or
-/// "".
+/// Reads the run.cfg of a run to be resumed, unless another config file is given. Returns the file that was read; ""
+/// where there is none, as for a run that --resume begins.
 fs::path read_run_config(Options& options) {
   if (!options.on("resume")) return {};
   if (options.text("out").empty()) throw UsageError("--resume needs --out, the folder of the run to resume");
+  if (options.given("config")) return {};
   fs::path config = fs::path(options.text("out")) / "run.cfg";
-  if (options.given("config") || !fs::exists(config)) return {};
+  if (!fs::exists(status_of(config))) {
+    if (!options.text("train").empty()) return {};
+    throw UsageError(fmt::format("--train CSV is needed: {} has no run.cfg that names it", options.text("out")));
+  }
   options.read_config(config);
   return config;
 }
@@ -128,6 +135,13 @@ void pin_alone(const Options& options, const TrainOptions& training) {
     print_out(
         "note        --pin has no effect in several processes: their launcher binds each of them (mpirun --bind-to, "
         "srun --cpu-bind), and OMP_PLACES=cores with OMP_PROC_BIND=close binds its threads\n");
+  }
+}
+
+/// Prints a line where --resume begins a run, as none was begun or it was stopped before its first checkpoint.
+void note_new_run(const TrainOptions& training) {
+  if (training.resume && !fs::exists(status_of(last_checkpoint(training.out)))) {
+    print_out("note        no checkpoint in {} yet: the run begins at its first epoch\n", training.out.string());
   }
 }
 
@@ -247,21 +261,20 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
   if (data.validation) skip(settings.validation_csv, *data.validation);
 }
 
-/// Prints the number of ranks and their hosts; nothing where there is one rank.
-void print_ranks(const ProcessGroup& ranks) {
-  if (ranks.size() == 1) return;
-  const std::vector<std::string> local = ranks.gather(std::to_string(ranks.local_rank()));
-  print_out("ranks       {} on {}\n", ranks.size(), counted(std::ranges::count(local, "0"), "host"));
-}
-
-/// Prints what this process computes on. @param sharing ProcessGroup::sharing_cores.
-void print_machine(const ThreadPlan& threads, int sharing) {
+/// Prints the ranks, their hosts and cores, nothing where there is one rank; and what this process computes on.
+void print_machine(const TrainOptions& training, const ThreadPlan& threads) {
+  const ProcessGroup& ranks = training.processes;
+  const std::string placed = ranks.placement();
+  if (ranks.size() > 1) print_out("ranks       {}\n", placed);
   const int cores = usable_cores();
   const std::string cpu = cpu_model();
   print_out("machine     {}, {} usable{}; computing on {}, {}; decoding on {}\n", cpu_isa(), counted(cores, "core"),
             cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"), placement(threads.compute),
             threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
-  if (threads.compute * sharing > std::max(cores, sharing)) {
+  const std::vector<std::string> problems = ranks.placement_problems(training.threads);
+  for (const std::string& problem : problems) print_out("note        {}\n", problem);
+  const int sharing = ranks.sharing_cores();
+  if (problems.empty() && threads.compute * sharing > std::max(cores, sharing)) {
     print_out("note        more compute threads than cores are slow; --threads 0 uses the cores that there are\n");
   }
 }
@@ -362,8 +375,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   });
   if (settings.skip) leave_out_bad_images(data, settings);
   const ThreadPlan threads = threads_of(training);
-  print_ranks(ranks);
-  print_machine(threads, ranks.sharing_cores());
+  print_machine(training, threads);
   print_out("model       {} at {}: {} parameters{}\n", settings.info.model, to_string(settings.info.size),
             grouped(graph->trainable_count()), frozen_text(*graph));
   std::fflush(stdout);
@@ -387,7 +399,8 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   return train_and_report(trainer, signal, settings, data);
 }
 
-int run(Options& options, const ProcessGroup& ranks) {
+int run_train(Options& options, const ProcessGroup& ranks) {
+  StopSignal signal(ranks);
   const Completed completed = complete_options(options, ranks);
   Settings settings;
   ranks.together([&] {
@@ -395,10 +408,11 @@ int run(Options& options, const ProcessGroup& ranks) {
     if (completed.threads_are_recorded) limit_recorded_threads(settings.training);
     pin_alone(options, settings.training);
     if (!completed.config.empty()) print_out("settings    {}\n", completed.config.string());
-    if (ranks.rank() == 0) refuse_old_run(settings.training);
+    if (ranks.rank() > 0) return;
+    refuse_old_run(settings.training);
+    note_new_run(settings.training);
   });
-
-  StopSignal signal(ranks);
+  watch_ranks(ranks, settings.rank_timeout);
   RunData data = open_data(settings);
   try {
     return train_in_folder(options, settings, data, signal);
@@ -412,7 +426,7 @@ int run(Options& options, const ProcessGroup& ranks) {
 
 Command train_command() {
   Command command = train_manual();
-  command.run_on_ranks = run;
+  command.run_on_ranks = run_train;
   return command;
 }
 

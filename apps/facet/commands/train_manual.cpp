@@ -52,7 +52,7 @@ std::vector<OptionGroup> option_groups() {
     }
     if (title == "Model and learning") insert_first(group, {model_option(), size_option(), resize_option()});
     if (title == "Computing") insert_after("loader-threads", group, {pin_option(), max_cpu_isa_option()});
-    if (title.starts_with("Several processes")) insert_first(group, {mpi_option()});
+    if (title.starts_with("Several processes")) insert_first(group, {mpi_option(), rank_timeout_option()});
     groups.push_back(std::move(group));
     if (title == "Model and learning") groups.push_back(reference_shape_options());
   }
@@ -102,8 +102,11 @@ Command train_manual() {
        "facet train --train mine.csv --heads mood,glasses --classes mood=sad,calm,glad"}};
   command.exit_status = {
       {"75",
-       "stopped by SIGTERM, SIGHUP or SIGUSR1, as batch systems send them; everything is saved, --resume continues"},
-      {"130", "stopped by Ctrl-C (SIGINT); everything is saved, --resume continues"}};
+       "stopped by SIGTERM, SIGHUP or SIGUSR1, as batch systems send them; everything is saved, --resume continues. Or "
+       "no step has ended after such a signal, or one of several processes is lost (--rank-timeout); --resume "
+       "continues "
+       "from the last checkpoint"},
+      {"130", "stopped by Ctrl-C (SIGINT); everything is saved, or no step has ended after it; --resume continues"}};
   command.prints_progress = true;
   return command;
 }

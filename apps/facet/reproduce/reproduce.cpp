@@ -300,7 +300,7 @@ std::vector<Head> heads_of_table(const Request& request) {
   return {};
 }
 
-int run(Options& options) {
+int run_reproduce(Options& options) {
   const std::string what = only_argument(options, "table1");
   if (what != "table1") throw UsageError(fmt::format("'{}' can't be reproduced; allowed: table1", what));
   Request request = read_request(options);
@@ -344,7 +344,7 @@ int run(Options& options) {
 
 Command reproduce_command() {
   Command command = reproduce_manual();
-  command.run = run;
+  command.run = run_reproduce;
   return command;
 }
 
