@@ -15,6 +15,7 @@ using Clock = Silence::Clock;
 constexpr char alive = 1, last = 2;                              // what a heartbeat says
 constexpr Silence::Seconds shortest_grace{1}, longest_grace{5};  // for on_lost and MPI_Abort
 constexpr Silence::Seconds shortest_end{30};                     // of MPI, which frees what it has on a busy machine
+constexpr Silence::Seconds forwarding{0.2};  // for the launcher to pass on what has been printed: MPICH's drops the rest
 
 }  // namespace
 
@@ -29,6 +30,7 @@ void end_process_after(Silence::Seconds time, int status) {
 }
 
 void abort_mpi(MPI_Comm communicator, std::timed_mutex& mpi, int status) {
+  std::this_thread::sleep_for(forwarding);
   const std::unique_lock lock(mpi, std::chrono::milliseconds(100));
   MPI_Abort(communicator, status);
   _exit(status);

@@ -103,6 +103,16 @@ class Interruption(RunTest):
         self.assertEqual(process.returncode, 75, error)
         self.assert_same_as_whole(run)
 
+    def test_sigusr1_again_and_again_until_it_ends(self):
+        run = self.folder / "again-and-again"
+        process = self.start_and_see_epoch(2, "--out", run)
+        while process.poll() is None:
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.001)
+        _, error = process.communicate(timeout=120)
+        self.assertEqual(process.returncode, 75, error)
+        self.assert_same_as_whole(run)
+
     def test_a_later_second_signal_ends_it_at_once(self):
         # Steps take a second or more, so that the first signal is still being handled.
         process = start("train", *self.data, "--size", 160, "--batch", 48, "--threads", 1, "--precision", "f32",

@@ -94,6 +94,7 @@ StopSignal::StopSignal(const ProcessGroup& ranks) : ranks_(ranks) {
 
 StopSignal::~StopSignal() {
   alarm(0);
+  if (signalled != 0) return;  // a repeated signal must not change the exit status
   for (const auto& [signal, action] : before_) sigaction(signal, &action, nullptr);
 }
 

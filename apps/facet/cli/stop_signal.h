@@ -26,7 +26,8 @@ class StopSignal {
 
   /// @param ranks the processes that train together; each has an object of its own.
   explicit StopSignal(const ProcessGroup& ranks = {});
-  /// Restores the former handlers.
+  /// Restores the former handlers, unless a signal has come: the process is about to end then, and a repeated signal is
+  /// handled as before until it has.
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
