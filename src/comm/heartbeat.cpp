@@ -15,7 +15,8 @@ using Clock = Silence::Clock;
 constexpr char alive = 1, last = 2;                              // what a heartbeat says
 constexpr Silence::Seconds shortest_grace{1}, longest_grace{5};  // for on_lost and MPI_Abort
 constexpr Silence::Seconds shortest_end{30};                     // of MPI, which frees what it has on a busy machine
-constexpr Silence::Seconds forwarding{0.2};  // for the launcher to pass on what has been printed: MPICH's drops the rest
+/// For the launcher to pass on what has been printed: MPICH's drops the rest.
+constexpr Silence::Seconds forwarding{0.2};
 
 }  // namespace
 
