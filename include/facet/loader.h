@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "facet/augmentation.h"
 #include "facet/dataset.h"
 #include "facet/export.h"
 #include "facet/sampler.h"
@@ -31,8 +33,11 @@ struct LoaderOptions {
   /// up to one for each core that the process may use.
   int threads = 0;
   std::uint64_t seed = 0;
-  bool shuffle = true;     ///< the order is a function of (seed, epoch) alone
-  bool flip = true;        ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  bool shuffle = true;  ///< the order is a function of (seed, epoch) alone
+  bool flip = true;     ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  Augmentation augmentation = {};
+  /// The colour of what lies outside of an image that is moved, and of what is erased: red, green and blue.
+  std::array<std::uint8_t, 3> fill = {};
   bool drop_last = false;  ///< leave out the last, smaller batch of an epoch
   int prefetch = 4;        ///< batches decoded ahead
   int rank = 0;            ///< the process that the loader works for: it yields that process's share of each batch

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "facet/augmentation.h"
 #include "facet/export.h"
 #include "facet/model_file.h"
 #include "facet/precision.h"
@@ -110,6 +111,9 @@ struct TrainOptions {
   int loader_threads = 0;
   std::uint64_t seed = 0;
   bool flip = true;
+  /// Random changes of the training images beside the flip. What lies outside of an image, or is erased, has the colour
+  /// that the model's normalisation takes as the mean.
+  Augmentation augmentation = {};
   bool drop_last = false;
   bool tune = true;                ///< time candidate primitives before the first step; false: use oneDNN's defaults
   bool keep_gradients = false;     ///< keep each step's gradients for TrainingSession::gradient

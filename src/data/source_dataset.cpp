@@ -13,6 +13,7 @@
 #include "data/decode/resize.h"
 #include "data/decode/scratch.h"
 #include "data/labels.h"
+#include "data/transforms/transforms.h"
 #include "data/worker_threads.h"
 #include "facet/error.h"
 #include "facet/image.h"
@@ -149,6 +150,18 @@ data::DecodeRequest needed_of(ImageSize whole, const LoadRequest& request) {
                                  std::min(region.height * by, whole.height - top)}};
 }
 
+/// Returns what is needed of an image to load a region of it.
+data::DecodeRequest needed_of(ImageSize whole, const data::Region& region, ImageSize size) {
+  const int by = data::jpeg_reduction({region.height, region.width}, size);
+  return {.size = {whole.height / by, whole.width / by}, .region = region};
+}
+
+/// Returns a region of an image in full size at the scale that was decoded.
+data::Region at_scale(const data::Region& region, ImageSize whole, ImageSize decoded, ImageSize size) {
+  if (whole == decoded) return region;
+  return data::reduced(region, data::jpeg_reduction({region.height, region.width}, size));
+}
+
 }  // namespace
 
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
@@ -157,9 +170,20 @@ void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pix
   try {
     const data::ScratchPool::Lease scratch = state.scratches.borrow();
     const EncodedImage encoded = state.source->read(image);
-    const auto choose = [&](ImageSize whole) { return needed_of(whole, request); };
+    std::optional<ImageSize> full_size;
+    const auto choose = [&](ImageSize whole) {
+      full_size = whole;
+      const std::optional<data::Region> crop = data::crop_of(request, whole);
+      return crop ? needed_of(whole, *crop, request.size) : needed_of(whole, request);
+    };
     data::DecodedImage decoded = data::decode_image(encoded.bytes, choose, *scratch);
-    data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
+    if (!full_size) full_size = decoded.placement.whole;  // a decoder that leaves out nothing doesn't ask
+    if (const std::optional<data::Region> crop = data::crop_of(request, *full_size)) {
+      const data::Region region = at_scale(*crop, *full_size, decoded.placement.whole, request.size);
+      data::resize_region(decoded.image, decoded.placement, region, request.size, pixels, *scratch);
+    } else {
+      data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
+    }
     scratch->give(std::move(decoded.image.pixels));
     state.record_warning(image, std::move(decoded.warning));
   } catch (const Error& error) {

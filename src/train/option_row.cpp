@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <tuple>
 
 namespace facet::train {
 
@@ -124,6 +125,81 @@ OptionRow path(TrainOption option, std::filesystem::path TrainOptions::*member, 
     return text == none ? std::filesystem::path() : std::filesystem::path(text);
   };
   return single(std::move(option), member, parse, [](const std::filesystem::path& value) { return value.string(); });
+}
+
+namespace {
+
+// The numbers of a change of images, in the order of its text.
+auto numbers_of(double& value) { return std::tie(value); }
+auto numbers_of(RandAugmentOptions& value) { return std::tie(value.operations, value.magnitude); }
+auto numbers_of(AffineRange& value) { return std::tie(value.degrees, value.translate, value.scale, value.shear); }
+auto numbers_of(ColorRange& value) { return std::tie(value.brightness, value.contrast, value.saturation, value.hue); }
+
+void parse_into(double& value, const std::string& text, const std::string& origin) {
+  value = parse_number(text, origin);
+}
+void parse_into(std::int64_t& value, const std::string& text, const std::string& origin) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return;
+  throw Error(fmt::format("{} is '{}'; whole numbers are needed", origin, text));
+}
+
+template <class T>
+OptionRow row_of_change(TrainOption option, std::optional<T> Augmentation::*member) {
+  const auto parse = [member, form = option.argument](const std::string& text, const std::string& origin) {
+    const Texts words = split_at_commas(text, origin);
+    T value;
+    std::apply(
+        [&](auto&... numbers) {
+          if (words.size() != sizeof...(numbers)) {
+            throw Error(fmt::format("{} is '{}'; {} is needed, with a number for each", origin, text, form));
+          }
+          auto word = words.begin();
+          (parse_into(numbers, *word++, origin), ...);
+        },
+        numbers_of(value));
+    Augmentation alone;
+    alone.*member = value;
+    try {
+      check_augmentation(alone);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("{} is '{}'; ", origin, text));
+    }
+    return std::optional(value);
+  };
+  const auto print = [](std::optional<T> value) {
+    if (!value) return std::string();
+    return std::apply(
+        [](const auto&... numbers) { return fmt::format("{}", fmt::join(Texts{fmt::format("{}", numbers)...}, ",")); },
+        numbers_of(*value));
+  };
+  OptionRow row = single(std::move(option), member, parse, print);
+  row.option.check = [member](const TrainOptions& options) {
+    Augmentation alone;
+    alone.*member = options.augmentation.*member;
+    check_augmentation(alone);
+  };
+  row.record = [member, print, key = row.option.members.front()](const TrainOptions& options,
+                                                                 nlohmann::ordered_json& json) {
+    const std::string text = print(options.augmentation.*member);
+    json[key] = text.empty() ? "as augment" : text;
+  };
+  return row;
+}
+
+}  // namespace
+
+OptionRow change(TrainOption option, std::optional<double> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+OptionRow change(TrainOption option, std::optional<RandAugmentOptions> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+OptionRow change(TrainOption option, std::optional<AffineRange> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+OptionRow change(TrainOption option, std::optional<ColorRange> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
 }
 
 OptionRow betas(TrainOption option, const NumberRange& range) {

@@ -49,6 +49,7 @@ void check_options(const TrainOptions& options) {
   if (options.nesterov && (options.optimizer != OptimizerKind::sgd || options.momentum == 0)) {
     throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
   }
+  check_augmentation(options.augmentation);
   check_processes(options);
   check_schedule(options);
   if (options.pretrained.empty() && !options.split_head.layer.empty()) {

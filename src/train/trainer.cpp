@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <utility>
 
 #include "base/files.h"
@@ -235,6 +237,10 @@ void Trainer::State::make_loaders() {
   loading.threads = s_.options.loader_threads;
   loading.seed = s_.options.seed;
   loading.flip = s_.options.flip;
+  loading.augmentation = s_.options.augmentation;
+  std::ranges::transform(s_.info.normalization.mean, loading.fill.begin(), [](float mean) {
+    return static_cast<std::uint8_t>(std::lround(std::clamp(mean, 0.0F, 1.0F) * 255));
+  });
   loading.drop_last = s_.options.drop_last;
   loading.rank = group().rank();
   loading.world = group().size();

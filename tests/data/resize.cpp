@@ -284,19 +284,3 @@ TEST_CASE("an image's size has a text, with its height first") {
     CHECK(facet::error_of([&] { facet::parse_image_size(text, "--size"); }) == "--size" + needed);
   }
 }
-
-TEST_CASE("mirror reverses the rows of an image") {
-  for (const auto& [height, width] : {std::pair{1, 1}, {2, 2}, {5, 5}, {33, 33}, {3, 8}, {8, 3}, {7, 1}, {1, 7}}) {
-    const Image image = facet::noise(width, height);
-    Bytes mirrored = image.pixels;
-    facet::data::mirror(mirrored, width);
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        for (int c = 0; c < 3; ++c) {
-          REQUIRE(mirrored[static_cast<std::size_t>(3 * (y * width + x) + c)] ==
-                  image.pixels[static_cast<std::size_t>(3 * (y * width + width - 1 - x) + c)]);
-        }
-      }
-    }
-  }
-}

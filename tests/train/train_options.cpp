@@ -41,7 +41,18 @@ Texts other_texts(const TrainOption& option) {
                                                     {"split-head", {"fc=race:0-6,gender:7-8"}},
                                                     {"freeze", {"stem.*", "block.*"}},
                                                     {"class-weights", {"balanced", "side=1,2.5"}},
-                                                    {"head-weights", {"colour=0.5,side=2"}}};
+                                                    {"head-weights", {"colour=0.5,side=2"}},
+                                                    {"random-resized-crop", {"0.3"}},
+                                                    {"rand-augment", {"2,9"}},
+                                                    {"rotation", {"15"}},
+                                                    {"affine", {"10,0.1,0.2,5"}},
+                                                    {"color-jitter", {"0.4,0.3,0.2,0.1"}},
+                                                    {"grayscale", {"0.2"}},
+                                                    {"blur", {"0"}},
+                                                    {"random-erasing", {"0.25"}},
+                                                    {"mixup", {"0.2"}},
+                                                    {"cutmix", {"1"}},
+                                                    {"interpolation", {"nearest"}}};
   if (const auto found = by_name.find(option.name); found != by_name.end()) return found->second;
   if (option.value == TrainOption::Value::flag) return {"yes"};
   if (!option.choices.empty()) return {option.choices.back()};
@@ -89,8 +100,9 @@ TEST_CASE("every member of TrainOptions but three has one row, and names are uni
   }
   CHECK(names.size() == train_options().size());
   CHECK(found.size() == count);
-  // The members of TrainOptions::schedule have rows of their own; on_tuning, keep_gradients and processes have none.
-  CHECK(count == members<TrainOptions>() - 4 + members<LearningRateSchedule>());
+  // The members of TrainOptions::schedule and ::augmentation have rows of their own; on_tuning, keep_gradients and
+  // processes have none.
+  CHECK(count == members<TrainOptions>() - 5 + members<LearningRateSchedule>() + members<Augmentation>());
 }
 
 TEST_CASE("a row's texts give its value back, and no text its default") {
@@ -166,7 +178,21 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
                                                        {"class-weights", "a=1,-1"},
                                                        {"class-weights", "a=0,0"},
                                                        {"split-head", "fc"},
-                                                       {"seed", "18446744073709551616"}};
+                                                       {"seed", "18446744073709551616"},
+                                                       {"random-resized-crop", "1.1"},
+                                                       {"random-resized-crop", "none"},
+                                                       {"rand-augment", "2"},
+                                                       {"rand-augment", "2,31"},
+                                                       {"rand-augment", "2.5,9"},
+                                                       {"rotation", "181"},
+                                                       {"affine", "1,2,3"},
+                                                       {"affine", "10,0.1,1,5"},
+                                                       {"affine", "10,0.1,0,90"},
+                                                       {"color-jitter", "0.1,0.1,0.1"},
+                                                       {"color-jitter", "0.1,0.1,0.1,0.6"},
+                                                       {"color-jitter", "0.1,,0.1,0"},
+                                                       {"grayscale", "-0.1"},
+                                                       {"mixup", "nan"}};
   for (const auto& [name, text] : cases) {
     CAPTURE(name);
     CAPTURE(text);
@@ -233,6 +259,19 @@ TEST_CASE("a record has the names and values that the records of earlier version
                           {"reduce", "f32"},
                           {"seed", 0},
                           {"flip", true},
+                          {"augment", "none"},
+                          {"random_resized_crop", "as augment"},
+                          {"trivial_augment", false},
+                          {"rand_augment", "as augment"},
+                          {"rotation", "as augment"},
+                          {"affine", "as augment"},
+                          {"color_jitter", "as augment"},
+                          {"grayscale", "as augment"},
+                          {"blur", "as augment"},
+                          {"random_erasing", "as augment"},
+                          {"mixup", "as augment"},
+                          {"cutmix", "as augment"},
+                          {"interpolation", "bilinear"},
                           {"drop_last", false},
                           {"precision", "f32"},
                           {"training images", small::train_images},

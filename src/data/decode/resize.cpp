@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -102,8 +101,9 @@ Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int cou
 
 namespace {
 
-/// The size to which an image is resized, and where the crop begins in it.
+/// What is resized, the size to which it is resized, and where the part that is kept begins in that.
 struct Frame {
+  Region source;  // as if the image ended at its edges
   std::int64_t width, height;
   std::int64_t left, top;
 };
@@ -113,14 +113,15 @@ struct Frame {
 std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
 
 Frame frame_of(ImageSize image, ImageSize size, ResizeMode mode) {
-  if (mode == ResizeMode::squash) return {size.width, size.height, 0, 0};
+  const Region whole{.width = image.width, .height = image.height};
+  if (mode == ResizeMode::squash) return {whole, size.width, size.height, 0, 0};
   const ImageSize covered = covered_size(size, mode);
   // One of the extents in proportion is at least the covered one, and the other at most.
   const std::int64_t width =
       std::max<std::int64_t>(covered.width, std::int64_t{covered.height} * image.width / image.height);
   const std::int64_t height =
       std::max<std::int64_t>(covered.height, std::int64_t{covered.width} * image.height / image.width);
-  return {width, height, crop_offset(width - size.width), crop_offset(height - size.height)};
+  return {whole, width, height, crop_offset(width - size.width), crop_offset(height - size.height)};
 }
 
 /// The first position that is read along an axis, and the one after the last.
@@ -166,26 +167,29 @@ void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out, Scratch
 
 void resize(const Image& image, const Placement& placement, const Frame& frame, ImageSize size, std::uint8_t* pixels,
             Scratch& scratch) {
-  const auto& [whole, left, top] = placement;
+  const Region& source = frame.source;
+  const int left = source.left - placement.left, top = source.top - placement.top;  // in the pixels of `image`
   const std::ptrdiff_t bytes = std::ptrdiff_t{size.width} * 3;
   Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size.height};
   Taps down;  // only if the height changes
-  if (frame.height == whole.height) {
-    rows.first += (frame.top - top) * rows.stride;
+  if (frame.height == source.height) {
+    rows.first += (frame.top + top) * rows.stride;
   } else {
-    down = triangle_taps(whole.height, frame.height, frame.top, size.height, top + image.height);
+    down =
+        triangle_taps(source.height, frame.height, frame.top, size.height, std::min(source.height, image.height - top));
     const auto [lowest, highest] = std::minmax_element(down.first.begin(), down.first.end());
     const int first = *lowest;
-    rows.first += (first - top) * rows.stride;
+    rows.first += (first + top) * rows.stride;
     rows.count = *highest + down.count - first;
     for (int& row : down.first) row -= first;
   }
   std::vector<std::uint8_t> narrowed;
-  if (frame.width == whole.width) {
-    rows.first += (frame.left - left) * 3;
+  if (frame.width == source.width) {
+    rows.first += (frame.left + left) * 3;
   } else {
-    Taps across = triangle_taps(whole.width, frame.width, frame.left, size.width, left + image.width);
-    for (int& column : across.first) column -= left;
+    Taps across =
+        triangle_taps(source.width, frame.width, frame.left, size.width, std::min(source.width, image.width - left));
+    for (int& column : across.first) column += left;
     if (down.first.empty()) return resize_width(rows, across, pixels, scratch);
     narrowed = scratch.take(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
     resize_width(rows, across, narrowed.data(), scratch);
@@ -197,6 +201,17 @@ void resize(const Image& image, const Placement& placement, const Frame& frame, 
     mix_rows(rows.first, rows.stride, size.width * 3, down, pixels);
   }
   scratch.give(std::move(narrowed));
+}
+
+/// @throws Error when the image lacks pixels that are needed.
+void require_pixels(const Image& image, const Placement& placement, const Region& needed) {
+  const auto& [whole, left, top] = placement;
+  if (left <= needed.left && top <= needed.top && left + image.width >= needed.left + needed.width &&
+      top + image.height >= needed.top + needed.height) {
+    return;
+  }
+  throw Error(fmt::format("the part of {}x{} pixels at ({}, {}) lacks pixels of the {}x{} at ({}, {}) that are needed",
+                          image.width, image.height, left, top, needed.width, needed.height, needed.left, needed.top));
 }
 
 }  // namespace
@@ -211,33 +226,17 @@ Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode) {
 void resize_image(const Image& image, const Placement& placement, ImageSize size, ResizeMode mode,
                   std::span<std::uint8_t> pixels, Scratch& scratch) {
   check(image, size, pixels);
-  const auto& [whole, left, top] = placement;
-  const Region needed = resized_region(whole, size, mode);
-  if (left > needed.left || top > needed.top || left + image.width < needed.left + needed.width ||
-      top + image.height < needed.top + needed.height) {
-    throw Error(
-        fmt::format("the part of {}x{} pixels at ({}, {}) lacks pixels of the {}x{} at ({}, {}) that are needed",
-                    image.width, image.height, left, top, needed.width, needed.height, needed.left, needed.top));
-  }
-  resize(image, placement, frame_of(whole, size, mode), size, pixels.data(), scratch);
+  require_pixels(image, placement, resized_region(placement.whole, size, mode));
+  resize(image, placement, frame_of(placement.whole, size, mode), size, pixels.data(), scratch);
 }
 
-void mirror(std::span<std::uint8_t> pixels, int width) {
-  struct Pixel {
-    std::uint8_t rgb[3];
-  };
-  const std::size_t row_bytes = static_cast<std::size_t>(width) * 3;
-  for (std::size_t row = 0; row < pixels.size(); row += row_bytes) {
-    std::uint8_t* left = &pixels[row];
-    std::uint8_t* right = left + row_bytes - 3;
-    for (; left < right; left += 3, right -= 3) {
-      Pixel a, b;
-      std::memcpy(&a, left, 3);
-      std::memcpy(&b, right, 3);
-      std::memcpy(left, &b, 3);
-      std::memcpy(right, &a, 3);
-    }
-  }
+void resize_region(const Image& image, const Placement& placement, const Region& region, ImageSize size,
+                   std::span<std::uint8_t> pixels, Scratch& scratch) {
+  check(image, size, pixels);
+  require_within(region, placement.whole);
+  require_pixels(image, placement, region);
+  const Frame frame{.source = region, .width = size.width, .height = size.height, .left = 0, .top = 0};
+  resize(image, placement, frame, size, pixels.data(), scratch);
 }
 
 }  // namespace data

@@ -45,7 +45,11 @@ Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode);
 void resize_image(const Image& image, const Placement& placement, ImageSize size, ResizeMode mode,
                   std::span<std::uint8_t> pixels, Scratch& scratch);
 
-/// Mirrors an image, RGB {height, width, 3}, left to right, in place.
-void mirror(std::span<std::uint8_t> pixels, int width);
+/// Crops a region of the whole image, and resizes it to `size` as if the image ended at its edges (torchvision:
+/// F.resized_crop).
+/// @param image the whole image or a part of it.
+/// @throws Error unless the region lies in the whole image and in the part.
+void resize_region(const Image& image, const Placement& placement, const Region& region, ImageSize size,
+                   std::span<std::uint8_t> pixels, Scratch& scratch);
 
 }  // namespace facet::data
