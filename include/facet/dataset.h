@@ -16,6 +16,9 @@ namespace facet {
 struct Head {
   std::string name = {};
   std::vector<std::string> classes = {};
+  /// Whether a model takes the classes as ordered, as those of ages are: build_model then gives the head coral() and
+  /// coral_loss(). A data set's labels are the same either way.
+  bool ordinal = false;
   bool operator==(const Head&) const = default;
 };
 

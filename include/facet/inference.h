@@ -36,11 +36,12 @@ struct InferenceOptions {
 
 /// The predictions of one head for one batch.
 struct HeadPrediction {
-  std::vector<float> logits = {};  ///< {images, classes}
-  /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for mean_squared_error and
-  /// custom_loss the logits themselves.
+  std::vector<float> logits = {};  ///< {images, classes}; for coral_loss {images, classes - 1}
+  /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for coral_loss the
+  /// differences of their sigmoids; for mean_squared_error and custom_loss the logits themselves.
   std::vector<float> probabilities = {};
-  /// {images}: the class of the largest logit. It has no meaning for heads whose loss isn't softmax_cross_entropy.
+  /// {images}: the class of the largest logit; for coral_loss the number of logits above 0. It has no meaning for heads
+  /// with another loss than softmax_cross_entropy and these.
   std::vector<std::int32_t> predicted = {};
 };
 

@@ -312,7 +312,8 @@ void add_head(Graph& graph, std::string_view name, Value logits, Value loss, Los
         fmt::format("head '{}': logits of shape {} and a loss of shape {} found; a vector and a scalar are needed",
                     name, to_string(logits.shape()), to_string(loss.shape())));
   }
-  s.heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels()), kind});
+  s.heads.push_back(
+      {std::string(name), logits.id(), loss.id(), static_cast<int>(class_count(kind, logits.channels())), kind});
 }
 
 Operand Op::write_operators(OperatorWriter&) const {

@@ -74,6 +74,11 @@ Value apply(Graph& graph, std::shared_ptr<const Op> op, std::string_view name, c
 int add_parameter(Graph& graph, std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
                   DataType type = DataType::f32);
 
+/// Returns the number of classes, or of outputs that aren't classes, of a head with so many logits.
+constexpr std::int64_t class_count(LossKind kind, std::int64_t logits) {
+  return kind == LossKind::coral ? logits + 1 : logits;
+}
+
 /// Declares a head with `logits` and their `loss`, a scalar value. The training loss is the sum of all heads' losses.
 /// @throws Error naming the head when its name is empty or exists already, when the loss isn't a scalar or the logits
 ///   aren't a vector, or when either belongs to another graph.

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/text.h"
 #include "train/option_row.h"
 #include "train/recipe.h"
 
@@ -72,6 +73,15 @@ std::string instead(const std::string& file) {
                          std::string_view asked) {
   throw Error(fmt::format("{}: the run was started with {} {}, requested is {}; a run to be resumed can't change it{}",
                           file, option, recorded, asked, instead(file)));
+}
+
+/// The names of the heads whose classes are ordered.
+std::string ordinal_heads(const std::vector<Head>& heads) {
+  std::vector<std::string> names;
+  for (const Head& head : heads) {
+    if (head.ordinal) names.push_back(head.name);
+  }
+  return names.empty() ? "no heads" : list_of(names);
 }
 
 }  // namespace
@@ -184,6 +194,9 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads{}", file, error.what(), instead(file)),
                 error.code());
+  }
+  if (ordinal_heads(recorded.heads) != ordinal_heads(asked.heads)) {
+    refuse(file, "ordinal", ordinal_heads(recorded.heads), ordinal_heads(asked.heads));
   }
   const auto text = [](const std::array<float, 3>& values) {
     return fmt::format("{},{},{}", values[0], values[1], values[2]);

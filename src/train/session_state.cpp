@@ -68,9 +68,11 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
       tuning_record(requested.tune) {
   formats::require_graph(info, graph);
   for (const HeadOutput& head : graph.heads()) {
-    if (head.kind == LossKind::softmax_cross_entropy || !options.class_weights.contains(head.name)) continue;
-    throw Error(fmt::format("class_weights has the head {}, whose loss isn't softmax_cross_entropy and has no classes",
-                            head.name));
+    if (predicts_class(head.kind) || !options.class_weights.contains(head.name)) continue;
+    throw Error(
+        fmt::format("class_weights has the head {}, whose loss is neither softmax_cross_entropy nor coral_loss "
+                    "and has no classes",
+                    head.name));
   }
   options.class_weights = train::class_weights_by_head(options, info.heads);
   try {
