@@ -43,7 +43,7 @@ struct LoadRequest {
   /// `resize` doesn't apply. facet's data sets do this; a data set of one's own may call resize() for it.
   double random_resized_crop = 0;
   // A data set may change an image at random, as long as (seed, epoch, index) determine how.
-  std::uint64_t seed = 0;  ///< the loader's
+  std::uint64_t seed = 0;  ///< the loader's; another one for each time that an image occurs again in the epoch
   std::int64_t epoch = 0;  ///< the epoch in progress, counted as Loader::start_epoch does
 };
 

@@ -68,9 +68,9 @@ struct BatchResult {
 /// Of TrainOptions, a session uses what describes a step: batch, the update rule and its numbers, learning_rate, the
 /// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, processes, sync_batch_norm, reduce,
 /// lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
-/// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, augmentation, drop_last
-/// and those of the run's folder) belong to Trainer: they are checked, but not used. scheduled_learning_rate() and
-/// scheduled_momentum() give a schedule's values.
+/// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, augmentation, drop_last,
+/// sampler and those of the run's folder) belong to Trainer: they are checked, but not used. scheduled_learning_rate()
+/// and scheduled_momentum() give a schedule's values.
 class FACET_EXPORT TrainingSession {
  public:
   /// Checks the options, chooses the precision and the primitives, and allocates the memory of a step.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "facet/model_file.h"
 #include "facet/precision.h"
 #include "facet/process_group.h"
+#include "facet/sampler.h"
 #include "facet/tensor_types.h"
 
 namespace facet {
@@ -115,6 +117,8 @@ struct TrainOptions {
   /// that the model's normalisation takes as the mean.
   Augmentation augmentation = {};
   bool drop_last = false;
+  /// The images of each epoch and their order, in all processes the same; null: a ShuffledSampler.
+  std::shared_ptr<const Sampler> sampler = {};
   bool tune = true;                ///< time candidate primitives before the first step; false: use oneDNN's defaults
   bool keep_gradients = false;     ///< keep each step's gradients for TrainingSession::gradient
   bool save_memory = false;        ///< recompute cheap activations in backward, with bitwise the same results
@@ -186,8 +190,8 @@ struct TrainOption {
   std::function<void(const TrainOptions& options)> check = {};
 };
 
-/// Returns all options of training, in the order of the manual. on_tuning, a function, processes, and keep_gradients,
-/// which TrainingSession alone uses, have no row.
+/// Returns all options of training, in the order of the manual. on_tuning, a function, processes, sampler, and
+/// keep_gradients, which TrainingSession alone uses, have no row.
 FACET_EXPORT const std::vector<TrainOption>& train_options();
 /// Returns the row of that name. @throws Error when there is none.
 FACET_EXPORT const TrainOption& train_option(std::string_view name);

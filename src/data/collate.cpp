@@ -51,6 +51,9 @@ void Collator::begin(Batch& batch, std::span<const std::int64_t> indices) const 
 
 void Collator::load(Batch& batch, const ImageGroup& group, std::int64_t epoch) const {
   const std::int64_t count = std::ssize(group.images);
+  const auto request_of = [&](std::size_t i) {
+    return transforms_.request(group.images[i], epoch, group.occurrences.empty() ? 0 : group.occurrences[i]);
+  };
   const auto is_own = [&](std::int64_t i) { return group.position + i >= 0 && group.position + i < batch.size; };
   std::int64_t others = 0;
   for (std::int64_t i = 0; i < count; ++i) others += is_own(i) ? 0 : 1;
@@ -60,7 +63,7 @@ void Collator::load(Batch& batch, const ImageGroup& group, std::int64_t epoch) c
   std::span<std::uint8_t> other_left = other_pixels;
   std::array<std::span<std::uint8_t>, mix_group> pixels;
   for (std::int64_t i = 0; i < count; ++i) {
-    const LoadRequest request = transforms_.request(group.images[static_cast<std::size_t>(i)], epoch);
+    const LoadRequest request = request_of(static_cast<std::size_t>(i));
     require_labels(dataset_.name(request.index), dataset_.labels(request.index), heads_);
     std::span<std::uint8_t>& out = pixels[static_cast<std::size_t>(i)];
     if (is_own(i)) {
@@ -73,7 +76,7 @@ void Collator::load(Batch& batch, const ImageGroup& group, std::int64_t epoch) c
     dataset_.load(request, out);
     transforms_.apply(request, out, *scratch);
   }
-  const Mix mix = draw_mix(transforms_.request(group.images[0], epoch), group.images.size(), transforms_.augmentation);
+  const Mix mix = draw_mix(request_of(0), group.images.size(), transforms_.augmentation);
   mix_images(std::span(pixels).first(group.images.size()), transforms_.size, mix, *scratch);
   scratch->give(std::move(other_pixels));
   for (std::int64_t i = 0; i < count; ++i) {

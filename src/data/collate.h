@@ -16,6 +16,8 @@ namespace facet::data {
 /// Consecutive images of a batch of all processes, which are loaded together and may be mixed with one another.
 struct ImageGroup {
   std::span<const std::int64_t> images = {};  ///< indices into the data set
+  /// How often each of them has occurred in the epoch before; empty: never.
+  std::span<const std::uint32_t> occurrences = {};
   /// The position of the first of them in this process's batch. Images at positions outside of the batch belong to
   /// other processes.
   std::int64_t position = 0;

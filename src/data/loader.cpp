@@ -116,6 +116,15 @@ std::vector<std::int64_t> order_of(const Sampler& sampler, std::int64_t size, st
   return order;
 }
 
+/// Returns for each position in an epoch how often its image has occurred before.
+/// @param size the number of images in the data set.
+std::vector<std::uint32_t> count_occurrences(const std::vector<std::int64_t>& order, std::int64_t size) {
+  std::vector<std::uint32_t> seen(static_cast<std::size_t>(size)), occurrences;
+  occurrences.reserve(order.size());
+  for (const std::int64_t image : order) occurrences.push_back(seen[static_cast<std::size_t>(image)]++);
+  return occurrences;
+}
+
 /// Allocates one slot for each batch that is decoded ahead, and one for the batch that the caller holds.
 /// @throws Error when the slots need more memory than is available.
 std::vector<Slot> make_slots(const data::Collator& collator, const BatchPlan& plan, const LoaderOptions& options) {
@@ -168,8 +177,9 @@ struct Loader::State {
   const data::Collator collator;  // knows the data set's heads, which must not change either
   const std::shared_ptr<const Sampler> sampler;
   const BatchPlan plan;
-  std::vector<Slot> slots;          // one holds the caller's batch, the others the batches ahead of it
-  std::vector<std::int64_t> order;  // of the epoch
+  std::vector<Slot> slots;                 // one holds the caller's batch, the others the batches ahead of it
+  std::vector<std::int64_t> order;         // of the epoch
+  std::vector<std::uint32_t> occurrences;  // of its images; empty where no image can occur twice
   std::int64_t epoch = 0;
   bool started = false;
   bool holds_batch = false;                        // the caller holds the batch before next_batch
@@ -238,6 +248,8 @@ void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
     throw Error(fmt::format("loader: the first batch of an epoch is {}; 0 to {} are allowed", first, batches()));
   }
   std::vector<std::int64_t> images = order_of(*sampler, size, plan.images, options.seed, number);
+  std::vector<std::uint32_t> repeated;
+  if (options.sampler) repeated = count_occurrences(images, size);
   {
     std::unique_lock lock(mutex);
     cancel_scheduled(lock);
@@ -245,6 +257,7 @@ void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
     taken_groups = 0;
   }
   order = std::move(images);
+  occurrences = std::move(repeated);
   epoch = number;
   started = true;
   holds_batch = false;
@@ -343,9 +356,11 @@ void Loader::State::schedule_batch() {
 data::ImageGroup Loader::State::group_of(std::int64_t batch, std::int64_t group) const {
   const PositionRange whole = plan.whole(batch);
   const std::int64_t first = group * collator.group_size();
-  const std::int64_t count = std::min(collator.group_size(), whole.size - first);
-  return {.images =
-              std::span(order).subspan(static_cast<std::size_t>(whole.first + first), static_cast<std::size_t>(count)),
+  const auto begin = static_cast<std::size_t>(whole.first + first);
+  const auto count = static_cast<std::size_t>(std::min(collator.group_size(), whole.size - first));
+  return {.images = std::span(order).subspan(begin, count),
+          .occurrences =
+              occurrences.empty() ? std::span<const std::uint32_t>() : std::span(occurrences).subspan(begin, count),
           .position = whole.first + first - plan.share(batch).first};
 }
 

@@ -38,6 +38,8 @@ std::int64_t ImageSource::line(std::int64_t) const { return 0; }
 
 std::filesystem::path ImageSource::path(std::int64_t) const { return {}; }
 
+double ImageSource::weight(std::int64_t) const { return 1; }
+
 std::vector<std::string> ImageSource::notes() const { return {}; }
 
 std::vector<std::int64_t> ImageSource::missing(std::chrono::milliseconds) const { return {}; }
@@ -206,6 +208,11 @@ std::filesystem::path SourceDataset::path(std::int64_t index) const {
 std::int64_t SourceDataset::line(std::int64_t index) const {
   const State& state = this->state();
   return state.source->line(state.checked(index));
+}
+
+double SourceDataset::weight(std::int64_t index) const {
+  const State& state = this->state();
+  return state.source->weight(state.checked(index));
 }
 
 std::vector<std::string> SourceDataset::notes() const { return state().source->notes(); }

@@ -63,6 +63,16 @@ namespace train {
 namespace {
 
 constexpr const char* data_key = "training data";
+constexpr const char* sampler_key = "sampler";
+constexpr const char* shuffled = "shuffled";
+
+/// A text that is the same for samplers with the same first epoch.
+std::string sampler_text(const TrainOptions& options, const Dataset& train) {
+  if (!options.sampler) return shuffled;
+  const std::vector<std::int64_t> order = options.sampler->order(train.size(), options.seed, 1);
+  const std::string_view bytes(reinterpret_cast<const char*>(order.data()), order.size() * sizeof(order[0]));
+  return fmt::format("{:016x}", base::hash(bytes));
+}
 
 /// The part of a message that says what to do instead of resuming the run of that checkpoint.
 std::string instead(const std::string& file) {
@@ -85,6 +95,10 @@ std::string ordinal_heads(const std::vector<Head>& heads) {
 }
 
 }  // namespace
+
+std::int64_t epoch_images(const TrainOptions& options, const Dataset& train) {
+  return options.sampler ? options.sampler->epoch_size(train.size()) : train.size();
+}
 
 std::string fingerprint(const Dataset& data) {
   // Each text is hashed with its length, so that texts which are split differently give different sums.
@@ -129,6 +143,7 @@ nlohmann::ordered_json defaults() {
   options.schedule.kind = LearningRateSchedule::Kind::one_cycle;  // so that the options that only it records are there
   nlohmann::ordered_json all = recipe_of(options);
   all.update(recipe_of({}));
+  all[sampler_key] = shuffled;
   return all;
 }
 
@@ -147,6 +162,7 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
   nlohmann::ordered_json fixed = recipe_options(options, precision, train.heads());
   fixed["training images"] = train.size();
   fixed[data_key] = fingerprint(train);
+  fixed[sampler_key] = sampler_text(options, train);
   return fixed;
 }
 
@@ -161,6 +177,12 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
       throw Error(
           fmt::format("{}: the training data have changed since the run was started (images' names or labels, "
                       "their order, or the classes); a run to be resumed can't change them{}",
+                      file, instead(file)));
+    }
+    if (option == sampler_key) {
+      throw Error(
+          fmt::format("{}: the run was started with another sampler or other weights of its images; a run to be "
+                      "resumed can't change them{}",
                       file, instead(file)));
     }
     refuse(file, option, found->dump(), value.dump());

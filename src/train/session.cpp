@@ -371,13 +371,7 @@ std::optional<double> scheduled_momentum(const TrainOptions& options, std::int64
 }
 
 std::vector<double> balanced_class_weights(const Dataset& data, std::string_view head) {
-  const std::vector<Head>& heads = data.heads();
-  const auto found = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == head; });
-  if (found == heads.end()) {
-    throw Error(fmt::format("balanced_class_weights: the data set has no head {}; its heads are {}", head,
-                            list_of(names_of(heads))));
-  }
-  return train::balanced_weights(data, static_cast<std::size_t>(found - heads.begin()));
+  return train::balanced_weights(data, data::find_head(data.heads(), head, "balanced_class_weights"));
 }
 
 }  // namespace facet

@@ -38,7 +38,7 @@ TrainOptions with_absolute_out(TrainOptions options) {
 }
 
 TrainingSession make_session(Graph graph, ModelInfo info, const TrainOptions& options, const Dataset& train) {
-  const std::int64_t images = std::max<std::int64_t>(train.size(), 1);
+  const std::int64_t images = std::max<std::int64_t>(train::epoch_images(options, train), 1);
   std::unique_ptr<TrainingSession::State> state;
   options.processes.together([&] {
     state =
@@ -139,8 +139,10 @@ void Trainer::State::take_progress() {
 void Trainer::State::check_data() const {
   data::require_heads(s_.info.heads, train_.heads(), "the training set");
   if (train_.size() == 0) throw Error("the training set holds no image");
-  if (s_.options.drop_last && train_.size() < s_.options.batch) {
-    throw Error(fmt::format("drop_last leaves no batch: the training set holds {} images, a batch {}", train_.size(),
+  if (epoch_images() < 1) throw Error(fmt::format("the sampler's epochs have {} images", epoch_images()));
+  if (s_.options.drop_last && epoch_images() < s_.options.batch) {
+    throw Error(fmt::format("drop_last leaves no batch: {} {} images, a batch {}",
+                            s_.options.sampler ? "an epoch has" : "the training set holds", epoch_images(),
                             s_.options.batch));
   }
   if (validation_ == nullptr && s_.options.patience > 0) {
@@ -211,8 +213,8 @@ TrainingSession::State::BatchSizes Trainer::State::batch_sizes() const {
   const auto add = [&](std::vector<std::int64_t>& shares, std::int64_t images) {
     if (const std::int64_t share = s_.share(images).size; share > 0) shares.push_back(share);
   };
-  const std::int64_t last = train_.size() % s_.options.batch;
-  if (train_.size() > s_.options.batch && !s_.options.drop_last) add(sizes.training, last);
+  const std::int64_t last = epoch_images() % s_.options.batch;
+  if (epoch_images() > s_.options.batch && !s_.options.drop_last) add(sizes.training, last);
   if (validation_ == nullptr) return sizes;
   const std::int64_t batch = std::min(s_.options.batch, validation_->size());
   add(sizes.evaluation, batch);
@@ -244,8 +246,9 @@ void Trainer::State::make_loaders() {
   loading.drop_last = s_.options.drop_last;
   loading.rank = group().rank();
   loading.world = group().size();
+  loading.sampler = s_.options.sampler;
   loader_.emplace(train_, loading);
-  plan_ = {.images = train_.size(),
+  plan_ = {.images = epoch_images(),
            .batch = s_.options.batch,
            .drop_last = s_.options.drop_last,
            .rank = loading.rank,

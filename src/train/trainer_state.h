@@ -15,6 +15,7 @@
 #include "inference/evaluation.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
+#include "train/run_options.h"
 #include "train/session.h"
 #include "train/step_profiler.h"
 #include "train/training_state.h"
@@ -69,6 +70,8 @@ struct Trainer::State {
   void tell_all(const std::function<void(TrainSink&)>& tell);
   void tell_users(const std::function<void(TrainSink&)>& tell);
   RunInfo run_info() const;
+  /// The number of images in an epoch.
+  std::int64_t epoch_images() const { return train::epoch_images(s_.options, train_); }
   std::int64_t steps_per_epoch() const {
     return (loader_->batches_per_epoch() + s_.options.accumulate - 1) / s_.options.accumulate;
   }

@@ -90,7 +90,7 @@ nlohmann::ordered_json record(const TrainOptions& options) {
 
 }  // namespace
 
-TEST_CASE("every member of TrainOptions but three has one row, and names are unique") {
+TEST_CASE("every member of TrainOptions but four has one row, and names are unique") {
   std::set<std::string> names, found;
   std::size_t count = 0;
   for (const TrainOption& option : train_options()) {
@@ -100,9 +100,9 @@ TEST_CASE("every member of TrainOptions but three has one row, and names are uni
   }
   CHECK(names.size() == train_options().size());
   CHECK(found.size() == count);
-  // The members of TrainOptions::schedule and ::augmentation have rows of their own; on_tuning, keep_gradients and
-  // processes have none.
-  CHECK(count == members<TrainOptions>() - 5 + members<LearningRateSchedule>() + members<Augmentation>());
+  // The members of TrainOptions::schedule and ::augmentation have rows of their own; on_tuning, keep_gradients,
+  // processes and sampler have none.
+  CHECK(count == members<TrainOptions>() - 6 + members<LearningRateSchedule>() + members<Augmentation>());
 }
 
 TEST_CASE("a row's texts give its value back, and no text its default") {
@@ -275,6 +275,7 @@ TEST_CASE("a record has the names and values that the records of earlier version
                           {"drop_last", false},
                           {"precision", "f32"},
                           {"training images", small::train_images},
+                          {"sampler", "shuffled"},
                           {"training data", train::fingerprint(small::train_set())}};
   CHECK(nlohmann::json(record(options)).dump() == expected.dump());
   options.schedule.kind = LearningRateSchedule::Kind::one_cycle;

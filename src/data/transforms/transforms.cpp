@@ -26,12 +26,18 @@ std::optional<Region> crop_of(const LoadRequest& request, ImageSize whole) {
   return draw_crop(draws, whole, request.random_resized_crop);
 }
 
-LoadRequest Transforms::request(std::int64_t index, std::int64_t epoch) const {
+LoadRequest Transforms::request(std::int64_t index, std::int64_t epoch, std::uint32_t occurrence) const {
+  std::uint64_t drawn = seed;
+  if (occurrence > 0) {
+    base::RandomStream random(seed, base::Purpose::repetition, occurrence);
+    drawn = std::uint64_t{random.bits()} << 32;
+    drawn |= random.bits();
+  }
   return {.index = index,
           .size = size,
           .resize = resize,
           .random_resized_crop = augmentation.random_resized_crop.value_or(0),
-          .seed = seed,
+          .seed = drawn,
           .epoch = epoch};
 }
 

@@ -30,7 +30,8 @@ struct Transforms {
   std::uint64_t seed = 0;
 
   /// Returns what the data set is asked for.
-  LoadRequest request(std::int64_t index, std::int64_t epoch) const;
+  /// @param occurrence how often the image has occurred in the epoch before.
+  LoadRequest request(std::int64_t index, std::int64_t epoch, std::uint32_t occurrence = 0) const;
   /// Transforms the pixels that the data set has loaded, {height, width, 3}, in place.
   void apply(const LoadRequest& request, std::span<std::uint8_t> pixels, Scratch& scratch) const;
 };
