@@ -30,6 +30,7 @@ void check(const std::string& file, const ModelInfo& info, ErrorCode code) {
          fmt::format("its size is {}; 1 to {} is allowed for each side", facet::to_string(info.size), max_image_side),
          code);
   }
+  if (info.resize == ResizeMode::cover) fail(file, "its resize mode is cover; squash or crop is allowed", code);
   if (info.heads.empty()) fail(file, "it has no heads", code);
   std::set<std::string_view> names;
   for (const Head& head : info.heads) {

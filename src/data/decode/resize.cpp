@@ -247,6 +247,8 @@ std::string_view to_string(ResizeMode mode) {
       return "squash";
     case ResizeMode::crop:
       return "crop";
+    case ResizeMode::cover:
+      return "cover";
   }
   throw Error(fmt::format("the resize mode is {}; squash and crop are allowed", static_cast<int>(mode)));
 }
