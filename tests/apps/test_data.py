@@ -11,7 +11,7 @@ import struct
 import unittest
 import zlib
 
-from program import AppTest, QUICK, facet, rows
+from program import AppTest, QUICK, facet, rows, tensors
 
 
 class Manifests(AppTest):
@@ -196,6 +196,59 @@ class BadImages(AppTest):
         self.assertEqual(answers[0][1], answers[1][1])
         self.assertIn("c.gif: is a GIF; JPEG, PNG and WebP can be read",
                       self.fails(1, "predict", run, sample / "c.gif"))
+
+
+class Sampling(AppTest):
+    """facet train --sample: classes of a head that are equally likely, and weights by a column."""
+
+    def train(self, name, *options):
+        folder = self.folder / name
+        output = self.succeeds("train", "--train", self.weighted, "--validation", self.validation_csv, *QUICK,
+                               "--epochs", 1, "--out", folder, *options)
+        return output, tensors(folder / "checkpoints/last.safetensors")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        images = rows(cls.train_csv)
+        cls.weighted = cls.folder / "sample/weighted.csv"
+        lines = [",".join([*row.values(), str(0.5 * (i % 4))]) for i, row in enumerate(images)]
+        cls.weighted.write_text("\n".join([",".join([*images[0], "how much"]), *lines]) + "\n")
+
+    def test_samples(self):
+        _, shuffled = self.train("shuffled", "--heads", "age,gender,race")
+        output, balanced = self.train("balanced", "--heads", "age,gender,race", "--sample", "balanced:race")
+        output, weighted = self.train("weighted", "--sample", "weights:how much")
+        self.assertNotRegex(output, r"(?m)^  how much ")  # it is no head
+        self.assertEqual(len({shuffled, balanced, weighted}), 3)
+        again = self.folder / "again"
+        self.succeeds("train", "--config", self.folder / "weighted/run.cfg", "--out", again)
+        self.assertEqual(tensors(again / "checkpoints/last.safetensors"), weighted)
+        self.assertIn("another sampler", self.fails(1, "train", "--resume", "--out", again, "--epochs", 2,
+                                                    "--sample", "balanced:age"))
+
+    def test_refusals(self):
+        words = ["train", "--train", self.weighted, "--heads", "age,gender", *QUICK, "--out", self.folder / "none"]
+        for text in ["balanced", "balanced:", "often:age"]:
+            self.assertIn(f"--sample is '{text}'; balanced:HEAD or weights:COLUMN is needed",
+                          self.fails(2, *words, "--sample", text))
+        self.assertIn("has no head mood; its heads are age, gender", self.fails(1, *words, "--sample", "balanced:mood"))
+        self.assertIn("there is no column 'mood' of weights; the columns are: age, ",
+                      self.fails(1, *words, "--sample", "weights:mood"))
+        text = self.weighted.read_text()
+        bad = self.folder / "sample/bad_weights.csv"
+        for found in ["-1", "much", "inf", ""]:
+            lines = text.splitlines()
+            lines[5] = lines[5].rpartition(",")[0] + "," + found
+            bad.write_text("\n".join(lines) + "\n")
+            self.assertIn(f"bad_weights.csv:6: the weight in column 'how much' is '{found}'; a number of at least 0",
+                          self.fails(1, "train", "--train", bad, *QUICK, "--out", self.folder / "none",
+                                     "--sample", "weights:how much"))
+        bad.write_text("\n".join([text.splitlines()[0]] + [line.rpartition(",")[0] + ",0"
+                                                           for line in text.splitlines()[1:]]) + "\n")
+        self.assertIn("column 'how much': the sampler has no weight above 0",
+                      self.fails(1, "train", "--train", bad, *QUICK, "--out", self.folder / "none",
+                                 "--sample", "weights:how much"))
 
 
 if __name__ == "__main__":
