@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -34,7 +33,7 @@ struct AffineRange {
 
 /// The ranges of a random change of colours. The first three are factors, from max(0, 1 - range) to 1 + range.
 struct ColorRange {
-  double brightness = 0, contrast = 0, saturation = 0;  ///< at least 0
+  double brightness = 0, contrast = 0, saturation = 0;  ///< 0 to 1000
   double hue = 0;                                       ///< from -hue to hue turns of the colour circle; 0 to 0.5
   bool operator==(const ColorRange&) const = default;
 };
@@ -50,7 +49,9 @@ struct RandAugmentOptions {
 /// Random changes of training images, and of the targets where images are mixed, in the order of the members. What is
 /// drawn for an image is a function of (seed, epoch, image) and of the change alone: it depends on no other change, and
 /// not on the number of processes or threads. Definitions and formulas are those of torchvision's transforms of these
-/// names (of tensors of 8 bits). A change that has no value is as the preset has it; 0 leaves it out.
+/// names (of tensors of 8 bits), but for the interpolation, which is bilinear by default, also at the border of what
+/// lies outside of an image; and the blur's kernel, which is as wide as its standard deviation needs. A change that has
+/// no value is as the preset has it; 0 leaves it out.
 struct Augmentation {
   AugmentPreset preset = AugmentPreset::none;
   /// RandomResizedCrop: a part of the image with this share of its area at least, and an aspect ratio of 3/4 to 4/3, is
@@ -69,22 +70,26 @@ struct Augmentation {
   /// RandomErasing: the probability that a rectangle of 2 % to 33 % of the image is filled.
   std::optional<double> random_erasing = {};
   /// Mixup (Zhang et al. 2018): each image becomes w * image + (1 - w) * another image, with w drawn from
-  /// Beta(mixup, mixup), and its targets the same mixture of their targets. At least 0.
+  /// Beta(mixup, mixup), and its targets the same mixture of their targets. 0, or 0.001 to 1000.
   ///
   /// Mixup and CutMix draw for groups of 8 consecutive images of a batch (of all processes together), whose partners
-  /// are in the group. Where both are on, each group has one of them. The targets of class indices become
-  /// distributions; where one of two images has no label, the other's class has a probability of its weight alone, as
-  /// the sum of the two losses has it, and where none has, there is none. Targets that are values are missing unless
-  /// both images have them.
+  /// are in the group; the groups, not the batch, have one w each, and the partners are a cyclic shift. Where both are
+  /// on, each group has one of them. The targets of class indices become distributions, and the loss of an image the
+  /// sum of the losses of its labels, each with its class's weight, in these proportions: where one of two images has
+  /// no label, the other's counts with its weight alone, and where none has, there is none. Targets that are values are
+  /// missing unless both images have them. A Trainer refuses heads that take neither classes nor values; custom_loss
+  /// gets the values that the data set has, mixed, and the images' own labels.
   std::optional<double> mixup = {};
   /// CutMix (Yun et al. 2019): a rectangle of another image is pasted into each image; the weight of its targets is
-  /// its share of the area, drawn from Beta(cutmix, cutmix). At least 0.
+  /// its share of the area, drawn from Beta(cutmix, cutmix). 0, or 0.001 to 1000.
   std::optional<double> cutmix = {};
   Interpolation interpolation = Interpolation::bilinear;  ///< of rotations and other affine maps
 
   /// Returns these changes with the preset's values for those that have none.
   /// @throws Error when the preset has no such value.
   FACET_EXPORT Augmentation resolved() const;
+  /// Whether images are mixed, by Mixup or CutMix.
+  FACET_EXPORT bool mixes() const;
 };
 
 /// @throws Error naming the first member that is out of range, its value and the allowed ones.

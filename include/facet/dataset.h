@@ -40,7 +40,8 @@ struct LoadRequest {
   ImageSize size = 224;  ///< of the pixels that are written
   ResizeMode resize = ResizeMode::squash;
   /// If above 0, a random part of the image takes the image's place (see Augmentation::random_resized_crop), and
-  /// `resize` doesn't apply. facet's data sets do this; a data set of one's own may call resize() for it.
+  /// `resize` doesn't apply. facet's data sets do this. A data set of one's own that doesn't, by resize() for example,
+  /// has no crops.
   double random_resized_crop = 0;
   // A data set may change an image at random, as long as (seed, epoch, index) determine how.
   std::uint64_t seed = 0;  ///< the loader's; another one for each time that an image occurs again in the epoch

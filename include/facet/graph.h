@@ -107,6 +107,9 @@ struct HeadOutput {
   int loss = -1;    ///< index of a scalar value: the head's mean loss over the targets that the batch has
   int classes = 0;  ///< number of classes, or of outputs that aren't classes
   LossKind kind = LossKind::softmax_cross_entropy;
+
+  /// Returns the number of logits: one for each class or output, for coral_loss one fewer.
+  int logit_count() const { return kind == LossKind::coral ? classes - 1 : classes; }
 };
 
 /// The description of a model: ops applied to values, with parameters named by scopes. A graph holds no weights and no

@@ -118,10 +118,13 @@ struct EvaluationTime {
 /// `options`, only `batch` (at most the predictor's), `loader_threads` and `tta` are used. With `tta`, the
 /// probabilities are means over the views, from which the predictions, the logits (those of the mean probabilities) and
 /// the losses follow; for mean_squared_error and custom_loss the means of the outputs take the place of all of these.
-/// @param each called after every batch with the batch and its predictions; may be empty.
+/// @param each called after every batch with the batch and its predictions; may be empty. With TestTimeAugmentation
+///   crops the batch's pixels are those of the images from which the crops are taken, floor(extent / 0.875) high and
+///   wide.
 /// @param time if not null, is set to the time spent.
-/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, when a
-///   logit is non-finite (naming image and head), or when a target is wrong (naming the head).
+/// @throws Error when `tta` has another value, when the data set's heads are not the model's, when it is empty, when an
+///   image can't be read, when a logit is non-finite (naming image and head), or when a target is wrong (naming the
+///   head).
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
     const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {},

@@ -28,7 +28,8 @@ struct OnnxOptions {
 
 /// Writes a model as an ONNX file (https://onnx.ai; opset 10, f32) that computes inference in other programs. The input
 /// is called `input`, and each output, f32 {batch, classes}, has the name of its head; the batch size is free. Logits
-/// of coral_loss are {batch, classes - 1}: those of P(class > k), so that the number of them above 0 is the class. The
+/// of coral_loss are {batch, classes - 1}: those of P(class > k), so that the number of them above 0 is the class; of
+/// probabilities, the class is the number of k for which the classes above k have more than 0.5 together. The
 /// metadata_props, all strings, are those of a model file (`model`; `size`, such as "224" for a square and "224x160",
 /// height x width, otherwise; `resize`, "squash" or "crop", how images are resized to that size (ResizeMode); `heads`,
 /// a JSON list of {"name", "classes"}, with "ordinal" true for coral_loss, in the order of the outputs; `mean` and

@@ -95,6 +95,7 @@ struct CoralOptions {
 /// ordinal regression for neural networks with application to age estimation"). The biases of a trained model are in
 /// descending order, which makes the probabilities consistent, or nearly so: inference, and an exported ONNX file, take
 /// them in descending order, by which no loss rises.
+/// @param x {input features}. @throws Error naming the op when x isn't a vector, or there are fewer than two classes.
 FACET_EXPORT Value coral(Value x, const CoralOptions& options);
 
 /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate), in training only.
@@ -126,6 +127,7 @@ FACET_EXPORT void softmax_cross_entropy(Value logits, std::string_view head);
 /// class is the number of these probabilities above 0.5, and the probability of a class is the difference of two of
 /// them, which is at least 0 where the logits are in descending order. Targets, label smoothing and class weights are
 /// as for softmax_cross_entropy: a distribution mixes the losses of its classes.
+/// @throws Error naming the head when it exists already, or the logits aren't a vector.
 FACET_EXPORT void coral_loss(Value logits, std::string_view head);
 
 /// Sigmoid and binary cross-entropy of each output (PyTorch: BCEWithLogitsLoss) in nats: several labels at once.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <utility>
 
 #include "facet/error.h"
 
@@ -77,13 +78,18 @@ Augmentation Augmentation::resolved() const {
   return all;
 }
 
+bool Augmentation::mixes() const {
+  const Augmentation values = resolved();
+  return values.mixup.value_or(0) > 0 || values.cutmix.value_or(0) > 0;
+}
+
 void check_augmentation(const Augmentation& augmentation) {
   to_string(augmentation.preset);  // throws for an invalid value
   to_string(augmentation.interpolation);
   const auto check = [](const char* name, const std::optional<double>& value, double high) {
     if (value) require(name, *value, high);
   };
-  constexpr double many = 1000;
+  constexpr double many = 1000, least_alpha = 0.001;
   check("random_resized_crop", augmentation.random_resized_crop, 1);
   if (const auto& policy = augmentation.rand_augment) {
     require("rand_augment.operations", static_cast<double>(policy->operations), 14);
@@ -108,8 +114,10 @@ void check_augmentation(const Augmentation& augmentation) {
   check("grayscale", augmentation.grayscale, 1);
   check("blur", augmentation.blur, 1);
   check("random_erasing", augmentation.random_erasing, 1);
-  check("mixup", augmentation.mixup, many);
-  check("cutmix", augmentation.cutmix, many);
+  for (const auto& [name, alpha] : {std::pair("mixup", augmentation.mixup), {"cutmix", augmentation.cutmix}}) {
+    if (!alpha || *alpha == 0 || (*alpha >= least_alpha && *alpha <= many)) continue;
+    throw Error(fmt::format("{} is {}; 0, or {} to {} is allowed", name, *alpha, least_alpha, many));
+  }
 }
 
 }  // namespace facet

@@ -10,10 +10,7 @@
 namespace facet::data {
 
 Collator::Collator(const Dataset& dataset, const Transforms& transforms)
-    : dataset_(dataset),
-      heads_(dataset.heads()),
-      transforms_(transforms),
-      mixes_(transforms.augmentation.mixup.value_or(0) > 0 || transforms.augmentation.cutmix.value_or(0) > 0) {}
+    : dataset_(dataset), heads_(dataset.heads()), transforms_(transforms), mixes_(transforms.augmentation.mixes()) {}
 
 std::size_t Collator::pixel_bytes() const {
   return static_cast<std::size_t>(transforms_.size.height) * static_cast<std::size_t>(transforms_.size.width) * 3;
@@ -50,39 +47,37 @@ void Collator::begin(Batch& batch, std::span<const std::int64_t> indices) const 
 }
 
 void Collator::load(Batch& batch, const ImageGroup& group, std::int64_t epoch) const {
-  const std::int64_t count = std::ssize(group.images);
+  const std::size_t count = group.images.size();
   const auto request_of = [&](std::size_t i) {
     return transforms_.request(group.images[i], epoch, group.occurrences.empty() ? 0 : group.occurrences[i]);
   };
-  const auto is_own = [&](std::int64_t i) { return group.position + i >= 0 && group.position + i < batch.size; };
-  std::int64_t others = 0;
-  for (std::int64_t i = 0; i < count; ++i) others += is_own(i) ? 0 : 1;
+  const auto position = [&](std::size_t i) { return group.position + static_cast<std::int64_t>(i); };
+  const auto is_own = [&](std::size_t i) { return position(i) >= 0 && position(i) < batch.size; };
+  const Mix mix = draw_mix(request_of(0), count, transforms_.augmentation);
 
   const ScratchPool::Lease scratch = scratches_.borrow();
-  std::vector<std::uint8_t> other_pixels = scratch->take(static_cast<std::size_t>(others) * pixel_bytes());
-  std::span<std::uint8_t> other_left = other_pixels;
   std::array<std::span<std::uint8_t>, mix_group> pixels;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const LoadRequest request = request_of(static_cast<std::size_t>(i));
-    require_labels(dataset_.name(request.index), dataset_.labels(request.index), heads_);
-    std::span<std::uint8_t>& out = pixels[static_cast<std::size_t>(i)];
+  std::array<std::vector<std::uint8_t>, mix_group> of_others;  // partners of own images
+  for (std::size_t i = 0; i < count; ++i) {
     if (is_own(i)) {
-      out =
-          std::span(batch.pixels).subspan(static_cast<std::size_t>(group.position + i) * pixel_bytes(), pixel_bytes());
+      pixels[i] = std::span(batch.pixels).subspan(static_cast<std::size_t>(position(i)) * pixel_bytes(), pixel_bytes());
+    } else if (is_own(mix.partner_of(i, count))) {
+      pixels[i] = of_others[i] = scratch->take(pixel_bytes());
     } else {
-      out = other_left.first(pixel_bytes());
-      other_left = other_left.subspan(pixel_bytes());
+      continue;
     }
-    dataset_.load(request, out);
-    transforms_.apply(request, out, *scratch);
+    const LoadRequest request = request_of(i);
+    require_labels(dataset_.name(request.index), dataset_.labels(request.index), heads_);
+    dataset_.load(request, pixels[i]);
+    transforms_.apply(request, pixels[i], *scratch);
   }
-  const Mix mix = draw_mix(request_of(0), group.images.size(), transforms_.augmentation);
-  mix_images(std::span(pixels).first(group.images.size()), transforms_.size, mix, *scratch);
-  scratch->give(std::move(other_pixels));
-  for (std::int64_t i = 0; i < count; ++i) {
+  mix_images(std::span(pixels).first(count), transforms_.size, mix, *scratch);
+  for (std::vector<std::uint8_t>& other : of_others) {
+    if (!other.empty()) scratch->give(std::move(other));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
     if (!is_own(i)) continue;
-    const std::size_t partner = mix.partner(static_cast<std::size_t>(i), group.images.size());
-    load_labels(batch, static_cast<std::size_t>(group.position + i), mix, group.images[partner]);
+    load_labels(batch, static_cast<std::size_t>(position(i)), mix, group.images[mix.partner(i, count)]);
   }
 }
 
@@ -101,7 +96,7 @@ void Collator::load_labels(Batch& batch, std::size_t position, const Mix& mix, s
     const std::span<float> values = std::span(batch.targets[h]).subspan(position * outputs, outputs);
     if (dataset_.has_targets(h)) {
       load_targets(image, h, values);
-      if (mix.own >= 1) continue;
+      if (mix.shift == 0) continue;
       std::vector<float> other(outputs);
       load_targets(partner, h, other);
       mix_values(values, other, mix.own);

@@ -6,13 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "data/transforms/blend.h"
 #include "data/transforms/draws.h"
 
 namespace facet::data {
 namespace {
-
-/// A weight in fixed point, with this number of fractional bits.
-constexpr int weight_bits = 15;
 
 /// Draws the rectangle of CutMix: its centre is anywhere in the image, its sides are the image's times the root of
 /// `share`, and what lies outside of the image is cut off.
@@ -26,14 +24,6 @@ Region draw_pasted(base::RandomStream& draws, ImageSize size, double share) {
   const auto [left, right] = side(size.width);
   const auto [top, bottom] = side(size.height);
   return {.left = left, .top = top, .width = right - left, .height = bottom - top};
-}
-
-void blend(std::span<std::uint8_t> own, std::span<const std::uint8_t> other, float own_weight) {
-  const int weight = static_cast<int>(std::lround(own_weight * (1 << weight_bits)));
-  for (std::size_t i = 0; i < own.size(); ++i) {
-    const int sum = own[i] * weight + other[i] * ((1 << weight_bits) - weight);
-    own[i] = static_cast<std::uint8_t>((sum + (1 << (weight_bits - 1))) >> weight_bits);
-  }
 }
 
 void paste(std::span<std::uint8_t> own, std::span<const std::uint8_t> other, const Region& region, ImageSize size) {
@@ -55,29 +45,36 @@ Mix draw_mix(const LoadRequest& first, std::size_t images, const Augmentation& a
   const bool second = draws.below(2) == 1;
   mix.pastes = mixup <= 0 || (cutmix > 0 && second);
   const double own = draw_beta(draws, mix.pastes ? cutmix : mixup);
-  mix.own = static_cast<float>(own);
-  if (!mix.pastes) return mix;
-  mix.pasted = draw_pasted(draws, first.size, 1 - own);
-  const double area = static_cast<double>(first.size.width) * first.size.height;
-  mix.own = static_cast<float>(1 - static_cast<double>(mix.pasted.width) * mix.pasted.height / area);
+  if (mix.pastes) {
+    mix.pasted = draw_pasted(draws, first.size, 1 - own);
+    const double area = static_cast<double>(first.size.width) * first.size.height;
+    mix.own = static_cast<float>(1 - static_cast<double>(mix.pasted.width) * mix.pasted.height / area);
+  } else {
+    constexpr int one = 1 << blend_bits;
+    mix.own = static_cast<float>(std::lround(own * one)) / one;  // the weight that pixels have
+  }
+  if (mix.own == 1) mix.shift = 0;
   return mix;
 }
 
 void mix_images(std::span<const std::span<std::uint8_t>> images, ImageSize size, const Mix& mix, Scratch& scratch) {
   if (mix.shift == 0) return;
+  const int weight = static_cast<int>(std::lround(mix.own * (1 << blend_bits)));
   const auto mix_with = [&](std::span<std::uint8_t> own, std::span<const std::uint8_t> other) {
-    mix.pastes ? paste(own, other, mix.pasted, size) : blend(own, other, mix.own);
+    if (own.empty() || other.empty()) return;
+    mix.pastes ? paste(own, other, mix.pasted, size) : blend(own, other, weight);
   };
   // Partners form cycles. The first image of each cycle is kept as it is for the last one.
-  std::vector<std::uint8_t> first = scratch.take(images[0].size());
+  std::vector<std::uint8_t> kept = scratch.take(static_cast<std::size_t>(size.width) * size.height * 3);
   const std::size_t cycles = std::gcd(mix.shift, images.size());
   for (std::size_t start = 0; start < cycles; ++start) {
-    std::ranges::copy(images[start], first.begin());
+    const std::span<const std::uint8_t> first(kept.data(), images[start].size());
+    std::ranges::copy(images[start], kept.begin());
     std::size_t i = start, other = mix.partner(start, images.size());
     for (; other != start; i = other, other = mix.partner(i, images.size())) mix_with(images[i], images[other]);
     mix_with(images[i], first);
   }
-  scratch.give(std::move(first));
+  scratch.give(std::move(kept));
 }
 
 void add_label(std::span<float> distribution, std::int32_t label, float weight) {

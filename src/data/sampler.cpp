@@ -33,12 +33,13 @@ std::vector<std::int64_t> ShuffledSampler::order(std::int64_t count, std::uint64
 WeightedRandomSampler::WeightedRandomSampler(const std::vector<double>& weights) {
   double sum = 0;
   for (std::size_t image = 0; image < weights.size(); ++image) {
-    if (!(weights[image] >= 0) || !std::isfinite(sum + weights[image])) {
+    if (!(weights[image] >= 0) || !std::isfinite(weights[image])) {
       throw Error(fmt::format("the sampler's weight of image {} is {}; finite numbers of at least 0 are allowed", image,
                               weights[image]));
     }
     sums_.push_back(sum += weights[image]);
   }
+  if (!std::isfinite(sum)) throw Error("the sum of the sampler's weights isn't finite; smaller weights are needed");
   if (sum == 0) throw Error("the sampler has no weight above 0; at least one is needed");
 }
 

@@ -152,8 +152,7 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
     }
   }
   for (const HeadOutput& head : graph.heads()) {
-    const bool coral_logits = head.kind == LossKind::coral && !options.softmax;
-    set_value_info(*proto.add_output(), head.name, {coral_logits ? head.classes - 1 : head.classes});
+    set_value_info(*proto.add_output(), head.name, {options.softmax ? head.classes : head.logit_count()});
     if (options.softmax && head.kind == LossKind::binary_cross_entropy) {
       writer.write_output("Sigmoid", {values[head.logits]}, {}, head.name);
     } else if (options.softmax && head.kind == LossKind::softmax_cross_entropy) {

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "data/decode/resize.h"
+#include "data/transforms/mirror.h"
 #include "facet/error.h"
 #include "inference/evaluation.h"
 
@@ -33,28 +34,29 @@ namespace {
 constexpr int crops = 5;
 
 /// The logarithm of a probability, finite for 0 too.
-double log_of(double probability) { return std::log(std::max<double>(probability, std::numeric_limits<float>::min())); }
+double log_of(double probability) { return std::log(std::max(probability, std::numeric_limits<double>::min())); }
 
-/// Writes the logits of an image whose probabilities are given.
-/// @param logits for coral one fewer than probabilities.
-void invert(LossKind kind, std::span<const double> probabilities, std::span<float> logits) {
-  double below = 0;
-  for (std::size_t c = 0; c < logits.size(); ++c) {
-    const double p = probabilities[c];
-    switch (kind) {
-      case LossKind::softmax_cross_entropy:
-        logits[c] = static_cast<float>(log_of(p));
-        break;
-      case LossKind::binary_cross_entropy:
-        logits[c] = static_cast<float>(log_of(p) - log_of(1 - p));
-        break;
-      case LossKind::coral:
-        below += p;
-        logits[c] = static_cast<float>(log_of(1 - below) - log_of(below));
-        break;
-      default:
-        logits[c] = static_cast<float>(p);
-    }
+double sigmoid(double logit) { return 1 / (1 + std::exp(-logit)); }
+
+/// Adds the softmax of the logits of an image.
+void add_softmax(std::span<const float> logits, std::span<double> sums) {
+  const double largest = *std::ranges::max_element(logits);
+  double total = 0;
+  for (const float logit : logits) total += std::exp(logit - largest);
+  for (std::size_t i = 0; i < logits.size(); ++i) sums[i] += std::exp(logits[i] - largest) / total;
+}
+
+/// Returns the logit of a probability, or what takes its place for losses without probabilities.
+/// @param against 1 - probability, for losses of sigmoids.
+double logit_of(LossKind kind, double probability, double against) {
+  switch (kind) {
+    case LossKind::softmax_cross_entropy:
+      return log_of(probability);
+    case LossKind::binary_cross_entropy:
+    case LossKind::coral:
+      return log_of(probability) - log_of(against);
+    default:
+      return probability;
   }
 }
 
@@ -84,7 +86,7 @@ ResizeMode Views::loaded_resize() const {
 std::span<const std::uint8_t> Views::view(int view, std::span<const std::uint8_t> pixels, std::int64_t images) {
   if (view == 0 && kind_ != TestTimeAugmentation::crops) return pixels;
   const int down = loaded_.height - size_.height, across = loaded_.width - size_.width;
-  const auto half = [](int excess) { return static_cast<int>(std::nearbyint(excess / 2.0)); };  // as torchvision
+  const auto half = [](int excess) { return static_cast<int>(data::crop_offset(excess)); };
   const std::array<std::array<int, 2>, crops> corners{
       {{0, 0}, {0, across}, {down, 0}, {down, across}, {half(down), half(across)}}};
   const bool mirrored = view >= count() / 2;
@@ -106,14 +108,36 @@ std::span<const std::uint8_t> Views::view(int view, std::span<const std::uint8_t
 
 void MeanPrediction::begin() {
   views_ = 0;
-  sums_.resize(heads_.size());
+  for (auto* sums : {&sums_, &for_, &against_}) sums->resize(heads_.size());
 }
 
 void MeanPrediction::add(const std::vector<HeadPrediction>& view) {
   for (std::size_t head = 0; head < heads_.size(); ++head) {
-    const std::vector<float>& probabilities = view[head].probabilities;
-    if (views_ == 0) sums_[head].assign(probabilities.size(), 0);
+    const auto& [logits, probabilities, predicted] = view[head];
+    if (views_ == 0) {
+      sums_[head].assign(probabilities.size(), 0);
+      for_[head].assign(logits.size(), 0);
+      against_[head].assign(logits.size(), 0);
+    }
     for (std::size_t i = 0; i < probabilities.size(); ++i) sums_[head][i] += probabilities[i];
+    const HeadOutput& output = graph_.heads()[head];
+    const auto outputs = static_cast<std::size_t>(output.logit_count());
+    switch (output.kind) {
+      case LossKind::softmax_cross_entropy:
+        for (std::size_t i = 0; i < logits.size(); i += outputs) {
+          add_softmax(std::span(logits).subspan(i, outputs), std::span(for_[head]).subspan(i, outputs));
+        }
+        break;
+      case LossKind::binary_cross_entropy:
+      case LossKind::coral:
+        for (std::size_t i = 0; i < logits.size(); ++i) {
+          for_[head][i] += sigmoid(logits[i]);
+          against_[head][i] += sigmoid(-logits[i]);
+        }
+        break;
+      default:
+        for (std::size_t i = 0; i < logits.size(); ++i) for_[head][i] += logits[i];
+    }
   }
   ++views_;
 }
@@ -122,19 +146,18 @@ const std::vector<HeadPrediction>& MeanPrediction::result() {
   mean_.resize(heads_.size());
   for (std::size_t head = 0; head < heads_.size(); ++head) {
     const HeadOutput& output = graph_.heads()[head];
-    const auto classes = static_cast<std::size_t>(output.classes);
-    const std::size_t outputs = output.kind == LossKind::coral ? classes - 1 : classes;
-    std::vector<double>& sums = sums_[head];
-    const std::size_t images = sums.size() / classes;
-    for (double& value : sums) value /= views_;
+    const auto outputs = static_cast<std::size_t>(output.logit_count());
     HeadPrediction& mean = mean_[head];
-    mean.probabilities.assign(sums.begin(), sums.end());
-    mean.logits.resize(images * outputs);
-    mean.predicted.resize(images);
-    for (std::size_t image = 0; image < images; ++image) {
-      const std::span<float> logits = std::span(mean.logits).subspan(image * outputs, outputs);
-      invert(output.kind, std::span(sums).subspan(image * classes, classes), logits);
-      mean.predicted[image] = predicted_class(heads_[head], logits);
+    mean.probabilities.clear();
+    for (const double sum : sums_[head]) mean.probabilities.push_back(static_cast<float>(sum / views_));
+    mean.logits.clear();
+    for (std::size_t i = 0; i < for_[head].size(); ++i) {
+      mean.logits.push_back(
+          static_cast<float>(logit_of(output.kind, for_[head][i] / views_, against_[head][i] / views_)));
+    }
+    mean.predicted.clear();
+    for (std::size_t i = 0; i < mean.logits.size(); i += outputs) {
+      mean.predicted.push_back(predicted_class(heads_[head], std::span(mean.logits).subspan(i, outputs)));
     }
   }
   return mean_;

@@ -50,6 +50,9 @@ class MeanPrediction {
   const std::vector<Head>& heads_;
   int views_ = 0;
   std::vector<std::vector<double>> sums_;  ///< of the probabilities, by head
+  /// Of the probabilities that the logits stand for, and of 1 minus these where logits are those of sigmoids: computed
+  /// from the views' logits, so that neither end is rounded away.
+  std::vector<std::vector<double>> for_, against_;
   std::vector<HeadPrediction> mean_;
 };
 

@@ -29,13 +29,13 @@ void class_probabilities(const float* logits, std::int64_t classes, float* proba
 /// The loss of an image. Each class c adds its target times the sum of the binary cross-entropies of [c > k]; all of
 /// them together are total * softplus(logit) - above * logit for each k, where `above` is the sum of the targets of the
 /// classes above k.
-template <class Targets>
-double image_loss(std::int64_t n, const float* logits, const Targets& targets) {
+template <class Image>
+double image_loss(const Image& image, const float* logits) {
   double total = 0;
-  for (std::int64_t c = 0; c < targets.classes; ++c) total += targets.target(n, c);
+  for (std::int64_t c = 0; c < image.classes; ++c) total += image.target(c);
   double above = 0, loss = 0;
-  for (std::int64_t k = targets.classes - 2; k >= 0; --k) {
-    above += targets.target(n, k + 1);
+  for (std::int64_t k = image.classes - 2; k >= 0; --k) {
+    above += image.target(k + 1);
     // 0 * logit turns the loss into NaN for an infinite logit.
     loss += total * softplus(logits[k]) - above * logits[k] + 0.0 * logits[k];
   }
@@ -49,7 +49,8 @@ LossSums forward(const float* logits, const Targets& targets, std::int64_t image
     const float* const row = logits + n * (classes - 1);
     if (probabilities != nullptr) class_probabilities(row, classes, probabilities + n * classes);
     if (!targets.has(n)) return {};
-    return {image_loss(n, row, targets), 1, coral_class(row, classes) == targets.label(n) ? 1 : 0, targets.weight(n)};
+    const auto image = targets.image(n);
+    return {image_loss(image, row), 1, coral_class(row, classes) == image.label ? 1 : 0, image.weight};
   });
 }
 
@@ -65,11 +66,12 @@ void backward(const float* logits, const Targets& targets, std::int64_t images, 
         std::fill_n(g, outputs, 0.0F);
         continue;
       }
+      const auto image = targets.image(n);
       double total = 0;
-      for (std::int64_t c = 0; c < classes; ++c) total += targets.target(n, c);
+      for (std::int64_t c = 0; c < classes; ++c) total += image.target(c);
       double above = 0;
       for (std::int64_t k = outputs - 1; k >= 0; --k) {
-        above += targets.target(n, k + 1);
+        above += image.target(k + 1);
         g[k] = static_cast<float>((total * sigmoid(x[k]) - above) * scale);
       }
     }

@@ -44,8 +44,8 @@ LossSums forward(const float* logits, const Targets& targets, std::int64_t image
       probabilities[n * classes + c] = static_cast<float>(std::exp(row[c] - denominator));
     }
     if (!targets.has(n)) return {};
-    return {targets.loss(n, row, denominator), 1, is_first_largest(row, classes, targets.label(n)) ? 1 : 0,
-            targets.weight(n)};
+    const auto image = targets.image(n);
+    return {image.loss(row, denominator), 1, is_first_largest(row, classes, image.label) ? 1 : 0, image.weight};
   });
 }
 
@@ -65,9 +65,10 @@ void backward(const float* probabilities, const Targets& targets, std::int64_t i
         std::fill_n(g, classes, 0.0F);
         continue;
       }
-      const auto sum = static_cast<float>(targets.sum(n, smooth_targets));
+      const auto image = targets.image(n);
+      const auto sum = static_cast<float>(image.sum(smooth_targets));
       for (std::int64_t c = 0; c < classes; ++c) {
-        g[c] = (sum * p[c] - static_cast<float>(targets.target(n, c))) * scale;
+        g[c] = (sum * p[c] - static_cast<float>(image.target(c))) * scale;
       }
     }
   };

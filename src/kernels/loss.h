@@ -16,6 +16,10 @@ struct LossRule {
   double smoothing = 0;  ///< share of each label that all classes get equally (Szegedy et al. 2016), in [0, 1)
   std::vector<double> class_weights = {};  ///< empty: all are 1
   double weight = 1;                       ///< weight of the head
+  /// Whether distributions are mixtures of labels, as those of Mixup are: an image's loss is then the sum of the losses
+  /// of the labels, each with its class's weight and smoothing, in proportion to q[c]. Where an image of a mixture has
+  /// no label, q sums to less than 1.
+  bool mixes_labels = false;
 };
 
 struct LossSums {
@@ -45,7 +49,8 @@ void softmax_cross_entropy_backward(const float* probabilities, const std::int32
 
 /// The same with a distribution q over the classes for each image, {images, classes}, or NaN for an image without one:
 /// as in PyTorch's cross_entropy, target[c] = ((1 - s) q[c] + s / classes) * w[c], and the mean's denominator is the
-/// number of images. The label that counts for a correct prediction is the first of q's largest values.
+/// number of images. With LossRule::mixes_labels, target[c] = (1 - s) q[c] w[c] + sum(q) s / classes * w[c], and the
+/// denominator the sum of q[c] w[c]. The label that counts for a correct prediction is the first of q's largest values.
 LossSums softmax_cross_entropy(const float* logits, const float* distributions, std::int64_t images,
                                std::int64_t classes, float* probabilities, const LossRule& rule = {});
 void softmax_cross_entropy_backward(const float* probabilities, const float* distributions, std::int64_t images,

@@ -40,7 +40,7 @@ LossBatch Loss::checked_batch(const float* logits, std::int64_t images, std::int
                 ErrorCode::invalid_data);
   }
   if (std::ssize(values) != images * classes) {
-    throw Error(fmt::format("head '{}': {} target values found; {} images with {} outputs need {}", head_,
+    throw Error(fmt::format("head '{}': {} target values found; {} images with {} values each need {}", head_,
                             values.size(), images, classes, images * classes),
                 ErrorCode::invalid_data);
   }

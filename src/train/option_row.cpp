@@ -148,11 +148,12 @@ template <class T>
 OptionRow row_of_change(TrainOption option, std::optional<T> Augmentation::*member) {
   const auto parse = [member, form = option.argument](const std::string& text, const std::string& origin) {
     const Texts words = split_at_commas(text, origin);
-    T value;
+    T value{};
     std::apply(
         [&](auto&... numbers) {
+          if (text == "0") return;  // all numbers are 0
           if (words.size() != sizeof...(numbers)) {
-            throw Error(fmt::format("{} is '{}'; {} is needed, with a number for each", origin, text, form));
+            throw Error(fmt::format("{} is '{}'; {} is needed, with a number for each, or 0", origin, text, form));
           }
           auto word = words.begin();
           (parse_into(numbers, *word++, origin), ...);
@@ -181,8 +182,8 @@ OptionRow row_of_change(TrainOption option, std::optional<T> Augmentation::*memb
   };
   row.record = [member, print, key = row.option.members.front()](const TrainOptions& options,
                                                                  nlohmann::ordered_json& json) {
-    const std::string text = print(options.augmentation.*member);
-    json[key] = text.empty() ? "as augment" : text;
+    const std::string text = print(options.augmentation.resolved().*member);
+    json[key] = text.empty() ? "none" : text;
   };
   return row;
 }

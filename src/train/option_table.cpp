@@ -37,8 +37,7 @@ Rows augmentation_rows() {
       {choice({.name = "augment",
                .help = "set of changes: light is --random-resized-crop 0.5 --color-jitter 0.2,0.2,0.2,0; strong is "
                        "--random-resized-crop 0.25 --rand-augment 2,9 --random-erasing 0.1 --mixup 0.2 --cutmix 1; "
-                       "the following options replace or add single ones, and 0 leaves one out",
-               .fixed = true},
+                       "the following options replace or add single ones, and 0 leaves one out"},
               &Augmentation::preset, {Preset::none, Preset::light, Preset::strong}),
        change({.name = "random-resized-crop",
                .argument = "SHARE",

@@ -30,7 +30,8 @@ double peak_learning_rate(const TrainOptions& options);
 std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads);
 
 /// One rule for each head.
-/// @param train the training set, from whose labels balanced class weights are computed; may be null.
+/// @param train the training set, from whose labels balanced class weights are computed, and which says what its
+///   targets are; may be null.
 /// @throws Error naming an option's head that doesn't exist, a head whose number of weights isn't its number of
 ///   classes, or one to be balanced without a training set, or that no image of it has a label of.
 std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const std::vector<Head>& heads,

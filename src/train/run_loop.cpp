@@ -285,7 +285,7 @@ void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_
 void Trainer::State::tell_progress(StepResult& result) const {
   const train::EpochSums& sums = state_.sums;
   const std::int64_t batches = loader_->batches_per_epoch();
-  const std::int64_t all = s_.options.drop_last ? batches * s_.options.batch : epoch_images();
+  const std::int64_t all = s_.options.drop_last ? batches * s_.options.batch : plan_.images;
   result.accuracy.resize(s_.info.heads.size());
   result.head_loss.resize(s_.info.heads.size());
   for (std::size_t head = 0; head < result.accuracy.size(); ++head) {

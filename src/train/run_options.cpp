@@ -66,10 +66,12 @@ constexpr const char* data_key = "training data";
 constexpr const char* sampler_key = "sampler";
 constexpr const char* shuffled = "shuffled";
 
-/// A text that is the same for samplers with the same first epoch.
+/// A text that is the same for samplers with the same first two epochs.
 std::string sampler_text(const TrainOptions& options, const Dataset& train) {
   if (!options.sampler) return shuffled;
-  const std::vector<std::int64_t> order = options.sampler->order(train.size(), options.seed, 1);
+  std::vector<std::int64_t> order = options.sampler->order(train.size(), options.seed, 1);
+  const std::vector<std::int64_t> second = options.sampler->order(train.size(), options.seed, 2);
+  order.insert(order.end(), second.begin(), second.end());
   const std::string_view bytes(reinterpret_cast<const char*>(order.data()), order.size() * sizeof(order[0]));
   return fmt::format("{:016x}", base::hash(bytes));
 }

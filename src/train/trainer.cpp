@@ -145,6 +145,7 @@ void Trainer::State::check_data() const {
                             s_.options.sampler ? "an epoch has" : "the training set holds", epoch_images(),
                             s_.options.batch));
   }
+  if (s_.options.augmentation.mixes()) check_mixing();
   if (validation_ == nullptr && s_.options.patience > 0) {
     throw Error(
         fmt::format("patience is {} and there is no validation set; 0 is allowed without one", s_.options.patience));
@@ -157,6 +158,18 @@ void Trainer::State::check_data() const {
   }
   data::require_heads(s_.info.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
+}
+
+void Trainer::State::check_mixing() const {
+  if (s_.options.batch < 2) throw Error("mixup and cutmix mix the images of a batch; a batch has 1 image");
+  for (std::size_t head = 0; head < s_.graph.heads().size(); ++head) {
+    const HeadOutput& output = s_.graph.heads()[head];
+    if (predicts_class(output.kind) || train_.has_targets(head)) continue;
+    throw Error(
+        fmt::format("mixup and cutmix mix classes or values; head '{}' predicts no class, and the training set has no "
+                    "values for it",
+                    output.name));
+  }
 }
 
 void Trainer::State::note_balanced_classes() {

@@ -60,6 +60,8 @@ struct Trainer::State {
   void load_tuning_record(bool resumed);
   /// The sizes of the batches of an epoch and of a validation.
   TrainingSession::State::BatchSizes batch_sizes() const;
+  /// @throws Error where images are mixed and their targets can't be.
+  void check_mixing() const;
   void make_loaders();
   /// Takes over the progress and the parameters of a checkpoint. On rank 0.
   void resume(const train::LastCheckpoint& last, const train::WriteSlot& write);

@@ -232,7 +232,8 @@ class Sampling(AppTest):
         for text in ["balanced", "balanced:", "often:age"]:
             self.assertIn(f"--sample is '{text}'; balanced:HEAD or weights:COLUMN is needed",
                           self.fails(2, *words, "--sample", text))
-        self.assertIn("has no head mood; its heads are age, gender", self.fails(1, *words, "--sample", "balanced:mood"))
+        self.assertIn("--sample balances the head mood; the heads are age, gender",
+                      self.fails(2, *words, "--sample", "balanced:mood"))
         self.assertIn("there is no column 'mood' of weights; the columns are: age, ",
                       self.fails(1, *words, "--sample", "weights:mood"))
         text = self.weighted.read_text()
@@ -249,6 +250,40 @@ class Sampling(AppTest):
         self.assertIn("column 'how much': the sampler has no weight above 0",
                       self.fails(1, "train", "--train", bad, *QUICK, "--out", self.folder / "none",
                                  "--sample", "weights:how much"))
+        self.assertFalse((self.folder / "none").exists())
+
+
+class Augmentation(AppTest):
+    """facet train --augment and the options of single changes."""
+
+    def test_presets_and_single_changes(self):
+        seen = {}
+        for name, words in {"none": [], "light": ["--augment", "light"], "strong": ["--augment", "strong"],
+                            "unmixed": ["--augment", "strong", "--mixup", 0, "--cutmix", 0, "--rand-augment", 0],
+                            "named": ["--random-resized-crop", 0.25, "--random-erasing", 0.1]}.items():
+            run = self.folder / name
+            self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--out", run, *words)
+            seen[name] = tensors(run / "checkpoints/last.safetensors")
+        self.assertEqual(seen["unmixed"], seen["named"])
+        self.assertEqual(len(set(seen.values())), 4)
+        again = self.folder / "again"
+        self.succeeds("train", "--config", self.folder / "strong/run.cfg", "--out", again)
+        self.assertEqual(tensors(again / "checkpoints/last.safetensors"), seen["strong"])
+        self.assertIn("the run was started with mixup 0.2, requested is none",
+                      self.fails(1, "train", "--resume", "--out", again, "--epochs", 2, "--augment", "light"))
+
+    def test_refusals(self):
+        words = ["train", *self.data, *QUICK, "--out", self.folder / "refused"]
+        for options, message in [(["--augment", "much"], "--augment is 'much'; allowed: none, light, strong"),
+                                 (["--color-jitter", "0.4"], "--color-jitter is '0.4'; B,C,S,H is needed"),
+                                 (["--mixup", "1e-9"], "--mixup is '1e-9'; mixup is 1e-09; 0, or 0.001 to 1000 is allowed"),
+                                 (["--trivial-augment", "--augment", "strong"], "trivial_augment and rand_augment")]:
+            with self.subTest(options):
+                status, _, error = facet(*words, *options)
+                self.assertIn(status, (1, 2))
+                self.assertIn(message, error)
+                self.assertEqual(error.count("\n"), 1)
+        self.assertFalse((self.folder / "refused").exists())
 
 
 if __name__ == "__main__":

@@ -307,13 +307,33 @@ class Ordinal(AppTest):
                                         *options))["heads"]
 
     def test_training(self):
-        self.assertRegex(self.output, r"(?m)^epoch 1/1 .* age within one [0-9.]+%, mean error [0-9.]+ ")
+        self.assertRegex(self.output, r"(?m)^epoch 1/1 .* age within one class [0-9.]+%, MAE [0-9.]+ ")
         metrics = rows(self.run_folder / "metrics.csv")[0]
-        self.assertGreaterEqual(float(metrics["validation_within_one_age"]), float(metrics["validation_accuracy_age"]))
-        self.assertGreaterEqual(float(metrics["validation_mean_absolute_error_age"]), 0)
+        head = self.evaluate("--checkpoint", "last")["age"]
+        self.assertEqual(float(metrics["validation_within_one_age"]), head["within_one"])
+        self.assertAlmostEqual(float(metrics["validation_mean_absolute_error_age"]), head["mean_absolute_error"])
         self.assertNotIn("validation_within_one_race", metrics)
         self.assertRegex(self.succeeds("inspect", self.run_folder), r"(?m)^  age \(9, ordinal\): 0-2, ")
-        self.succeeds("train", "--resume", "--out", self.run_folder, "--epochs", 2)
+        again = self.folder / "again"
+        shutil.copytree(self.run_folder, again)
+        self.assertIn("the run was started with ordinal age, requested is gender",
+                      self.fails(1, "train", "--resume", "--out", again, "--epochs", 2, "--ordinal", "gender"))
+        self.succeeds("train", "--resume", "--out", again, "--epochs", 2)
+
+    def test_order_of_classes(self):
+        manifest = self.folder / "sample/sizes.csv"
+        names = [row["file"] for row in rows(self.train_csv)]
+        sizes = ["small", "medium", "large"]
+        manifest.write_text("file,size,count\n" + "".join(f"{name},{sizes[i % 3]},{i % 12}\n"
+                                                          for i, name in enumerate(names)))
+        words = ["train", "--train", manifest, *QUICK, "--epochs", 1, "--out", self.folder / "sizes"]
+        self.assertIn("--ordinal has size, whose classes are in alphabetical order: large, medium, small; "
+                      "--classes 'size=...' declares their order", self.fails(2, *words, "--ordinal", "size"))
+        self.assertFalse((self.folder / "sizes").exists())
+        output = self.succeeds(*words, "--ordinal", "size,count", "--classes", "size=small,medium,large")
+        self.assertRegex(output, r"(?m)^  size \(3, ordinal\): small, medium, large$")
+        self.assertRegex(output, r"(?m)^  count \(12, ordinal\): 0, 1, 2, ")
+        self.succeeds("train", "--resume", "--out", self.folder / "sizes", "--epochs", 2)
 
     def test_evaluation(self):
         predictions = self.folder / "answers.csv"
@@ -332,7 +352,7 @@ class Ordinal(AppTest):
             self.assertEqual(places[row["age"]], sum(logit > 0 for logit in logits))
         self.assertNotIn("age_logit_above_more than 70", answers[0])
         tables = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv)
-        self.assertRegex(tables, r"(?m)^head .* within one +mean error$")
+        self.assertRegex(tables, r"(?m)^head .* within one class +MAE$")
         self.assertRegex(tables, r"(?m)^gender .* - +-$")
         self.assertNotIn("within_one", self.evaluate()["race"])
 
@@ -341,6 +361,8 @@ class Ordinal(AppTest):
         for views in ["flip", "crops"]:
             heads = self.evaluate("--tta", views)
             self.assertNotEqual(heads["race"]["loss"], plain["race"]["loss"])
+            self.assertEqual(json.loads(self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv,
+                                                      "--json", "--tta", views))["tta"], views)
             self.assertAlmostEqual(self.evaluate("--tta", views, "--batch", 5)["race"]["loss"], heads["race"]["loss"],
                                    places=4)
         photo = next((self.folder / "sample").rglob("*.jpg"))

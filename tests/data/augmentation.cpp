@@ -16,8 +16,10 @@
 #include "data/decode/resize.h"
 #include "data/make_jpeg.h"
 #include "data/mix.h"
+#include "data/transforms/blend.h"
 #include "data/transforms/transforms.h"
 #include "facet/loader.h"
+#include "facet/sampler.h"
 #include "facet/source.h"
 #include "testing.h"
 
@@ -339,8 +341,7 @@ TEST_CASE("Mixup and CutMix mix images and targets with a partner of their group
         const std::size_t size = std::min({first + 8, batch + 20, after.indices.size()}) - first;
         LoadRequest request{.index = after.indices[first], .size = plain.size, .seed = 6, .epoch = 3};
         const Mix mix = draw_mix(request, size, mixing.augmentation);
-        CHECK((mix.shift > 0) == ((mixup || cutmix) && size > 1));
-        if (mix.shift > 0) CHECK(mix.pastes == (cutmix && (mix.pastes || !mixup)));
+        CHECK((mix.shift > 0) == ((mixup || cutmix) && size > 1 && mix.own < 1));
         (mix.pastes ? pasted : blended) += mix.shift > 0 ? 1 : 0;
         const std::size_t partner = first + mix.partner(i - first, size);
         const double own = double{mix.own};
@@ -388,13 +389,96 @@ TEST_CASE("Mixup and CutMix mix images and targets with a partner of their group
   CHECK(blended > 20);
 }
 
+TEST_CASE("a mix is drawn from Beta(alpha, alpha), with any partner, and is Mixup or CutMix equally often") {
+  struct Draws {
+    std::array<int, 9> shifts = {};
+    int pasted = 0;
+    double sum = 0, squares = 0;
+  };
+  constexpr int count = 4000;
+  const auto drawn = [](const Augmentation& augmentation, auto takes) {
+    Draws draws;
+    int taken = 0;
+    for (std::int64_t index = 0; index < count; ++index) {
+      const Mix mix = draw_mix({.index = index, .size = {160, 200}, .seed = 4, .epoch = 2}, 8, augmentation);
+      ++draws.shifts[mix.shift];
+      draws.pasted += mix.pastes ? 1 : 0;
+      if (!takes(mix)) continue;
+      ++taken;
+      draws.sum += double{mix.own};
+      draws.squares += double{mix.own} * double{mix.own};
+    }
+    draws.sum /= taken;
+    draws.squares /= taken;
+    return draws;
+  };
+  const auto variance = [](const Draws& draws) { return draws.squares - draws.sum * draws.sum; };
+  const auto any = [](const Mix&) { return true; };
+  for (const double alpha : {0.2, 1.0, 5.0}) {
+    CAPTURE(alpha);
+    const Draws mixup = drawn({.mixup = alpha}, any);
+    CHECK(mixup.pasted == 0);
+    CHECK(mixup.sum == doctest::Approx(0.5).epsilon(0.05));
+    CHECK(variance(mixup) == doctest::Approx(1 / (4 * (2 * alpha + 1))).epsilon(0.06));
+  }
+  // Each kind has its own alpha.
+  const Augmentation both{.mixup = 0.2, .cutmix = 20.0};
+  const Draws of_mixup = drawn(both, [](const Mix& mix) { return !mix.pastes; });
+  CHECK(of_mixup.pasted == doctest::Approx(count / 2.0).epsilon(0.06));
+  CHECK(variance(of_mixup) == doctest::Approx(1 / (4 * 1.4)).epsilon(0.08));
+  for (std::size_t shift = 1; shift < 8; ++shift) {
+    CHECK(of_mixup.shifts[shift] == doctest::Approx(count / 7.0).epsilon(0.25));
+  }
+  // The rectangle's area before it is cut at the image's edges is near a half; a centre near an edge cuts it.
+  const Draws of_cutmix = drawn(both, [](const Mix& mix) { return mix.pastes; });
+  CHECK(of_cutmix.sum > 0.6);
+  CHECK(of_cutmix.sum < 0.75);
+  CHECK(variance(of_cutmix) < 0.02);
+}
+
+TEST_CASE("images of any width are blended as defined, with any weight") {
+  facet::base::RandomStream random(6, facet::base::Purpose::synthesis);
+  for (const std::size_t count : {1, 15, 16, 17, 48, 75, 1000}) {
+    for (const int weight : {0, 1, 37, 1 << 13, (1 << 14) - 1, 1 << 14}) {
+      Bytes own(count), other(count);
+      for (auto* bytes : {&own, &other}) {
+        for (std::uint8_t& byte : *bytes) {
+          const std::uint32_t drawn = random.below(300);
+          byte = static_cast<std::uint8_t>(drawn > 277 ? 255 : drawn > 255 ? 0 : drawn);
+        }
+      }
+      Bytes blended = own;
+      blend(blended, other, weight);
+      const double share = weight / 16384.0;
+      for (std::size_t i = 0; i < count; ++i) {
+        const double expected = share * own[i] + (1 - share) * other[i];
+        CHECK(std::abs(blended[i] - expected) <= 0.51);
+        // The last bytes, which are computed one by one, are as the others.
+        Bytes one{own[i]};
+        blend(one, std::span(other).subspan(i, 1), weight);
+        CHECK(one[0] == blended[i]);
+      }
+    }
+  }
+}
+
 TEST_CASE("batches with all changes depend on neither the number of threads nor that of processes") {
   const facet::MemoryDataset data = numbered(61);
   facet::LoaderOptions options{.batch = 26, .size = {16, 12}, .seed = 2, .augmentation = {}, .fill = {1, 2, 3}};
   options.augmentation.preset = facet::AugmentPreset::strong;
   options.augmentation.color_jitter = facet::ColorRange{0.4, 0.4, 0.4, 0.1};
+  // Images occur again, also within a group: each time they are another one.
+  std::vector<double> weights(61, 1);
+  weights[7] = 30;
+  options.sampler = std::make_shared<const facet::WeightedRandomSampler>(weights);
   const Whole first = epoch_of(data, options, 1, 1);
   CHECK(first.indices.size() == 61);
+  std::set<Bytes> different;
+  for (std::size_t i = 0; i < 61; ++i) {
+    if (first.indices[i] == 7) different.insert(first.pixels[i]);
+  }
+  CHECK(std::ranges::count(first.indices, 7) > 10);
+  CHECK(std::ssize(different) == std::ranges::count(first.indices, 7));
   for (const auto& [world, threads] : {std::pair(1, 3), {2, 2}, {3, 1}, {5, 2}, {13, 1}, {26, 1}}) {
     CAPTURE(world);
     const Whole other = epoch_of(data, options, world, threads);
@@ -411,6 +495,39 @@ TEST_CASE("batches with all changes depend on neither the number of threads nor 
   CHECK(std::ranges::equal(rest.pixels, std::span(first.pixels).subspan(26)));
 }
 
+TEST_CASE("images of a few pixels can be changed in every way") {
+  Scratch scratch;
+  const Augmentation all{.rand_augment = facet::RandAugmentOptions{14, 30},
+                         .rotation = 180,
+                         .affine = facet::AffineRange{180, 1, 0.9, 80},
+                         .color_jitter = facet::ColorRange{1, 1, 1, 0.5},
+                         .grayscale = 0.5,
+                         .blur = 1.0,
+                         .random_erasing = 1.0};
+  for (const ImageSize size : {ImageSize(1), ImageSize(1, 7), ImageSize(6), ImageSize(3, 2)}) {
+    for (std::int64_t index = 0; index < 50; ++index) {
+      Bytes pixels = facet::noise(size.width, size.height).pixels;
+      const Transforms transforms{.size = size, .augmentation = all, .fill = {9, 8, 7}, .seed = 3};
+      transforms.apply(transforms.request(index, 1), pixels, scratch);
+      CHECK(pixels.size() == static_cast<std::size_t>(size.width * size.height * 3));
+    }
+  }
+}
+
+TEST_CASE("a request has the part that is to be taken, and one that is no share is an error") {
+  const Transforms transforms{.size = 16, .augmentation = {.random_resized_crop = 0.4}, .seed = 3};
+  CHECK(transforms.request(2, 1).random_resized_crop == 0.4);
+  CHECK(Transforms().request(2, 1).random_resized_crop == 0);
+  Bytes pixels(16 * 16 * 3);
+  for (const double share : {-0.1, 1.5, std::nan("")}) {
+    CHECK(facet::contains(facet::error_of([&] {
+                            facet::resize(facet::noise(20, 20), {.size = 16, .random_resized_crop = share, .seed = 3},
+                                          pixels);
+                          }),
+                          "; 0 to 1 is allowed"));
+  }
+}
+
 TEST_CASE("a preset's values stand where none are given") {
   const Augmentation strong{.preset = facet::AugmentPreset::strong, .mixup = 0.0};
   const Augmentation resolved = strong.resolved();
@@ -423,6 +540,12 @@ TEST_CASE("a preset's values stand where none are given") {
   CHECK(light.color_jitter == facet::ColorRange{0.2, 0.2, 0.2, 0});
   CHECK(!Augmentation().resolved().random_resized_crop);
   const facet::MemoryDataset data = numbered(2);
+  CHECK(Augmentation{.preset = facet::AugmentPreset::strong}.mixes());
+  CHECK(!Augmentation{.preset = facet::AugmentPreset::strong, .mixup = 0.0, .cutmix = 0.0}.mixes());
+  CHECK(!Augmentation{.preset = facet::AugmentPreset::light}.mixes());
+  for (const double alpha : {0.0, 0.001, 1000.0}) facet::check_augmentation({.mixup = alpha, .cutmix = alpha});
+  CHECK(facet::error_of([] { facet::check_augmentation({.cutmix = 1e-4}); }) ==
+        "cutmix is 0.0001; 0, or 0.001 to 1000 is allowed");
   CHECK(facet::error_of([&] { Loader(data, {.augmentation = {.rotation = 181.0}}); }) ==
         "loader: augmentation: rotation is 181; 0 to 180 is allowed");
   CHECK(facet::error_of([] {

@@ -254,7 +254,7 @@ TEST_CASE("weights that aren't allowed, or of another data set, are errors") {
   CHECK(error({1, -2}) == "the sampler's weight of image 1 is -2; finite numbers of at least 0 are allowed");
   CHECK(contains(error({infinity}), "weight of image 0 is inf"));
   CHECK(contains(error({std::numeric_limits<double>::quiet_NaN()}), "weight of image 0 is nan"));
-  CHECK(contains(error({1e308, 1e308}), "weight of image 1 is 1e+308"));
+  CHECK(contains(error({1e308, 1e308}), "the sum of the sampler's weights isn't finite"));
   CHECK(error({0, 0}) == "the sampler has no weight above 0; at least one is needed");
   CHECK(error({}) == "the sampler has no weight above 0; at least one is needed");
   CHECK(error_of([] {

@@ -3,10 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
-#include "data/decode/resize.h"
+#include "data/transforms/mirror.h"
 #include "facet/error.h"
 #include "inference/small_model.h"
 #include "testing.h"
@@ -205,14 +206,17 @@ TEST_CASE("tta: a value that isn't one is an error, and probabilities of 0 have 
   const std::vector<Head> heads{{"a", {"x", "y"}}, {"b", {"x"}}, {"c", {"x"}}, {"d", {"x", "y"}, true}};
   inference::MeanPrediction mean(graph, heads);
   mean.begin();
-  std::vector<HeadPrediction> view(4);
-  view[0].probabilities = {0, 1};
-  view[1].probabilities = {0};
-  view[2].probabilities = {-3};
-  view[3].probabilities = {0, 1};
-  mean.add(view);
-  view[2].probabilities = {4};
-  mean.add(view);
+  const auto view = [](float of_softmax, float of_sigmoid, float value, float of_coral) {
+    std::vector<HeadPrediction> of_heads(4);
+    of_heads[0] = {.logits = {-of_softmax, of_softmax}, .probabilities = {0, 1}};
+    of_heads[1] = {.logits = {of_sigmoid}, .probabilities = {of_sigmoid > 0 ? 1.0F : 0.0F}};
+    of_heads[2] = {.logits = {value}, .probabilities = {value}};
+    of_heads[3] = {.logits = {of_coral}, .probabilities = {of_coral > 0 ? 0.0F : 1.0F, of_coral > 0 ? 1.0F : 0.0F}};
+    return of_heads;
+  };
+  constexpr float largest = std::numeric_limits<float>::max();
+  mean.add(view(largest / 4, -largest, -3, largest));
+  mean.add(view(largest / 4, -largest, 4, largest));
   const std::vector<HeadPrediction>& result = mean.result();
   for (const HeadPrediction& head : result) {
     CHECK(std::ranges::all_of(head.logits, [](float logit) { return std::isfinite(logit); }));
@@ -221,6 +225,47 @@ TEST_CASE("tta: a value that isn't one is an error, and probabilities of 0 have 
   CHECK(result[1].logits[0] < -50);
   CHECK(result[2].logits[0] == 0.5F);
   CHECK(result[3].predicted[0] == 1);
+
+  // Views that are all the same have the logits of one, however certain.
+  for (const float logit : {-40.0F, -20.0F, -1.0F, 0.5F, 20.0F, 40.0F}) {
+    CAPTURE(logit);
+    mean.begin();
+    for (int i = 0; i < 10; ++i) mean.add(view(logit, logit, logit, logit));
+    const std::vector<HeadPrediction>& same = mean.result();
+    CHECK(same[0].logits[1] - same[0].logits[0] == doctest::Approx(2 * logit).epsilon(1e-5));
+    for (const std::size_t head : {1, 2, 3}) CHECK(same[head].logits[0] == doctest::Approx(logit).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("tta crops of images that aren't square: five crops, and their mirror images") {
+  ModelInfo info = small::info();
+  info.size = {20, 27};
+  inference::Views views(TestTimeAugmentation::crops, info);
+  REQUIRE(views.loaded_size() == ImageSize(22, 30));
+  Pixels loaded;
+  for (int image = 0; image < 2; ++image) {
+    for (int y = 0; y < 22; ++y) {
+      for (int x = 0; x < 30; ++x) {
+        for (const int value : {image, y, x}) loaded.push_back(static_cast<std::uint8_t>(value));
+      }
+    }
+  }
+  // torchvision's CenterCrop begins at int(round(excess / 2)), which rounds 1.5 to 2.
+  const std::array<std::pair<int, int>, 5> corners{{{0, 0}, {0, 3}, {2, 0}, {2, 3}, {1, 2}}};
+  for (int view = 0; view < 10; ++view) {
+    CAPTURE(view);
+    const auto [top, left] = corners[static_cast<std::size_t>(view % 5)];
+    Pixels expected;
+    for (int image = 0; image < 2; ++image) {
+      for (int y = 0; y < 20; ++y) {
+        for (int x = 0; x < 27; ++x) {
+          const int column = view < 5 ? x : 26 - x;
+          for (const int value : {image, top + y, left + column}) expected.push_back(static_cast<std::uint8_t>(value));
+        }
+      }
+    }
+    CHECK(std::ranges::equal(views.view(view, loaded, 2), expected));
+  }
 }
 
 TEST_CASE("a graph whose head isn't ordinal as its description says is refused") {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "base/parallel.h"
@@ -101,7 +102,7 @@ TEST_CASE("coral_loss agrees with its definition, for labels and distributions, 
       CAPTURE(images);
       const Problem p = random_problem(images, classes);
       kernels::LossRule rule;
-      for (const bool smoothed : {false, true}) {
+      for (int pass = 0; pass < 2; ++pass) {  // plain, then smoothed and weighted
         for (const bool distributions : {false, true}) {
           const kernels::LossSums sums =
               distributions ? forward(p, p.distributions.data(), rule) : forward(p, p.labels.data(), rule);
@@ -144,8 +145,70 @@ TEST_CASE("coral_loss: a distribution that is certain is a label, and a mixed on
   CHECK(forward(p, mixed.data()).loss == doctest::Approx(0.75 * losses[1] + 0.25 * losses[3]));
 }
 
+TEST_CASE(
+    "mixtures of labels: the loss is the sum of the labels' losses, each with its weight, and so is the gradient") {
+  // Of three images: two labels, one of two labels (the other is missing), and no label.
+  const std::vector<float> mixed{0, 0.75F, 0, 0.25F, 0.125F, 0, 0, 0, quiet_nan, quiet_nan, quiet_nan, quiet_nan};
+  const std::vector<std::pair<std::int32_t, double>> parts[3]{{{1, 0.75}, {3, 0.25}}, {{0, 0.125}}, {}};
+  const kernels::LossRule rule{.smoothing = 0.3, .class_weights = {4, 1, 2, 0.5}, .weight = 3, .mixes_labels = true};
+  const auto check = [&](std::int64_t outputs, auto labels_loss, auto labels_gradient, auto mixed_loss,
+                         auto mixed_gradient) {
+    const Problem p = random_problem(3, outputs + 1);  // for its logits, {3, outputs}
+    kernels::LossSums sums;
+    for (std::size_t n = 0; n < 3; ++n) {
+      for (const auto& [label, share] : parts[n]) {
+        const kernels::LossSums one = labels_loss(p.logits.data() + n * static_cast<std::size_t>(outputs), label);
+        sums.loss += share * one.loss;
+        sums.weight += share * one.weight;
+      }
+    }
+    const kernels::LossSums found = mixed_loss(p.logits.data());
+    CHECK(found.loss == doctest::Approx(sums.loss));
+    CHECK(found.weight == doctest::Approx(sums.weight));
+    CHECK(found.labelled == 2);
+    std::vector<float> gradient(p.logits.size(), 7), wanted(p.logits.size()), one(static_cast<std::size_t>(outputs));
+    mixed_gradient(p.logits.data(), sums.weight, gradient.data());
+    for (std::size_t n = 0; n < 3; ++n) {
+      const std::size_t at = n * static_cast<std::size_t>(outputs);
+      for (const auto& [label, share] : parts[n]) {
+        labels_gradient(p.logits.data() + at, label, sums.weight, one.data());
+        for (std::size_t i = 0; i < one.size(); ++i) wanted[at + i] += static_cast<float>(share) * one[i];
+      }
+    }
+    for (std::size_t i = 0; i < wanted.size(); ++i) CHECK(gradient[i] == doctest::Approx(wanted[i]).epsilon(1e-5));
+  };
+  check(
+      3, [&](const float* x, std::int32_t label) { return kernels::coral_loss(x, &label, 1, 4, nullptr, rule); },
+      [&](const float* x, std::int32_t label, double weight, float* gradient) {
+        kernels::coral_loss_backward(x, &label, 1, 4, weight, gradient, rule);
+      },
+      [&](const float* x) { return kernels::coral_loss(x, mixed.data(), 3, 4, nullptr, rule); },
+      [&](const float* x, double weight, float* gradient) {
+        kernels::coral_loss_backward(x, mixed.data(), 3, 4, weight, gradient, rule);
+      });
+  std::vector<float> probabilities(12);
+  check(
+      4,
+      [&](const float* x, std::int32_t label) {
+        return kernels::softmax_cross_entropy(x, &label, 1, 4, nullptr, rule);
+      },
+      [&](const float* x, std::int32_t label, double weight, float* gradient) {
+        kernels::softmax_cross_entropy(x, &label, 1, 4, probabilities.data(), rule);
+        kernels::softmax_cross_entropy_backward(probabilities.data(), &label, 1, 4, weight, gradient, rule);
+      },
+      [&](const float* x) { return kernels::softmax_cross_entropy(x, mixed.data(), 3, 4, nullptr, rule); },
+      [&](const float* x, double weight, float* gradient) {
+        kernels::softmax_cross_entropy(x, mixed.data(), 3, 4, probabilities.data(), rule);
+        kernels::softmax_cross_entropy_backward(probabilities.data(), mixed.data(), 3, 4, weight, gradient, rule);
+      });
+}
+
 TEST_CASE("coral_loss: the class is the number of logits above 0, and probabilities are differences of sigmoids") {
-  const Problem p{.images = 3, .classes = 4, .logits = {3, 1, -2, -1, -1, -4, 90, 80, 70}, .labels = {2, 1, 3}};
+  const Problem p{.images = 3,
+                  .classes = 4,
+                  .logits = {3, 1, -2, -1, -1, -4, 90, 80, 70},
+                  .labels = {2, 1, 3},
+                  .distributions = {}};
   std::vector<float> probabilities(12);
   const kernels::LossSums sums = forward(p, p.labels.data(), {}, probabilities.data());
   CHECK(sums.correct == 2);
@@ -166,14 +229,14 @@ TEST_CASE("coral_loss: a non-finite logit makes the loss NaN where there is a la
   for (const float logit :
        {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), quiet_nan}) {
     for (const std::int32_t label : {0, 1, 2}) {
-      const Problem p{.images = 1, .classes = 3, .logits = {logit, 0}, .labels = {label}};
+      const Problem p{.images = 1, .classes = 3, .logits = {logit, 0}, .labels = {label}, .distributions = {}};
       CHECK(std::isnan(forward(p, p.labels.data()).loss));
     }
-    const Problem p{.images = 1, .classes = 3, .logits = {logit, 0}, .labels = {-1}};
+    const Problem p{.images = 1, .classes = 3, .logits = {logit, 0}, .labels = {-1}, .distributions = {}};
     CHECK(forward(p, p.labels.data()).loss == 0);
   }
   constexpr float largest = std::numeric_limits<float>::max();
-  const Problem p{.images = 1, .classes = 3, .logits = {largest, -largest}, .labels = {1}};
+  const Problem p{.images = 1, .classes = 3, .logits = {largest, -largest}, .labels = {1}, .distributions = {}};
   CHECK(forward(p, p.labels.data()).loss == 0);
 }
 

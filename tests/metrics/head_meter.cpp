@@ -148,7 +148,7 @@ TEST_CASE("a head with another loss has no confusion matrix, and an accuracy onl
   CHECK_THROWS_WITH_AS(meter.add(3, 2, 1.5), "head age: its labels and predictions are needed", Error);
 }
 
-TEST_CASE("a head of ordered classes has a share within one class and a mean error, other heads have none") {
+TEST_CASE("a head of ordered classes has a share within one class and a mean absolute error, other heads have none") {
   const Head head{"age", {"0-2", "3-9", "10-19", "20-29"}};
   HeadMeter meter(head, LossKind::coral), other(head, LossKind::coral);
   meter.add(Labels{0, 1, 3, no_label}, Labels{0, 2, 0, 3}, 3);

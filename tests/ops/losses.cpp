@@ -247,7 +247,7 @@ TEST_CASE("losses: wrong and missing target values are refused with the head's n
   refuses([](Problem& p) { p.targets[0][0] = std::numeric_limits<float>::infinity(); },
           "head 'numbers': the target value inf found; finite numbers are allowed, and NaN where there is none");
   refuses([](Problem& p) { p.targets[0].pop_back(); },
-          "head 'numbers': 11 target values found; 6 images with 2 outputs need 12");
+          "head 'numbers': 11 target values found; 6 images with 2 values each need 12");
   refuses([](Problem& p) { p.targets[0].clear(); },
           "head 'numbers': the batch has no target values, which mean_squared_error needs");
   refuses([](Problem& p) { p.targets.resize(1); },

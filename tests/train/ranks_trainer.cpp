@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
 #include "comm/ranks.h"
+#include "facet/sampler.h"
 #include "facet/training.h"
 #include "testing.h"
 #include "train/rank_run.h"
@@ -69,10 +71,13 @@ bool run(Trainer& trainer, Told& told, std::size_t stop_after = 0) {
 
 /// Trains in ranks on the small sets.
 struct Run {
-  explicit Run(const ProcessGroup& group, TrainOptions train_options) : trainer(make(group, train_options)) {}
-  Trainer make(const ProcessGroup& group, TrainOptions& train_options) {
+  Run(const ProcessGroup& group, TrainOptions train_options, const std::vector<Head>& heads = small::heads())
+      : trainer(make(group, train_options, heads)) {}
+  Trainer make(const ProcessGroup& group, TrainOptions& train_options, const std::vector<Head>& heads) {
     train_options.processes = group;
-    return Trainer(small::rank_model(), small::info(), train, &validation, train_options);
+    ModelInfo info = small::info();
+    info.heads = heads;
+    return Trainer(small::rank_model_of(heads), info, train, &validation, train_options);
   }
   Watched train{small::train_set()}, validation{small::validation_set()};
   Trainer trainer;
@@ -159,6 +164,31 @@ TEST_CASE("a run in ranks is that of one process, and uses each image once an ep
       const auto epochs = static_cast<double>(with.epochs);
       CHECK(ranks.train.loads_of_all(group) == std::vector<double>(small::train_images, epochs));
       CHECK(ranks.validation.loads_of_all(group) == std::vector<double>(21, epochs));
+    });
+  }
+}
+
+TEST_CASE(
+    "a run in ranks has the sampled, changed and mixed images of one process, and learns ordered classes as it does") {
+  TrainOptions with = options();
+  with.augmentation.preset = AugmentPreset::strong;
+  with.augmentation.mixup = 1.0;
+  with.label_smoothing = 0.1;
+  with.class_weights["side"] = {.values = {1, 3}};
+  with.sampler = std::make_shared<const WeightedRandomSampler>(class_balanced_weights(small::train_set(), "side"));
+  std::vector<Head> heads = small::heads();
+  heads[0].ordinal = true;
+  Told expected;
+  Run one({}, with, heads);
+  REQUIRE(run(one.trainer, expected));
+  CHECK(expected.epochs[1].validation[0].within_one > 0);
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      Run ranks(group, with, heads);
+      Told told;
+      CHECK(run(ranks.trainer, told));
+      check_told(told, expected);
+      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
     });
   }
 }

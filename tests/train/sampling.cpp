@@ -92,6 +92,58 @@ TEST_CASE("a run with a sampler is resumed within an epoch to the same bits, and
   CHECK(small::learnt(plain.trainer) != expected);
 }
 
+TEST_CASE("a run of changed and mixed images is resumed within an epoch to the same bits, and with no other change") {
+  const TemporaryFolder folder;
+  TrainOptions options = sampled(folder / "whole");
+  options.augmentation.preset = AugmentPreset::strong;
+  options.label_smoothing = 0.1;
+  Trainer whole(ordinal_model(), ordinal_info(), small::train_set(), nullptr, options);
+  whole.run();
+  options.out = folder / "stopped";
+  {
+    Trainer stopped(ordinal_model(), ordinal_info(), small::train_set(), nullptr, options);
+    int steps = 0;
+    CHECK(!small::train(stopped, {.stop = [&] { return ++steps == small::batches + 2; }}));
+  }
+  options.resume = true;
+  TrainOptions other = options;
+  other.augmentation.cutmix = 0.5;
+  CHECK(contains(error_of([&] { Trainer(ordinal_model(), ordinal_info(), small::train_set(), nullptr, other); }),
+                 "the run was started with cutmix 1, requested is 0.5"));
+  // The preset's values by name are the preset.
+  options.augmentation = {.random_resized_crop = 0.25,
+                          .rand_augment = RandAugmentOptions{.operations = 2, .magnitude = 9},
+                          .random_erasing = 0.1,
+                          .mixup = 0.2,
+                          .cutmix = 1.0};
+  Trainer resumed(ordinal_model(), ordinal_info(), small::train_set(), nullptr, options);
+  resumed.run();
+  CHECK(small::learnt(resumed) == small::learnt(whole));
+  options.resume = false;
+  options.out = "";
+  options.augmentation.mixup = options.augmentation.cutmix = 0.0;
+  Trainer unmixed(ordinal_model(), ordinal_info(), small::train_set(), nullptr, options);
+  unmixed.run();
+  CHECK(small::learnt(unmixed) != small::learnt(whole));
+}
+
+TEST_CASE("mixing needs classes or values, and two images in a batch") {
+  TrainOptions options = small::options();
+  options.augmentation.mixup = 0.2;
+  Graph graph;
+  const Value x = flatten(graph.input({3, small::size, small::size}));
+  for (const Head& head : small::heads()) {
+    const Value outputs = linear(x, {.features = std::ssize(head.classes), .name = head.name});
+    head.name == "side" ? binary_cross_entropy(outputs, head.name) : softmax_cross_entropy(outputs, head.name);
+  }
+  CHECK(error_of([&] { Trainer(graph, small::info(), small::train_set(), nullptr, options); }) ==
+        "mixup and cutmix mix classes or values; head 'side' predicts no class, and the training set has no values for "
+        "it");
+  options.batch = 1;
+  CHECK(error_of([&] { small::Run run(options); }) ==
+        "mixup and cutmix mix the images of a batch; a batch has 1 image");
+}
+
 TEST_CASE("an epoch has as many images as its sampler says") {
   for (const std::int64_t size : {3, 45, 100}) {
     CAPTURE(size);

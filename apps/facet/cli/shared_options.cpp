@@ -95,7 +95,7 @@ OptionGroup inference_options() {
             .argument = "flip|crops",
             .help = "average the probabilities over views of each image (test-time augmentation): flip, the image and "
                     "its mirror image; crops, the four corners and the centre of the image resized to the model's size "
-                    "/ 0.875, and their mirror images"},
+                    "/ 0.875, and their mirror images (TenCrop)"},
            {.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
            precision_option("f32"),
            {.name = "threads",
@@ -214,7 +214,8 @@ Option ordinal_option() {
           .argument = "HEAD,...",
           .help =
               "heads whose classes are ordered, such as age: their loss counts how far a prediction is off (CORAL, "
-              "Cao et al. 2020), and accuracy within one class and mean absolute error in classes are reported"};
+              "Cao et al. 2020), and accuracy within one class and mean absolute error in classes are reported; the "
+              "order is that of --classes, or of FairFace's classes, or numbers ascend"};
 }
 
 void set_ordinal(const Options& options, std::vector<Head>& heads) {

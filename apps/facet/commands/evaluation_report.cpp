@@ -39,7 +39,7 @@ bool is_ordinal(const HeadResult& result) { return !std::isnan(result.within_one
 std::string head_table(const std::vector<HeadResult>& results) {
   const bool any_ordinal = std::ranges::any_of(results, is_ordinal);
   std::vector<Table::Column> columns{{"head"}, {"accuracy", true}, {"loss", true}, {"images", true}, {"classes", true}};
-  if (any_ordinal) columns.insert(columns.end(), {{"within one", true}, {"mean error", true}});
+  if (any_ordinal) columns.insert(columns.end(), {{"within one class", true}, {"MAE", true}});
   Table table(std::move(columns));
   for (const HeadResult& result : results) {
     std::vector<std::string> cells{result.head, percent(result.accuracy), fmt::format("{:.4f}", result.loss),
@@ -94,11 +94,12 @@ std::string evaluation_tables(const std::vector<HeadResult>& results) {
 }
 
 std::string evaluation_json(const std::string& model, const std::string& data, std::int64_t images,
-                            const std::vector<HeadResult>& results) {
+                            TestTimeAugmentation tta, const std::vector<HeadResult>& results) {
   nlohmann::ordered_json json;
   json["model"] = model;
   json["data"] = data;
   json["images"] = images;
+  json["tta"] = to_string(tta);
   json["heads"] = nlohmann::ordered_json::object();
   for (const HeadResult& result : results) {
     nlohmann::ordered_json& head = json["heads"][result.head];

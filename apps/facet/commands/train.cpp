@@ -259,7 +259,6 @@ RunData open_data(const Settings& settings) {
     print_out("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
     print_notes(settings.validation_csv, *data.validation);
   }
-  print_out("heads\n{}", describe_heads(data.train->heads(), 2));
   ranks.together([&] {
     if (settings.skip || ranks.local_rank() > 0) return;
     require_files(settings.train_csv, *data.train);
@@ -277,6 +276,31 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
   };
   skip(settings.train_csv, *data.train);
   if (data.validation) skip(settings.validation_csv, *data.validation);
+}
+
+/// @throws UsageError for an ordinal head whose classes are in alphabetical order only because nobody has declared
+///   another one.
+void require_order(const Settings& settings, const Head& head) {
+  const auto is_number = [](const std::string& name) {
+    return name.find_first_not_of("0123456789", name.starts_with('-') ? 1 : 0) == std::string::npos;
+  };
+  if (!head.ordinal || head.classes.size() < 3 || settings.manifest.classes.contains(head.name)) return;
+  if (!std::ranges::is_sorted(head.classes) || std::ranges::all_of(head.classes, is_number)) return;
+  throw UsageError(fmt::format(
+      "--ordinal has {}, whose classes are in alphabetical order: {}; --classes '{}=...' declares their order",
+      printable(head.name), list_of(head.classes), head.name));
+}
+
+/// Makes the heads that --ordinal and --sample name what they ask for.
+/// @throws UsageError when there is no such head, or the order of an ordinal head's classes is unknown.
+void set_up_heads(const Options& options, const Settings& settings, std::vector<Head>& heads) {
+  set_ordinal(options, heads);
+  for (const Head& head : heads) require_order(settings, head);
+  const std::string& balanced = settings.balanced_head;
+  if (!balanced.empty() && std::ranges::find(heads, balanced, &Head::name) == heads.end()) {
+    throw UsageError(fmt::format("{} balances the head {}; the heads are {}", options.origin("sample"),
+                                 printable(balanced), list_of(names_of(heads))));
+  }
 }
 
 /// The sampler that --sample asks for; null where it isn't given.
@@ -401,14 +425,18 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   std::optional<Graph> graph;
   ranks.together([&] {
     settings.info.heads = data.train->heads();
-    set_ordinal(options, settings.info.heads);
+    set_up_heads(options, settings, settings.info.heads);
     settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
     graph.emplace(build_model(settings.info));
     freeze_requested(options, *graph);
+    settings.training.sampler = make_sampler(settings, *data.train);
     if (ranks.rank() == 0) make_run_folder(training.out);
   });
-  if (settings.skip) leave_out_bad_images(data, settings);
-  ranks.together([&] { settings.training.sampler = make_sampler(settings, *data.train); });
+  print_out("heads\n{}", describe_heads(settings.info.heads, 2));
+  if (settings.skip) {
+    leave_out_bad_images(data, settings);
+    ranks.together([&] { settings.training.sampler = make_sampler(settings, *data.train); });
+  }
   const ThreadPlan threads = threads_of(training);
   print_machine(training, threads);
   print_out("model       {} at {}: {} parameters{}\n", settings.info.model, to_string(settings.info.size),

@@ -94,7 +94,7 @@ void TrainingReport::on_epoch(const EpochResult& result) {
     for (std::size_t i = 0; i < heads_.size(); ++i) {
       const HeadResult& head = result.validation[i];
       if (std::isnan(head.within_one) || head.labelled == 0) continue;
-      line += fmt::format("  {} within one {:.1f}%, mean error {:.3f}", heads_[i], 100 * head.within_one,
+      line += fmt::format("  {} within one class {:.1f}%, MAE {:.3f}", heads_[i], 100 * head.within_one,
                           head.mean_absolute_error);
     }
   }

@@ -108,10 +108,6 @@ struct Frame {
   std::int64_t left, top;
 };
 
-/// Returns the offset of torchvision's CenterCrop: Python's int(round(excess / 2)), which rounds halves to even.
-/// @param excess the pixels that the crop removes along an axis.
-std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
-
 Frame frame_of(ImageSize image, ImageSize size, ResizeMode mode) {
   const Region whole{.width = image.width, .height = image.height};
   if (mode == ResizeMode::squash) return {whole, size.width, size.height, 0, 0};
@@ -215,6 +211,8 @@ void require_pixels(const Image& image, const Placement& placement, const Region
 }
 
 }  // namespace
+
+std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
 
 Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode) {
   const Frame frame = frame_of(whole, size, mode);

@@ -36,6 +36,10 @@ void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, con
 /// contiguous.
 void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out);
 
+/// Returns the offset of torchvision's CenterCrop: Python's int(round(excess / 2)), which rounds halves to even.
+/// @param excess the pixels that the crop removes along an axis.
+std::int64_t crop_offset(std::int64_t excess);
+
 /// Returns the pixels that resize_image reads of an image whose extents are `whole`.
 Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode);
 

@@ -1,17 +1,21 @@
 #include "data/transforms/transforms.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "data/decode/resize.h"
 #include "data/transforms/blur.h"
 #include "data/transforms/color.h"
 #include "data/transforms/mirror.h"
+#include "facet/error.h"
 
 namespace facet::data {
 namespace {
 
 /// A row of an image is `stride` bytes.
 void erase(const Region& region, const Color& fill, std::size_t stride, std::span<std::uint8_t> pixels) {
+  if (region.width == 0) return;  // of a tiny image
   for (int y = region.top; y < region.top + region.height; ++y) {
     std::uint8_t* out = &pixels[static_cast<std::size_t>(y) * stride + static_cast<std::size_t>(region.left) * 3];
     for (int x = 0; x < region.width; ++x) out = std::ranges::copy(fill, out).out;
@@ -21,9 +25,13 @@ void erase(const Region& region, const Color& fill, std::size_t stride, std::spa
 }  // namespace
 
 std::optional<Region> crop_of(const LoadRequest& request, ImageSize whole) {
-  if (request.random_resized_crop <= 0) return std::nullopt;
+  const double least = request.random_resized_crop;
+  if (least == 0) return std::nullopt;
+  if (!(least > 0 && least <= 1)) {
+    throw Error(fmt::format("random_resized_crop is {}; 0 to 1 is allowed", least));
+  }
   base::RandomStream draws = draws_of(request, Transform::random_resized_crop);
-  return draw_crop(draws, whole, request.random_resized_crop);
+  return draw_crop(draws, whole, least);
 }
 
 LoadRequest Transforms::request(std::int64_t index, std::int64_t epoch, std::uint32_t occurrence) const {
