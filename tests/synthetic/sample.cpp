@@ -163,8 +163,8 @@ TEST_CASE("invalid options, and a folder that can't be written, are clear errors
     const SyntheticOptions options{.train = train, .validation = validation, .size = size, .seed = 0};
     return error_of([&] { write_synthetic_sample(folder.path() / "none", options); });
   };
-  CHECK(message(9, 9, 31) == "synthetic sample: size is 31; 32 to 2048 are allowed");
-  CHECK(message(9, 9, 2049) == "synthetic sample: size is 2049; 32 to 2048 are allowed");
+  CHECK(message(9, 9, 31) == "synthetic sample: size is 31x31; sides of 32 to 2048 are allowed");
+  CHECK(message(9, 9, 2049) == "synthetic sample: size is 2049x2049; sides of 32 to 2048 are allowed");
   CHECK(message(-1, 9, 32) ==
         "synthetic sample: -1 training and 9 validation images are requested; at least 0 are allowed");
   CHECK(message(9, -2, 32) ==
@@ -200,7 +200,7 @@ TEST_CASE("a linear model on pixels learns the mean hue, a third of age, and lit
   const facet::MemoryDataset train = into_memory("train.csv");
   const facet::MemoryDataset validation = into_memory("validation.csv");
   const auto accuracy = [&](std::size_t head) {
-    facet::LinearModel model(options.size, static_cast<int>(train.heads()[head].classes.size()));
+    facet::LinearModel model(options.size.height, static_cast<int>(train.heads()[head].classes.size()));
     model.fit(train, head, 8, 2e-4F);
     CHECK(model.accuracy(train, head) > model.accuracy(validation, head));
     return model.accuracy(validation, head);
