@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "data/labels.h"
+#include "data/stage_clock.h"
 
 namespace facet::data {
 
@@ -47,6 +48,7 @@ void Collator::begin(Batch& batch, std::span<const std::int64_t> indices) const 
 }
 
 void Collator::load(Batch& batch, const ImageGroup& group, std::int64_t epoch) const {
+  const StageTimer timer(Stage::collate);
   const std::size_t count = group.images.size();
   const auto request_of = [&](std::size_t i) {
     return transforms_.request(group.images[i], epoch, group.occurrences.empty() ? 0 : group.occurrences[i]);
@@ -69,9 +71,9 @@ void Collator::load(Batch& batch, const ImageGroup& group, std::int64_t epoch) c
     const LoadRequest request = request_of(i);
     require_labels(dataset_.name(request.index), dataset_.labels(request.index), heads_);
     dataset_.load(request, pixels[i]);
-    transforms_.apply(request, pixels[i], *scratch);
+    timed(Stage::transforms, [&] { transforms_.apply(request, pixels[i], *scratch); });
   }
-  mix_images(std::span(pixels).first(count), transforms_.size, mix, *scratch);
+  timed(Stage::transforms, [&] { mix_images(std::span(pixels).first(count), transforms_.size, mix, *scratch); });
   for (std::vector<std::uint8_t>& other : of_others) {
     if (!other.empty()) scratch->give(std::move(other));
   }

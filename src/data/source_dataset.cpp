@@ -13,6 +13,7 @@
 #include "data/decode/resize.h"
 #include "data/decode/scratch.h"
 #include "data/labels.h"
+#include "data/stage_clock.h"
 #include "data/transforms/transforms.h"
 #include "data/worker_threads.h"
 #include "facet/error.h"
@@ -167,25 +168,29 @@ data::Region at_scale(const data::Region& region, ImageSize whole, ImageSize dec
 }  // namespace
 
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  using data::Stage;
   State& state = this->state();
   const std::int64_t image = state.checked(request.index);
   try {
     const data::ScratchPool::Lease scratch = state.scratches.borrow();
-    const EncodedImage encoded = state.source->read(image);
+    const EncodedImage encoded = data::timed(Stage::read, [&] { return state.source->read(image); });
     std::optional<ImageSize> full_size;
     const auto choose = [&](ImageSize whole) {
       full_size = whole;
       const std::optional<data::Region> crop = data::crop_of(request, whole);
       return crop ? needed_of(whole, *crop, request.size) : needed_of(whole, request);
     };
-    data::DecodedImage decoded = data::decode_image(encoded.bytes, choose, *scratch);
+    data::DecodedImage decoded =
+        data::timed(Stage::decode, [&] { return data::decode_image(encoded.bytes, choose, *scratch); });
     if (!full_size) full_size = decoded.placement.whole;  // a decoder that leaves out nothing doesn't ask
-    if (const std::optional<data::Region> crop = data::crop_of(request, *full_size)) {
-      const data::Region region = at_scale(*crop, *full_size, decoded.placement.whole, request.size);
-      data::resize_region(decoded.image, decoded.placement, region, request.size, pixels, *scratch);
-    } else {
-      data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
-    }
+    data::timed(Stage::resize, [&] {
+      if (const std::optional<data::Region> crop = data::crop_of(request, *full_size)) {
+        const data::Region region = at_scale(*crop, *full_size, decoded.placement.whole, request.size);
+        data::resize_region(decoded.image, decoded.placement, region, request.size, pixels, *scratch);
+      } else {
+        data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
+      }
+    });
     scratch->give(std::move(decoded.image.pixels));
     state.record_warning(image, std::move(decoded.warning));
   } catch (const Error& error) {

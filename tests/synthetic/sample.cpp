@@ -122,6 +122,19 @@ TEST_CASE("the same options give the same bytes with any number of threads; an i
   }
 }
 
+TEST_CASE("an image that isn't square is the square one, squashed") {
+  const facet::TemporaryFolder folder;
+  write_synthetic_sample(folder.path() / "wide", {.train = 1, .validation = 0, .size = {48, 96}});
+  write_synthetic_sample(folder.path() / "square", {.train = 1, .validation = 0, .size = 96});
+  const char* const file = "train/figure-000001.jpg";
+  const facet::Image wide = facet::read_image(folder.path() / "wide" / file);
+  CHECK(wide.height == 48);
+  CHECK(wide.width == 96);
+  std::vector<std::uint8_t> squashed(wide.pixels.size());
+  facet::resize(facet::read_image(folder.path() / "square" / file), {48, 96}, facet::ResizeMode::squash, squashed);
+  CHECK(facet::mean_difference(wide.pixels, squashed) < 4);
+}
+
 TEST_CASE("an earlier sample is replaced, complete or not, and leaves no file behind") {
   const facet::TemporaryFolder folder;
   SyntheticOptions options = small;
