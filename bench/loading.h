@@ -18,7 +18,7 @@ struct LoadingOptions {
   ImageSize size = 224;  ///< of the loaded images
   ResizeMode resize = ResizeMode::squash;
   TrainOptions training = {};      ///< of which flip and augmentation are used
-  std::int64_t images = 1;         ///< of an epoch, at most all of the data set, over which they are spread evenly
+  std::int64_t images = 0;         ///< of an epoch: 1 to all of the data set, over which they are spread evenly
   std::int64_t batch = 64;         ///< in images
   std::vector<int> threads = {1};  ///< numbers of decoding threads, which take turns in each round
   int warmup = 1, iterations = 5;  ///< rounds: in each, an epoch is loaded, and then its images are only decoded
