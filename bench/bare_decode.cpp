@@ -1,5 +1,6 @@
 #include "bare_decode.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <csetjmp>
@@ -53,8 +54,10 @@ void decode_plainly(std::span<const std::uint8_t> jpeg, std::vector<std::uint8_t
   const std::size_t row_bytes = std::size_t{decoder.output_width} * static_cast<std::size_t>(decoder.output_components);
   pixels.resize(row_bytes * decoder.output_height);
   while (decoder.output_scanline < decoder.output_height) {
-    JSAMPROW row = &pixels[row_bytes * decoder.output_scanline];
-    jpeg_read_scanlines(&decoder, &row, 1);
+    std::array<JSAMPROW, 16> rows;  // as many at once as libjpeg has ready
+    const JDIMENSION count = std::min<JDIMENSION>(rows.size(), decoder.output_height - decoder.output_scanline);
+    for (JDIMENSION i = 0; i < count; ++i) rows[i] = &pixels[row_bytes * (decoder.output_scanline + i)];
+    jpeg_read_scanlines(&decoder, rows.data(), count);
   }
   jpeg_finish_decompress(&decoder);
   jpeg_destroy_decompress(&decoder);

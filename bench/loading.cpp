@@ -117,7 +117,12 @@ std::vector<double> LoadingTimes::decoded_per_core() const {
   return rates;
 }
 
-double LoadingTimes::ratio() const { return base::median(loaded_per_core()) / base::median(decoded_per_core()); }
+double LoadingTimes::ratio() const {
+  std::vector<double> ratios = loaded_per_core();
+  const std::vector<double> decoded = decoded_per_core();
+  for (std::size_t round = 0; round < ratios.size(); ++round) ratios[round] /= decoded[round];
+  return base::median(ratios);
+}
 
 std::vector<LoadingTimes> measure_loading(const SourceDataset& dataset, const LoadingOptions& options) {
   std::vector<std::unique_ptr<TimedLoader>> loaders;

@@ -40,7 +40,7 @@ struct LoadingTimes {
   /// Returns the images that one thread loads in a second, and those that libjpeg-turbo decodes, by round.
   std::vector<double> loaded_per_core() const;
   std::vector<double> decoded_per_core() const;
-  /// Returns the median of loaded_per_core() over that of decoded_per_core().
+  /// Returns loaded_per_core() over decoded_per_core(): the median over the rounds, in which one follows the other.
   double ratio() const;
 };
 
