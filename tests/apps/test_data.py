@@ -269,7 +269,7 @@ class Augmentation(AppTest):
         again = self.folder / "again"
         self.succeeds("train", "--config", self.folder / "strong/run.cfg", "--out", again)
         self.assertEqual(tensors(again / "checkpoints/last.safetensors"), seen["strong"])
-        self.assertIn("the run was started with mixup 0.2, requested is none",
+        self.assertIn('the run was started with mixup "0.2", requested is "none"',
                       self.fails(1, "train", "--resume", "--out", again, "--epochs", 2, "--augment", "light"))
 
     def test_refusals(self):

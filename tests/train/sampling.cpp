@@ -109,7 +109,7 @@ TEST_CASE("a run of changed and mixed images is resumed within an epoch to the s
   TrainOptions other = options;
   other.augmentation.cutmix = 0.5;
   CHECK(contains(error_of([&] { Trainer(ordinal_model(), ordinal_info(), small::train_set(), nullptr, other); }),
-                 "the run was started with cutmix 1, requested is 0.5"));
+                 R"(the run was started with cutmix "1", requested is "0.5")"));
   // The preset's values by name are the preset.
   options.augmentation = {.random_resized_crop = 0.25,
                           .rand_augment = RandAugmentOptions{.operations = 2, .magnitude = 9},
