@@ -269,7 +269,7 @@ class Augmentation(AppTest):
         again = self.folder / "again"
         self.succeeds("train", "--config", self.folder / "strong/run.cfg", "--out", again)
         self.assertEqual(tensors(again / "checkpoints/last.safetensors"), seen["strong"])
-        self.assertIn('the run was started with mixup "0.2", requested is "none"',
+        self.assertIn('the run was started with random_resized_crop "0.25", requested is "0.5"',
                       self.fails(1, "train", "--resume", "--out", again, "--epochs", 2, "--augment", "light"))
 
     def test_refusals(self):
@@ -277,7 +277,8 @@ class Augmentation(AppTest):
         for options, message in [(["--augment", "much"], "--augment is 'much'; allowed: none, light, strong"),
                                  (["--color-jitter", "0.4"], "--color-jitter is '0.4'; B,C,S,H is needed"),
                                  (["--mixup", "1e-9"], "--mixup is '1e-9'; mixup is 1e-09; 0, or 0.001 to 1000 is allowed"),
-                                 (["--trivial-augment", "--augment", "strong"], "trivial_augment and rand_augment")]:
+                                 (["--trivial-augment", "--rand-augment", "2,9"],
+                                  "trivial_augment and rand_augment are both on; one of them is allowed")]:
             with self.subTest(options):
                 status, _, error = facet(*words, *options)
                 self.assertIn(status, (1, 2))
