@@ -10,7 +10,8 @@
 namespace facet::data {
 
 // Changes of colours, in place, of RGB pixels {height, width, 3}. They have the formulas of torchvision's functions of
-// these names for tensors of 8 bits, which cut off fractions, and give the same pixels on every CPU.
+// these names for tensors of 8 bits, which cut off fractions, and give the same pixels on every CPU. A ColorChange is
+// computed in fixed point, so that a few values in a hundred are a level away from torchvision's.
 
 /// A change that blends each pixel with another value: factor * pixel + (1 - factor) * other.
 enum class ColorChange : std::uint8_t {
