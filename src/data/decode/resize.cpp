@@ -152,12 +152,15 @@ struct Rows {
   int count;
 };
 
-/// Resizes rows to another width. The last row is resized from a copy, because resize_rows reads a byte past its input.
+/// Resizes rows to another width. The last rows are resized from a copy, because resize_rows reads behind its input.
 void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out, Scratch& scratch) {
-  resize_rows(rows.first, rows.stride, rows.count - 1, taps, out);
-  std::vector<std::uint8_t> last = scratch.take(static_cast<std::size_t>(rows.stride) + 1);
-  std::copy_n(rows.first + rows.stride * (rows.count - 1), rows.stride, last.begin());
-  resize_rows(last.data(), rows.stride, 1, taps, out + std::ssize(taps.first) * 3 * (rows.count - 1));
+  const auto copied = static_cast<int>(std::min<std::ptrdiff_t>(rows.count, resize_slack / rows.stride + 1));
+  const int direct = rows.count - copied;
+  resize_rows(rows.first, rows.stride, direct, taps, out);
+  const std::ptrdiff_t bytes = rows.stride * copied;
+  std::vector<std::uint8_t> last = scratch.take(static_cast<std::size_t>(bytes) + resize_slack);
+  std::copy_n(rows.first + rows.stride * direct, bytes, last.begin());
+  resize_rows(last.data(), rows.stride, copied, taps, out + std::ssize(taps.first) * 3 * direct);
   scratch.give(std::move(last));
 }
 

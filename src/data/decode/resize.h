@@ -20,6 +20,8 @@ struct Taps {
 };
 
 inline constexpr int weight_bits = 22;
+/// How many bytes resize_rows may read behind the last input.
+inline constexpr int resize_slack = 16;
 
 /// Returns the weights of PIL's bilinear filter: a triangle as wide as two input pixels, or two output pixels when
 /// those are larger.
@@ -29,7 +31,7 @@ Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int cou
 Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count);
 
 /// Resizes each of `rows` RGB rows to the outputs of `taps`. The rows of `out` are contiguous.
-/// @param in at least one byte must be readable after the last row.
+/// @param in resize_slack bytes must be readable after the last row.
 void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps, std::uint8_t* out);
 
 /// Computes each output row as a weighted sum of input rows. All rows have `bytes` bytes; those of `out` are
