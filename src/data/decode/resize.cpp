@@ -18,12 +18,18 @@ namespace {
 /// The filter weights of the outputs, which may differ in number.
 class Weights {
  public:
+  explicit Weights(std::size_t outputs) {
+    outputs_.reserve(outputs);
+    fixed_.reserve(2 * outputs);
+  }
+
   /// Adds an output. Inputs at either end whose weight rounds to 0 are left out: when the end of the triangle meets the
   /// centre of a pixel, rounding decides whether that pixel is included.
   void add(int begin, const std::vector<double>& weights, double total) {
     Output output{begin, 0, fixed_.size()};
+    const double share = 1.0 / total;
     for (const double weight : weights) {
-      const auto fixed = static_cast<std::int32_t>(0.5 + weight * (1.0 / total) * (1 << weight_bits));
+      const auto fixed = static_cast<std::int32_t>(0.5 + weight * share * (1 << weight_bits));
       if (fixed == 0 && output.count == 0) {
         ++output.first;
       } else {
@@ -42,6 +48,7 @@ class Weights {
     for (const Output& output : outputs_) taps.count = std::max(taps.count, output.count);
     const auto count = static_cast<std::size_t>(taps.count);
     taps.weights.resize(outputs_.size() * count);
+    taps.first.reserve(outputs_.size());
     for (std::size_t o = 0; o < outputs_.size(); ++o) {
       const Output& output = outputs_[o];
       taps.first.push_back(std::min(output.first, end - taps.count));
@@ -61,28 +68,36 @@ class Weights {
   std::vector<std::int32_t> fixed_;
 };
 
-/// The inputs under the triangle of an output. This is the arithmetic of Pillow's Resample.c, in the same order, so
-/// that the weights are bit-identical.
-struct Window {
-  Window(int inputs, std::int64_t outputs, std::int64_t output)
-      : scale(inputs / static_cast<double>(outputs)),
-        support(std::max(scale, 1.0)),
-        center((static_cast<double>(output) + 0.5) * scale),
-        begin(std::max(static_cast<int>(center - support + 0.5), 0)),
-        end(std::min(static_cast<int>(center + support + 0.5), inputs)) {}
+/// The triangle of an axis. This is the arithmetic of Pillow's Resample.c, in the same order, so that the weights are
+/// bit-identical.
+struct Triangle {
+  Triangle(int length, std::int64_t outputs)
+      : inputs(length), scale(length / static_cast<double>(outputs)), support(std::max(scale, 1.0)) {}
 
-  double scale, support, center;
+  int inputs;
+  double scale, support;
+};
+
+/// The inputs under the triangle of an output.
+struct Window {
+  Window(const Triangle& triangle, std::int64_t output)
+      : center((static_cast<double>(output) + 0.5) * triangle.scale),
+        begin(std::max(static_cast<int>(center - triangle.support + 0.5), 0)),
+        end(std::min(static_cast<int>(center + triangle.support + 0.5), triangle.inputs)) {}
+
+  double center;
   int begin, end;
 };
 
 }  // namespace
 
 Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count, int end) {
-  Weights all;
+  const Triangle triangle(inputs, outputs);
+  const double shrink = 1.0 / triangle.support;
+  Weights all(static_cast<std::size_t>(count));
   std::vector<double> weights;
   for (std::int64_t o = first; o < first + count; ++o) {
-    const Window window(inputs, outputs, o);
-    const double shrink = 1.0 / window.support;
+    const Window window(triangle, o);
     weights.clear();
     double total = 0;
     for (int i = window.begin; i < window.end; ++i) {
@@ -128,7 +143,8 @@ struct Span {
 /// @param whole the length of the axis, which is resized to `outputs`, of which `count` are kept from `first`.
 Span read_span(int whole, std::int64_t outputs, std::int64_t first, int count) {
   if (outputs == whole) return {static_cast<int>(first), static_cast<int>(first) + count};
-  return {Window(whole, outputs, first).begin, Window(whole, outputs, first + count - 1).end};
+  const Triangle triangle(whole, outputs);
+  return {Window(triangle, first).begin, Window(triangle, first + count - 1).end};
 }
 
 void check(const Image& image, ImageSize size, std::span<std::uint8_t> pixels) {
