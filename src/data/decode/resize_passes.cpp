@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "data/decode/resize.h"
 
@@ -206,6 +207,64 @@ bool ResizeRowsByEights(const std::uint8_t* in, std::ptrdiff_t in_stride, int ro
   return true;
 }
 
+/// Resizes rows by any number of taps, two outputs at a time. @return whether it could: there must be two outputs.
+bool ResizeRowsByTwos(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps, std::uint8_t* out) {
+  // The weights of two taps of two outputs, for each of four channels, of which the last one is empty.
+  struct Two {
+    alignas(32) std::int32_t high[8], low[8];
+  };
+  const std::size_t outputs = taps.first.size(), count = static_cast<std::size_t>(taps.count);
+  if (outputs < 2) return false;
+  if (rows == 0) return true;
+  const std::size_t pairs = (count + 1) / 2,
+                    at_a_time = std::max<std::size_t>(256 / pairs, 1);  // which the cache holds
+  std::vector<Two> twos(at_a_time * pairs);
+  alignas(16) static constexpr std::uint8_t channels[16] = {0, 128, 3, 128, 1,   128, 4,   128,
+                                                            2, 128, 5, 128, 128, 128, 128, 128};
+  alignas(16) static constexpr std::uint8_t lowest_bytes[16] = {0, 4, 8, 12};
+  const auto picks = hn::LoadDup128(u8, channels), bytes_of_sums = hn::LoadDup128(u8, lowest_bytes);
+  for (std::size_t begin = 0; begin < outputs; begin += 2 * at_a_time) {
+    const std::size_t end = std::min(begin + 2 * at_a_time, outputs);
+    const auto output_of = [&](std::size_t x) { return std::min(x, outputs - 2); };  // the last two may overlap
+    Two* two = twos.data();
+    for (std::size_t x = begin; x < end; x += 2) {
+      for (std::size_t p = 0; p < pairs; ++p, ++two) {
+        for (std::size_t i = 0; i < 8; ++i) {
+          const std::int32_t* weight = &taps.weights[(output_of(x) + i / 4) * count + 2 * p];
+          const PairOfWeights weights(weight[0], 2 * p + 1 < count ? weight[1] : 0);
+          two->high[i] = static_cast<std::int32_t>(weights.high);
+          two->low[i] = static_cast<std::int32_t>(weights.low);
+        }
+      }
+    }
+    for (std::ptrdiff_t y = 0; y < rows; ++y) {
+      const std::uint8_t* row = in + y * in_stride;
+      std::uint8_t* row_out = out + 3 * y * static_cast<std::ptrdiff_t>(outputs);
+      two = twos.data();
+      for (std::size_t x = begin; x < end; x += 2) {
+        const std::size_t o = output_of(x);
+        const std::uint8_t *first = row + std::ptrdiff_t{3} * taps.first[o],
+                           *second = row + std::ptrdiff_t{3} * taps.first[o + 1];
+        I32 sum = hn::Set(i32, half);
+        for (std::size_t p = 0; p < pairs; ++p, ++two, first += 6, second += 6) {
+          const auto bytes = hn::Combine(u8, hn::LoadU(u8_half, second), hn::LoadU(u8_half, first));
+          const I16 inputs = hn::BitCast(i16, hn::TableLookupBytesOr0(bytes, picks));
+          const I32 highs = PairSums(inputs, hn::BitCast(i16, hn::Load(i32, two->high)), hn::Zero(i32));
+          sum = PairSums(inputs, hn::BitCast(i16, hn::Load(i32, two->low)), sum);
+          sum = hn::Add(sum, hn::ShiftLeft<low_bits>(highs));
+        }
+        const auto bytes = hn::TableLookupBytes(hn::BitCast(u8, hn::ShiftRight<weight_bits>(sum)), bytes_of_sums);
+        const hn::Repartition<std::uint32_t, decltype(u8_half)> u32;
+        const auto one = hn::GetLane(hn::BitCast(u32, hn::LowerHalf(u8_half, bytes)));
+        const auto other = hn::GetLane(hn::BitCast(u32, hn::UpperHalf(u8_half, bytes)));
+        std::memcpy(row_out + 3 * o, &one, 4);  // a fourth byte, which the next pixel overwrites
+        std::memcpy(row_out + 3 * o + 3, &other, 3);
+      }
+    }
+  }
+  return true;
+}
+
 /// Sums of 32 bytes of rows by their weights.
 struct Sums {
   I32 parts[4];  // each of four bytes of either half
@@ -269,12 +328,13 @@ bool MixRowsByPairs(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes,
 bool MixRowsByPairs(const std::uint8_t*, std::ptrdiff_t, int, const Taps&, std::uint8_t*) { return false; }
 
 bool ResizeRowsByEights(const std::uint8_t*, std::ptrdiff_t, int, const Taps&, std::uint8_t*) { return false; }
+bool ResizeRowsByTwos(const std::uint8_t*, std::ptrdiff_t, int, const Taps&, std::uint8_t*) { return false; }
 
 #endif
 
 // Enlarging needs two taps; with a constant count the compiler unrolls the loop over them.
 void ResizeRows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps, std::uint8_t* out) {
-  if (ResizeRowsByEights(in, in_stride, rows, taps, out)) return;
+  if (ResizeRowsByEights(in, in_stride, rows, taps, out) || ResizeRowsByTwos(in, in_stride, rows, taps, out)) return;
   taps.count == 2 ? ResizeRowsBy<2>(in, in_stride, rows, taps, out) : ResizeRowsBy<0>(in, in_stride, rows, taps, out);
 }
 
