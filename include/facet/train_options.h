@@ -62,6 +62,18 @@ FACET_EXPORT std::string_view to_string(LearningRateSchedule::Kind kind);
 /// Parses the text that to_string returns. @throws Error naming the value and those allowed.
 FACET_EXPORT LearningRateSchedule::Kind parse_schedule(std::string_view text);
 
+/// Progressive resizing: training begins with smaller images, which grow over the epochs to the model's size (Composer's
+/// ProgressiveResizing). It takes a model whose weights fit images of any size. Validation, checkpoints and model files
+/// are of the model's size throughout.
+struct ProgressiveResizing {
+  double initial_scale = 1;        ///< of height and width in the first epochs; 1: all epochs have the model's size
+  double delay_fraction = 0.5;     ///< the share of the epochs, at the beginning, that have this scale; at least one
+  double finetune_fraction = 0.2;  ///< the share of the epochs, at the end, that have the model's size; at least one
+
+  bool is_used() const { return initial_scale < 1; }
+  bool operator==(const ProgressiveResizing&) const = default;
+};
+
 /// Class weights of a head's loss. The weighted loss is divided by the sum of the weights of the batch's labels
 /// (PyTorch: cross_entropy).
 struct ClassWeights {
@@ -116,6 +128,7 @@ struct TrainOptions {
   /// Random changes of the training images beside the flip. What lies outside of an image, or is erased, has the colour
   /// that the model's normalisation takes as the mean.
   Augmentation augmentation = {};
+  ProgressiveResizing progressive_resizing = {};  ///< see scheduled_size()
   bool drop_last = false;
   /// The images of each epoch and their order, in all processes the same; null: a ShuffledSampler.
   std::shared_ptr<const Sampler> sampler = {};

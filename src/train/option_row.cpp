@@ -285,6 +285,65 @@ OptionRow head_weights(TrainOption option) {
                     }});
 }
 
+namespace {
+
+std::string text_of(const ProgressiveResizing& resizing) {
+  return fmt::format("{},{},{}", resizing.initial_scale, resizing.delay_fraction, resizing.finetune_fraction);
+}
+
+/// @throws Error saying which number is out of range.
+void check(const ProgressiveResizing& resizing) {
+  const auto require_share = [](const NumberRange& range, double value, std::string_view name) {
+    if (!range.holds(value)) throw Error(fmt::format("its {} is {}; {} is allowed", name, value, range.text()));
+  };
+  require_share({.low = 0, .high = 1, .without_low = true}, resizing.initial_scale, "initial scale");
+  require_share({.low = 0, .high = 1}, resizing.delay_fraction, "delay fraction");
+  require_share({.low = 0, .high = 1}, resizing.finetune_fraction, "fine-tuning fraction");
+  if (resizing.delay_fraction + resizing.finetune_fraction > 1) {
+    throw Error(fmt::format("its fractions are {} and {}; a sum of up to 1 is allowed", resizing.delay_fraction,
+                            resizing.finetune_fraction));
+  }
+}
+
+}  // namespace
+
+OptionRow progressive_resizing(TrainOption option) {
+  const auto parse = [](const std::string& text, const std::string& origin) {
+    const Texts words = split_at_commas(text, origin);
+    ProgressiveResizing resizing;
+    if (words.size() != 1 && words.size() != 3) {
+      throw Error(fmt::format("{} is '{}'; SCALE, or SCALE,DELAY,FINETUNE, is needed", origin, text));
+    }
+    resizing.initial_scale = parse_number(words[0], origin);
+    if (words.size() == 3) {
+      resizing.delay_fraction = parse_number(words[1], origin);
+      resizing.finetune_fraction = parse_number(words[2], origin);
+    }
+    try {
+      check(resizing);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("{} is '{}'; ", origin, text));
+    }
+    return resizing;
+  };
+  OptionRow row = single(std::move(option), &TrainOptions::progressive_resizing, parse, [](const auto& value) {
+    return value == ProgressiveResizing() ? std::string() : text_of(value);
+  });
+  row.option.check = [](const TrainOptions& options) {
+    try {
+      check(options.progressive_resizing);
+    } catch (const Error& error) {
+      throw error.with_prefix("progressive_resizing: ");
+    }
+  };
+  row.record = [](const TrainOptions& options, nlohmann::ordered_json& json) {
+    const bool used = options.progressive_resizing.is_used();
+    json["progressive_resizing"] = used ? text_of(options.progressive_resizing) : "none";
+    json["progressive_resizing's epochs"] = used ? options.epochs : 0;
+  };
+  return row;
+}
+
 OptionRow head_split(TrainOption option) {
   option.set = [](TrainOptions& options, const Texts& texts, const std::string& origin) {
     try {

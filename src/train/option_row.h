@@ -172,6 +172,9 @@ OptionRow change(TrainOption option, std::optional<RandAugmentOptions> Augmentat
 OptionRow change(TrainOption option, std::optional<AffineRange> Augmentation::*member);
 OptionRow change(TrainOption option, std::optional<ColorRange> Augmentation::*member);
 
+/// The row of progressive_resizing.
+OptionRow progressive_resizing(TrainOption option);
+
 /// The row of split_head.
 OptionRow head_split(TrainOption option);
 

@@ -129,6 +129,15 @@ Rows learning_rows() {
        whole_number(
            {.name = "epochs", .argument = "N", .help = "total number of epochs, including those before a resume"},
            &TrainOptions::epochs, 1, many),
+       progressive_resizing(
+           {.name = "progressive-resizing",
+            .argument = "SCALE[,DELAY,FINETUNE]",
+            .help =
+                "train on smaller images first: SCALE times --size in the first DELAY of the epochs (a fraction, 0.5 "
+                "by default), then larger from epoch to epoch, and --size in the last FINETUNE of them (0.2); sides "
+                "are multiples of 32. Validation and the model file have --size. Not for the reference model, whose "
+                "weights depend on the size",
+            .fixed = true}),
        whole_number({.name = "batch",
                      .argument = "N",
                      .help = "batch size, in images, of all processes together",

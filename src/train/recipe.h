@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "facet/dataset.h"
+#include "facet/image.h"
 #include "facet/train_options.h"
 #include "kernels/loss.h"
 #include "optim/optimizer.h"
@@ -59,6 +60,10 @@ class Schedule {
   double peak_;                        ///< the learning rate after the warm-up
   double per_epoch_, total_, warmup_;  ///< steps
 };
+
+/// The size of the training images in an epoch, from 1; see scheduled_size(). It depends only on the arguments, so that a
+/// resumed run continues with the same sizes.
+ImageSize training_size(const TrainOptions& options, ImageSize full, std::int64_t epoch);
 
 /// @throws Error when the options, the number of steps or the step are out of range.
 Schedule checked_schedule(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step);

@@ -146,6 +146,7 @@ bool Trainer::State::out_of_patience() const {
 bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
   epoch_began_ = Clock::now();
   StepResult result;
+  take_size();
   loader_->start_epoch(state_.epoch, state_.batch);
   while (step(result)) {
     const Next next = after_step(result, stop);
@@ -379,6 +380,7 @@ EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) con
   }
   result.seconds = epoch_seconds();
   result.peak_resident_bytes = peak_resident_memory();
+  if (s_.options.progressive_resizing.is_used()) result.size = loader_size_;
   return result;
 }
 

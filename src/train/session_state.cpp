@@ -8,6 +8,7 @@
 #include "facet/error.h"
 #include "facet/machine.h"
 #include "formats/model_file.h"
+#include "graph/op.h"
 #include "kernels/targets.h"
 #include "onednn/onednn.h"
 #include "program/choose_precision.h"
@@ -236,20 +237,57 @@ void TrainingSession::State::compile_programs(program::LayoutPlan plan, const Ba
   if (!group().is_alone()) parameters->state().share();
   if (pretrained_) pretrained_->load(*parameters);
   pretrained_.reset();
-  training_programs_.emplace(graph, *parameters, program_options(program::Mode::training), tuning_record, arena_,
-                             kept_programs);
   program::ProgramOptions evaluation = program_options(program::Mode::inference);
   evaluation.as_for_batch = sizes.first_evaluation;
   evaluation_programs_.emplace(graph, evaluated(), evaluation, tuning_record, arena_, kept_programs);
-  // Planning throws now, rather than at the end of an epoch, where a batch norm can't train on a single image.
-  for (const std::int64_t size : sizes.training) {
-    arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(size).arena_bytes());
-  }
+  planned_batches_ = sizes.training;
+  compile_training(info.size);
+  training_size_ = info.size;
   for (const std::int64_t size : sizes.evaluation) {
     arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(size).arena_bytes());
   }
   parameters->state().own_slot_elements = slots().own_elements();
   require_memory(planned_bytes());
+}
+
+void TrainingSession::State::compile_training(ImageSize size) {
+  std::optional<Graph> resized;
+  if (size != info.size) resized.emplace(graph::with_input(graph, {3, size.height, size.width}));
+  training_programs_.reset();
+  resized_ = std::move(resized);
+  training_programs_.emplace(resized_ ? *resized_ : graph, *parameters, program_options(program::Mode::training),
+                             tuning_record, arena_, kept_programs);
+  // Planning throws now, rather than at the end of an epoch, where a batch norm can't train on a single image.
+  for (const std::int64_t batch : planned_batches_) {
+    arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(batch).arena_bytes());
+  }
+  training_held_bytes_ = std::max(training_held_bytes_, training_programs_->held_bytes());
+}
+
+void TrainingSession::State::set_training_size(ImageSize size) {
+  if (training_size_ == size) return;
+  finish_updates();
+  training_size_.reset();
+  std::string record;
+  const auto compile_now = [&] {
+    compile_training(size);
+    require_memory(planned_bytes());
+  };
+  group().together([&] {
+    if (!is_first_rank()) return;
+    compile_now();
+    if (!group().is_alone()) record = tuning_record.to_text();
+  });
+  if (!group().is_alone()) {
+    group().broadcast(record);
+    group().together([&] {
+      if (is_first_rank()) return;
+      tuning_record = program::TuningRecord::parse(group().name(0), record, false);
+      compile_now();
+    });
+  }
+  training_size_ = size;
+  keep_measurements();
 }
 
 void TrainingSession::State::require_memory(std::int64_t bytes) const {
@@ -275,7 +313,7 @@ void TrainingSession::State::keep_measurements() {
 }
 
 std::int64_t TrainingSession::State::planned_bytes() const {
-  return static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() +
+  return static_cast<std::int64_t>(arena_bytes_ + std::max(training_held_bytes_, training_programs_->held_bytes()) +
                                    evaluation_programs_->held_bytes() + parameters->state().bytes() +
                                    (average ? average->state().bytes() : 0));
 }

@@ -8,8 +8,10 @@
 #include "base/files.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/models.h"
 #include "facet/text.h"
 #include "formats/model_file.h"
+#include "graph/op.h"
 #include "train/run_options.h"
 #include "train/trainer_state.h"
 
@@ -37,6 +39,20 @@ TrainOptions with_absolute_out(TrainOptions options) {
   return options;
 }
 
+/// The names of the models whose weights don't depend on the size of the image.
+std::vector<std::string> resizable_models() {
+  std::vector<std::string> names;
+  for (const std::string& name : model_names()) {
+    try {
+      graph::with_input(build_model(name, {.heads = {{"any", {"a", "b"}}}, .size = 224}), {3, 192, 192});
+      names.push_back(name);
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return names;
+}
+
 TrainingSession make_session(Graph graph, ModelInfo info, const TrainOptions& options, const Dataset& train) {
   const std::int64_t images = std::max<std::int64_t>(train::epoch_images(options, train), 1);
   std::unique_ptr<TrainingSession::State> state;
@@ -57,6 +73,7 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
       validation_(validation_set) {
   group().together([&] {
     check_data();
+    check_sizes();
     s_.losses = train::make_loss_rules(s_.options, s_.info.heads, &train_);
   });
   // Rank 0 alone has the run's folder.
@@ -89,6 +106,7 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
     save_tuning_record();
   });
   take_progress();
+  prepare_sizes();
   if (s_.options.profile_steps > 0) profiler_.emplace(s_.options.profile_steps);
 }
 
@@ -237,17 +255,15 @@ TrainingSession::State::BatchSizes Trainer::State::batch_sizes() const {
 }
 
 std::int64_t Trainer::State::planned_bytes() const {
-  std::int64_t bytes = s_.planned_bytes();
-  for (const std::optional<Loader>* loader : {&loader_, &validation_loader_}) {
-    if (*loader) bytes += (*loader)->held_bytes();
-  }
+  std::int64_t bytes = s_.planned_bytes() + loader_bytes_;
+  if (validation_loader_) bytes += validation_loader_->held_bytes();
   return bytes + (validation_ != nullptr ? confusion_bytes(s_.info.heads, validation_->size()) : 0);
 }
 
-void Trainer::State::make_loaders() {
+LoaderOptions Trainer::State::loading(ImageSize size) const {
   LoaderOptions loading;
   loading.batch = s_.options.batch;
-  loading.size = s_.info.size;
+  loading.size = size;
   loading.resize = s_.info.resize;
   loading.threads = s_.options.loader_threads;
   loading.seed = s_.options.seed;
@@ -260,15 +276,70 @@ void Trainer::State::make_loaders() {
   loading.rank = group().rank();
   loading.world = group().size();
   loading.sampler = s_.options.sampler;
-  loader_.emplace(train_, loading);
+  return loading;
+}
+
+void Trainer::State::make_loaders() {
+  loader_ = std::make_unique<Loader>(train_, loading(s_.info.size));
+  loader_size_ = s_.info.size;
+  loader_bytes_ = loader_->held_bytes();
   plan_ = {.images = epoch_images(),
            .batch = s_.options.batch,
            .drop_last = s_.options.drop_last,
-           .rank = loading.rank,
-           .world = loading.world};
+           .rank = group().rank(),
+           .world = group().size()};
   schedule_.emplace(s_.options, steps_per_epoch());
   if (validation_ == nullptr) return;
   validation_loader_.emplace(*validation_, s_.evaluation_loading(validation_->size()));
+}
+
+std::vector<Trainer::State::SizedEpochs> Trainer::State::sized_epochs(std::int64_t first) const {
+  std::vector<SizedEpochs> all;
+  for (std::int64_t epoch = first; epoch <= s_.options.epochs; ++epoch) {
+    const ImageSize size = train::training_size(s_.options, s_.info.size, epoch);
+    if (all.empty() || all.back().size != size) all.push_back({size, epoch, epoch});
+    all.back().last = epoch;
+  }
+  return all;
+}
+
+void Trainer::State::check_sizes() const {
+  if (!s_.options.progressive_resizing.is_used()) return;
+  for (const SizedEpochs& epochs : sized_epochs(1)) {
+    try {
+      graph::with_input(s_.graph, {3, epochs.size.height, epochs.size.width});
+    } catch (const Error& error) {
+      throw Error(
+          fmt::format("progressive_resizing needs images of {}, at which the model {} can't be trained: {}; the "
+                      "weights of {} fit images of any size",
+                      to_string(epochs.size), s_.info.model, error.what(), list_of(resizable_models())));
+    }
+  }
+}
+
+void Trainer::State::prepare_sizes() {
+  if (!s_.options.progressive_resizing.is_used()) return;
+  const std::vector<SizedEpochs> all = sized_epochs(state_.epoch);
+  std::vector<std::string> parts;
+  for (const SizedEpochs& epochs : all) {
+    parts.push_back(epochs.first == epochs.last
+                        ? fmt::format("epoch {} at {}", epochs.first, to_string(epochs.size))
+                        : fmt::format("epochs {} to {} at {}", epochs.first, epochs.last, to_string(epochs.size)));
+  }
+  if (!parts.empty() && s_.is_first_rank()) s_.note("progressive resizing: " + list_of(parts));
+  for (auto epochs = all.rbegin(); epochs != all.rend(); ++epochs) s_.set_training_size(epochs->size);
+  take_size();
+}
+
+void Trainer::State::take_size() {
+  if (!s_.options.progressive_resizing.is_used()) return;
+  const ImageSize size = train::training_size(s_.options, s_.info.size, state_.epoch);
+  s_.set_training_size(size);
+  group().together([&] {
+    if (loader_size_ == size) return;
+    loader_ = std::make_unique<Loader>(train_, loading(size));
+    loader_size_ = size;
+  });
 }
 
 void Trainer::State::resume(const train::LastCheckpoint& last, const train::WriteSlot& write) {

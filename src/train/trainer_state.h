@@ -63,6 +63,19 @@ struct Trainer::State {
   /// @throws Error where images are mixed and their targets can't be.
   void check_mixing() const;
   void make_loaders();
+  LoaderOptions loading(ImageSize size) const;
+  /// The epochs of the run from `first` on that have images of one size, in order.
+  struct SizedEpochs {
+    ImageSize size;
+    std::int64_t first, last;
+  };
+  std::vector<SizedEpochs> sized_epochs(std::int64_t first) const;
+  /// @throws Error where progressive_resizing needs a size that the model doesn't allow.
+  void check_sizes() const;
+  /// Compiles, and so tunes and plans, what the epochs left need for images of each size; ends with the present epoch's.
+  void prepare_sizes();
+  /// Loads and trains images of the present epoch's size from now on.
+  void take_size();
   /// Takes over the progress and the parameters of a checkpoint. On rank 0.
   void resume(const train::LastCheckpoint& last, const train::WriteSlot& write);
 
@@ -140,8 +153,10 @@ struct Trainer::State {
   std::vector<std::unique_ptr<TrainSink>> file_sinks_;
   nlohmann::ordered_json fixed_options_;  ///< as fixed_options() returns them
   std::size_t saved_tuning_entries_ = 0;
-  std::optional<Loader> loader_;
-  BatchPlan plan_;  ///< of the epochs' batches
+  std::unique_ptr<Loader> loader_;
+  std::optional<ImageSize> loader_size_;  ///< of its images
+  std::int64_t loader_bytes_ = 0;         ///< what it holds for images of the model's size
+  BatchPlan plan_;                        ///< of the epochs' batches
   std::optional<Loader> validation_loader_;
   std::optional<train::Schedule> schedule_;
 

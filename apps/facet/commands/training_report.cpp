@@ -82,7 +82,8 @@ void TrainingReport::on_step(const StepResult& result) {
 
 void TrainingReport::on_epoch(const EpochResult& result) {
   bar_.clear();
-  std::string line = fmt::format("epoch {}/{}  training loss {:.4f}", result.epoch, epochs_, result.train_loss);
+  const std::string size = result.size ? " at " + to_string(*result.size) : "";
+  std::string line = fmt::format("epoch {}/{}{}  training loss {:.4f}", result.epoch, epochs_, size, result.train_loss);
   if (result.validation.empty()) {
     line += "  " + accuracies(result.train_accuracy, 1);
   } else {
