@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cmath>
 #include <memory>
+#include <set>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "comm/ranks.h"
@@ -12,6 +14,7 @@
 #include "facet/training.h"
 #include "testing.h"
 #include "train/rank_run.h"
+#include "train/resizable_run.h"
 #include "train/run_folder.h"
 
 using namespace facet;
@@ -332,6 +335,51 @@ TEST_CASE("the same ranks continue a run to the same bits") {
       Run resumed(group, with);
       CHECK(run(resumed.trainer, told));
       CHECK(small::learnt(resumed.trainer.session()) == small::learnt(whole.trainer.session()));
+    });
+  }
+}
+
+TEST_CASE("ranks train on images of each epoch's size as one process does, and continue a run to the same bits") {
+  TrainOptions with = small::resized_options();
+  with.batch = small::global_batch;
+  with.threads = with.loader_threads = 1;
+  with.sync_batch_norm = true;
+  const auto make = [](const ProcessGroup& group, TrainOptions now, small::Sized& train, small::Sized& validation) {
+    now.processes = group;
+    return std::make_unique<Trainer>(small::resizable_model(), small::resizable_info(), train, &validation, now);
+  };
+  Told expected;
+  {
+    small::Sized train{small::train_set()}, validation{small::validation_set()};
+    REQUIRE(run(*make({}, with, train, validation), expected));
+  }
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      const facet::test::SharedFolder folder(group);
+      small::Sized train{small::train_set()}, validation{small::validation_set()};
+      Told told, of_resumed;
+      std::vector<std::set<int>> loaded;
+      const std::unique_ptr<Trainer> whole = make(group, with, train, validation);
+      CHECK(small::train(*whole, {.step = [&](const StepResult& step) { told.steps.push_back(step); },
+                                  .epoch =
+                                      [&](const EpochResult& epoch) {
+                                        told.epochs.push_back(epoch);
+                                        loaded.push_back(train.take_sizes());
+                                        CHECK(validation.take_sizes() == std::set<int>{small::full_size});
+                                      }}));
+      check_told(told, expected);
+      CHECK(loaded == std::vector<std::set<int>>{{32}, {32}, {64}, {64}, {96}});
+      const small::Learnt learnt = small::learnt(whole->session());
+      CHECK(is_same(group, small::bits(learnt)));
+      for (const std::size_t stop_after : {8, 9}) {  // an epoch has 4 steps: at the end of small images, and within
+        TrainOptions now = with;
+        now.out = folder / std::to_string(stop_after);
+        CHECK(!run(*make(group, now, train, validation), of_resumed, stop_after));
+        now.resume = true;
+        const std::unique_ptr<Trainer> resumed = make(group, now, train, validation);
+        CHECK(run(*resumed, of_resumed));
+        CHECK(small::learnt(resumed->session()) == learnt);
+      }
     });
   }
 }

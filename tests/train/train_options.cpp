@@ -42,6 +42,7 @@ Texts other_texts(const TrainOption& option) {
                                                     {"freeze", {"stem.*", "block.*"}},
                                                     {"class-weights", {"balanced", "side=1,2.5"}},
                                                     {"head-weights", {"colour=0.5,side=2"}},
+                                                    {"progressive-resizing", {"0.5,0.4,0.3"}},
                                                     {"random-resized-crop", {"0.3"}},
                                                     {"rand-augment", {"2,9"}},
                                                     {"rotation", {"15"}},
@@ -179,6 +180,12 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
                                                        {"class-weights", "a=0,0"},
                                                        {"split-head", "fc"},
                                                        {"seed", "18446744073709551616"},
+                                                       {"progressive-resizing", "0"},
+                                                       {"progressive-resizing", "1.1"},
+                                                       {"progressive-resizing", "0.5,0.2"},
+                                                       {"progressive-resizing", "0.5,0.6,0.5"},
+                                                       {"progressive-resizing", "0.5,x,0.5"},
+                                                       {"progressive-resizing", "half"},
                                                        {"random-resized-crop", "1.1"},
                                                        {"random-resized-crop", "none"},
                                                        {"rand-augment", "2"},
@@ -200,6 +207,8 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
   }
   CHECK(refusal(train_option("momentum"), {"1.5"}) == "run.cfg:3: it is '1.5'; 0 up to below 1 is allowed");
   CHECK(refusal(train_option("batch"), {"0"}) == "run.cfg:3: it is '0'; a whole number from 1 to 65536 is needed");
+  CHECK(refusal(train_option("progressive-resizing"), {"2"}) ==
+        "run.cfg:3: it is '2'; its initial scale is 2; above 0 up to 1 is allowed");
   CHECK(contains(refusal(train_option("class-weights"), {"a=1,2", "a=balanced"}), "two sets of class weights for a"));
   CHECK(error_of([] { train_option("epoch"); }) == "there is no option of training called 'epoch'");
 }
@@ -227,7 +236,9 @@ TEST_CASE("a record has the names and values that the records of earlier version
   options.class_weights = {{"", {.balanced = true}}, {"side", {.values = {1, 2.5}}}};
   options.head_weights = {{"colour", 0.5}, {"side", 2}};
   options.freeze = {"stem.*", "block.*"};
-  nlohmann::json expected{{"batch", 64},
+  nlohmann::json expected{{"progressive_resizing", "none"},
+                          {"progressive_resizing's epochs", 0},
+                          {"batch", 64},
                           {"lr_scale_batch", 0},
                           {"optimizer", "adam"},
                           {"learning_rate", 1e-4},
