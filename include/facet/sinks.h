@@ -191,8 +191,9 @@ FACET_EXPORT std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, S
 /// seconds, peak_resident_bytes, waited, communication_waited, best (true or false), train_loss_by_head, train_accuracy
 /// and validation_loss_by_head; those of steps.jsonl are step, epoch, batch, loss, loss_by_head, accuracy,
 /// learning_rate and images_per_s. Where heads are ordinal, metrics.jsonl also has validation_within_one and
-/// validation_mean_absolute_error, objects of these heads; with progressive_resizing it has size, such as "96x96". Losses by head and accuracies are objects with the heads'
-/// names as keys, and null where a head has no label. The keys of validation are absent without a validation set.
+/// validation_mean_absolute_error, objects of these heads; with TrainOptions::progressive_resizing it has size, such as
+/// "96x96". Losses by head and accuracies are objects with the heads' names as keys, and null where a head has no
+/// label. The keys of validation are absent without a validation set.
 FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note = {});
 
 /// The figures of an epoch in metrics.jsonl by which runs are compared.

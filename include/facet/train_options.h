@@ -62,9 +62,9 @@ FACET_EXPORT std::string_view to_string(LearningRateSchedule::Kind kind);
 /// Parses the text that to_string returns. @throws Error naming the value and those allowed.
 FACET_EXPORT LearningRateSchedule::Kind parse_schedule(std::string_view text);
 
-/// Progressive resizing: training begins with smaller images, which grow over the epochs to the model's size (Composer's
-/// ProgressiveResizing). It takes a model whose weights fit images of any size. Validation, checkpoints and model files
-/// are of the model's size throughout.
+/// Progressive resizing: training begins with smaller images, which grow over the epochs to the model's size, as by
+/// Composer's method of this name. It takes a model whose weights fit images of any size. Validation, checkpoints and
+/// model files are of the model's size throughout.
 struct ProgressiveResizing {
   double initial_scale = 1;        ///< of height and width in the first epochs; 1: all epochs have the model's size
   double delay_fraction = 0.5;     ///< the share of the epochs, at the beginning, that have this scale; at least one

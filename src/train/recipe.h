@@ -61,8 +61,8 @@ class Schedule {
   double per_epoch_, total_, warmup_;  ///< steps
 };
 
-/// The size of the training images in an epoch, from 1; see scheduled_size(). It depends only on the arguments, so that a
-/// resumed run continues with the same sizes.
+/// The size of the training images in an epoch, from 1; see scheduled_size(). It depends only on the arguments, so that
+/// a resumed run continues with the same sizes.
 ImageSize training_size(const TrainOptions& options, ImageSize full, std::int64_t epoch);
 
 /// @throws Error when the options, the number of steps or the step are out of range.

@@ -104,7 +104,7 @@ double Schedule::one_cycle(double done, double first, double middle, double last
 
 namespace {
 
-/// The sides of smaller images are multiples of this: a size of its own costs a compiled program, and models halve their
+/// The sides of smaller images are multiples of this: each size needs primitives of its own, and models halve their
 /// images up to five times.
 constexpr int size_step = 32;
 

@@ -329,6 +329,7 @@ void Trainer::State::prepare_sizes() {
   if (!parts.empty() && s_.is_first_rank()) s_.note("progressive resizing: " + list_of(parts));
   for (auto epochs = all.rbegin(); epochs != all.rend(); ++epochs) s_.set_training_size(epochs->size);
   take_size();
+  group().together([&] { save_tuning_record(); });
 }
 
 void Trainer::State::take_size() {

@@ -72,7 +72,8 @@ struct Trainer::State {
   std::vector<SizedEpochs> sized_epochs(std::int64_t first) const;
   /// @throws Error where progressive_resizing needs a size that the model doesn't allow.
   void check_sizes() const;
-  /// Compiles, and so tunes and plans, what the epochs left need for images of each size; ends with the present epoch's.
+  /// Compiles, and so tunes and plans, what the epochs left need for images of each size; ends with that of the present
+  /// epoch.
   void prepare_sizes();
   /// Loads and trains images of the present epoch's size from now on.
   void take_size();

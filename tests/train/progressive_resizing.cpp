@@ -190,6 +190,29 @@ TEST_CASE("a run that is stopped in the midst of an epoch or where the size chan
   }
 }
 
+TEST_CASE("primitives are tuned for each size before the first step, and a resumed run uses them") {
+  const TemporaryFolder folder;
+  TrainOptions options = resized_options(folder / "straight");
+  options.tune = true;
+  int timed = 0;
+  options.on_tuning = [&](int) { ++timed; };
+  Run run(options);
+  CHECK(timed > 0);
+  timed = 0;
+  // What no epoch but the last needs is there before the first.
+  for (const char* key : {"3x32x32", "3x64x64", "3x96x96"}) {
+    CHECK_MESSAGE(contains(read_file(folder / "straight" / "tuning.json"), "convolution " + std::string(key)), key);
+  }
+  CHECK(run.trainer.run());
+  TrainOptions stopped = options;
+  stopped.out = folder / "stopped";
+  stopped.tuning_record = folder / "straight" / "tuning.json";
+  trained(stopped, 3 * small::batches + 2);
+  stopped.tuning_record.clear();
+  stopped.resume = true;
+  CHECK(trained(stopped).learnt == small::learnt(run.trainer));
+}
+
 TEST_CASE("a trainer that is stopped goes on at the epoch's size, also after steps of its session") {
   const Outcome whole = trained(resized_options());
   Run run(resized_options());
