@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -69,8 +70,9 @@ class TimedLoader {
 
   /// Loads an epoch, and then decodes its images alone.
   /// @param counts whether the times are kept.
-  void run(std::int64_t epoch, bool counts) {
-    const data::StageClock clock;
+  void run(std::int64_t epoch, bool counts, const data::StageClock& clock) {
+    std::array<double, data::stages.size()> before;
+    std::ranges::transform(data::stages, before.begin(), [&](Stage stage) { return clock.seconds(stage); });
     const double seconds = seconds_of([&] {
       loader_.start_epoch(epoch);
       while (loader_.next() != nullptr) continue;
@@ -80,7 +82,8 @@ class TimedLoader {
     if (!counts) return;
     times_.seconds.push_back(seconds);
     for (const Stage stage : data::stages) {
-      times_.stages.at(static_cast<std::size_t>(stage)).push_back(clock.seconds(stage));
+      const auto at = static_cast<std::size_t>(stage);
+      times_.stages.at(at).push_back(clock.seconds(stage) - before.at(at));
     }
     if (bare) times_.bare_decode.push_back(*bare);
   }
@@ -125,12 +128,13 @@ double LoadingTimes::ratio() const {
 }
 
 std::vector<LoadingTimes> measure_loading(const SourceDataset& dataset, const LoadingOptions& options) {
+  const data::StageClock clock;  // outlives the loaders' threads, also where an image can't be read
   std::vector<std::unique_ptr<TimedLoader>> loaders;
   for (const int threads : options.threads) {
     loaders.push_back(std::make_unique<TimedLoader>(dataset, options, threads));
   }
   for (int round = 0; round < options.warmup + options.iterations; ++round) {
-    for (const auto& loader : loaders) loader->run(round, round >= options.warmup);
+    for (const auto& loader : loaders) loader->run(round, round >= options.warmup, clock);
   }
   std::vector<LoadingTimes> all;
   for (const auto& loader : loaders) all.push_back(loader->times());

@@ -135,7 +135,8 @@ Rows learning_rows() {
             .help =
                 "train on smaller images first: SCALE times --size in the first DELAY of the epochs (a fraction, 0.5 "
                 "by default), then larger from epoch to epoch, and --size in the last FINETUNE of them (0.2); sides "
-                "are multiples of 32. Validation and the model file have --size. Not for the reference model, whose "
+                "are rounded to multiples of 32, so that 0.5 of 224 is 128. Validation and the model file have --size. "
+                "Not for the reference model, whose "
                 "weights depend on the size",
             .fixed = true}),
        whole_number({.name = "batch",
@@ -402,11 +403,13 @@ Rows run_rows() {
             .help = "steps between two lines of progress within an epoch, in the terminal and in steps.csv and "
                     "steps.jsonl; 0: none"},
            &TrainOptions::log_every, 0, many),
-       whole_number({.name = "profile-steps",
-                     .argument = "N",
-                     .help = "after two steps, profile N: print where their time goes, with the communication of "
-                             "several processes, and write it to profile.json; 0: none"},
-                    &TrainOptions::profile_steps, 0, many),
+       whole_number(
+           {.name = "profile-steps",
+            .argument = "N",
+            .help = "after two steps, profile N: print where their time goes, with the communication of "
+                    "several processes, and write it to profile.json; with --progressive-resizing, of steps of "
+                    "the first size; 0: none"},
+           &TrainOptions::profile_steps, 0, many),
        whole_number(
            {.name = "keep", .argument = "N", .help = "number of epochs whose weights are kept beside best and last"},
            &TrainOptions::keep, 0, static_cast<int>(many)),

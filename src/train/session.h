@@ -96,7 +96,7 @@ struct TrainingSession::State {
   void broadcast_parameters();
   /// @throws Error when `bytes`, for each process on this machine, are more than were available when the session was
   /// made. Of this process alone.
-  void require_memory(std::int64_t bytes) const;
+  void require_memory(std::int64_t bytes, std::optional<ImageSize> size = {}) const;
   /// Allocates the arena. Of this process alone.
   void allocate();
   /// The processes that train together.

@@ -271,7 +271,7 @@ void TrainingSession::State::set_training_size(ImageSize size) {
   std::string record;
   const auto compile_now = [&] {
     compile_training(size);
-    require_memory(planned_bytes());
+    require_memory(planned_bytes(), size);
   };
   group().together([&] {
     if (!is_first_rank()) return;
@@ -290,12 +290,12 @@ void TrainingSession::State::set_training_size(ImageSize size) {
   keep_measurements();
 }
 
-void TrainingSession::State::require_memory(std::int64_t bytes) const {
+void TrainingSession::State::require_memory(std::int64_t bytes, std::optional<ImageSize> size) const {
   const int processes = group().local_size();
   if (bytes * processes <= available) return;
   throw Error(fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory{}, {:.2f} GB are available: "
                           "take a smaller batch or size",
-                          info.model, to_string(info.size), options.batch, gigabytes(bytes),
+                          info.model, to_string(size.value_or(info.size)), options.batch, gigabytes(bytes),
                           processes == 1 ? "" : fmt::format(" in each of {} processes on this machine", processes),
                           gigabytes(available)),
               ErrorCode::out_of_memory);

@@ -309,10 +309,12 @@ void Trainer::State::check_sizes() const {
     try {
       graph::with_input(s_.graph, {3, epochs.size.height, epochs.size.width});
     } catch (const Error& error) {
-      throw Error(
-          fmt::format("progressive_resizing needs images of {}, at which the model {} can't be trained: {}; the "
-                      "weights of {} fit images of any size",
-                      to_string(epochs.size), s_.info.model, error.what(), list_of(resizable_models())));
+      const std::vector<std::string> resizable = resizable_models();
+      const bool is_too_small = std::ranges::find(resizable, s_.info.model) != resizable.end();
+      throw Error(fmt::format("progressive_resizing needs images of {}, at which the model {} can't be trained: {}; {}",
+                              to_string(epochs.size), s_.info.model, error.what(),
+                              is_too_small ? "take a larger initial scale"
+                                           : "the weights of " + list_of(resizable) + " fit images of any size"));
     }
   }
 }
@@ -327,7 +329,14 @@ void Trainer::State::prepare_sizes() {
                         : fmt::format("epochs {} to {} at {}", epochs.first, epochs.last, to_string(epochs.size)));
   }
   if (!parts.empty() && s_.is_first_rank()) s_.note("progressive resizing: " + list_of(parts));
-  for (auto epochs = all.rbegin(); epochs != all.rend(); ++epochs) s_.set_training_size(epochs->size);
+  loader_bytes_ *= 2;  // two loaders exist while the size changes
+  for (auto epochs = all.rbegin(); epochs != all.rend(); ++epochs) {
+    try {
+      s_.set_training_size(epochs->size);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("progressive_resizing: images of {}: ", to_string(epochs->size)));
+    }
+  }
   take_size();
   group().together([&] { save_tuning_record(); });
 }

@@ -156,7 +156,7 @@ struct Trainer::State {
   std::size_t saved_tuning_entries_ = 0;
   std::unique_ptr<Loader> loader_;
   std::optional<ImageSize> loader_size_;  ///< of its images
-  std::int64_t loader_bytes_ = 0;         ///< what it holds for images of the model's size
+  std::int64_t loader_bytes_ = 0;         ///< what it holds at most; with progressive_resizing, it and the next one
   BatchPlan plan_;                        ///< of the epochs' batches
   std::optional<Loader> validation_loader_;
   std::optional<train::Schedule> schedule_;

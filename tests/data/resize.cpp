@@ -1,6 +1,7 @@
 #include "data/decode/resize.h"
 
 #include <doctest/doctest.h>
+#include <hwy/targets.h>
 
 #include <climits>
 #include <cmath>
@@ -174,7 +175,9 @@ std::uint8_t summed(const std::uint8_t* in, std::size_t stride, const Taps& taps
 
 }  // namespace
 
-TEST_CASE("rows are resized and mixed as sums by weights of 22 bits, of any number of taps and outputs") {
+TEST_CASE("rows are resized and mixed as sums by weights of 22 bits, of any number of taps and outputs, on every CPU") {
+  SUBCASE("the best ISA") {}
+  SUBCASE("the portable one") { hwy::DisableTargets(-1); }
   constexpr std::size_t slack = facet::data::resize_slack;
   for (const bool extreme : {false, true}) {
     for (const int count : {1, 2, 3, 4, 5, 6, 7, 9}) {
@@ -218,6 +221,7 @@ TEST_CASE("rows are resized and mixed as sums by weights of 22 bits, of any numb
       }
     }
   }
+  hwy::DisableTargets(0);
 }
 
 TEST_CASE("an image of the requested size is copied, and a uniform colour is kept") {

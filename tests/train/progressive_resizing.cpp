@@ -204,6 +204,7 @@ TEST_CASE("primitives are tuned for each size before the first step, and a resum
     CHECK_MESSAGE(contains(read_file(folder / "straight" / "tuning.json"), "convolution " + std::string(key)), key);
   }
   CHECK(run.trainer.run());
+  CHECK(timed == 0);
   TrainOptions stopped = options;
   stopped.out = folder / "stopped";
   stopped.tuning_record = folder / "straight" / "tuning.json";
@@ -211,6 +212,7 @@ TEST_CASE("primitives are tuned for each size before the first step, and a resum
   stopped.tuning_record.clear();
   stopped.resume = true;
   CHECK(trained(stopped).learnt == small::learnt(run.trainer));
+  CHECK(timed == 0);
 }
 
 TEST_CASE("a trainer that is stopped goes on at the epoch's size, also after steps of its session") {
@@ -267,7 +269,9 @@ TEST_CASE("a model whose weights depend on the size of the image is refused befo
         "'heads.colour.hidden.weight' depends on the size of the input; the weights of resnet18, resnet34, resnet50, "
         "densenet121, densenet161, alexnet, mobilenet_v2 fit images of any size");
   info.model = "alexnet";  // needs at least 63 pixels
-  CHECK(contains(refusal(alexnet({.heads = small::heads(), .size = full_size})), "(max_pool): "));
+  const std::string too_small = refusal(alexnet({.heads = small::heads(), .size = full_size}));
+  CHECK(contains(too_small, "(max_pool): "));
+  CHECK(too_small.ends_with("; take a larger initial scale"));
   CHECK(!std::filesystem::exists(folder / "run"));
 }
 

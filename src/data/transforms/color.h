@@ -11,7 +11,8 @@ namespace facet::data {
 
 // Changes of colours, in place, of RGB pixels {height, width, 3}. They have the formulas of torchvision's functions of
 // these names for tensors of 8 bits, which cut off fractions, and give the same pixels on every CPU. A ColorChange is
-// computed in fixed point, so that a few values in a hundred are a level away from torchvision's.
+// computed in fixed point, so that values may be a level away from torchvision's: mostly a few in a hundred, and up to a
+// fifth where the fractions of many products are near that of a level.
 
 /// A change that blends each pixel with another value: factor * pixel + (1 - factor) * other.
 enum class ColorChange : std::uint8_t {
