@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "facet/inference.h"
 #include "facet/metrics.h"
 
 namespace facet::app {
