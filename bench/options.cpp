@@ -35,14 +35,55 @@ void add_model_options(po::options_description& description, WorkloadOptions& o)
   add("help", "print this and exit");
   add("model", po::value(&o.model)->default_value(o.model), "model");
   add("precision", po::value(&o.precision)->default_value(o.precision), "f32 or bf16");
-  add("size", po::value<std::string>()->default_value("224")->notifier([&o](const std::string& text) {
-    o.size = parse_image_size(text, "--size");
-  }),
-      "size of the images in pixels: one number for a square, or HEIGHTxWIDTH");
+  add_size(description, o.size);
   add("max-cpu-isa", po::value(&o.max_cpu_isa), "the highest CPU ISA that may be used: avx2, avx512 or avx512_bf16");
   add("no-tune", po::bool_switch(&o.no_tune), "use oneDNN's default primitives instead of timing candidates");
   add("save-memory", po::bool_switch(&o.save_memory),
       "in training: run cheap operations again in the backward pass instead of keeping their results");
+}
+
+void add_size(po::options_description& description, ImageSize& size) {
+  const auto read = [&size](const std::string& text) { size = parse_image_size(text, "--size"); };
+  description.add_options()("size", po::value<std::string>()->default_value("224")->notifier(read),
+                            "size of the images in pixels: one number for a square, or HEIGHTxWIDTH");
+}
+
+namespace {
+
+/// The rows of train_options() that change images at random.
+std::vector<const TrainOption*> augmentation_rows() {
+  std::vector<const TrainOption*> rows;
+  for (const TrainOption& row : train_options()) {
+    if (row.name == "no-flip" || row.group == train_option("augment").group) rows.push_back(&row);
+  }
+  return rows;
+}
+
+}  // namespace
+
+void add_augmentation_options(po::options_description& description, TrainOptions& training) {
+  for (const TrainOption* row : augmentation_rows()) {
+    const auto set = [row, &training](const std::string& text) { row->set(training, {text}, "--" + row->name); };
+    po::value_semantic* value = nullptr;
+    if (row->value == TrainOption::Value::flag) {
+      value = po::bool_switch()->notifier([set](bool on) { set(on ? "yes" : "no"); });
+    } else {
+      auto* text = po::value<std::string>()->value_name(row->argument)->notifier(set);
+      value = row->default_text.empty() ? text : text->default_value(row->default_text);
+    }
+    description.add_options()(row->name.c_str(), value, row->help.c_str());
+  }
+}
+
+std::string augmentation_words(const TrainOptions& training) {
+  std::vector<std::string> words;
+  for (const TrainOption* row : augmentation_rows()) {
+    const std::vector<std::string> texts = row->texts(training);
+    if (texts == row->texts(TrainOptions())) continue;
+    words.push_back("--" + row->name);
+    if (row->value != TrainOption::Value::flag) words.insert(words.end(), texts.begin(), texts.end());
+  }
+  return fmt::format("{}", fmt::join(words, " "));
 }
 
 void add_options(po::options_description& description, WorkloadOptions& o) {

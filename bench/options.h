@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "facet/image.h"
+#include "facet/train_options.h"
 
 /// The command line of the bench executables.
 namespace facet::bench {
@@ -26,6 +27,13 @@ struct WorkloadOptions {
 void add_options(boost::program_options::options_description& description, WorkloadOptions& options);
 /// Those of them that mean the same in all executables: all but mode, batch, threads and pin.
 void add_model_options(boost::program_options::options_description& description, WorkloadOptions& options);
+/// Adds --size, the size of the images that a model takes.
+void add_size(boost::program_options::options_description& description, ImageSize& size);
+/// Adds the options of `facet train` that change images at random; parsing sets the members of `training` that they
+/// name.
+void add_augmentation_options(boost::program_options::options_description& description, TrainOptions& training);
+/// Returns words of a command line that give those members the values that differ from the defaults: "--augment light".
+std::string augmentation_words(const TrainOptions& training);
 /// @throws Error naming the option, what was found and what is allowed.
 void require_good(const WorkloadOptions& options);
 /// Returns the thread counts of --threads, in its order; at least one. @throws Error when --threads is malformed.

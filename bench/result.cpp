@@ -26,6 +26,8 @@ json spread(const std::vector<double>& values) {
   return {{"median", middle}, {"min", *min}, {"max", *max}, {"spread", (*max - *min) / middle}};
 }
 
+json size_json(ImageSize size) { return size.height == size.width ? json(size.height) : json(to_string(size)); }
+
 json machine_json(const std::string& limit) {
   const double frequency = base::cpu_frequency_mhz();
   return {{"cpu", cpu_model()},
@@ -48,7 +50,7 @@ json result_json(const std::string& bench, const WorkloadOptions& o, const Graph
           {"mode", o.mode},
           {"precision", o.precision},
           {"batch", o.batch},
-          {"size", o.size.height == o.size.width ? json(o.size.height) : json(to_string(o.size))},
+          {"size", size_json(o.size)},
           {"threads", threads},
           {"placement", placement(threads)},
           {"tuned", !o.no_tune},

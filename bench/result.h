@@ -48,6 +48,8 @@ class JsonFile {
 /// Returns the median, min, max and spread, which is (max - min) / median.
 nlohmann::json spread(const std::vector<double>& values);
 
+/// Returns the member `size` of a result: a number for a square, otherwise "HEIGHTxWIDTH".
+nlohmann::json size_json(ImageSize size);
 /// Returns the members `machine` and `versions` of a result.
 /// @param limit the value of --max-cpu-isa; empty without.
 nlohmann::json machine_json(const std::string& limit);

@@ -5,11 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <span>
-#include <system_error>
 #include <utility>
 
 #include "base/median.h"
@@ -23,6 +20,7 @@
 #include "facet/train_options.h"
 #include "ranks.h"
 #include "result.h"
+#include "scratch_folder.h"
 #include "train/session.h"
 #include "workload.h"
 
@@ -33,27 +31,6 @@ using nlohmann::json;
 const char* name_of(Scaling scaling) { return scaling == Scaling::weak ? "weak" : "strong"; }
 
 namespace {
-
-/// A new folder, which is removed with what it holds.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string path = (std::filesystem::temp_directory_path() / "facet-bench-XXXXXX").string();
-    if (::mkdtemp(path.data()) == nullptr) throw Error(fmt::format("{}: can't be made", path), ErrorCode::io);
-    path_ = path;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A batch of synthetic pixels and labels.
 Batch synthetic_batch(std::int64_t images, const ModelInfo& info, int rank) {

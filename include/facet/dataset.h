@@ -16,6 +16,9 @@ namespace facet {
 struct Head {
   std::string name = {};
   std::vector<std::string> classes = {};
+  /// Whether a model takes the classes as ordered, as those of ages are: build_model then gives the head coral() and
+  /// coral_loss(). A data set's labels are the same either way.
+  bool ordinal = false;
   bool operator==(const Head&) const = default;
 };
 
@@ -36,10 +39,18 @@ struct LoadRequest {
   std::int64_t index = 0;
   ImageSize size = 224;  ///< of the pixels that are written
   ResizeMode resize = ResizeMode::squash;
+  /// If above 0, a random part of the image takes the image's place (see Augmentation::random_resized_crop), and
+  /// `resize` doesn't apply. facet's data sets do this. A data set of one's own that doesn't, by resize() for example,
+  /// has no crops.
+  double random_resized_crop = 0;
   // A data set may change an image at random, as long as (seed, epoch, index) determine how.
-  std::uint64_t seed = 0;  ///< the loader's
+  std::uint64_t seed = 0;  ///< the loader's; another one for each time that an image occurs again in the epoch
   std::int64_t epoch = 0;  ///< the epoch in progress, counted as Loader::start_epoch does
 };
+
+/// Crops and resizes an image as a request asks.
+/// @throws Error as facet::resize of an image does.
+FACET_EXPORT void resize(const Image& image, const LoadRequest& request, std::span<std::uint8_t> pixels);
 
 /// A data set of labelled images. Const members are thread-safe. A data set must not be changed or destroyed while a
 /// Loader, a Trainer or evaluate() uses it.
@@ -58,7 +69,7 @@ class FACET_EXPORT Dataset {
   /// are read by custom_loss only.
   /// @param values one for each class of the head. They are NaN at first, which means that the image has none.
   virtual void targets(std::int64_t /*index*/, std::size_t /*head*/, std::span<float> /*values*/) const {}
-  /// Writes an image as 8-bit RGB, {height, width, 3}, resized as facet::resize does.
+  /// Writes an image as 8-bit RGB, {height, width, 3}, cropped and resized as facet::resize does.
   /// @throws Error naming the image (and its line in the manifest) when it can't be read.
   virtual void load(const LoadRequest& request, std::span<std::uint8_t> pixels) const = 0;
   /// Returns the name of image `index` for messages and predictions: for a manifest, the file as written in the CSV.

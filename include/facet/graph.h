@@ -89,20 +89,27 @@ enum class LossKind : std::uint8_t {
   binary_cross_entropy,   ///< probabilities by the sigmoid of each output
   mean_squared_error,     ///< the outputs themselves take the place of probabilities
   custom,                 ///< the same
+  coral,                  ///< probabilities of ordered classes by sigmoids, see coral_loss
 };
 
-/// Whether heads with this loss have an accuracy.
-constexpr bool has_accuracy(LossKind kind) {
-  return kind == LossKind::softmax_cross_entropy || kind == LossKind::binary_cross_entropy;
+/// Whether a head with this loss predicts one of its classes for each image.
+constexpr bool predicts_class(LossKind kind) {
+  return kind == LossKind::softmax_cross_entropy || kind == LossKind::coral;
 }
+
+/// Whether heads with this loss have an accuracy.
+constexpr bool has_accuracy(LossKind kind) { return predicts_class(kind) || kind == LossKind::binary_cross_entropy; }
 
 /// The output of a head.
 struct HeadOutput {
   std::string name = {};
-  int logits = -1;  ///< index of a value of shape {classes}
+  int logits = -1;  ///< index of a value of shape {classes}, for coral_loss {classes - 1}
   int loss = -1;    ///< index of a scalar value: the head's mean loss over the targets that the batch has
-  int classes = 0;  ///< number of outputs
+  int classes = 0;  ///< number of classes, or of outputs that aren't classes
   LossKind kind = LossKind::softmax_cross_entropy;
+
+  /// Returns the number of logits: one for each class or output, for coral_loss one fewer.
+  int logit_count() const { return kind == LossKind::coral ? classes - 1 : classes; }
 };
 
 /// The description of a model: ops applied to values, with parameters named by scopes. A graph holds no weights and no

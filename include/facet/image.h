@@ -43,11 +43,13 @@ enum class ResizeMode : std::uint8_t {
   /// Keeps the aspect ratio: the image is resized to the smallest extents that cover floor(height / 0.875) x
   /// floor(width / 0.875), where one of them is met and the other is in proportion (rounded down), and the centre of
   /// height x width is taken. For a size of 224x224 that is torchvision's Resize(256) and CenterCrop(224).
-  crop
+  crop,
+  /// As crop, but height x width itself is covered. A model's own mode is one of the others.
+  cover
 };
-/// Returns "squash" or "crop". @throws Error when `mode` has another value.
+/// Returns "squash", "crop" or "cover". @throws Error when `mode` has another value.
 FACET_EXPORT std::string_view to_string(ResizeMode mode);
-/// Parses the text that to_string returns. @throws Error naming the value and those allowed.
+/// Parses "squash" or "crop". @throws Error naming the value and those allowed.
 FACET_EXPORT ResizeMode parse_resize_mode(std::string_view text);
 
 /// Reads an image file as upright RGB: EXIF's orientation is applied. The format is detected from the content, not from

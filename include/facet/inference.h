@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "facet/dataset.h"
@@ -22,12 +23,26 @@ namespace facet {
 /// Builds a model as its file describes it (read_model_info). @throws Error as the build_model of models.h does.
 FACET_EXPORT Graph build_model(const ModelInfo& info);
 
+/// Which views of an image evaluate() averages the predictions of.
+enum class TestTimeAugmentation : std::uint8_t {
+  none,  ///< the image alone
+  flip,  ///< the image and its mirror image
+  /// Five crops and their mirror images (torchvision: TenCrop): the image is resized to floor(height / 0.875) x
+  /// floor(width / 0.875), by squashing or covering it as ModelInfo::resize says (ResizeMode::cover for crop), and its
+  /// four corners and its centre are cut out, each of the model's size.
+  crops
+};
+/// Returns "none", "flip" or "crops". @throws Error when `augmentation` has another value.
+FACET_EXPORT std::string_view to_string(TestTimeAugmentation augmentation);
+
 struct InferenceOptions {
   std::int64_t batch = 64;
   PrecisionChoice precision = PrecisionChoice::f32;
   int threads = 0;  ///< compute threads, up to 4096; 0: OMP_NUM_THREADS if set, else all cores the process may use
   /// Decoding threads of evaluate(), up to 4096; 0: chosen so that it doesn't wait (see LoaderOptions).
   int loader_threads = 0;
+  /// Of evaluate(): predictions are means over views of each image.
+  TestTimeAugmentation tta = TestTimeAugmentation::none;
   bool tune = false;  ///< time candidate primitives for each new batch size; false: use oneDNN's defaults
   /// The folder of the tuning cache, which keeps timed choices, including the precision chosen for `automatic`, between
   /// processes. It is read even without `tune`. Empty: no cache.
@@ -36,11 +51,12 @@ struct InferenceOptions {
 
 /// The predictions of one head for one batch.
 struct HeadPrediction {
-  std::vector<float> logits = {};  ///< {images, classes}
-  /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for mean_squared_error and
-  /// custom_loss the logits themselves.
+  std::vector<float> logits = {};  ///< {images, classes}; for coral_loss {images, classes - 1}
+  /// {images, classes}: the logits' softmax; for binary_cross_entropy the sigmoid of each; for coral_loss the
+  /// differences of their sigmoids; for mean_squared_error and custom_loss the logits themselves.
   std::vector<float> probabilities = {};
-  /// {images}: the class of the largest logit. It has no meaning for heads whose loss isn't softmax_cross_entropy.
+  /// {images}: the class of the largest logit; for coral_loss the number of logits above 0. It has no meaning for heads
+  /// with another loss than softmax_cross_entropy and these.
   std::vector<std::int32_t> predicted = {};
 };
 
@@ -99,11 +115,16 @@ struct EvaluationTime {
 
 /// Runs the predictor on every image of a data set, in its order, and returns the result of each head, whatever its
 /// loss: a head is measured by the targets that the data set has for it, labels or values (Dataset::targets). Of
-/// `options`, only `batch` (at most the predictor's) and `loader_threads` are used.
-/// @param each called after every batch with the batch and its predictions; may be empty.
+/// `options`, only `batch` (at most the predictor's), `loader_threads` and `tta` are used. With `tta`, the
+/// probabilities are means over the views, from which the predictions, the logits (those of the mean probabilities) and
+/// the losses follow; for mean_squared_error and custom_loss the means of the outputs take the place of all of these.
+/// @param each called after every batch with the batch and its predictions; may be empty. With TestTimeAugmentation
+///   crops the batch's pixels are those of the images from which the crops are taken, floor(extent / 0.875) high and
+///   wide.
 /// @param time if not null, is set to the time spent.
-/// @throws Error when the data set's heads are not the model's, when it is empty, when an image can't be read, when a
-///   logit is non-finite (naming image and head), or when a target is wrong (naming the head).
+/// @throws Error when `tta` has another value, when the data set's heads are not the model's, when it is empty, when an
+///   image can't be read, when a logit is non-finite (naming image and head), or when a target is wrong (naming the
+///   head).
 FACET_EXPORT std::vector<HeadResult> evaluate(
     Predictor& predictor, const Dataset& data, const InferenceOptions& options = {},
     const std::function<void(const Batch&, const std::vector<HeadPrediction>&)>& each = {},

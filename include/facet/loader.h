@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "facet/augmentation.h"
 #include "facet/dataset.h"
 #include "facet/export.h"
 #include "facet/sampler.h"
@@ -14,11 +16,11 @@ namespace facet {
 struct Batch {
   std::int64_t size = 0;                  ///< images
   std::vector<std::uint8_t> pixels = {};  ///< {size, height, width, 3}
-  /// {heads, size}; no_label where an image has none. A Loader always fills them in; in a batch of one's own they may
-  /// be empty where the targets of all heads are values.
+  /// {heads, size}: the images' own labels, also where images are mixed; no_label where an image has none. A Loader
+  /// always fills them in; in a batch of one's own they may be empty where the targets of all heads are values.
   std::vector<std::int32_t> labels = {};
   /// By head: {size, outputs}, the values that the data set gives as targets, NaN where one is missing; empty for a
-  /// head whose targets are class indices.
+  /// head whose targets are class indices, unless images are mixed: then the distributions of their labels.
   std::vector<std::vector<float>> targets = {};
   std::vector<std::int64_t> indices = {};  ///< {size}: indices of the images in the data set
 };
@@ -31,8 +33,11 @@ struct LoaderOptions {
   /// up to one for each core that the process may use.
   int threads = 0;
   std::uint64_t seed = 0;
-  bool shuffle = true;     ///< the order is a function of (seed, epoch) alone
-  bool flip = true;        ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  bool shuffle = true;  ///< the order is a function of (seed, epoch) alone
+  bool flip = true;     ///< mirror each image with probability 1/2, a function of (seed, epoch, image)
+  Augmentation augmentation = {};
+  /// The colour of what lies outside of an image that is moved, and of what is erased: red, green and blue.
+  std::array<std::uint8_t, 3> fill = {};
   bool drop_last = false;  ///< leave out the last, smaller batch of an epoch
   int prefetch = 4;        ///< batches decoded ahead
   int rank = 0;            ///< the process that the loader works for: it yields that process's share of each batch
@@ -67,9 +72,9 @@ class FACET_EXPORT Loader {
   void start_epoch(std::int64_t epoch, std::int64_t first = 0);
   /// Returns the next batch of the epoch, valid until the next call; null at the end of the epoch. With several
   /// processes the last batch may be empty (see BatchPlan::share).
-  /// @throws Error when an image of the batch can't be read or its labels don't fit the heads (for the first such image
-  ///   in the order of the epoch); further calls throw it again until an epoch is started. Also when no epoch was
-  ///   started, or when the data set's size or heads have changed.
+  /// @throws Error when an image of the batch, or one that an image of it is mixed with, can't be read, or its labels
+  ///   don't fit the heads (for the first such image in the order of the epoch); further calls throw it again until an
+  ///   epoch is started. Also when no epoch was started, or when the data set's size or heads have changed.
   const Batch* next();
 
  private:

@@ -26,6 +26,9 @@ struct ManifestOptions {
   /// The column with the labels of the only head, which takes the column's name unless `expected` names it; empty: each
   /// head has the name of its column.
   std::string label_column = {};
+  /// Column of the images' weights, which are numbers of at least 0, for a WeightedRandomSampler (see
+  /// ImageSource::weight). It is a head only if `heads` names it. Empty: all weights are 1.
+  std::string weight_column = {};
   /// Allows heads of `expected` to lack a column, as long as one head has one. No image has a label for such heads, and
   /// a note names them.
   bool allow_missing = false;
@@ -82,6 +85,7 @@ class FACET_EXPORT ManifestSource final : public ImageSource {
   std::int64_t line(std::int64_t index) const override;
   /// Returns the path of the image's file, which starts with the root folder.
   std::filesystem::path path(std::int64_t index) const override;
+  double weight(std::int64_t index) const override;
   /// Notes are on FairFace's classes, mangled age bins and ignored columns.
   std::vector<std::string> notes() const override;
   /// Lists each folder and opens no file. For a folder that can't be listed, or whose listing omits a file that exists,

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,7 +28,7 @@ struct ConfusionCell {
 };
 
 /// The loss, accuracy and confusion matrix of a head over a data set. Images without a label are ignored. Heads with
-/// another loss than softmax_cross_entropy have no confusion matrix.
+/// another loss than softmax_cross_entropy and coral_loss have no confusion matrix.
 struct HeadResult {
   std::string head = {};
   std::vector<std::string> classes = {};
@@ -39,6 +40,10 @@ struct HeadResult {
   /// its class with the largest value; for binary_cross_entropy a prediction is correct if probability and target are
   /// on the same side of 0.5; NaN for mean_squared_error and custom_loss.
   double accuracy = 0;
+  /// Of heads with coral_loss, NaN for others, and meaningless if `labelled` is 0: the share of `labelled` whose
+  /// predicted class is the label or next to it, 0 to 1, and the mean distance of the two, in classes.
+  double within_one = std::numeric_limits<double>::quiet_NaN();
+  double mean_absolute_error = std::numeric_limits<double>::quiet_NaN();
   /// [label][predicted], in images; empty if there are more than max_dense_classes classes.
   std::vector<std::vector<std::int64_t>> confusion = {};
   /// The non-zero cells, ordered by label, then by predicted class; empty if `confusion` is given.
@@ -49,13 +54,13 @@ struct HeadResult {
 class FACET_EXPORT HeadMeter {
  public:
   explicit HeadMeter(Head head, LossKind kind = LossKind::softmax_cross_entropy);
-  /// Adds images of a head whose loss is softmax_cross_entropy.
+  /// Adds images of a head whose loss is softmax_cross_entropy or coral_loss.
   /// @param labels class indices or no_label. @param predicted class indices. @param loss sum over the labelled images.
   /// @throws Error naming the head when its loss is another, when the numbers of labels and predictions differ, or when
   ///   the label or prediction of a labelled image is out of range.
   void add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss);
   /// Adds images of a head with another loss. @param labelled, correct, loss see HeadResult; sums over the images.
-  /// @throws Error naming the head when its loss is softmax_cross_entropy, whose predictions must be known.
+  /// @throws Error naming the head when its loss is one of these two, whose predictions must be known.
   void add(std::int64_t labelled, std::int64_t correct, double loss);
   HeadResult result() const;
   /// Returns the counts and the loss so far as bytes, for merge() in another process.

@@ -47,7 +47,8 @@ FACET_EXPORT void save_model(const std::filesystem::path& file, const ModelInfo&
 /// the head's tensors, `heads.NAME.*`, are named after `layer`, the other program's name of its last layer
 /// (torchvision_classifier), so that its load_state_dict accepts all of them. The metadata are those of a model file,
 /// with `format` "pt" (PyTorch) and without `version`.
-/// @throws Error as save_model does, and naming the heads when there are several.
+/// @throws Error as save_model does, naming the heads when there are several, and naming a head that is ordinal, which
+///   has no such layer.
 FACET_EXPORT void save_weights(const std::filesystem::path& file, const ModelInfo& info, const Parameters& parameters,
                                std::string_view layer);
 
@@ -110,7 +111,8 @@ struct PretrainedWeights {
 /// exist in both the file and the model (except num_batches_tracked, which old files lack).
 ///
 /// If the file's classes are known, from a model file's metadata or from `split`, logits are assigned to classes by
-/// name, so that the order of the classes may differ; the logits of a head with other classes are left out.
+/// name, so that the order of the classes may differ; the logits of a head with other classes are left out, and those
+/// of an ordinal head (Head::ordinal) with another order too.
 /// @param heads heads of the graph, each once, with a name for each of its classes; for heads of the graph that are not
 ///   listed, the logits are taken in the file's order.
 /// @param parameters the graph's parameters.

@@ -85,6 +85,19 @@ struct LinearOptions {
 /// +-1/sqrt(input features).
 FACET_EXPORT Value linear(Value x, const LinearOptions& options);
 
+struct CoralOptions {
+  std::int64_t classes = 0;                            ///< at least 2
+  std::optional<Initializer> weight_initializer = {};  ///< empty: that of linear()
+  std::string name = "coral";
+};
+/// The logits of coral_loss, {classes - 1}: x w + b[k] is the logit of P(class > k). All of them share one row of
+/// weights, {1, input features}, and each has a bias, 0 at first (Cao, Mirjalili and Raschka 2020, "Rank consistent
+/// ordinal regression for neural networks with application to age estimation"). The biases of a trained model are in
+/// descending order, which makes the probabilities consistent, or nearly so: inference, and an exported ONNX file, take
+/// them in descending order, by which no loss rises.
+/// @param x {input features}. @throws Error naming the op when x isn't a vector, or there are fewer than two classes.
+FACET_EXPORT Value coral(Value x, const CoralOptions& options);
+
 /// Zeroes each element with probability `rate` and scales the rest by 1 / (1 - rate), in training only.
 /// The mask is a function of (seed, step, node, position in the batch, element).
 /// @param rate in [0, 1). @throws Error naming the op and the rate when it is out of range.
@@ -108,6 +121,14 @@ FACET_EXPORT Value alpha_dropout(Value x, float rate = 0.5F);
 /// labels are not read. Label smoothing and class weights apply to both as in PyTorch: the mean of class indices is
 /// weighted by the labels' class weights, that of distributions isn't.
 FACET_EXPORT void softmax_cross_entropy(Value logits, std::string_view head);
+
+/// The loss of classes that are ordered, such as ages: the sum over k of the binary cross-entropies, in nats, of [class
+/// > k], of which the logits are P(class > k)'s, {classes - 1} (Cao et al. 2020, CORAL; see coral()). The predicted
+/// class is the number of these probabilities above 0.5, and the probability of a class is the difference of two of
+/// them, which is at least 0 where the logits are in descending order. Targets, label smoothing and class weights are
+/// as for softmax_cross_entropy: a distribution mixes the losses of its classes.
+/// @throws Error naming the head when it exists already, or the logits aren't a vector.
+FACET_EXPORT void coral_loss(Value logits, std::string_view head);
 
 /// Sigmoid and binary cross-entropy of each output (PyTorch: BCEWithLogitsLoss) in nats: several labels at once.
 /// Targets are values from 0 to 1, one for each output (NaN: none); the mean is over those that are present. Label

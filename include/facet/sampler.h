@@ -1,14 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "facet/export.h"
 
 namespace facet {
 
-/// Decides which images of a data set an epoch has, and in which order. A sampler of one's own is for a Loader of one's
-/// own (LoaderOptions::sampler), whose batches a TrainingSession trains on; a Trainer always shuffles.
+class Dataset;
+
+/// Decides which images of a data set an epoch has, and in which order: for a Trainer (TrainOptions::sampler) or for a
+/// Loader of one's own (LoaderOptions::sampler).
 ///
 /// The order is a function of (count, seed, epoch) alone, so a run that is resumed needs no state of its sampler: the
 /// numbers of the epoch and of the batches that are done suffice (see Loader::start_epoch), for any number of
@@ -19,7 +22,7 @@ class FACET_EXPORT Sampler {
   /// Returns the number of images in an epoch over a data set of `count` images; by default `count`.
   virtual std::int64_t epoch_size(std::int64_t count) const;
   /// Returns the images of an epoch: epoch_size(count) indices in [0, count), which may occur more than once. An image
-  /// that does gets the same random transforms each time, since they depend on the seed, the epoch and the image alone.
+  /// that does gets other random transforms each time (see LoadRequest::seed).
   /// @throws Error when count is negative or above 2^32 - 1.
   virtual std::vector<std::int64_t> order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) const = 0;
 };
@@ -35,6 +38,25 @@ class FACET_EXPORT ShuffledSampler final : public Sampler {
  public:
   std::vector<std::int64_t> order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) const override;
 };
+
+/// Images at random, each time with a probability in proportion to its weight, so that an image may occur more than
+/// once in an epoch or not at all (PyTorch: WeightedRandomSampler with replacement).
+class FACET_EXPORT WeightedRandomSampler final : public Sampler {
+ public:
+  /// @param weights one for each image of the data set, in its order: finite, at least 0, and not all of them 0.
+  /// @throws Error naming the first weight that isn't allowed.
+  explicit WeightedRandomSampler(const std::vector<double>& weights);
+  /// @throws Error also when the data set doesn't hold an image for each weight.
+  std::vector<std::int64_t> order(std::int64_t count, std::uint64_t seed, std::int64_t epoch) const override;
+
+ private:
+  std::vector<double> sums_;  ///< of the weights up to each image
+};
+
+/// Returns weights for a WeightedRandomSampler by which each class of a head that has an image is equally likely: 1 /
+/// images of the class. An image without a label of the head has the mean weight of those with one.
+/// @throws Error when the data set doesn't have the head, or no image has a label of it.
+FACET_EXPORT std::vector<double> class_balanced_weights(const Dataset& data, std::string_view head);
 
 /// Returns the shuffled order of the images in an epoch: a permutation of [0, count) that depends only on count, seed
 /// and epoch.

@@ -11,6 +11,7 @@
 #include "facet/dataset.h"
 #include "facet/export.h"
 #include "facet/graph.h"
+#include "facet/image.h"
 #include "facet/inference.h"
 #include "facet/loader.h"
 #include "facet/metrics.h"
@@ -68,9 +69,9 @@ struct BatchResult {
 /// Of TrainOptions, a session uses what describes a step: batch, the update rule and its numbers, learning_rate, the
 /// losses' options, accumulate, clip_norm, ema_decay, freeze, keep_gradients, processes, sync_batch_norm, reduce,
 /// lr_scale_batch, precision, threads, seed, tune, save_memory, tuning_record, tuning_cache, on_tuning, pretrained and
-/// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, drop_last and those of the
-/// run's folder) belong to Trainer: they are checked, but not used. scheduled_learning_rate() and scheduled_momentum()
-/// give a schedule's values.
+/// split_head; evaluate() uses loader_threads. The others (epochs, schedule, patience, flip, augmentation,
+/// progressive_resizing, drop_last, sampler and those of the run's folder) belong to Trainer: they are checked, but not
+/// used. scheduled_learning_rate() and scheduled_momentum() give a schedule's values.
 class FACET_EXPORT TrainingSession {
  public:
   /// Checks the options, chooses the precision and the primitives, and allocates the memory of a step.
@@ -183,6 +184,13 @@ FACET_EXPORT double scheduled_learning_rate(const TrainOptions& options, std::in
 /// Returns the momentum that a schedule has in a step; empty if the schedule doesn't change it. Otherwise as above.
 FACET_EXPORT std::optional<double> scheduled_momentum(const TrainOptions& options, std::int64_t steps_per_epoch,
                                                       std::int64_t step);
+
+/// Returns the size of the training images in an epoch of a run with TrainOptions::progressive_resizing: that of the
+/// model times the epoch's scale, each side rounded to a multiple of 32 and at least 32, but never above the model's.
+/// The scale rises in equal steps from epoch to epoch between those of the initial scale and those of the model's size.
+/// @param size of the model's input. @param epoch from 1.
+/// @throws Error when the options or a number are out of range.
+FACET_EXPORT ImageSize scheduled_size(const TrainOptions& options, ImageSize size, std::int64_t epoch);
 
 /// Returns the weights of a head's classes that ClassWeights::balanced stands for.
 /// @throws Error when the data set doesn't have the head, or no image has a label of it.

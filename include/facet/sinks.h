@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "facet/export.h"
+#include "facet/image.h"
 #include "facet/metrics.h"
 #include "facet/model_file.h"
 #include "facet/tensor_types.h"
@@ -59,6 +60,8 @@ struct EpochResult {
   std::int64_t peak_resident_bytes = 0;  ///< peak resident memory of the process so far
   /// Whether the mean validation accuracy over heads with labels is the highest so far; false without a validation set.
   bool best = false;
+  /// Of the training images, with TrainOptions::progressive_resizing; validation has the model's size.
+  std::optional<ImageSize> size = {};
 };
 
 /// Where the time of a run's steps goes: what TrainOptions::profile_steps asks for. Times are means over the profiled
@@ -163,7 +166,9 @@ using SinkNote = std::function<void(const std::string&)>;
 ///
 /// The columns of metrics.csv are epoch, train_loss, validation_loss, validation_accuracy_HEAD for each head,
 /// learning_rate, images_per_s, seconds, peak_resident_bytes, waited, best (0 or 1), for each head train_loss_HEAD,
-/// train_accuracy_HEAD and validation_loss_HEAD, and communication_waited: the members of EpochResult, in their units.
+/// train_accuracy_HEAD and validation_loss_HEAD, communication_waited, and for each ordinal head
+/// validation_within_one_HEAD and validation_mean_absolute_error_HEAD: the members of EpochResult, in their units. With
+/// TrainOptions::progressive_resizing the last column is size, such as 96x96.
 /// Those of steps.csv are step, epoch, batch, loss, loss_HEAD and accuracy_HEAD for each head, learning_rate and
 /// images_per_s. A cell is empty where there is no validation set, where a head has no label or no accuracy, and where
 /// an earlier version wrote the line and had no such column.
@@ -185,8 +190,10 @@ FACET_EXPORT std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, S
 /// The keys of metrics.jsonl are epoch, train_loss, validation_loss, validation_accuracy, learning_rate, images_per_s,
 /// seconds, peak_resident_bytes, waited, communication_waited, best (true or false), train_loss_by_head, train_accuracy
 /// and validation_loss_by_head; those of steps.jsonl are step, epoch, batch, loss, loss_by_head, accuracy,
-/// learning_rate and images_per_s. Losses by head and accuracies are objects with the heads' names as keys, and null
-/// where a head has no label. The keys of validation are absent without a validation set.
+/// learning_rate and images_per_s. Where heads are ordinal, metrics.jsonl also has validation_within_one and
+/// validation_mean_absolute_error, objects of these heads; with TrainOptions::progressive_resizing it has size, such as
+/// "96x96". Losses by head and accuracies are objects with the heads' names as keys, and null where a head has no
+/// label. The keys of validation are absent without a validation set.
 FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note = {});
 
 /// The figures of an epoch in metrics.jsonl by which runs are compared.

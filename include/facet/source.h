@@ -54,6 +54,8 @@ class FACET_EXPORT ImageSource {
   virtual std::int64_t line(std::int64_t index) const;
   /// Returns the file that consists of image `index`; by default an empty path, for images that are no files.
   virtual std::filesystem::path path(std::int64_t index) const;
+  /// Returns the weight of image `index` for a WeightedRandomSampler; by default 1.
+  virtual double weight(std::int64_t index) const;
   /// Returns notes for the user on how the source was read, one line each; by default none.
   virtual std::vector<std::string> notes() const;
   /// Returns the indices of images whose files are missing, ascending, without reading any; by default none.
@@ -91,6 +93,8 @@ class FACET_EXPORT SourceDataset : public Dataset {
   std::filesystem::path path(std::int64_t index) const;
   /// Returns the image's line in the source, counted from 1; 0 if the source has none.
   std::int64_t line(std::int64_t index) const;
+  /// Returns the image's weight for a WeightedRandomSampler; 1 if the source has none.
+  double weight(std::int64_t index) const;
   /// Returns notes for the user on how the source was read, one line each.
   std::vector<std::string> notes() const;
 

@@ -4,14 +4,17 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "facet/augmentation.h"
 #include "facet/export.h"
 #include "facet/model_file.h"
 #include "facet/precision.h"
 #include "facet/process_group.h"
+#include "facet/sampler.h"
 #include "facet/tensor_types.h"
 
 namespace facet {
@@ -58,6 +61,18 @@ struct LearningRateSchedule {
 FACET_EXPORT std::string_view to_string(LearningRateSchedule::Kind kind);
 /// Parses the text that to_string returns. @throws Error naming the value and those allowed.
 FACET_EXPORT LearningRateSchedule::Kind parse_schedule(std::string_view text);
+
+/// Progressive resizing: training begins with smaller images, which grow over the epochs to the model's size, as by
+/// Composer's method of this name. It takes a model whose weights fit images of any size. Validation, checkpoints and
+/// model files are of the model's size throughout.
+struct ProgressiveResizing {
+  double initial_scale = 1;        ///< of height and width in the first epochs; 1: all epochs have the model's size
+  double delay_fraction = 0.5;     ///< the share of the epochs, at the beginning, that have this scale; at least one
+  double finetune_fraction = 0.2;  ///< the share of the epochs, at the end, that have the model's size; at least one
+
+  bool is_used() const { return initial_scale < 1; }
+  bool operator==(const ProgressiveResizing&) const = default;
+};
 
 /// Class weights of a head's loss. The weighted loss is divided by the sum of the weights of the batch's labels
 /// (PyTorch: cross_entropy).
@@ -110,7 +125,13 @@ struct TrainOptions {
   int loader_threads = 0;
   std::uint64_t seed = 0;
   bool flip = true;
+  /// Random changes of the training images beside the flip. What lies outside of an image, or is erased, has the colour
+  /// that the model's normalisation takes as the mean.
+  Augmentation augmentation = {};
+  ProgressiveResizing progressive_resizing = {};  ///< see scheduled_size()
   bool drop_last = false;
+  /// The images of each epoch and their order, in all processes the same; null: a ShuffledSampler.
+  std::shared_ptr<const Sampler> sampler = {};
   bool tune = true;                ///< time candidate primitives before the first step; false: use oneDNN's defaults
   bool keep_gradients = false;     ///< keep each step's gradients for TrainingSession::gradient
   bool save_memory = false;        ///< recompute cheap activations in backward, with bitwise the same results
@@ -182,8 +203,8 @@ struct TrainOption {
   std::function<void(const TrainOptions& options)> check = {};
 };
 
-/// Returns all options of training, in the order of the manual. on_tuning, a function, processes, and keep_gradients,
-/// which TrainingSession alone uses, have no row.
+/// Returns all options of training, in the order of the manual. on_tuning, a function, processes, sampler, and
+/// keep_gradients, which TrainingSession alone uses, have no row.
 FACET_EXPORT const std::vector<TrainOption>& train_options();
 /// Returns the row of that name. @throws Error when there is none.
 FACET_EXPORT const TrainOption& train_option(std::string_view name);

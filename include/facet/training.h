@@ -62,7 +62,9 @@ class FACET_EXPORT Trainer {
   ///   can't be read or don't fit; when `out` can't be written, is in use by another trainer (the message names its
   ///   process and host), or holds a run and resume isn't set; or when a run to be resumed was started with another
   ///   model, other training data (heads, names, labels or their order) or other values of the options that are
-  ///   TrainOption::fixed. The number of epochs may change unless the schedule depends on it.
+  ///   TrainOption::fixed. The number of epochs may change unless the schedule or
+  ///   the sizes of progressive_resizing depend on it. Also when progressive_resizing needs a size that the model
+  ///   doesn't allow.
   Trainer(Graph graph, ModelInfo info, const Dataset& train, const Dataset* validation, const TrainOptions& options);
   /// A temporary data set would be destroyed before run().
   Trainer(Graph graph, ModelInfo info, const Dataset&& train, const Dataset* validation,

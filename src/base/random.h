@@ -12,7 +12,14 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::a
 
 /// What random numbers are drawn for. Each purpose has its own streams, so that an additional draw for one purpose
 /// doesn't change the numbers of another.
-enum class Purpose : std::uint32_t { initialization = 1, order = 2, augmentation = 3, dropout = 4, synthesis = 5 };
+enum class Purpose : std::uint32_t {
+  initialization = 1,
+  order = 2,
+  augmentation = 3,
+  dropout = 4,
+  synthesis = 5,
+  repetition = 6
+};
 
 /// 64-bit FNV-1a hash: a stable number for a name.
 std::uint64_t hash(std::string_view text);

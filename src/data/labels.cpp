@@ -47,6 +47,13 @@ void require_named_heads(const std::string& where, const std::vector<Head>& head
 
 namespace data {
 
+std::size_t find_head(const std::vector<Head>& heads, std::string_view name, std::string_view what) {
+  const auto found = std::ranges::find(heads, name, &Head::name);
+  if (found != heads.end()) return static_cast<std::size_t>(found - heads.begin());
+  throw Error(fmt::format("{}: the data set has no head {}; its heads are {}", what, printable(std::string(name)),
+                          list_of(names_of(heads))));
+}
+
 void require_index(const std::string& set, std::int64_t index, std::int64_t size) {
   if (index >= 0 && index < size) return;
   throw Error(size == 0 ? fmt::format("{}: image {} is requested; the data set is empty", set, index)

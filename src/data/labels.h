@@ -16,6 +16,10 @@ namespace facet::data {
 /// @throws Error naming the first head, or class of a head, in which `found` differs from `expected`, and both values.
 void require_heads(const std::vector<Head>& expected, const std::vector<Head>& found, std::string_view whose);
 
+/// Returns the index of the head of that name.
+/// @param what what the message begins with. @throws Error naming the heads when there is none.
+std::size_t find_head(const std::vector<Head>& heads, std::string_view name, std::string_view what);
+
 /// @param set what messages call the data set.
 /// @throws Error naming the index and the allowed range when `index` is out of range for `size` images.
 void require_index(const std::string& set, std::int64_t index, std::int64_t size);

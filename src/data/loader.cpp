@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "data/collate.h"
-#include "data/transforms.h"
+#include "data/transforms/transforms.h"
 #include "data/worker_threads.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
@@ -37,8 +37,9 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
 /// A batch that is decoded, or being decoded.
 struct Slot {
   Batch batch;
-  std::int64_t left = 0;               // images that are still to be decoded
-  std::int64_t failed = 0;             // the position in the batch of `error`
+  PositionRange groups;                // of the batch of all processes: those that have images of this one
+  std::int64_t left = 0;               // groups that are still to be decoded
+  std::int64_t failed = 0;             // the group of `error`
   std::exception_ptr error = nullptr;  // of the first image, in the batch's order, that can't be read
 };
 
@@ -51,6 +52,11 @@ const LoaderOptions& checked(const LoaderOptions& options) {
     throw Error(fmt::format("loader: size is {}; at least 1x1 is needed", to_string(options.size)));
   }
   to_string(options.resize);  // throws for an invalid mode
+  try {
+    check_augmentation(options.augmentation);
+  } catch (const Error& error) {
+    throw error.with_prefix("loader: augmentation: ");
+  }
   require("prefetch", options.prefetch, 1);
   if (options.threads < 0 || options.threads > max_threads) {
     throw Error(fmt::format("loader: threads is {}; 0 to {} are allowed", options.threads, max_threads));
@@ -110,6 +116,15 @@ std::vector<std::int64_t> order_of(const Sampler& sampler, std::int64_t size, st
   return order;
 }
 
+/// Returns for each position in an epoch how often its image has occurred before.
+/// @param size the number of images in the data set.
+std::vector<std::uint32_t> count_occurrences(const std::vector<std::int64_t>& order, std::int64_t size) {
+  std::vector<std::uint32_t> seen(static_cast<std::size_t>(size)), occurrences;
+  occurrences.reserve(order.size());
+  for (const std::int64_t image : order) occurrences.push_back(seen[static_cast<std::size_t>(image)]++);
+  return occurrences;
+}
+
 /// Allocates one slot for each batch that is decoded ahead, and one for the batch that the caller holds.
 /// @throws Error when the slots need more memory than is available.
 std::vector<Slot> make_slots(const data::Collator& collator, const BatchPlan& plan, const LoaderOptions& options) {
@@ -137,14 +152,15 @@ std::vector<Slot> make_slots(const data::Collator& collator, const BatchPlan& pl
 
 }  // namespace
 
-/// Each thread takes one image at a time, in the order of the epoch, as long as there are images to decode. The slots
-/// form a ring: batch b lies in slot b % slots. The batches don't depend on the number of threads, nor on which thread
-/// decodes an image.
+/// Each thread takes one group of images at a time, in the order of the epoch, as long as there are groups to decode; a
+/// group is a single image unless images are mixed. The slots form a ring: batch b lies in slot b % slots. The batches
+/// don't depend on the number of threads, nor on which thread decodes a group.
 struct Loader::State {
   State(const Dataset& data, const LoaderOptions& requested);
   ~State();
 
   std::int64_t batches() const { return plan.batches(); }
+  data::ImageGroup group_of(std::int64_t batch, std::int64_t group) const;
   Slot& slot_of(std::int64_t batch) { return slots[static_cast<std::size_t>(batch) % slots.size()]; }
   void require_unchanged() const;
   void start_epoch(std::int64_t number, std::int64_t first);
@@ -161,9 +177,9 @@ struct Loader::State {
   const data::Collator collator;  // knows the data set's heads, which must not change either
   const std::shared_ptr<const Sampler> sampler;
   const BatchPlan plan;
-  const std::int64_t share;         // images of a full batch that this process loads
-  std::vector<Slot> slots;          // one holds the caller's batch, the others the batches ahead of it
-  std::vector<std::int64_t> order;  // of the epoch
+  std::vector<Slot> slots;                 // one holds the caller's batch, the others the batches ahead of it
+  std::vector<std::int64_t> order;         // of the epoch
+  std::vector<std::uint32_t> occurrences;  // of its images; empty where no image can occur twice
   std::int64_t epoch = 0;
   bool started = false;
   bool holds_batch = false;                        // the caller holds the batch before next_batch
@@ -174,13 +190,14 @@ struct Loader::State {
   double counted_busy = 0;                         // the part of busy_seconds that `demand` has counted
 
   std::mutex mutex;                   // guards the members below, and `left`, `failed` and `error` of the slots
-  std::condition_variable scheduled;  // notified when there are images to decode, or the loader ends
-  std::condition_variable done;       // notified when a slot is complete, or no image is scheduled or being decoded
-  std::int64_t next_image = 0;        // the next image to decode: image i is number i % share of batch i / share
-  std::int64_t end_image = 0;         // one past the last scheduled image
-  int busy = 0;                       // threads that are decoding an image
+  std::condition_variable scheduled;  // notified when there are groups to decode, or the loader ends
+  std::condition_variable done;       // notified when a slot is complete, or no group is scheduled or being decoded
+  std::int64_t taken_batch = 0;       // the batch that the next group to decode is of
+  std::int64_t taken_groups = 0;      // the groups of that batch that threads have taken
+  std::int64_t end_taken = 0;         // one past the last scheduled batch that has groups
+  int busy = 0;                       // threads that are decoding a group
   double busy_seconds = 0;            // time that all threads together have spent decoding
-  int working = 0;                    // threads with numbers below it take images, the others wait
+  int working = 0;                    // threads with numbers below it take groups, the others wait
   bool ending = false;
 
   data::WorkerThreads threads;
@@ -190,10 +207,14 @@ Loader::State::State(const Dataset& data, const LoaderOptions& requested)
     : dataset(data),
       options(checked(requested)),
       size(checked_size(data)),
-      collator(data, {.size = options.size, .resize = options.resize, .flip = options.flip, .seed = options.seed}),
+      collator(data, {.size = options.size,
+                      .resize = options.resize,
+                      .flip = options.flip,
+                      .augmentation = options.augmentation.resolved(),
+                      .fill = options.fill,
+                      .seed = options.seed}),
       sampler(sampler_of(options)),
       plan(plan_of(*sampler, size, options)),
-      share(share_of(options.batch, options.rank, options.world).size),
       slots(make_slots(collator, plan, options)),
       threads(options.threads > 0 ? options.threads : usable_cores(), [this](int thread) { work(thread); }) {
   if (options.threads == 0) demand.emplace(threads.max_threads());
@@ -227,12 +248,16 @@ void Loader::State::start_epoch(std::int64_t number, std::int64_t first) {
     throw Error(fmt::format("loader: the first batch of an epoch is {}; 0 to {} are allowed", first, batches()));
   }
   std::vector<std::int64_t> images = order_of(*sampler, size, plan.images, options.seed, number);
+  std::vector<std::uint32_t> repeated;
+  if (options.sampler) repeated = count_occurrences(images, size);
   {
     std::unique_lock lock(mutex);
     cancel_scheduled(lock);
-    next_image = end_image = first * share;
+    taken_batch = end_taken = first;
+    taken_groups = 0;
   }
   order = std::move(images);
+  occurrences = std::move(repeated);
   epoch = number;
   started = true;
   holds_batch = false;
@@ -301,9 +326,9 @@ void Loader::State::start_demanded_threads() {
   scheduled.notify_all();
 }
 
-/// Drops the scheduled images that no thread has begun, and returns when no image is being decoded.
+/// Drops the scheduled groups that no thread has begun, and returns when none is being decoded.
 void Loader::State::cancel_scheduled(std::unique_lock<std::mutex>& lock) {
-  end_image = next_image;
+  taken_batch = end_taken;
   done.wait(lock, [&] { return busy == 0; });
 }
 
@@ -313,31 +338,51 @@ void Loader::State::schedule_batch() {
   const PositionRange own = plan.share(end_batch);
   collator.begin(slot.batch,
                  std::span(order).subspan(static_cast<std::size_t>(own.first), static_cast<std::size_t>(own.size)));
+  const std::int64_t offset = own.first - plan.whole(end_batch).first, group_size = collator.group_size();
+  const std::int64_t first = offset / group_size;
+  const std::int64_t groups = own.size == 0 ? 0 : (offset + own.size - 1) / group_size - first + 1;
   ++end_batch;
   {
     const std::lock_guard lock(mutex);
-    slot.left = own.size;
+    slot.groups = {first, groups};
+    slot.left = groups;
     slot.error = nullptr;
-    end_image += own.size;
+    if (groups > 0) end_taken = end_batch;
   }
   scheduled.notify_all();
+}
+
+/// @param group its number in the batch of all processes.
+data::ImageGroup Loader::State::group_of(std::int64_t batch, std::int64_t group) const {
+  const PositionRange whole = plan.whole(batch);
+  const std::int64_t first = group * collator.group_size();
+  const auto begin = static_cast<std::size_t>(whole.first + first);
+  const auto count = static_cast<std::size_t>(std::min(collator.group_size(), whole.size - first));
+  return {.images = std::span(order).subspan(begin, count),
+          .occurrences =
+              occurrences.empty() ? std::span<const std::uint32_t>() : std::span(occurrences).subspan(begin, count),
+          .position = whole.first + first - plan.share(batch).first};
 }
 
 /// The loop of each decoding thread.
 void Loader::State::work(int thread) {
   std::unique_lock lock(mutex);
   for (;;) {
-    scheduled.wait(lock, [&] { return ending || (thread < working && next_image < end_image); });
+    scheduled.wait(lock, [&] { return ending || (thread < working && taken_batch < end_taken); });
     if (ending) return;
-    const std::int64_t image = next_image++;
-    Slot& slot = slot_of(image / share);
-    const std::int64_t position = image % share;
+    const std::int64_t batch = taken_batch;
+    Slot& slot = slot_of(batch);
+    const std::int64_t group = slot.groups.first + taken_groups;
+    if (++taken_groups == slot.groups.size) {
+      ++taken_batch;
+      taken_groups = 0;
+    }
     ++busy;
     lock.unlock();
     const Clock::time_point began = Clock::now();
     std::exception_ptr error;
     try {
-      collator.load(slot.batch, position, epoch);
+      collator.load(slot.batch, group_of(batch, group), epoch);
     } catch (const std::bad_alloc&) {
       error =
           std::make_exception_ptr(Error("loader: out of memory while an image is decoded", ErrorCode::out_of_memory));
@@ -348,12 +393,12 @@ void Loader::State::work(int thread) {
     lock.lock();
     --busy;
     busy_seconds += seconds;
-    if (error && (!slot.error || position < slot.failed)) {
+    if (error && (!slot.error || group < slot.failed)) {
       slot.error = std::move(error);
-      slot.failed = position;
+      slot.failed = group;
     }
     --slot.left;
-    if (slot.left == 0 || (busy == 0 && next_image == end_image)) done.notify_all();
+    if (slot.left == 0 || (busy == 0 && taken_batch == end_taken)) done.notify_all();
   }
 }
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
+#include "data/decode/resize.h"
 #include "data/labels.h"
+#include "data/transforms/transforms.h"
 #include "facet/dataset.h"
 #include "facet/error.h"
 #include "facet/image.h"
@@ -35,6 +38,14 @@ void require_targets(const std::string& name, const std::vector<std::vector<floa
 }
 
 }  // namespace
+
+void resize(const Image& image, const LoadRequest& request, std::span<std::uint8_t> pixels) {
+  const ImageSize whole(image.height, image.width);
+  const std::optional<data::Region> crop = data::crop_of(request, whole);
+  if (!crop) return resize(image, request.size, request.resize, pixels);
+  data::Scratch scratch;
+  data::resize_region(image, {.whole = whole}, *crop, request.size, pixels, scratch);
+}
 
 MemoryDataset::MemoryDataset(std::vector<Head> heads) : heads_(std::move(heads)), targets_(heads_.size()) {
   require_named_heads(set_name, heads_);
@@ -86,7 +97,7 @@ void MemoryDataset::targets(std::int64_t index, std::size_t head, std::span<floa
 
 void MemoryDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
   data::require_index(set_name, request.index, size());
-  resize(images_[static_cast<std::size_t>(request.index)], request.size, request.resize, pixels);
+  resize(images_[static_cast<std::size_t>(request.index)], request, pixels);
 }
 
 std::string MemoryDataset::name(std::int64_t index) const {

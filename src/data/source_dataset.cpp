@@ -13,6 +13,8 @@
 #include "data/decode/resize.h"
 #include "data/decode/scratch.h"
 #include "data/labels.h"
+#include "data/stage_clock.h"
+#include "data/transforms/transforms.h"
 #include "data/worker_threads.h"
 #include "facet/error.h"
 #include "facet/image.h"
@@ -36,6 +38,8 @@ std::string ImageSource::place(std::int64_t index) const {
 std::int64_t ImageSource::line(std::int64_t) const { return 0; }
 
 std::filesystem::path ImageSource::path(std::int64_t) const { return {}; }
+
+double ImageSource::weight(std::int64_t) const { return 1; }
 
 std::vector<std::string> ImageSource::notes() const { return {}; }
 
@@ -149,17 +153,44 @@ data::DecodeRequest needed_of(ImageSize whole, const LoadRequest& request) {
                                  std::min(region.height * by, whole.height - top)}};
 }
 
+/// Returns what is needed of an image to load a region of it.
+data::DecodeRequest needed_of(ImageSize whole, const data::Region& region, ImageSize size) {
+  const int by = data::jpeg_reduction({region.height, region.width}, size);
+  return {.size = {whole.height / by, whole.width / by}, .region = region};
+}
+
+/// Returns a region of an image in full size at the scale that was decoded.
+data::Region at_scale(const data::Region& region, ImageSize whole, ImageSize decoded, ImageSize size) {
+  if (whole == decoded) return region;
+  return data::reduced(region, data::jpeg_reduction({region.height, region.width}, size));
+}
+
 }  // namespace
 
 void SourceDataset::load(const LoadRequest& request, std::span<std::uint8_t> pixels) const {
+  using data::Stage;
   State& state = this->state();
   const std::int64_t image = state.checked(request.index);
   try {
     const data::ScratchPool::Lease scratch = state.scratches.borrow();
-    const EncodedImage encoded = state.source->read(image);
-    const auto choose = [&](ImageSize whole) { return needed_of(whole, request); };
-    data::DecodedImage decoded = data::decode_image(encoded.bytes, choose, *scratch);
-    data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
+    const EncodedImage encoded = data::timed(Stage::read, [&] { return state.source->read(image); });
+    std::optional<ImageSize> full_size;
+    const auto choose = [&](ImageSize whole) {
+      full_size = whole;
+      const std::optional<data::Region> crop = data::crop_of(request, whole);
+      return crop ? needed_of(whole, *crop, request.size) : needed_of(whole, request);
+    };
+    data::DecodedImage decoded =
+        data::timed(Stage::decode, [&] { return data::decode_image(encoded.bytes, choose, *scratch); });
+    if (!full_size) full_size = decoded.placement.whole;  // a decoder that leaves out nothing doesn't ask
+    data::timed(Stage::resize, [&] {
+      if (const std::optional<data::Region> crop = data::crop_of(request, *full_size)) {
+        const data::Region region = at_scale(*crop, *full_size, decoded.placement.whole, request.size);
+        data::resize_region(decoded.image, decoded.placement, region, request.size, pixels, *scratch);
+      } else {
+        data::resize_image(decoded.image, decoded.placement, request.size, request.resize, pixels, *scratch);
+      }
+    });
     scratch->give(std::move(decoded.image.pixels));
     state.record_warning(image, std::move(decoded.warning));
   } catch (const Error& error) {
@@ -182,6 +213,11 @@ std::filesystem::path SourceDataset::path(std::int64_t index) const {
 std::int64_t SourceDataset::line(std::int64_t index) const {
   const State& state = this->state();
   return state.source->line(state.checked(index));
+}
+
+double SourceDataset::weight(std::int64_t index) const {
+  const State& state = this->state();
+  return state.source->weight(state.checked(index));
 }
 
 std::vector<std::string> SourceDataset::notes() const { return state().source->notes(); }

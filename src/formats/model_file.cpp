@@ -118,6 +118,12 @@ void save_weights(const std::filesystem::path& file, const ModelInfo& info, cons
     throw Error(fmt::format("{}: the heads {} found; a single head is needed, whose layer is called {}", file.string(),
                             fmt::join(names_of(info.heads), ", "), layer));
   }
+  if (info.heads[0].ordinal) {
+    throw Error(
+        fmt::format("{}: the head {} is ordinal: its logits share their weights, for which the layer {} has no "
+                    "place",
+                    file.string(), info.heads[0].name, layer));
+  }
   std::vector<formats::TensorSource> tensors = formats::sources_of(parameters);
   const std::string head = fmt::format("heads.{}.", info.heads[0].name);
   for (formats::TensorSource& tensor : tensors) {

@@ -30,6 +30,7 @@ void check(const std::string& file, const ModelInfo& info, ErrorCode code) {
          fmt::format("its size is {}; 1 to {} is allowed for each side", facet::to_string(info.size), max_image_side),
          code);
   }
+  if (info.resize == ResizeMode::cover) fail(file, "its resize mode is cover; squash or crop is allowed", code);
   if (info.heads.empty()) fail(file, "it has no heads", code);
   std::set<std::string_view> names;
   for (const Head& head : info.heads) {
@@ -71,7 +72,10 @@ std::string utf8_dump(const std::string& file, const nlohmann::ordered_json& jso
 
 std::string heads_text(const std::string& file, const std::vector<Head>& heads) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const Head& head : heads) list.push_back({{"name", head.name}, {"classes", head.classes}});
+  for (const Head& head : heads) {
+    list.push_back({{"name", head.name}, {"classes", head.classes}});
+    if (head.ordinal) list.back()["ordinal"] = true;
+  }
   return utf8_dump(file, list, "the name of a head or class");
 }
 
@@ -82,7 +86,9 @@ std::vector<Head> parse_heads(const std::string& file, const std::string& text) 
     // A JSON object would pass the iteration below too.
     if (!list.is_array()) fail(file, fmt::format("its `heads` is {}; a JSON list is needed", in_quotes(text)));
     for (const auto& head : list) {
-      heads.push_back({head.at("name").get<std::string>(), head.at("classes").get<std::vector<std::string>>()});
+      heads.push_back({.name = head.at("name").get<std::string>(),
+                       .classes = head.at("classes").get<std::vector<std::string>>(),
+                       .ordinal = head.value("ordinal", false)});
     }
     return heads;
   } catch (const nlohmann::json::exception&) {
@@ -184,6 +190,11 @@ void require_graph(const ModelInfo& info, const Graph& graph) {
     if (outputs[head].classes != static_cast<int>(described.classes.size())) {
       throw Error(fmt::format("model {}: head {} has {} classes in the graph and {} in its description", info.model,
                               described.name, outputs[head].classes, described.classes.size()));
+    }
+    if ((outputs[head].kind == LossKind::coral) != described.ordinal) {
+      throw Error(fmt::format("model {}: head {} is ordinal {}, and not {}", info.model, described.name,
+                              described.ordinal ? "in its description" : "in the graph",
+                              described.ordinal ? "in the graph" : "in its description"));
     }
   }
 }

@@ -101,6 +101,23 @@ graph::Operand write_normalization(OnnxGraph& writer, const Normalization& norma
                       {{"epsilon", 0.0F}});
 }
 
+/// Writes the probabilities of ordered classes: from the sigmoids p, 1 - p[0], p[0] - p[1], ..., p[classes - 2].
+void write_coral_probabilities(OnnxGraph& writer, const graph::Operand& logits, const HeadOutput& head) {
+  const std::int64_t classes = head.classes, outputs = classes - 1;
+  std::vector<float> differences(static_cast<std::size_t>(classes * outputs)), first(static_cast<std::size_t>(classes));
+  first[0] = 1;
+  for (std::int64_t k = 0; k < outputs; ++k) {
+    differences[static_cast<std::size_t>(k * outputs + k)] = -1;
+    differences[static_cast<std::size_t>((k + 1) * outputs + k)] = 1;
+  }
+  writer.begin({.op = nullptr, .name = head.name, .inputs = {}, .parameters = {}, .shape = {}}, {}, {});
+  const graph::Operand above = writer.write("Sigmoid", {logits});
+  writer.write_output("Gemm",
+                      {above, writer.constant("differences", {classes, outputs}, differences),
+                       writer.constant("first", {classes}, first)},
+                      {{"transB", 1}}, head.name);
+}
+
 void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& graph, const Parameters& parameters,
                  const OnnxOptions& options) {
   proto.set_name(info.model);
@@ -135,13 +152,15 @@ void write_graph(onnx::GraphProto& proto, const ModelInfo& info, const Graph& gr
     }
   }
   for (const HeadOutput& head : graph.heads()) {
-    set_value_info(*proto.add_output(), head.name, {head.classes});
+    set_value_info(*proto.add_output(), head.name, {options.softmax ? head.classes : head.logit_count()});
     if (options.softmax && head.kind == LossKind::binary_cross_entropy) {
-      writer.write_output("Sigmoid", values[head.logits], {}, head.name);
+      writer.write_output("Sigmoid", {values[head.logits]}, {}, head.name);
     } else if (options.softmax && head.kind == LossKind::softmax_cross_entropy) {
-      writer.write_output("Softmax", values[head.logits], {{"axis", 1}}, head.name);
+      writer.write_output("Softmax", {values[head.logits]}, {{"axis", 1}}, head.name);
+    } else if (options.softmax && head.kind == LossKind::coral) {
+      write_coral_probabilities(writer, values[head.logits], head);
     } else {
-      writer.write_output("Identity", values[head.logits], {}, head.name);
+      writer.write_output("Identity", {values[head.logits]}, {}, head.name);
     }
   }
 }

@@ -69,9 +69,9 @@ graph::Operand OnnxGraph::write(std::string_view type, const std::vector<graph::
   return {add_operator(type, operands, attributes, unused_name(fmt::format("{}/{}", node_name_, type))).output(0)};
 }
 
-void OnnxGraph::write_output(std::string_view type, const graph::Operand& operand,
+void OnnxGraph::write_output(std::string_view type, const std::vector<graph::Operand>& operands,
                              const std::vector<graph::OperatorAttribute>& attributes, const std::string& output) {
-  add_operator(type, {operand}, attributes, output);
+  add_operator(type, operands, attributes, output);
 }
 
 onnx::NodeProto& OnnxGraph::add_operator(std::string_view type, const std::vector<graph::Operand>& operands,

@@ -35,7 +35,7 @@ class OnnxGraph final : public graph::OperatorWriter {
   graph::Operand write(std::string_view type, const std::vector<graph::Operand>& operands,
                        const std::vector<graph::OperatorAttribute>& attributes = {}) override;
   /// Writes an operator whose output has the name `output`, which must be reserved.
-  void write_output(std::string_view type, const graph::Operand& operand,
+  void write_output(std::string_view type, const std::vector<graph::Operand>& operands,
                     const std::vector<graph::OperatorAttribute>& attributes, const std::string& output);
 
  private:

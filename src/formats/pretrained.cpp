@@ -108,12 +108,22 @@ struct ClassMatch {
   std::optional<std::vector<std::int64_t>> places;  ///< index in the file of each class; nullopt: other classes
 };
 
+/// @param head one of the graph's.
+const HeadOutput& output_of(const Graph& graph, const std::string& head) {
+  return *std::ranges::find(graph.heads(), head, &HeadOutput::name);
+}
+
 std::vector<ClassMatch> match_classes(const WeightFile& file, const Graph& graph, const std::vector<Head>& heads) {
   std::vector<ClassMatch> matches;
   for (const Head& head : heads) {
     const auto in_file =
         std::find_if(file.heads.begin(), file.heads.end(), [&](const Head& other) { return other.name == head.name; });
     if (in_file == file.heads.end() || in_file->classes == head.classes) continue;
+    const HeadOutput& output = output_of(graph, head.name);
+    if (output.kind == LossKind::coral) {  // its biases lie between neighbouring classes
+      matches.push_back({head.name, graph.nodes()[static_cast<std::size_t>(output.logits)].parameters, {}});
+      continue;
+    }
     matches.push_back({head.name, logits_parameters(graph, head.name), places_of(head.classes, in_file->classes)});
     if (matches.back().parameters.empty()) {
       throw Error(

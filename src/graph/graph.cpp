@@ -312,7 +312,50 @@ void add_head(Graph& graph, std::string_view name, Value logits, Value loss, Los
         fmt::format("head '{}': logits of shape {} and a loss of shape {} found; a vector and a scalar are needed",
                     name, to_string(logits.shape()), to_string(loss.shape())));
   }
-  s.heads.push_back({std::string(name), logits.id(), loss.id(), static_cast<int>(logits.channels()), kind});
+  s.heads.push_back(
+      {std::string(name), logits.id(), loss.id(), static_cast<int>(class_count(kind, logits.channels())), kind});
+}
+
+namespace {
+
+/// @throws Error where a parameter of the node has another shape with inputs of these shapes.
+void require_same_parameters(const Graph& graph, const Node& node, const std::vector<Shape>& shapes) {
+  if (node.parameters.empty()) return;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    const Shape& before = graph.nodes()[static_cast<std::size_t>(node.inputs[i])].shape;
+    if (before.empty() || (!shapes[i].empty() && shapes[i].front() == before.front())) continue;
+    throw Error(fmt::format("the shape of '{}' depends on the size of the input",
+                            graph.parameters()[static_cast<std::size_t>(node.parameters.front())].name));
+  }
+}
+
+}  // namespace
+
+Graph with_input(const Graph& graph, const Shape& input) {
+  Graph copy = graph;
+  require_countable(input);
+  GraphState& s = Access::state(copy);
+  for (Node& node : s.nodes) {
+    if (node.op == nullptr) {
+      node.shape = input;
+      continue;
+    }
+    std::vector<Shape> shapes;
+    for (const int value : node.inputs) shapes.push_back(s.nodes[static_cast<std::size_t>(value)].shape);
+    require_same_parameters(graph, node, shapes);
+    try {
+      node.shape = node.op->infer_shape(shapes);
+      require_countable(node.shape);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("{} ({}): ", node.name, node.op->kind()));
+    }
+  }
+  for (const HeadOutput& head : s.heads) {
+    const auto logits = static_cast<std::size_t>(head.logits);
+    if (s.nodes[logits].shape == graph.nodes()[logits].shape) continue;
+    throw Error(fmt::format("the number of outputs of head '{}' depends on the size of the input", head.name));
+  }
+  return copy;
 }
 
 Operand Op::write_operators(OperatorWriter&) const {

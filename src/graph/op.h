@@ -43,7 +43,8 @@ class OperatorWriter {
                         const std::vector<OperatorAttribute>& attributes = {}) = 0;
 };
 
-/// The operation of a node. Ops are immutable and may be shared between graphs.
+/// The operation of a node. Ops are immutable and may be shared between graphs. Of the inputs' shapes, those of its
+/// parameters depend on nothing but the first extents.
 class Op {
  public:
   virtual ~Op() = default;
@@ -73,6 +74,16 @@ Value apply(Graph& graph, std::shared_ptr<const Op> op, std::string_view name, c
 ///   initializer's value is non-finite, when its kind or the type is invalid, or when an s64 parameter is trainable.
 int add_parameter(Graph& graph, std::string_view name, Shape shape, Initializer initializer, bool trainable = true,
                   DataType type = DataType::f32);
+
+/// Returns the same model for an input of another shape: a copy of the graph with the same parameters.
+/// @throws Error naming the parameter or head whose shape depends on that of the input, or the op that doesn't accept
+///   the shape of its input.
+Graph with_input(const Graph& graph, const Shape& input);
+
+/// Returns the number of classes, or of outputs that aren't classes, of a head with so many logits.
+constexpr std::int64_t class_count(LossKind kind, std::int64_t logits) {
+  return kind == LossKind::coral ? logits + 1 : logits;
+}
 
 /// Declares a head with `logits` and their `loss`, a scalar value. The training loss is the sum of all heads' losses.
 /// @throws Error naming the head when its name is empty or exists already, when the loss isn't a scalar or the logits

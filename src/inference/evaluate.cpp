@@ -10,6 +10,7 @@
 #include "facet/inference.h"
 #include "facet/threads.h"
 #include "inference/evaluation.h"
+#include "inference/views.h"
 
 namespace facet {
 namespace {
@@ -30,6 +31,18 @@ const std::vector<HeadPrediction>& named_predictions(Predictor& predictor, const
   }
 }
 
+/// The predictions for a batch of `data`: means over the views of each image.
+const std::vector<HeadPrediction>& predict_views(Predictor& predictor, const Dataset& data, const Batch& batch,
+                                                 inference::Views& views, inference::MeanPrediction& mean) {
+  const auto predictions = [&](int view) -> const std::vector<HeadPrediction>& {
+    return named_predictions(predictor, data, batch, views.view(view, batch.pixels, batch.size));
+  };
+  if (views.count() == 1) return predictions(0);
+  mean.begin();
+  for (int view = 0; view < views.count(); ++view) mean.add(predictions(view));
+  return mean.result();
+}
+
 }  // namespace
 
 std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, const InferenceOptions& options,
@@ -41,8 +54,12 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
 
   base::require_threads("loader_threads", options.loader_threads);
   const std::int64_t batch_size = std::min(options.batch, predictor.options().batch);
-  Loader loader(data, inference::evaluation_loading(info, batch_size, options.loader_threads));
-  const std::size_t image_bytes = inference::image_bytes(info);
+  inference::Views views(options.tta, info);
+  LoaderOptions loading = inference::evaluation_loading(info, batch_size, options.loader_threads);
+  loading.size = views.loaded_size();
+  loading.resize = views.loaded_resize();
+  Loader loader(data, loading);
+  inference::MeanPrediction mean(predictor.graph(), info.heads);
 
   base::ComputeScope scope(resolve_threads(predictor.options().threads));
   inference::Evaluation evaluation(info.heads, predictor.graph());
@@ -56,8 +73,7 @@ std::vector<HeadResult> evaluate(Predictor& predictor, const Dataset& data, cons
     return batch;
   };
   while (const Batch* batch = next()) {
-    const auto pixels = std::span(batch->pixels).first(static_cast<std::size_t>(batch->size) * image_bytes);
-    const std::vector<HeadPrediction>& predictions = named_predictions(predictor, data, *batch, pixels);
+    const std::vector<HeadPrediction>& predictions = predict_views(predictor, data, *batch, views, mean);
     evaluation.add(*batch, predictions);
     if (each) {
       const base::ComputeScope::Suspension outside(scope);

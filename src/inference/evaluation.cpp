@@ -27,6 +27,11 @@ NotFinite::NotFinite(const std::string& head, std::int64_t image, std::int64_t i
       head_(head),
       image_(image) {}
 
+std::int32_t predicted_class(const Head& head, std::span<const float> logits) {
+  if (head.ordinal) return kernels::coral_class(logits.data(), std::ssize(head.classes));
+  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
 void read_predictions(const program::Program& program, const std::vector<Head>& heads,
                       std::vector<HeadPrediction>& predictions) {
   const std::span<const program::HeadView> views = program.heads();
@@ -38,14 +43,13 @@ void read_predictions(const program::Program& program, const std::vector<Head>& 
     prediction.logits.assign(view.logits.begin(), view.logits.end());
     prediction.probabilities.assign(view.probabilities.begin(), view.probabilities.end());
     prediction.predicted.resize(images);
-    const std::size_t classes = view.logits.size() / images;
+    const std::size_t outputs = view.logits.size() / images;
     for (std::size_t image = 0; image < images; ++image) {
-      const std::span<const float> logits = view.logits.subspan(image * classes, classes);
+      const std::span<const float> logits = view.logits.subspan(image * outputs, outputs);
       if (!std::all_of(logits.begin(), logits.end(), [](float logit) { return std::isfinite(logit); })) {
         throw NotFinite(heads[head].name, static_cast<std::int64_t>(image), program.options().batch);
       }
-      prediction.predicted[image] =
-          static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+      prediction.predicted[image] = predicted_class(heads[head], logits);
     }
   }
 }
@@ -84,7 +88,7 @@ void Evaluation::add(const Batch& batch, const std::vector<HeadPrediction>& pred
     const std::span<const float> values =
         head < batch.targets.size() ? std::span<const float>(batch.targets[head]) : std::span<const float>();
     const kernels::LossSums sums = losses_[head]->evaluate(prediction.logits, labels, values);
-    if (losses_[head]->loss_kind() == LossKind::softmax_cross_entropy) {
+    if (predicts_class(losses_[head]->loss_kind())) {
       meters_[head].add(class_labels(head, batch), prediction.predicted, sums.loss);
     } else {
       meters_[head].add(sums.labelled, sums.correct, sums.loss);

@@ -42,6 +42,9 @@ class NotFinite : public Error {
   std::int64_t image_;
 };
 
+/// The class that an image's logits predict.
+std::int32_t predicted_class(const Head& head, std::span<const float> logits);
+
 /// Copies the logits and probabilities of a program's last run to `predictions`, and sets the predicted classes. Reuses
 /// the memory of vectors that are large enough.
 /// @param heads the heads of the program, in its order.
@@ -62,7 +65,7 @@ class Evaluation {
   std::vector<HeadResult> results(comm::Communicator& communicator) const;
 
  private:
-  /// The labels of a softmax head's images: those of the batch, or the largest values of its distributions.
+  /// The labels of a head that predicts classes: those of the batch, or the largest values of its distributions.
   std::span<const std::int32_t> class_labels(std::size_t head, const Batch& batch);
 
   std::vector<Head> heads_;

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/parallel.h"
+#include "kernels/class_targets.h"
 #include "kernels/image_sums.h"
 
 namespace facet::kernels {
@@ -32,65 +33,6 @@ bool is_first_largest(const float* logits, std::int64_t classes, std::int64_t la
   return true;
 }
 
-double class_weight(const LossRule& rule, std::int64_t c) {
-  return rule.class_weights.empty() ? 1 : rule.class_weights[static_cast<std::size_t>(c)];
-}
-
-/// The part of a class's target that comes from smoothing, for any label.
-double smooth_target(const LossRule& rule, std::int64_t c, std::int64_t classes) {
-  return rule.smoothing / static_cast<double>(classes) * class_weight(rule, c);
-}
-
-/// The targets of a batch whose images have labels.
-struct Labels {
-  const std::int32_t* labels;
-  std::int64_t classes;
-  const LossRule& rule;
-
-  bool has(std::int64_t n) const { return labels[n] >= 0; }
-  std::int64_t label(std::int64_t n) const { return labels[n]; }
-  double weight(std::int64_t n) const { return class_weight(rule, labels[n]); }
-  /// The label's own part of its class's target; smooth_target() is added for every class.
-  double own(std::int64_t n) const { return (1 - rule.smoothing) * class_weight(rule, labels[n]); }
-
-  double loss(std::int64_t n, const float* logits, double denominator) const {
-    double loss = own(n) * (denominator - logits[labels[n]]);
-    if (rule.smoothing == 0) return loss;
-    for (std::int64_t c = 0; c < classes; ++c) loss += smooth_target(rule, c, classes) * (denominator - logits[c]);
-    return loss;
-  }
-  double sum(std::int64_t n, double smooth_targets) const { return own(n) + smooth_targets; }
-  double target(std::int64_t n, std::int64_t c) const {
-    return (c == labels[n] ? own(n) : 0) + smooth_target(rule, c, classes);
-  }
-};
-
-/// The targets of a batch whose images have distributions over the classes.
-struct Distributions {
-  const float* values;
-  std::int64_t classes;
-  const LossRule& rule;
-
-  const float* row(std::int64_t n) const { return values + n * classes; }
-  bool has(std::int64_t n) const { return !std::isnan(row(n)[0]); }
-  std::int64_t label(std::int64_t n) const { return std::max_element(row(n), row(n) + classes) - row(n); }
-  double weight(std::int64_t) const { return 1; }
-
-  double loss(std::int64_t n, const float* logits, double denominator) const {
-    double loss = 0;
-    for (std::int64_t c = 0; c < classes; ++c) loss += target(n, c) * (denominator - logits[c]);
-    return loss;
-  }
-  double sum(std::int64_t n, double smooth_targets) const {
-    double sum = smooth_targets;
-    for (std::int64_t c = 0; c < classes; ++c) sum += (1 - rule.smoothing) * row(n)[c] * class_weight(rule, c);
-    return sum;
-  }
-  double target(std::int64_t n, std::int64_t c) const {
-    return (1 - rule.smoothing) * row(n)[c] * class_weight(rule, c) + smooth_target(rule, c, classes);
-  }
-};
-
 template <class Targets>
 LossSums forward(const float* logits, const Targets& targets, std::int64_t images, float* probabilities) {
   const std::int64_t classes = targets.classes;
@@ -102,8 +44,8 @@ LossSums forward(const float* logits, const Targets& targets, std::int64_t image
       probabilities[n * classes + c] = static_cast<float>(std::exp(row[c] - denominator));
     }
     if (!targets.has(n)) return {};
-    return {targets.loss(n, row, denominator), 1, is_first_largest(row, classes, targets.label(n)) ? 1 : 0,
-            targets.weight(n)};
+    const auto image = targets.image(n);
+    return {image.loss(row, denominator), 1, is_first_largest(row, classes, image.label) ? 1 : 0, image.weight};
   });
 }
 
@@ -123,9 +65,10 @@ void backward(const float* probabilities, const Targets& targets, std::int64_t i
         std::fill_n(g, classes, 0.0F);
         continue;
       }
-      const auto sum = static_cast<float>(targets.sum(n, smooth_targets));
+      const auto image = targets.image(n);
+      const auto sum = static_cast<float>(image.sum(smooth_targets));
       for (std::int64_t c = 0; c < classes; ++c) {
-        g[c] = (sum * p[c] - static_cast<float>(targets.target(n, c))) * scale;
+        g[c] = (sum * p[c] - static_cast<float>(image.target(c))) * scale;
       }
     }
   };

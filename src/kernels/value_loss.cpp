@@ -4,18 +4,13 @@
 #include "base/parallel.h"
 #include "kernels/image_sums.h"
 #include "kernels/loss.h"
+#include "kernels/sigmoid.h"
 
 // The losses whose targets are one value for each output: binary cross-entropy and the squared error.
 
 namespace facet::kernels {
 
 namespace {
-
-double sigmoid(double x) {
-  if (x >= 0) return 1 / (1 + std::exp(-x));
-  const double e = std::exp(x);
-  return e / (1 + e);
-}
 
 /// -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), without overflow.
 double cross_entropy(double x, double t) { return std::fmax(x, 0) - x * t + std::log1p(std::exp(-std::fabs(x))); }

@@ -19,7 +19,7 @@ double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 HeadMeter::HeadMeter(Head head, LossKind kind) : head_(std::move(head)), kind_(kind) {}
 
 void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted, double loss) {
-  if (kind_ != LossKind::softmax_cross_entropy) {
+  if (!predicts_class(kind_)) {
     throw Error(fmt::format("head {}: its numbers of labelled and correct targets are needed", head_.name));
   }
   if (labels.size() != predicted.size()) {
@@ -41,7 +41,7 @@ void HeadMeter::add(std::span<const std::int32_t> labels, std::span<const std::i
 }
 
 void HeadMeter::add(std::int64_t labelled, std::int64_t correct, double loss) {
-  if (kind_ == LossKind::softmax_cross_entropy) {
+  if (predicts_class(kind_)) {
     throw Error(fmt::format("head {}: its labels and predictions are needed", head_.name));
   }
   labelled_ += labelled;
@@ -91,7 +91,7 @@ void HeadMeter::merge(std::string_view serialized) {
 HeadResult HeadMeter::result() const {
   const std::size_t classes = head_.classes.size();
   HeadResult result{.head = head_.name, .classes = head_.classes};
-  if (kind_ != LossKind::softmax_cross_entropy) {
+  if (!predicts_class(kind_)) {
     const auto whole = static_cast<double>(labelled_);
     result.labelled = labelled_;
     result.loss = ratio(loss_, whole);
@@ -101,11 +101,14 @@ HeadResult HeadMeter::result() const {
   }
   const bool dense = classes <= max_dense_classes;
   if (dense) result.confusion.assign(classes, std::vector<std::int64_t>(classes, 0));
-  std::int64_t correct = 0;
+  std::int64_t correct = 0, within_one = 0, distances = 0;
   for (const auto& [pair, images] : counts_) {
     const std::size_t label = pair / classes, predicted = pair % classes;
+    const std::size_t distance = label > predicted ? label - predicted : predicted - label;
     result.labelled += images;
-    if (label == predicted) correct += images;
+    if (distance == 0) correct += images;
+    if (distance <= 1) within_one += images;
+    distances += static_cast<std::int64_t>(distance) * images;
     if (dense) {
       result.confusion[label][predicted] = images;
     } else {
@@ -117,8 +120,13 @@ HeadResult HeadMeter::result() const {
             [](const ConfusionCell& a, const ConfusionCell& b) {
               return std::pair(a.label, a.predicted) < std::pair(b.label, b.predicted);
             });
-  result.loss = ratio(loss_, static_cast<double>(result.labelled));
-  result.accuracy = ratio(static_cast<double>(correct), static_cast<double>(result.labelled));
+  const auto labelled = static_cast<double>(result.labelled);
+  result.loss = ratio(loss_, labelled);
+  result.accuracy = ratio(static_cast<double>(correct), labelled);
+  if (kind_ == LossKind::coral) {
+    result.within_one = ratio(static_cast<double>(within_one), labelled);
+    result.mean_absolute_error = ratio(static_cast<double>(distances), labelled);
+  }
   return result;
 }
 

@@ -38,12 +38,23 @@ Value image(Graph& graph, std::string_view model, const ModelOptions& options, i
   return graph.input({3, options.size.height, options.size.width});
 }
 
+void add_head(Value features, const Head& head, LinearOptions layer) {
+  const std::int64_t classes = std::ssize(head.classes);
+  if (head.ordinal) {
+    coral_loss(
+        coral(features, {.classes = classes, .weight_initializer = layer.weight_initializer, .name = layer.name}),
+        head.name);
+    return;
+  }
+  layer.features = classes;
+  softmax_cross_entropy(linear(features, layer), head.name);
+}
+
 void add_heads(Value features, const ModelOptions& options, LinearOptions layer) {
   const Scope scope(features.graph(), "heads");
   for (const Head& head : options.heads) {
-    layer.features = static_cast<std::int64_t>(head.classes.size());
     layer.name = head.name;
-    softmax_cross_entropy(linear(features, layer), head.name);
+    add_head(features, head, layer);
   }
 }
 

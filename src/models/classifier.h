@@ -12,7 +12,11 @@ namespace facet {
 ///   or class is empty or duplicate.
 Value image(Graph& graph, std::string_view model, const ModelOptions& options, int min_size = 1);
 
-/// Adds a linear layer `heads.NAME` and its loss for each head, in place of the last layer of the paper's model.
+/// Adds a head's last layer, which `layer` names and initialises, and its loss: coral() where the classes are ordered,
+/// else linear().
+void add_head(Value features, const Head& head, LinearOptions layer);
+
+/// Adds a layer `heads.NAME` and its loss for each head, in place of the last layer of the paper's model.
 /// @param layer how the layers are initialised.
 void add_heads(Value features, const ModelOptions& options, LinearOptions layer = {});
 

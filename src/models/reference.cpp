@@ -45,8 +45,7 @@ void head(Value features, const Head& head, const ReferenceHidden& hidden, bool 
   const Scope scope(features.graph(), head.name);
   Value x = relu(linear(features, {.features = hidden.features, .name = "hidden"}));
   if (drop) x = hidden.alpha ? alpha_dropout(x, hidden.dropout) : dropout(x, hidden.dropout);
-  softmax_cross_entropy(linear(x, {.features = static_cast<std::int64_t>(head.classes.size()), .name = "logits"}),
-                        head.name);
+  add_head(x, head, {.name = "logits"});
 }
 
 /// Checks a number that the ops don't check, or one that could lead to an overflow of the number of weights.

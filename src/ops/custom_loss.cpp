@@ -26,8 +26,8 @@ std::int64_t count_labelled(const LossBatch& b) {
   std::int64_t count = 0;
   for (std::int64_t n = 0; n < b.images; ++n) {
     bool labelled = b.labels[n] >= 0;
-    for (std::int64_t c = 0; c < b.outputs && b.values != nullptr && !labelled; ++c) {
-      labelled = !std::isnan(b.values[n * b.outputs + c]);
+    for (std::int64_t c = 0; c < b.classes && b.values != nullptr && !labelled; ++c) {
+      labelled = !std::isnan(b.values[n * b.classes + c]);
     }
     count += labelled ? 1 : 0;
   }
@@ -94,12 +94,12 @@ class CustomLoss final : public Loss {
 
   /// @param gradient null: it isn't wanted.
   kernels::LossSums call(const LossBatch& b, float* gradient) const {
-    const auto count = static_cast<std::size_t>(b.images * b.outputs);
+    const auto count = static_cast<std::size_t>(b.images * b.classes);
     if (gradient != nullptr) std::fill_n(gradient, count, 0.0F);
     const std::int64_t labelled = count_labelled(b);
     if (labelled == 0) return {};
     const LossInput input{.images = b.images,
-                          .outputs = b.outputs,
+                          .outputs = b.classes,
                           .logits = {b.logits, count},
                           .labels = {b.labels, static_cast<std::size_t>(b.images)},
                           .targets = {b.values, b.values != nullptr ? count : 0}};

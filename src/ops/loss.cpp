@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "facet/error.h"
@@ -31,15 +32,16 @@ double Loss::flops(const std::vector<Shape>& inputs, const Shape&) const {
 
 LossBatch Loss::checked_batch(const float* logits, std::int64_t images, std::int64_t outputs,
                               const std::int32_t* labels, std::span<const float> values, bool needs_targets) const {
-  LossBatch batch{.images = images, .outputs = outputs, .logits = logits, .labels = labels};
+  const std::int64_t classes = graph::class_count(loss_kind(), outputs);
+  LossBatch batch{.images = images, .classes = classes, .logits = logits, .labels = labels};
   if (values.empty()) {
     if (!needs_targets || !needs_values()) return batch;
     throw Error(fmt::format("head '{}': the batch has no target values, which {} needs", head_, kind()),
                 ErrorCode::invalid_data);
   }
-  if (std::ssize(values) != images * outputs) {
-    throw Error(fmt::format("head '{}': {} target values found; {} images with {} outputs need {}", head_,
-                            values.size(), images, outputs, images * outputs),
+  if (std::ssize(values) != images * classes) {
+    throw Error(fmt::format("head '{}': {} target values found; {} images with {} values each need {}", head_,
+                            values.size(), images, classes, images * classes),
                 ErrorCode::invalid_data);
   }
   batch.values = values.data();
@@ -64,7 +66,8 @@ void Loss::require_finite(double loss) const {
 Backward Loss::lower(Lowering& l) const {
   const Layout layout = onednn::plain(l.input_dims(0), Type::f32);
   const Tensor logits = l.input(0, layout);
-  const Tensor probabilities = has_probabilities() ? l.make(layout) : logits;
+  const std::int64_t classes = graph::class_count(loss_kind(), l.input_dims(0)[1]);
+  const Tensor probabilities = has_probabilities() ? l.make(onednn::plain({l.batch(), classes}, Type::f32)) : logits;
   l.set_head_tensors(logits, probabilities);
   const std::int64_t images = l.batch();
   const std::int64_t outputs = l.input_dims(0)[1];
@@ -83,10 +86,11 @@ Backward Loss::lower(Lowering& l) const {
   return [=](Lowering& back) {
     if (!back.wants_gradient(0)) return;
     const Tensor gradient = back.make(layout);
-    back.emit("backward", InstructionKind::loss, self->kind(), {probabilities, gradient},
+    back.emit("backward", InstructionKind::loss, self->kind(),
+              {self->keeps_logits() ? logits : probabilities, gradient},
               [=, rule = back.loss_rule()](std::span<void* const> addresses, RunState& state) {
                 const auto index = static_cast<std::size_t>(head);
-                LossBatch batch{.images = images, .outputs = outputs, .labels = state.labels + head * images};
+                LossBatch batch{.images = images, .classes = classes, .labels = state.labels + head * images};
                 if (index < state.targets.size() && !state.targets[index].empty()) {
                   batch.values = state.targets[index].data();
                 }
@@ -108,12 +112,34 @@ kernels::LossSums Loss::evaluate(std::span<const float> logits, std::span<const 
 
 void require_range(std::string_view head, const LossBatch& batch, float lowest, float highest,
                    std::string_view allowed) {
-  for (std::int64_t i = 0; i < batch.images * batch.outputs; ++i) {
+  for (std::int64_t i = 0; i < batch.images * batch.classes; ++i) {
     const float value = batch.values[i];
     if (std::isnan(value) || (value >= lowest && value <= highest)) continue;
     throw Error(fmt::format("head '{}': the target value {} found; {} allowed, and NaN where there is none", head,
                             value, allowed),
                 ErrorCode::invalid_data);
+  }
+}
+
+void require_distributions(std::string_view head, const LossBatch& batch) {
+  require_range(head, batch, 0, std::numeric_limits<float>::max(), "finite numbers of at least 0 are");
+  for (std::int64_t n = 0; n < batch.images; ++n) {
+    const float* const distribution = batch.values + n * batch.classes;
+    bool all_zero = true;
+    for (std::int64_t c = 0; c < batch.classes; ++c) {
+      if (std::isnan(distribution[c]) != std::isnan(distribution[0])) {
+        throw Error(
+            fmt::format("head '{}': a distribution with numbers and NaN found; an image has one or the other", head),
+            ErrorCode::invalid_data);
+      }
+      all_zero = all_zero && distribution[c] == 0;
+    }
+    if (all_zero) {
+      throw Error(fmt::format("head '{}': a distribution of zeros alone found; at least one number above 0 is "
+                              "needed, or NaN for all classes where an image has no target",
+                              head),
+                  ErrorCode::invalid_data);
+    }
   }
 }
 

@@ -15,10 +15,10 @@ namespace facet::ops {
 
 /// A head's outputs for a batch and its targets.
 struct LossBatch {
-  std::int64_t images = 0, outputs = 0;
-  const float* logits = nullptr;         ///< {images, outputs}
+  std::int64_t images = 0, classes = 0;
+  const float* logits = nullptr;         ///< {images, outputs}, see graph::class_count
   const std::int32_t* labels = nullptr;  ///< {images}; no_label where an image has none
-  const float* values = nullptr;         ///< {images, outputs}, NaN where there is none; null: none at all
+  const float* values = nullptr;         ///< {images, classes}, NaN where there is none; null: none at all
 };
 
 /// The loss of a head.
@@ -33,7 +33,7 @@ class Loss : public lowering::LowerableOp, public std::enable_shared_from_this<L
   lowering::Backward lower(lowering::Lowering& lowering) const override;
 
   /// Returns a batch's sums without smoothing and weights, for an evaluation. A head without targets has no loss.
-  /// @param labels {images}. @param values {images, outputs} or empty.
+  /// @param labels {images}. @param values {images, classes} or empty.
   /// @throws Error naming the head when the number of values is wrong, or a value is out of range.
   kernels::LossSums evaluate(std::span<const float> logits, std::span<const std::int32_t> labels,
                              std::span<const float> values) const;
@@ -53,13 +53,15 @@ class Loss : public lowering::LowerableOp, public std::enable_shared_from_this<L
  private:
   virtual std::int64_t min_outputs() const { return 1; }
   virtual bool has_probabilities() const { return true; }
+  /// Whether backward takes the logits although the loss has probabilities.
+  virtual bool keeps_logits() const { return false; }
   virtual bool needs_values() const { return true; }
   /// @throws Error naming the head when a value is out of range.
   virtual void require_values(const LossBatch& batch) const = 0;
   /// @param probabilities written if not null.
   virtual kernels::LossSums forward(const LossBatch& batch, float* probabilities,
                                     const kernels::LossRule& rule) const = 0;
-  /// @param outputs the probabilities; the logits if the loss has none.
+  /// @param outputs the probabilities; the logits if the loss has none or keeps_logits().
   virtual void backward(const LossBatch& batch, const float* outputs, const kernels::LossSums& sums, float* gradient,
                         const kernels::LossRule& rule) const = 0;
 
@@ -70,6 +72,10 @@ class Loss : public lowering::LowerableOp, public std::enable_shared_from_this<L
 /// @throws Error naming the head and the first of the batch's values that is neither NaN nor `lowest` to `highest`.
 void require_range(std::string_view head, const LossBatch& batch, float lowest, float highest,
                    std::string_view allowed);
+
+/// @throws Error naming the head unless each image has numbers of at least 0 for all classes, not all of them 0, or NaN
+///   for all.
+void require_distributions(std::string_view head, const LossBatch& batch);
 
 /// Adds a loss as a node and its head to the graph of `logits`.
 void add_loss(Value logits, std::string_view head, std::shared_ptr<const Loss> loss);

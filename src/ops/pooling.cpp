@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
@@ -25,27 +27,31 @@ using onednn::PoolingForward;
 /// Pooling by one of oneDNN's algorithms, which max, average and global average pooling share.
 class Pool final : public lowering::LowerableOp {
  public:
-  Pool(std::string_view kind, dnnl::algorithm algorithm, const PoolWindow& window)
-      : kind_(kind), algorithm_(algorithm), w_(window) {}
+  /// @param window none: the whole image, whatever its size.
+  Pool(std::string_view kind, dnnl::algorithm algorithm, const std::optional<PoolWindow>& window)
+      : kind_(kind), algorithm_(algorithm), window_(window) {}
 
   std::string_view kind() const override { return kind_; }
 
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, 1);
     const Shape& x = require_image(inputs[0]);
-    if (w_.padding > std::min(w_.height, w_.width) / 2) {
-      throw Error(fmt::format("padding {} found; at most half the kernel of {} is allowed", w_.padding, w_.height));
+    const PoolWindow w = window(x[1], x[2]);
+    if (w.padding > std::min(w.height, w.width) / 2) {
+      throw Error(fmt::format("padding {} found; at most half the kernel of {} is allowed", w.padding, w.height));
     }
-    return {x[0], window_extent(x[1], w_.height, w_.stride, w_.padding),
-            window_extent(x[2], w_.width, w_.stride, w_.padding)};
+    return {x[0], window_extent(x[1], w.height, w.stride, w.padding),
+            window_extent(x[2], w.width, w.stride, w.padding)};
   }
-  double flops(const std::vector<Shape>&, const Shape& output) const override {
-    return static_cast<double>(element_count(output)) * static_cast<double>(w_.height) * static_cast<double>(w_.width);
+  double flops(const std::vector<Shape>& inputs, const Shape& output) const override {
+    const PoolWindow w = window(inputs[0][1], inputs[0][2]);
+    return static_cast<double>(element_count(output)) * static_cast<double>(w.height) * static_cast<double>(w.width);
   }
   graph::Operand write_operators(graph::OperatorWriter& writer) const override {
-    std::vector<graph::OperatorAttribute> attributes{{"kernel_shape", Shape{w_.height, w_.width}},
-                                                     {"strides", Shape{w_.stride, w_.stride}},
-                                                     {"pads", Shape(4, w_.padding)}};
+    const PoolWindow w = window(writer.input_shape(0)[1], writer.input_shape(0)[2]);
+    std::vector<graph::OperatorAttribute> attributes{{"kernel_shape", Shape{w.height, w.width}},
+                                                     {"strides", Shape{w.stride, w.stride}},
+                                                     {"pads", Shape(4, w.padding)}};
     if (algorithm_ == dnnl::algorithm::pooling_max) return writer.write("MaxPool", {writer.input(0)}, attributes);
     const bool counts_padding = algorithm_ == dnnl::algorithm::pooling_avg_include_padding;
     attributes.emplace_back("count_include_pad", counts_padding ? 1 : 0);
@@ -54,15 +60,16 @@ class Pool final : public lowering::LowerableOp {
 
   Backward lower(Lowering& l) const override {
     const Tensor src = l.input(0);
-    const Dims strides{w_.stride, w_.stride};
-    const Dims kernel{w_.height, w_.width};
-    const Dims dilation{0, 0};
-    const Dims before{w_.padding, w_.padding};
     const Dims x = l.input_dims(0);
+    const PoolWindow w = window(x[2], x[3]);
+    const Dims strides{w.stride, w.stride};
+    const Dims kernel{w.height, w.width};
+    const Dims dilation{0, 0};
+    const Dims before{w.padding, w.padding};
     const Dims y = l.output_dims();
     // The output extent is rounded down: what no window reaches at the end is subtracted from the padding there.
-    const Dims after{(y[2] - 1) * w_.stride + w_.height - x[2] - w_.padding,
-                     (y[3] - 1) * w_.stride + w_.width - x[3] - w_.padding};
+    const Dims after{(y[2] - 1) * w.stride + w.height - x[2] - w.padding,
+                     (y[3] - 1) * w.stride + w.width - x[3] - w.padding};
     const auto kind = l.training() ? dnnl::prop_kind::forward_training : dnnl::prop_kind::forward_inference;
     const auto forward =
         onednn::describe<PoolingForward>(onednn::attributes(), kind, algorithm_, src.layout,
@@ -90,16 +97,20 @@ class Pool final : public lowering::LowerableOp {
   }
 
  private:
+  PoolWindow window(std::int64_t height, std::int64_t width) const {
+    return window_.value_or(PoolWindow{height, width, 1, 0});
+  }
+
   std::string_view kind_;
   dnnl::algorithm algorithm_;
-  PoolWindow w_;
+  std::optional<PoolWindow> window_;
 };
 
 PoolWindow window_of(const PoolOptions& o) {
   return {o.kernel, o.kernel, o.stride == 0 ? o.kernel : o.stride, o.padding};
 }
 
-Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, const PoolWindow& window) {
+Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, const std::optional<PoolWindow>& window) {
   return graph::apply(x.graph(), std::make_shared<const Pool>(kind, algorithm, window), kind, {x});
 }
 
@@ -120,9 +131,7 @@ Value average_pool(Value x, const PoolOptions& options) {
 }
 
 Value global_average_pool(Value x) {
-  const Shape& shape = ops::require_image(x.shape());
-  return ops::apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding,
-                         {shape[1], shape[2], 1, 0});
+  return ops::apply_pool(x, "global_average_pool", dnnl::algorithm::pooling_avg_exclude_padding, std::nullopt);
 }
 
 }  // namespace facet

@@ -21,12 +21,12 @@ class BinaryCrossEntropy final : public Loss {
   void require_values(const LossBatch& batch) const override { require_range(head(), batch, 0, 1, "0 to 1 are"); }
 
   kernels::LossSums forward(const LossBatch& b, float* probabilities, const kernels::LossRule&) const override {
-    return kernels::binary_cross_entropy(b.logits, b.values, b.images, b.outputs, probabilities);
+    return kernels::binary_cross_entropy(b.logits, b.values, b.images, b.classes, probabilities);
   }
 
   void backward(const LossBatch& b, const float* probabilities, const kernels::LossSums& sums, float* gradient,
                 const kernels::LossRule& rule) const override {
-    kernels::binary_cross_entropy_backward(probabilities, b.values, b.images, b.outputs, sums.weight, gradient, rule);
+    kernels::binary_cross_entropy_backward(probabilities, b.values, b.images, b.classes, sums.weight, gradient, rule);
   }
 };
 
@@ -45,12 +45,12 @@ class MeanSquaredError final : public Loss {
   }
 
   kernels::LossSums forward(const LossBatch& b, float*, const kernels::LossRule&) const override {
-    return kernels::mean_squared_error(b.logits, b.values, b.images, b.outputs);
+    return kernels::mean_squared_error(b.logits, b.values, b.images, b.classes);
   }
 
   void backward(const LossBatch& b, const float* outputs, const kernels::LossSums& sums, float* gradient,
                 const kernels::LossRule& rule) const override {
-    kernels::mean_squared_error_backward(outputs, b.values, b.images, b.outputs, sums.weight, gradient, rule);
+    kernels::mean_squared_error_backward(outputs, b.values, b.images, b.classes, sums.weight, gradient, rule);
   }
 };
 

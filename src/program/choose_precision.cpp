@@ -99,7 +99,7 @@ double step_seconds(const Graph& graph, const program::ProgramOptions& options, 
   std::vector<std::vector<float>> targets(graph.heads().size());
   for (std::size_t head = 0; head < targets.size(); ++head) {
     const HeadOutput& output = graph.heads()[head];
-    if (output.kind == LossKind::softmax_cross_entropy) continue;
+    if (predicts_class(output.kind)) continue;
     if (output.kind == LossKind::custom) {  // without labels it isn't called: it may not expect noise
       std::fill_n(labels.begin() + static_cast<std::ptrdiff_t>(head * batch), batch, -1);
     } else {

@@ -79,7 +79,7 @@ struct RunInput {
 
 /// The result of one run for one head; valid until the next run of any program on the same arena.
 struct HeadView {
-  std::span<const float> logits;         ///< {batch, classes}
+  std::span<const float> logits;         ///< {batch, outputs}, see graph::class_count
   std::span<const float> probabilities;  ///< {batch, classes}; the logits where the loss has no probabilities
   kernels::LossSums sums;                ///< in training of the images of all processes
 };

@@ -92,14 +92,15 @@ class JpegEncoder {
   JpegEncoder& operator=(const JpegEncoder&) = delete;
 
   /// @throws std::bad_alloc when memory runs out; nothing else can fail.
-  std::span<const std::uint8_t> encode(const std::vector<std::uint8_t>& pixels, int size) {
+  std::span<const std::uint8_t> encode(const std::vector<std::uint8_t>& pixels, ImageSize size) {
     if (setjmp(escape_) != 0) {
       bytes_ = nullptr;  // libjpeg may have freed it for a larger one, whose address it stores only at the end
       throw std::bad_alloc();
     }
     jpeg_create_compress(&encoder_);
     jpeg_mem_dest(&encoder_, &bytes_, &count_);
-    encoder_.image_width = encoder_.image_height = static_cast<JDIMENSION>(size);
+    encoder_.image_width = static_cast<JDIMENSION>(size.width);
+    encoder_.image_height = static_cast<JDIMENSION>(size.height);
     encoder_.input_components = 3;
     encoder_.in_color_space = JCS_RGB;
     jpeg_set_defaults(&encoder_);
@@ -130,8 +131,10 @@ void check(const SyntheticOptions& options) {
         fmt::format("synthetic sample: {} training and {} validation images are requested; at least 0 are allowed",
                     options.train, options.validation));
   }
-  if (options.size < min_size || options.size > max_size) {
-    throw Error(fmt::format("synthetic sample: size is {}; {} to {} are allowed", options.size, min_size, max_size));
+  const auto [smaller, greater] = std::minmax(options.size.height, options.size.width);
+  if (smaller < min_size || greater > max_size) {
+    throw Error(fmt::format("synthetic sample: size is {}; sides of {} to {} are allowed", to_string(options.size),
+                            min_size, max_size));
   }
 }
 
@@ -197,12 +200,21 @@ class Progress {
   std::int64_t done_ = 0;
 };
 
+/// Returns the pixels of an image of the sample, {height, width, 3}.
+std::vector<std::uint8_t> draw(const SyntheticLabels& labels, ImageSize size, const RandomStream& random) {
+  const int side = std::max(size.height, size.width);
+  Image square{.width = side, .height = side, .pixels = draw_synthetic(labels, side, random)};
+  if (size == ImageSize(side)) return std::move(square.pixels);
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(size.height) * static_cast<std::size_t>(size.width) * 3);
+  resize(square, size, ResizeMode::squash, pixels);
+  return pixels;
+}
+
 void write_images(const fs::path& folder, const Set& set, const SyntheticOptions& options, Progress& progress) {
   data::for_each_index(set.count, usable_cores(), [&](std::int64_t i) {
     const RandomStream random(options.seed, base::Purpose::synthesis, set.number, static_cast<std::uint64_t>(i));
     JpegEncoder encoder;
-    write_file(folder / file_name(set, i),
-               encoder.encode(draw_synthetic(labels_of(i), options.size, random), options.size));
+    write_file(folder / file_name(set, i), encoder.encode(draw(labels_of(i), options.size, random), options.size));
     progress.add_one();
   });
 }

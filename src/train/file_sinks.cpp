@@ -26,8 +26,9 @@ namespace {
 /// partial line.
 class EpochFile {
  public:
-  EpochFile(const std::filesystem::path& folder, const LineFormat& format, std::vector<Head> heads)
-      : file_((folder / "metrics") += format.suffix), format_(format), heads_(std::move(heads)) {}
+  /// @param sized its lines have EpochResult::size.
+  EpochFile(const std::filesystem::path& folder, const LineFormat& format, std::vector<Head> heads, bool sized)
+      : file_((folder / "metrics") += format.suffix), format_(format), heads_(std::move(heads)), sized_(sized) {}
 
   /// Removes the lines of `epoch` and later epochs.
   void cut(std::int64_t epoch) const {
@@ -53,7 +54,8 @@ class EpochFile {
 
   void replace(std::string_view lines) const {
     AtomicFile replacement(file_);
-    if (const std::string header = format_.epoch_header(heads_); !header.empty()) replacement.write(header + "\n");
+    if (const std::string header = format_.epoch_header(heads_, sized_); !header.empty())
+      replacement.write(header + "\n");
     replacement.write(lines);
     replacement.commit();
   }
@@ -61,6 +63,7 @@ class EpochFile {
   std::filesystem::path file_;
   const LineFormat& format_;
   std::vector<Head> heads_;
+  bool sized_;
 };
 
 /// A file that is open for writing at its end; it is made where there is none.
@@ -192,7 +195,8 @@ class FileSink final : public TrainSink {
   /// Opens the files and removes the lines of epochs from `epoch` on and of steps after `step`.
   void begin(const RunInfo& info, std::int64_t epoch, std::int64_t step) {
     log_every_ = info.options.log_every;
-    epochs_.emplace(folder_, format_, info.model.heads).cut(epoch);
+    const bool sized = info.options.progressive_resizing.is_used();
+    epochs_.emplace(folder_, format_, info.model.heads, sized).cut(epoch);
     steps_.emplace(folder_, format_, info.model.heads).cut(step);
   }
 

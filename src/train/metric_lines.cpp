@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -21,6 +22,19 @@ double at(const std::vector<double>& values, std::size_t head) { return head < v
 double validation_loss(const EpochResult& result, std::size_t head) {
   if (head >= result.validation.size() || result.validation[head].labelled == 0) return unknown;
   return result.validation[head].loss;
+}
+
+/// The heads whose classes are ordered.
+std::vector<Head> ordinal_of(const std::vector<Head>& heads) {
+  std::vector<Head> ordinal;
+  std::ranges::copy_if(heads, std::back_inserter(ordinal), &Head::ordinal);
+  return ordinal;
+}
+
+/// A figure of the validation of the head `name`.
+double validation_figure(const EpochResult& result, const std::string& name, double HeadResult::*figure) {
+  const auto found = std::ranges::find(result.validation, name, &HeadResult::head);
+  return found == result.validation.end() || found->labelled == 0 ? unknown : (*found).*figure;
 }
 
 double validation_accuracy(const EpochResult& result, std::size_t head) {
@@ -64,10 +78,21 @@ std::string cells(const std::vector<Head>& heads, const Value& value) {
   return text;
 }
 
-std::string epoch_header_of_csv(const std::vector<Head>& heads) {
+std::string epoch_header_of_csv(const std::vector<Head>& heads, bool sized) {
   return "epoch,train_loss,validation_loss" + columns("validation_accuracy_", heads) +
          ",learning_rate,images_per_s,seconds,peak_resident_bytes,waited,best" + columns("train_loss_", heads) +
-         columns("train_accuracy_", heads) + columns("validation_loss_", heads) + ",communication_waited";
+         columns("train_accuracy_", heads) + columns("validation_loss_", heads) + ",communication_waited" +
+         columns("validation_within_one_", ordinal_of(heads)) +
+         columns("validation_mean_absolute_error_", ordinal_of(heads)) + (sized ? ",size" : "");
+}
+
+std::string ordinal_cells(const EpochResult& result, const std::vector<Head>& heads) {
+  const std::vector<Head> ordinal = ordinal_of(heads);
+  std::string text;
+  for (const auto figure : {&HeadResult::within_one, &HeadResult::mean_absolute_error}) {
+    text += cells(ordinal, [&](std::size_t head) { return validation_figure(result, ordinal[head].name, figure); });
+  }
+  return text;
 }
 
 std::string epoch_line_of_csv(const EpochResult& result, const std::vector<Head>& heads) {
@@ -79,7 +104,8 @@ std::string epoch_line_of_csv(const EpochResult& result, const std::vector<Head>
          cells(heads, [&](std::size_t head) { return at(result.train_head_loss, head); }) +
          cells(heads, [&](std::size_t head) { return at(result.train_accuracy, head); }) +
          cells(heads, [&](std::size_t head) { return validation_loss(result, head); }) +
-         fmt::format(",{:.4g}", result.communication_waited);
+         fmt::format(",{:.4g}", result.communication_waited) + ordinal_cells(result, heads) +
+         (result.size ? "," + to_string(*result.size) : "");
 }
 
 std::string step_header_of_csv(const std::vector<Head>& heads) {
@@ -140,6 +166,14 @@ std::string epoch_line_of_json(const EpochResult& result, const std::vector<Head
   if (validated) {
     json["validation_loss_by_head"] = by_head(heads, [&](std::size_t head) { return validation_loss(result, head); });
   }
+  if (const std::vector<Head> ordinal = ordinal_of(heads); validated && !ordinal.empty()) {
+    const auto of_ordinal = [&](double HeadResult::*figure) {
+      return by_head(ordinal, [&](std::size_t head) { return validation_figure(result, ordinal[head].name, figure); });
+    };
+    json["validation_within_one"] = of_ordinal(&HeadResult::within_one);
+    json["validation_mean_absolute_error"] = of_ordinal(&HeadResult::mean_absolute_error);
+  }
+  if (result.size) json["size"] = to_string(*result.size);
   return line_of(json);
 }
 
@@ -173,7 +207,8 @@ std::string profile_of_json(const StepProfile& profile) {
   return json.dump(2);
 }
 
-std::string no_header(const std::vector<Head>&) { return {}; }
+std::string no_epoch_header(const std::vector<Head>&, bool) { return {}; }
+std::string no_step_header(const std::vector<Head>&) { return {}; }
 
 std::string unchanged(std::string line, const std::vector<Head>&) { return line; }
 
@@ -194,8 +229,8 @@ const LineFormat& csv_lines() {
 
 const LineFormat& json_lines() {
   static constexpr LineFormat format{.suffix = ".jsonl",
-                                     .epoch_header = no_header,
-                                     .step_header = no_header,
+                                     .epoch_header = no_epoch_header,
+                                     .step_header = no_step_header,
                                      .epoch_line = epoch_line_of_json,
                                      .step_line = step_line_of_json,
                                      .epoch_of = epoch_of_json,

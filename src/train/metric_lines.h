@@ -15,7 +15,8 @@ namespace facet::train {
 struct LineFormat {
   std::string_view suffix;  ///< of the files' names, such as ".csv"
   /// The first line of a file; empty where the format has none. Its columns are those of the lines.
-  std::string (*epoch_header)(const std::vector<Head>& heads);
+  /// @param sized the lines have EpochResult::size.
+  std::string (*epoch_header)(const std::vector<Head>& heads, bool sized);
   std::string (*step_header)(const std::vector<Head>& heads);
   std::string (*epoch_line)(const EpochResult& result, const std::vector<Head>& heads);
   std::string (*step_line)(const StepResult& result, const std::vector<Head>& heads);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <tuple>
 
 namespace facet::train {
 
@@ -126,6 +127,82 @@ OptionRow path(TrainOption option, std::filesystem::path TrainOptions::*member, 
   return single(std::move(option), member, parse, [](const std::filesystem::path& value) { return value.string(); });
 }
 
+namespace {
+
+// The numbers of a change of images, in the order of its text.
+auto numbers_of(double& value) { return std::tie(value); }
+auto numbers_of(RandAugmentOptions& value) { return std::tie(value.operations, value.magnitude); }
+auto numbers_of(AffineRange& value) { return std::tie(value.degrees, value.translate, value.scale, value.shear); }
+auto numbers_of(ColorRange& value) { return std::tie(value.brightness, value.contrast, value.saturation, value.hue); }
+
+void parse_into(double& value, const std::string& text, const std::string& origin) {
+  value = parse_number(text, origin);
+}
+void parse_into(std::int64_t& value, const std::string& text, const std::string& origin) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size()) return;
+  throw Error(fmt::format("{} is '{}'; whole numbers are needed", origin, text));
+}
+
+template <class T>
+OptionRow row_of_change(TrainOption option, std::optional<T> Augmentation::*member) {
+  const auto parse = [member, form = option.argument](const std::string& text, const std::string& origin) {
+    const Texts words = split_at_commas(text, origin);
+    T value{};
+    std::apply(
+        [&](auto&... numbers) {
+          if (text == "0") return;  // all numbers are 0
+          if (words.size() != sizeof...(numbers)) {
+            throw Error(fmt::format("{} is '{}'; {} is needed, with a number for each, or 0", origin, text, form));
+          }
+          auto word = words.begin();
+          (parse_into(numbers, *word++, origin), ...);
+        },
+        numbers_of(value));
+    Augmentation alone;
+    alone.*member = value;
+    try {
+      check_augmentation(alone);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("{} is '{}'; ", origin, text));
+    }
+    return std::optional(value);
+  };
+  const auto print = [](std::optional<T> value) {
+    if (!value) return std::string();
+    return std::apply(
+        [](const auto&... numbers) { return fmt::format("{}", fmt::join(Texts{fmt::format("{}", numbers)...}, ",")); },
+        numbers_of(*value));
+  };
+  OptionRow row = single(std::move(option), member, parse, print);
+  row.option.check = [member](const TrainOptions& options) {
+    Augmentation alone;
+    alone.*member = options.augmentation.*member;
+    check_augmentation(alone);
+  };
+  row.record = [member, print, key = row.option.members.front()](const TrainOptions& options,
+                                                                 nlohmann::ordered_json& json) {
+    const std::string text = print(options.augmentation.resolved().*member);
+    json[key] = text.empty() ? "none" : text;
+  };
+  return row;
+}
+
+}  // namespace
+
+OptionRow change(TrainOption option, std::optional<double> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+OptionRow change(TrainOption option, std::optional<RandAugmentOptions> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+OptionRow change(TrainOption option, std::optional<AffineRange> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+OptionRow change(TrainOption option, std::optional<ColorRange> Augmentation::*member) {
+  return row_of_change(std::move(option), member);
+}
+
 OptionRow betas(TrainOption option, const NumberRange& range) {
   option.members = {"beta1", "beta2"};
   option.set = [range](TrainOptions& options, const Texts& texts, const std::string& origin) {
@@ -206,6 +283,65 @@ OptionRow head_weights(TrainOption option) {
   return completed({std::move(option), [](const TrainOptions& options, nlohmann::ordered_json& json) {
                       json["head_weights"] = fmt::format("{}", fmt::join(texts_of(options.head_weights), " "));
                     }});
+}
+
+namespace {
+
+std::string text_of(const ProgressiveResizing& resizing) {
+  return fmt::format("{},{},{}", resizing.initial_scale, resizing.delay_fraction, resizing.finetune_fraction);
+}
+
+/// @throws Error saying which number is out of range.
+void check(const ProgressiveResizing& resizing) {
+  const auto require_share = [](const NumberRange& range, double value, std::string_view name) {
+    if (!range.holds(value)) throw Error(fmt::format("its {} is {}; {} is allowed", name, value, range.text()));
+  };
+  require_share({.low = 0, .high = 1, .without_low = true}, resizing.initial_scale, "initial scale");
+  require_share({.low = 0, .high = 1}, resizing.delay_fraction, "delay fraction");
+  require_share({.low = 0, .high = 1}, resizing.finetune_fraction, "fine-tuning fraction");
+  if (resizing.delay_fraction + resizing.finetune_fraction > 1) {
+    throw Error(fmt::format("its fractions are {} and {}; a sum of up to 1 is allowed", resizing.delay_fraction,
+                            resizing.finetune_fraction));
+  }
+}
+
+}  // namespace
+
+OptionRow progressive_resizing(TrainOption option) {
+  const auto parse = [](const std::string& text, const std::string& origin) {
+    const Texts words = split_at_commas(text, origin);
+    ProgressiveResizing resizing;
+    if (words.size() != 1 && words.size() != 3) {
+      throw Error(fmt::format("{} is '{}'; SCALE, or SCALE,DELAY,FINETUNE, is needed", origin, text));
+    }
+    resizing.initial_scale = parse_number(words[0], origin);
+    if (words.size() == 3) {
+      resizing.delay_fraction = parse_number(words[1], origin);
+      resizing.finetune_fraction = parse_number(words[2], origin);
+    }
+    try {
+      check(resizing);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("{} is '{}'; ", origin, text));
+    }
+    return resizing;
+  };
+  OptionRow row = single(std::move(option), &TrainOptions::progressive_resizing, parse, [](const auto& value) {
+    return value == ProgressiveResizing() ? std::string() : text_of(value);
+  });
+  row.option.check = [](const TrainOptions& options) {
+    try {
+      check(options.progressive_resizing);
+    } catch (const Error& error) {
+      throw error.with_prefix("progressive_resizing: ");
+    }
+  };
+  row.record = [](const TrainOptions& options, nlohmann::ordered_json& json) {
+    const bool used = options.progressive_resizing.is_used();
+    json["progressive_resizing"] = used ? text_of(options.progressive_resizing) : "none";
+    json["progressive_resizing's epochs"] = used ? options.epochs : 0;
+  };
+  return row;
 }
 
 OptionRow head_split(TrainOption option) {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -45,7 +46,7 @@ double parse_number(const std::string& text, const std::string& origin);
 /// Splits a text at its commas. @throws Error naming `origin` when one is empty.
 std::vector<std::string> split_at_commas(const std::string& text, const std::string& origin);
 
-// The members that rows refer to, of TrainOptions or of its schedule.
+// The members that rows refer to, of TrainOptions, of its schedule or of its augmentation.
 template <class T>
 T& value_of(TrainOptions& options, T TrainOptions::*member) {
   return options.*member;
@@ -53,6 +54,10 @@ T& value_of(TrainOptions& options, T TrainOptions::*member) {
 template <class T>
 T& value_of(TrainOptions& options, T LearningRateSchedule::*member) {
   return options.schedule.*member;
+}
+template <class T>
+T& value_of(TrainOptions& options, T Augmentation::*member) {
+  return options.augmentation.*member;
 }
 template <class Owner, class T>
 const T& value_of(const TrainOptions& options, T Owner::*member) {
@@ -160,6 +165,15 @@ OptionRow patterns(TrainOption option, std::vector<std::string> TrainOptions::*m
 // The rows of the weights of the loss.
 OptionRow class_weights(TrainOption option);
 OptionRow head_weights(TrainOption option);
+
+// Rows of a change of images: numbers with commas between them, or no text where the preset decides.
+OptionRow change(TrainOption option, std::optional<double> Augmentation::*member);
+OptionRow change(TrainOption option, std::optional<RandAugmentOptions> Augmentation::*member);
+OptionRow change(TrainOption option, std::optional<AffineRange> Augmentation::*member);
+OptionRow change(TrainOption option, std::optional<ColorRange> Augmentation::*member);
+
+/// The row of progressive_resizing.
+OptionRow progressive_resizing(TrainOption option);
 
 /// The row of split_head.
 OptionRow head_split(TrainOption option);

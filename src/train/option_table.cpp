@@ -30,6 +30,78 @@ Rows data_rows() {
                     &TrainOptions::flip, false)});
 }
 
+Rows augmentation_rows() {
+  using Preset = AugmentPreset;
+  return in_group(
+      "Random changes of training images",
+      {choice({.name = "augment",
+               .help = "set of changes: light is --random-resized-crop 0.5 --color-jitter 0.2,0.2,0.2,0; strong is "
+                       "--random-resized-crop 0.25 --rand-augment 2,9 --random-erasing 0.1 --mixup 0.2 --cutmix 1; "
+                       "the following options replace or add single ones, and 0 leaves one out"},
+              &Augmentation::preset, {Preset::none, Preset::light, Preset::strong}),
+       change({.name = "random-resized-crop",
+               .argument = "SHARE",
+               .help = "take a random part of the image, with this share of its area at least and an aspect ratio of "
+                       "3/4 to 4/3, in place of the image; --resize then is for validation and prediction only",
+               .fixed = true},
+              &Augmentation::random_resized_crop),
+       flag({.name = "trivial-augment",
+             .help = "one of 14 changes, of random magnitude, for each image (TrivialAugmentWide)",
+             .fixed = true},
+            &Augmentation::trivial_augment, true),
+       change({.name = "rand-augment",
+               .argument = "N,M",
+               .help = "N of 14 changes, one after the other, of magnitude M from 0 to 30 (RandAugment)",
+               .fixed = true},
+              &Augmentation::rand_augment),
+       change({.name = "rotation",
+               .argument = "DEGREES",
+               .help = "rotate by up to that angle in either direction",
+               .fixed = true},
+              &Augmentation::rotation),
+       change({.name = "affine",
+               .argument = "DEGREES,TRANSLATE,SCALE,SHEAR",
+               .help = "rotate by up to DEGREES, move by up to TRANSLATE times width and height, scale by 1 - SCALE to "
+                       "1 + SCALE and shear by up to SHEAR degrees",
+               .fixed = true},
+              &Augmentation::affine),
+       change({.name = "color-jitter",
+               .argument = "B,C,S,H",
+               .help = "change brightness, contrast and saturation by factors of 1 - B (C, S) to 1 + B (C, S), and "
+                       "turn the hue by up to H turns (at most 0.5), in random order",
+               .fixed = true},
+              &Augmentation::color_jitter),
+       change({.name = "grayscale", .argument = "P", .help = "make images grey with probability P", .fixed = true},
+              &Augmentation::grayscale),
+       change({.name = "blur",
+               .argument = "P",
+               .help = "blur images with probability P (Gaussian, with a standard deviation of 0.1 to 2 pixels)",
+               .fixed = true},
+              &Augmentation::blur),
+       change({.name = "random-erasing",
+               .argument = "P",
+               .help = "fill a rectangle of 2 % to 33 % of the image with probability P",
+               .fixed = true},
+              &Augmentation::random_erasing),
+       change({.name = "mixup",
+               .argument = "ALPHA",
+               .help = "mix each image, and its labels, with another one, in a proportion that is drawn from "
+                       "Beta(ALPHA, ALPHA)",
+               .fixed = true},
+              &Augmentation::mixup),
+       change({.name = "cutmix",
+               .argument = "ALPHA",
+               .help = "paste a rectangle of another image into each image, whose share of the area is drawn from "
+                       "Beta(ALPHA, ALPHA), and mix the labels in that proportion; with --mixup, either is done to a "
+                       "group of 8 images",
+               .fixed = true},
+              &Augmentation::cutmix),
+       choice({.name = "interpolation",
+               .help = "how rotated, sheared, moved and scaled images are computed",
+               .fixed = true},
+              &Augmentation::interpolation, {Interpolation::nearest, Interpolation::bilinear})});
+}
+
 Rows learning_rows() {
   return in_group(
       "Model and learning",
@@ -57,6 +129,16 @@ Rows learning_rows() {
        whole_number(
            {.name = "epochs", .argument = "N", .help = "total number of epochs, including those before a resume"},
            &TrainOptions::epochs, 1, many),
+       progressive_resizing(
+           {.name = "progressive-resizing",
+            .argument = "SCALE[,DELAY,FINETUNE]",
+            .help =
+                "train on smaller images first: SCALE times --size in the first DELAY of the epochs (a fraction, 0.5 "
+                "by default), then larger from epoch to epoch, and --size in the last FINETUNE of them (0.2); sides "
+                "are rounded to multiples of 32, so that 0.5 of 224 is 128. Validation and the model file have --size. "
+                "Not for the reference model, whose "
+                "weights depend on the size",
+            .fixed = true}),
        whole_number({.name = "batch",
                      .argument = "N",
                      .help = "batch size, in images, of all processes together",
@@ -321,11 +403,13 @@ Rows run_rows() {
             .help = "steps between two lines of progress within an epoch, in the terminal and in steps.csv and "
                     "steps.jsonl; 0: none"},
            &TrainOptions::log_every, 0, many),
-       whole_number({.name = "profile-steps",
-                     .argument = "N",
-                     .help = "after two steps, profile N: print where their time goes, with the communication of "
-                             "several processes, and write it to profile.json; 0: none"},
-                    &TrainOptions::profile_steps, 0, many),
+       whole_number(
+           {.name = "profile-steps",
+            .argument = "N",
+            .help = "after two steps, profile N: print where their time goes, with the communication of "
+                    "several processes, and write it to profile.json; with --progressive-resizing, of steps of "
+                    "the first size; 0: none"},
+           &TrainOptions::profile_steps, 0, many),
        whole_number(
            {.name = "keep", .argument = "N", .help = "number of epochs whose weights are kept beside best and last"},
            &TrainOptions::keep, 0, static_cast<int>(many)),
@@ -345,8 +429,8 @@ Rows run_rows() {
 const std::vector<OptionRow>& option_table() {
   static const Rows table = [] {
     Rows all;
-    for (const auto& rows : {data_rows, learning_rows, optimizer_rows, schedule_rows, loss_rows, average_rows,
-                             computing_rows, process_rows, run_rows}) {
+    for (const auto& rows : {data_rows, augmentation_rows, learning_rows, optimizer_rows, schedule_rows, loss_rows,
+                             average_rows, computing_rows, process_rows, run_rows}) {
       for (OptionRow& row : rows()) all.push_back(std::move(row));
     }
     return all;

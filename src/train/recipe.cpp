@@ -128,6 +128,7 @@ std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, cons
   std::vector<kernels::LossRule> rules(heads.size());
   for (std::size_t head = 0; head < heads.size(); ++head) {
     rules[head].smoothing = options.label_smoothing;
+    rules[head].mixes_labels = options.augmentation.mixes() && (train == nullptr || !train->has_targets(head));
     if (const auto found = options.head_weights.find(heads[head].name); found != options.head_weights.end()) {
       rules[head].weight = found->second;
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "facet/dataset.h"
+#include "facet/image.h"
 #include "facet/train_options.h"
 #include "kernels/loss.h"
 #include "optim/optimizer.h"
@@ -30,7 +31,8 @@ double peak_learning_rate(const TrainOptions& options);
 std::map<std::string, ClassWeights> class_weights_by_head(const TrainOptions& options, const std::vector<Head>& heads);
 
 /// One rule for each head.
-/// @param train the training set, from whose labels balanced class weights are computed; may be null.
+/// @param train the training set, from whose labels balanced class weights are computed, and which says what its
+///   targets are; may be null.
 /// @throws Error naming an option's head that doesn't exist, a head whose number of weights isn't its number of
 ///   classes, or one to be balanced without a training set, or that no image of it has a label of.
 std::vector<kernels::LossRule> make_loss_rules(const TrainOptions& options, const std::vector<Head>& heads,
@@ -58,6 +60,10 @@ class Schedule {
   double peak_;                        ///< the learning rate after the warm-up
   double per_epoch_, total_, warmup_;  ///< steps
 };
+
+/// The size of the training images in an epoch, from 1; see scheduled_size(). It depends only on the arguments, so that
+/// a resumed run continues with the same sizes.
+ImageSize training_size(const TrainOptions& options, ImageSize full, std::int64_t epoch);
 
 /// @throws Error when the options, the number of steps or the step are out of range.
 Schedule checked_schedule(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step);

@@ -146,6 +146,7 @@ bool Trainer::State::out_of_patience() const {
 bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
   epoch_began_ = Clock::now();
   StepResult result;
+  take_size();
   loader_->start_epoch(state_.epoch, state_.batch);
   while (step(result)) {
     const Next next = after_step(result, stop);
@@ -285,7 +286,7 @@ void Trainer::State::count(std::span<const program::HeadView> heads, std::int64_
 void Trainer::State::tell_progress(StepResult& result) const {
   const train::EpochSums& sums = state_.sums;
   const std::int64_t batches = loader_->batches_per_epoch();
-  const std::int64_t all = s_.options.drop_last ? batches * s_.options.batch : train_.size();
+  const std::int64_t all = s_.options.drop_last ? batches * s_.options.batch : plan_.images;
   result.accuracy.resize(s_.info.heads.size());
   result.head_loss.resize(s_.info.heads.size());
   for (std::size_t head = 0; head < result.accuracy.size(); ++head) {
@@ -379,6 +380,7 @@ EpochResult Trainer::State::epoch_result(std::vector<HeadResult> validation) con
   }
   result.seconds = epoch_seconds();
   result.peak_resident_bytes = peak_resident_memory();
+  if (s_.options.progressive_resizing.is_used()) result.size = loader_size_;
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/text.h"
 #include "train/option_row.h"
 #include "train/recipe.h"
 
@@ -49,6 +50,7 @@ void check_options(const TrainOptions& options) {
   if (options.nesterov && (options.optimizer != OptimizerKind::sgd || options.momentum == 0)) {
     throw Error("nesterov is on without SGD's momentum; it is allowed with the optimizer sgd and a momentum above 0");
   }
+  check_augmentation(options.augmentation);
   check_processes(options);
   check_schedule(options);
   if (options.pretrained.empty() && !options.split_head.layer.empty()) {
@@ -61,6 +63,18 @@ namespace train {
 namespace {
 
 constexpr const char* data_key = "training data";
+constexpr const char* sampler_key = "sampler";
+constexpr const char* shuffled = "shuffled";
+
+/// A text that is the same for samplers with the same first two epochs.
+std::string sampler_text(const TrainOptions& options, const Dataset& train) {
+  if (!options.sampler) return shuffled;
+  std::vector<std::int64_t> order = options.sampler->order(train.size(), options.seed, 1);
+  const std::vector<std::int64_t> second = options.sampler->order(train.size(), options.seed, 2);
+  order.insert(order.end(), second.begin(), second.end());
+  const std::string_view bytes(reinterpret_cast<const char*>(order.data()), order.size() * sizeof(order[0]));
+  return fmt::format("{:016x}", base::hash(bytes));
+}
 
 /// The part of a message that says what to do instead of resuming the run of that checkpoint.
 std::string instead(const std::string& file) {
@@ -73,7 +87,20 @@ std::string instead(const std::string& file) {
                           file, option, recorded, asked, instead(file)));
 }
 
+/// The names of the heads whose classes are ordered.
+std::string ordinal_heads(const std::vector<Head>& heads) {
+  std::vector<std::string> names;
+  for (const Head& head : heads) {
+    if (head.ordinal) names.push_back(head.name);
+  }
+  return names.empty() ? "no heads" : list_of(names);
+}
+
 }  // namespace
+
+std::int64_t epoch_images(const TrainOptions& options, const Dataset& train) {
+  return options.sampler ? options.sampler->epoch_size(train.size()) : train.size();
+}
 
 std::string fingerprint(const Dataset& data) {
   // Each text is hashed with its length, so that texts which are split differently give different sums.
@@ -118,6 +145,7 @@ nlohmann::ordered_json defaults() {
   options.schedule.kind = LearningRateSchedule::Kind::one_cycle;  // so that the options that only it records are there
   nlohmann::ordered_json all = recipe_of(options);
   all.update(recipe_of({}));
+  all[sampler_key] = shuffled;
   return all;
 }
 
@@ -136,6 +164,7 @@ nlohmann::ordered_json fixed_options(const TrainOptions& options, Precision prec
   nlohmann::ordered_json fixed = recipe_options(options, precision, train.heads());
   fixed["training images"] = train.size();
   fixed[data_key] = fingerprint(train);
+  fixed[sampler_key] = sampler_text(options, train);
   return fixed;
 }
 
@@ -150,6 +179,12 @@ void require_same_options(const std::string& file, const nlohmann::ordered_json&
       throw Error(
           fmt::format("{}: the training data have changed since the run was started (images' names or labels, "
                       "their order, or the classes); a run to be resumed can't change them{}",
+                      file, instead(file)));
+    }
+    if (option == sampler_key) {
+      throw Error(
+          fmt::format("{}: the run was started with another sampler or other weights of its images; a run to be "
+                      "resumed can't change them{}",
                       file, instead(file)));
     }
     refuse(file, option, found->dump(), value.dump());
@@ -183,6 +218,9 @@ void require_same_model(const std::string& file, const ModelInfo& recorded, cons
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}; a run to be resumed can't change its heads{}", file, error.what(), instead(file)),
                 error.code());
+  }
+  if (ordinal_heads(recorded.heads) != ordinal_heads(asked.heads)) {
+    refuse(file, "ordinal", ordinal_heads(recorded.heads), ordinal_heads(asked.heads));
   }
   const auto text = [](const std::array<float, 3>& values) {
     return fmt::format("{},{},{}", values[0], values[1], values[2]);

@@ -14,6 +14,9 @@ namespace facet::train {
 /// Images aren't read.
 std::string fingerprint(const Dataset& data);
 
+/// The number of images in an epoch over a training set.
+std::int64_t epoch_images(const TrainOptions& options, const Dataset& train);
+
 /// The options that decide a run's results bit for bit and that a resumed run can't change, under the names that a user
 /// knows. The number of threads also decides the bits, but it isn't included, so that a run may move to another
 /// machine.

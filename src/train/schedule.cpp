@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -99,6 +100,32 @@ double Schedule::one_cycle(double done, double first, double middle, double last
   const double top = o_.pct_start * total_ - 1, end = total_ - 1;
   if (done < top) return annealed(first, middle, done / top);
   return end > top ? annealed(middle, last, (done - top) / (end - top)) : middle;
+}
+
+namespace {
+
+/// The sides of smaller images are multiples of this: each size needs primitives of its own, and models halve their
+/// images up to five times.
+constexpr int size_step = 32;
+
+int scaled_side(int side, double scale) {
+  const auto steps = static_cast<int>(std::lround(scale * side / size_step));
+  return std::min(std::max(steps, 1) * size_step, side);
+}
+
+}  // namespace
+
+ImageSize training_size(const TrainOptions& options, ImageSize full, std::int64_t epoch) {
+  const ProgressiveResizing& o = options.progressive_resizing;
+  if (!o.is_used()) return full;
+  constexpr double rounding = 1e-9;  // 0.2 * 15 is above 3
+  const auto epochs = static_cast<double>(options.epochs), now = static_cast<double>(epoch);
+  const double first = std::max(std::floor(o.delay_fraction * epochs + rounding), 1.0);
+  const double last = std::max(std::ceil(o.finetune_fraction * epochs - rounding), 1.0);
+  if (now > epochs - last) return full;
+  const double risen = std::max(now - first, 0.0) / (epochs - last - first + 1);
+  const double scale = o.initial_scale + (1 - o.initial_scale) * (now > first ? risen : 0);
+  return {scaled_side(full.height, scale), scaled_side(full.width, scale)};
 }
 
 Schedule checked_schedule(const TrainOptions& options, std::int64_t steps_per_epoch, std::int64_t step) {

@@ -208,6 +208,7 @@ BatchResult TrainingSession::step(const Batch& batch, const StepOptions& step) {
   const train::TuningObserver observer(s.tuning_record, scope, s.options.on_tuning);
   // Where the run throws, the next batch begins the step anew, since some gradients may hold this one's part.
   s.begin_step();
+  s.set_training_size(s.info.size);  // a trainer may have trained at another one
   s.group().together([&] { s.prepare(batch.size); });
   const std::span<const program::HeadView> heads = s.train(batch, input);
   for (std::size_t head = 0; head < heads.size(); ++head) {
@@ -370,14 +371,16 @@ std::optional<double> scheduled_momentum(const TrainOptions& options, std::int64
   return train::checked_schedule(options, steps_per_epoch, step).momentum(step);
 }
 
-std::vector<double> balanced_class_weights(const Dataset& data, std::string_view head) {
-  const std::vector<Head>& heads = data.heads();
-  const auto found = std::find_if(heads.begin(), heads.end(), [&](const Head& each) { return each.name == head; });
-  if (found == heads.end()) {
-    throw Error(fmt::format("balanced_class_weights: the data set has no head {}; its heads are {}", head,
-                            list_of(names_of(heads))));
+ImageSize scheduled_size(const TrainOptions& options, ImageSize size, std::int64_t epoch) {
+  check_options(options);
+  if (epoch < 1 || size.height < 1 || size.width < 1) {
+    throw Error(fmt::format("schedule: epoch {} of images of {} found; 1 or more is allowed", epoch, to_string(size)));
   }
-  return train::balanced_weights(data, static_cast<std::size_t>(found - heads.begin()));
+  return train::training_size(options, size, epoch);
+}
+
+std::vector<double> balanced_class_weights(const Dataset& data, std::string_view head) {
+  return train::balanced_weights(data, data::find_head(data.heads(), head, "balanced_class_weights"));
 }
 
 }  // namespace facet

@@ -96,7 +96,7 @@ struct TrainingSession::State {
   void broadcast_parameters();
   /// @throws Error when `bytes`, for each process on this machine, are more than were available when the session was
   /// made. Of this process alone.
-  void require_memory(std::int64_t bytes) const;
+  void require_memory(std::int64_t bytes, std::optional<ImageSize> size = {}) const;
   /// Allocates the arena. Of this process alone.
   void allocate();
   /// The processes that train together.
@@ -114,6 +114,9 @@ struct TrainingSession::State {
   train::SlotShards slots() { return {group(), gradient_policy->exchange(), *parameters}; }
   /// The parameters that are evaluated: the average where there is one.
   Parameters& evaluated() { return average ? *average : *parameters; }
+  /// Compiles the training programs for images of another size, unless they are for that size already. All processes
+  /// call it together, between two steps. The model must allow the size (graph::with_input).
+  void set_training_size(ImageSize size);
   /// Checks that the program for this process's share of a batch exists, or compiles it. Of this process alone.
   void prepare(std::int64_t images);
   /// The program that trains this process's share of a batch; of an empty one that of the full batch, which then takes
@@ -176,6 +179,9 @@ struct TrainingSession::State {
   /// Adds new measurements to the tuning cache: compiling a program may have timed primitives.
   void keep_measurements();
   program::ProgramOptions program_options(program::Mode mode);
+  /// Compiles the training programs for images of this size, and plans those of the planned batches. Of this process
+  /// alone.
+  void compile_training(ImageSize size);
   /// Makes the parameters, placed by `plan`, and compiles the programs.
   void compile_programs(program::LayoutPlan plan, const BatchSizes& sizes);
 
@@ -185,6 +191,10 @@ struct TrainingSession::State {
   std::size_t kept_measurements_ = 0;
   std::size_t arena_bytes_ = 0;
   base::Arena arena_;
+  std::vector<std::int64_t> planned_batches_;  ///< this process's shares of the training batches that are planned
+  std::size_t training_held_bytes_ = 0;        ///< the most that training programs have held
+  std::optional<ImageSize> training_size_;     ///< of the training programs; nothing where compiling them has failed
+  std::optional<Graph> resized_;               ///< the graph for that size where it isn't the model's
   std::optional<program::BatchPrograms> training_programs_;
   std::optional<program::BatchPrograms> evaluation_programs_;
   std::vector<HeadPrediction> predictions_;

@@ -8,6 +8,7 @@
 #include "facet/error.h"
 #include "facet/machine.h"
 #include "formats/model_file.h"
+#include "graph/op.h"
 #include "kernels/targets.h"
 #include "onednn/onednn.h"
 #include "program/choose_precision.h"
@@ -68,9 +69,11 @@ TrainingSession::State::State(Graph model_graph, ModelInfo model_info, const Tra
       tuning_record(requested.tune) {
   formats::require_graph(info, graph);
   for (const HeadOutput& head : graph.heads()) {
-    if (head.kind == LossKind::softmax_cross_entropy || !options.class_weights.contains(head.name)) continue;
-    throw Error(fmt::format("class_weights has the head {}, whose loss isn't softmax_cross_entropy and has no classes",
-                            head.name));
+    if (predicts_class(head.kind) || !options.class_weights.contains(head.name)) continue;
+    throw Error(
+        fmt::format("class_weights has the head {}, whose loss is neither softmax_cross_entropy nor coral_loss "
+                    "and has no classes",
+                    head.name));
   }
   options.class_weights = train::class_weights_by_head(options, info.heads);
   try {
@@ -234,15 +237,12 @@ void TrainingSession::State::compile_programs(program::LayoutPlan plan, const Ba
   if (!group().is_alone()) parameters->state().share();
   if (pretrained_) pretrained_->load(*parameters);
   pretrained_.reset();
-  training_programs_.emplace(graph, *parameters, program_options(program::Mode::training), tuning_record, arena_,
-                             kept_programs);
   program::ProgramOptions evaluation = program_options(program::Mode::inference);
   evaluation.as_for_batch = sizes.first_evaluation;
   evaluation_programs_.emplace(graph, evaluated(), evaluation, tuning_record, arena_, kept_programs);
-  // Planning throws now, rather than at the end of an epoch, where a batch norm can't train on a single image.
-  for (const std::int64_t size : sizes.training) {
-    arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(size).arena_bytes());
-  }
+  planned_batches_ = sizes.training;
+  compile_training(info.size);
+  training_size_ = info.size;
   for (const std::int64_t size : sizes.evaluation) {
     arena_bytes_ = std::max(arena_bytes_, evaluation_programs_->plan(size).arena_bytes());
   }
@@ -250,12 +250,52 @@ void TrainingSession::State::compile_programs(program::LayoutPlan plan, const Ba
   require_memory(planned_bytes());
 }
 
-void TrainingSession::State::require_memory(std::int64_t bytes) const {
+void TrainingSession::State::compile_training(ImageSize size) {
+  std::optional<Graph> resized;
+  if (size != info.size) resized.emplace(graph::with_input(graph, {3, size.height, size.width}));
+  training_programs_.reset();
+  resized_ = std::move(resized);
+  training_programs_.emplace(resized_ ? *resized_ : graph, *parameters, program_options(program::Mode::training),
+                             tuning_record, arena_, kept_programs);
+  // Planning throws now, rather than at the end of an epoch, where a batch norm can't train on a single image.
+  for (const std::int64_t batch : planned_batches_) {
+    arena_bytes_ = std::max(arena_bytes_, training_programs_->plan(batch).arena_bytes());
+  }
+  training_held_bytes_ = std::max(training_held_bytes_, training_programs_->held_bytes());
+}
+
+void TrainingSession::State::set_training_size(ImageSize size) {
+  if (training_size_ == size) return;
+  finish_updates();
+  training_size_.reset();
+  std::string record;
+  const auto compile_now = [&] {
+    compile_training(size);
+    require_memory(planned_bytes(), size);
+  };
+  group().together([&] {
+    if (!is_first_rank()) return;
+    compile_now();
+    if (!group().is_alone()) record = tuning_record.to_text();
+  });
+  if (!group().is_alone()) {
+    group().broadcast(record);
+    group().together([&] {
+      if (is_first_rank()) return;
+      tuning_record = program::TuningRecord::parse(group().name(0), record, false);
+      compile_now();
+    });
+  }
+  training_size_ = size;
+  keep_measurements();
+}
+
+void TrainingSession::State::require_memory(std::int64_t bytes, std::optional<ImageSize> size) const {
   const int processes = group().local_size();
   if (bytes * processes <= available) return;
   throw Error(fmt::format("training {} at {} with batch {} needs {:.2f} GB of memory{}, {:.2f} GB are available: "
                           "take a smaller batch or size",
-                          info.model, to_string(info.size), options.batch, gigabytes(bytes),
+                          info.model, to_string(size.value_or(info.size)), options.batch, gigabytes(bytes),
                           processes == 1 ? "" : fmt::format(" in each of {} processes on this machine", processes),
                           gigabytes(available)),
               ErrorCode::out_of_memory);
@@ -273,7 +313,7 @@ void TrainingSession::State::keep_measurements() {
 }
 
 std::int64_t TrainingSession::State::planned_bytes() const {
-  return static_cast<std::int64_t>(arena_bytes_ + training_programs_->held_bytes() +
+  return static_cast<std::int64_t>(arena_bytes_ + std::max(training_held_bytes_, training_programs_->held_bytes()) +
                                    evaluation_programs_->held_bytes() + parameters->state().bytes() +
                                    (average ? average->state().bytes() : 0));
 }

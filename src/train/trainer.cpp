@@ -1,13 +1,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <utility>
 
 #include "base/files.h"
 #include "data/labels.h"
 #include "facet/error.h"
+#include "facet/models.h"
 #include "facet/text.h"
 #include "formats/model_file.h"
+#include "graph/op.h"
 #include "train/run_options.h"
 #include "train/trainer_state.h"
 
@@ -35,8 +39,22 @@ TrainOptions with_absolute_out(TrainOptions options) {
   return options;
 }
 
+/// The names of the models whose weights don't depend on the size of the image.
+std::vector<std::string> resizable_models() {
+  std::vector<std::string> names;
+  for (const std::string& name : model_names()) {
+    try {
+      graph::with_input(build_model(name, {.heads = {{"any", {"a", "b"}}}, .size = 224}), {3, 192, 192});
+      names.push_back(name);
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return names;
+}
+
 TrainingSession make_session(Graph graph, ModelInfo info, const TrainOptions& options, const Dataset& train) {
-  const std::int64_t images = std::max<std::int64_t>(train.size(), 1);
+  const std::int64_t images = std::max<std::int64_t>(train::epoch_images(options, train), 1);
   std::unique_ptr<TrainingSession::State> state;
   options.processes.together([&] {
     state =
@@ -55,6 +73,7 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
       validation_(validation_set) {
   group().together([&] {
     check_data();
+    check_sizes();
     s_.losses = train::make_loss_rules(s_.options, s_.info.heads, &train_);
   });
   // Rank 0 alone has the run's folder.
@@ -87,6 +106,7 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
     save_tuning_record();
   });
   take_progress();
+  prepare_sizes();
   if (s_.options.profile_steps > 0) profiler_.emplace(s_.options.profile_steps);
 }
 
@@ -137,10 +157,13 @@ void Trainer::State::take_progress() {
 void Trainer::State::check_data() const {
   data::require_heads(s_.info.heads, train_.heads(), "the training set");
   if (train_.size() == 0) throw Error("the training set holds no image");
-  if (s_.options.drop_last && train_.size() < s_.options.batch) {
-    throw Error(fmt::format("drop_last leaves no batch: the training set holds {} images, a batch {}", train_.size(),
+  if (epoch_images() < 1) throw Error(fmt::format("the sampler's epochs have {} images", epoch_images()));
+  if (s_.options.drop_last && epoch_images() < s_.options.batch) {
+    throw Error(fmt::format("drop_last leaves no batch: {} {} images, a batch {}",
+                            s_.options.sampler ? "an epoch has" : "the training set holds", epoch_images(),
                             s_.options.batch));
   }
+  if (s_.options.augmentation.mixes()) check_mixing();
   if (validation_ == nullptr && s_.options.patience > 0) {
     throw Error(
         fmt::format("patience is {} and there is no validation set; 0 is allowed without one", s_.options.patience));
@@ -153,6 +176,18 @@ void Trainer::State::check_data() const {
   }
   data::require_heads(s_.info.heads, validation_->heads(), "the validation set");
   if (validation_->size() == 0) throw Error("the validation set holds no image");
+}
+
+void Trainer::State::check_mixing() const {
+  if (s_.options.batch < 2) throw Error("mixup and cutmix mix the images of a batch; a batch has 1 image");
+  for (std::size_t head = 0; head < s_.graph.heads().size(); ++head) {
+    const HeadOutput& output = s_.graph.heads()[head];
+    if (predicts_class(output.kind) || train_.has_targets(head)) continue;
+    throw Error(
+        fmt::format("mixup and cutmix mix classes or values; head '{}' predicts no class, and the training set has no "
+                    "values for it",
+                    output.name));
+  }
 }
 
 void Trainer::State::note_balanced_classes() {
@@ -209,8 +244,8 @@ TrainingSession::State::BatchSizes Trainer::State::batch_sizes() const {
   const auto add = [&](std::vector<std::int64_t>& shares, std::int64_t images) {
     if (const std::int64_t share = s_.share(images).size; share > 0) shares.push_back(share);
   };
-  const std::int64_t last = train_.size() % s_.options.batch;
-  if (train_.size() > s_.options.batch && !s_.options.drop_last) add(sizes.training, last);
+  const std::int64_t last = epoch_images() % s_.options.batch;
+  if (epoch_images() > s_.options.batch && !s_.options.drop_last) add(sizes.training, last);
   if (validation_ == nullptr) return sizes;
   const std::int64_t batch = std::min(s_.options.batch, validation_->size());
   add(sizes.evaluation, batch);
@@ -220,33 +255,101 @@ TrainingSession::State::BatchSizes Trainer::State::batch_sizes() const {
 }
 
 std::int64_t Trainer::State::planned_bytes() const {
-  std::int64_t bytes = s_.planned_bytes();
-  for (const std::optional<Loader>* loader : {&loader_, &validation_loader_}) {
-    if (*loader) bytes += (*loader)->held_bytes();
-  }
+  std::int64_t bytes = s_.planned_bytes() + loader_bytes_;
+  if (validation_loader_) bytes += validation_loader_->held_bytes();
   return bytes + (validation_ != nullptr ? confusion_bytes(s_.info.heads, validation_->size()) : 0);
 }
 
-void Trainer::State::make_loaders() {
+LoaderOptions Trainer::State::loading(ImageSize size) const {
   LoaderOptions loading;
   loading.batch = s_.options.batch;
-  loading.size = s_.info.size;
+  loading.size = size;
   loading.resize = s_.info.resize;
   loading.threads = s_.options.loader_threads;
   loading.seed = s_.options.seed;
   loading.flip = s_.options.flip;
+  loading.augmentation = s_.options.augmentation;
+  std::ranges::transform(s_.info.normalization.mean, loading.fill.begin(), [](float mean) {
+    return static_cast<std::uint8_t>(std::lround(std::clamp(mean, 0.0F, 1.0F) * 255));
+  });
   loading.drop_last = s_.options.drop_last;
   loading.rank = group().rank();
   loading.world = group().size();
-  loader_.emplace(train_, loading);
-  plan_ = {.images = train_.size(),
+  loading.sampler = s_.options.sampler;
+  return loading;
+}
+
+void Trainer::State::make_loaders() {
+  loader_ = std::make_unique<Loader>(train_, loading(s_.info.size));
+  loader_size_ = s_.info.size;
+  loader_bytes_ = loader_->held_bytes();
+  plan_ = {.images = epoch_images(),
            .batch = s_.options.batch,
            .drop_last = s_.options.drop_last,
-           .rank = loading.rank,
-           .world = loading.world};
+           .rank = group().rank(),
+           .world = group().size()};
   schedule_.emplace(s_.options, steps_per_epoch());
   if (validation_ == nullptr) return;
   validation_loader_.emplace(*validation_, s_.evaluation_loading(validation_->size()));
+}
+
+std::vector<Trainer::State::SizedEpochs> Trainer::State::sized_epochs(std::int64_t first) const {
+  std::vector<SizedEpochs> all;
+  for (std::int64_t epoch = first; epoch <= s_.options.epochs; ++epoch) {
+    const ImageSize size = train::training_size(s_.options, s_.info.size, epoch);
+    if (all.empty() || all.back().size != size) all.push_back({size, epoch, epoch});
+    all.back().last = epoch;
+  }
+  return all;
+}
+
+void Trainer::State::check_sizes() const {
+  if (!s_.options.progressive_resizing.is_used()) return;
+  for (const SizedEpochs& epochs : sized_epochs(1)) {
+    try {
+      graph::with_input(s_.graph, {3, epochs.size.height, epochs.size.width});
+    } catch (const Error& error) {
+      const std::vector<std::string> resizable = resizable_models();
+      const bool is_too_small = std::ranges::find(resizable, s_.info.model) != resizable.end();
+      throw Error(fmt::format("progressive_resizing needs images of {}, at which the model {} can't be trained: {}; {}",
+                              to_string(epochs.size), s_.info.model, error.what(),
+                              is_too_small ? "take a larger initial scale"
+                                           : "the weights of " + list_of(resizable) + " fit images of any size"));
+    }
+  }
+}
+
+void Trainer::State::prepare_sizes() {
+  if (!s_.options.progressive_resizing.is_used()) return;
+  const std::vector<SizedEpochs> all = sized_epochs(state_.epoch);
+  std::vector<std::string> parts;
+  for (const SizedEpochs& epochs : all) {
+    parts.push_back(epochs.first == epochs.last
+                        ? fmt::format("epoch {} at {}", epochs.first, to_string(epochs.size))
+                        : fmt::format("epochs {} to {} at {}", epochs.first, epochs.last, to_string(epochs.size)));
+  }
+  if (!parts.empty() && s_.is_first_rank()) s_.note("progressive resizing: " + list_of(parts));
+  loader_bytes_ *= 2;  // two loaders exist while the size changes
+  for (auto epochs = all.rbegin(); epochs != all.rend(); ++epochs) {
+    try {
+      s_.set_training_size(epochs->size);
+    } catch (const Error& error) {
+      throw error.with_prefix(fmt::format("progressive_resizing: images of {}: ", to_string(epochs->size)));
+    }
+  }
+  take_size();
+  group().together([&] { save_tuning_record(); });
+}
+
+void Trainer::State::take_size() {
+  if (!s_.options.progressive_resizing.is_used()) return;
+  const ImageSize size = train::training_size(s_.options, s_.info.size, state_.epoch);
+  s_.set_training_size(size);
+  group().together([&] {
+    if (loader_size_ == size) return;
+    loader_ = std::make_unique<Loader>(train_, loading(size));
+    loader_size_ = size;
+  });
 }
 
 void Trainer::State::resume(const train::LastCheckpoint& last, const train::WriteSlot& write) {

@@ -15,6 +15,7 @@
 #include "inference/evaluation.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
+#include "train/run_options.h"
 #include "train/session.h"
 #include "train/step_profiler.h"
 #include "train/training_state.h"
@@ -59,7 +60,23 @@ struct Trainer::State {
   void load_tuning_record(bool resumed);
   /// The sizes of the batches of an epoch and of a validation.
   TrainingSession::State::BatchSizes batch_sizes() const;
+  /// @throws Error where images are mixed and their targets can't be.
+  void check_mixing() const;
   void make_loaders();
+  LoaderOptions loading(ImageSize size) const;
+  /// The epochs of the run from `first` on that have images of one size, in order.
+  struct SizedEpochs {
+    ImageSize size;
+    std::int64_t first, last;
+  };
+  std::vector<SizedEpochs> sized_epochs(std::int64_t first) const;
+  /// @throws Error where progressive_resizing needs a size that the model doesn't allow.
+  void check_sizes() const;
+  /// Compiles, and so tunes and plans, what the epochs left need for images of each size; ends with that of the present
+  /// epoch.
+  void prepare_sizes();
+  /// Loads and trains images of the present epoch's size from now on.
+  void take_size();
   /// Takes over the progress and the parameters of a checkpoint. On rank 0.
   void resume(const train::LastCheckpoint& last, const train::WriteSlot& write);
 
@@ -69,6 +86,8 @@ struct Trainer::State {
   void tell_all(const std::function<void(TrainSink&)>& tell);
   void tell_users(const std::function<void(TrainSink&)>& tell);
   RunInfo run_info() const;
+  /// The number of images in an epoch.
+  std::int64_t epoch_images() const { return train::epoch_images(s_.options, train_); }
   std::int64_t steps_per_epoch() const {
     return (loader_->batches_per_epoch() + s_.options.accumulate - 1) / s_.options.accumulate;
   }
@@ -135,8 +154,10 @@ struct Trainer::State {
   std::vector<std::unique_ptr<TrainSink>> file_sinks_;
   nlohmann::ordered_json fixed_options_;  ///< as fixed_options() returns them
   std::size_t saved_tuning_entries_ = 0;
-  std::optional<Loader> loader_;
-  BatchPlan plan_;  ///< of the epochs' batches
+  std::unique_ptr<Loader> loader_;
+  std::optional<ImageSize> loader_size_;  ///< of its images
+  std::int64_t loader_bytes_ = 0;         ///< what it holds at most; with progressive_resizing, it and the next one
+  BatchPlan plan_;                        ///< of the epochs' batches
   std::optional<Loader> validation_loader_;
   std::optional<train::Schedule> schedule_;
 

@@ -11,7 +11,7 @@ import struct
 import unittest
 import zlib
 
-from program import AppTest, QUICK, facet, rows
+from program import AppTest, QUICK, facet, rows, tensors
 
 
 class Manifests(AppTest):
@@ -196,6 +196,95 @@ class BadImages(AppTest):
         self.assertEqual(answers[0][1], answers[1][1])
         self.assertIn("c.gif: is a GIF; JPEG, PNG and WebP can be read",
                       self.fails(1, "predict", run, sample / "c.gif"))
+
+
+class Sampling(AppTest):
+    """facet train --sample: classes of a head that are equally likely, and weights by a column."""
+
+    def train(self, name, *options):
+        folder = self.folder / name
+        output = self.succeeds("train", "--train", self.weighted, "--validation", self.validation_csv, *QUICK,
+                               "--epochs", 1, "--out", folder, *options)
+        return output, tensors(folder / "checkpoints/last.safetensors")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        images = rows(cls.train_csv)
+        cls.weighted = cls.folder / "sample/weighted.csv"
+        lines = [",".join([*row.values(), str(0.5 * (i % 4))]) for i, row in enumerate(images)]
+        cls.weighted.write_text("\n".join([",".join([*images[0], "how much"]), *lines]) + "\n")
+
+    def test_samples(self):
+        _, shuffled = self.train("shuffled", "--heads", "age,gender,race")
+        output, balanced = self.train("balanced", "--heads", "age,gender,race", "--sample", "balanced:race")
+        output, weighted = self.train("weighted", "--sample", "weights:how much")
+        self.assertNotRegex(output, r"(?m)^  how much ")  # it is no head
+        self.assertEqual(len({shuffled, balanced, weighted}), 3)
+        again = self.folder / "again"
+        self.succeeds("train", "--config", self.folder / "weighted/run.cfg", "--out", again)
+        self.assertEqual(tensors(again / "checkpoints/last.safetensors"), weighted)
+        self.assertIn("another sampler", self.fails(1, "train", "--resume", "--out", again, "--epochs", 2,
+                                                    "--sample", "balanced:age"))
+
+    def test_refusals(self):
+        words = ["train", "--train", self.weighted, "--heads", "age,gender", *QUICK, "--out", self.folder / "none"]
+        for text in ["balanced", "balanced:", "often:age"]:
+            self.assertIn(f"--sample is '{text}'; balanced:HEAD or weights:COLUMN is needed",
+                          self.fails(2, *words, "--sample", text))
+        self.assertIn("--sample balances the head mood; the heads are age, gender",
+                      self.fails(2, *words, "--sample", "balanced:mood"))
+        self.assertIn("there is no column 'mood' of weights; the columns are: age, ",
+                      self.fails(1, *words, "--sample", "weights:mood"))
+        text = self.weighted.read_text()
+        bad = self.folder / "sample/bad_weights.csv"
+        for found in ["-1", "much", "inf", ""]:
+            lines = text.splitlines()
+            lines[5] = lines[5].rpartition(",")[0] + "," + found
+            bad.write_text("\n".join(lines) + "\n")
+            self.assertIn(f"bad_weights.csv:6: the weight in column 'how much' is '{found}'; a number of at least 0",
+                          self.fails(1, "train", "--train", bad, *QUICK, "--out", self.folder / "none",
+                                     "--sample", "weights:how much"))
+        bad.write_text("\n".join([text.splitlines()[0]] + [line.rpartition(",")[0] + ",0"
+                                                           for line in text.splitlines()[1:]]) + "\n")
+        self.assertIn("column 'how much': the sampler has no weight above 0",
+                      self.fails(1, "train", "--train", bad, *QUICK, "--out", self.folder / "none",
+                                 "--sample", "weights:how much"))
+        self.assertFalse((self.folder / "none").exists())
+
+
+class Augmentation(AppTest):
+    """facet train --augment and the options of single changes."""
+
+    def test_presets_and_single_changes(self):
+        seen = {}
+        for name, words in {"none": [], "light": ["--augment", "light"], "strong": ["--augment", "strong"],
+                            "unmixed": ["--augment", "strong", "--mixup", 0, "--cutmix", 0, "--rand-augment", 0],
+                            "named": ["--random-resized-crop", 0.25, "--random-erasing", 0.1]}.items():
+            run = self.folder / name
+            self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--out", run, *words)
+            seen[name] = tensors(run / "checkpoints/last.safetensors")
+        self.assertEqual(seen["unmixed"], seen["named"])
+        self.assertEqual(len(set(seen.values())), 4)
+        again = self.folder / "again"
+        self.succeeds("train", "--config", self.folder / "strong/run.cfg", "--out", again)
+        self.assertEqual(tensors(again / "checkpoints/last.safetensors"), seen["strong"])
+        self.assertIn('the run was started with random_resized_crop "0.25", requested is "0.5"',
+                      self.fails(1, "train", "--resume", "--out", again, "--epochs", 2, "--augment", "light"))
+
+    def test_refusals(self):
+        words = ["train", *self.data, *QUICK, "--out", self.folder / "refused"]
+        for options, message in [(["--augment", "much"], "--augment is 'much'; allowed: none, light, strong"),
+                                 (["--color-jitter", "0.4"], "--color-jitter is '0.4'; B,C,S,H is needed"),
+                                 (["--mixup", "1e-9"], "--mixup is '1e-9'; mixup is 1e-09; 0, or 0.001 to 1000 is allowed"),
+                                 (["--trivial-augment", "--rand-augment", "2,9"],
+                                  "trivial_augment and rand_augment are both on; one of them is allowed")]:
+            with self.subTest(options):
+                status, _, error = facet(*words, *options)
+                self.assertIn(status, (1, 2))
+                self.assertIn(message, error)
+                self.assertEqual(error.count("\n"), 1)
+        self.assertFalse((self.folder / "refused").exists())
 
 
 if __name__ == "__main__":

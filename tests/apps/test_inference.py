@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 import program
-from program import QUICK, TrainedRunTest, facet, rows, tensors
+from program import QUICK, AppTest, TrainedRunTest, facet, rows, tensors
 
 
 class Evaluation(TrainedRunTest):
@@ -289,6 +289,102 @@ class Output(TrainedRunTest):
                 _, output, error = facet(*words)
                 self.assertTrue("\\x1B" in output + error, output + error)
                 self.assertNotIn("\x1b", output + error)
+
+
+class Ordinal(AppTest):
+    """A head of ordered classes from training to export, and test-time augmentation."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.run_folder = cls.folder / "run"
+        status, cls.output, error = facet("train", *cls.data, *QUICK, "--ordinal", "age", "--epochs", 1, "--out",
+                                          cls.run_folder)
+        assert status == 0, error
+
+    def evaluate(self, *options):
+        return json.loads(self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv, "--json",
+                                        *options))["heads"]
+
+    def test_training(self):
+        self.assertRegex(self.output, r"(?m)^epoch 1/1 .* age within one class [0-9.]+%, MAE [0-9.]+ ")
+        metrics = rows(self.run_folder / "metrics.csv")[0]
+        head = self.evaluate("--checkpoint", "last")["age"]
+        self.assertEqual(float(metrics["validation_within_one_age"]), head["within_one"])
+        self.assertAlmostEqual(float(metrics["validation_mean_absolute_error_age"]), head["mean_absolute_error"])
+        self.assertNotIn("validation_within_one_race", metrics)
+        self.assertRegex(self.succeeds("inspect", self.run_folder), r"(?m)^  age \(9, ordinal\): 0-2, ")
+        again = self.folder / "again"
+        shutil.copytree(self.run_folder, again)
+        self.assertIn("the run was started with ordinal age, requested is gender",
+                      self.fails(1, "train", "--resume", "--out", again, "--epochs", 2, "--ordinal", "gender"))
+        self.succeeds("train", "--resume", "--out", again, "--epochs", 2)
+
+    def test_order_of_classes(self):
+        manifest = self.folder / "sample/sizes.csv"
+        names = [row["file"] for row in rows(self.train_csv)]
+        sizes = ["small", "medium", "large"]
+        manifest.write_text("file,size,count\n" + "".join(f"{name},{sizes[i % 3]},{i % 12}\n"
+                                                          for i, name in enumerate(names)))
+        words = ["train", "--train", manifest, *QUICK, "--epochs", 1, "--out", self.folder / "sizes"]
+        self.assertIn("--ordinal has size, whose classes are in alphabetical order: large, medium, small; "
+                      "--classes 'size=...' declares their order", self.fails(2, *words, "--ordinal", "size"))
+        self.assertFalse((self.folder / "sizes").exists())
+        output = self.succeeds(*words, "--ordinal", "size,count", "--classes", "size=small,medium,large")
+        self.assertRegex(output, r"(?m)^  size \(3, ordinal\): small, medium, large$")
+        self.assertRegex(output, r"(?m)^  count \(12, ordinal\): 0, 1, 2, ")
+        self.succeeds("train", "--resume", "--out", self.folder / "sizes", "--epochs", 2)
+
+    def test_evaluation(self):
+        predictions = self.folder / "answers.csv"
+        head = self.evaluate("--predictions", predictions)["age"]
+        answers = rows(predictions)
+        places = {name: place for place, name in enumerate(head["classes"])}
+        errors = [abs(places[row["age"]] - places[row["age_label"]]) for row in answers]
+        self.assertEqual(head["within_one"], sum(error <= 1 for error in errors) / 16)
+        self.assertAlmostEqual(head["mean_absolute_error"], sum(errors) / 16)
+        for row in answers:
+            shares = [float(row["age_probability_" + name]) for name in places]
+            logits = [float(row["age_logit_above_" + name]) for name in list(places)[:-1]]
+            self.assertAlmostEqual(sum(shares), 1, places=5)
+            self.assertGreaterEqual(min(shares), 0)
+            self.assertEqual(logits, sorted(logits, reverse=True))
+            self.assertEqual(places[row["age"]], sum(logit > 0 for logit in logits))
+        self.assertNotIn("age_logit_above_more than 70", answers[0])
+        tables = self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv)
+        self.assertRegex(tables, r"(?m)^head .* within one class +MAE$")
+        self.assertRegex(tables, r"(?m)^gender .* - +-$")
+        self.assertNotIn("within_one", self.evaluate()["race"])
+
+    def test_views(self):
+        plain = self.evaluate()
+        for views in ["flip", "crops"]:
+            heads = self.evaluate("--tta", views)
+            self.assertNotEqual(heads["race"]["loss"], plain["race"]["loss"])
+            self.assertEqual(json.loads(self.succeeds("evaluate", self.run_folder, "--data", self.validation_csv,
+                                                      "--json", "--tta", views))["tta"], views)
+            self.assertAlmostEqual(self.evaluate("--tta", views, "--batch", 5)["race"]["loss"], heads["race"]["loss"],
+                                   places=4)
+        photo = next((self.folder / "sample").rglob("*.jpg"))
+        one = self.succeeds("predict", self.run_folder, photo, "--csv", "-")
+        self.assertNotEqual(self.succeeds("predict", self.run_folder, photo, "--csv", "-", "--tta", "crops"), one)
+        self.assertIn("--tta is 'all'; allowed: flip, crops",
+                      self.fails(2, "predict", self.run_folder, photo, "--tta", "all"))
+
+    def test_other_commands(self):
+        self.assertIn("--ordinal has a head mood; the heads are age, gender, race",
+                      self.fails(2, "train", *self.data, *QUICK, "--ordinal", "mood", "--out", self.folder / "none"))
+        self.assertFalse((self.folder / "none").exists())
+        summary = json.loads(self.succeeds("summary", "--size", 16, "--ordinal", "age", "--json"))
+        plain = json.loads(self.succeeds("summary", "--size", 16, "--json"))
+        # 256 features: a row of weights and 8 biases in place of 9 rows and 9 biases
+        self.assertEqual(plain["parameters"] - summary["parameters"], 8 * 256 + 1)
+        for options in [[], ["--softmax"]]:
+            self.succeeds("export", self.run_folder, "--out", self.folder / "model.onnx", *options)
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--model", "resnet18", "--heads", "age", "--ordinal",
+                      "age", "--out", self.folder / "single")
+        self.assertIn("the head age is ordinal", self.fails(
+            1, "export", self.folder / "single", "--torchvision", "--out", self.folder / "weights.safetensors"))
 
 
 if __name__ == "__main__":

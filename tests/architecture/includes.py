@@ -25,7 +25,7 @@ PUBLIC_HEADERS = {  # header of include/facet: the module that it belongs to
     "threads": "base",
     "process_group": "comm",
     "graph": "graph",
-    "image": "data", "dataset": "data", "source": "data", "manifest": "data", "sampler": "data", "loader": "data",
+    "image": "data", "augmentation": "data", "dataset": "data", "source": "data", "manifest": "data", "sampler": "data", "loader": "data",
     "synthetic": "synthetic",
     "ops": "ops",
     "parameters": "program", "precision": "program", "platform": "program", "summary": "program",

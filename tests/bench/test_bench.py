@@ -2,15 +2,18 @@ r"""The bench executables: the JSON results of short runs, and errors in the com
 
 Run as: FACET_BENCH=path/to/bench_training FACET_BENCH_PRIMITIVES=path/to/bench_primitives \
         FACET_BENCH_ALLREDUCE=path/to/bench_allreduce FACET_BENCH_SCALING=path/to/bench_scaling \
+        FACET_BENCH_LOADING=path/to/bench_loading FACET_PROGRAM=path/to/facet \
         FACET_MPIEXEC=path/to/mpirun python3 test_bench.py [class]
 """
 
+import base64
 import ctypes
 import json
 import math
 import mmap
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,7 @@ BENCH = os.environ.get("FACET_BENCH", "bench_training")
 PRIMITIVES = os.environ.get("FACET_BENCH_PRIMITIVES", "bench_primitives")
 ALLREDUCE = os.environ.get("FACET_BENCH_ALLREDUCE", "bench_allreduce")
 SCALING = os.environ.get("FACET_BENCH_SCALING", "bench_scaling")
+LOADING = os.environ.get("FACET_BENCH_LOADING", "bench_loading")
 FACET = os.environ.get("FACET_PROGRAM")
 SMALLEST = ["--size", "16", "--batch", "2", "--threads", "1", "--iterations", "1", "--no-tune"]
 SMALL = [*SMALLEST, "--warmup", "0"]
@@ -281,6 +285,107 @@ class Bench(unittest.TestCase):
         status, output, error = bench(*SMALL, "--json", "/nowhere/result.json")
         self.assertEqual((status, output), (1, ""))
         self.assertIn("/nowhere/result.json", error)
+
+
+class Loading(unittest.TestCase):
+    SMALL = ["--images", 12, "--size", 32, "--batch", 4, "--iterations", 2]
+    STAGES = ["read", "decode", "resize", "transforms", "collate", "other"]
+
+    def test_synthetic_jpegs(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file, temporary = pathlib.Path(folder) / "loading.json", pathlib.Path(folder) / "tmp"
+            temporary.mkdir()
+            status, output, error = bench(*self.SMALL, "--jpeg-size", "96x64", "--augment", "strong", "--color-jitter",
+                                          "0.4,0.4,0.4,0", "--json", file, program=LOADING,
+                                          env={**os.environ, "TMPDIR": str(temporary)})
+            self.assertEqual((status, error), (0, ""))
+            self.assertEqual(os.listdir(temporary), [])
+            self.assertIn("12 images of synthetic JPEGs of 96x64 to 32x32 --augment strong --color-jitter 0.4,0.4,0.4,0, "
+                          "batch 4, ", output)
+            self.assertRegex(output, r"\n1 thread: [\d.]+ images/s a core .*; bare decode [\d.]+, ratio [\d.]+\n")
+            result = json.loads(file.read_text())
+        expected = {"framework": "facet", "bench": "loading", "mode": "loading", "data": "synthetic JPEGs of 96x64",
+                    "threads": 1, "images": 12, "batch": 4, "size": 32, "resize": "squash",
+                    "augmentation": "--augment strong --color-jitter 0.4,0.4,0.4,0"}
+        self.assertEqual({key: result[key] for key in expected}, expected)
+        self.assertEqual(set(result["versions"]), {"facet", "onednn", "compiler", "libjpeg"})
+        self.assertEqual(result["images_per_s"], result["images_per_s_per_core"])
+        loaded, decoded = result["images_per_s_per_core"], result["bare_decode_images_per_s_per_core"]
+        self.assertLessEqual(loaded["min"] / decoded["max"], result["ratio"])
+        self.assertLessEqual(result["ratio"], loaded["max"] / decoded["min"])
+        self.check_stages(output, result)
+
+    def check_stages(self, output, result):
+        self.assertEqual(re.findall(r"(?m)^(\w+) +[\d.]+ +[\d.]+%$", output), self.STAGES)
+        self.assertEqual(set(result["stages"]), set(self.STAGES))
+        for stage in result["stages"].values():
+            self.assertGreater(stage["us"]["min"], 0)
+            self.assertGreater(stage["share"], 0)
+        # The stages of both rounds and the rest are the time of an image.
+        sums = [sum(stage["us"][value] for stage in result["stages"].values()) for value in ("min", "max")]
+        for rate in (result["images_per_s"]["min"], result["images_per_s"]["max"]):
+            self.assertTrue(sums[0] <= 1.001e6 / rate and 0.999e6 / rate <= sums[1], (sums, rate))
+
+    def test_data_on_several_numbers_of_threads(self):
+        with tempfile.TemporaryDirectory(prefix="facet-bench-") as folder:
+            file, sample = pathlib.Path(folder) / "loading.json", pathlib.Path(folder) / "sample"
+            if not FACET:
+                self.skipTest("the program facet isn't built")
+            subprocess.run([FACET, "synth", sample, "--train", "16", "--validation", "0"], capture_output=True, check=True)
+            (sample / "train.csv").rename(pathlib.Path(folder) / "list.csv")
+            words = ["--data", pathlib.Path(folder) / "list.csv", "--root", sample]
+            status, output, error = bench(*words, *self.SMALL, "--threads", "1,2", "--json", file, program=LOADING)
+            self.assertEqual((status, error), (0, ""))
+            self.assertRegex(output, r"(?m)^threads +images/s +speed-up +efficiency\n +1 .* 1.00 +100%\n +2 ")
+            one, two = map(json.loads, file.read_text().splitlines())
+            self.assertEqual([one["threads"], two["threads"]], [1, 2])
+            self.assertAlmostEqual(two["images_per_s"]["median"], 2 * two["images_per_s_per_core"]["median"])
+            self.assertAlmostEqual(two["speed_up"], two["images_per_s"]["median"] / one["images_per_s"]["median"])
+            rows = subprocess.run([FACET, "compare", file], capture_output=True, text=True, check=True).stdout
+            self.assertRegex(rows, rf"(?m)^loading#2 .* loading .* {two['images_per_s']['median']:.2f} ")
+
+            # Without a JPEG among the images there is nothing to hold against libjpeg-turbo.
+            png = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC")
+            (sample / "train" / "figure-000001.jpg").write_bytes(png)
+            result = result_of(*words, "--iterations", 1, program=LOADING)
+            self.assertEqual(result["images"], 16)
+            self.assertNotIn("ratio", result)
+            (sample / "train" / "figure-000001.jpg").write_bytes(b"")
+            status, output, error = bench(*words, program=LOADING)
+            self.assertEqual((status, error.count("\n")), (1, 1), error)
+            self.assertIn("figure-000001.jpg: is empty", error)
+            self.assertIn(f"--images is 17; {folder}/list.csv has 16",
+                          bench(*words, "--images", 17, program=LOADING)[2])
+
+    def test_help_has_the_options_of_facet_train(self):
+        status, output, error = bench("--help", program=LOADING)
+        self.assertEqual((status, error), (0, ""))
+        for option in ("data", "root", "jpeg-size", "threads", "json", "no-flip", "augment", "random-resized-crop",
+                       "trivial-augment", "rand-augment", "rotation", "affine", "color-jitter", "grayscale", "blur",
+                       "random-erasing", "mixup", "cutmix", "interpolation"):
+            self.assertIn(f"--{option} ", output)
+
+    def test_misuse(self):
+        for words, message in (
+                (["--jpeg-size", "1024"], "--jpeg-size is '1024'; WIDTHxHEIGHT is needed"),
+                (["--jpeg-size", "1024x16"], "a whole number from 32 to 2048 is needed"),
+                (["--images", "-1"], "--images is -1"), (["--iterations", "0"], "--iterations is 0"),
+                (["--threads", "1,-1"], "--threads is 1,-1"), (["--augment", "heavy"], "--augment is 'heavy'; allowed"),
+                (["--color-jitter", "0.4,0.4"], "--color-jitter is '0.4,0.4'"), (["--mixup", "-1"], "mixup is -1"),
+                (["--resize", "cover"], "--resize is 'cover'; allowed: squash, crop"),
+                (["--root", "images"], "--data names none"), (["train.csv"], "'train.csv' is not an option")):
+            with self.subTest(words):
+                status, output, error = bench(*words, program=LOADING)
+                self.assertEqual((status, output), (2, ""), error)
+                self.assertTrue(error.startswith("bench_loading: "), error)
+                self.assertEqual(error.count("\n"), 1, error)
+                self.assertIn(message, error)
+
+    def test_failures(self):
+        for words in (["--data", "/nowhere/train.csv"], ["--json", "/nowhere/loading.json"]):
+            status, output, error = bench(*words, program=LOADING)
+            self.assertEqual((status, output), (1, ""))
+            self.assertIn(words[1], error)
 
 
 class Allreduce(unittest.TestCase):

@@ -5,6 +5,7 @@
 #include <webp/encode.h>
 
 #include <cstdlib>
+#include <optional>
 #include <string_view>
 
 #include "data/make_jpeg.h"
@@ -136,22 +137,28 @@ Bytes decode_after_another(const Bytes& bytes, int size, std::size_t pixels) {
 }
 
 /// Decodes the middle of an image.
-facet::data::DecodedImage decode_middle(const Bytes& bytes, int size) {
+/// @param needed becomes the region that was asked for, at the scale that is decoded, where a decoder asks for one.
+facet::data::DecodedImage decode_middle(const Bytes& bytes, int size,
+                                        std::optional<facet::data::Region>* needed = nullptr) {
   facet::data::Scratch scratch;
-  const auto middle = [size](facet::ImageSize whole) {
+  const auto middle = [&](facet::ImageSize whole) {
     const facet::data::Region region{whole.width / 4, whole.height / 4, (whole.width + 1) / 2, (whole.height + 1) / 2};
+    if (needed) *needed = facet::data::reduced(region, facet::data::jpeg_reduction(whole, size));
     return facet::data::DecodeRequest{.size = size, .region = region};
   };
   return decode_image(bytes, middle, scratch);
 }
 
 bool part_equals_whole(const Bytes& bytes, int size, const Image& whole) {
-  const auto [part, placement, warning] = decode_middle(bytes, size);
+  std::optional<facet::data::Region> asked;
+  const auto [part, placement, warning] = decode_middle(bytes, size, &asked);
   if (placement.whole != facet::ImageSize(whole.height, whole.width)) return false;
-  for (int y = 0; y < part.height; ++y) {
-    const auto row = part.pixels.begin() + std::ptrdiff_t{y} * part.width * 3;
-    const auto from = (std::ptrdiff_t{placement.top + y} * whole.width + placement.left) * 3;
-    if (!std::equal(row, row + std::ptrdiff_t{part.width} * 3, whole.pixels.begin() + from)) return false;
+  const auto [left, top, width, height] =
+      asked.value_or(facet::data::Region{placement.left, placement.top, part.width, part.height});
+  for (int y = top; y < top + height; ++y) {
+    const auto row = part.pixels.begin() + (std::ptrdiff_t{y - placement.top} * part.width + left - placement.left) * 3;
+    const auto from = whole.pixels.begin() + (std::ptrdiff_t{y} * whole.width + left) * 3;
+    if (!std::equal(row, row + std::ptrdiff_t{width} * 3, from)) return false;
   }
   return true;
 }

@@ -1,10 +1,12 @@
 #include "data/decode/resize.h"
 
 #include <doctest/doctest.h>
+#include <hwy/targets.h>
 
 #include <climits>
 #include <cmath>
 #include <numeric>
+#include <random>
 #include <utility>
 
 #include "data/make_jpeg.h"
@@ -134,6 +136,92 @@ TEST_CASE("the weights are those of the triangle, even where rounding affects it
       if (outputs >= inputs) CHECK(count <= 2);
     }
   }
+}
+
+namespace {
+
+using facet::data::Taps;
+
+/// Weights of random inputs, which sum to one; of an output in four, the first or the last is all of it.
+Taps random_taps(int inputs, int outputs, int count, std::uint32_t seed) {
+  const std::int32_t one = 1 << facet::data::weight_bits;
+  std::minstd_rand random(seed + 1);
+  const auto below = [&](int end) { return static_cast<std::int32_t>(random() % static_cast<std::uint32_t>(end)); };
+  Taps taps{.count = count, .first = {}, .weights = {}};
+  for (int o = 0; o < outputs; ++o) {
+    taps.first.push_back(std::min(o * inputs / outputs, inputs - count));
+    std::int32_t left = one;
+    std::vector<std::int32_t> weights(static_cast<std::size_t>(count), 0);
+    if (o % 4 == 0) {
+      (o % 8 == 0 ? weights.front() : weights.back()) = one;
+    } else {
+      for (std::int32_t& weight : weights) left -= weight = below(left + 1);
+      weights.back() += left;
+    }
+    taps.weights.insert(taps.weights.end(), weights.begin(), weights.end());
+  }
+  return taps;
+}
+
+/// The sum of inputs that lie `stride` bytes apart, by the weights of an output.
+std::uint8_t summed(const std::uint8_t* in, std::size_t stride, const Taps& taps, std::size_t output) {
+  std::int64_t sum = 1 << (facet::data::weight_bits - 1);
+  for (std::size_t t = 0; t < static_cast<std::size_t>(taps.count); ++t) {
+    sum += std::int64_t{taps.weights[output * static_cast<std::size_t>(taps.count) + t]} *
+           in[(static_cast<std::size_t>(taps.first[output]) + t) * stride];
+  }
+  return static_cast<std::uint8_t>(sum >> facet::data::weight_bits);
+}
+
+}  // namespace
+
+TEST_CASE("rows are resized and mixed as sums by weights of 22 bits, of any number of taps and outputs, on every CPU") {
+  SUBCASE("the best ISA") {}
+  SUBCASE("the portable one") { hwy::DisableTargets(-1); }
+  constexpr std::size_t slack = facet::data::resize_slack;
+  for (const bool extreme : {false, true}) {
+    for (const int count : {1, 2, 3, 4, 5, 6, 7, 9}) {
+      for (const int outputs : {1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 224, 300}) {
+        for (const int inputs : {std::max(count, outputs * 2 / 3), std::max(count, outputs * 2)}) {
+          CAPTURE(count);
+          CAPTURE(outputs);
+          CAPTURE(inputs);
+          const Taps taps = random_taps(inputs, outputs, count, static_cast<std::uint32_t>(outputs));
+          constexpr int rows = 3;
+          const auto in = static_cast<std::size_t>(inputs), out = static_cast<std::size_t>(outputs);
+          Bytes pixels = facet::noise(inputs, rows).pixels;
+          if (extreme) {
+            for (std::uint8_t& value : pixels) value = value < 128 ? 0 : 255;
+          }
+          pixels.resize(pixels.size() + slack, 0xAA);
+          constexpr std::uint8_t untouched = 0x55;
+          Bytes resized(out * 3 * rows + 1, untouched), expected = resized;
+          facet::data::resize_rows(pixels.data(), std::ptrdiff_t{inputs} * 3, rows, taps, resized.data());
+          for (std::size_t y = 0; y < rows; ++y) {
+            for (std::size_t x = 0; x < out * 3; ++x) {
+              expected[y * out * 3 + x] = summed(&pixels[y * in * 3 + x % 3], 3, taps, x / 3);
+            }
+          }
+          CHECK(resized == expected);
+
+          for (const int bytes : {1, 3, 31, 32, 33, 51, 672}) {  // in each of `inputs` rows
+            const auto width = static_cast<std::size_t>(bytes);
+            Bytes rows_in = facet::noise(bytes, (inputs + 2) / 3).pixels;
+            if (extreme) {
+              for (std::uint8_t& value : rows_in) value = value < 128 ? 0 : 255;
+            }
+            Bytes mixed(out * width + 1, untouched), sums = mixed;
+            facet::data::mix_rows(rows_in.data(), bytes, bytes, taps, mixed.data());
+            for (std::size_t y = 0; y < out; ++y) {
+              for (std::size_t x = 0; x < width; ++x) sums[y * width + x] = summed(&rows_in[x], width, taps, y);
+            }
+            CHECK(mixed == sums);
+          }
+        }
+      }
+    }
+  }
+  hwy::DisableTargets(0);
 }
 
 TEST_CASE("an image of the requested size is copied, and a uniform colour is kept") {
@@ -282,21 +370,5 @@ TEST_CASE("an image's size has a text, with its height first") {
         " is '" + std::string(text) + "'; a whole number from 1 to 16384, or HEIGHTxWIDTH of such numbers, is needed";
     CHECK(facet::error_of([&] { facet::parse_image_size(text); }) == "the image size" + needed);
     CHECK(facet::error_of([&] { facet::parse_image_size(text, "--size"); }) == "--size" + needed);
-  }
-}
-
-TEST_CASE("mirror reverses the rows of an image") {
-  for (const auto& [height, width] : {std::pair{1, 1}, {2, 2}, {5, 5}, {33, 33}, {3, 8}, {8, 3}, {7, 1}, {1, 7}}) {
-    const Image image = facet::noise(width, height);
-    Bytes mirrored = image.pixels;
-    facet::data::mirror(mirrored, width);
-    for (int y = 0; y < height; ++y) {
-      for (int x = 0; x < width; ++x) {
-        for (int c = 0; c < 3; ++c) {
-          REQUIRE(mirrored[static_cast<std::size_t>(3 * (y * width + x) + c)] ==
-                  image.pixels[static_cast<std::size_t>(3 * (y * width + width - 1 - x) + c)]);
-        }
-      }
-    }
   }
 }

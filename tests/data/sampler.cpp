@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "data/make_jpeg.h"
 #include "facet/loader.h"
 
@@ -184,21 +187,95 @@ TEST_CASE("invalid ranks and worlds are errors") {
   CHECK(error({.batch = 3, .world = 4}) == "loader: batch is 3; at least 4 is needed");
 }
 
-TEST_CASE("an image that occurs twice in an epoch is transformed alike both times") {
+TEST_CASE("an image that occurs again in an epoch is transformed by draws of its own, the same for any processes") {
   const facet::MemoryDataset data = images(4);
-  const auto sampler = std::make_shared<Chosen>(Indices{1, 0, 1, 2, 0, 2});
-  Loader loader(data, {.batch = 6, .size = 8, .seed = 3, .sampler = sampler});
-  const std::vector<Batch> batches = read_epoch(loader, 0);
-  REQUIRE(batches.size() == 1);
-  const auto pixels = [&](std::size_t position) {
-    const std::ptrdiff_t bytes = std::ptrdiff_t{8} * 8 * 3;
-    const auto begin = batches[0].pixels.begin() + static_cast<std::ptrdiff_t>(position) * bytes;
-    return facet::Bytes(begin, begin + bytes);
+  Indices order;
+  for (int i = 0; i < 64; ++i) order.push_back(i % 2);
+  const auto sampler = std::make_shared<Chosen>(order);
+  const auto mirrored = [&](const Batch& batch, std::int64_t position) {  // compared with the image as it is
+    const std::size_t bytes = std::size_t{8} * 8 * 3;
+    facet::Bytes plain(bytes);
+    data.load({.index = batch.indices[static_cast<std::size_t>(position)], .size = 8}, plain);
+    return !std::equal(plain.begin(), plain.end(),
+                       batch.pixels.begin() + position * static_cast<std::ptrdiff_t>(bytes));
   };
-  CHECK(pixels(0) == pixels(2));
-  CHECK(pixels(1) == pixels(4));
-  CHECK(pixels(3) == pixels(5));
-  CHECK(pixels(0) != pixels(1));
+  facet::LoaderOptions options{.batch = 16, .size = 8, .seed = 3, .sampler = sampler};
+  Loader loader(data, options);
+  const std::vector<Batch> batches = read_epoch(loader, 0);
+  REQUIRE(batches.size() == 4);
+  std::int64_t flips = 0;
+  for (const Batch& batch : batches) {
+    for (std::int64_t position = 0; position < 16; ++position) flips += mirrored(batch, position) ? 1 : 0;
+  }
+  CHECK(flips > 16);
+  CHECK(flips < 48);
+  // What occurs for the first time is as without a sampler.
+  Loader shuffled(data, {.batch = 2, .size = 8, .seed = 3, .shuffle = false});
+  shuffled.start_epoch(0);
+  const Batch* const first = shuffled.next();
+  for (const std::int64_t position : {0, 1}) CHECK(mirrored(*first, position) == mirrored(batches[0], position));
+  // An epoch that begins later, and a process with a share of it, have the same images.
+  CHECK(same(read_epoch(loader, 0, 2)[1], batches[3]));
+  Batch joined;
+  for (int rank = 0; rank < 3; ++rank) {
+    options.rank = rank;
+    options.world = 3;
+    Loader part(data, options);
+    append(joined, read_epoch(part, 0)[1]);
+  }
+  CHECK(same(joined, batches[1]));
+}
+
+TEST_CASE("weights decide how often an image is drawn") {
+  const std::vector<double> weights{0, 1, 0, 2, 5, 0};
+  std::vector<double> many;
+  for (int i = 0; i < 1000; ++i) many.insert(many.end(), weights.begin(), weights.end());
+  const facet::WeightedRandomSampler sampler(many);
+  const Indices order = sampler.order(6000, 4, 1);
+  REQUIRE(order.size() == 6000);
+  std::vector<double> drawn(6);
+  for (const std::int64_t image : order) ++drawn[static_cast<std::size_t>(image % 6)];
+  for (std::size_t i = 0; i < 6; ++i) {
+    CHECK(drawn[i] == doctest::Approx(750 * weights[i]).epsilon(0.15));
+    if (weights[i] == 0) CHECK(drawn[i] == 0);
+  }
+  CHECK(sampler.order(6000, 4, 1) == order);
+  CHECK(sampler.order(6000, 4, 2) != order);
+  CHECK(sampler.order(6000, 5, 1) != order);
+  // A draw that changes would break runs that are resumed.
+  CHECK(facet::WeightedRandomSampler({1, 2, 0, 3, 1, 1, 4, 2}).order(8, 1, 2) == Indices{7, 7, 5, 3, 6, 7, 0, 3});
+}
+
+TEST_CASE("weights that aren't allowed, or of another data set, are errors") {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const auto error = [](const std::vector<double>& weights) {
+    return error_of([&] { facet::WeightedRandomSampler sampler(weights); });
+  };
+  CHECK(error({1, -2}) == "the sampler's weight of image 1 is -2; finite numbers of at least 0 are allowed");
+  CHECK(contains(error({infinity}), "weight of image 0 is inf"));
+  CHECK(contains(error({std::numeric_limits<double>::quiet_NaN()}), "weight of image 0 is nan"));
+  CHECK(contains(error({1e308, 1e308}), "the sum of the sampler's weights isn't finite"));
+  CHECK(error({0, 0}) == "the sampler has no weight above 0; at least one is needed");
+  CHECK(error({}) == "the sampler has no weight above 0; at least one is needed");
+  CHECK(error_of([] {
+          facet::WeightedRandomSampler({1, 2}).order(3, 0, 0);
+        }) == "the sampler has 2 weights; the data set holds 3 images");
+}
+
+TEST_CASE("balanced weights make the classes of a head equally likely, and images without a label average") {
+  facet::MemoryDataset data({{"a", {"x", "y", "z"}}});
+  for (const std::int32_t label : {0, 0, 0, 1, facet::no_label}) data.add(facet::noise(2, 2), {label});
+  const std::vector<double> weights = facet::class_balanced_weights(data, "a");
+  REQUIRE(weights.size() == 5);
+  CHECK(weights[0] == doctest::Approx(1.0 / 3));
+  CHECK(weights[3] == 1);
+  CHECK(weights[4] == 0.5);  // two classes, four images
+  CHECK(error_of([&] { facet::class_balanced_weights(data, "b"); }) ==
+        "class_balanced_weights: the data set has no head b; its heads are a");
+  facet::MemoryDataset bare({{"a", {"x", "y"}}});
+  bare.add(facet::noise(2, 2), {facet::no_label});
+  CHECK(error_of([&] { facet::class_balanced_weights(bare, "a"); }) ==
+        "class_balanced_weights: no image has a label of a to balance by");
 }
 
 TEST_CASE("a sampler of another kind decides the images of an epoch") {

@@ -46,6 +46,18 @@ TEST_CASE("a buffer that is too small is released only where a larger one needs 
   CHECK(full.held_bytes() == 600);
 }
 
+TEST_CASE("small buffers don't keep a large one from being kept, and empty ones take no place") {
+  Scratch scratch;
+  auto large = scratch.take(50'000), other = scratch.take(60'000);
+  const auto* bytes = large.data();
+  for (std::size_t size = 1; size <= 4; ++size) scratch.give(std::vector<std::uint8_t>(size));
+  scratch.give(std::move(large));
+  scratch.give(std::move(other));
+  for (int i = 0; i < 10; ++i) scratch.give({});
+  CHECK(scratch.held_bytes() == 110'007);
+  CHECK(scratch.take(40'000).data() == bytes);
+}
+
 TEST_CASE("what is kept is bounded in bytes and in buffers") {
   Scratch scratch;
   scratch.give(scratch.take(Scratch::max_bytes + 1));

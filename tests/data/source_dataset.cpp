@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "data/make_jpeg.h"
+#include "data/stage_clock.h"
 #include "facet/loader.h"
 #include "facet/source.h"
 
@@ -101,6 +102,25 @@ TEST_CASE("the images of any source are decoded, resized and put into batches") 
     }
   }
   CHECK(index == 7);
+}
+
+TEST_CASE("a StageClock adds up the time of each stage on all threads, and times nothing before and after its life") {
+  using facet::data::Stage;
+  const SourceDataset data(std::make_shared<Shelf>(std::vector<Bytes>(16, jpeg(400, 300))));
+  facet::Loader loader(data, {.batch = 4, .size = 32, .threads = 2});
+  const auto load_epoch = [&] {
+    loader.start_epoch(0);
+    while (loader.next() != nullptr) continue;
+  };
+  load_epoch();
+  {
+    const facet::data::StageClock clock;
+    for (const Stage stage : facet::data::stages) CHECK(clock.seconds(stage) == 0);
+    load_epoch();
+    for (const Stage stage : facet::data::stages) CHECK(clock.seconds(stage) > 0);
+    CHECK(clock.seconds(Stage::decode) > clock.seconds(Stage::read));  // which hands out bytes in memory
+  }
+  load_epoch();
 }
 
 TEST_CASE("an encoded image owns its bytes") {

@@ -1,11 +1,11 @@
-#include "data/transforms.h"
+#include "data/transforms/transforms.h"
 
 #include <doctest/doctest.h>
 
 #include <set>
 
-#include "data/decode/resize.h"
 #include "data/make_jpeg.h"
+#include "data/transforms/mirror.h"
 
 using facet::LoadRequest;
 using facet::data::draws_of;
@@ -45,6 +45,7 @@ TEST_CASE("a request holds what loading needs; an image is mirrored or left as i
   facet::Bytes mirrored = image;
   facet::data::mirror(mirrored, 5);
   int flips = 0;
+  facet::data::Scratch scratch;
   for (std::int64_t index = 0; index < 200; ++index) {
     const LoadRequest request = transforms.request(index, 3);
     CHECK(request.index == index);
@@ -53,12 +54,12 @@ TEST_CASE("a request holds what loading needs; an image is mirrored or left as i
     CHECK(request.seed == 8);
     CHECK(request.epoch == 3);
     facet::Bytes pixels = image;
-    transforms.apply(request, pixels);
+    transforms.apply(request, pixels, scratch);
     const bool flipped = draws_of(request, Transform::flip).uniform() < 0.5F;
     CHECK(pixels == (flipped ? mirrored : image));
     flips += flipped ? 1 : 0;
     pixels = image;
-    Transforms{.size = {6, 5}}.apply(request, pixels);
+    Transforms{.size = {6, 5}}.apply(request, pixels, scratch);
     CHECK(pixels == image);
   }
   CHECK(flips > 60);

@@ -49,6 +49,19 @@ TEST_CASE("the resize mode is kept; a file of an earlier version, which lacks it
   CHECK(to_model_info("f", metadata).resize == ResizeMode::squash);
 }
 
+TEST_CASE("an ordinal head is kept, and only what isn't the default is written") {
+  ModelInfo info = faces();
+  info.heads[1].ordinal = true;
+  const Metadata metadata = to_metadata("f", info);
+  CHECK(metadata.at("heads").find("ordinal") == metadata.at("heads").rfind("ordinal"));
+  CHECK(to_model_info("f", metadata).heads == info.heads);
+  Metadata odd = metadata;
+  odd["heads"] = R"([{"name":"age","classes":["a","b"],"ordinal":1}])";
+  CHECK_THROWS_WITH_AS(to_model_info("f", odd), doctest::Contains("its `heads` is"), Error);
+  info.resize = ResizeMode::cover;
+  CHECK_THROWS_WITH_AS(to_metadata("f", info), "f: its resize mode is cover; squash or crop is allowed", Error);
+}
+
 TEST_CASE("the metadata has these keys and values") {
   ModelInfo info;
   info.heads = {{"gender", {"Male", "Female"}}};

@@ -4,6 +4,7 @@
 #include <onnx/onnx.pb.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "facet/ops.h"
@@ -130,6 +131,38 @@ TEST_CASE("ONNX: probabilities are softmaxes or sigmoids by the head's loss, and
                                                      "Identity", "Identity"});
   CHECK(model.graph().output(1).name() == "hat");
   CHECK(model.graph().output(1).type().tensor_type().shape().dim(1).dim_value() == 1);
+}
+
+TEST_CASE("ONNX: an ordinal head has the logits of being above each class, or the classes' probabilities") {
+  const TemporaryFolder folder;
+  Graph graph;
+  coral_loss(coral(flatten(graph.input({3, 16, 16})), {.classes = 4, .name = "coral"}), "age");
+  ModelInfo info = small::info();
+  info.heads = {{"age", {"a", "b", "c", "d"}, true}};
+  Parameters parameters(graph, 1);
+  parameters.set(parameters.find("coral.bias"), {-1, 2, 0.5F});
+  for (const bool softmax : {false, true}) {
+    export_onnx(folder / "a.onnx", info, graph, parameters, {.softmax = softmax});
+    onnx::ModelProto model;
+    REQUIRE(model.ParseFromString(read_file(folder / "a.onnx")));
+    const std::vector<std::string> found = operators(model);
+    CHECK(found.front() == "Flatten");
+    CHECK(found.back() == (softmax ? "Gemm" : "Identity"));
+    CHECK(std::ranges::count(found, "Sigmoid") == (softmax ? 1 : 0));
+    CHECK(model.graph().output(0).type().tensor_type().shape().dim(1).dim_value() == (softmax ? 4 : 3));
+    bool descending = false;  // a constant of the biases, as inference takes them
+    for (const onnx::TensorProto& tensor : model.graph().initializer()) {
+      std::vector<float> values(tensor.raw_data().size() / sizeof(float));
+      std::memcpy(values.data(), tensor.raw_data().data(), values.size() * sizeof(float));
+      descending = descending || values == std::vector<float>{2, 0.5F, -1};
+    }
+    CHECK(descending);
+    std::string heads;
+    for (const onnx::StringStringEntryProto& entry : model.metadata_props()) {
+      if (entry.key() == "heads") heads = entry.value();
+    }
+    CHECK(heads == R"([{"name":"age","classes":["a","b","c","d"],"ordinal":true}])");
+  }
 }
 
 TEST_CASE("ONNX: a model that can't be exported is refused, and leaves no file") {

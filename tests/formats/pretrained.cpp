@@ -154,6 +154,56 @@ TEST_CASE("a classifier's layers are loaded where they fit, and reported where t
             R"(: 8 tensors are loaded; not loaded: "fc", "heads.race"; newly initialised: "heads.mood", "heads.race")");
 }
 
+TEST_CASE("an ordinal head is loaded where its classes are the same in the same order, and as a whole") {
+  const auto with = [](const std::vector<std::string>& classes, bool ordinal) {
+    const std::vector<Head> heads{{"age", classes, ordinal}};
+    Graph graph;
+    const Value x = flatten(convolution(graph.input({3, 4, 4}), {.channels = 2, .bias = false, .name = "conv"}));
+    const Scope scope(graph, "heads");
+    const auto count = std::ssize(classes);
+    if (ordinal) {
+      coral_loss(coral(x, {.classes = count, .name = "age"}), "age");
+    } else {
+      softmax_cross_entropy(linear(x, {.features = count, .name = "age"}), "age");
+    }
+    return std::pair(heads, std::move(graph));
+  };
+  const std::vector<std::string> ages{"young", "grown", "old"}, other_order{"old", "grown", "young"};
+  struct Case {
+    bool from_ordinal, to_ordinal;
+    std::vector<std::string> to;
+    bool loaded;
+  };
+  for (const Case& c : {Case{true, true, ages, true}, Case{true, true, other_order, false},
+                        Case{true, true, {"young", "grown", "old", "older"}, false}, Case{false, true, ages, false},
+                        Case{true, false, ages, false}, Case{false, false, other_order, true}}) {
+    CAPTURE(c.from_ordinal);
+    CAPTURE(c.to_ordinal);
+    CAPTURE(c.to.size());
+    const TemporaryFolder folder;
+    const auto [old_heads, old_graph] = with(ages, c.from_ordinal);
+    Parameters saved(old_graph, 3);
+    saved.set(saved.find("heads.age.bias"), counted(c.from_ordinal ? 2 : 3, 4));
+    save_model(folder / "w", {.model = "own", .size = 4, .heads = old_heads}, saved);
+    const auto [heads, graph] = with(c.to, c.to_ordinal);
+    Parameters parameters(graph, 8);
+    const Values weight = get(parameters, "heads.age.weight"), bias = get(parameters, "heads.age.bias");
+    const PretrainedWeights found = load_pretrained(folder / "w", graph, heads, parameters);
+    CHECK(get(parameters, "conv.weight") == get(saved, "conv.weight"));
+    CHECK(found.fresh == (c.loaded ? Layers{} : Layers{"heads.age"}));
+    CHECK(found.left_out == (c.loaded ? Layers{} : Layers{"heads.age"}));
+    if (c.loaded && c.to == ages) {
+      CHECK(get(parameters, "heads.age.weight") == get(saved, "heads.age.weight"));
+      CHECK(get(parameters, "heads.age.bias") == counted(2, 4));
+    } else if (c.loaded) {
+      CHECK(get(parameters, "heads.age.bias") == Values{5, 4.5F, 4});
+    } else {
+      CHECK(get(parameters, "heads.age.weight") == weight);
+      CHECK(get(parameters, "heads.age.bias") == bias);
+    }
+  }
+}
+
 TEST_CASE("counters may be missing, but no other tensor") {
   std::vector<TensorSource> tensors = trunk();
   tensors.pop_back();

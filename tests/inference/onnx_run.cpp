@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <span>
 
 #include "base/random.h"
@@ -92,6 +93,18 @@ TEST_CASE("ONNX files support every op, and normalise pixels and give probabilit
   const DrawnModel drawn([=] { return other_ops(!by_opencv); });
   check_run(program, drawn, {.input = OnnxInput::unit});
   check_run(program, drawn, {.input = OnnxInput::pixels, .fold_batch_norm = false, .softmax = true});
+}
+
+TEST_CASE("ONNX files of ordinal heads give facet's logits and probabilities, with biases in any order") {
+  const std::vector<std::string> program = runner();
+  if (program.empty()) return;
+  std::vector<Head> heads = fairface_heads();
+  heads[0].ordinal = true;
+  const DrawnModel drawn("resnet18", 40, heads);
+  const std::vector<float> biases = drawn.parameters.get(drawn.parameters.find("heads." + heads[0].name + ".bias"));
+  CHECK(!std::ranges::is_sorted(biases, std::greater()));
+  check_run(program, drawn, {});
+  check_run(program, drawn, {.softmax = true});
 }
 
 }  // namespace facet::testing

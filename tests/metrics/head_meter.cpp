@@ -147,3 +147,22 @@ TEST_CASE("a head with another loss has no confusion matrix, and an accuracy onl
   HeadMeter meter({"age", {"young", "old"}});
   CHECK_THROWS_WITH_AS(meter.add(3, 2, 1.5), "head age: its labels and predictions are needed", Error);
 }
+
+TEST_CASE("a head of ordered classes has a share within one class and a mean absolute error, other heads have none") {
+  const Head head{"age", {"0-2", "3-9", "10-19", "20-29"}};
+  HeadMeter meter(head, LossKind::coral), other(head, LossKind::coral);
+  meter.add(Labels{0, 1, 3, no_label}, Labels{0, 2, 0, 3}, 3);
+  other.add(Labels{2}, Labels{1}, 1);
+  meter.merge(other.serialize());
+  const HeadResult result = meter.result();
+  CHECK(result.labelled == 4);
+  CHECK(result.loss == 1);
+  CHECK(result.accuracy == 0.25);
+  CHECK(result.within_one == 0.75);
+  CHECK(result.mean_absolute_error == 1.25);
+  CHECK(result.confusion[3][0] == 1);
+  HeadMeter unordered(head);
+  unordered.add(Labels{0}, Labels{1}, 1);
+  CHECK(std::isnan(unordered.result().within_one));
+  CHECK(std::isnan(unordered.result().mean_absolute_error));
+}

@@ -27,6 +27,7 @@ LossKind loss_kind(const json& head) {
   const std::string loss = head.value("loss", "softmax_cross_entropy");
   if (loss == "binary_cross_entropy") return LossKind::binary_cross_entropy;
   if (loss == "mean_squared_error") return LossKind::mean_squared_error;
+  if (loss == "coral_loss") return LossKind::coral;
   if (loss == "softmax_cross_entropy") return LossKind::softmax_cross_entropy;
   throw std::invalid_argument("cases.json: unknown loss " + loss);
 }

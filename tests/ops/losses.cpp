@@ -92,6 +92,69 @@ TEST_CASE("losses: finite differences of distributions with smoothing, class wei
   }
 }
 
+TEST_CASE("losses: coral's gradients against finite differences, for labels, some of them missing, and distributions") {
+  Problem problem = make_problem(
+      [](Value x) {
+        x = flatten(front(x, 8));
+        add_linear_head(x, 5, "age", LossKind::coral);
+        return x;
+      },
+      {.batch = 6, .classes = 4});
+  check_gradients(problem);
+  problem.labels[2] = -1;
+  check_gradients(problem);
+  problem.targets = {std::vector<float>(30, 0.2F), {}};
+  std::fill_n(problem.targets[0].begin() + 5, 5, quiet_nan);
+  for (std::size_t c = 10; c < 15; ++c) problem.targets[0][c] = c == 13 ? 1.0F : 0.0F;
+  check_gradients(problem);
+}
+
+TEST_CASE("losses: coral has its biases in descending order in inference alone, by which no loss rises") {
+  Problem problem;
+  problem.batch = 6;
+  add_linear_head(front(problem.graph.input({3, 4, 4}), 8), 5, "age", LossKind::coral);
+  problem.pixels = random_pixels(6 * 16, 3);
+  problem.labels = random_labels(problem.graph, 6, 3);
+  Parameters parameters = random_parameters(problem.graph);
+  CHECK(parameters.list()[static_cast<std::size_t>(parameters.find("age.weight"))].shape == Shape{1, 8 * 16});
+  const std::vector<float> biases{-0.5F, 0.75F, 0.25F, -1};
+  parameters.set(parameters.find("age.bias"), biases);
+  Session training = gradient_session(problem, parameters), inference = inference_session(problem, parameters);
+  const double loss = training.run(problem), sorted_loss = inference.run(problem);
+  const std::vector<float> own = training.logits(), sorted = inference.logits();
+  REQUIRE(own.size() == 24);
+  for (std::size_t n = 0; n < 6; ++n) {
+    const float shared = own[n * 4] - biases[0];
+    const std::vector<float> descending{0.75F, 0.25F, -0.5F, -1};
+    for (std::size_t k = 0; k < 4; ++k) {
+      CHECK(own[n * 4 + k] == doctest::Approx(shared + biases[k]).epsilon(1e-5));
+      CHECK(sorted[n * 4 + k] == doctest::Approx(shared + descending[k]).epsilon(1e-5));
+    }
+  }
+  CHECK(sorted_loss <= loss);
+  const auto probabilities = inference.program().heads()[0].probabilities;
+  REQUIRE(probabilities.size() == 30);
+  for (std::size_t n = 0; n < 6; ++n) {
+    double sum = 0;
+    for (std::size_t c = 0; c < 5; ++c) {
+      CHECK(probabilities[n * 5 + c] >= 0);
+      sum += probabilities[n * 5 + c];
+    }
+    CHECK(sum == doctest::Approx(1));
+  }
+}
+
+TEST_CASE("losses: coral refuses a head of one class, and a graph knows its classes") {
+  Graph graph;
+  const Value x = flatten(graph.input({3, 4, 4}));
+  CHECK_THROWS_WITH_AS(coral(x, {.classes = 1}), "coral: 1 classes found; at least 2 are needed", Error);
+  CHECK(graph.parameters().empty());
+  coral_loss(coral(x, {.classes = 3}), "age");
+  CHECK(graph.heads()[0].classes == 3);
+  CHECK(graph.heads()[0].kind == LossKind::coral);
+  CHECK(graph.nodes()[static_cast<std::size_t>(graph.heads()[0].logits)].shape == Shape{2});
+}
+
 TEST_CASE("losses: probabilities are sigmoids, or the outputs themselves, also without targets") {
   Problem problem = three_kinds();
   Parameters parameters = random_parameters(problem.graph);
@@ -184,7 +247,7 @@ TEST_CASE("losses: wrong and missing target values are refused with the head's n
   refuses([](Problem& p) { p.targets[0][0] = std::numeric_limits<float>::infinity(); },
           "head 'numbers': the target value inf found; finite numbers are allowed, and NaN where there is none");
   refuses([](Problem& p) { p.targets[0].pop_back(); },
-          "head 'numbers': 11 target values found; 6 images with 2 outputs need 12");
+          "head 'numbers': 11 target values found; 6 images with 2 values each need 12");
   refuses([](Problem& p) { p.targets[0].clear(); },
           "head 'numbers': the batch has no target values, which mean_squared_error needs");
   refuses([](Problem& p) { p.targets.resize(1); },

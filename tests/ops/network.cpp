@@ -57,6 +57,10 @@ std::vector<std::vector<float>> random_targets(const Graph& graph, std::int64_t 
 
 void add_linear_head(Value x, std::int64_t classes, const std::string& name, LossKind kind) {
   if (x.shape().size() == 3) x = flatten(x);
+  if (kind == LossKind::coral) {
+    coral_loss(coral(x, {.classes = classes, .name = name}), name);
+    return;
+  }
   const Value logits = linear(x, {.features = classes, .name = name});
   if (kind == LossKind::binary_cross_entropy) {
     binary_cross_entropy(logits, name);

@@ -76,4 +76,29 @@ TEST_CASE("losses: values give the losses and gradients of PyTorch, over the val
   CHECK(max_difference(gradient, reference.read("mean_squared_error.gradient")) <= 1e-7);
 }
 
+TEST_CASE("losses: CORAL's loss and its gradient are those of PyTorch's binary cross-entropies") {
+  if (!have_references()) return;
+  const ReferenceFile reference("losses");
+  const Shape shape = reference.shape("logits");
+  const std::int64_t images = shape[0], classes = shape[1];
+  // The references have a logit for each class, of which the first isn't used.
+  const auto without_first = [&](std::vector<float> rows) {
+    for (std::int64_t n = images - 1; n >= 0; --n) rows.erase(rows.begin() + n * classes);
+    return rows;
+  };
+  const std::vector<float> logits = without_first(reference.read("logits")), weights = reference.read("weights");
+  const auto check = [&](const std::string& name, const auto& targets, const kernels::LossRule& rule) {
+    CAPTURE(name);
+    std::vector<float> gradient(logits.size());
+    const kernels::LossSums sums = kernels::coral_loss(logits.data(), targets.data(), images, classes, nullptr, rule);
+    CHECK(sums.mean() == doctest::Approx(reference.read(name + ".loss").at(0)).epsilon(1e-6).scale(0));
+    kernels::coral_loss_backward(logits.data(), targets.data(), images, classes, sums.weight, gradient.data(), rule);
+    CHECK(max_difference(gradient, without_first(reference.read(name + ".gradient"))) <= 1e-7);
+  };
+  check("coral", reference.labels(), {});
+  check("coral.smoothed.weighed", reference.labels(),
+        {.smoothing = 0.1, .class_weights = {weights.begin(), weights.end()}});
+  check("coral.distributions", reference.read("distributions"), {});
+}
+
 }  // namespace facet::testing

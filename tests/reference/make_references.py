@@ -37,6 +37,8 @@ MARGIN = 2e-5
 def head_loss(logits, labels, targets=None, loss="softmax_cross_entropy"):
     if targets is not None:
         return value_loss(logits, targets, loss)
+    if loss == "coral_loss":
+        return coral_loss(logits, labels)
     return F.cross_entropy(logits, labels) if (labels >= 0).all() else masked_loss(logits, labels)
 
 
@@ -44,6 +46,25 @@ def masked_loss(logits, labels):
     """Mean cross-entropy over the labelled images; 0 if no image has a label."""
     present = labels >= 0
     return F.cross_entropy(logits[present], labels[present]) if present.any() else logits.sum() * 0
+
+
+def coral_loss(logits, labels, weight=None, label_smoothing=0.0):
+    """The loss of CORAL (Cao et al. 2020), the sum of the binary cross-entropies of [label > k]: its mean over the images
+    with a label, weighed like cross_entropy's; 0 if no image has one."""
+    classes, present = logits.shape[1] + 1, labels >= 0
+    if not present.any():
+        return logits.sum() * 0
+    weight = torch.ones(classes, dtype=logits.dtype) if weight is None else weight
+    targets = (1 - label_smoothing) * F.one_hot(labels[present], classes) * weight + label_smoothing / classes * weight
+    return (targets * coral_losses(logits[present])).sum() / weight[labels[present]].sum()
+
+
+def coral_losses(logits):
+    """The loss that each class, {images, classes}, has as a label."""
+    classes = logits.shape[1] + 1
+    above = (torch.arange(classes)[:, None] > torch.arange(classes - 1)).to(logits.dtype)
+    each = logits[:, None].expand(-1, classes, -1)
+    return F.binary_cross_entropy_with_logits(each, above.expand_as(each), reduction="none").sum(2)
 
 
 VALUE_LOSSES = {"binary_cross_entropy": F.binary_cross_entropy_with_logits, "mean_squared_error": F.mse_loss} if F else {}
@@ -128,7 +149,8 @@ def forward_case(net, case, x, statistics):
     logits = {}
     for head in case["heads"]:
         y = values[head["from"]] if "from" in head else x
-        logits[head["name"]] = net.linear(y.flatten(1), head["name"], head["classes"])
+        layer = net.coral if head.get("loss") == "coral_loss" else net.linear
+        logits[head["name"]] = layer(y.flatten(1), head["name"], head["classes"])
     return logits
 
 
@@ -343,6 +365,9 @@ def make_losses(folder, images=23, classes=5):
                           "smoothed.weighed": {"label_smoothing": 0.1, "weight": weights}}.items():
         losses[name] = lambda x, o=options: F.cross_entropy(x, labels, ignore_index=-1, **o)
         losses["distributions." + name] = lambda x, o=options: F.cross_entropy(x[present], distributions[present], **o)
+    for name, options in {"coral": {}, "coral.smoothed.weighed": {"label_smoothing": 0.1, "weight": weights}}.items():
+        losses[name] = lambda x, o=options: coral_loss(x[:, 1:], labels, **o)
+    losses["coral.distributions"] = lambda x: (distributions[present] * coral_losses(x[present, 1:])).sum(1).mean()
     for name in VALUE_LOSSES:
         tensors[name + ".targets"] = t = draw_targets(generator, {"classes": classes, "loss": name, "missing": 0.3}, images)
         losses[name] = lambda x, n=name, t=t: value_loss(x, t, n)

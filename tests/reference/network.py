@@ -83,6 +83,12 @@ class Network:
         weight = self.draw(name + ".weight", (features, x.shape[1]), lambda t: t / math.sqrt(x.shape[1]))
         return F.linear(x, weight, self.draw(name + ".bias", (features,), lambda t: t * 0.3) if bias else None)
 
+    def coral(self, x, name, classes):
+        """CORAL's logits; evaluated, the biases are in descending order."""
+        weight = self.draw(name + ".weight", (1, x.shape[1]), lambda t: t / math.sqrt(x.shape[1]))
+        bias = self.draw(name + ".bias", (classes - 1,), lambda t: t * 0.3)
+        return F.linear(x, weight) + (bias if self.training else bias.sort(descending=True).values)
+
     def draw_normalisation(self, name, channels):
         weight = self.draw(name + ".weight", (channels,), lambda t: 1 + 0.25 * t.clamp(-2, 2))
         offset = self.draw(name + ".bias", (channels,), lambda t: 0.5 * t)

@@ -159,5 +159,6 @@ TEST_CASE("dropout and alpha_dropout, switched off, against PyTorch") { check_op
 TEST_CASE("softmax_cross_entropy against PyTorch") { check_op("softmax_cross_entropy"); }
 TEST_CASE("binary_cross_entropy against PyTorch") { check_op("binary_cross_entropy"); }
 TEST_CASE("mean_squared_error against PyTorch") { check_op("mean_squared_error"); }
+TEST_CASE("coral and coral_loss against PyTorch") { check_op("coral_loss"); }
 
 }  // namespace facet::testing

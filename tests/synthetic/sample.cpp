@@ -122,6 +122,19 @@ TEST_CASE("the same options give the same bytes with any number of threads; an i
   }
 }
 
+TEST_CASE("an image that isn't square is the square one, squashed") {
+  const facet::TemporaryFolder folder;
+  write_synthetic_sample(folder.path() / "wide", {.train = 1, .validation = 0, .size = {48, 96}});
+  write_synthetic_sample(folder.path() / "square", {.train = 1, .validation = 0, .size = 96});
+  const char* const file = "train/figure-000001.jpg";
+  const facet::Image wide = facet::read_image(folder.path() / "wide" / file);
+  CHECK(wide.height == 48);
+  CHECK(wide.width == 96);
+  std::vector<std::uint8_t> squashed(wide.pixels.size());
+  facet::resize(facet::read_image(folder.path() / "square" / file), {48, 96}, facet::ResizeMode::squash, squashed);
+  CHECK(facet::mean_difference(wide.pixels, squashed) < 4);
+}
+
 TEST_CASE("an earlier sample is replaced, complete or not, and leaves no file behind") {
   const facet::TemporaryFolder folder;
   SyntheticOptions options = small;
@@ -163,8 +176,8 @@ TEST_CASE("invalid options, and a folder that can't be written, are clear errors
     const SyntheticOptions options{.train = train, .validation = validation, .size = size, .seed = 0};
     return error_of([&] { write_synthetic_sample(folder.path() / "none", options); });
   };
-  CHECK(message(9, 9, 31) == "synthetic sample: size is 31; 32 to 2048 are allowed");
-  CHECK(message(9, 9, 2049) == "synthetic sample: size is 2049; 32 to 2048 are allowed");
+  CHECK(message(9, 9, 31) == "synthetic sample: size is 31x31; sides of 32 to 2048 are allowed");
+  CHECK(message(9, 9, 2049) == "synthetic sample: size is 2049x2049; sides of 32 to 2048 are allowed");
   CHECK(message(-1, 9, 32) ==
         "synthetic sample: -1 training and 9 validation images are requested; at least 0 are allowed");
   CHECK(message(9, -2, 32) ==
@@ -200,7 +213,7 @@ TEST_CASE("a linear model on pixels learns the mean hue, a third of age, and lit
   const facet::MemoryDataset train = into_memory("train.csv");
   const facet::MemoryDataset validation = into_memory("validation.csv");
   const auto accuracy = [&](std::size_t head) {
-    facet::LinearModel model(options.size, static_cast<int>(train.heads()[head].classes.size()));
+    facet::LinearModel model(options.size.height, static_cast<int>(train.heads()[head].classes.size()));
     model.fit(train, head, 8, 2e-4F);
     CHECK(model.accuracy(train, head) > model.accuracy(validation, head));
     return model.accuracy(validation, head);

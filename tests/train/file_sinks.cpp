@@ -61,7 +61,8 @@ StepResult step(std::int64_t number) {
 /// The two sinks of a folder, and the run that they are told about.
 class Sinks {
  public:
-  explicit Sinks(const std::filesystem::path& folder, std::int64_t log_every = 0) {
+  explicit Sinks(const std::filesystem::path& folder, std::int64_t log_every = 0, double initial_scale = 1) {
+    options_.progressive_resizing.initial_scale = initial_scale;
     info_.heads = heads;
     options_.log_every = log_every;
     const auto note = [this](const std::string& text) { notes.push_back(text); };
@@ -174,6 +175,23 @@ TEST_CASE("an epoch adds a line to each file") {
         R"("validation_loss_by_head":{"age":0.0625,"the \"look\", say":0.0375}})"
         "\n");
   CHECK(!std::filesystem::exists(folder / "steps.csv"));
+}
+
+TEST_CASE("with progressive resizing the last column and the last key are the size of the training images") {
+  const TemporaryFolder folder;
+  EpochResult first = epoch(1), second = epoch(2);
+  first.size = ImageSize(64, 32);
+  second.size = 96;
+  Sinks sinks(folder.path(), 0, 0.5);
+  sinks.start().add(first);
+  sinks.resume(2).add(second);
+  std::string titles = header, cells = line_after_epoch;
+  titles.pop_back();
+  cells.pop_back();
+  CHECK(read_file(folder / "metrics.csv") == titles + ",size\n1" + cells + ",64x32\n2" + cells + ",96x96\n");
+  const std::string json = read_file(folder / "metrics.jsonl");
+  CHECK(contains(json, ",\"size\":\"64x32\"}\n"));
+  CHECK(contains(json, "\"size\":\"96x96\"}\n"));
 }
 
 TEST_CASE("without a validation set its cells are empty and its keys absent") {

@@ -127,7 +127,7 @@ TEST_CASE("class weights of a head without classes are refused") {
   TrainOptions with = options();
   with.class_weights["bright"] = {.values = {1, 2}};
   CHECK(contains(error_of([&] { TrainingSession(model(both()), info(both()), with); }),
-                 "class_weights has the head bright, whose loss isn't softmax_cross_entropy"));
+                 "class_weights has the head bright, whose loss is neither softmax_cross_entropy nor coral_loss"));
 }
 
 namespace {

@@ -35,16 +35,21 @@ inline facet::TrainOptions rank_options() {
   return result;
 }
 
-inline void add_heads(facet::Value x) {
-  for (const facet::Head& head : heads()) {
+inline void add_heads(facet::Value x, const std::vector<facet::Head>& heads) {
+  for (const facet::Head& head : heads) {
     const facet::Scope scope(x.graph(), head.name);
     const facet::Value hidden = dropout(relu(linear(x, {.features = 32, .name = "hidden"})), 0.25F);
-    softmax_cross_entropy(linear(hidden, {.features = std::ssize(head.classes), .name = "logits"}), head.name);
+    const std::int64_t classes = std::ssize(head.classes);
+    if (head.ordinal) {
+      coral_loss(coral(hidden, {.classes = classes, .name = "logits"}), head.name);
+    } else {
+      softmax_cross_entropy(linear(hidden, {.features = classes, .name = "logits"}), head.name);
+    }
   }
 }
 
 /// small::model() at half the resolution. Convolutions sum fewer products then, and a gradient less rounding.
-inline facet::Graph rank_model() {
+inline facet::Graph rank_model_of(const std::vector<facet::Head>& heads) {
   facet::Graph graph;
   facet::Value x = graph.input({3, size, size});
   {
@@ -57,9 +62,10 @@ inline facet::Graph rank_model() {
     const facet::Value y = relu(batch_norm(convolution(x, {.channels = 16, .name = "conv1"}), {.name = "bn1"}));
     x = relu(add(batch_norm(convolution(y, {.channels = 16, .name = "conv2"}), {.name = "bn2"}), x));
   }
-  add_heads(flatten(max_pool(x, {})));
+  add_heads(flatten(max_pool(x, {})), heads);
   return graph;
 }
+inline facet::Graph rank_model() { return rank_model_of(heads()); }
 
 /// The model without batch normalisation: nothing in it depends on other images of the batch.
 inline facet::Graph plain_model() {
@@ -67,7 +73,7 @@ inline facet::Graph plain_model() {
   facet::Value x = graph.input({3, size, size});
   x = max_pool(relu(convolution(x, {.channels = 16, .stride = 2, .bias = true, .name = "conv1"})), {});
   x = relu(add(convolution(x, {.channels = 16, .bias = true, .name = "conv2"}), x));
-  add_heads(flatten(max_pool(x, {})));
+  add_heads(flatten(max_pool(x, {})), heads());
   return graph;
 }
 

@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <memory>
+#include <set>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "comm/ranks.h"
+#include "facet/sampler.h"
 #include "facet/training.h"
 #include "testing.h"
 #include "train/rank_run.h"
+#include "train/resizable_run.h"
 #include "train/run_folder.h"
 
 using namespace facet;
@@ -69,10 +74,13 @@ bool run(Trainer& trainer, Told& told, std::size_t stop_after = 0) {
 
 /// Trains in ranks on the small sets.
 struct Run {
-  explicit Run(const ProcessGroup& group, TrainOptions train_options) : trainer(make(group, train_options)) {}
-  Trainer make(const ProcessGroup& group, TrainOptions& train_options) {
+  Run(const ProcessGroup& group, TrainOptions train_options, const std::vector<Head>& heads = small::heads())
+      : trainer(make(group, train_options, heads)) {}
+  Trainer make(const ProcessGroup& group, TrainOptions& train_options, const std::vector<Head>& heads) {
     train_options.processes = group;
-    return Trainer(small::rank_model(), small::info(), train, &validation, train_options);
+    ModelInfo info = small::info();
+    info.heads = heads;
+    return Trainer(small::rank_model_of(heads), info, train, &validation, train_options);
   }
   Watched train{small::train_set()}, validation{small::validation_set()};
   Trainer trainer;
@@ -159,6 +167,31 @@ TEST_CASE("a run in ranks is that of one process, and uses each image once an ep
       const auto epochs = static_cast<double>(with.epochs);
       CHECK(ranks.train.loads_of_all(group) == std::vector<double>(small::train_images, epochs));
       CHECK(ranks.validation.loads_of_all(group) == std::vector<double>(21, epochs));
+    });
+  }
+}
+
+TEST_CASE(
+    "a run in ranks has the sampled, changed and mixed images of one process, and learns ordered classes as it does") {
+  TrainOptions with = options();
+  with.augmentation.preset = AugmentPreset::strong;
+  with.augmentation.mixup = 1.0;
+  with.label_smoothing = 0.1;
+  with.class_weights["side"] = {.values = {1, 3}};
+  with.sampler = std::make_shared<const WeightedRandomSampler>(class_balanced_weights(small::train_set(), "side"));
+  std::vector<Head> heads = small::heads();
+  heads[0].ordinal = true;
+  Told expected;
+  Run one({}, with, heads);
+  REQUIRE(run(one.trainer, expected));
+  CHECK(expected.epochs[1].validation[0].within_one > 0);
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      Run ranks(group, with, heads);
+      Told told;
+      CHECK(run(ranks.trainer, told));
+      check_told(told, expected);
+      CHECK(is_same(group, small::bits(small::learnt(ranks.trainer.session()))));
     });
   }
 }
@@ -302,6 +335,51 @@ TEST_CASE("the same ranks continue a run to the same bits") {
       Run resumed(group, with);
       CHECK(run(resumed.trainer, told));
       CHECK(small::learnt(resumed.trainer.session()) == small::learnt(whole.trainer.session()));
+    });
+  }
+}
+
+TEST_CASE("ranks train on images of each epoch's size as one process does, and continue a run to the same bits") {
+  TrainOptions with = small::resized_options();
+  with.batch = small::global_batch;
+  with.threads = with.loader_threads = 1;
+  with.sync_batch_norm = true;
+  const auto make = [](const ProcessGroup& group, TrainOptions now, small::Sized& train, small::Sized& validation) {
+    now.processes = group;
+    return std::make_unique<Trainer>(small::resizable_model(), small::resizable_info(), train, &validation, now);
+  };
+  Told expected;
+  {
+    small::Sized train{small::train_set()}, validation{small::validation_set()};
+    REQUIRE(run(*make({}, with, train, validation), expected));
+  }
+  for (const int size : sizes) {
+    run_ranks(size, [&](ProcessGroup& group) {
+      const facet::test::SharedFolder folder(group);
+      small::Sized train{small::train_set()}, validation{small::validation_set()};
+      Told told, of_resumed;
+      std::vector<std::set<int>> loaded;
+      const std::unique_ptr<Trainer> whole = make(group, with, train, validation);
+      CHECK(small::train(*whole, {.step = [&](const StepResult& step) { told.steps.push_back(step); },
+                                  .epoch =
+                                      [&](const EpochResult& epoch) {
+                                        told.epochs.push_back(epoch);
+                                        loaded.push_back(train.take_sizes());
+                                        CHECK(validation.take_sizes() == std::set<int>{small::full_size});
+                                      }}));
+      check_told(told, expected);
+      CHECK(loaded == std::vector<std::set<int>>{{32}, {32}, {64}, {64}, {96}});
+      const small::Learnt learnt = small::learnt(whole->session());
+      CHECK(is_same(group, small::bits(learnt)));
+      for (const std::size_t stop_after : {8, 9}) {  // an epoch has 4 steps: at the end of small images, and within
+        TrainOptions now = with;
+        now.out = folder / std::to_string(stop_after);
+        CHECK(!run(*make(group, now, train, validation), of_resumed, stop_after));
+        now.resume = true;
+        const std::unique_ptr<Trainer> resumed = make(group, now, train, validation);
+        CHECK(run(*resumed, of_resumed));
+        CHECK(small::learnt(resumed->session()) == learnt);
+      }
     });
   }
 }

@@ -41,7 +41,19 @@ Texts other_texts(const TrainOption& option) {
                                                     {"split-head", {"fc=race:0-6,gender:7-8"}},
                                                     {"freeze", {"stem.*", "block.*"}},
                                                     {"class-weights", {"balanced", "side=1,2.5"}},
-                                                    {"head-weights", {"colour=0.5,side=2"}}};
+                                                    {"head-weights", {"colour=0.5,side=2"}},
+                                                    {"progressive-resizing", {"0.5,0.4,0.3"}},
+                                                    {"random-resized-crop", {"0.3"}},
+                                                    {"rand-augment", {"2,9"}},
+                                                    {"rotation", {"15"}},
+                                                    {"affine", {"10,0.1,0.2,5"}},
+                                                    {"color-jitter", {"0.4,0.3,0.2,0.1"}},
+                                                    {"grayscale", {"0.2"}},
+                                                    {"blur", {"0"}},
+                                                    {"random-erasing", {"0.25"}},
+                                                    {"mixup", {"0.2"}},
+                                                    {"cutmix", {"1"}},
+                                                    {"interpolation", {"nearest"}}};
   if (const auto found = by_name.find(option.name); found != by_name.end()) return found->second;
   if (option.value == TrainOption::Value::flag) return {"yes"};
   if (!option.choices.empty()) return {option.choices.back()};
@@ -79,7 +91,7 @@ nlohmann::ordered_json record(const TrainOptions& options) {
 
 }  // namespace
 
-TEST_CASE("every member of TrainOptions but three has one row, and names are unique") {
+TEST_CASE("every member of TrainOptions but four has one row, and names are unique") {
   std::set<std::string> names, found;
   std::size_t count = 0;
   for (const TrainOption& option : train_options()) {
@@ -89,8 +101,9 @@ TEST_CASE("every member of TrainOptions but three has one row, and names are uni
   }
   CHECK(names.size() == train_options().size());
   CHECK(found.size() == count);
-  // The members of TrainOptions::schedule have rows of their own; on_tuning, keep_gradients and processes have none.
-  CHECK(count == members<TrainOptions>() - 4 + members<LearningRateSchedule>());
+  // The members of TrainOptions::schedule and ::augmentation have rows of their own; on_tuning, keep_gradients,
+  // processes and sampler have none.
+  CHECK(count == members<TrainOptions>() - 6 + members<LearningRateSchedule>() + members<Augmentation>());
 }
 
 TEST_CASE("a row's texts give its value back, and no text its default") {
@@ -166,7 +179,27 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
                                                        {"class-weights", "a=1,-1"},
                                                        {"class-weights", "a=0,0"},
                                                        {"split-head", "fc"},
-                                                       {"seed", "18446744073709551616"}};
+                                                       {"seed", "18446744073709551616"},
+                                                       {"progressive-resizing", "0"},
+                                                       {"progressive-resizing", "1.1"},
+                                                       {"progressive-resizing", "0.5,0.2"},
+                                                       {"progressive-resizing", "0.5,0.6,0.5"},
+                                                       {"progressive-resizing", "0.5,x,0.5"},
+                                                       {"progressive-resizing", "half"},
+                                                       {"random-resized-crop", "1.1"},
+                                                       {"random-resized-crop", "none"},
+                                                       {"rand-augment", "2"},
+                                                       {"rand-augment", "2,31"},
+                                                       {"rand-augment", "2.5,9"},
+                                                       {"rotation", "181"},
+                                                       {"affine", "1,2,3"},
+                                                       {"affine", "10,0.1,1,5"},
+                                                       {"affine", "10,0.1,0,90"},
+                                                       {"color-jitter", "0.1,0.1,0.1"},
+                                                       {"color-jitter", "0.1,0.1,0.1,0.6"},
+                                                       {"color-jitter", "0.1,,0.1,0"},
+                                                       {"grayscale", "-0.1"},
+                                                       {"mixup", "nan"}};
   for (const auto& [name, text] : cases) {
     CAPTURE(name);
     CAPTURE(text);
@@ -174,6 +207,8 @@ TEST_CASE("a row refuses values out of range and names where they come from") {
   }
   CHECK(refusal(train_option("momentum"), {"1.5"}) == "run.cfg:3: it is '1.5'; 0 up to below 1 is allowed");
   CHECK(refusal(train_option("batch"), {"0"}) == "run.cfg:3: it is '0'; a whole number from 1 to 65536 is needed");
+  CHECK(refusal(train_option("progressive-resizing"), {"2"}) ==
+        "run.cfg:3: it is '2'; its initial scale is 2; above 0 up to 1 is allowed");
   CHECK(contains(refusal(train_option("class-weights"), {"a=1,2", "a=balanced"}), "two sets of class weights for a"));
   CHECK(error_of([] { train_option("epoch"); }) == "there is no option of training called 'epoch'");
 }
@@ -190,7 +225,8 @@ TEST_CASE("a run's record changes with the options that a resumed run can't chan
       const bool unused = !one_cycle && contains(option.name, "-momentum");  // the schedule one-cycle alone uses these
       const bool same = option.texts(changed) == option.texts(options);
       const bool epochs = one_cycle && option.name == "epochs";
-      CHECK((record(changed) != before) == ((option.fixed && !unused && !same) || epochs));
+      const bool changes_others = option.name == "augment";  // whose values the record has under their own names
+      CHECK((record(changed) != before) == ((option.fixed && !unused && !same) || epochs || changes_others));
     }
   }
 }
@@ -200,7 +236,9 @@ TEST_CASE("a record has the names and values that the records of earlier version
   options.class_weights = {{"", {.balanced = true}}, {"side", {.values = {1, 2.5}}}};
   options.head_weights = {{"colour", 0.5}, {"side", 2}};
   options.freeze = {"stem.*", "block.*"};
-  nlohmann::json expected{{"batch", 64},
+  nlohmann::json expected{{"progressive_resizing", "none"},
+                          {"progressive_resizing's epochs", 0},
+                          {"batch", 64},
                           {"lr_scale_batch", 0},
                           {"optimizer", "adam"},
                           {"learning_rate", 1e-4},
@@ -233,9 +271,22 @@ TEST_CASE("a record has the names and values that the records of earlier version
                           {"reduce", "f32"},
                           {"seed", 0},
                           {"flip", true},
+                          {"random_resized_crop", "none"},
+                          {"trivial_augment", false},
+                          {"rand_augment", "none"},
+                          {"rotation", "none"},
+                          {"affine", "none"},
+                          {"color_jitter", "none"},
+                          {"grayscale", "none"},
+                          {"blur", "none"},
+                          {"random_erasing", "none"},
+                          {"mixup", "none"},
+                          {"cutmix", "none"},
+                          {"interpolation", "bilinear"},
                           {"drop_last", false},
                           {"precision", "f32"},
                           {"training images", small::train_images},
+                          {"sampler", "shuffled"},
                           {"training data", train::fingerprint(small::train_set())}};
   CHECK(nlohmann::json(record(options)).dump() == expected.dump());
   options.schedule.kind = LearningRateSchedule::Kind::one_cycle;

@@ -59,8 +59,8 @@ ManifestOptions read_manifest_options(const Options& options) {
 std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
   std::string text;
   for (const Head& head : heads) {
-    text += fmt::format("{}{} ({}): {}\n", std::string(indent, ' '), printable(head.name), head.classes.size(),
-                        list_of(head.classes));
+    text += fmt::format("{}{} ({}{}): {}\n", std::string(indent, ' '), printable(head.name), head.classes.size(),
+                        head.ordinal ? ", ordinal" : "", list_of(head.classes));
   }
   return text;
 }

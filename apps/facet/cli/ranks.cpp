@@ -121,6 +121,7 @@ int run_on_ranks(const Command& command, const std::vector<std::string>& words, 
     signal.reset();
     status = command.run_on_ranks(*options, ranks);
   } catch (...) {
+    signal.reset();  // a launcher sends one as soon as another rank has left with the error
     status = report_on_ranks(ranks, std::current_exception(), command.name);
   }
   std::fflush(stdout);  // a launcher may end this process as soon as another has left with a status other than 0

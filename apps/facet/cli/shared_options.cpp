@@ -91,6 +91,11 @@ OptionGroup inference_options() {
           {{.name = "checkpoint",
             .argument = "FILE",
             .help = "checkpoint of the run to use instead of the best: a file, or a name such as 'last'"},
+           {.name = "tta",
+            .argument = "flip|crops",
+            .help = "average the probabilities over views of each image (test-time augmentation): flip, the image and "
+                    "its mirror image; crops, the four corners and the centre of the image resized to the model's size "
+                    "/ 0.875, and their mirror images (TenCrop)"},
            {.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
            precision_option("f32"),
            {.name = "threads",
@@ -109,6 +114,10 @@ OptionGroup inference_options() {
 InferenceOptions read_inference_options(const Options& options) {
   InferenceOptions inference;
   inference.batch = options.integer("batch", 1, 65536);
+  if (options.given("tta")) {
+    inference.tta =
+        options.one_of("tta", {"flip", "crops"}) == "flip" ? TestTimeAugmentation::flip : TestTimeAugmentation::crops;
+  }
   inference.precision = read_precision(options);
   inference.threads = read_threads(options, "threads");
   inference.loader_threads = read_threads(options, "loader-threads");
@@ -198,6 +207,27 @@ Option resize_option() {
 
 ResizeMode read_resize(const Options& options) {
   return parse_resize_mode(options.one_of("resize", {"squash", "crop"}));
+}
+
+Option ordinal_option() {
+  return {.name = "ordinal",
+          .argument = "HEAD,...",
+          .help =
+              "heads whose classes are ordered, such as age: their loss counts how far a prediction is off (CORAL, "
+              "Cao et al. 2020), and accuracy within one class and mean absolute error in classes are reported; the "
+              "order is that of --classes, or of FairFace's classes, or numbers ascend"};
+}
+
+void set_ordinal(const Options& options, std::vector<Head>& heads) {
+  for (Head& head : heads) head.ordinal = false;
+  for (const std::string& name : options.words("ordinal")) {
+    const auto found = std::ranges::find(heads, name, &Head::name);
+    if (found == heads.end()) {
+      throw UsageError(fmt::format("{} has a head {}; the heads are {}", options.origin("ordinal"), name,
+                                   fmt::join(names_of(heads), ", ")));
+    }
+    found->ordinal = true;
+  }
 }
 
 Graph build_requested_model(const Options& options, const ModelOptions& model, const std::string& shape) {

@@ -34,7 +34,8 @@ std::filesystem::path read_tuning_cache(const Options& options);
 /// "waited for images in 0.3 % of 12 s, with 2 decoding threads"
 std::string waiting_text(const EvaluationTime& time);
 
-/// The options --checkpoint, --batch, --precision, --threads, --loader-threads, --pin, --tune and --tuning-cache.
+/// The options --checkpoint, --tta, --batch, --precision, --threads, --loader-threads, --pin, --tune and
+/// --tuning-cache.
 OptionGroup inference_options();
 InferenceOptions read_inference_options(const Options& options);
 
@@ -59,6 +60,10 @@ Option size_option();
 ImageSize read_size(const Options& options);
 Option resize_option();
 ResizeMode read_resize(const Options& options);
+/// The option --ordinal, which names heads whose classes are ordered.
+Option ordinal_option();
+/// Makes the heads that --ordinal names ordinal, and no others. @throws UsageError naming a head that isn't among them.
+void set_ordinal(const Options& options, std::vector<Head>& heads);
 /// Builds the model of --model with heads and a shape that are known to be valid.
 /// @throws UsageError naming --size where the model can't have that size.
 Graph build_requested_model(const Options& options, const ModelOptions& model, const std::string& shape);

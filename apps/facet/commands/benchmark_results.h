@@ -10,12 +10,12 @@
 
 namespace facet::app {
 
-// Benchmark results: the JSON that bench_training, bench_scaling and bench_allreduce write, and that of other
-// frameworks in the format of bench_training.
+// Benchmark results: the JSON that bench_training, bench_loading, bench_scaling and bench_allreduce write, and that of
+// other frameworks in the format of bench_training.
 
 /// What a result measures.
 enum class Measured {
-  steps,  ///< images/s of a model's steps
+  steps,  ///< images/s of a model's steps, or of loading
   sums,   ///< GB/s of the sum over several ranks, of bench_allreduce
 };
 

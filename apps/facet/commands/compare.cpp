@@ -144,11 +144,11 @@ Command compare_command() {
   command.summary = "compare benchmark results";
   command.usage = "FILE... [options]";
   command.description =
-      "Prints a table of the results of bench_training and bench_scaling --json and of other programs that write the "
-      "same form: images/s, the spread from the slowest step to the fastest, the ratio to the first result, peak "
-      "memory and, with --price, images per unit of cost. Threads are those of each rank. A file holds one JSON "
-      "object, or one on each line. Results of other frameworks need only images_per_s. Those of bench_allreduce are a "
-      "table of their own: GB/s, and the ratio to the first result of the same size.";
+      "Prints a table of the results of bench_training, bench_loading and bench_scaling --json and of other programs "
+      "that write the same form: images/s, the spread from the slowest step to the fastest, the ratio to the first "
+      "result, peak memory and, with --price, images per unit of cost. Threads are those of each rank. A file holds "
+      "one JSON object, or one on each line. Results of other frameworks need only images_per_s. Those of "
+      "bench_allreduce are a table of their own: GB/s, and the ratio to the first result of the same size.";
   command.groups = {{"Costs",
                      {{.name = "price",
                        .argument = "NAME=PRICE/h",

@@ -87,7 +87,7 @@ int run_evaluate(Options& options) {
   std::erase_if(results,
                 [](const HeadResult& result) { return result.labelled == 0; });  // notes name those that have none
   print_warnings(csv, data);
-  json.write(evaluation_json(model.string(), csv, data.size(), results));
+  json.write(evaluation_json(model.string(), csv, data.size(), inference.tta, results));
   json.commit();
   predictions.commit();
   if (json.is_standard_output()) return 0;

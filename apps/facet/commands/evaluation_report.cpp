@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "cli/terminal.h"
 
@@ -32,11 +34,22 @@ nlohmann::ordered_json number_or_null(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
 }
 
+bool is_ordinal(const HeadResult& result) { return !std::isnan(result.within_one); }
+
 std::string head_table(const std::vector<HeadResult>& results) {
-  Table table({{"head"}, {"accuracy", true}, {"loss", true}, {"images", true}, {"classes", true}});
+  const bool any_ordinal = std::ranges::any_of(results, is_ordinal);
+  std::vector<Table::Column> columns{{"head"}, {"accuracy", true}, {"loss", true}, {"images", true}, {"classes", true}};
+  if (any_ordinal) columns.insert(columns.end(), {{"within one class", true}, {"MAE", true}});
+  Table table(std::move(columns));
   for (const HeadResult& result : results) {
-    table.add({result.head, percent(result.accuracy), fmt::format("{:.4f}", result.loss), grouped(result.labelled),
-               std::to_string(result.classes.size())});
+    std::vector<std::string> cells{result.head, percent(result.accuracy), fmt::format("{:.4f}", result.loss),
+                                   grouped(result.labelled), std::to_string(result.classes.size())};
+    if (is_ordinal(result)) {
+      cells.insert(cells.end(), {percent(result.within_one), fmt::format("{:.3f}", result.mean_absolute_error)});
+    } else if (any_ordinal) {
+      cells.insert(cells.end(), {"-", "-"});
+    }
+    table.add(std::move(cells));
   }
   return table.text();
 }
@@ -81,15 +94,20 @@ std::string evaluation_tables(const std::vector<HeadResult>& results) {
 }
 
 std::string evaluation_json(const std::string& model, const std::string& data, std::int64_t images,
-                            const std::vector<HeadResult>& results) {
+                            TestTimeAugmentation tta, const std::vector<HeadResult>& results) {
   nlohmann::ordered_json json;
   json["model"] = model;
   json["data"] = data;
   json["images"] = images;
+  json["tta"] = to_string(tta);
   json["heads"] = nlohmann::ordered_json::object();
   for (const HeadResult& result : results) {
     nlohmann::ordered_json& head = json["heads"][result.head];
     head["accuracy"] = result.accuracy;
+    if (is_ordinal(result)) {
+      head["within_one"] = result.within_one;
+      head["mean_absolute_error"] = result.mean_absolute_error;
+    }
     head["loss"] = result.loss;
     head["labelled"] = result.labelled;
     head["classes"] = result.classes;

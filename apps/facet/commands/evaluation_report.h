@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "facet/inference.h"
 #include "facet/metrics.h"
 
 namespace facet::app {
@@ -14,11 +15,11 @@ namespace facet::app {
 /// "-".
 std::string evaluation_tables(const std::vector<HeadResult>& results);
 
-/// {"model": ..., "data": ..., "images": ..., "heads": {"age": {"accuracy": ..., "loss": ..., "labelled": ...,
-/// "classes": [...], "confusion": [[label x predicted]], "per_class": [{...}]}}}, with a line break at its end. A
-/// metric that is undefined is null. For more than max_dense_classes classes, "confusion_cells" replaces the confusion
-/// matrix: [label, predicted, images] for each pair of indices that occurs.
+/// {"model": ..., "data": ..., "images": ..., "tta": "none", "heads": {"age": {"accuracy": ..., "loss": ...,
+/// "labelled": ..., "classes": [...], "confusion": [[label x predicted]], "per_class": [{...}]}}}, with a line break at
+/// its end. A metric that is undefined is null. For more than max_dense_classes classes, "confusion_cells" replaces the
+/// confusion matrix: [label, predicted, images] for each pair of indices that occurs.
 std::string evaluation_json(const std::string& model, const std::string& data, std::int64_t images,
-                            const std::vector<HeadResult>& results);
+                            TestTimeAugmentation tta, const std::vector<HeadResult>& results);
 
 }  // namespace facet::app

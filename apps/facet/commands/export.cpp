@@ -91,7 +91,8 @@ Command export_command() {
       "file of its weights under PyTorch's names. RUN_OR_MODEL is the folder of a training run, whose best checkpoint "
       "is used, or a model file (.safetensors).\n\n"
       "The ONNX file's input is `input`, f32 {batch, 3, height, width}, RGB, with any batch size. Its outputs have the "
-      "names of the heads, f32 {batch, classes}. Its metadata hold the heads' classes (heads, as JSON), mean, std, "
+      "names of the heads, f32 {batch, classes}; those of the logits of ordinal heads are {batch, classes - 1}. Its "
+      "metadata hold the heads' classes (heads, as JSON), mean, std, "
       "size, resize (squash or crop), input and outputs.";
   command.groups = {
       {"File",

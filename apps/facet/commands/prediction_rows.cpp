@@ -10,9 +10,12 @@
 namespace facet::app {
 namespace {
 
-void add_values(std::vector<std::string>& fields, const std::vector<float>& values, std::size_t classes,
+/// An ordinal head has a logit for each class but the last: that of being above it.
+std::size_t logit_count(const Head& head) { return head.classes.size() - (head.ordinal ? 1 : 0); }
+
+void add_values(std::vector<std::string>& fields, const std::vector<float>& values, std::size_t count,
                 std::size_t row) {
-  for (std::size_t i = 0; i < classes; ++i) fields.push_back(fmt::format("{}", values[row * classes + i]));
+  for (std::size_t i = 0; i < count; ++i) fields.push_back(fmt::format("{}", values[row * count + i]));
 }
 
 }  // namespace
@@ -32,7 +35,10 @@ std::string prediction_header(const std::vector<Head>& heads, Detail detail) {
   for (const Head& head : heads) {
     for (const std::string& name : head.classes) fields.push_back(head.name + "_probability_" + name);
     if (detail == Detail::answers) continue;
-    for (const std::string& name : head.classes) fields.push_back(head.name + "_logit_" + name);
+    const std::size_t logits = logit_count(head);
+    for (std::size_t i = 0; i < logits; ++i) {
+      fields.push_back(head.name + (head.ordinal ? "_logit_above_" : "_logit_") + head.classes[i]);
+    }
   }
   return csv_line(fields);
 }
@@ -51,7 +57,7 @@ std::string prediction_line(const std::vector<Head>& heads, Detail detail, const
   }
   for (std::size_t i = 0; i < heads.size(); ++i) {
     add_values(fields, predictions[i].probabilities, heads[i].classes.size(), row);
-    if (detail == Detail::all) add_values(fields, predictions[i].logits, heads[i].classes.size(), row);
+    if (detail == Detail::all) add_values(fields, predictions[i].logits, logit_count(heads[i]), row);
   }
   return csv_line(fields);
 }

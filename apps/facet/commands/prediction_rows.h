@@ -15,7 +15,7 @@ namespace facet::app {
 /// The columns of a CSV file of predictions.
 enum class Detail : std::uint8_t {
   answers,  ///< the file, each head's predicted class and its probability, and each class's probability
-  all,      ///< also each head's label (HEAD_label) and each class's logit
+  all,      ///< also each head's label (HEAD_label) and each class's logit (see coral for ordinal heads)
 };
 
 /// The header line: file, age, age_probability, ..., age_probability_0-2, ...

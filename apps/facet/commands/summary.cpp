@@ -129,7 +129,8 @@ int run_summary(Options& options) {
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
   question.save_memory = options.on("save-memory");
-  const std::vector<Head> heads = read_heads(options);
+  std::vector<Head> heads = read_heads(options);
+  set_ordinal(options, heads);
   question.shape = shape_for(options, read_shape(options), heads);
   Graph graph = build_requested_model(options, {.heads = heads, .size = question.size}, question.shape);
   freeze_requested(options, graph);
@@ -170,6 +171,7 @@ Command summary_command() {
          .argument = "NAME=CLASSES,...",
          .help = "heads and their numbers of classes",
          .fallback = "age=9,gender=2,race=7"},
+        ordinal_option(),
         size_option()}},
       reference_shape_options(),
       {"Training",

@@ -20,7 +20,7 @@ int run_synth(Options& options) {
   print_out("{}/train.csv: {}\n{}/validation.csv: {}\n", folder, counted(sample.train, "image"), folder,
             counted(sample.validation, "image"));
   print_out("train on it: facet train --train {0}/train.csv --validation {0}/validation.csv --size {1}\n",
-            shell_word(folder), sample.size);
+            shell_word(folder), sample.size.height);
   return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <memory>
 #include <optional>
 
 #include "cli/command.h"
@@ -20,6 +21,7 @@
 #include "facet/platform.h"
 #include "facet/process_group.h"
 #include "facet/run_folder.h"
+#include "facet/sampler.h"
 #include "facet/sinks.h"
 #include "facet/text.h"
 #include "facet/threads.h"
@@ -33,6 +35,7 @@ namespace {
 struct Settings {
   std::string train_csv, validation_csv;
   ManifestOptions manifest;
+  std::string balanced_head;  ///< of --sample; the column of weights is in `manifest`
   bool skip = false;
   double rank_timeout = 0;  ///< seconds
   ModelInfo info;           ///< its heads and shape are set after the data are read
@@ -59,11 +62,25 @@ TrainOptions read_training(const Options& options, const ProcessGroup& ranks) {
   return training;
 }
 
+/// Reads --sample.
+void read_sample(const Options& options, Settings& settings) {
+  const std::string text = options.text("sample");
+  if (text.empty()) return;
+  const std::size_t colon = text.find(':');
+  const std::string kind = text.substr(0, colon), name = colon == std::string::npos ? "" : text.substr(colon + 1);
+  if (name.empty() || (kind != "balanced" && kind != "weights")) {
+    throw UsageError(
+        fmt::format("{} is '{}'; balanced:HEAD or weights:COLUMN is needed", options.origin("sample"), text));
+  }
+  (kind == "balanced" ? settings.balanced_head : settings.manifest.weight_column) = name;
+}
+
 Settings read_settings(const Options& options, const ProcessGroup& ranks) {
   Settings settings;
   settings.train_csv = options.required("train");
   settings.validation_csv = options.text("validation");
   settings.manifest = read_manifest_options(options);
+  read_sample(options, settings);
   settings.skip = skips_bad_images(options);
   settings.rank_timeout = read_rank_timeout(options);
   settings.info.model = options.text("model");
@@ -237,11 +254,11 @@ RunData open_data(const Settings& settings) {
   if (!settings.validation_csv.empty()) {
     ManifestOptions manifest = settings.manifest;
     manifest.expected = data.train->heads();
+    manifest.weight_column.clear();
     data.validation.emplace(open_manifest(settings.validation_csv, manifest, ranks));
     print_out("validation  {}: {}\n", settings.validation_csv, counted(data.validation->size(), "image"));
     print_notes(settings.validation_csv, *data.validation);
   }
-  print_out("heads\n{}", describe_heads(data.train->heads(), 2));
   ranks.together([&] {
     if (settings.skip || ranks.local_rank() > 0) return;
     require_files(settings.train_csv, *data.train);
@@ -259,6 +276,46 @@ void leave_out_bad_images(RunData& data, const Settings& settings) {
   };
   skip(settings.train_csv, *data.train);
   if (data.validation) skip(settings.validation_csv, *data.validation);
+}
+
+/// @throws UsageError for an ordinal head whose classes are in alphabetical order only because nobody has declared
+///   another one.
+void require_order(const Settings& settings, const Head& head) {
+  const auto is_number = [](const std::string& name) {
+    return name.find_first_not_of("0123456789", name.starts_with('-') ? 1 : 0) == std::string::npos;
+  };
+  if (!head.ordinal || head.classes.size() < 3 || settings.manifest.classes.contains(head.name)) return;
+  if (!std::ranges::is_sorted(head.classes) || std::ranges::all_of(head.classes, is_number)) return;
+  throw UsageError(fmt::format(
+      "--ordinal has {}, whose classes are in alphabetical order: {}; --classes '{}=...' declares their order",
+      printable(head.name), list_of(head.classes), head.name));
+}
+
+/// Makes the heads that --ordinal and --sample name what they ask for.
+/// @throws UsageError when there is no such head, or the order of an ordinal head's classes is unknown.
+void set_up_heads(const Options& options, const Settings& settings, std::vector<Head>& heads) {
+  set_ordinal(options, heads);
+  for (const Head& head : heads) require_order(settings, head);
+  const std::string& balanced = settings.balanced_head;
+  if (!balanced.empty() && std::ranges::find(heads, balanced, &Head::name) == heads.end()) {
+    throw UsageError(fmt::format("{} balances the head {}; the heads are {}", options.origin("sample"),
+                                 printable(balanced), list_of(names_of(heads))));
+  }
+}
+
+/// The sampler that --sample asks for; null where it isn't given.
+std::shared_ptr<const Sampler> make_sampler(const Settings& settings, const SourceDataset& train) {
+  if (!settings.balanced_head.empty()) {
+    return std::make_shared<const WeightedRandomSampler>(class_balanced_weights(train, settings.balanced_head));
+  }
+  if (settings.manifest.weight_column.empty()) return nullptr;
+  std::vector<double> weights;
+  for (std::int64_t image = 0; image < train.size(); ++image) weights.push_back(train.weight(image));
+  try {
+    return std::make_shared<const WeightedRandomSampler>(weights);
+  } catch (const Error& error) {
+    throw error.with_prefix(fmt::format("{}: column '{}': ", settings.train_csv, settings.manifest.weight_column));
+  }
 }
 
 /// Prints the ranks, their hosts and cores, nothing where there is one rank; and what this process computes on.
@@ -368,12 +425,18 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   std::optional<Graph> graph;
   ranks.together([&] {
     settings.info.heads = data.train->heads();
+    set_up_heads(options, settings, settings.info.heads);
     settings.info.shape = shape_for(options, settings.shape, settings.info.heads);
     graph.emplace(build_model(settings.info));
     freeze_requested(options, *graph);
+    settings.training.sampler = make_sampler(settings, *data.train);
     if (ranks.rank() == 0) make_run_folder(training.out);
   });
-  if (settings.skip) leave_out_bad_images(data, settings);
+  print_out("heads\n{}", describe_heads(settings.info.heads, 2));
+  if (settings.skip) {
+    leave_out_bad_images(data, settings);
+    ranks.together([&] { settings.training.sampler = make_sampler(settings, *data.train); });
+  }
   const ThreadPlan threads = threads_of(training);
   print_machine(training, threads);
   print_out("model       {} at {}: {} parameters{}\n", settings.info.model, to_string(settings.info.size),

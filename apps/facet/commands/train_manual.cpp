@@ -17,6 +17,12 @@ std::vector<Option> data_options() {
        .help = "training manifest: a column of file names and one for each head (FairFace's manifests need no change)"},
       {.name = "validation", .argument = "CSV", .help = "manifest for the validation after each epoch"}};
   for (Option& option : manifest_options()) options.push_back(std::move(option));
+  options.push_back({.name = "sample",
+                     .argument = "balanced:HEAD|weights:COLUMN",
+                     .help = "draw each epoch's images at random, with replacement: balanced, such that each class of "
+                             "the head is equally likely (an image without a label of it is as likely as one with a "
+                             "label on average); weights, in proportion to the numbers in a column of the training "
+                             "manifest, which is then no head; by default each image occurs once"});
   options.push_back(bad_images_option("skip them and list them in the run's skipped.csv"));
   return options;
 }
@@ -50,7 +56,8 @@ std::vector<OptionGroup> option_groups() {
       insert_first(group, data_options());
       insert_after("no-flip", group, normalization_options());
     }
-    if (title == "Model and learning") insert_first(group, {model_option(), size_option(), resize_option()});
+    if (title == "Model and learning")
+      insert_first(group, {model_option(), size_option(), resize_option(), ordinal_option()});
     if (title == "Computing") insert_after("loader-threads", group, {pin_option(), max_cpu_isa_option()});
     if (title.starts_with("Several processes")) insert_first(group, {mpi_option(), rank_timeout_option()});
     groups.push_back(std::move(group));
@@ -95,6 +102,8 @@ Command train_manual() {
        "facet train --config runs/faces/run.cfg --out runs/again"},
       {"a smaller model with half the channels and one block less",
        "facet train --train train.csv --stem 32 --blocks 64x1,128x2 --hidden 128 --size 96"},
+      {"ages as ordered classes, and as many images of each of them",
+       "facet train --train train.csv --validation val.csv --ordinal age --sample balanced:age"},
       {"train in a process for each of four NUMA nodes",
        "mpirun -n 4 --map-by ppr:1:numa --bind-to numa facet train --train train.csv --batch 256 "
        "\\\n      --lr-scale-batch 64 --warmup-epochs 5 --out runs/faces"},

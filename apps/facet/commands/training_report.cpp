@@ -82,7 +82,8 @@ void TrainingReport::on_step(const StepResult& result) {
 
 void TrainingReport::on_epoch(const EpochResult& result) {
   bar_.clear();
-  std::string line = fmt::format("epoch {}/{}  training loss {:.4f}", result.epoch, epochs_, result.train_loss);
+  const std::string size = result.size ? " at " + to_string(*result.size) : "";
+  std::string line = fmt::format("epoch {}/{}{}  training loss {:.4f}", result.epoch, epochs_, size, result.train_loss);
   if (result.validation.empty()) {
     line += "  " + accuracies(result.train_accuracy, 1);
   } else {
@@ -91,6 +92,12 @@ void TrainingReport::on_epoch(const EpochResult& result) {
       accuracy.push_back(head.labelled > 0 ? head.accuracy : std::numeric_limits<double>::quiet_NaN());
     }
     line += fmt::format("  validation loss {:.4f}  {}", result.validation_loss, accuracies(accuracy, 1));
+    for (std::size_t i = 0; i < heads_.size(); ++i) {
+      const HeadResult& head = result.validation[i];
+      if (std::isnan(head.within_one) || head.labelled == 0) continue;
+      line += fmt::format("  {} within one class {:.1f}%, MAE {:.3f}", heads_[i], 100 * head.within_one,
+                          head.mean_absolute_error);
+    }
   }
   std::string waited = "waited for images " + percent(result.waited);
   if (processes_ > 1) waited += ", for communication " + percent(result.communication_waited);

@@ -18,7 +18,8 @@ namespace facet::data {
 /// What is needed of an image.
 struct DecodeRequest {
   ImageSize size = 0;  ///< the extents that the whole upright image needs, as in read_image
-  /// The pixels that are needed, within the upright image in full size; none: all. A decoder may return more.
+  /// The pixels that are needed, within the upright image in full size; none: all. A decoder may return more, of which
+  /// those outside of the region may differ from what is decoded without a region.
   std::optional<Region> region = {};
 };
 

@@ -172,7 +172,8 @@ class JpegDecoder {
     const Region all{.width = whole.width, .height = whole.height};
     // libjpeg smooths an image whose scans lack coefficients across its blocks, which the edges of a part would change.
     const bool is_part = request.region && (!decoder_.progressive_mode || has_all_bits());
-    const Region part = is_part ? turned_back(reduced(*request.region, by), whole, orientation) : all;
+    Region part = is_part ? turned_back(reduced(*request.region, by), whole, orientation) : all;
+    crop_columns(part);
     Image image = read_rows(part, scratch);
     const bool complete = is_complete();
     guarded([&] { jpeg_finish_decompress(&decoder_); });
@@ -247,19 +248,21 @@ class JpegDecoder {
     return pixels + std::max(many_scans_ ? coefficients : 0, turned ? pixels : 0);
   }
 
-  /// Makes libjpeg leave out columns beside a part. @return the column at which the rows begin from now on.
-  JDIMENSION crop_columns(const Region& part) {
-    // At its edges, libjpeg upsamples chroma as if the image ended there, so that blocks beside the part are needed.
-    const auto margin = static_cast<JDIMENSION>(decoder_.max_h_samp_factor * block_size());
+  /// Makes libjpeg leave out columns beside a part, which becomes as wide as the rows that libjpeg gives from now on.
+  void crop_columns(Region& part) {
+    // At its edges, libjpeg upsamples chroma as if the image ended there: a part needs the next sample on either side.
+    const auto margin = static_cast<JDIMENSION>(decoder_.max_h_samp_factor);
     const auto begin = static_cast<JDIMENSION>(part.left), end = begin + static_cast<JDIMENSION>(part.width);
     JDIMENSION first = begin - std::min(begin, margin);
     JDIMENSION count = std::min(end + margin, decoder_.output_width) - first;
     guarded([&] {
-      if (count < decoder_.output_width) jpeg_crop_scanline(&decoder_, &first, &count);
+      if (count < decoder_.output_width) jpeg_crop_scanline(&decoder_, &first, &count);  // adds columns to fill blocks
     });
-    return first;
+    part.left = static_cast<int>(first);
+    part.width = static_cast<int>(decoder_.output_width);
   }
 
+  /// @param part as wide as crop_columns has made it.
   Image read_rows(const Region& part, Scratch& scratch) {
     constexpr std::size_t max_rows = 16;
     const auto channels = static_cast<std::size_t>(decoder_.output_components);
@@ -268,28 +271,22 @@ class JpegDecoder {
                   ErrorCode::invalid_data);
     }
     const auto width = static_cast<std::size_t>(part.width), height = static_cast<std::size_t>(part.height);
-    const std::size_t top = static_cast<std::size_t>(part.top);
-    const std::size_t left = static_cast<std::size_t>(part.left) - crop_columns(part);
-    const std::size_t row_bytes = decoder_.output_width * channels;
-    const bool direct = row_bytes == width * 3;
+    const auto top = static_cast<std::size_t>(part.top);
     Image image{.width = part.width, .height = part.height, .pixels = scratch.take(width * height * 3)};
-    std::vector<std::uint8_t> buffer = scratch.take(direct ? 0 : row_bytes * max_rows);
+    std::vector<std::uint8_t> cmyk = scratch.take(channels == 4 ? width * 4 * max_rows : 0);
     guarded([&] {
       if (top > 0) jpeg_skip_scanlines(&decoder_, static_cast<JDIMENSION>(top));
       while (decoder_.output_scanline < top + height) {
         std::uint8_t* out = &image.pixels[(decoder_.output_scanline - top) * width * 3];
         const std::size_t count = std::min(top + height - decoder_.output_scanline, max_rows);
         std::array<JSAMPROW, max_rows> rows{};
-        for (std::size_t i = 0; i < count; ++i) rows[i] = direct ? out + i * width * 3 : &buffer[i * row_bytes];
+        for (std::size_t i = 0; i < count; ++i) rows[i] = channels == 4 ? &cmyk[i * width * 4] : out + i * width * 3;
         const JDIMENSION read = jpeg_read_scanlines(&decoder_, rows.data(), static_cast<JDIMENSION>(count));
-        for (JDIMENSION i = 0; i < read && !direct; ++i, out += width * 3) {
-          const std::uint8_t* in = rows[i] + left * channels;
-          channels == 4 ? cmyk_to_rgb({in, width * 4}, out) : void(std::copy_n(in, width * 3, out));
-        }
+        if (channels == 4) cmyk_to_rgb({cmyk.data(), read * width * 4}, out);
       }
       skip_rest();
     });
-    scratch.give(std::move(buffer));
+    scratch.give(std::move(cmyk));
     return image;
   }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -19,12 +18,18 @@ namespace {
 /// The filter weights of the outputs, which may differ in number.
 class Weights {
  public:
+  explicit Weights(std::size_t outputs) {
+    outputs_.reserve(outputs);
+    fixed_.reserve(2 * outputs);
+  }
+
   /// Adds an output. Inputs at either end whose weight rounds to 0 are left out: when the end of the triangle meets the
   /// centre of a pixel, rounding decides whether that pixel is included.
   void add(int begin, const std::vector<double>& weights, double total) {
     Output output{begin, 0, fixed_.size()};
+    const double share = 1.0 / total;
     for (const double weight : weights) {
-      const auto fixed = static_cast<std::int32_t>(0.5 + weight * (1.0 / total) * (1 << weight_bits));
+      const auto fixed = static_cast<std::int32_t>(0.5 + weight * share * (1 << weight_bits));
       if (fixed == 0 && output.count == 0) {
         ++output.first;
       } else {
@@ -43,6 +48,7 @@ class Weights {
     for (const Output& output : outputs_) taps.count = std::max(taps.count, output.count);
     const auto count = static_cast<std::size_t>(taps.count);
     taps.weights.resize(outputs_.size() * count);
+    taps.first.reserve(outputs_.size());
     for (std::size_t o = 0; o < outputs_.size(); ++o) {
       const Output& output = outputs_[o];
       taps.first.push_back(std::min(output.first, end - taps.count));
@@ -62,28 +68,36 @@ class Weights {
   std::vector<std::int32_t> fixed_;
 };
 
-/// The inputs under the triangle of an output. This is the arithmetic of Pillow's Resample.c, in the same order, so
-/// that the weights are bit-identical.
-struct Window {
-  Window(int inputs, std::int64_t outputs, std::int64_t output)
-      : scale(inputs / static_cast<double>(outputs)),
-        support(std::max(scale, 1.0)),
-        center((static_cast<double>(output) + 0.5) * scale),
-        begin(std::max(static_cast<int>(center - support + 0.5), 0)),
-        end(std::min(static_cast<int>(center + support + 0.5), inputs)) {}
+/// The triangle of an axis. This is the arithmetic of Pillow's Resample.c, in the same order, so that the weights are
+/// bit-identical.
+struct Triangle {
+  Triangle(int length, std::int64_t outputs)
+      : inputs(length), scale(length / static_cast<double>(outputs)), support(std::max(scale, 1.0)) {}
 
-  double scale, support, center;
+  int inputs;
+  double scale, support;
+};
+
+/// The inputs under the triangle of an output.
+struct Window {
+  Window(const Triangle& triangle, std::int64_t output)
+      : center((static_cast<double>(output) + 0.5) * triangle.scale),
+        begin(std::max(static_cast<int>(center - triangle.support + 0.5), 0)),
+        end(std::min(static_cast<int>(center + triangle.support + 0.5), triangle.inputs)) {}
+
+  double center;
   int begin, end;
 };
 
 }  // namespace
 
 Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count, int end) {
-  Weights all;
+  const Triangle triangle(inputs, outputs);
+  const double shrink = 1.0 / triangle.support;
+  Weights all(static_cast<std::size_t>(count));
   std::vector<double> weights;
   for (std::int64_t o = first; o < first + count; ++o) {
-    const Window window(inputs, outputs, o);
-    const double shrink = 1.0 / window.support;
+    const Window window(triangle, o);
     weights.clear();
     double total = 0;
     for (int i = window.begin; i < window.end; ++i) {
@@ -102,25 +116,23 @@ Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int cou
 
 namespace {
 
-/// The size to which an image is resized, and where the crop begins in it.
+/// What is resized, the size to which it is resized, and where the part that is kept begins in that.
 struct Frame {
+  Region source;  // as if the image ended at its edges
   std::int64_t width, height;
   std::int64_t left, top;
 };
 
-/// Returns the offset of torchvision's CenterCrop: Python's int(round(excess / 2)), which rounds halves to even.
-/// @param excess the pixels that the crop removes along an axis.
-std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
-
 Frame frame_of(ImageSize image, ImageSize size, ResizeMode mode) {
-  if (mode == ResizeMode::squash) return {size.width, size.height, 0, 0};
+  const Region whole{.width = image.width, .height = image.height};
+  if (mode == ResizeMode::squash) return {whole, size.width, size.height, 0, 0};
   const ImageSize covered = covered_size(size, mode);
   // One of the extents in proportion is at least the covered one, and the other at most.
   const std::int64_t width =
       std::max<std::int64_t>(covered.width, std::int64_t{covered.height} * image.width / image.height);
   const std::int64_t height =
       std::max<std::int64_t>(covered.height, std::int64_t{covered.width} * image.height / image.width);
-  return {width, height, crop_offset(width - size.width), crop_offset(height - size.height)};
+  return {whole, width, height, crop_offset(width - size.width), crop_offset(height - size.height)};
 }
 
 /// The first position that is read along an axis, and the one after the last.
@@ -131,7 +143,8 @@ struct Span {
 /// @param whole the length of the axis, which is resized to `outputs`, of which `count` are kept from `first`.
 Span read_span(int whole, std::int64_t outputs, std::int64_t first, int count) {
   if (outputs == whole) return {static_cast<int>(first), static_cast<int>(first) + count};
-  return {Window(whole, outputs, first).begin, Window(whole, outputs, first + count - 1).end};
+  const Triangle triangle(whole, outputs);
+  return {Window(triangle, first).begin, Window(triangle, first + count - 1).end};
 }
 
 void check(const Image& image, ImageSize size, std::span<std::uint8_t> pixels) {
@@ -155,37 +168,43 @@ struct Rows {
   int count;
 };
 
-/// Resizes rows to another width. The last row is resized from a copy, because resize_rows reads a byte past its input.
+/// Resizes rows to another width. The last rows are resized from a copy, because resize_rows reads behind its input.
 void resize_width(const Rows& rows, const Taps& taps, std::uint8_t* out, Scratch& scratch) {
-  resize_rows(rows.first, rows.stride, rows.count - 1, taps, out);
-  std::vector<std::uint8_t> last = scratch.take(static_cast<std::size_t>(rows.stride) + 1);
-  std::copy_n(rows.first + rows.stride * (rows.count - 1), rows.stride, last.begin());
-  resize_rows(last.data(), rows.stride, 1, taps, out + std::ssize(taps.first) * 3 * (rows.count - 1));
+  const auto copied = static_cast<int>(std::min<std::ptrdiff_t>(rows.count, resize_slack / rows.stride + 1));
+  const int direct = rows.count - copied;
+  resize_rows(rows.first, rows.stride, direct, taps, out);
+  const std::ptrdiff_t bytes = rows.stride * copied;
+  std::vector<std::uint8_t> last = scratch.take(static_cast<std::size_t>(bytes) + resize_slack);
+  std::copy_n(rows.first + rows.stride * direct, bytes, last.begin());
+  resize_rows(last.data(), rows.stride, copied, taps, out + std::ssize(taps.first) * 3 * direct);
   scratch.give(std::move(last));
 }
 
 void resize(const Image& image, const Placement& placement, const Frame& frame, ImageSize size, std::uint8_t* pixels,
             Scratch& scratch) {
-  const auto& [whole, left, top] = placement;
+  const Region& source = frame.source;
+  const int left = source.left - placement.left, top = source.top - placement.top;  // in the pixels of `image`
   const std::ptrdiff_t bytes = std::ptrdiff_t{size.width} * 3;
   Rows rows{image.pixels.data(), std::ptrdiff_t{image.width} * 3, size.height};
   Taps down;  // only if the height changes
-  if (frame.height == whole.height) {
-    rows.first += (frame.top - top) * rows.stride;
+  if (frame.height == source.height) {
+    rows.first += (frame.top + top) * rows.stride;
   } else {
-    down = triangle_taps(whole.height, frame.height, frame.top, size.height, top + image.height);
+    down =
+        triangle_taps(source.height, frame.height, frame.top, size.height, std::min(source.height, image.height - top));
     const auto [lowest, highest] = std::minmax_element(down.first.begin(), down.first.end());
     const int first = *lowest;
-    rows.first += (first - top) * rows.stride;
+    rows.first += (first + top) * rows.stride;
     rows.count = *highest + down.count - first;
     for (int& row : down.first) row -= first;
   }
   std::vector<std::uint8_t> narrowed;
-  if (frame.width == whole.width) {
-    rows.first += (frame.left - left) * 3;
+  if (frame.width == source.width) {
+    rows.first += (frame.left + left) * 3;
   } else {
-    Taps across = triangle_taps(whole.width, frame.width, frame.left, size.width, left + image.width);
-    for (int& column : across.first) column -= left;
+    Taps across =
+        triangle_taps(source.width, frame.width, frame.left, size.width, std::min(source.width, image.width - left));
+    for (int& column : across.first) column += left;
     if (down.first.empty()) return resize_width(rows, across, pixels, scratch);
     narrowed = scratch.take(static_cast<std::size_t>(rows.count) * static_cast<std::size_t>(bytes));
     resize_width(rows, across, narrowed.data(), scratch);
@@ -199,7 +218,20 @@ void resize(const Image& image, const Placement& placement, const Frame& frame, 
   scratch.give(std::move(narrowed));
 }
 
+/// @throws Error when the image lacks pixels that are needed.
+void require_pixels(const Image& image, const Placement& placement, const Region& needed) {
+  const auto& [whole, left, top] = placement;
+  if (left <= needed.left && top <= needed.top && left + image.width >= needed.left + needed.width &&
+      top + image.height >= needed.top + needed.height) {
+    return;
+  }
+  throw Error(fmt::format("the part of {}x{} pixels at ({}, {}) lacks pixels of the {}x{} at ({}, {}) that are needed",
+                          image.width, image.height, left, top, needed.width, needed.height, needed.left, needed.top));
+}
+
 }  // namespace
+
+std::int64_t crop_offset(std::int64_t excess) { return excess / 2 + (excess % 2 == 1 && excess / 2 % 2 == 1 ? 1 : 0); }
 
 Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode) {
   const Frame frame = frame_of(whole, size, mode);
@@ -211,33 +243,17 @@ Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode) {
 void resize_image(const Image& image, const Placement& placement, ImageSize size, ResizeMode mode,
                   std::span<std::uint8_t> pixels, Scratch& scratch) {
   check(image, size, pixels);
-  const auto& [whole, left, top] = placement;
-  const Region needed = resized_region(whole, size, mode);
-  if (left > needed.left || top > needed.top || left + image.width < needed.left + needed.width ||
-      top + image.height < needed.top + needed.height) {
-    throw Error(
-        fmt::format("the part of {}x{} pixels at ({}, {}) lacks pixels of the {}x{} at ({}, {}) that are needed",
-                    image.width, image.height, left, top, needed.width, needed.height, needed.left, needed.top));
-  }
-  resize(image, placement, frame_of(whole, size, mode), size, pixels.data(), scratch);
+  require_pixels(image, placement, resized_region(placement.whole, size, mode));
+  resize(image, placement, frame_of(placement.whole, size, mode), size, pixels.data(), scratch);
 }
 
-void mirror(std::span<std::uint8_t> pixels, int width) {
-  struct Pixel {
-    std::uint8_t rgb[3];
-  };
-  const std::size_t row_bytes = static_cast<std::size_t>(width) * 3;
-  for (std::size_t row = 0; row < pixels.size(); row += row_bytes) {
-    std::uint8_t* left = &pixels[row];
-    std::uint8_t* right = left + row_bytes - 3;
-    for (; left < right; left += 3, right -= 3) {
-      Pixel a, b;
-      std::memcpy(&a, left, 3);
-      std::memcpy(&b, right, 3);
-      std::memcpy(left, &b, 3);
-      std::memcpy(right, &a, 3);
-    }
-  }
+void resize_region(const Image& image, const Placement& placement, const Region& region, ImageSize size,
+                   std::span<std::uint8_t> pixels, Scratch& scratch) {
+  check(image, size, pixels);
+  require_within(region, placement.whole);
+  require_pixels(image, placement, region);
+  const Frame frame{.source = region, .width = size.width, .height = size.height, .left = 0, .top = 0};
+  resize(image, placement, frame, size, pixels.data(), scratch);
 }
 
 }  // namespace data
@@ -248,6 +264,8 @@ std::string_view to_string(ResizeMode mode) {
       return "squash";
     case ResizeMode::crop:
       return "crop";
+    case ResizeMode::cover:
+      return "cover";
   }
   throw Error(fmt::format("the resize mode is {}; squash and crop are allowed", static_cast<int>(mode)));
 }

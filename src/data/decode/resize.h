@@ -20,6 +20,8 @@ struct Taps {
 };
 
 inline constexpr int weight_bits = 22;
+/// How many bytes resize_rows may read behind the last input.
+inline constexpr int resize_slack = 16;
 
 /// Returns the weights of PIL's bilinear filter: a triangle as wide as two input pixels, or two output pixels when
 /// those are larger.
@@ -29,12 +31,16 @@ Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int cou
 Taps triangle_taps(int inputs, std::int64_t outputs, std::int64_t first, int count);
 
 /// Resizes each of `rows` RGB rows to the outputs of `taps`. The rows of `out` are contiguous.
-/// @param in at least one byte must be readable after the last row.
+/// @param in resize_slack bytes must be readable after the last row.
 void resize_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int rows, const Taps& taps, std::uint8_t* out);
 
 /// Computes each output row as a weighted sum of input rows. All rows have `bytes` bytes; those of `out` are
 /// contiguous.
 void mix_rows(const std::uint8_t* in, std::ptrdiff_t in_stride, int bytes, const Taps& taps, std::uint8_t* out);
+
+/// Returns the offset of torchvision's CenterCrop: Python's int(round(excess / 2)), which rounds halves to even.
+/// @param excess the pixels that the crop removes along an axis.
+std::int64_t crop_offset(std::int64_t excess);
 
 /// Returns the pixels that resize_image reads of an image whose extents are `whole`.
 Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode);
@@ -45,7 +51,11 @@ Region resized_region(ImageSize whole, ImageSize size, ResizeMode mode);
 void resize_image(const Image& image, const Placement& placement, ImageSize size, ResizeMode mode,
                   std::span<std::uint8_t> pixels, Scratch& scratch);
 
-/// Mirrors an image, RGB {height, width, 3}, left to right, in place.
-void mirror(std::span<std::uint8_t> pixels, int width);
+/// Crops a region of the whole image, and resizes it to `size` as if the image ended at its edges (torchvision:
+/// F.resized_crop).
+/// @param image the whole image or a part of it.
+/// @throws Error unless the region lies in the whole image and in the part.
+void resize_region(const Image& image, const Placement& placement, const Region& region, ImageSize size,
+                   std::span<std::uint8_t> pixels, Scratch& scratch);
 
 }  // namespace facet::data

@@ -39,6 +39,16 @@ std::vector<std::uint8_t> Scratch::take(std::size_t size) {
 }
 
 void Scratch::give(std::vector<std::uint8_t> buffer) {
+  if (buffer.capacity() == 0) return;
+  if (buffers_.size() == max_buffers) {
+    // A large buffer takes the place of the smallest one, which is less work to provide again.
+    const auto smallest = std::ranges::min_element(buffers_, {}, [](const auto& kept) { return kept.capacity(); });
+    if (smallest->capacity() >= buffer.capacity() ||
+        !has_room(max_buffers - 1, held_bytes() - smallest->capacity(), buffer.capacity())) {
+      return;
+    }
+    buffers_.erase(smallest);
+  }
   if (!has_room(buffers_.size(), held_bytes(), buffer.capacity())) return;
   buffers_.push_back(std::move(buffer));
 }

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <new>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "data/decode/decode.h"
@@ -63,10 +66,13 @@ struct ManifestSource::State {
   std::vector<std::string> files;  // as the CSV has them
   bool backslashes = false;        // whether backslashes separate folders in `files`
   std::vector<std::int64_t> lines;
+  std::vector<double> weights;       // empty: all are 1
   std::vector<std::int32_t> labels;  // {images, heads}
   Names notes;
 
-  std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns);
+  double parse_weight(const std::string& field, std::int64_t line, const std::string& column) const;
+  std::vector<data::LabelColumn> read_rows(data::CsvReader& reader, const data::ManifestColumns& columns,
+                                           const std::string& weight_column);
   void read_windows_paths(const std::optional<bool>& requested);
   void ignore_identifiers(std::vector<data::LabelColumn>& columns, const ManifestOptions& options);
   Names choose_classes(const data::LabelColumn& column, const ManifestOptions& options, Names& fairface);
@@ -76,8 +82,20 @@ struct ManifestSource::State {
   void note(const std::string& text) { notes.push_back(fmt::format("{}: {}", csv, text)); }
 };
 
+double ManifestSource::State::parse_weight(const std::string& field, std::int64_t line,
+                                           const std::string& column) const {
+  const std::string text = data::trimmed(field);
+  double weight = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(weight) && weight >= 0) return weight;
+  throw Error(fmt::format("{}:{}: the weight in column '{}' is '{}'; a number of at least 0 is needed", csv, line,
+                          printable(column), printable(text)),
+              ErrorCode::invalid_data);
+}
+
 std::vector<data::LabelColumn> ManifestSource::State::read_rows(data::CsvReader& reader,
-                                                                const data::ManifestColumns& columns) {
+                                                                const data::ManifestColumns& columns,
+                                                                const std::string& weight_column) {
   std::vector<data::LabelColumn> found;
   for (const data::HeadColumn& head : columns.heads) found.emplace_back(csv, head.column);
   const std::string none;
@@ -91,6 +109,7 @@ std::vector<data::LabelColumn> ManifestSource::State::read_rows(data::CsvReader&
       throw Error(fmt::format("{}:{}: the row names no file", csv, row.line), ErrorCode::invalid_data);
     files.push_back(row.fields[columns.file]);
     lines.push_back(row.line);
+    if (columns.weight) weights.push_back(parse_weight(row.fields[*columns.weight], row.line, weight_column));
     for (std::size_t h = 0; h < found.size(); ++h) {
       const std::optional<std::size_t> position = columns.heads[h].position;
       found[h].add(position ? data::trimmed(row.fields[*position]) : none, row.line);
@@ -190,7 +209,7 @@ ManifestSource::ManifestSource(const std::filesystem::path& csv, std::string tex
         data::read_columns(state.csv, reader, options, data::fairface_extra_columns());
     require_declared_classes(state.csv, columns.heads, options);
     state.notes = columns.notes;
-    std::vector<data::LabelColumn> found = state.read_rows(reader, columns);
+    std::vector<data::LabelColumn> found = state.read_rows(reader, columns, options.weight_column);
     state.read_windows_paths(options.backslashes);
     if (!columns.heads_are_chosen) state.ignore_identifiers(found, options);
     state.set_heads(found, options);
@@ -231,6 +250,11 @@ std::int64_t ManifestSource::line(std::int64_t index) const { return state_->lin
 
 std::filesystem::path ManifestSource::path(std::int64_t index) const {
   return state_->root / state_->file(checked(index));
+}
+
+double ManifestSource::weight(std::int64_t index) const {
+  const std::size_t image = checked(index);
+  return state_->weights.empty() ? 1 : state_->weights[image];
 }
 
 std::vector<std::string> ManifestSource::notes() const { return state_->notes; }

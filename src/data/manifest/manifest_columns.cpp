@@ -124,13 +124,23 @@ ManifestColumns read_columns(const std::string& csv, CsvReader& reader, const Ma
     found.notes.push_back(fmt::format("{}: column '{}' names the files", csv, printable(found.file_column)));
   }
 
+  if (const std::string& weight = options.weight_column; !weight.empty()) {
+    if (!contains(columns, weight) || weight == found.file_column) {
+      Names others = columns;
+      std::erase_if(others, [&](const std::string& name) { return name.empty() || name == found.file_column; });
+      throw Error(fmt::format("{}: there is no column '{}' of weights; the columns are: {}", where, printable(weight),
+                              list_of(others)));
+    }
+    found.weight = position_of(columns, weight);
+  }
+
   found.heads = requested_heads(csv, options);
   found.heads_are_chosen = !found.heads.empty();
   const auto can_be_head = [&](const std::string& name) { return !name.empty() && name != found.file_column; };
   if (!found.heads_are_chosen) {
     Names files;  // columns that have a usual name of a column of files
     for (const std::string& column : columns) {
-      if (!can_be_head(column) || contains(extra_columns, column)) continue;
+      if (!can_be_head(column) || contains(extra_columns, column) || column == options.weight_column) continue;
       const bool names_files = contains(usual_file_columns(), base::lower_case(column));
       if (names_files && !options.classes.contains(column)) {
         files.push_back(column);

@@ -22,9 +22,10 @@ struct ManifestColumns {
   std::size_t count = 0;  ///< number of fields of a row
   std::size_t file = 0;   ///< index of the field that names the image's file
   std::string file_column;
-  std::vector<HeadColumn> heads;   ///< in the order of the logits
-  bool heads_are_chosen = false;   ///< the caller named the heads, instead of taking all columns
-  std::vector<std::string> notes;  ///< notes for the user, one line each
+  std::vector<HeadColumn> heads;           ///< in the order of the logits
+  std::optional<std::size_t> weight = {};  ///< index of the field that holds the image's weight; empty: none does
+  bool heads_are_chosen = false;           ///< the caller named the heads, instead of taking all columns
+  std::vector<std::string> notes;          ///< notes for the user, one line each
 };
 
 /// Reads the header of a manifest.
