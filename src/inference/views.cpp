@@ -12,6 +12,7 @@
 #include "data/transforms/mirror.h"
 #include "facet/error.h"
 #include "inference/evaluation.h"
+#include "kernels/sigmoid.h"
 
 namespace facet {
 
@@ -35,8 +36,6 @@ constexpr int crops = 5;
 
 /// The logarithm of a probability, finite for 0 too.
 double log_of(double probability) { return std::log(std::max(probability, std::numeric_limits<double>::min())); }
-
-double sigmoid(double logit) { return 1 / (1 + std::exp(-logit)); }
 
 /// Adds the softmax of the logits of an image.
 void add_softmax(std::span<const float> logits, std::span<double> sums) {
@@ -131,8 +130,8 @@ void MeanPrediction::add(const std::vector<HeadPrediction>& view) {
       case LossKind::binary_cross_entropy:
       case LossKind::coral:
         for (std::size_t i = 0; i < logits.size(); ++i) {
-          for_[head][i] += sigmoid(logits[i]);
-          against_[head][i] += sigmoid(-logits[i]);
+          for_[head][i] += kernels::sigmoid(logits[i]);
+          against_[head][i] += kernels::sigmoid(-double{logits[i]});
         }
         break;
       default:

@@ -215,7 +215,8 @@ Option ordinal_option() {
           .help =
               "heads whose classes are ordered, such as age: their loss counts how far a prediction is off (CORAL, "
               "Cao et al. 2020), and accuracy within one class and mean absolute error in classes are reported; the "
-              "order is that of --classes, or of FairFace's classes, or numbers ascend"};
+              "classes are in the order of --classes; without it, FairFace's classes are in FairFace's order, and "
+              "numbers in ascending order"};
 }
 
 void set_ordinal(const Options& options, std::vector<Head>& heads) {
