@@ -91,6 +91,30 @@ struct StepProfile {
   Communication communication = {};  ///< all 0 in one process
 };
 
+/// How the values of a weight, or of its gradient, are distributed.
+struct ValueHistogram {
+  /// The values from `low` up to below `high`; where both are negative, from above `low` up to `high`. The bucket that
+  /// is neither positive nor negative has the values that are 0 or subnormal.
+  struct Bucket {
+    double low = 0, high = 0;
+    std::int64_t count = 0;
+  };
+
+  std::string weight;      ///< its name, as in checkpoints
+  std::int64_t count = 0;  ///< of its values
+  double min = 0, max = 0;
+  double sum = 0, sum_squares = 0;
+  std::vector<Bucket> buckets;  ///< those that aren't empty, in ascending order: eight between two powers of two
+};
+
+/// What TrainOptions::histogram_every asks for: of each weight that is trained, by name, its values after a step, and
+/// the gradient that the step's update has used, which is accumulated, summed over the processes and clipped. The
+/// optimiser adds weight decay, if any, to it.
+struct StepHistograms {
+  std::int64_t step = 0;  ///< of the run, from 1
+  std::vector<ValueHistogram> weights, gradients;
+};
+
 /// A run, and where it stands when Trainer::run is called. The references are valid during the call that gets it.
 struct RunInfo {
   const ModelInfo& model;       ///< its heads are those of the results, in the same order
@@ -140,6 +164,8 @@ class FACET_EXPORT TrainSink {
   virtual void on_resume(const RunInfo& info);
   /// Called after each step.
   virtual void on_step(const StepResult& result);
+  /// Called after on_step, with TrainOptions::histogram_every after every so many steps.
+  virtual void on_histograms(const StepHistograms& histograms);
   /// Called after each epoch, once its checkpoints are saved. (The files of metrics that the trainer itself keeps in
   /// TrainOptions::out are written before the checkpoint: a kill in between leaves a line of an epoch that a resumed
   /// run trains again and replaces, never a missing line.)
@@ -195,6 +221,21 @@ FACET_EXPORT std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, S
 /// "96x96". Losses by head and accuracies are objects with the heads' names as keys, and null where a head has no
 /// label. The keys of validation are absent without a validation set.
 FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note = {});
+
+/// A sink that writes an event file of TensorBoard, events.out.tfevents.SECONDS.HOST, to show with
+/// `tensorboard --logdir FOLDER`. Each step, or every TrainOptions::log_every-th, has the scalars step/loss,
+/// step/loss_HEAD, step/learning_rate and step/images_per_s; each epoch, at its last step, loss/train, loss_HEAD/train,
+/// accuracy_HEAD/train, the same with /validation, within_one_HEAD/validation and mean_absolute_error_HEAD/validation of
+/// ordinal heads, learning_rate, images_per_s, seconds, waited, and communication_waited in several processes: the
+/// members of StepResult and EpochResult, in their units. With TrainOptions::histogram_every there are histograms, of
+/// weights/WEIGHT and gradients/WEIGHT. Values that there are none of, such as the loss of a head
+/// without labels, are left out.
+///
+/// on_start and the first on_resume begin another file, whose SessionLog makes TensorBoard drop what earlier files of
+/// the folder have of the steps that are trained again.
+///
+/// @param folder as of csv_sink(). @param note is called at the first event that can't be written; training goes on.
+FACET_EXPORT std::unique_ptr<TrainSink> tensorboard_sink(std::filesystem::path folder, SinkNote note = {});
 
 /// The figures of an epoch in metrics.jsonl by which runs are compared.
 struct EpochMetrics {

@@ -147,6 +147,10 @@ struct TrainOptions {
   /// Steps between two lines of progress within an epoch, which are written to steps.csv and steps.jsonl; 0:
   /// none.
   std::int64_t log_every = 0;
+  /// Write the run's metrics for TensorBoard too, into `out` (see tensorboard_sink).
+  bool tensorboard = false;
+  /// Steps between two of TrainSink::on_histograms, which tell how weights and gradients are distributed; 0: none.
+  std::int64_t histogram_every = 0;
   /// Steps to profile after the first two of a Trainer, which touch memory for the first time; TrainSink::on_profile
   /// gets the result. Steps with a batch that isn't full are left out, since they run another program. Profiling costs
   /// a little time and gives the same bits. 0: none.

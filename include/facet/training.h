@@ -31,7 +31,7 @@ class TrainingSession;
 /// A process that has used a trainer or predictor may fork, but the child must not use facet unless it calls exec
 /// first: it would hang, because, as with GCC's OpenMP, the compute threads don't exist in the child.
 ///
-/// A trainer writes these files in options.out, each but steps.* completely or not at all:
+/// A trainer writes these files in options.out, each but steps.* and events.* completely or not at all:
 /// - checkpoints/last.safetensors: the weights and the state of the run, with the optimiser's state in a file beside
 ///   it. It is written after every epoch, every checkpoint_minutes and when the run is stopped. A run continues from it
 ///   with bitwise the same results.
@@ -40,6 +40,7 @@ class TrainingSession;
 /// - checkpoints/epoch-NNN.safetensors: the weights of the last `keep` epochs.
 /// - metrics.csv and metrics.jsonl: one line per epoch (see csv_sink and json_sink).
 /// - steps.csv and steps.jsonl: with log_every, one line for every log_every-th step.
+/// - events.out.tfevents.*: with tensorboard, metrics for TensorBoard (see tensorboard_sink).
 /// - profile.json: with profile_steps, where the time of steps goes (see json_sink).
 /// - tuning.json: the chosen precision and primitives; a repeated or resumed run uses them.
 ///

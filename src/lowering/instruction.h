@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/histogram.h"
 #include "kernels/loss.h"
 #include "onednn/onednn.h"
 
@@ -45,6 +46,13 @@ struct Tensor {
   std::int64_t float_count() const { return static_cast<std::int64_t>(layout.get_size() / sizeof(float)); }
 };
 
+/// What a step's updates have used and made, of each parameter that it trains: in several processes, of the part that
+/// this process updates. The histograms count the gaps of the layouts in which parameters are stored too, as 0.
+struct UpdateHistograms {
+  std::vector<base::Histogram> gradients;  ///< by parameter: as the update rule takes them, clipped for example
+  std::vector<base::Histogram> weights;    ///< by parameter: after the update
+};
+
 /// The input and the progress of a run.
 struct RunState {
   const std::uint8_t* pixels = nullptr;              ///< {batch, height, width, 3}
@@ -59,8 +67,9 @@ struct RunState {
   bool adds_gradients = false;                     ///< gradients are added to those of the step's earlier batches
   bool updates = true;                             ///< the step ends with this batch
   float learning_rate = 0;
-  std::optional<double> momentum;  ///< instead of the update rule's own
-  double squared_norm = 0;         ///< of the gradients so far, where they are to be clipped
+  std::optional<double> momentum;          ///< instead of the update rule's own
+  UpdateHistograms* histograms = nullptr;  ///< filled by the updates; null: none are wanted
+  double squared_norm = 0;                 ///< of the gradients so far, where they are to be clipped
   float gradient_scale = 1;
   std::vector<kernels::LossSums> losses;  ///< by head, filled by the loss instructions; then of all processes
   std::exception_ptr failure;  ///< what an instruction of this run has thrown, see Instruction::is_collective

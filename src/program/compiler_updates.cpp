@@ -22,6 +22,12 @@ namespace {
 /// The decay of the average in this step: 0 in the first step, which copies the values.
 double decay_in(const RunState& state, double decay) { return state.step == 1 ? 0 : decay; }
 
+void add_to(lowering::UpdateHistograms& histograms, std::size_t parameter, const optim::UpdateOperands& updated) {
+  const auto count = static_cast<std::size_t>(updated.count);
+  histograms.gradients[parameter].add({updated.gradient, count}, updated.gradient_scale);
+  histograms.weights[parameter].add({updated.weight, count}, 1);
+}
+
 }  // namespace
 
 Tensor Compiler::in_stored_order(int parameter, const Tensor& gradient) {
@@ -130,17 +136,19 @@ Instruction Compiler::update(int parameter, const Tensor& gradient, const comm::
                              std::span<const double> sums) {
   const optim::Optimizer& rule = *options_.optimizer;
   Instruction instruction = update_instruction(parameter, gradient, "update");
-  instruction.kernel = [&rule, sums, name = list_[parameter].name, updated = updated(parameter, elements)](
+  instruction.kernel = [&rule, sums, parameter, name = list_[parameter].name, updated = updated(parameter, elements)](
                            std::span<void* const> at, RunState& state) mutable {
     if (!state.updates) return;
     const optim::UpdateOperands& operands = updated.read(at, state);
     const optim::UpdateFactors factors{state.learning_rate, state.step, state.momentum};
-    if (sums.empty() ? rule.step(operands, factors) : rule.update(operands, factors, sums)) return;
-    throw Error(
-        fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its value before was not, "
-                    "or the step is too large",
-                    name),
-        ErrorCode::non_finite);
+    if (!(sums.empty() ? rule.step(operands, factors) : rule.update(operands, factors, sums))) {
+      throw Error(
+          fmt::format("parameter '{}' isn't finite after its update: its gradient is not, or its value before was "
+                      "not, or the step is too large",
+                      name),
+          ErrorCode::non_finite);
+    }
+    if (state.histograms != nullptr) add_to(*state.histograms, static_cast<std::size_t>(parameter), operands);
   };
   writes(parameter);
   return instruction;

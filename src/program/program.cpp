@@ -233,6 +233,7 @@ struct Program::State {
     run.step = input.step;
     run.learning_rate = input.learning_rate;
     run.momentum = input.momentum;
+    run.histograms = input.histograms;
     run.first_image = input.first_image;
     run.adds_gradients = input.batches_before > 0;
     run.updates = input.update;

@@ -75,6 +75,7 @@ struct RunInput {
   std::span<const std::int64_t> rank_images = {};
   std::int64_t batches_before = 0;  ///< of the same step, already accumulated; above 0 only if the policy accumulates
   bool update = true;               ///< the step ends with this batch; must be true unless the policy accumulates
+  lowering::UpdateHistograms* histograms = nullptr;  ///< filled where the step ends; null: none are wanted
 };
 
 /// The result of one run for one head; valid until the next run of any program on the same arena.

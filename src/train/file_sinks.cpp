@@ -1,20 +1,16 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "base/files.h"
 #include "base/read_file.h"
 #include "facet/error.h"
 #include "facet/training.h"
+#include "train/appended_file.h"
 #include "train/metric_lines.h"
 #include "train/training_state.h"
 
@@ -66,93 +62,40 @@ class EpochFile {
   bool sized_;
 };
 
-/// A file that is open for writing at its end; it is made where there is none.
-class OpenFile {
- public:
-  explicit OpenFile(const std::filesystem::path& file)
-      : file_(file), descriptor_(::open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666)) {
-    if (descriptor_ < 0) fail();
-  }
-  ~OpenFile() { ::close(descriptor_); }
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-
-  std::int64_t size() const {
-    struct stat status {};
-    if (::fstat(descriptor_, &status) != 0) fail();
-    return status.st_size;
-  }
-
-  void shorten(std::int64_t size) const {
-    if (::ftruncate(descriptor_, size) != 0) fail();
-  }
-
-  void write(std::string_view text) const {
-    while (!text.empty()) {
-      const ssize_t written = ::write(descriptor_, text.data(), text.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail();
-      text.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-
- private:
-  [[noreturn]] void fail() const {
-    const int reason = errno;
-    throw Error(fmt::format("cannot write {}: {}", file_.string(), std::generic_category().message(reason)),
-                ErrorCode::io);
-  }
-
-  const std::filesystem::path& file_;
-  int descriptor_;
-};
-
 /// The file of steps, steps.csv or steps.jsonl, which is appended to.
 class StepFile {
  public:
   StepFile(const std::filesystem::path& folder, const LineFormat& format, std::vector<Head> heads)
-      : file_((folder / "steps") += format.suffix), format_(format), heads_(std::move(heads)) {}
+      : file_((folder / "steps") += format.suffix), format_(format), heads_(std::move(heads)), lines_(file_) {}
 
   /// Removes the lines of the steps after `step`, and a line that a kill left unfinished.
   void cut(std::int64_t step) {
-    whole_ = 0;
     if (!base::exists(file_)) return;
     if (!base::is_file(file_)) throw Error(fmt::format("{}: is not a regular file", file_.string()), ErrorCode::io);
     std::ifstream stream(file_, std::ios::binary);
     if (!stream) throw Error(fmt::format("{}: can't be read", file_.string()), ErrorCode::io);
     std::string line;
+    std::int64_t whole = 0;
     for (std::int64_t end = 0; std::getline(stream, line) && !stream.eof();) {
       end += std::ssize(line) + 1;
       const std::optional<std::int64_t> found = format_.step_of(line);
-      if (found && *found <= step) whole_ = end;
+      if (found && *found <= step) whole = end;
     }
     if (stream.bad()) throw Error(fmt::format("{}: can't be read", file_.string()), ErrorCode::io);
-    OpenFile(file_).shorten(whole_);
+    lines_.keep(whole);
   }
 
   /// Adds a step's line. Where that fails, the file keeps whole lines only.
   void add(const StepResult& result) {
-    const OpenFile file(file_);
-    const std::int64_t size = file.size();
-    if (size > whole_) file.shorten(whole_);  // what could not be removed after an earlier failure
-    whole_ = std::min(whole_, size);          // the file may have been moved away
-    std::string text;
-    if (const std::string header = format_.step_header(heads_); whole_ == 0 && !header.empty()) text = header + "\n";
-    text += format_.step_line(result, heads_) + "\n";
-    try {
-      file.write(text);
-    } catch (const Error&) {
-      file.shorten(whole_);
-      throw;
-    }
-    whole_ += std::ssize(text);
+    const std::string header = format_.step_header(heads_);
+    lines_.add(header.empty() ? header : header + "\n", format_.step_line(result, heads_) + "\n");
   }
 
  private:
   std::filesystem::path file_;
   const LineFormat& format_;
   std::vector<Head> heads_;
-  std::int64_t whole_ = 0;  ///< the length of the file's whole lines, in bytes
+  AppendedFile lines_;
 };
 
 /// csv_sink() and json_sink(), which differ in the form of their lines only.
@@ -239,6 +182,7 @@ TrainSink::~TrainSink() = default;
 void TrainSink::on_start(const RunInfo& /*info*/) {}
 void TrainSink::on_resume(const RunInfo& /*info*/) {}
 void TrainSink::on_step(const StepResult& /*result*/) {}
+void TrainSink::on_histograms(const StepHistograms& /*histograms*/) {}
 void TrainSink::on_epoch(const EpochResult& /*result*/) {}
 void TrainSink::on_profile(const StepProfile& /*profile*/) {}
 void TrainSink::on_note(const std::string& /*text*/) {}

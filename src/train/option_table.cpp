@@ -403,6 +403,16 @@ Rows run_rows() {
             .help = "steps between two lines of progress within an epoch, in the terminal and in steps.csv and "
                     "steps.jsonl; 0: none"},
            &TrainOptions::log_every, 0, many),
+       flag({.name = "tensorboard",
+             .help = "write metrics for TensorBoard too: `tensorboard --logdir DIR` shows those of the runs below DIR; "
+                     "of each step, or with --log-every of every N-th, and of each epoch"},
+            &TrainOptions::tensorboard, true),
+       whole_number({.name = "histograms",
+                     .members = {"histogram_every"},
+                     .argument = "N",
+                     .help = "with --tensorboard: steps between two histograms of each weight and of its gradient, "
+                             "as its update has used it; 0: none"},
+                    &TrainOptions::histogram_every, 0, many),
        whole_number(
            {.name = "profile-steps",
             .argument = "N",

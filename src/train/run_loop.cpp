@@ -169,9 +169,12 @@ bool Trainer::State::run_epoch(const std::function<bool()>& stop) {
 
 Trainer::State::Next Trainer::State::after_step(const StepResult& result, const std::function<bool()>& stop) {
   Next next = Next::step;
+  std::optional<StepHistograms> histograms;
+  if (collector_) histograms = collector_->result(result.step, group());
   group().together([&] {
     save_tuning_record();
     tell_all([&](TrainSink& sink) { sink.on_step(result); });
+    if (histograms) tell_all([&](TrainSink& sink) { sink.on_histograms(*histograms); });
     if (checkpoint_due()) next = Next::save;
     if (stop && stop()) next = Next::end;
   });
@@ -189,6 +192,8 @@ bool Trainer::State::step(StepResult& result) {
   step_sums_.assign(s_.info.heads.size(), {});
   result.learning_rate = schedule_->learning_rate(state_.step + 1);
   step_begin_ = state_;
+  collector_.reset();
+  if (wants_histograms()) collector_.emplace(s_.parameters->state());
   if (profiler_) profiler_->begin_step(begins_full_step(), s_.exchange_times());
   int batches = 0;
   do {
@@ -222,6 +227,7 @@ bool Trainer::State::train_batch(StepResult& result) {
   input.rank_images = shares;
   ++state_.batch;
   input.update = at_end_of_step();
+  if (collector_) input.histograms = collector_->target();
   const Clock::time_point began = Clock::now();
   const double communicated = s_.communication_seconds();
   std::span<const program::HeadView> heads;

@@ -124,6 +124,7 @@ std::unique_ptr<const train::LastCheckpoint> Trainer::State::prepare_folder() {
     const SinkNote note = [this](const std::string& text) { tell_users([&](TrainSink& sink) { sink.on_note(text); }); };
     file_sinks_.push_back(csv_sink(s_.options.out, note));
     file_sinks_.push_back(json_sink(s_.options.out, note));
+    if (s_.options.tensorboard) file_sinks_.push_back(tensorboard_sink(s_.options.out, note));
   }
   load_tuning_record(last != nullptr);
   return last;
@@ -134,6 +135,7 @@ void Trainer::State::require_same_in_all() const {
   all["epochs"] = s_.options.epochs;
   all["patience"] = s_.options.patience;
   all["profile_steps"] = s_.options.profile_steps;
+  all["histogram_every"] = s_.options.histogram_every;
   all["whether the run has a folder"] = has_folder();
   all["the hash of the validation set's names and labels"] = validation_data_;
   train::require_same_in_all(group(), all);

@@ -13,6 +13,7 @@
 #include "facet/sinks.h"
 #include "facet/training.h"
 #include "inference/evaluation.h"
+#include "train/histograms.h"
 #include "train/recipe.h"
 #include "train/run_folder.h"
 #include "train/run_options.h"
@@ -98,6 +99,10 @@ struct Trainer::State {
   bool run_epoch(const std::function<bool()>& stop);
   /// The loader's next batch; null at the end. Where it can't be read, saves the steps before it and throws Error.
   const Batch* next_batch(Loader& loader);
+  /// Whether the step in progress is one of TrainOptions::histogram_every.
+  bool wants_histograms() const {
+    return s_.options.histogram_every > 0 && (state_.step + 1) % s_.options.histogram_every == 0;
+  }
   /// Trains the batches of one step. Returns false where the epoch has no more batches.
   bool step(StepResult& result);
   /// Trains the step's next batch. Returns false where the epoch has no more batches.
@@ -164,14 +169,15 @@ struct Trainer::State {
   std::vector<TrainSink*> sinks_;        ///< the user's
   base::ComputeScope* scope_ = nullptr;  ///< of the present run()
   train::TrainingState state_;
-  train::TrainingState step_begin_;                  ///< `state_` before the step in progress
-  std::vector<train::MeanLoss> step_sums_;           ///< of the step in progress, by head
-  std::optional<train::StepProfiler> profiler_;      ///< until its profile is told
-  std::optional<inference::Evaluation> evaluation_;  ///< the metrics of a validation that was stopped
-  std::int64_t evaluated_batches_ = 0;               ///< batches that evaluation_ has seen
-  std::string validation_data_;                      ///< its fingerprint(); empty without a validation set
-  bool is_begun_ = false;                            ///< the sinks know the run: it is resumed, or run() was called
-  std::int64_t saved_step_ = -1;                     ///< the step of the last checkpoint; -1: none yet
+  train::TrainingState step_begin_;                     ///< `state_` before the step in progress
+  std::vector<train::MeanLoss> step_sums_;              ///< of the step in progress, by head
+  std::optional<train::HistogramCollector> collector_;  ///< of the last step, if its histograms are wanted
+  std::optional<train::StepProfiler> profiler_;         ///< until its profile is told
+  std::optional<inference::Evaluation> evaluation_;     ///< the metrics of a validation that was stopped
+  std::int64_t evaluated_batches_ = 0;                  ///< batches that evaluation_ has seen
+  std::string validation_data_;                         ///< its fingerprint(); empty without a validation set
+  bool is_begun_ = false;                               ///< the sinks know the run: it is resumed, or run() was called
+  std::int64_t saved_step_ = -1;                        ///< the step of the last checkpoint; -1: none yet
   Clock::time_point saved_at_;
   Clock::time_point epoch_began_;
 };

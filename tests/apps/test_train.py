@@ -358,6 +358,128 @@ class Steps(AppTest):
         self.assertEqual([row["step"] for row in rows(run / "steps.csv")], ["4", "8", "12", "16", "20", "24"])
 
 
+class TensorBoard(AppTest):
+    """--tensorboard and --histograms: event files as TensorBoard reads them, by a reader of the test's own."""
+
+    @staticmethod
+    def crc(data):
+        """The masked CRC-32C of bytes, bit by bit."""
+        crc = 0xFFFFFFFF
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc ^= 0xFFFFFFFF
+        return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+    def records(self, file):
+        data, place = file.read_bytes(), 0
+        while place < len(data):
+            [length] = struct.unpack_from("<Q", data, place)
+            self.assertEqual(struct.unpack_from("<I", data, place + 8), (self.crc(data[place:place + 8]),))
+            record = data[place + 12:place + 12 + length]
+            self.assertEqual(struct.unpack_from("<I", data, place + 12 + length), (self.crc(record),))
+            yield record
+            place += length + 16
+
+    @classmethod
+    def fields(cls, message):
+        """The fields of a Protocol Buffers message, as (number, value); groups don't occur."""
+        place = 0
+
+        def varint():
+            nonlocal place
+            value = shift = 0
+            while True:
+                byte, place = message[place], place + 1
+                value |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    return value
+
+        while place < len(message):
+            number, kind = divmod(varint(), 8)
+            if kind == 0:
+                yield number, varint()
+                continue
+            size = {1: 8, 5: 4}.get(kind) or varint()
+            yield number, message[place:place + size]
+            place += size
+
+    def events(self, file):
+        """Of each event its step, and the file's version, the scalars and histograms by tag, or "START"."""
+        for record in self.records(file):
+            event = dict(self.fields(record))
+            step = event.get(2, 0)
+            if 3 in event:
+                yield step, event[3].decode()
+            elif 7 in event:
+                self.assertEqual(dict(self.fields(event[7])), {1: 1})
+                yield step, "START"
+            else:
+                values = {}
+                for _, value in self.fields(event[5]):
+                    value = dict(self.fields(value))
+                    if 2 in value:
+                        [values[value[1].decode()]] = struct.unpack("<f", value[2])
+                    else:
+                        histogram = dict(self.fields(value[5]))
+                        values[value[1].decode()] = [struct.unpack(f"<{len(histogram[n]) // 8}d", histogram[n])
+                                                     for n in (3, 6, 7)]
+                yield step, values
+
+    def test_files_of_a_resumed_run(self):
+        run = self.folder / "run"
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--tensorboard", "--histograms", 5, "--out", run)
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 3)
+        files = sorted(run.glob("events.out.tfevents.*"))
+        self.assertEqual(len(files), 2)
+        first, second = (list(self.events(file)) for file in files)
+        for events, begin in [(first, 1), (second, 13)]:
+            self.assertEqual(events[:2], [(0, "brain.Event:2"), (begin, "START")])
+        values = [event for event in first + second if isinstance(event[1], dict)]
+        steps = [(step, scalars) for step, scalars in values if "step/loss" in scalars]
+        self.assertEqual([step for step, _ in steps], list(range(1, 19)))
+        for _, scalars in steps:
+            self.assertEqual(set(scalars), {"step/loss", "step/loss_age", "step/loss_gender", "step/loss_race",
+                                            "step/learning_rate", "step/images_per_s"})
+        epochs = [(step, scalars) for step, scalars in values if "loss/train" in scalars]
+        self.assertEqual([step for step, _ in epochs], [6, 12, 18])
+        for (_, scalars), row in zip(epochs, rows(run / "metrics.csv"), strict=True):
+            for tag, column in [("loss/train", "train_loss"), ("loss/validation", "validation_loss"),
+                                ("loss_age/train", "train_loss_age"), ("accuracy_race/train", "train_accuracy_race"),
+                                ("accuracy_gender/validation", "validation_accuracy_gender"),
+                                ("loss_age/validation", "validation_loss_age"), ("learning_rate", "learning_rate"),
+                                ("images_per_s", "images_per_s"), ("waited", "waited")]:
+                self.assertAlmostEqual(scalars[tag], float(row[column]), delta=1e-3 * abs(float(row[column])), msg=tag)
+            self.assertNotIn("communication_waited", scalars)
+        histograms = [(step, tags) for step, tags in values if any(tag.startswith("weights/") for tag in tags)]
+        self.assertEqual([step for step, _ in histograms], [5, 10, 15])
+        data = (run / "checkpoints/last.safetensors").read_bytes()
+        weights = {name for name in json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+                   if not name.endswith(("running_mean", "running_var", "num_batches_tracked", "__metadata__"))}
+        for _, tags in histograms:
+            self.assertEqual(set(tags), {f"{kind}/{name}" for kind in ["weights", "gradients"] for name in weights})
+            for [number], limits, counts in tags.values():
+                self.assertEqual(len(limits), len(counts))
+                self.assertEqual(sum(counts), number)
+                self.assertEqual(sorted(set(limits)), list(limits))
+
+    def test_every_other_step(self):
+        run = self.folder / "some"
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--tensorboard", "--log-every", 2, "--out", run)
+        [file] = run.glob("events.out.tfevents.*")
+        self.assertEqual([step for step, values in self.events(file) if "step/loss" in values], [2, 4, 6])
+
+    def test_without(self):
+        self.assertIn("--histograms is 5; it needs --tensorboard",
+                      self.fails(2, "train", *self.data, "--histograms", 5, "--out", self.folder / "none"))
+        self.assertFalse((self.folder / "none").exists())
+        run = self.folder / "plain"
+        self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--out", run)
+        self.assertEqual(list(run.glob("events*")), [])
+
+
 class Profile(AppTest):
     """--profile-steps: where the time of steps goes, for the user and in the run's folder."""
 

@@ -54,6 +54,10 @@ TrainOptions read_training(const Options& options, const ProcessGroup& ranks) {
       training.tuning_record.clear();
     }
   }
+  if (training.histogram_every > 0 && !training.tensorboard) {
+    throw UsageError(fmt::format("{} is {}; it needs --tensorboard, which shows the histograms",
+                                 options.origin("histograms"), training.histogram_every));
+  }
   try {
     check_options(training);
   } catch (const Error& error) {
@@ -186,9 +190,10 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
     options.set("threads", std::to_string(threads.compute));
     options.set("loader-threads", std::to_string(threads.loader));
   }
-  write_file(out / "run.cfg",
-             fmt::format("# The options of this run. To repeat it: facet train --config {} --out NEW\n{}",
-                         shell_word((out / "run.cfg").string()), options.config_text({"resume", "config", "help"})));
+  write_file(
+      out / "run.cfg",
+      fmt::format("# The options of this run. To repeat it: facet train --config {} --out NEW\n{}",
+                  shell_word((out / "run.cfg").string()), options.config_text({"resume", "config", "help"})));
 }
 
 /// The data sets of a run, and the images that were skipped because they can't be read.
