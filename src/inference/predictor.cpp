@@ -50,7 +50,7 @@ struct Predictor::State {
       : options(inference_options),
         info(std::move(model_info)),
         graph(std::move(model_graph)),
-        parameters(graph, 0),
+        parameters(program::zero_parameters(graph)),
         threads(resolve_threads(inference_options.threads)),
         tuning_record(inference_options.tune),
         cache(inference_options.tuning_cache) {

@@ -30,6 +30,8 @@ struct StoredParameter {
 /// from. Each range holds parameters in the plan's order, each from a cache line on; gaps between them are zero. The
 /// values of trained parameters come first; the other ranges hold trained parameters only.
 struct Parameters::State {
+  /// Makes zeros.
+  State(std::vector<Parameter> parameters, program::LayoutPlan layouts);
   /// Makes the initial values that the graph specifies.
   State(std::vector<Parameter> parameters, std::uint64_t seed, program::LayoutPlan layouts);
 
@@ -98,8 +100,6 @@ struct Parameters::State {
   T* at_offset(const base::PageBuffer& range, int index) const {
     return reinterpret_cast<T*>(range.data() + stored[static_cast<std::size_t>(index)].offset * sizeof(float));
   }
-  /// Zeros.
-  State(std::vector<Parameter> parameters, program::LayoutPlan layouts);
   /// @throws Error unless the parameter has the slot.
   void require_slot(int index, int number) const;
 };
@@ -108,6 +108,10 @@ namespace program {
 
 /// The initial values of a graph's parameters, placed by a plan.
 Parameters make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan);
+
+/// Zeros in place of a graph's parameters, which are all to be set: drawing initial values takes longer than reading
+/// them.
+Parameters zero_parameters(const Graph& graph);
 
 /// Gives all processes that train together the newest f32 values: of the parameters whose bf16 copies alone they have
 /// given each other, and of the moving average, of which each process has its own parts. All processes call it when

@@ -228,6 +228,11 @@ Parameters::~Parameters() = default;
 Parameters::Parameters(Parameters&&) noexcept = default;
 Parameters& Parameters::operator=(Parameters&&) noexcept = default;
 
+Parameters program::zero_parameters(const Graph& graph) {
+  return Parameters(
+      std::make_unique<Parameters::State>(graph.parameters(), program::plain_layouts(graph.parameters())));
+}
+
 Parameters program::make_parameters(const Graph& graph, std::uint64_t seed, LayoutPlan plan) {
   return Parameters(std::make_unique<Parameters::State>(graph.parameters(), seed, std::move(plan)));
 }
