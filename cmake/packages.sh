@@ -5,7 +5,8 @@ facet_packages=(g++ cmake ninja-build pkg-config libdnnl-dev libtbb-dev libjpeg6
   libboost-program-options-dev nlohmann-json3-dev libfmt-dev libhwloc-dev libhwy-dev libprotobuf-dev protobuf-compiler
   libonnx-dev libzip-dev libopenmpi-dev openmpi-bin
   ocl-icd-opencl-dev) # OpenCL's for CMake's sake alone: Debian 12's dnnl-config.cmake wants it
-facet_test_packages=(doctest-dev python3 libturbojpeg0-dev)
+facet_test_packages=(doctest-dev python3 libturbojpeg0-dev
+  zsh groff-base) # what reads the completion script and the man pages
 facet_format_packages=(clang-format) # what the form of the code is checked with, where it is of the version that decides
 facet_peer_packages=(python3-torch python3-torchvision # PyTorch, which the ops and the whole model are held against
   python3-pil # Pillow, which decoding and resizing are held against

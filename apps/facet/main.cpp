@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "cli/manual.h"
 #include "cli/options.h"
 #include "cli/ranks.h"
 #include "cli/terminal.h"
@@ -101,9 +102,8 @@ bool prints_progress(const std::vector<std::string>& words) {
 
 /// `status`, or that of a failure where standard output couldn't be written and is the command's result.
 int status_after_output(const std::vector<std::string>& words, int status) {
-  errno = 0;
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
-  const int reason = errno;
+  if (flush_output()) return status;
+  const int reason = output_failure();
   if (prints_progress(words)) return status;
   if (reason == EPIPE) return broken_pipe;
   print_error("facet: can't write to standard output{}\n",

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -147,6 +148,10 @@ class FACET_EXPORT TrainingSession {
   /// Returns a predictor with a copy of evaluated_parameters(). Further steps don't change it.
   /// @throws Error as Predictor's constructor does.
   Predictor predictor(const InferenceOptions& options = {});
+
+  /// Returns what has been chosen so far, the precision and the primitives for all batch sizes in use: the content of
+  /// a file for TrainOptions::tuning_record.
+  std::string tuning_record() const;
 
   /// Writes evaluated_parameters() as a model file (see save_model).
   void save(const std::filesystem::path& file);

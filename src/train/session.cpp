@@ -338,6 +338,8 @@ void TrainingSession::save(const std::filesystem::path& file) {
   s.group().on_first_rank([&] { save_model(file, s.info, s.evaluated()); });
 }
 
+std::string TrainingSession::tuning_record() const { return state().tuning_record.to_text(); }
+
 void TrainingSession::load(const std::filesystem::path& file) {
   State& s = state();
   load_on_first_rank(s, [&](const train::WriteSlot&) {

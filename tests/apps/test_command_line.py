@@ -4,14 +4,15 @@ Run as: FACET_PROGRAM=path/to/facet /usr/bin/python3 test_command_line.py [class
 """
 
 import re
+import shutil
 import subprocess
 import unittest
 
 import program
 from program import AppTest, QUICK, facet
 
-COMMANDS = ["synth", "inspect", "summary", "train", "import", "evaluate", "predict", "export", "compare",
-            "plan-cluster", "reproduce"]
+COMMANDS = ["synth", "inspect", "summary", "tune", "train", "import", "evaluate", "predict", "export", "compare",
+            "plan-cluster", "reproduce", "completion", "man"]
 
 
 class Manual(unittest.TestCase):
@@ -46,6 +47,87 @@ class Manual(unittest.TestCase):
         self.assertRegex(features["image formats"],
                          r"^ *JPEG \(libjpeg-turbo [\d.]+\), PNG \(libpng [\d.]+\), WebP \(libwebp [\d.]+\)$")
         self.assertRegex(features["MPI"], r"^ *(none|Open MPI v?[\d.]+|MPICH Version: [\d.]+|\w.*)$")
+
+
+class Pages(AppTest):
+    """Completion of command lines, and man pages."""
+
+    def bash(self, *words):
+        """The words that bash offers in place of the last one, and whether it also offers names of files."""
+        script = """
+            compopt() { [ "$*" = "+o default" ] && files=no; }
+            source "$1"
+            shift
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) files=yes
+            _facet
+            echo $files
+            printf '%s\\n' "${COMPREPLY[@]}"
+        """
+        (self.folder / "facet.bash").write_text(facet("completion", "bash")[1])
+        done = subprocess.run(["bash", "-u", "-c", script, "bash", self.folder / "facet.bash", *words],
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        files, *offered = done.stdout.splitlines()
+        return [word for word in offered if word], files == "yes"
+
+    def test_bash(self):
+        self.assertEqual(self.bash("facet", "")[0], COMMANDS)
+        self.assertEqual(self.bash("facet", "pl"), (["plan-cluster"], False))
+        self.assertEqual(self.bash("facet", "--v")[0], ["--version"])
+        self.assertEqual(self.bash("facet", "train", "--vali")[0], ["--validation"])
+        self.assertIn("--csv", self.bash("facet", "predict", "run", "--")[0])
+        self.assertNotIn("--csv", self.bash("facet", "train", "--")[0])
+        self.assertEqual(self.bash("facet", "train", "--model", "resnet3")[0], ["resnet34"])
+        self.assertEqual(self.bash("facet", "train", "--optimizer", "")[0], ["adam", "adamw", "sgd", "lars", "lamb"])
+        self.assertEqual(self.bash("facet", "train", "--precision", "=", "bf")[0], ["bf16"])
+        self.assertEqual(self.bash("facet", "train", "--precision", "="), (["auto", "f32", "bf16"], False))
+        self.assertEqual(self.bash("facet", "train", "--train", ""), ([], True))
+        self.assertEqual(self.bash("facet", "train", "--lr", ""), ([], False))
+        self.assertEqual(self.bash("facet", "predict", ""), ([], True))
+        self.assertEqual(self.bash("facet", "man", "ev")[0], ["evaluate"])
+        self.assertEqual(self.bash("facet", "nonsense", "--"), ([], True))
+
+    def test_every_option_is_offered(self):
+        zsh = facet("completion", "zsh")[1]
+        for command in COMMANDS:
+            page = facet(command, "--help")[1]
+            options = sorted(set(re.findall(r"(?m)^  (--[a-z0-9-]+)", page)))
+            self.assertEqual(sorted(self.bash("facet", command, "--")[0]), options)
+            case = zsh.split(f"\n    {command})\n")[1].split(";;")[0]
+            self.assertEqual(sorted(re.findall(r"(?m)^ +'\*?(--[a-z0-9-]+)[=\[]", case)), options)
+
+    def test_zsh(self):
+        if shutil.which("zsh") is None:
+            self.skipTest("zsh isn't installed")
+        script = self.folder / "_facet"
+        script.write_text(facet("completion", "zsh")[1])
+        done = subprocess.run(["zsh", "-n", script], capture_output=True, text=True, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_man_pages(self):
+        self.assertIn("there is no command 'trian'; did you mean 'train'?", self.fails(2, "man", "trian"))
+        self.assertIn("SHELL is 'fish'; allowed: bash, zsh", self.fails(2, "completion", "fish"))
+        self.assertIn("nowhere", self.fails(1, "man", "--out", self.folder / "nowhere"))
+        pages = self.folder / "pages"
+        pages.mkdir()
+        self.succeeds("man", "--out", pages)
+        self.assertEqual(sorted(page.name for page in pages.iterdir()),
+                         sorted(["facet.1", *(f"facet-{name}.1" for name in COMMANDS)]))
+        self.assertEqual((pages / "facet-train.1").read_text(), facet("man", "train")[1])
+        if shutil.which("groff") is None:
+            self.skipTest("groff isn't installed")
+        for name in ["", *COMMANDS]:
+            page = pages / (f"facet-{name}.1" if name else "facet.1")
+            shown = subprocess.run(["groff", "-man", "-ww", "-rHY=0", "-Tutf8", "-P-cbou", page], capture_output=True, text=True,
+                                   timeout=60)
+            self.assertEqual((shown.returncode, shown.stderr), (0, ""), page)
+            manual = facet(*([name] if name else []), "--help")[1]
+            # All words of the manual, in its order, are on the page; lines are broken elsewhere.
+            words = iter(re.sub(r"\s+", " ", shown.stdout).split(" "))
+            for line in manual.splitlines()[1:]:
+                if line and not line.endswith(":"):
+                    for word in line.split():
+                        self.assertTrue(any(word == other for other in words), f"{page.name}: {word} of '{line}'")
 
 
 class Misuse(AppTest):

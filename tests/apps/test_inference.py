@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 import program
-from program import QUICK, AppTest, TrainedRunTest, facet, rows, tensors
+from program import QUICK, AppTest, TrainedRunTest, facet, rows, start, tensors
 
 
 class Evaluation(TrainedRunTest):
@@ -133,6 +133,66 @@ class Prediction(TrainedRunTest):
         status, _, error = facet("predict", self.run_folder, photo, "--bad-images", "skip")
         self.assertEqual(status, 1)
         self.assertIn("no image could be read", error)
+
+    def test_names_from_standard_input(self):
+        photos = sorted((self.folder / "sample").rglob("*.jpg"))[:20]
+        self.succeeds("predict", self.run_folder, *photos, "--jsonl", self.folder / "direct.jsonl")
+        direct = [json.loads(line) for line in (self.folder / "direct.jsonl").read_text().splitlines()]
+        # Each is answered before the next is asked.
+        process = start("predict", self.run_folder, "-", "--batch", 4, stdin=subprocess.PIPE)
+        answers = []
+        for photo in photos[:3]:
+            process.stdin.write(f"{photo}\n")
+            process.stdin.flush()
+            answers.append(json.loads(process.stdout.readline()))
+        # Groups of several batches, of a power of two and of one image; an empty line; no line break at the end.
+        process.stdin.write("\n".join(map(str, [*photos[3:9], "", *photos[9:]])))
+        process.stdin.close()
+        answers += [json.loads(line) for line in process.stdout]
+        self.assertEqual((process.wait(60), process.stderr.read()), (0, ""))
+        self.assertEqual([one["file"] for one in answers], list(map(str, photos)))
+        for one, expected in zip(answers, direct):
+            self.assertEqual(one["heads"].keys(), expected["heads"].keys())
+            for head, answer in one["heads"].items():
+                self.assertAlmostEqual(answer["probability"], expected["heads"][head]["probability"], places=5)
+        process.stdout.close()
+        process.stderr.close()
+        names = "\0".join(map(str, photos))
+        status, output, error = facet("predict", self.run_folder, "-", "--null", "--jsonl", "-", "--tta", "flip",
+                                      input=names)
+        self.assertEqual((status, error), (0, ""))
+        self.assertEqual([json.loads(line)["file"] for line in output.splitlines()], list(map(str, photos)))
+        self.assertEqual(facet("predict", self.run_folder, "-", input="\n"), (0, "", ""))
+
+    def test_bad_names_from_standard_input(self):
+        photo = str(next((self.folder / "sample").rglob("*.jpg")))
+        names = f"{photo}\nnowhere.jpg\n{photo}\n{self.folder}\n"
+        status, output, error = facet("predict", self.run_folder, "-", input=names)
+        self.assertEqual((status, [json.loads(line)["file"] for line in output.splitlines()]), (1, [photo]))
+        self.assertEqual(error, "facet: nowhere.jpg: no such file\n")
+        status, output, error = facet("predict", self.run_folder, "-", "--bad-images", "skip", input=names)
+        self.assertEqual((status, error), (0, ""))
+        answers = [json.loads(line) for line in output.splitlines()]
+        self.assertEqual([list(one) for one in answers], [["file", "heads"], ["file", "error"]] * 2)
+        self.assertEqual(answers[1], {"file": "nowhere.jpg", "error": "nowhere.jpg: no such file"})
+        status, output, error = facet("predict", self.run_folder, "-", "--bad-images", "skip", input="nowhere.jpg")
+        self.assertEqual((status, output.count("\n"), error), (1, 1, "facet: no image could be read\n"))
+        for words, message in [(["-", photo], "'-', which reads names from standard input, is allowed alone only"),
+                               (["-", "--csv", "a.csv"], "--csv isn't allowed with '-'"),
+                               (["-", "--jsonl", "a.jsonl"], "--jsonl isn't allowed with '-'"),
+                               ([photo, "--null"], "--null is for names that are read from standard input")]:
+            self.assertIn(message, self.fails(2, "predict", self.run_folder, *words))
+        # An input that can't be read, and answers that nobody reads.
+        with open(self.folder / "closed", "wb") as closed:
+            self.assertIn("can't read standard input",
+                          self.fails(1, "predict", self.run_folder, "-", stdin=closed))
+        process = start("predict", self.run_folder, "-", "--batch", 1, stdin=subprocess.PIPE)
+        process.stdout.close()
+        process.stdin.write(f"{photo}\n")
+        process.stdin.flush()
+        self.assertEqual(process.wait(60), 141)
+        process.stdin.close()
+        process.stderr.close()
 
     def test_links_to_folders(self):
         photos, elsewhere = self.folder / "linked", self.folder / "elsewhere"

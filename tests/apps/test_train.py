@@ -510,6 +510,30 @@ class Tuning(AppTest):
         self.assertIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "first"))
         self.assertNotIn("\ntuning ", self.succeeds("train", *self.data, *quick, "--out", self.folder / "second"))
 
+    def test_a_record_for_other_machines(self):
+        """facet tune times all that a run needs, which then has its choices and adds none."""
+        model = ["--size", 32, "--stem", 8, "--blocks", "8x1,16x1", "--hidden", 16]
+        words = [*model, "--batch", 10, "--precision", "f32", "--threads", 1]
+        fresh = ["--tuning-cache", "none"]
+        record = self.folder / "record.json"
+        output = self.succeeds("tune", *words, *fresh, "--images", 48, "--validation-images", 16, "--out", record)
+        self.assertRegex(output, r"(?m)^tuned       [1-9]\d* primitives in 0:\d\d$")
+        run = self.folder / "from record"
+        output = self.succeeds("train", *self.data, *words, *fresh, "--epochs", 1, "--tuning-record", record, "--out",
+                               run)
+        self.assertNotIn("\ntuning ", output)
+        self.assertEqual((run / "tuning.json").read_text(), record.read_text())
+        # Without the sizes of the last batches, these are timed by the run.
+        self.succeeds("tune", *words, *fresh, "--out", record)
+        self.assertIn("\ntuning ", self.succeeds("train", *self.data, *words, *fresh, "--epochs", 1, "--tuning-record",
+                                                 record, "--out", self.folder / "with more"))
+        choices = json.loads(record.read_text())["choices"]
+        self.assertLess(choices.items(), json.loads((self.folder / "with more/tuning.json").read_text())["choices"].items())
+        self.assertEqual(json.loads(self.succeeds("tune", *words, "--out", "-", "--tuning-cache", self.folder / "kept"))
+                         ["choices"].keys(), choices.keys())
+        self.assertIn("nowhere", self.fails(1, "tune", "--out", self.folder / "nowhere/record.json"))
+        self.assertIn("--images is '-1'; a whole number of at least 0 is needed", self.fails(2, "tune", "--images", -1))
+
     def test_processes_that_tune_at_once(self):
         """As jobs do that share a home folder: the cache is whole whenever one reads it."""
         cache = self.folder / "shared"

@@ -43,6 +43,7 @@ int report_failure(const std::exception_ptr& error, const std::string& command, 
 Command synth_command();
 Command inspect_command();
 Command summary_command();
+Command tune_command();
 Command train_command();
 Command evaluate_command();
 Command predict_command();
@@ -51,6 +52,8 @@ Command export_command();
 Command compare_command();
 Command plan_cluster_command();
 Command reproduce_command();
+Command completion_command();
+Command man_command();
 
 /// All commands, in the order in which the manual lists them.
 std::vector<Command> commands();
@@ -60,12 +63,6 @@ std::vector<Command> commands();
 const std::string& only_argument(const Options& options, const std::string& what);
 /// @throws UsageError when a command that takes no arguments is given one.
 void require_no_arguments(const Options& options);
-
-/// The page that `facet --help` prints.
-std::string manual(const std::vector<Command>& commands);
-
-/// The page that `facet COMMAND --help` prints.
-std::string manual(const Command& command);
 
 /// The command `train` without its function.
 Command train_manual();

@@ -1,9 +1,12 @@
 #include "cli/image_files.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <set>
 #include <system_error>
@@ -96,6 +99,47 @@ std::vector<fs::path> find_images(const std::vector<std::string>& words, std::ve
   }
   if (files.empty() && unreadable && !unreadable->empty()) throw Error(unreadable->front());
   return files;
+}
+
+std::vector<fs::path> FileNames::next(std::size_t most, bool waits) {
+  std::vector<fs::path> names;
+  for (fs::path name; names.size() < most;) {
+    if (take(name)) {
+      names.push_back(name);
+      continue;
+    }
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    const bool may_wait = waits && names.empty();
+    if (is_at_end_ || (!may_wait && ::poll(&input, 1, 0) == 0)) break;
+    is_at_end_ = !read();
+  }
+  return names;
+}
+
+bool FileNames::read() {
+  text_.erase(0, std::exchange(begin_, 0));
+  std::array<char, 65536> bytes;
+  ssize_t count = 0;
+  do {
+    count = ::read(STDIN_FILENO, bytes.data(), bytes.size());
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) {
+    throw Error(fmt::format("can't read standard input: {}", std::generic_category().message(errno)), ErrorCode::io);
+  }
+  text_.append(bytes.data(), static_cast<std::size_t>(count));
+  return count > 0;
+}
+
+bool FileNames::take(fs::path& name) {
+  while (begin_ < text_.size()) {
+    std::size_t end = text_.find(separator_, begin_);
+    if (end == std::string::npos && !is_at_end_) return false;
+    end = std::min(end, text_.size());
+    name = text_.substr(begin_, end - begin_);
+    begin_ = end + 1;
+    if (!name.empty()) return true;
+  }
+  return false;
 }
 
 ImageFiles::ImageFiles(std::vector<fs::path> files, std::vector<Head> heads, bool skip)

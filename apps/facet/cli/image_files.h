@@ -16,6 +16,28 @@ namespace facet::app {
 std::vector<std::filesystem::path> find_images(const std::vector<std::string>& words,
                                                std::vector<std::string>* unreadable);
 
+/// The names of image files that arrive on standard input, one after the other.
+class FileNames {
+ public:
+  /// @param separator the character that ends a name.
+  explicit FileNames(char separator) : separator_(separator) {}
+
+  /// Returns the names that have arrived, up to `most`; none at the end of the input. Empty names are left out.
+  /// @param waits for a name where none has arrived. @throws Error when standard input can't be read.
+  std::vector<std::filesystem::path> next(std::size_t most, bool waits);
+
+ private:
+  /// Reads what has arrived, for which it waits; false at the end of the input.
+  bool read();
+  /// Takes the next whole name, at the end of the input also the last one without a separator.
+  bool take(std::filesystem::path& name);
+
+  char separator_;
+  std::string text_;       ///< what has arrived and isn't taken yet
+  std::size_t begin_ = 0;  ///< of it
+  bool is_at_end_ = false;
+};
+
 /// A data set of image files without labels.
 class ImageFiles final : public Dataset {
  public:

@@ -33,7 +33,8 @@ struct Option {
   std::string help;           ///< what it does, with its unit
   std::string fallback = {};  ///< its default value; empty: none
   Value value = Value::one;
-  std::string former_name = {};  ///< a name that is accepted like `name`, but that the manual doesn't show
+  std::vector<std::string> choices = {};  ///< values that a shell offers, beside those that `argument` lists
+  std::string former_name = {};           ///< a name that is accepted like `name`, but that the manual doesn't show
   /// Whether it concerns one process only: a config file can't have it, and other ranks don't take it over.
   bool of_process = false;
 };

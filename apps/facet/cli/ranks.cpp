@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "cli/manual.h"
 #include "cli/stop_signal.h"
 #include "cli/terminal.h"
 

@@ -170,11 +170,41 @@ Normalization read_normalization(const Options& options) {
   return {read_channels(options, "mean", false), read_channels(options, "std", true)};
 }
 
+Option class_counts_option() {
+  return {.name = "heads",
+          .argument = "NAME=CLASSES,...",
+          .help = "heads and their numbers of classes",
+          .fallback = "age=9,gender=2,race=7"};
+}
+
+std::vector<Head> read_class_counts(const Options& options) {
+  std::vector<Head> heads;
+  for (const std::string& word : options.words("heads")) {
+    const std::size_t equals = word.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      throw UsageError(
+          fmt::format("{} is '{}'; NAME=CLASSES,... is needed", options.origin("heads"), options.text("heads")));
+    }
+    const std::string where = fmt::format("{} of {}", word.substr(0, equals), options.origin("heads"));
+    Head head{word.substr(0, equals), {}};
+    for (std::int64_t i = 0; i < parse_integer(word.substr(equals + 1), where, 2, 100'000); ++i) {
+      head.classes.push_back(std::to_string(i));
+    }
+    if (std::any_of(heads.begin(), heads.end(), [&](const Head& other) { return other.name == head.name; })) {
+      throw UsageError(
+          fmt::format("{} is '{}', which has {} twice", options.origin("heads"), options.text("heads"), head.name));
+    }
+    heads.push_back(std::move(head));
+  }
+  return heads;
+}
+
 Option model_option() {
   return {.name = "model",
           .argument = "NAME",
           .help = fmt::format("the model: {}", fmt::join(model_names(), ", ")),
-          .fallback = "reference"};
+          .fallback = "reference",
+          .choices = model_names()};
 }
 
 Option size_option() {

@@ -58,6 +58,10 @@ Normalization read_normalization(const Options& options);
 Option model_option();
 Option size_option();
 ImageSize read_size(const Options& options);
+/// The option --heads of commands that describe a model without data, such as age=9,gender=2,race=7.
+Option class_counts_option();
+/// Its heads; their classes are called 0, 1, 2, ... @throws UsageError for another form.
+std::vector<Head> read_class_counts(const Options& options);
 Option resize_option();
 ResizeMode read_resize(const Options& options);
 /// The option --ordinal, which names heads whose classes are ordered.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -16,8 +17,17 @@ namespace facet::app {
 namespace {
 
 bool is_silent = false;
+int failure_of_output = 0;
 
 }  // namespace
+
+bool flush_output() {
+  errno = 0;
+  if (std::fflush(stdout) != 0 && failure_of_output == 0) failure_of_output = errno;
+  return std::ferror(stdout) == 0;
+}
+
+int output_failure() { return failure_of_output; }
 
 void silence_output() {
   is_silent = true;

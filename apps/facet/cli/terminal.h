@@ -36,6 +36,11 @@ void print_error(fmt::format_string<Arguments...> format, Arguments&&... argumen
   print_to(stderr, format, std::forward<Arguments>(arguments)...);
 }
 
+/// Passes on what has been printed to standard output. Returns whether all of it could be written so far.
+bool flush_output();
+/// The errno of the first flush_output() that failed; 0: none has.
+int output_failure();
+
 /// From then on nothing is printed to standard output, and no progress bar is drawn.
 void silence_output();
 

@@ -15,17 +15,17 @@ namespace facet::app {
 
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 /// Returns a member of an object; JSON's null if the object lacks it.
-const json& member(const json& object, const char* name) {
-  static const json none;
+const Json& member(const Json& object, const char* name) {
+  static const Json none;
   const auto found = object.find(name);
   return found != object.end() ? *found : none;
 }
 
-std::string text(const json& object, const char* name) {
-  const json& value = member(object, name);
+std::string text(const Json& object, const char* name) {
+  const Json& value = member(object, name);
   if (value.is_null()) return {};
   if (!value.is_string()) throw Error(fmt::format("\"{}\" is {}; a string is needed", name, value.dump()));
   return value;
@@ -34,8 +34,8 @@ std::string text(const json& object, const char* name) {
 constexpr std::int64_t most_count = std::int64_t{1} << 50;
 
 /// Returns a number that `is_good`. @param needed what is needed: "a number above 0 is needed".
-std::optional<double> number(const json& object, const char* name, bool (*is_good)(double), const char* needed) {
-  const json& value = member(object, name);
+std::optional<double> number(const Json& object, const char* name, bool (*is_good)(double), const char* needed) {
+  const Json& value = member(object, name);
   if (value.is_null()) return std::nullopt;
   if (!value.is_number() || !is_good(value.get<double>())) {
     throw Error(fmt::format("\"{}\" is {}; {}", name, value.dump(), needed));
@@ -43,14 +43,14 @@ std::optional<double> number(const json& object, const char* name, bool (*is_goo
   return value.get<double>();
 }
 
-std::optional<double> rate(const json& object, const char* name) {
+std::optional<double> rate(const Json& object, const char* name) {
   return number(
       object, name, [](double rate) { return rate > 0 && std::isfinite(rate); }, "a number above 0 is needed");
 }
 
-std::optional<std::int64_t> count(const json& object, const char* name, std::int64_t low = 0,
+std::optional<std::int64_t> count(const Json& object, const char* name, std::int64_t low = 0,
                                   std::int64_t high = most_count) {
-  const json& value = member(object, name);
+  const Json& value = member(object, name);
   if (value.is_null()) return std::nullopt;
   const double number = value.is_number_integer() ? value.get<double>() : -1;  // it may be beyond std::int64_t
   if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high))) {
@@ -75,8 +75,8 @@ auto at(const std::string& path, const auto& read) {
   }
 }
 
-void read_rates(const json& object, const char* name, Benchmark& benchmark) {
-  const json& given = member(object, name);
+void read_rates(const Json& object, const char* name, Benchmark& benchmark) {
+  const Json& given = member(object, name);
   std::optional<double> median;
   if (given.is_object()) {
     at(name, [&] {
@@ -90,7 +90,7 @@ void read_rates(const json& object, const char* name, Benchmark& benchmark) {
   benchmark.rate = needed(median, name, "a number, or an object with \"median\",");
 }
 
-Benchmark read_benchmark(const json& object) {
+Benchmark read_benchmark(const Json& object) {
   if (!object.is_object()) throw Error("a JSON object is needed");
   Benchmark benchmark;
   const bool is_sum = member(object, "bench") == "allreduce";
@@ -100,7 +100,7 @@ Benchmark read_benchmark(const json& object) {
   benchmark.model = text(object, "model");
   benchmark.mode = text(object, "mode");
   benchmark.precision = text(object, object.contains("precision") ? "precision" : "dtype");
-  const json& machine = member(object, "machine");
+  const Json& machine = member(object, "machine");
   benchmark.device = machine.is_object() ? text(machine, "cpu") : text(object, "device");
   benchmark.batch = count(object, "batch");
   benchmark.threads = count(object, "threads");
@@ -120,13 +120,13 @@ Benchmark read_benchmark(const json& object) {
 }
 
 /// Returns a time in milliseconds that the object must have, in seconds.
-double needed_time(const json& object, const char* name) {
+double needed_time(const Json& object, const char* name) {
   const auto milliseconds = number(
       object, name, [](double ms) { return ms >= 0 && ms <= 1e9; }, "milliseconds from 0 to 1000000000 are needed");
   return needed(milliseconds, name, "a time in milliseconds") * 1e-3;
 }
 
-NodeBucket read_bucket(const json& object, double step) {
+NodeBucket read_bucket(const Json& object, double step) {
   if (!object.is_object()) throw Error("an object is needed");
   NodeBucket bucket;
   const std::int64_t bytes = needed(count(object, "bytes", 1), "bytes", "a whole number");
@@ -145,17 +145,17 @@ NodeBucket read_bucket(const json& object, double step) {
   return bucket;
 }
 
-NodeStep read_node_step(const json& object) {
+NodeStep read_node_step(const Json& object) {
   NodeStep step;
-  const json& times = member(object, "step_ms");
+  const Json& times = member(object, "step_ms");
   if (!times.is_object()) throw Error("no \"step_ms\" found: an object with \"median\" is needed");
   at("step_ms", [&] {
     step.seconds = needed_time(times, "median");
     if (step.seconds == 0) throw Error("\"median\" is 0; a time above 0 is needed");
   });
-  const json& buckets = member(object, "buckets");
+  const Json& buckets = member(object, "buckets");
   if (!buckets.is_array()) throw Error("\"buckets\" is no array");
-  for (const json& bucket : buckets) {
+  for (const Json& bucket : buckets) {
     at(fmt::format("buckets[{}]", step.buckets.size()),
        [&] { step.buckets.push_back(read_bucket(bucket, step.seconds)); });
   }
@@ -168,19 +168,19 @@ struct Suitability {
   std::string_view wrong = "no result is one of training that bench_scaling has measured";
 };
 
-Suitability suitability(const json& object) {
+Suitability suitability(const Json& object) {
   if (member(object, "bench") != "scaling" || member(object, "mode") != "training") return {};
   if (member(object, "hosts") != 1) return {1, "its results of bench_scaling are of several hosts; a node is one host"};
   if (member(object, "buckets").empty()) return {2, "its results of one host are of one rank, which exchanges nothing"};
   return {3, ""};
 }
 
-NodeResult read_node_result(const json& object) {
+NodeResult read_node_result(const Json& object) {
   const Benchmark benchmark = read_benchmark(object);
   NodeResult result;
   result.name = benchmark.scaling;
   result.model = benchmark.model;
-  const json& size = member(object, "size");
+  const Json& size = member(object, "size");
   result.size = size.is_null() ? "" : size.is_string() ? size.get<std::string>() : size.dump();
   result.precision = benchmark.precision;
   result.device = benchmark.device;
@@ -200,15 +200,15 @@ NodeResult read_node_result(const json& object) {
 }
 
 /// Returns the JSON objects of a text with the numbers of their first lines.
-std::vector<std::pair<int, json>> objects_of(const std::string& content) {
-  json whole = json::parse(content, nullptr, false);
+std::vector<std::pair<int, Json>> objects_of(const std::string& content) {
+  Json whole = Json::parse(content, nullptr, false);
   if (!whole.is_discarded()) return {{1, std::move(whole)}};
-  std::vector<std::pair<int, json>> objects;
+  std::vector<std::pair<int, Json>> objects;
   std::istringstream lines(content);
   std::string line;
   for (int number = 1; std::getline(lines, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    json object = json::parse(line, nullptr, false);
+    Json object = Json::parse(line, nullptr, false);
     if (object.is_discarded()) throw Error(fmt::format("{}: the line isn't JSON", number));
     objects.emplace_back(number, std::move(object));
   }
@@ -217,9 +217,9 @@ std::vector<std::pair<int, json>> objects_of(const std::string& content) {
 
 /// Returns the JSON objects of a file with the numbers of their first lines.
 /// @param writer a program that writes such files. @throws Error naming the file; also where it holds none.
-std::vector<std::pair<int, json>> read_objects(const std::filesystem::path& file, const char* writer) {
+std::vector<std::pair<int, Json>> read_objects(const std::filesystem::path& file, const char* writer) {
   const std::string content = read_text(file);
-  std::vector<std::pair<int, json>> objects;
+  std::vector<std::pair<int, Json>> objects;
   try {
     objects = objects_of(content);
   } catch (const Error& error) {

@@ -10,6 +10,10 @@
 namespace facet::app {
 namespace {
 
+std::string json_line(const nlohmann::ordered_json& json) {
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+}
+
 /// An ordinal head has a logit for each class but the last: that of being above it.
 std::size_t logit_count(const Head& head) { return head.classes.size() - (head.ordinal ? 1 : 0); }
 
@@ -80,7 +84,11 @@ std::string prediction_json(const std::vector<Head>& heads, const std::string& f
     }
     head["probabilities"] = std::move(probabilities);
   }
-  return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
+  return json_line(line);
+}
+
+std::string error_json(const std::string& file, const std::string& error) {
+  return json_line({{"file", file}, {"error", error}});
 }
 
 }  // namespace facet::app

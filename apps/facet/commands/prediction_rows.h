@@ -31,6 +31,9 @@ std::string prediction_line(const std::vector<Head>& heads, Detail detail, const
 std::string prediction_json(const std::vector<Head>& heads, const std::string& file,
                             const std::vector<HeadPrediction>& predictions, std::size_t row);
 
+/// {"file": ..., "error": ...}, for an image that can't be read.
+std::string error_json(const std::string& file, const std::string& error);
+
 /// The class that a head predicts, and its probability.
 struct Answer {
   std::string name;

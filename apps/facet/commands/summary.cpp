@@ -26,29 +26,6 @@ struct Question {
   bool save_memory;
 };
 
-/// Reads heads such as "age=9,gender=2,race=7".
-std::vector<Head> read_heads(const Options& options) {
-  std::vector<Head> heads;
-  for (const std::string& word : options.words("heads")) {
-    const std::size_t equals = word.find('=');
-    if (equals == 0 || equals == std::string::npos) {
-      throw UsageError(
-          fmt::format("{} is '{}'; NAME=CLASSES,... is needed", options.origin("heads"), options.text("heads")));
-    }
-    const std::string where = fmt::format("{} of {}", word.substr(0, equals), options.origin("heads"));
-    Head head{word.substr(0, equals), {}};
-    for (std::int64_t i = 0; i < parse_integer(word.substr(equals + 1), where, 2, 100'000); ++i) {
-      head.classes.push_back(std::to_string(i));
-    }
-    if (std::any_of(heads.begin(), heads.end(), [&](const Head& other) { return other.name == head.name; })) {
-      throw UsageError(
-          fmt::format("{} is '{}', which has {} twice", options.origin("heads"), options.text("heads"), head.name));
-    }
-    heads.push_back(std::move(head));
-  }
-  return heads;
-}
-
 std::string primitives_text(const std::vector<PlannedInstruction>& instructions) {
   Table table({{"instruction"}, {"kind"}, {"primitive"}});
   for (const PlannedInstruction& instruction : instructions) {
@@ -129,7 +106,7 @@ int run_summary(Options& options) {
   question.batch = options.integer("batch", 1, 65536);
   question.precision = options.one_of("precision", {"f32", "bf16"}) == "bf16" ? Precision::bf16 : Precision::f32;
   question.save_memory = options.on("save-memory");
-  std::vector<Head> heads = read_heads(options);
+  std::vector<Head> heads = read_class_counts(options);
   set_ordinal(options, heads);
   question.shape = shape_for(options, read_shape(options), heads);
   Graph graph = build_requested_model(options, {.heads = heads, .size = question.size}, question.shape);
@@ -165,14 +142,7 @@ Command summary_command() {
       "primitive of each instruction. Primitives are those of the tuning cache, and oneDNN's defaults where it has "
       "none.";
   command.groups = {
-      {"Model",
-       {model_option(),
-        {.name = "heads",
-         .argument = "NAME=CLASSES,...",
-         .help = "heads and their numbers of classes",
-         .fallback = "age=9,gender=2,race=7"},
-        ordinal_option(),
-        size_option()}},
+      {"Model", {model_option(), class_counts_option(), ordinal_option(), size_option()}},
       reference_shape_options(),
       {"Training",
        {{.name = "batch", .argument = "N", .help = "batch size, in images", .fallback = "64"},
