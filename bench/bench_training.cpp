@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "energy.h"
 #include "eviction.h"
 #include "facet/error.h"
 #include "facet/machine.h"
@@ -86,10 +87,13 @@ nlohmann::json time_step(const Options& o, bench::Workload& workload, program::T
   const double compile_seconds = bench::seconds_of([&] { step.emplace(workload, tuning_record); });
   for (int i = 0; i < o.warmup; ++i) step->run();
   std::vector<double> rates;
+  const bench::PackageEnergy energy;
   for (int i = 0; i < o.iterations; ++i) {
     rates.push_back(static_cast<double>(o.batch) / bench::seconds_of([&] { step->run(); }));
   }
+  const std::optional<double> joules = energy.joules();
   nlohmann::json result = bench::result_json("training", workload, tuning_record);
+  if (joules && *joules > 0) result["joules_per_image"] = *joules / static_cast<double>(o.batch * o.iterations);
   const nlohmann::json rate = result["images_per_s"] = bench::spread(rates);
   result["compile_seconds"] = compile_seconds;
   result["arena_bytes"] = step->program().arena_bytes();

@@ -70,13 +70,53 @@ class Comparing(AppTest):
     def test_table_of_results(self):
         lines = self.succeeds("compare", self.ours, self.theirs, "--price", "ours=2/h", "--price",
                               "theirs#2=0.5/h").splitlines()
-        self.assertEqual(len(lines), 4)
-        expected = [["ours", "facet", "A CPU", "60.00", "59.0 - 61.5", "1.000", "1200", "108000"],
-                    ["theirs", "PyTorch", "bf16", "30.00", "0.500", "2044"],
-                    ["theirs#2", "f32", "15.00", "0.250", "108000"]]
+        self.assertEqual(lines[4:], ["", "hours are those of 100 epochs of 86,744 images, without validation"])
+        expected = [["ours", "facet", "A CPU", "60.00", "59.0 - 61.5", "1.000", "1200", "40.2", "80.32", "108000"],
+                    ["theirs", "PyTorch", "bf16", "30.00", "0.500", "2044", "80.3"],
+                    ["theirs#2", "f32", "15.00", "0.250", "160.6", "80.32", "108000"]]
         for line, cells in zip(lines[1:], expected):
             for cell in cells:
                 self.assertIn(cell, line)
+
+    def test_energy_and_the_training_asked_for(self):
+        self.theirs.write_text(json.dumps({"images_per_s": 2000.0, "mode": "training", "joules_per_image": 0.25}) + "\n"
+                               + json.dumps({"images_per_s": 9000.0, "mode": "inference"}))
+        lines = self.succeeds("compare", self.ours, self.theirs, "--images", 72000, "--epochs", 10).splitlines()
+        self.assertRegex(lines[0], r" hours +images/J$")
+        self.assertRegex(lines[1], r" 3\.3 +-$")
+        self.assertRegex(lines[2], r" 0\.1 +4$")
+        self.assertRegex(lines[3], r" - +-$")
+        self.assertEqual(lines[5], "hours are those of 10 epochs of 72,000 images, without validation")
+        for bad in ["0", "-1", '"much"']:
+            self.theirs.write_text(f'{{"images_per_s": 1, "joules_per_image": {bad}}}')
+            self.assertIn("joules_per_image", self.fails(1, "compare", self.theirs))
+
+    def test_nodes_that_train_as_fast(self):
+        """On a network without delay n nodes are n times as fast; on a slow one they reach a limit."""
+        node = self.folder / "node.json"
+        node.write_text(json.dumps({
+            "bench": "scaling", "mode": "training", "framework": "facet", "model": "reference", "size": 224,
+            "precision": "bf16", "name": "weak 2x8", "ranks": 2, "hosts": 1, "threads": 8, "batch": 64, "reduce": "f32",
+            "images_per_s": 64.0, "step_ms": {"median": 1000.0},
+            "buckets": [{"bytes": 100_000_000, "ready_ms": 500.0, "needed_ms": 100.0}]}))
+        self.theirs.write_text("\n".join(json.dumps({"images_per_s": rate, "model": model, "mode": mode}) for
+                                         rate, model, mode in [(1000.0, "reference", "training"), (64.0, "", "training"),
+                                                               (1e7, "reference", "training"), (64.0, "alexnet", ""),
+                                                               (64.0, "reference", "inference")]))
+        lines = self.succeeds("compare", self.theirs, "--node", node, "--network", "1000000Gb/s,0us").splitlines()
+        self.assertRegex(lines[0], r" nodes$")
+        self.assertEqual([line.split()[-1] for line in lines[1:6]], ["16", "1", "none", "-", "-"])
+        self.assertIn(f"nodes are those of {node}:1, weak 2x8, 64 images each", lines[-1])
+        # As many as plan-cluster says: fifteen are slower, sixteen or more reach it.
+        slow = ["--network", "10Gb/s,100us"]
+        count = int(self.succeeds("compare", self.theirs, "--node", node, *slow).splitlines()[1].split()[-1])
+        self.assertGreater(count, 16)
+        plan = json.loads(self.succeeds("plan-cluster", "--bench", node, *slow, "--nodes", f"{count - 1},{count}", "--json"))
+        rates = [row["images_per_s"] for row in plan["clusters"]]
+        self.assertLess(rates[0], 1000)
+        self.assertGreaterEqual(rates[1], 1000)
+        self.assertIn("--network", self.fails(2, "compare", self.theirs, "--node", node))
+        self.assertIn("--node", self.fails(2, "compare", self.theirs, *slow))
 
     def test_invalid_results_are_reported_with_their_line(self):
         bad = self.folder / "bad.json"
@@ -105,7 +145,7 @@ class Comparing(AppTest):
         for line, cells in zip(lines[1:], expected):
             for cell in cells:
                 self.assertIn(cell, line)
-        steps, beside = self.succeeds("compare", sums, self.ours).split("\n\n")
+        steps, _, beside = self.succeeds("compare", sums, self.ours).split("\n\n")
         self.assertIn("60.00", steps)
         self.assertEqual(beside.splitlines(), lines)
         self.assertIn("no result is called sums; the results are ours",

@@ -111,6 +111,7 @@ Benchmark read_benchmark(const Json& object) {
     benchmark.function = text(object, "function");
   }
   if (member(object, "bench") == "scaling") benchmark.scaling = text(object, "name");
+  benchmark.joules_per_image = rate(object, "joules_per_image");
   benchmark.peak_resident_bytes = count(object, "peak_resident_bytes");
   if (const auto mebibytes = count(object, "peak_rss_mib", 0, most_count >> 20);
       mebibytes && !benchmark.peak_resident_bytes) {

@@ -31,6 +31,10 @@ struct Benchmark {
   std::optional<std::int64_t> ranks, hosts;  ///< of sums, and of steps in several processes
   double rate = 0;                           ///< the median, in images/s or GB/s
   std::optional<double> slowest, fastest;    ///< the rate of the slowest and the fastest step or sum
+  std::optional<double> joules_per_image;    ///< of a GPU, or of all CPU packages
+
+  /// Whether the rate is that of training, as far as the file says.
+  bool is_training() const { return measured == Measured::steps && (mode.empty() || mode == "training"); }
 };
 
 /// Reads the results of a file, which holds one JSON object, or one per line. `images_per_s` is a number or an object

@@ -114,6 +114,24 @@ Prediction predict(const ClusterPlan& plan, std::int64_t nodes) {
   return prediction;
 }
 
+std::optional<std::int64_t> nodes_for(const ClusterPlan& plan, double images_per_s) {
+  // The nodes that are too many for a step have the most images/s, in this search.
+  const auto suffices = [&](std::int64_t nodes) {
+    const Prediction prediction = predict(plan, nodes);
+    return !prediction.step || prediction.images_per_s >= images_per_s;
+  };
+  std::int64_t enough = 1;
+  while (!suffices(enough)) {
+    if (enough >= most_nodes) return std::nullopt;
+    enough = std::min(2 * enough, most_nodes);
+  }
+  for (std::int64_t too_few = enough / 2; enough - too_few > 1;) {
+    const std::int64_t middle = too_few + (enough - too_few) / 2;
+    (suffices(middle) ? enough : too_few) = middle;
+  }
+  return predict(plan, enough).step ? std::optional(enough) : std::nullopt;
+}
+
 std::optional<Worth> worth_up_to(const ClusterPlan& plan) {
   std::optional<Worth> worth;
   double before = 0;

@@ -100,6 +100,9 @@ struct Prediction {
 /// Predicts training on some nodes, of --nodes or not.
 Prediction predict(const ClusterPlan& plan, std::int64_t nodes);
 
+/// The smallest number of nodes that train at `images_per_s` or faster, of plan.nodes or not; empty where none does.
+std::optional<std::int64_t> nodes_for(const ClusterPlan& plan, double images_per_s);
+
 /// Up to how many nodes doubling them pays, whatever --nodes says.
 struct Worth {
   std::int64_t first = 0;           ///< the smallest of 1, 2, 4 and so on nodes that is predicted

@@ -1,51 +1,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <set>
-#include <tuple>
 
 #include "cli/command.h"
 #include "cli/output_file.h"
 #include "cli/terminal.h"
-#include "commands/benchmark_results.h"
+#include "commands/cluster_node.h"
 #include "commands/cluster_report.h"
 #include "facet/error.h"
 
 namespace facet::app {
 namespace {
-
-/// Reads "100Gb/s,2us". @throws UsageError.
-Network read_network(const Options& options) {
-  struct Unit {
-    std::string_view name;
-    double factor;
-  };
-  constexpr std::array<Unit, 4> bandwidths{{{"Gb/s", 1e9 / 8}, {"Mb/s", 1e6 / 8}, {"GB/s", 1e9}, {"MB/s", 1e6}}};
-  constexpr std::array<Unit, 3> times{{{"ns", 1e-9}, {"us", 1e-6}, {"ms", 1e-3}}};
-  const std::string text = options.required("network");
-  const auto read = [](const std::string& word, const auto& units) {
-    for (const Unit& unit : units) {
-      if (!word.ends_with(unit.name)) continue;
-      try {
-        return parse_number(word.substr(0, word.size() - unit.name.size()), "") * unit.factor;
-      } catch (const UsageError&) {
-        return -1.0;
-      }
-    }
-    return -1.0;
-  };
-  const std::size_t comma = std::min(text.find(','), text.size());
-  const Network network{read(text.substr(0, comma), bandwidths),
-                        read(text.substr(std::min(comma + 1, text.size())), times)};
-  if (!(network.bytes_per_s >= 1 && network.bytes_per_s <= 1e18 && network.latency >= 0 && network.latency <= 3600)) {
-    throw UsageError(
-        fmt::format("{} is '{}'; BANDWIDTH,LATENCY is needed, such as 100Gb/s,2us: in Gb/s, Mb/s, GB/s or MB/s, and in "
-                    "ns, us or ms",
-                    options.origin("network"), text));
-  }
-  return network;
-}
 
 /// Reads numbers, and ranges in which each is twice the one before, such as "2..16,24". Returns them ascending.
 /// @throws UsageError.
@@ -63,24 +29,6 @@ std::vector<std::int64_t> read_nodes(const Options& options) {
   return {nodes.begin(), nodes.end()};
 }
 
-/// Reads the results of --bench. @throws UsageError and Error; also where they are of several workloads or machines.
-std::vector<NodeResult> read_results(const Options& options) {
-  options.required("bench");
-  std::vector<NodeResult> results;
-  std::set<std::string> workloads;
-  for (const std::string& file : options.list("bench")) {
-    for (NodeResult& result : read_node_results(file)) {
-      workloads.insert(result.workload() + (result.device.empty() ? "" : " on " + result.device));
-      results.push_back(std::move(result));
-    }
-  }
-  if (workloads.size() > 1) {
-    throw Error(fmt::format("{} has results of {}; those of one model, size and precision on one CPU are needed",
-                            options.origin("bench"), fmt::join(workloads, "; ")));
-  }
-  return results;
-}
-
 /// Leaves those results whose `member` is that of an option, where it is given. @throws UsageError when none is left.
 void choose(std::vector<NodeResult>& results, const Options& options, const char* name,
             std::int64_t NodeResult::*member, std::int64_t low) {
@@ -93,24 +41,6 @@ void choose(std::vector<NodeResult>& results, const Options& options, const char
                                  fmt::join(measured, ", ")));
   }
   std::erase_if(results, [&](const NodeResult& result) { return result.*member != wanted; });
-}
-
-/// Sets the node, the fastest result, and those with other batches on a node of as many ranks and threads.
-void choose_node(ClusterPlan& plan, std::vector<NodeResult> results) {
-  plan.node = *std::max_element(results.begin(), results.end(), [](const NodeResult& a, const NodeResult& b) {
-    return a.images_per_s() < b.images_per_s();
-  });
-  std::erase_if(results, [&](const NodeResult& result) {
-    return std::tie(result.ranks, result.threads) != std::tie(plan.node.ranks, plan.node.threads);
-  });
-  std::stable_sort(results.begin(), results.end(), [](const NodeResult& a, const NodeResult& b) {
-    return std::tuple(a.batch_per_rank(), -a.images_per_s()) < std::tuple(b.batch_per_rank(), -b.images_per_s());
-  });
-  const auto repeated = std::unique(results.begin(), results.end(), [](const NodeResult& a, const NodeResult& b) {
-    return a.batch_per_rank() == b.batch_per_rank();
-  });
-  results.erase(repeated, results.end());
-  plan.measured = std::move(results);
 }
 
 /// @throws Error when two results that a step lies between have other buckets.
@@ -145,7 +75,7 @@ ClusterPlan read_plan(const Options& options) {
                                  options.text("worth")));
   }
   const std::string reduce = options.given("reduce") ? options.one_of("reduce", {"f32", "bf16"}) : std::string();
-  std::vector<NodeResult> results = read_results(options);
+  std::vector<NodeResult> results = read_node_results(options, "bench");
   choose(results, options, "ranks", &NodeResult::ranks, 2);
   choose(results, options, "threads", &NodeResult::threads, 1);
   choose_node(plan, std::move(results));
@@ -205,10 +135,7 @@ Command plan_cluster_command() {
         {.name = "ranks", .argument = "N", .help = "plan with the results that have N ranks on the node"},
         {.name = "threads", .argument = "N", .help = "plan with the results that have N threads in each rank"}}},
       {"Cluster",
-       {{.name = "network",
-         .argument = "BANDWIDTH,LATENCY",
-         .help = "bandwidth of a node's link in each direction, in Gb/s, Mb/s, GB/s or MB/s, and time of an empty "
-                 "message, in ns, us or ms, such as 100Gb/s,2us"},
+       {network_option(),
         {.name = "nodes",
          .argument = "N,...",
          .help = "numbers of nodes; A..B is A, twice A and so on up to B, so that 2..12 is 2,4,8",
