@@ -52,6 +52,7 @@ int run_command(const Command& command, const std::vector<std::string>& words) {
       return 0;
     }
     Options options(command.groups, words);
+    heed_quiet(command, options);
     return command.run(options);
   } catch (...) {
     return report_failure(std::current_exception(), command.name);

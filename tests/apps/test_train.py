@@ -553,12 +553,13 @@ class Tuning(AppTest):
 
 
 class Terminal(AppTest):
-    def shown(self, *words):
+    def shown(self, *words, width=120, **variables):
         """What a run on a terminal shows."""
         ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         process = subprocess.Popen([program.PROGRAM, "train", *map(str, self.data), *QUICK, "--epochs", "2", *words],
-                                   stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+                                   stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm", **variables})
         os.close(theirs)
         shown = b""
         while True:
@@ -578,6 +579,37 @@ class Terminal(AppTest):
         self.assertRegex(shown, rb"\repoch 1/2 \[#*\.*\] [\d.]+ images/s  \d:\d\d left  loss [\d.]+  age \d+%  gender")
         self.assertRegex(shown, rb"\x1b\[Kepoch 2/2  training loss")
         self.assertNotIn(b"  step ", shown)
+
+    def test_a_narrow_window(self):
+        shown = self.shown("--out", str(self.folder / "narrow"), width=40)
+        drawn = [line.split(b"\x1b[K")[0] for line in shown.split(b"\r") if line.startswith(b"epoch 1/2 ")]
+        self.assertTrue(drawn)
+        self.assertLess(max(map(len, drawn)), 40)
+
+    def test_colours(self):
+        shown = self.shown("--out", str(self.folder / "colours"))
+        self.assertIn(b"\x1b[32mbest so far\x1b[0m", shown)
+        self.assertIn(b"\x1b[33mnote\x1b[0m        ", shown)
+        for name, variables in [("none", {"NO_COLOR": "1"}), ("dumb", {"TERM": "dumb"})]:
+            shown = self.shown("--out", str(self.folder / name), **variables)
+            self.assertIn(b"  best so far\r\n", shown)
+            self.assertNotRegex(shown, rb"\x1b\[\d+m")
+        self.assertIn(b"\x1b[32m", self.shown("--out", str(self.folder / "empty"), NO_COLOR=""))
+
+    def test_quiet(self):
+        self.assertEqual(self.shown("--out", str(self.folder / "quiet"), "--quiet"), b"")
+        self.assertEqual(len(rows(self.folder / "quiet/metrics.csv")), 2)
+        self.assertNotIn("quiet =", (self.folder / "quiet/run.cfg").read_text())
+        self.assertIn("holds a run already", self.fails(1, "train", *self.data, "--quiet", "--out", self.folder / "quiet"))
+        words = ["evaluate", self.folder / "quiet", "--data", self.data[1]]
+        self.assertIn("waited for images", self.succeeds(*words))
+        self.assertNotIn("waited for images", self.succeeds(*words, "--quiet"))
+
+    def test_verbose(self):
+        output = self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--verbose", "--out", self.folder / "verbose")
+        self.assertRegex(output, r"(?m)^start-up    [\d.]+ s: options [\d.]+, manifests [\d.]+, model [\d.]+, "
+                                 r"primitives and memory [\d.]+, first step [\d.]+$")
+        self.assertLess(output.index("start-up"), output.index("epoch 1/1"))
 
     def test_lines_of_steps_above_the_bar(self):
         shown = self.shown("--out", str(self.folder / "steps"), "--log-every", "3")

@@ -21,6 +21,11 @@ OptionGroup general_options() {
             .help = "take options from a file of lines 'name = value' (names without the dashes; # begins a comment; a "
                     "value that begins with ./ is a path relative to the file's folder); options on the command line "
                     "take precedence (--NAME=no undoes a switch)"},
+           {.name = "quiet",
+            .argument = "",
+            .help = "print results and errors only, no progress and no remarks",
+            .value = Option::Value::none,
+            .of_process = true},
            {.name = "help", .argument = "", .help = "show this page", .value = Option::Value::none}}};
 }
 
@@ -51,7 +56,8 @@ int report_failure(const std::exception_ptr& error, const std::string& command, 
     std::rethrow_exception(error);
   } catch (const std::exception& found) {
     const std::string who = (status == misused ? "facet " + command : "facet") + (rank.empty() ? "" : ": " + rank);
-    print_error("{}: {}\n", who, printable(text_of(found)));  // names of files may hold any character
+    print_error("{} {}\n", styled(Style::failure, who + ":", stderr),
+                printable(text_of(found)));  // names of files may hold any character
   }
   return status;
 }
@@ -63,6 +69,11 @@ std::vector<Command> commands() {
                            completion_command(), man_command()};
   for (Command& command : all) command.groups.push_back(general_options());
   return all;
+}
+
+void heed_quiet(const Command& command, const Options& options) {
+  if (!options.on("quiet")) return;
+  command.prints_progress ? silence_output() : hide_progress();
 }
 
 const std::string& only_argument(const Options& options, const std::string& what) {

@@ -58,6 +58,9 @@ Command man_command();
 /// All commands, in the order in which the manual lists them.
 std::vector<Command> commands();
 
+/// Prints no more than --quiet allows, where it is among the options.
+void heed_quiet(const Command& command, const Options& options);
+
 /// The only argument of a command. @throws UsageError when there is none or more than one.
 /// @param what names the argument in messages.
 const std::string& only_argument(const Options& options, const std::string& what);

@@ -67,7 +67,7 @@ std::string describe_heads(const std::vector<Head>& heads, std::size_t indent) {
 
 void print_notes(const std::string& csv, const SourceDataset& data, std::FILE* stream) {
   for (const std::string& note : data.notes()) {
-    print_to(stream, "note        {}\n", printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)));
+    print_note(printable(note.starts_with(csv) ? note : fmt::format("{}: {}", csv, note)), stream);
   }
 }
 

@@ -98,7 +98,7 @@ void watch_ranks(const ProcessGroup& ranks, double timeout) {
   };
   const bool is_watched = ranks.watch(timeout, StopSignal::requeue, on_lost);
   if (!is_watched && timeout > 0 && ranks.size() > 1) {
-    print_out("note        --rank-timeout has no effect: this MPI doesn't let facet communicate in the background\n");
+    print_note("--rank-timeout has no effect: this MPI doesn't let facet communicate in the background");
   }
 }
 
@@ -118,6 +118,7 @@ int run_on_ranks(const Command& command, const std::vector<std::string>& words, 
     ranks.together([&] {
       options.emplace(command.groups, words, ranks.rank() == 0);
       options->one_of("mpi", mpi_values);
+      heed_quiet(command, *options);
     });
     signal.reset();
     status = command.run_on_ranks(*options, ranks);

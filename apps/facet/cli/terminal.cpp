@@ -29,8 +29,34 @@ bool flush_output() {
 
 int output_failure() { return failure_of_output; }
 
+namespace {
+
+/// Whether the stream is a terminal that understands more than text.
+bool is_capable(std::FILE* stream) {
+  const char* terminal = std::getenv("TERM");
+  return isatty(fileno(stream)) == 1 && terminal != nullptr && std::string_view(terminal) != "dumb";
+}
+
+}  // namespace
+
+void hide_progress() { is_silent = true; }
+bool is_quiet() { return is_silent; }
+
+std::string styled(Style style, const std::string& text, std::FILE* stream) {
+  const char* const no_color = std::getenv("NO_COLOR");
+  if (!is_capable(stream) || (no_color != nullptr && *no_color != '\0')) return text;
+  const char* code = "32";  // green
+  if (style == Style::failure) code = "1;31";
+  if (style == Style::note) code = "33";  // yellow
+  return fmt::format("\033[{}m{}\033[0m", code, text);
+}
+
+void print_note(const std::string& text, std::FILE* stream) {
+  print_to(stream, "{}        {}\n", styled(Style::note, "note", stream), text);
+}
+
 void silence_output() {
-  is_silent = true;
+  hide_progress();
   [[maybe_unused]] const std::FILE* const nowhere = std::freopen("/dev/null", "w", stdout);
 }
 
@@ -147,10 +173,7 @@ namespace {
 constexpr std::size_t widest_bar = 20;
 constexpr std::size_t narrowest_bar = 4;
 
-bool stderr_draws() {
-  const char* terminal = std::getenv("TERM");
-  return !is_silent && isatty(STDERR_FILENO) == 1 && terminal != nullptr && std::string_view(terminal) != "dumb";
-}
+bool stderr_draws() { return !is_silent && is_capable(stderr); }
 
 std::size_t terminal_width() {
   winsize size{};

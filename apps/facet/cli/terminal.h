@@ -43,6 +43,17 @@ int output_failure();
 
 /// From then on nothing is printed to standard output, and no progress bar is drawn.
 void silence_output();
+/// From then on no progress bar is drawn, and is_quiet() holds: results are printed, but no remarks beside them.
+void hide_progress();
+bool is_quiet();
+
+/// What a word stands for, which its colour shows where the stream is a terminal, unless NO_COLOR is set
+/// (https://no-color.org).
+enum class Style : std::uint8_t { failure, note, success };
+std::string styled(Style style, const std::string& text, std::FILE* stream);
+
+/// Prints a line "note        TEXT".
+void print_note(const std::string& text, std::FILE* stream = stdout);
 
 /// The number of columns that UTF-8 text takes on a terminal, counting one for each character.
 std::size_t display_width(const std::string& text);

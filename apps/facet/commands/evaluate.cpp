@@ -57,8 +57,8 @@ void skip_and_note(const std::string& csv, ManifestDataset& data, int threads, s
   std::vector<std::string> lost;
   std::ranges::set_difference(before, after, std::back_inserter(lost));
   if (lost.empty()) return;
-  print_to(remarks, "note        {}: all images with labels for these heads were skipped: {}\n", printable(csv),
-           list_of(lost));
+  print_note(fmt::format("{}: all images with labels for these heads were skipped: {}", printable(csv), list_of(lost)),
+             remarks);
 }
 
 int run_evaluate(Options& options) {
@@ -93,7 +93,7 @@ int run_evaluate(Options& options) {
   if (json.is_standard_output()) return 0;
   print_to(remarks, "{} on {} of {}\n\n{}", printable(model.string()), counted(data.size(), "image"), printable(csv),
            evaluation_tables(results));
-  print_to(remarks, "\n{}\n", waiting_text(time));
+  if (!is_quiet()) print_to(remarks, "\n{}\n", waiting_text(time));
   if (json.is_kept()) print_to(remarks, "\nJSON: {}\n", printable(json.name()));
   if (predictions.is_kept()) print_to(remarks, "\npredictions: {}\n", printable(predictions.name()));
   return 0;

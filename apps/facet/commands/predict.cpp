@@ -213,7 +213,7 @@ int run_predict(Options& options) {
     print_to(remarks, "{}: {}; {}\n", printable(file->name()), counted(images.size() - skipped, "image"),
              waiting_text(time));
   }
-  if (outputs.table() && images.size() > 1) print_error("facet: {}\n", waiting_text(time));
+  if (outputs.table() && images.size() > 1 && !is_quiet()) print_error("facet: {}\n", waiting_text(time));
   print_warnings(images);
   if (skipped > 0) print_error("facet: skipped {} of {}\n", grouped(skipped), counted(images.size(), "image"));
   return 0;

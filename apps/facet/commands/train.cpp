@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -153,16 +154,16 @@ void pin_alone(const Options& options, const TrainOptions& training) {
   if (!joins_ranks(options.text("mpi"))) {
     pin_if_requested(options, threads_of(training).compute);
   } else if (options.on("pin")) {
-    print_out(
-        "note        --pin has no effect in several processes: their launcher binds each of them (mpirun --bind-to, "
-        "srun --cpu-bind), and OMP_PLACES=cores with OMP_PROC_BIND=close binds its threads\n");
+    print_note(
+        "--pin has no effect in several processes: their launcher binds each of them (mpirun --bind-to, srun "
+        "--cpu-bind), and OMP_PLACES=cores with OMP_PROC_BIND=close binds its threads");
   }
 }
 
 /// Prints a line where --resume begins a run, as none was begun or it was stopped before its first checkpoint.
 void note_new_run(const TrainOptions& training) {
   if (training.resume && !fs::exists(status_of(last_checkpoint(training.out)))) {
-    print_out("note        no checkpoint in {} yet: the run begins at its first epoch\n", training.out.string());
+    print_note(fmt::format("no checkpoint in {} yet: the run begins at its first epoch", training.out.string()));
   }
 }
 
@@ -334,10 +335,10 @@ void print_machine(const TrainOptions& training, const ThreadPlan& threads) {
             cpu.empty() ? "" : " of " + cpu, counted(threads.compute, "thread"), placement(threads.compute),
             threads.loader > 0 ? counted(threads.loader, "thread") : "as many threads as needed");
   const std::vector<std::string> problems = ranks.placement_problems(training.threads);
-  for (const std::string& problem : problems) print_out("note        {}\n", problem);
+  for (const std::string& problem : problems) print_note(problem);
   const int sharing = ranks.sharing_cores();
   if (problems.empty() && threads.compute * sharing > std::max(cores, sharing)) {
-    print_out("note        more compute threads than cores are slow; --threads 0 uses the cores that there are\n");
+    print_note("more compute threads than cores are slow; --threads 0 uses the cores that there are");
   }
 }
 
@@ -393,13 +394,41 @@ class ImageWarnings final : public TrainSink {
   std::int64_t count_ = 0;  ///< images in the file
 };
 
+/// Tells, after the first step, how long each phase of the start took.
+class StartReport final : public TrainSink {
+ public:
+  /// Ends a phase.
+  void end(const char* phase) {
+    const auto now = std::chrono::steady_clock::now();
+    phases_ += fmt::format("{}{} {:.2f}", phases_.empty() ? "" : ", ", phase,
+                           std::chrono::duration<double>(now - phase_began_).count());
+    phase_began_ = now;
+  }
+
+  void on_step(const StepResult& /*result*/) override {
+    if (is_told_) return;
+    is_told_ = true;
+    end("first step");
+    print_out("start-up    {:.2f} s: {}\n", std::chrono::duration<double>(phase_began_ - began_).count(), phases_);
+    std::fflush(stdout);
+  }
+
+ private:
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now(), phase_began_ = began_;
+  std::string phases_;
+  bool is_told_ = false;
+};
+
 /// Trains until the last epoch ends or the user stops the run; returns the exit status.
-int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data) {
+int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& settings, const RunData& data,
+                     StartReport* start) {
   SignalSink signals(signal);
   TrainingReport report;
   ImageWarnings warnings(settings, data, report);
   signal.begin_steps();
-  const bool finished = trainer.run({&signals, &report, &warnings}, [&] { return signal.came(); });
+  std::vector<TrainSink*> sinks{&signals, &report, &warnings};
+  if (start != nullptr) sinks.insert(sinks.begin(), start);
+  const bool finished = trainer.run(sinks, [&] { return signal.came(); });
 
   const std::string out = shell_word(settings.training.out.string());
   if (!finished) {
@@ -424,7 +453,7 @@ int train_and_report(Trainer& trainer, StopSignal& signal, const Settings& setti
   return 0;
 }
 
-int train_in_folder(Options& options, Settings& settings, RunData& data, StopSignal& signal) {
+int train_in_folder(Options& options, Settings& settings, RunData& data, StopSignal& signal, StartReport& start) {
   const TrainOptions& training = settings.training;
   const ProcessGroup& ranks = training.processes;
   std::optional<Graph> graph;
@@ -448,6 +477,7 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
             grouped(graph->trainable_count()), frozen_text(*graph));
   std::fflush(stdout);
 
+  start.end("model");
   ProgressBar tuning;
   settings.training.on_tuning = tuning_progress(tuning);
   Trainer trainer(std::move(*graph), settings.info, *data.train, data.validation ? &*data.validation : nullptr,
@@ -464,10 +494,12 @@ int train_in_folder(Options& options, Settings& settings, RunData& data, StopSig
   });
   print_out("run         {}\n", training.out.string());
   std::fflush(stdout);
-  return train_and_report(trainer, signal, settings, data);
+  start.end("primitives and memory");
+  return train_and_report(trainer, signal, settings, data, options.on("verbose") ? &start : nullptr);
 }
 
 int run_train(Options& options, const ProcessGroup& ranks) {
+  StartReport start;
   StopSignal signal(ranks);
   const Completed completed = complete_options(options, ranks);
   Settings settings;
@@ -481,9 +513,11 @@ int run_train(Options& options, const ProcessGroup& ranks) {
     note_new_run(settings.training);
   });
   watch_ranks(ranks, settings.rank_timeout);
+  start.end("options");
   RunData data = open_data(settings);
+  start.end("manifests");
   try {
-    return train_in_folder(options, settings, data, signal);
+    return train_in_folder(options, settings, data, signal, start);
   } catch (const std::exception& error) {
     if (ranks.rank() == 0) record_failure(settings.training.out, error);
     throw;

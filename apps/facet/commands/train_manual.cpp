@@ -47,6 +47,14 @@ Option max_cpu_isa_option() {
           .of_process = true};
 }
 
+Option verbose_option() {
+  return {.name = "verbose",
+          .argument = "",
+          .help = "also print how many seconds the start takes, up to the first step, and in which phases",
+          .value = Option::Value::none,
+          .of_process = true};
+}
+
 /// The groups of train_options(), with the options of the model, the data and the machine among them.
 std::vector<OptionGroup> option_groups() {
   std::vector<OptionGroup> groups;
@@ -59,6 +67,7 @@ std::vector<OptionGroup> option_groups() {
     if (title == "Model and learning")
       insert_first(group, {model_option(), size_option(), resize_option(), ordinal_option()});
     if (title == "Computing") insert_after("loader-threads", group, {pin_option(), max_cpu_isa_option()});
+    if (title == "Run") group.options.push_back(verbose_option());
     if (title.starts_with("Several processes")) insert_first(group, {mpi_option(), rank_timeout_option()});
     groups.push_back(std::move(group));
     if (title == "Model and learning") groups.push_back(reference_shape_options());

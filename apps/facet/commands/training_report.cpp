@@ -102,7 +102,7 @@ void TrainingReport::on_epoch(const EpochResult& result) {
   std::string waited = "waited for images " + percent(result.waited);
   if (processes_ > 1) waited += ", for communication " + percent(result.communication_waited);
   print_out("{}  {:.1f} images/s  {}  {}{}\n", line, result.images_per_s, waited, duration_text(result.seconds),
-            result.best ? "  best so far" : "");
+            result.best ? "  " + styled(Style::success, "best so far", stdout) : "");
   std::fflush(stdout);
   ++epochs_done_;
   epoch_seconds_ = result.seconds;
@@ -138,7 +138,7 @@ void TrainingReport::on_profile(const StepProfile& profile) {
 
 void TrainingReport::on_note(const std::string& text) {
   bar_.clear();
-  print_out("note        {}\n", printable(text));
+  print_note(printable(text));
   std::fflush(stdout);
 }
 

@@ -85,7 +85,7 @@ int run_tune(Options& options) {
   bar.clear();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   std::FILE* const remarks = out.is_standard_output() ? stderr : stdout;
-  for (const std::string& note : session.take_notes()) print_to(remarks, "note        {}\n", note);
+  for (const std::string& note : session.take_notes()) print_note(note, remarks);
   print_to(remarks, "precision   {}\n", to_string(session.precision()));
   print_to(remarks, "threads     {}\n", session.threads());
   print_to(remarks, "tuned       {} in {}\n", counted(timed, "primitive"), duration_text(seconds));

@@ -269,7 +269,7 @@ bool train_models(const Request& request, const Options& options, const Dataset&
     const bool saves_memory = must_save_memory(request, model, data);
     if (saves_memory) {
       words.emplace_back("--save-memory");
-      print_out("note        the batch doesn't fit into memory; training uses --save-memory\n");
+      print_note("the batch doesn't fit into memory; training uses --save-memory");
     }
     std::fflush(stdout);
     if (signals.came()) return false;
