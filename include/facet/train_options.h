@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "facet/augmentation.h"
@@ -212,6 +213,21 @@ struct TrainOption {
 FACET_EXPORT const std::vector<TrainOption>& train_options();
 /// Returns the row of that name. @throws Error when there is none.
 FACET_EXPORT const TrainOption& train_option(std::string_view name);
+
+/// Options of training that were chosen together, by measurements on one kind of data.
+struct TrainRecipe {
+  std::string name;
+  std::string help;  ///< what it is for
+  /// The values of some of train_options(): their names, and texts for their `set`.
+  std::vector<std::pair<std::string, std::string>> options;
+};
+
+/// Returns all recipes, by name.
+FACET_EXPORT const std::vector<TrainRecipe>& train_recipes();
+/// Returns the recipe of that name. @throws Error naming it and the recipes that there are.
+FACET_EXPORT const TrainRecipe& train_recipe(std::string_view name);
+/// Sets the options of a recipe, and no others.
+FACET_EXPORT void apply_recipe(TrainOptions& options, const TrainRecipe& recipe);
 
 /// Checks each option, and the rules that concern several at once.
 /// @throws Error naming the first member that is out of range, its value and the allowed ones.

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <cstdint>
 #include <limits>
 
@@ -464,6 +466,33 @@ const TrainOption& train_option(std::string_view name) {
     if (option.name == name) return option;
   }
   throw Error(fmt::format("there is no option of training called '{}'", name));
+}
+
+const std::vector<TrainRecipe>& train_recipes() {
+  static const std::vector<TrainRecipe> recipes{{.name = "faces",
+                                                 .help = "faces that are aligned, from random weights, in short runs",
+                                                 .options = {{"epochs", "20"},
+                                                             {"affine", "10,0.05,0.1,0"},
+                                                             {"color-jitter", "0.2,0.2,0.2,0"},
+                                                             {"lr", "3e-4"},
+                                                             {"schedule", "cosine"},
+                                                             {"warmup-epochs", "1"},
+                                                             {"label-smoothing", "0.1"},
+                                                             {"ema-decay", "0.99"}}}};
+  return recipes;
+}
+
+const TrainRecipe& train_recipe(std::string_view name) {
+  std::vector<std::string> names;
+  for (const TrainRecipe& recipe : train_recipes()) {
+    if (recipe.name == name) return recipe;
+    names.push_back(recipe.name);
+  }
+  throw Error(fmt::format("recipe is '{}'; allowed: {}", name, fmt::join(names, ", ")));
+}
+
+void apply_recipe(TrainOptions& options, const TrainRecipe& recipe) {
+  for (const auto& [name, text] : recipe.options) train_option(name).set(options, {text}, recipe.name + ": " + name);
 }
 
 }  // namespace facet

@@ -118,6 +118,40 @@ class Run(TrainedRunTest):
         self.succeeds("evaluate", "./-dash", "--data", self.validation_csv, folder=self.folder)
 
 
+class NamedRecipe(AppTest):
+    """--recipe: its options are those of a run unless they are given, and run.cfg records them."""
+
+    def config(self, *words):
+        run = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "run"
+        self.succeeds("train", *self.data, *QUICK, *words, "--out", run)
+        lines = [line for line in (run / "run.cfg").read_text().splitlines() if " = " in line]
+        return run, dict(line.split(" = ", 1) for line in lines)
+
+    def test_options(self):
+        epochs = ["--epochs", 2, "--warmup-epochs", 0.5]
+        run, config = self.config("--recipe", "faces", *epochs)
+        self.assertNotIn("recipe", config)
+        manual = " ".join(self.succeeds("train", "--help").split("--recipe ")[1].split("--model")[0].split())
+        options = re.findall(r" --([a-z-]+) ([^ ]+)", manual)
+        self.assertGreater(len(options), 3)
+        for name, value in options:
+            self.assertEqual(config[name], {"epochs": "2", "warmup-epochs": "0.5"}.get(name, value), name)
+        _, changed = self.config("--recipe", "faces", *epochs, "--lr", "0.5", "--schedule", "constant")
+        self.assertEqual((changed["lr"], changed["schedule"]), ("0.5", "constant"))
+        _, plain = self.config("--epochs", 2)
+        self.assertEqual((plain["lr"], plain["schedule"]), ("1e-4", "constant"))
+        # Resumed, with the recipe or without, it is the same run.
+        self.assertIn("nothing is left", self.succeeds("train", "--resume", "--recipe", "faces", "--out", run))
+        file = self.folder / "of_recipe.cfg"
+        file.write_text("recipe = faces\nschedule = step\n")
+        _, configured = self.config("--config", file, *epochs)
+        self.assertEqual((configured["schedule"], configured["lr"]), ("step", config["lr"]))
+
+    def test_unknown(self):
+        self.assertIn("--recipe is 'face'; allowed: faces; did you mean 'faces'?",
+                      self.fails(2, "train", *self.data, "--recipe", "face"))
+
+
 class Recipe(AppTest):
     """Options of the training recipe: run.cfg records them, and a run from it has the same bits."""
 

@@ -297,3 +297,26 @@ TEST_CASE("a record has the names and values that the records of earlier version
                    {"max_momentum", 0.95}});
   CHECK(nlohmann::json(record(options)).dump() == expected.dump());
 }
+
+TEST_CASE("a recipe sets its options, which are allowed, and no others") {
+  REQUIRE(!train_recipes().empty());
+  for (const TrainRecipe& recipe : train_recipes()) {
+    CAPTURE(recipe.name);
+    CHECK(&train_recipe(recipe.name) == &recipe);
+    CHECK(!recipe.help.empty());
+    TrainOptions options;
+    options.seed = 7;
+    const std::map<std::string, Texts> before = texts_of(options);
+    apply_recipe(options, recipe);
+    check_options(options);
+    std::map<std::string, Texts> expected = before;
+    for (const auto& [name, text] : recipe.options) {
+      TrainOptions alone;
+      train_option(name).set(alone, {text}, name);
+      expected[name] = train_option(name).texts(alone);
+      CHECK(expected[name] != before.at(name));
+    }
+    CHECK(texts_of(options) == expected);
+  }
+  CHECK(error_of([] { train_recipe("nothing"); }) == "recipe is 'nothing'; allowed: faces");
+}

@@ -167,6 +167,10 @@ std::string Options::config_text(const std::vector<std::string>& left_out) const
   return text;
 }
 
+void Options::complete(const std::string& name, const std::string& value, const std::string& origin) {
+  if (!given(name)) take(name, value, origin);
+}
+
 void Options::set(const std::string& name, const std::string& value) {
   Given& entry = given_[option(name).name];
   if (entry.origin.empty()) entry.origin = "--" + name;

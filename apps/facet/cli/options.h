@@ -60,6 +60,8 @@ class Options {
   /// The text of a config file that gives all options but those `left_out`, and those of a process, their present
   /// values, by group.
   std::string config_text(const std::vector<std::string>& left_out) const;
+  /// Gives an option that has no value this one, which messages say comes from `origin`.
+  void complete(const std::string& name, const std::string& value, const std::string& origin);
   /// Sets an option's value.
   void set(const std::string& name, const std::string& value);
   /// The given values, with their origins, for take_values() of another process. Those of a process are left out.

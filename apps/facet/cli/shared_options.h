@@ -90,6 +90,12 @@ std::vector<OptionGroup> training_option_groups();
 /// @throws UsageError naming the option whose value is invalid.
 TrainOptions read_training_options(const Options& options);
 
+/// The option --recipe, whose help lists what each of train_recipes() sets.
+Option recipe_option();
+/// Gives the options of the recipe that --recipe names, but those that have been given, its values.
+/// @throws UsageError when there is no such recipe.
+void take_recipe(Options& options);
+
 /// The options --stem, --blocks, --hidden and --dropout, which vary the reference model.
 OptionGroup reference_shape_options();
 

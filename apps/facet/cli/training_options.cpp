@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <utility>
@@ -51,6 +52,29 @@ std::vector<OptionGroup> training_option_groups() {
     groups.back().options.push_back(option_of(row));
   }
   return groups;
+}
+
+Option recipe_option() {
+  std::vector<std::string> names, texts;
+  for (const TrainRecipe& recipe : train_recipes()) {
+    std::string text = fmt::format("{}, {}:", recipe.name, recipe.help);
+    for (const auto& [name, value] : recipe.options) text += fmt::format(" --{} {}", name, value);
+    names.push_back(recipe.name);
+    texts.push_back(text);
+  }
+  return {.name = "recipe",
+          .argument = fmt::format("{}", fmt::join(names, "|")),
+          .help = fmt::format("take the options of a recipe, but those that are given: {}", fmt::join(texts, "; "))};
+}
+
+void take_recipe(Options& options) {
+  if (!options.given("recipe")) return;
+  std::vector<std::string> names;
+  for (const TrainRecipe& recipe : train_recipes()) names.push_back(recipe.name);
+  const TrainRecipe& recipe = train_recipe(options.one_of("recipe", names));
+  for (const auto& [name, value] : recipe.options) {
+    options.complete(name, value, fmt::format("--recipe {}: --{}", recipe.name, name));
+  }
 }
 
 TrainOptions read_training_options(const Options& options) {

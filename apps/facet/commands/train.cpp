@@ -131,6 +131,7 @@ Completed complete_options(Options& options, const ProcessGroup& ranks) {
     const bool given = options.given("threads");
     completed.config = read_run_config(options);
     completed.threads_are_recorded = !given && !completed.config.empty();
+    take_recipe(options);
     if (options.text("out").empty()) options.set("out", new_run_folder().string());
   });
   share_options(options, ranks);
@@ -194,7 +195,7 @@ void write_run_config(Options& options, const Settings& settings, Precision prec
   write_file(
       out / "run.cfg",
       fmt::format("# The options of this run. To repeat it: facet train --config {} --out NEW\n{}",
-                  shell_word((out / "run.cfg").string()), options.config_text({"resume", "config", "help"})));
+                  shell_word((out / "run.cfg").string()), options.config_text({"recipe", "resume", "config", "help"})));
 }
 
 /// The data sets of a run, and the images that were skipped because they can't be read.

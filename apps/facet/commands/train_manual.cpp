@@ -65,7 +65,7 @@ std::vector<OptionGroup> option_groups() {
       insert_after("no-flip", group, normalization_options());
     }
     if (title == "Model and learning")
-      insert_first(group, {model_option(), size_option(), resize_option(), ordinal_option()});
+      insert_first(group, {recipe_option(), model_option(), size_option(), resize_option(), ordinal_option()});
     if (title == "Computing") insert_after("loader-threads", group, {pin_option(), max_cpu_isa_option()});
     if (title == "Run") group.options.push_back(verbose_option());
     if (title.starts_with("Several processes")) insert_first(group, {mpi_option(), rank_timeout_option()});
