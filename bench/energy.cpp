@@ -19,9 +19,10 @@ std::optional<std::int64_t> number_in(const std::filesystem::path& file) {
 PackageEnergy::PackageEnergy(const std::filesystem::path& folder) {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    // intel-rapl:0 is a package; intel-rapl:0:0 is a part of it.
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with("intel-rapl:") || name.find(':') != name.rfind(':')) continue;
+    // intel-rapl:0 may be a package, or psys, which has all packages in it; intel-rapl:0:0 is a part of intel-rapl:0.
+    if (!entry.path().filename().string().starts_with("intel-rapl:")) continue;
+    std::string name;
+    if (!(std::ifstream(entry.path() / "name") >> name) || !name.starts_with("package")) continue;
     const auto range = number_in(entry.path() / "max_energy_range_uj"), begin = number_in(entry.path() / "energy_uj");
     if (range && begin) packages_.push_back({entry.path() / "energy_uj", *range, *begin});
   }

@@ -19,6 +19,7 @@ One JSON object a line, in the form of bench_training's (bench/README.md). Needs
 other models python3-torchvision.
 """
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -112,8 +113,9 @@ class PackageEnergy:
 
     def __init__(self):
         self.domains = [(folder / "energy_uj", int((folder / "max_energy_range_uj").read_text()))
-                        for folder in pathlib.Path("/sys/class/powercap").glob("intel-rapl:?")
-                        if os.access(folder / "energy_uj", os.R_OK)]
+                        for folder in pathlib.Path("/sys/class/powercap").glob("intel-rapl:*")
+                        if os.access(folder / "energy_uj", os.R_OK) and
+                        (folder / "name").read_text().startswith("package")]
 
     def available(self):
         return bool(self.domains)
@@ -129,27 +131,34 @@ class PackageEnergy:
 
 
 class GpuEnergy:
-    """Joules of one GPU: NVML's counter, else the power that nvidia-smi tells ten times a second, over the time."""
+    """Joules of the present GPU: NVML's counter, else the power that nvidia-smi tells ten times a second, over the time.
 
-    def __init__(self, index):
-        self.index, self.handle = index, None
+    NVML knows the GPU by its UUID, since it counts GPUs in an order of its own.
+    """
+
+    def __init__(self):
+        self.handle = None
+        uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+        self.uuid = uuid and f"GPU-{uuid}"
         try:
             import pynvml
 
             pynvml.nvmlInit()
-            self.handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            self.handle = pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
             self.read = lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(self.handle) / 1e3
             self.read()
         except Exception:  # no pynvml, or a GPU that counts no energy
             self.handle = None
 
     def power(self):
-        words = ["nvidia-smi", f"--id={self.index}", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+        words = ["nvidia-smi", f"--id={self.uuid}", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
         return float(subprocess.run(words, capture_output=True, text=True, check=True, timeout=10).stdout)
 
     def available(self):
         if self.handle is not None:
             return True
+        if not self.uuid:
+            return False
         try:
             self.power()
         except (OSError, ValueError, subprocess.SubprocessError):
@@ -245,7 +254,12 @@ class Steps:
         self.run = graph.replay
 
 
+def timer(args):
+    return timed_on_gpu if args.device_type == "cuda" else timed_on_cpu
+
+
 def timed_on_gpu(run, steps):
+    torch.cuda.synchronize()
     events = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
     events[0].record()
     for event in events[1:]:
@@ -294,25 +308,31 @@ class Photographs(torch.utils.data.Dataset):
 
 
 def train_epochs(args, photographs, steps, batch):
-    """Trains an epoch that warms up and one that counts; returns the seconds of its steps and its images/s."""
+    """Trains an epoch that warms up and one that counts; returns the seconds of its steps, which loading is a part of."""
+    if len(photographs) < batch:
+        raise ValueError(f"{args.data} has {len(photographs)} images; a batch has {batch}")
     loader = torch.utils.data.DataLoader(photographs, batch, shuffle=True, drop_last=True, num_workers=args.workers,
                                          pin_memory=args.device_type == "cuda", persistent_workers=args.workers > 0)
     mean, std = (torch.tensor(v, device=args.device).reshape(1, 3, 1, 1) * 255 for v in (MEAN, STD))
-    for _ in range(2):
-        seconds, begin = [], time.perf_counter()
+
+    def batches():
         for images, labels in loader:
             images = images.to(args.device, non_blocking=True)
             flips = torch.rand(len(images), 1, 1, 1, device=args.device) < 0.5
             images = torch.where(flips, images.flip(3), images)
             steps.images = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
             steps.labels = [label.to(args.device, non_blocking=True) for label in labels]
-            steps.run()
-            if args.device_type == "cuda":
-                torch.cuda.synchronize()
-            end = time.perf_counter()
-            seconds.append(end - begin)
-            begin = end
-    return seconds
+            yield
+
+    for _ in batches():
+        steps.run()
+    timed, rest = timer(args), batches()
+
+    def step():
+        next(rest)
+        steps.run()
+
+    return timed(step, len(loader))
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
@@ -339,6 +359,7 @@ def statistics_of(rates):
 
 
 def forms_of(args):
+    """The forms of a step. A capture that fails may leave PyTorch unusable, so that CUDA graphs come last."""
     compiles = hasattr(torch, "compile") and not args.no_compile
     forms = ["eager"] + (["compile"] if compiles else [])
     if args.device_type == "cuda" and not args.data:
@@ -346,24 +367,32 @@ def forms_of(args):
     return forms
 
 
+def energy_of(args, steps, batch, seconds):
+    """Joules of an image, over steps that take three seconds: the counters advance some ten times a second.
+
+    seconds: what a step takes.
+    """
+    meter = GpuEnergy() if args.device_type == "cuda" else PackageEnergy()
+    if not meter.available():
+        return None
+    count = max(args.steps, round(3 / seconds))
+    with meter:
+        timer(args)(steps.run, count)
+    return meter.joules and meter.joules / (batch * count)
+
+
 def measure(args, name, mode, precision, batch, form):
     gpu = args.device_type == "cuda"
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     steps = Steps(args, name, mode, precision, batch, form)
-    timed = timed_on_gpu if gpu else timed_on_cpu
-    meter = GpuEnergy(torch.cuda.current_device()) if gpu else PackageEnergy()
+    timed, joules_per_image = timer(args), None
     if args.data:
-        seconds, joules = train_epochs(args, args.photographs, steps, batch), None
+        seconds = train_epochs(args, args.photographs, steps, batch)
     else:
         timed(steps.run, args.warm_up)
-        joules = None
-        if meter.available():
-            with meter:
-                seconds = timed(steps.run, args.steps)
-            joules = meter.joules
-        else:
-            seconds = timed(steps.run, args.steps)
+        seconds = timed(steps.run, args.steps)
+        joules_per_image = energy_of(args, steps, batch, sum(seconds) / len(seconds))
     result = {"framework": f"PyTorch {torch.__version__}", "bench": "training", "model": name,
               "parameters": steps.parameters, "mode": mode, "precision": precision, "batch": batch, "size": args.size,
               "form": form, "data": args.data or "synthetic", "device": args.device_name,
@@ -375,8 +404,8 @@ def measure(args, name, mode, precision, batch, form):
     if gpu:
         result["versions"] = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
         result["peak_device_bytes"] = torch.cuda.max_memory_allocated()
-    if joules:
-        result["joules_per_image"] = joules / (batch * len(seconds))
+    if joules_per_image:
+        result["joules_per_image"] = joules_per_image
     return result
 
 
@@ -415,6 +444,8 @@ def main():
     args.device_type = args.device.split(":")[0]
     if args.device_type == "cuda" and not torch.cuda.is_available():
         parser.error("this PyTorch finds no GPU")
+    if args.device_type == "cuda":
+        torch.cuda.set_device(args.device)
     args.device_name = torch.cuda.get_device_name(args.device) if args.device_type == "cuda" else cpu_name()
     allowed = ["f32", "tf32", "bf16"] if args.device_type == "cuda" else ["f32", "bf16"]
     args.precisions = args.precisions or allowed
@@ -429,29 +460,45 @@ def main():
         args.photographs, args.modes = Photographs(args.data, args.size), ["training"]
         args.heads = {name: len(classes) for name, classes in args.photographs.classes.items()}
 
-    results = []
-    for name, mode, precision, batch in ((n, m, p, b) for n in args.models for m in args.modes
-                                         for p in args.precisions for b in args.batch):
-        found = []
-        for form in forms_of(args):
-            what = f"{name} {mode} {precision} {batch} {form}"
-            try:
-                found.append(measure(args, name, mode, precision, batch, form))
-                print(f"{what}: {found[-1]['images_per_s']['median']:.1f} images/s", file=sys.stderr)
-            except Exception as error:  # a form that this version or device can't do, or too little memory
-                print(f"{what}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", file=sys.stderr)
-            released(args.device_type)
-        fastest = max(found, key=lambda result: result["images_per_s"]["median"], default=None)
-        results += found if args.all else [fastest] if fastest else []
-    if not results:
+    if len(args.models) == 1:
+        sys.exit(measure_model(args))
+    # A process for each model: what one of them leaves behind, or dies of, doesn't meet the next.
+    with open(args.out, "w", encoding="utf-8") if args.out else contextlib.nullcontext(sys.stdout) as out:
+        found = False
+        for name in args.models:
+            lines = subprocess.run([sys.executable, "-B", __file__, *sys.argv[1:], "--models", name, "--out", ""],
+                                   stdout=subprocess.PIPE, text=True, check=False).stdout
+            out.write(lines)
+            out.flush()
+            found = found or bool(lines)
+    if not found:
         sys.exit("pytorch_baseline.py: nothing could be measured")
-    text = "".join(json.dumps(result) + "\n" for result in results)
+
+
+def measure_model(args):
+    """Measures all forms of the only model, and writes the fastest of each combination, or all."""
+    found = {}
+    for form in forms_of(args):
+        for combination in ((m, p, b) for m in args.modes for p in args.precisions for b in args.batch):
+            what = " ".join(map(str, (args.models[0], *combination, form)))
+            try:
+                result = measure(args, args.models[0], *combination, form)
+                found.setdefault(combination, []).append(result)
+                print(f"{what}: {result['images_per_s']['median']:.1f} images/s", file=sys.stderr)
+            except Exception as error:  # a form that this version or device can't do, or too little memory
+                print(f"{what}: {type(error).__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
+            released(args.device_type)
+    if not found:
+        return "pytorch_baseline.py: nothing could be measured"
+    text = ""
+    for results in found.values():
+        results.sort(key=lambda result: result["images_per_s"]["median"], reverse=True)
+        text += "".join(json.dumps(result) + "\n" for result in (results if args.all else results[:1]))
     if args.out:
-        partial = pathlib.Path(args.out + ".tmp")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(args.out)
+        pathlib.Path(args.out).write_text(text, encoding="utf-8")
     else:
         print(text, end="")
+    return 0
 
 
 if __name__ == "__main__":

@@ -228,13 +228,14 @@ FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, 
 /// accuracy_HEAD/train, the same with /validation, within_one_HEAD/validation and mean_absolute_error_HEAD/validation of
 /// ordinal heads, learning_rate, images_per_s, seconds, waited, and communication_waited in several processes: the
 /// members of StepResult and EpochResult, in their units. With TrainOptions::histogram_every there are histograms, of
-/// weights/WEIGHT and gradients/WEIGHT. Values that there are none of, such as the loss of a head
-/// without labels, are left out.
+/// weights/WEIGHT and gradients/WEIGHT. Values that are missing, such as the loss of a head without
+/// labels, are left out.
 ///
 /// on_start and the first on_resume begin another file, whose SessionLog makes TensorBoard drop what earlier files of
 /// the folder have of the steps that are trained again.
 ///
 /// @param folder as of csv_sink(). @param note is called at the first event that can't be written; training goes on.
+/// @return a sink whose on_start and on_resume throw Error when the folder can't be read.
 FACET_EXPORT std::unique_ptr<TrainSink> tensorboard_sink(std::filesystem::path folder, SinkNote note = {});
 
 /// The figures of an epoch in metrics.jsonl by which runs are compared.

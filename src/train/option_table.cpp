@@ -470,7 +470,7 @@ const TrainOption& train_option(std::string_view name) {
 
 const std::vector<TrainRecipe>& train_recipes() {
   static const std::vector<TrainRecipe> recipes{{.name = "faces",
-                                                 .help = "faces that are aligned, from random weights, in short runs",
+                                                 .help = "aligned faces, from random weights, in short runs",
                                                  .options = {{"epochs", "20"},
                                                              {"affine", "10,0.05,0.1,0"},
                                                              {"color-jitter", "0.2,0.2,0.2,0"},

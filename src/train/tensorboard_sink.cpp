@@ -105,11 +105,7 @@ class TensorboardSink final : public TrainSink {
     begin(info, 1);
   }
 
-  void on_resume(const RunInfo& info) override {
-    // The last step of an epoch that is told again, as its validation wasn't finished, goes with it.
-    const bool is_told_again = info.step > 0 && info.step == info.epoch * info.steps_per_epoch;
-    begin(info, info.step + (is_told_again ? 0 : 1));
-  }
+  void on_resume(const RunInfo& info) override { begin(info, info.step + 1); }
 
   void on_step(const StepResult& result) override {
     step_ = result.step;
@@ -182,9 +178,12 @@ class TensorboardSink final : public TrainSink {
     Event version;
     version.set_wall_time(event.wall_time());
     version.set_file_version("brain.Event:2");
+    const std::string record = tensorboard::record_of(event);
     try {
-      file_->add(tensorboard::record_of(version), tensorboard::record_of(event));
+      file_->add(tensorboard::record_of(version), start_ + record);
+      start_.clear();
     } catch (const Error& error) {  // a full disk, for example, must not end the run
+      if (event.has_session_log()) start_ = record;
       if (note_ && !std::exchange(noted_, true)) {
         note_(fmt::format("{}; the events that can't be written stay missing", error.what()));
       }
@@ -194,6 +193,7 @@ class TensorboardSink final : public TrainSink {
   std::filesystem::path folder_;
   SinkNote note_;
   std::optional<AppendedFile> file_;
+  std::string start_;  ///< the record that the file's further ones depend on, until it could be written
   std::vector<Head> heads_;
   std::int64_t log_every_ = 0, processes_ = 1;
   std::int64_t step_ = 0;  ///< the last finished step

@@ -94,6 +94,7 @@ Trainer::State::State(Graph graph, ModelInfo info, const Dataset& train_set, con
   });
   require_same_in_all();
   s_.compile(batch_sizes());
+  note_missing_choices();
   group().together([&] {
     make_loaders();
     s_.require_memory(planned_bytes());
@@ -190,6 +191,15 @@ void Trainer::State::check_mixing() const {
                     "values for it",
                     output.name));
   }
+}
+
+void Trainer::State::note_missing_choices() {
+  const std::size_t timed = s_.tuning_record.measured().size();
+  if (s_.options.tuning_record.empty() || timed == 0) return;
+  s_.note(
+      fmt::format("{} lacks {} of the primitives that this run needs, which were timed: it is of another model, "
+                  "precision, batch size of a process or number of threads",
+                  s_.options.tuning_record.string(), timed));
 }
 
 void Trainer::State::note_balanced_classes() {

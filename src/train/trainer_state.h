@@ -53,6 +53,8 @@ struct Trainer::State {
   /// Takes over rank 0's progress, which it may have read from a checkpoint, and its parameters.
   void take_progress();
   void note_balanced_classes();
+  /// Notes that a tuning record that the options name hadn't all choices.
+  void note_missing_choices();
   /// Locks the folder. Returns the checkpoint of the run to resume, or null for a new run.
   std::unique_ptr<const train::LastCheckpoint> open_folder();
   [[noreturn]] void refuse_run() const;

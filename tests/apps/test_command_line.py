@@ -85,6 +85,7 @@ class Pages(AppTest):
         self.assertEqual(self.bash("facet", "train", "--lr", ""), ([], False))
         self.assertEqual(self.bash("facet", "predict", ""), ([], True))
         self.assertEqual(self.bash("facet", "man", "ev")[0], ["evaluate"])
+        self.assertEqual(self.bash("facet", "man", "--out", ""), ([], True))
         self.assertEqual(self.bash("facet", "nonsense", "--"), ([], True))
 
     def test_every_option_is_offered(self):

@@ -78,6 +78,10 @@ class Comparing(AppTest):
             for cell in cells:
                 self.assertIn(cell, line)
 
+    def test_a_price_for_all_results_of_a_file(self):
+        lines = self.succeeds("compare", self.theirs, "--price", "theirs=1/h", "--price", "theirs#2=2/h").splitlines()
+        self.assertEqual([line.split()[-1] for line in lines[1:3]], ["108000", "27000"])
+
     def test_energy_and_the_training_asked_for(self):
         self.theirs.write_text(json.dumps({"images_per_s": 2000.0, "mode": "training", "joules_per_image": 0.25}) + "\n"
                                + json.dumps({"images_per_s": 9000.0, "mode": "inference"}))
@@ -108,13 +112,22 @@ class Comparing(AppTest):
         self.assertEqual([line.split()[-1] for line in lines[1:6]], ["16", "1", "none", "-", "-"])
         self.assertIn(f"nodes are those of {node}:1, weak 2x8, 64 images each", lines[-1])
         # As many as plan-cluster says: fifteen are slower, sixteen or more reach it.
-        slow = ["--network", "10Gb/s,100us"]
+        slow = ["--network", "2Gb/s,100us"]
         count = int(self.succeeds("compare", self.theirs, "--node", node, *slow).splitlines()[1].split()[-1])
         self.assertGreater(count, 16)
         plan = json.loads(self.succeeds("plan-cluster", "--bench", node, *slow, "--nodes", f"{count - 1},{count}", "--json"))
         rates = [row["images_per_s"] for row in plan["clusters"]]
         self.assertLess(rates[0], 1000)
         self.assertGreaterEqual(rates[1], 1000)
+        # Gradients that are sent as bf16 are half as many bytes, as for plan-cluster.
+        node.write_text(node.read_text().replace('"reduce": "f32"', '"reduce": "bf16"'))
+        fewer = int(self.succeeds("compare", self.theirs, "--node", node, *slow).splitlines()[1].split()[-1])
+        self.assertLess(fewer, count)
+        plan = json.loads(self.succeeds("plan-cluster", "--bench", node, *slow, "--nodes", f"{fewer - 1},{fewer}", "--json"))
+        self.assertLess(plan["clusters"][0]["images_per_s"], 1000)
+        self.assertGreaterEqual(plan["clusters"][1]["images_per_s"], 1000)
+        self.theirs.write_text(json.dumps({"images_per_s": 64, "model": "reference", "size": 96}))
+        self.assertEqual(self.succeeds("compare", self.theirs, "--node", node, *slow).splitlines()[1].split()[-1], "-")
         self.assertIn("--network", self.fails(2, "compare", self.theirs, "--node", node))
         self.assertIn("--node", self.fails(2, "compare", self.theirs, *slow))
 

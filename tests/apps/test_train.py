@@ -132,7 +132,7 @@ class NamedRecipe(AppTest):
         run, config = self.config("--recipe", "faces", *epochs)
         self.assertNotIn("recipe", config)
         manual = " ".join(self.succeeds("train", "--help").split("--recipe ")[1].split("--model")[0].split())
-        options = re.findall(r" --([a-z-]+) ([^ ]+)", manual)
+        options = re.findall(r" --([a-z-]+) ([^ ]+)", manual.split(" short runs):")[1])
         self.assertGreater(len(options), 3)
         for name, value in options:
             self.assertEqual(config[name], {"epochs": "2", "warmup-epochs": "0.5"}.get(name, value), name)
@@ -140,7 +140,11 @@ class NamedRecipe(AppTest):
         self.assertEqual((changed["lr"], changed["schedule"]), ("0.5", "constant"))
         _, plain = self.config("--epochs", 2)
         self.assertEqual((plain["lr"], plain["schedule"]), ("1e-4", "constant"))
-        # Resumed, with the recipe or without, it is the same run.
+        _, unchanged = self.config("--recipe", "faces", *epochs, "--augment", "none")
+        self.assertEqual((unchanged["schedule"], "affine" in unchanged), ("cosine", False))
+        # Resumed, with the recipe or without, each is the run that it was.
+        self.assertIn("nothing is left", self.succeeds("train", "--resume", "--recipe", "faces", "--out", run))
+        run, _ = self.config("--epochs", 1)
         self.assertIn("nothing is left", self.succeeds("train", "--resume", "--recipe", "faces", "--out", run))
         file = self.folder / "of_recipe.cfg"
         file.write_text("recipe = faces\nschedule = step\n")
@@ -150,6 +154,8 @@ class NamedRecipe(AppTest):
     def test_unknown(self):
         self.assertIn("--recipe is 'face'; allowed: faces; did you mean 'faces'?",
                       self.fails(2, "train", *self.data, "--recipe", "face"))
+        self.assertIn("warmup_epochs is 1; 0 up to below the run's 1 epochs is allowed; some options are those of --recipe "
+                      "faces", self.fails(2, "train", *self.data, "--recipe", "faces", "--epochs", 1))
 
 
 class Recipe(AppTest):
@@ -467,6 +473,8 @@ class TensorBoard(AppTest):
         self.succeeds("train", *self.data, *QUICK, "--epochs", 2, "--tensorboard", "--histograms", 5, "--out", run)
         self.succeeds("train", "--resume", "--out", run, "--epochs", 3)
         files = sorted(run.glob("events.out.tfevents.*"))
+        self.succeeds("train", "--resume", "--out", run, "--epochs", 4, "--tensorboard=no")
+        self.assertEqual(sorted(run.glob("events.out.tfevents.*")), files)
         self.assertEqual(len(files), 2)
         first, second = (list(self.events(file)) for file in files)
         for events, begin in [(first, 1), (second, 13)]:
@@ -479,7 +487,7 @@ class TensorBoard(AppTest):
                                             "step/learning_rate", "step/images_per_s"})
         epochs = [(step, scalars) for step, scalars in values if "loss/train" in scalars]
         self.assertEqual([step for step, _ in epochs], [6, 12, 18])
-        for (_, scalars), row in zip(epochs, rows(run / "metrics.csv"), strict=True):
+        for (_, scalars), row in zip(epochs, rows(run / "metrics.csv")[:3], strict=True):
             for tag, column in [("loss/train", "train_loss"), ("loss/validation", "validation_loss"),
                                 ("loss_age/train", "train_loss_age"), ("accuracy_race/train", "train_accuracy_race"),
                                 ("accuracy_gender/validation", "validation_accuracy_gender"),
@@ -547,26 +555,28 @@ class Tuning(AppTest):
     def test_a_record_for_other_machines(self):
         """facet tune times all that a run needs, which then has its choices and adds none."""
         model = ["--size", 32, "--stem", 8, "--blocks", "8x1,16x1", "--hidden", 16]
-        words = [*model, "--batch", 10, "--precision", "f32", "--threads", 1]
+        words = [*model, "--precision", "f32", "--threads", 1]
         fresh = ["--tuning-cache", "none"]
         record = self.folder / "record.json"
-        output = self.succeeds("tune", *words, *fresh, "--images", 48, "--validation-images", 16, "--out", record)
+        output = self.succeeds("tune", *words, *fresh, "--batch=10", "--out", record)
         self.assertRegex(output, r"(?m)^tuned       [1-9]\d* primitives in 0:\d\d$")
+        self.assertIn("for         batches of 10, 1 thread\n", output)
         run = self.folder / "from record"
-        output = self.succeeds("train", *self.data, *words, *fresh, "--epochs", 1, "--tuning-record", record, "--out",
-                               run)
+        train = ["train", *self.data, *words, *fresh, "--epochs", 1, "--tuning-record", record]
+        output = self.succeeds(*train, "--batch=10", "--out", run)
         self.assertNotIn("\ntuning ", output)
-        self.assertEqual((run / "tuning.json").read_text(), record.read_text())
-        # Without the sizes of the last batches, these are timed by the run.
-        self.succeeds("tune", *words, *fresh, "--out", record)
-        self.assertIn("\ntuning ", self.succeeds("train", *self.data, *words, *fresh, "--epochs", 1, "--tuning-record",
-                                                 record, "--out", self.folder / "with more"))
+        self.assertNotIn(" lacks ", output)
         choices = json.loads(record.read_text())["choices"]
-        self.assertLess(choices.items(), json.loads((self.folder / "with more/tuning.json").read_text())["choices"].items())
-        self.assertEqual(json.loads(self.succeeds("tune", *words, "--out", "-", "--tuning-cache", self.folder / "kept"))
-                         ["choices"].keys(), choices.keys())
+        # The smaller batches at the end of an epoch and of a validation have the full one's choices.
+        self.assertLessEqual(choices.items(), json.loads((run / "tuning.json").read_text())["choices"].items())
+        # Another batch size is timed by the run, which says so.
+        output = self.succeeds(*train, "--batch=7", "--out", self.folder / "other")
+        self.assertRegex(output, rf"(?m)^note        {record} lacks [1-9]\d* of the primitives that this run needs")
+        shares = json.loads(self.succeeds("tune", *words, *fresh, "--batch=20", "--processes", 2, "--out", "-"))
+        self.assertEqual(shares["choices"].keys(), choices.keys())
         self.assertIn("nowhere", self.fails(1, "tune", "--out", self.folder / "nowhere/record.json"))
-        self.assertIn("--images is '-1'; a whole number of at least 0 is needed", self.fails(2, "tune", "--images", -1))
+        self.assertIn("--processes is '9'; a whole number from 1 to 8 is needed",
+                      self.fails(2, "tune", "--batch", 8, "--processes", 9))
 
     def test_processes_that_tune_at_once(self):
         """As jobs do that share a home folder: the cache is whole whenever one reads it."""
@@ -638,6 +648,11 @@ class Terminal(AppTest):
         words = ["evaluate", self.folder / "quiet", "--data", self.data[1]]
         self.assertIn("waited for images", self.succeeds(*words))
         self.assertNotIn("waited for images", self.succeeds(*words, "--quiet"))
+        answers = self.folder / "answers.csv"
+        self.assertEqual(self.succeeds("predict", self.folder / "quiet", self.folder / "sample", "--csv", answers, "--quiet"), "")
+        self.assertGreater(len(rows(answers)), 0)
+        self.assertEqual(self.succeeds("synth", self.folder / "silent", "--train", 2, "--validation", 2, "--quiet"), "")
+        self.assertNotIn("note", self.succeeds("inspect", self.data[1], "--quiet"))
 
     def test_verbose(self):
         output = self.succeeds("train", *self.data, *QUICK, "--epochs", 1, "--verbose", "--out", self.folder / "verbose")

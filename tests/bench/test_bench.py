@@ -579,7 +579,7 @@ class ScalingOnRanks(OnRanks):
             self.assertEqual(results[0]["step_ms"], results[2]["step_ms"])
             if FACET:
                 table = subprocess.run([FACET, "compare", file], capture_output=True, text=True, check=True).stdout
-                lines = table.splitlines()
+                lines = table.split("\n\n")[0].splitlines()
                 self.assertIn(" ranks ", lines[0])
                 self.assertEqual(len(lines), 1 + len(results))
                 for line, result in zip(lines[1:], results):

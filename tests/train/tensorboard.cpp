@@ -38,9 +38,9 @@ class Sink {
   }
 
   TrainSink* operator->() const { return sink_.get(); }
-  void start() { sink_->on_start(RunInfo{.model = info_, .options = options_, .steps_per_epoch = 10}); }
+  void start() { sink_->on_start(RunInfo{.model = info_, .options = options_}); }
   void resume(std::int64_t epoch, std::int64_t step) {
-    sink_->on_resume(RunInfo{.model = info_, .options = options_, .steps_per_epoch = 10, .epoch = epoch, .step = step});
+    sink_->on_resume(RunInfo{.model = info_, .options = options_, .epoch = epoch, .step = step});
   }
   void step(std::int64_t number) {
     StepResult result;
@@ -204,11 +204,12 @@ TEST_CASE("a resumed run writes another file, which is read after the others, an
     CHECK(files_of(folder.path()).size() == 3);
     CHECK(shown_steps(folder.path()) == std::vector<std::int64_t>{1, 2, 3, 4, 5});
   }
-  SUBCASE("an epoch whose validation wasn't finished is told again") {
+  SUBCASE("a run that was stopped in a validation keeps the last step") {
     sink.step(10);
-    sink->on_epoch({.epoch = 1, .train_head_loss = {1, 1}, .train_accuracy = {1, 1}});
-    Sink(folder.path()).resume(1, 10);
-    CHECK(shown_steps(folder.path()) == std::vector<std::int64_t>{1, 2, 3, 4});
+    Sink later(folder.path());
+    later.resume(1, 10);
+    later->on_epoch({.epoch = 1, .train_head_loss = {1, 1}, .train_accuracy = {1, 1}});
+    CHECK(shown_steps(folder.path()) == std::vector<std::int64_t>{1, 2, 3, 4, 10, 10});
   }
   SUBCASE("a run that begins anew, since it had no checkpoint yet") {
     Sink(folder.path()).start();
@@ -261,6 +262,13 @@ TEST_CASE("an event that can't be written is told once, and the file keeps whole
   }
   sink.step(4);
   CHECK(shown_steps(folder.path()) == std::vector<std::int64_t>{1, 4});
+  {
+    const FileSizeLimit limit(10);
+    sink.resume(1, 1);
+    sink.step(2);
+  }
+  sink.step(3);  // the resumption that could not be written precedes it
+  CHECK(shown_steps(folder.path()) == std::vector<std::int64_t>{1, 3});
   REQUIRE(sink.notes.size() == 1);
   CHECK(sink.notes[0] ==
         "cannot write " + file.string() + ": File too large; the events that can't be written stay missing");

@@ -50,7 +50,7 @@ std::vector<std::string> arguments_of(const Command& command, const std::vector<
 
 /// A case of bash's function for one command: what may follow the word before, and the command's options.
 std::string bash_case(const Command& command, const std::vector<Command>& commands) {
-  std::string values, free;
+  std::string values, free, files;
   std::vector<std::string> options;
   for (const Option& option : options_of(command)) {
     const std::string name = "--" + option.name;
@@ -58,10 +58,12 @@ std::string bash_case(const Command& command, const std::vector<Command>& comman
     if (option.value == Option::Value::none || option.value == Option::Value::optional) continue;
     if (const std::vector<std::string> allowed = values_of(option); !allowed.empty()) {
       values += fmt::format("        {}) words=\"{}\"; return ;;\n", name, fmt::join(allowed, " "));
-    } else if (!takes_file(option)) {
-      free += (free.empty() ? "" : "|") + name;
+    } else {
+      std::string& names = takes_file(option) ? files : free;
+      names += (names.empty() ? "" : "|") + name;
     }
   }
+  if (!files.empty()) values += fmt::format("        {}) return ;;\n", files);
   if (!free.empty()) values += fmt::format("        {}) none=1; return ;;\n", free);
   std::string text = fmt::format("    {})\n", command.name);
   if (!values.empty()) text += fmt::format("      case $before in\n{}      esac\n", values);

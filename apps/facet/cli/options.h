@@ -60,7 +60,7 @@ class Options {
   /// The text of a config file that gives all options but those `left_out`, and those of a process, their present
   /// values, by group.
   std::string config_text(const std::vector<std::string>& left_out) const;
-  /// Gives an option that has no value this one, which messages say comes from `origin`.
+  /// Gives an option that wasn't given this value, which messages say comes from `origin`.
   void complete(const std::string& name, const std::string& value, const std::string& origin);
   /// Sets an option's value.
   void set(const std::string& name, const std::string& value);

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "facet/process_group.h"
 #include "facet/text.h"
 
 namespace facet::app {
@@ -21,9 +22,12 @@ int failure_of_output = 0;
 
 }  // namespace
 
+void note_output_failure() {
+  if (failure_of_output == 0) failure_of_output = errno;
+}
+
 bool flush_output() {
-  errno = 0;
-  if (std::fflush(stdout) != 0 && failure_of_output == 0) failure_of_output = errno;
+  if (std::fflush(stdout) != 0) note_output_failure();
   return std::ferror(stdout) == 0;
 }
 
@@ -45,13 +49,15 @@ bool is_quiet() { return is_silent; }
 std::string styled(Style style, const std::string& text, std::FILE* stream) {
   const char* const no_color = std::getenv("NO_COLOR");
   if (!is_capable(stream) || (no_color != nullptr && *no_color != '\0')) return text;
-  const char* code = "32";  // green
+  if (ProcessGroup::is_launched()) return text;  // Open MPI's ranks print to terminals of its own, whatever reads them
+  const char* code = "32";                       // green
   if (style == Style::failure) code = "1;31";
   if (style == Style::note) code = "33";  // yellow
   return fmt::format("\033[{}m{}\033[0m", code, text);
 }
 
 void print_note(const std::string& text, std::FILE* stream) {
+  if (is_quiet()) return;
   print_to(stream, "{}        {}\n", styled(Style::note, "note", stream), text);
 }
 

@@ -14,6 +14,9 @@
 
 namespace facet::app {
 
+/// Notes that standard output can't be written, for errno's reason.
+void note_output_failure();
+
 // Unlike fmt::print, these functions don't throw where the stream can't be written (a full disk, a closed pipe). The
 // stream keeps its error flag, and main() reports the error after the work, which may be hours of training, is done.
 
@@ -21,7 +24,7 @@ template <class... Arguments>
 void print_to(std::FILE* stream, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
   fmt::memory_buffer text;
   fmt::format_to(std::back_inserter(text), format, std::forward<Arguments>(arguments)...);
-  std::fwrite(text.data(), 1, text.size(), stream);
+  if (std::fwrite(text.data(), 1, text.size(), stream) < text.size() && stream == stdout) note_output_failure();
 }
 
 /// Prints to standard output.
@@ -38,7 +41,7 @@ void print_error(fmt::format_string<Arguments...> format, Arguments&&... argumen
 
 /// Passes on what has been printed to standard output. Returns whether all of it could be written so far.
 bool flush_output();
-/// The errno of the first flush_output() that failed; 0: none has.
+/// The errno of the first writing to standard output that failed; 0: none has.
 int output_failure();
 
 /// From then on nothing is printed to standard output, and no progress bar is drawn.
@@ -52,7 +55,7 @@ bool is_quiet();
 enum class Style : std::uint8_t { failure, note, success };
 std::string styled(Style style, const std::string& text, std::FILE* stream);
 
-/// Prints a line "note        TEXT".
+/// Prints a line "note        TEXT", unless is_quiet().
 void print_note(const std::string& text, std::FILE* stream = stdout);
 
 /// The number of columns that UTF-8 text takes on a terminal, counting one for each character.

@@ -57,14 +57,16 @@ std::vector<OptionGroup> training_option_groups() {
 Option recipe_option() {
   std::vector<std::string> names, texts;
   for (const TrainRecipe& recipe : train_recipes()) {
-    std::string text = fmt::format("{}, {}:", recipe.name, recipe.help);
+    std::string text = fmt::format("{} ({}):", recipe.name, recipe.help);
     for (const auto& [name, value] : recipe.options) text += fmt::format(" --{} {}", name, value);
     names.push_back(recipe.name);
     texts.push_back(text);
   }
   return {.name = "recipe",
           .argument = fmt::format("{}", fmt::join(names, "|")),
-          .help = fmt::format("take the options of a recipe, but those that are given: {}", fmt::join(texts, "; "))};
+          .help = fmt::format("options of a recipe, except those given otherwise; --augment replaces all of its random "
+                              "changes: {}",
+                              fmt::join(texts, "; "))};
 }
 
 void take_recipe(Options& options) {
@@ -73,6 +75,8 @@ void take_recipe(Options& options) {
   for (const TrainRecipe& recipe : train_recipes()) names.push_back(recipe.name);
   const TrainRecipe& recipe = train_recipe(options.one_of("recipe", names));
   for (const auto& [name, value] : recipe.options) {
+    // --augment takes the place of all of the recipe's random changes.
+    if (options.given("augment") && train_option(name).group == train_option("augment").group) continue;
     options.complete(name, value, fmt::format("--recipe {}: --{}", recipe.name, name));
   }
 }

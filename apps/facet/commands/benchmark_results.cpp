@@ -99,6 +99,8 @@ Benchmark read_benchmark(const Json& object) {
   benchmark.framework = text(object, "framework");
   benchmark.model = text(object, "model");
   benchmark.mode = text(object, "mode");
+  const Json& size = member(object, "size");
+  benchmark.size = size.is_null() ? "" : size.is_string() ? size.get<std::string>() : size.dump();
   benchmark.precision = text(object, object.contains("precision") ? "precision" : "dtype");
   const Json& machine = member(object, "machine");
   benchmark.device = machine.is_object() ? text(machine, "cpu") : text(object, "device");
@@ -181,8 +183,7 @@ NodeResult read_node_result(const Json& object) {
   NodeResult result;
   result.name = benchmark.scaling;
   result.model = benchmark.model;
-  const Json& size = member(object, "size");
-  result.size = size.is_null() ? "" : size.is_string() ? size.get<std::string>() : size.dump();
+  result.size = benchmark.size;
   result.precision = benchmark.precision;
   result.device = benchmark.device;
   result.reduce = text(object, "reduce");
@@ -240,6 +241,7 @@ std::vector<Benchmark> read_benchmarks(const std::filesystem::path& file) {
     at(fmt::format("{}:{}", file.string(), line),
        [&, &object = found] { benchmarks.push_back(read_benchmark(object)); });
     const std::string stem = file.stem().string();
+    benchmarks.back().file = stem;
     benchmarks.back().name = benchmarks.size() == 1 ? stem : fmt::format("{}#{}", stem, benchmarks.size());
   }
   return benchmarks;

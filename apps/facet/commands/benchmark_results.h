@@ -21,10 +21,12 @@ enum class Measured {
 
 /// A throughput on a machine. Members that the file lacks are empty.
 struct Benchmark {
-  std::string name;  ///< the file's stem; followed by #2 and so on for a file's further results
+  std::string file;  ///< the file's stem
+  std::string name;  ///< the same, followed by #2 and so on for a file's further results
   Measured measured = Measured::steps;
   std::string framework, precision, device;
   std::string model, mode;    ///< of steps
+  std::string size;           ///< of a model's input: "224", or "224x160"
   std::string scaling;        ///< of steps that bench_scaling measures: "weak 4x2"
   std::string sum, function;  ///< of sums: "allreduce 16 MiB"; what computes it, such as "MPI_Allreduce"
   std::optional<std::int64_t> batch, threads, peak_resident_bytes;

@@ -70,7 +70,7 @@ std::vector<NodeResult> read_node_results(const Options& options, const std::str
   return results;
 }
 
-void choose_node(ClusterPlan& plan, std::vector<NodeResult> results) {
+void choose_node(ClusterPlan& plan, std::vector<NodeResult> results, const std::string& reduce) {
   plan.node = *std::max_element(results.begin(), results.end(), [](const NodeResult& a, const NodeResult& b) {
     return a.images_per_s() < b.images_per_s();
   });
@@ -85,6 +85,13 @@ void choose_node(ClusterPlan& plan, std::vector<NodeResult> results) {
   });
   results.erase(repeated, results.end());
   plan.measured = std::move(results);
+  plan.reduces_bf16 = (reduce.empty() ? plan.node.reduce : reduce) == "bf16";
+  if (!plan.reduces_bf16) return;
+  const auto halve = [](NodeResult& result) {
+    for (NodeBucket& bucket : result.step.buckets) bucket.reduced_bytes /= 2;
+  };
+  halve(plan.node);
+  std::for_each(plan.measured.begin(), plan.measured.end(), halve);
 }
 
 }  // namespace facet::app

@@ -19,6 +19,7 @@ Network read_network(const Options& options);
 std::vector<NodeResult> read_node_results(const Options& options, const std::string& name);
 
 /// Sets the plan's node, the fastest result, and those with other batches on a node of as many ranks and threads.
-void choose_node(ClusterPlan& plan, std::vector<NodeResult> results);
+/// @param reduce the type in which gradients are sent to other nodes, f32 or bf16; empty: that of the results.
+void choose_node(ClusterPlan& plan, std::vector<NodeResult> results, const std::string& reduce = "");
 
 }  // namespace facet::app

@@ -39,7 +39,7 @@ Prices read_prices(const Options& options, const std::vector<Benchmark>& benchma
   for (const std::string& word : options.list("price")) {
     const auto [name, price] = read_price(word, options.origin("price"));
     const auto is_named = [&, n = name](const Benchmark& benchmark) {
-      return benchmark.measured == Measured::steps && benchmark.name == n;
+      return benchmark.measured == Measured::steps && (benchmark.name == n || benchmark.file == n);
     };
     if (std::none_of(benchmarks.begin(), benchmarks.end(), is_named)) {
       std::string names;
@@ -85,7 +85,10 @@ std::optional<double> hours_of(const Benchmark& benchmark, const Questions& ques
 
 /// The number of nodes that train the result's model as fast, or why there is none.
 std::string nodes_of(const Benchmark& benchmark, const ClusterPlan& plan) {
-  if (!benchmark.is_training() || (!benchmark.model.empty() && benchmark.model != plan.node.model)) return "-";
+  const auto differ = [](const std::string& a, const std::string& b) { return !a.empty() && !b.empty() && a != b; };
+  if (!benchmark.is_training() || differ(benchmark.model, plan.node.model) || differ(benchmark.size, plan.node.size)) {
+    return "-";
+  }
   const std::optional<std::int64_t> nodes = nodes_for(plan, benchmark.rate);
   return nodes ? grouped(*nodes) : "none";
 }
@@ -118,7 +121,8 @@ std::string table_of_steps(const std::vector<Benchmark>& benchmarks, const Quest
     const std::optional<double> hours = hours_of(b, questions);
     if (has_training) cells.push_back(hours ? fmt::format("{:.1f}", *hours) : "-");
     if (!prices.empty()) {
-      const auto price = prices.find(b.name);
+      const auto own = prices.find(b.name);
+      const auto price = own != prices.end() ? own : prices.find(b.file);
       const bool is_priced = price != prices.end();
       if (has_training) cells.push_back(is_priced && hours ? fmt::format("{:.2f}", *hours * price->second) : "-");
       cells.push_back(is_priced ? fmt::format("{:.0f}", b.rate * 3600 / price->second) : "-");
@@ -238,8 +242,8 @@ Command compare_command() {
                     {"Costs",
                      {{.name = "price",
                        .argument = "NAME=PRICE/h",
-                       .help = "price of an hour of a result's machine, in any currency; NAME is the file's name "
-                               "without folder and ending",
+                       .help = "price of an hour of the machine, in any currency; NAME is a file's name without folder "
+                               "and ending, for all its results, or with #2 and so on for one of them",
                        .value = Option::Value::many}}}};
   command.examples = {
       {"", "facet compare cpu.json gpu.json --price cpu=1.2/h --price gpu=3.9/h"},

@@ -166,9 +166,11 @@ int run_import(Options& options) {
   }
   save_model(file, info, parameters);
   std::FILE* const remarks = name == standard_output ? stderr : stdout;
-  print_to(remarks, "{}: {} at {}, {}\nheads\n{}note        {}\n",
-           name == standard_output ? "standard output" : printable(name), info.model, to_string(info.size),
-           counted(graph.trainable_count(), "parameter"), describe_heads(info.heads, 2), printable(found.summary));
+  if (is_quiet()) return 0;
+  print_to(remarks, "{}: {} at {}, {}\nheads\n{}", name == standard_output ? "standard output" : printable(name),
+           info.model, to_string(info.size), counted(graph.trainable_count(), "parameter"),
+           describe_heads(info.heads, 2));
+  print_note(printable(found.summary), remarks);
   return 0;
 }
 

@@ -12,7 +12,7 @@ namespace facet::app {
 namespace {
 
 int run_completion(Options& options) {
-  const std::string& shell = only_argument(options, "SHELL");
+  const std::string shell = only_argument(options, "SHELL");
   if (shell != "bash" && shell != "zsh") {
     throw UsageError(fmt::format("SHELL is '{}'; allowed: bash, zsh", shell));
   }
@@ -23,7 +23,10 @@ int run_completion(Options& options) {
 int run_man(Options& options) {
   const std::vector<Command> all = commands();
   if (const std::string out = options.text("out"); !out.empty()) {
-    require_no_arguments(options);
+    if (!options.arguments().empty()) {
+      throw UsageError(fmt::format("'{}' isn't allowed with --out, which writes the pages of all commands",
+                                   options.arguments().front()));
+    }
     const std::filesystem::path folder(out);
     write_file(folder / "facet.1", man_page(all));
     for (const Command& command : all) write_file(folder / fmt::format("facet-{}.1", command.name), man_page(command));
@@ -33,7 +36,7 @@ int run_man(Options& options) {
     print_out("{}", man_page(all));
     return 0;
   }
-  const std::string& name = only_argument(options, "COMMAND");
+  const std::string name = only_argument(options, "COMMAND");
   const auto found = std::ranges::find(all, name, &Command::name);
   if (found == all.end()) {
     std::vector<std::string> names;
@@ -52,8 +55,9 @@ Command completion_command() {
   command.summary = "print the script by which bash or zsh completes facet's command lines";
   command.usage = "SHELL";
   command.description =
-      "Prints a script that completes commands, options and their values. `cmake --install` puts it where the shells "
-      "find it by themselves; elsewhere, a shell reads it as below. SHELL is bash or zsh.";
+      "Prints a script that completes commands, options and their values; a shell reads it as below. `cmake --install` "
+      "also puts it below share/, where bash finds it with the package bash-completion, and zsh where fpath has the "
+      "folder share/zsh/site-functions. SHELL is bash or zsh.";
   command.examples = {{"in ~/.bashrc", "source <(facet completion bash)"},
                       {"in a folder of zsh's fpath", "facet completion zsh > ~/.zfunc/_facet"}};
   command.run = run_completion;

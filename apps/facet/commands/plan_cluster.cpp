@@ -78,16 +78,8 @@ ClusterPlan read_plan(const Options& options) {
   std::vector<NodeResult> results = read_node_results(options, "bench");
   choose(results, options, "ranks", &NodeResult::ranks, 2);
   choose(results, options, "threads", &NodeResult::threads, 1);
-  choose_node(plan, std::move(results));
+  choose_node(plan, std::move(results), reduce);
   if (!plan.is_weak()) require_equal_buckets(plan.measured);
-  plan.reduces_bf16 = (reduce.empty() ? plan.node.reduce : reduce) == "bf16";
-  const auto halve = [](NodeResult& result) {
-    for (NodeBucket& bucket : result.step.buckets) bucket.reduced_bytes /= 2;
-  };
-  if (plan.reduces_bf16) {
-    halve(plan.node);
-    std::for_each(plan.measured.begin(), plan.measured.end(), halve);
-  }
   return plan;
 }
 

@@ -209,7 +209,7 @@ int run_predict(Options& options) {
   outputs.jsonl.commit();
   std::FILE* const remarks = outputs.csv.is_standard_output() || outputs.jsonl.is_standard_output() ? stderr : stdout;
   for (const OutputFile* file : {&outputs.csv, &outputs.jsonl}) {
-    if (!file->is_kept()) continue;
+    if (!file->is_kept() || is_quiet()) continue;
     print_to(remarks, "{}: {}; {}\n", printable(file->name()), counted(images.size() - skipped, "image"),
              waiting_text(time));
   }

@@ -17,6 +17,7 @@ int run_synth(Options& options) {
     ProgressBar bar;
     write_synthetic_sample(folder, sample, count_progress(bar, "drawing", sample.train + sample.validation));
   }
+  if (is_quiet()) return 0;
   print_out("{}/train.csv: {}\n{}/validation.csv: {}\n", folder, counted(sample.train, "image"), folder,
             counted(sample.validation, "image"));
   print_out("train on it: facet train --train {0}/train.csv --validation {0}/validation.csv --size {1}\n",

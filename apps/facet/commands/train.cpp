@@ -55,6 +55,8 @@ TrainOptions read_training(const Options& options, const ProcessGroup& ranks) {
       training.tuning_record.clear();
     }
   }
+  const bool asks_for_histograms = options.origin("histograms").starts_with("--");  // and not its run.cfg
+  if (!asks_for_histograms && !training.tensorboard) training.histogram_every = 0;
   if (training.histogram_every > 0 && !training.tensorboard) {
     throw UsageError(fmt::format("{} is {}; it needs --tensorboard, which shows the histograms",
                                  options.origin("histograms"), training.histogram_every));
@@ -62,7 +64,9 @@ TrainOptions read_training(const Options& options, const ProcessGroup& ranks) {
   try {
     check_options(training);
   } catch (const Error& error) {
-    throw UsageError(error.what());
+    const std::string recipe = options.text("recipe");
+    throw UsageError(recipe.empty() ? error.what()
+                                    : fmt::format("{}; some options are those of --recipe {}", error.what(), recipe));
   }
   return training;
 }
@@ -131,7 +135,7 @@ Completed complete_options(Options& options, const ProcessGroup& ranks) {
     const bool given = options.given("threads");
     completed.config = read_run_config(options);
     completed.threads_are_recorded = !given && !completed.config.empty();
-    take_recipe(options);
+    if (completed.config.empty()) take_recipe(options);  // a run to be resumed has its options
     if (options.text("out").empty()) options.set("out", new_run_folder().string());
   });
   share_options(options, ranks);

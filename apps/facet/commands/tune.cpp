@@ -37,24 +37,6 @@ class BlackImages final : public Dataset {
   std::vector<std::int32_t> no_labels_;
 };
 
-/// The images of the batches that a set of this many ends with: a full one, and a smaller last one where there is one.
-std::int64_t images_of_each_batch_size(std::int64_t images, std::int64_t batch) {
-  return images <= batch ? images : batch + images % batch;
-}
-
-/// Trains on batches of each size that an epoch of `images` has, the full one being tuned already.
-void tune_last_batch(TrainingSession& session, std::int64_t images) {
-  const std::int64_t last = images % session.options().batch;
-  if (images < session.options().batch || last == 0) return;
-  Batch batch;
-  batch.size = last;
-  const ImageSize size = session.info().size;
-  batch.pixels.resize(static_cast<std::size_t>(last) * static_cast<std::size_t>(size.height) *
-                      static_cast<std::size_t>(size.width) * 3);
-  batch.labels.resize(static_cast<std::size_t>(last) * session.info().heads.size(), 0);
-  session.step(batch);
-}
-
 int run_tune(Options& options) {
   require_no_arguments(options);
   ModelInfo info;
@@ -67,8 +49,9 @@ int run_tune(Options& options) {
   freeze_requested(options, graph);
   TrainOptions training = read_training_options(options);
   training.tuning_cache = read_tuning_cache(options);
-  pin_if_requested(options, resolve_threads(training.threads));
-  const std::int64_t images = options.integer("images", 0), validation = options.integer("validation-images", 0);
+  pin_if_requested(options, plan_threads(training.threads, training.loader_threads).compute);
+  const std::int64_t processes = options.integer("processes", 1, training.batch);
+  training.batch = (training.batch + processes - 1) / processes;
   OutputFile out(options.text("out"));
 
   ProgressBar bar;
@@ -76,10 +59,7 @@ int run_tune(Options& options) {
   training.on_tuning = [&](int done) { bar.draw("tuning", -1, fmt::format("{} primitives chosen", timed = done)); };
   const auto began = std::chrono::steady_clock::now();
   TrainingSession session(std::move(graph), info, training);
-  tune_last_batch(session, images);
-  if (validation > 0) {
-    session.evaluate(BlackImages(images_of_each_batch_size(validation, training.batch), info.heads));
-  }
+  session.evaluate(BlackImages(training.batch, info.heads));
   out.write(session.tuning_record());
   out.commit();
   bar.clear();
@@ -87,7 +67,7 @@ int run_tune(Options& options) {
   std::FILE* const remarks = out.is_standard_output() ? stderr : stdout;
   for (const std::string& note : session.take_notes()) print_note(note, remarks);
   print_to(remarks, "precision   {}\n", to_string(session.precision()));
-  print_to(remarks, "threads     {}\n", session.threads());
+  print_to(remarks, "for         batches of {}, {}\n", training.batch, counted(session.threads(), "thread"));
   print_to(remarks, "tuned       {} in {}\n", counted(timed, "primitive"), duration_text(seconds));
   print_to(remarks, "record      {}\n", out.name());
   return 0;
@@ -101,33 +81,32 @@ Command tune_command() {
   command.summary = "choose the fastest primitives of a model for this kind of machine";
   command.usage = "[options]";
   command.description =
-      "Times the primitives that can train and evaluate a model with batches of a size, as facet train does before its "
+      "Times the primitives that can train and validate a model with batches of a size, as facet train does before its "
       "first step, and writes the fastest to a tuning record. With --tuning-record FILE, facet train then starts "
       "without timing on every machine of the kind, to the same bits on all: a cluster is tuned once, on one of its "
-      "nodes. Of several processes, each has its share of a step's images: --batch is that of one of them here.";
+      "nodes. A record is for the model, the precision, the batch size of one process and its number of threads; "
+      "smaller batches, as at the end of an epoch, take the choices of the full one. facet train times what a record "
+      "lacks, and says so.";
   command.groups = {
       {"Model", {model_option(), class_counts_option(), ordinal_option(), size_option()}},
       reference_shape_options(),
       {"Training",
-       {training_option("batch", "batch size, in images, of one process"),
-        {.name = "images",
+       {training_option("batch"),
+        {.name = "processes",
          .argument = "N",
-         .help = "images in the training set: the batch that is left at the end of an epoch is tuned too; 0: it isn't",
-         .fallback = "0"},
-        {.name = "validation-images",
-         .argument = "N",
-         .help = "images in the validation set, whose batches are tuned too; 0: they aren't",
-         .fallback = "0"},
+         .help = "processes that will train together: the batch size of each is its share of --batch",
+         .fallback = "1"},
         training_option("freeze"),
         training_option("accumulate"),
         training_option("save-memory")}},
       {"Computing",
-       {training_option("precision"), training_option("threads"), pin_option(), training_option("tuning-cache")}},
+       {training_option("precision"), training_option("threads"), training_option("loader-threads"), pin_option(),
+        training_option("tuning-cache")}},
       {"Results",
        {{.name = "out", .argument = "FILE", .help = "the tuning record to write", .fallback = "tuning.json"}}}};
   command.examples = {
-      {"", "facet tune --batch 64 --images 86744 --validation-images 10954 --out tuning.json"},
-      {"then, on every node", "facet train --train train.csv --validation val.csv --tuning-record tuning.json"}};
+      {"on one node, for two processes of 32 threads each", "facet tune --batch 256 --processes 2 --threads 32"},
+      {"then", "mpirun -n 2 facet train --train train.csv --batch 256 --threads 32 --tuning-record tuning.json"}};
   command.run = run_tune;
   return command;
 }
