@@ -16,7 +16,7 @@ using namespace facet;
 
 namespace {
 
-/// Histograms of each second step, and the weights before and after that step, by name.
+/// Histograms of some steps, and the weights after each step, by name.
 struct Observed {
   std::vector<StepHistograms> histograms;
   std::map<std::int64_t, small::Learnt> weights;
@@ -117,11 +117,12 @@ void check_gradient(const ValueHistogram& histogram, const std::vector<float>& b
   CHECK(histogram.sum_squares == doctest::Approx(squares).epsilon(1e-3).scale(1e-6));
 }
 
-void check(const Observed& observed, std::int64_t steps) {
-  REQUIRE(std::ssize(observed.histograms) == steps / 2);
-  for (std::int64_t i = 0; i < steps / 2; ++i) {
+/// @param every TrainOptions::histogram_every.
+void check(const Observed& observed, std::int64_t steps, std::int64_t every) {
+  REQUIRE(std::ssize(observed.histograms) == steps / every);
+  for (std::int64_t i = 0; i < steps / every; ++i) {
     const StepHistograms& found = observed.histograms[static_cast<std::size_t>(i)];
-    CHECK(found.step == 2 * (i + 1));
+    CHECK(found.step == every * (i + 1));
     const small::Learnt &before = observed.weights.at(found.step - 1), &after = observed.weights.at(found.step);
     REQUIRE(found.weights.size() == found.gradients.size());
     CHECK(std::ssize(found.weights) == 21);  // the trained ones, without running statistics
@@ -145,18 +146,20 @@ TEST_CASE("histograms are of the weights after a step and of the gradients that 
     with.accumulate = 3;
     steps = 4;
   }
-  check(observe(with), steps);
+  check(observe(with), steps, 2);
 }
 
 TEST_CASE("histograms of ranks are of whole weights and of the sums of their gradients") {
   TrainOptions with = options();
+  with.histogram_every = 1;
   SUBCASE("plain") {}
   SUBCASE("clipped") { with.clip_norm = 0.01; }
   const Observed one = observe(with);
   for (const int size : small::sizes) {
     test::run_ranks(size, [&](ProcessGroup& group) {
       const Observed observed = observe(with, group);
-      check(observed, 8);
+      check(observed, 8, 1);
+      // Of the first step: later, roundings may have moved a value to the other side of a ReLU's kink.
       for (std::size_t w = 0; w < one.histograms.front().gradients.size(); ++w) {
         const ValueHistogram &found = observed.histograms.front().gradients[w],
                              &expected = one.histograms.front().gradients[w];
