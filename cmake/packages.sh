@@ -68,10 +68,11 @@ apt_get() {
 }
 
 # configure_options: sets `configure` to the options of cmake that depend on the machine and the environment. With
-# FACET_UNITY_BUILD, sources of a module are compiled together.
+# FACET_UNITY_BUILD, sources of a module are compiled together; with FACET_WERROR, a warning fails the build.
 configure_options() {
   configure=(-DFACET_TEST_FACES="${FACET_TEST_FACES:-}" -DFACET_TEST_FAIRFACE="${FACET_TEST_FAIRFACE:-}")
   [ -z "${FACET_UNITY_BUILD:-}" ] || configure+=(-DCMAKE_UNITY_BUILD=ON)
+  [ -z "${FACET_WERROR:-}" ] || configure+=(-DFACET_WERROR=ON)
   if command -v ccache >/dev/null; then
     configure+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
