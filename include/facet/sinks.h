@@ -222,7 +222,7 @@ FACET_EXPORT std::unique_ptr<TrainSink> csv_sink(std::filesystem::path folder, S
 /// label. The keys of validation are absent without a validation set.
 FACET_EXPORT std::unique_ptr<TrainSink> json_sink(std::filesystem::path folder, SinkNote note = {});
 
-/// A sink that writes an event file of TensorBoard, events.out.tfevents.SECONDS.HOST, to show with
+/// A sink that writes an event file of TensorBoard, events.out.tfevents.SECONDS, to show with
 /// `tensorboard --logdir FOLDER`. Each step, or every TrainOptions::log_every-th, has the scalars step/loss,
 /// step/loss_HEAD, step/learning_rate and step/images_per_s; each epoch, at its last step, loss/train, loss_HEAD/train,
 /// accuracy_HEAD/train, the same with /validation, within_one_HEAD/validation and mean_absolute_error_HEAD/validation of

@@ -1,12 +1,9 @@
 #include <fmt/format.h>
 #include <formats/event.pb.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <chrono>
-#include <climits>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -35,11 +32,6 @@ constexpr std::string_view prefix = "events.out.tfevents.";
 
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-std::string host_name() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' ? name.data() : "localhost";
-}
-
 /// The seconds in the name of an event file; 0 where it has none, or isn't one.
 std::int64_t seconds_of(const std::string& name) {
   std::int64_t seconds = 0;
@@ -54,7 +46,7 @@ std::filesystem::path new_file(const std::filesystem::path& folder) {
   for (const std::filesystem::path& entry : base::entries_of(folder)) {
     seconds = std::max(seconds, seconds_of(entry.filename().string()) + 1);
   }
-  return folder / fmt::format("{}{:010}.{}", prefix, seconds, host_name());
+  return folder / fmt::format("{}{:010}", prefix, seconds);
 }
 
 /// The scalars of one event.

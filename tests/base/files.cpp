@@ -3,12 +3,10 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -18,9 +16,11 @@
 
 #include "facet/error.h"
 #include "facet/files.h"
+#include "file_size_limit.h"
 #include "testing.h"
 
 using facet::AtomicFile;
+using facet::FileSizeLimit;
 using facet::read_file;
 using facet::TemporaryFolder;
 using facet::write_file;
@@ -30,27 +30,6 @@ namespace {
 std::ptrdiff_t entries(const TemporaryFolder& folder) {
   return std::distance(std::filesystem::directory_iterator(folder.path()), {});
 }
-
-/// While it lives, no file can grow beyond `bytes`: writing more fails as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit before_{};
-  void (*handler_)(int) = nullptr;
-};
 
 /// Returns what is written to a pipe while it is open at both ends.
 std::string through_pipe(int reader, const std::filesystem::path& writer) {

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "facet/training.h"
+#include "file_size_limit.h"
 #include "testing.h"
-#include "train/file_size_limit.h"
 #include "train/run_folder.h"
 
 using namespace facet;

@@ -14,9 +14,9 @@
 
 #include "facet/sinks.h"
 #include "facet/train_options.h"
+#include "file_size_limit.h"
 #include "formats/event_file.h"
 #include "testing.h"
-#include "train/file_size_limit.h"
 
 using namespace facet;
 namespace fs = std::filesystem;
@@ -195,7 +195,7 @@ TEST_CASE("a resumed run writes another file, which is read after the others, an
   sink.resume(1, 3);
   sink.step(4);
   CHECK(files_of(folder.path()).size() == 4);
-  CHECK(files_of(folder.path())[2].filename().string().starts_with("events.out.tfevents.4000000001."));
+  CHECK(files_of(folder.path())[2].filename() == "events.out.tfevents.4000000001");
   fs::remove(folder / "events.out.tfevents.profile");
   CHECK(shown_steps(folder.path()) == std::vector<std::int64_t>{1, 2, 3, 4});
   SUBCASE("a run that is continued within the process keeps its file") {

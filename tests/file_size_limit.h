@@ -7,7 +7,7 @@
 
 namespace facet {
 
-/// While it lives, this process can write no file beyond `bytes`.
+/// While it lives, no file of this process can grow beyond `bytes`: writing more fails as on a full disk.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
