@@ -96,8 +96,12 @@ struct Predictor::State {
       if (known == to_string(Precision::f32)) choice = PrecisionChoice::f32;
       if (known == to_string(Precision::bf16) && has_native_bf16()) choice = PrecisionChoice::bf16;
     }
-    const auto seconds = [&](Precision candidate) { return seconds_of(candidate); };
-    const program::ChosenPrecision chosen = program::choose_precision(choice, seconds);
+    const auto seconds = [&](Precision candidate, program::Tuning tuning) {
+      program::TuningRecord untuned = tuning_record.without_tuning();
+      return seconds_of(candidate, tuning == program::Tuning::none ? untuned : tuning_record);
+    };
+    const program::Tuning tuning = options.tune ? program::Tuning::full : program::Tuning::none;
+    const program::ChosenPrecision chosen = program::choose_precision(choice, tuning, seconds);
     if (chosen.measured) tuning_record.record_measured(key, to_string(chosen.precision));
     keep_choices();
     return chosen.precision;
@@ -105,9 +109,9 @@ struct Predictor::State {
 
   /// Seconds that inference of a full batch takes in a precision: the minimum of a few runs after a warm-up run. The
   /// memory of the trial is freed afterwards.
-  double seconds_of(Precision candidate) {
+  double seconds_of(Precision candidate, program::TuningRecord& record) {
     base::Arena of_trial;
-    program::BatchPrograms trial(graph, parameters, program_options(candidate), tuning_record, of_trial, 1);
+    program::BatchPrograms trial(graph, parameters, program_options(candidate), record, of_trial, 1);
     program::Program& program = trial.get(options.batch);
     const std::vector<std::uint8_t> black(static_cast<std::size_t>(options.batch) * inference::image_bytes(info));
     program::RunInput input;

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
-#include <optional>
 #include <vector>
 
 #include "base/memory.h"
@@ -16,10 +15,10 @@
 
 namespace facet::program {
 
-ChosenPrecision choose_precision(PrecisionChoice choice, const std::function<double(Precision)>& seconds) {
+ChosenPrecision choose_precision(PrecisionChoice choice, Tuning tuning, const TimedBatch& seconds) {
   switch (choice) {
     case PrecisionChoice::automatic:
-      return has_native_bf16() ? choose_faster(seconds) : ChosenPrecision{};
+      return has_native_bf16() ? choose_faster(tuning, seconds) : ChosenPrecision{};
     case PrecisionChoice::f32:
       return {};
     case PrecisionChoice::bf16:
@@ -29,29 +28,57 @@ ChosenPrecision choose_precision(PrecisionChoice choice, const std::function<dou
   throw Error(fmt::format("precision {} found; allowed: automatic, f32, bf16", static_cast<int>(choice)));
 }
 
-ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds) {
-  struct Trial {
-    std::optional<double> seconds;
-    std::string error;
-    ErrorCode code = {};
-  };
-  const auto measure = [&](Precision precision) -> Trial {
+namespace {
+
+/// Tuning makes a batch at most this much faster; see choose_faster().
+constexpr double most_gained_by_tuning = 2;
+
+/// A precision, and what is known of the time that a batch takes in it.
+struct Trial {
+  Precision precision;
+  Tuning tuning = Tuning::none;  ///< of the last measurement
+  double seconds = 0;
+  std::string error = {};  ///< what the last measurement has thrown; empty: nothing
+  ErrorCode code = {};
+
+  void measure(Tuning with, const TimedBatch& timed) {
+    tuning = with;
     try {
-      return {.seconds = seconds(precision), .error = {}, .code = {}};
-    } catch (const Error& error) {
-      return {.seconds = {}, .error = error.what(), .code = error.code()};
+      seconds = timed(precision, with);
+    } catch (const Error& thrown) {
+      error = thrown.what();
+      code = thrown.code();
     }
-  };
-  const Trial bf16 = measure(Precision::bf16), f32 = measure(Precision::f32);
-  if (!bf16.seconds && !f32.seconds) {
+  }
+};
+
+}  // namespace
+
+ChosenPrecision choose_faster(Tuning tuning, const TimedBatch& seconds) {
+  Trial bf16{.precision = Precision::bf16}, f32{.precision = Precision::f32};
+  bf16.measure(Tuning::none, seconds);
+  f32.measure(Tuning::none, seconds);
+  if (tuning == Tuning::full && bf16.error.empty() && f32.error.empty()) {
+    const bool bf16_leads = bf16.seconds < f32.seconds;
+    Trial& first = bf16_leads ? bf16 : f32;
+    Trial& second = bf16_leads ? f32 : bf16;
+    first.measure(Tuning::full, seconds);
+    if (first.error.empty() && second.seconds < most_gained_by_tuning * first.seconds) {
+      second.measure(Tuning::full, seconds);
+    }
+  }
+  if (!bf16.error.empty() && !f32.error.empty()) {
     throw Error(fmt::format("in bf16: {}; in f32: {}", bf16.error, f32.error), f32.code);
   }
-  if (!f32.seconds) return {.precision = Precision::bf16, .note = "precision bf16: not f32: " + f32.error};
-  if (!bf16.seconds) return {.precision = Precision::f32, .note = "precision f32: not bf16: " + bf16.error};
-  const Precision faster = *bf16.seconds < 0.95 * *f32.seconds ? Precision::bf16 : Precision::f32;
+  if (!f32.error.empty()) return {.precision = Precision::bf16, .note = "precision bf16: not f32: " + f32.error};
+  if (!bf16.error.empty()) return {.precision = Precision::f32, .note = "precision f32: not bf16: " + bf16.error};
+  const Precision faster = bf16.seconds < 0.95 * f32.seconds ? Precision::bf16 : Precision::f32;
+  const auto text = [&](const Trial& trial) {
+    return fmt::format("{:.3g} ms in {}{}", 1e3 * trial.seconds, to_string(trial.precision),
+                       trial.tuning == tuning ? "" : " before tuning");
+  };
   return {.precision = faster,
-          .note = fmt::format("precision {}: a batch takes {:.3g} ms in bf16, {:.3g} ms in f32", to_string(faster),
-                              1e3 * *bf16.seconds, 1e3 * *f32.seconds),
+          .note = fmt::format("precision {}: a batch takes {}, {}", to_string(faster), text(bf16), text(f32)),
           .measured = true};
 }
 
@@ -66,8 +93,6 @@ std::string measured_precision_key(std::string_view model, std::string_view shap
 }
 
 namespace {
-
-constexpr int timed_steps = 3;
 
 /// Pseudo-random pixels: with constant images batch normalisation would divide by nearly zero.
 std::vector<std::uint8_t> noise(std::size_t bytes) {
@@ -110,6 +135,7 @@ double step_seconds(const Graph& graph, const program::ProgramOptions& options, 
   input.pixels = pixels.data();
   input.labels = labels.data();
   input.targets = targets;
+  const int timed_steps = tuning_record.tune() ? 3 : 2;
   double fastest = std::numeric_limits<double>::infinity();
   for (int step = 0; step <= timed_steps; ++step) {
     input.step = step + 1;

@@ -18,18 +18,25 @@ struct ChosenPrecision {
   bool measured = false;  ///< both precisions were measured, so the choice may be remembered
 };
 
+/// Whether the primitives of a trial are timed and the fastest chosen, or oneDNN's defaults run where none is recorded.
+enum class Tuning : std::uint8_t { none, full };
+
+/// Returns the seconds that a batch takes in a precision; may throw Error.
+using TimedBatch = std::function<double(Precision, Tuning)>;
+
 /// Resolves a choice for this machine: `automatic` gives f32 where bf16 isn't native, elsewhere the result of
 /// choose_faster().
-/// @param seconds returns the seconds that a batch takes in a precision; may throw Error.
 /// @throws Error when bf16 is requested but not native here, when `choice` is not a value of PrecisionChoice, or as
 /// choose_faster() does.
-ChosenPrecision choose_precision(PrecisionChoice choice, const std::function<double(Precision)>& seconds);
+ChosenPrecision choose_precision(PrecisionChoice choice, Tuning tuning, const TimedBatch& seconds);
 
-/// Measures both precisions and chooses the faster one; bf16 must win by 5 % to pay for its rounding. bf16 is measured
-/// first, because it takes less memory. Where one measurement throws Error, for lack of memory for example, the other
-/// precision is chosen.
+/// Measures both precisions and chooses the faster one; bf16 must win by 5 % to pay for its rounding. Tuning is the most
+/// of the time, and makes a batch at most twice as fast. So both precisions are measured without it first, bf16 before
+/// f32, because it takes less memory. The faster one is tuned, and the other one only where a batch takes less than
+/// twice the tuned one's time. With Tuning::none nothing is tuned. Where one measurement throws Error, for lack of memory
+/// for example, the other precision is chosen.
 /// @throws Error with both messages when both measurements throw.
-ChosenPrecision choose_faster(const std::function<double(Precision)>& seconds);
+ChosenPrecision choose_faster(Tuning tuning, const TimedBatch& seconds);
 
 /// The key under which the measured choice for a model is remembered. It contains everything of the model, batch size
 /// and threads that the choice depends on.

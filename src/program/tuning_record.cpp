@@ -38,6 +38,12 @@ void TuningRecord::save(const std::filesystem::path& file) const {
 
 std::string TuningRecord::to_text() const { return nlohmann::json{{"choices", chosen_}}.dump(1) + "\n"; }
 
+TuningRecord TuningRecord::without_tuning() const {
+  TuningRecord copy = *this;
+  copy.tune_ = false;
+  return copy;
+}
+
 std::string TuningRecord::find(const std::string& key) const {
   const auto found = chosen_.find(key);
   return found != chosen_.end() ? found->second : std::string();

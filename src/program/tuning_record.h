@@ -26,6 +26,8 @@ class TuningRecord {
   std::string to_text() const;
 
   bool tune() const { return tune_; }
+  /// A copy for which nothing is measured.
+  TuningRecord without_tuning() const;
   /// The recorded candidate; empty if the key has none.
   std::string find(const std::string& key) const;
   void record(const std::string& key, const std::string& candidate);

@@ -135,8 +135,10 @@ void TrainingSession::State::choose_own_precision(std::string recorded) {
     if (!recorded.empty()) choice = parse_precision(recorded);
   }
   std::map<Precision, program::TuningRecord> tried;
-  const auto seconds = [&](Precision candidate) {
-    program::TuningRecord& record = tried.emplace(candidate, tuning_record).first->second;
+  const auto seconds = [&](Precision candidate, program::Tuning tuning) {
+    program::TuningRecord untuned = tuning_record.without_tuning();
+    program::TuningRecord& record =
+        tuning == program::Tuning::none ? untuned : tried.emplace(candidate, tuning_record).first->second;
     program::ProgramOptions trial = program_options(program::Mode::training);
     trial.precision = candidate;
     trial.batch = full_batch;
@@ -146,7 +148,8 @@ void TrainingSession::State::choose_own_precision(std::string recorded) {
     }
     return program::step_seconds(graph, trial, record);
   };
-  const program::ChosenPrecision chosen = program::choose_precision(choice, seconds);
+  const program::Tuning tuning = options.tune ? program::Tuning::full : program::Tuning::none;
+  const program::ChosenPrecision chosen = program::choose_precision(choice, tuning, seconds);
   precision = chosen.precision;
   if (const auto found = tried.find(precision); found != tried.end()) tuning_record = found->second;
   tuning_record.record(precision_key, to_string(precision));
