@@ -14,6 +14,7 @@
 #include "base/parallel.h"
 #include "kernels/cache_lines.h"
 #include "kernels/lanes-inl.h"
+#include "kernels/max_pool-inl.h"
 
 #ifndef FACET_KERNELS_BATCH_NORM_TYPES
 #define FACET_KERNELS_BATCH_NORM_TYPES
@@ -21,6 +22,7 @@ namespace facet::kernels {
 
 struct Rows {
   std::int64_t begin, end, channels, x_stride;
+  const MaxPoolShape* pool;  ///< null: none
 };
 
 /// Two sums per channel.
@@ -35,10 +37,13 @@ struct BatchNormLoops {
   void (*statistics)(const T* x, const Rows& rows, const ChannelSums& sums);
   void (*forward)(const BatchNormParameters& p, const float* scale, const T* x, const T* residual,
                   Activation activation, T* y, const Rows& rows);
+  /// Of pooled rows.
+  void (*pooled_forward)(const BatchNormParameters& p, const float* scale, const T* x, Activation activation, T* y,
+                         std::uint8_t* indices, const Rows& rows);
   void (*gradient_sums)(const BatchNormParameters& p, const float* scale, Activation activation,
-                        const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums);
+                        const BatchNormBackward<T>& t, const Rows& rows, T* unpooled, const ChannelSums& sums);
   void (*backward)(const BatchNormParameters& p, const float* scale, Activation activation,
-                   const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums);
+                   const BatchNormBackward<T>& t, const Rows& rows, T* unpooled, const ChannelSums& sums);
   void (*backward_frozen)(const BatchNormParameters& p, const float* scale, Activation activation,
                           const BatchNormBackward<T>& t, const Rows& rows);
 };
@@ -136,13 +141,32 @@ void forward_of_rows(const BatchNormParameters& p, const float* scale, const T* 
   }
 }
 
-/// The gradient with respect to the activation's argument, for `n` elements from i, of the channels from c; `x` are
-/// their inputs.
+template <class T>
+void pooled_forward_of_rows(const BatchNormParameters& p, const float* scale, const T* x, Activation activation, T* y,
+                            std::uint8_t* indices, const Rows& rows) {
+  max_pool_rows(*rows.pool, rows.channels, rows.begin, rows.end, activation, y, indices,
+                [&](std::int64_t row, std::int64_t c, std::size_t n)
+                    FACET_VECTOR_BODY { return normalise(p, scale, x + row * rows.x_stride + c, c, n); });
+}
+
+/// What backward begins with for the rows from `begin` to `end`: diff_y, or with pooling the gradient with respect to
+/// the activation's argument.
+/// @param unpooled memory for the latter.
+template <class T>
+HWY_INLINE const T* gradient_of_rows(const BatchNormBackward<T>& t, const Rows& rows, std::int64_t begin,
+                                     std::int64_t end, T* unpooled) {
+  if (rows.pool == nullptr) return t.diff_y + begin * rows.channels;
+  max_pool_gradient_rows(*rows.pool, rows.channels, t.diff_y, t.indices, begin, end, unpooled);
+  return unpooled;
+}
+
+/// The gradient with respect to the activation's argument, for `n` elements of the channels from c.
+/// @param diff_y of these elements, as gradient_of_rows() gives it; x are the inputs, and y has the results from i on.
 template <class T>
 HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* scale, Activation activation,
-                                  const BatchNormBackward<T>& t, std::int64_t i, const T* x, std::int64_t c,
-                                  std::size_t n) {
-  const Floats gradient = load(t.diff_y + i, n);
+                                  const BatchNormBackward<T>& t, const T* diff_y, std::int64_t i, const T* x,
+                                  std::int64_t c, std::size_t n) {
+  const Floats gradient = load(diff_y, n);
   if (activation == Activation::none) return gradient;
   return mask(gradient, t.y != nullptr ? load(t.y + i, n) : normalise(p, scale, x, c, n), activation);
 }
@@ -150,12 +174,13 @@ HWY_INLINE Floats masked_gradient(const BatchNormParameters& p, const float* sca
 /// Computes sum(g) and sum(g * (x - mean)) of some rows.
 template <class T>
 void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
-                           const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums) {
+                           const BatchNormBackward<T>& t, const Rows& rows, T* unpooled, const ChannelSums& sums) {
   const FloatTag tag;
   const std::int64_t block = block_rows(rows.channels);
   const auto step = static_cast<std::int64_t>(lanes());
   for (std::int64_t begin = rows.begin; begin < rows.end; begin += block) {
     const std::int64_t end = std::min(begin + block, rows.end);
+    const T* diff_y = gradient_of_rows(t, rows, begin, end, unpooled);
     for_each_group(rows.channels, [&](auto group, std::int64_t first, std::size_t n) FACET_VECTOR_BODY {
       Floats sum[group], products[group];
       for (int j = 0; j < group; ++j) sum[j] = products[j] = hn::Zero(tag);
@@ -164,7 +189,8 @@ void gradient_sums_of_rows(const BatchNormParameters& p, const float* scale, Act
           const std::int64_t c = first + j * step;
           const std::int64_t i = row * rows.channels + c;
           const T* x = t.x + row * rows.x_stride + c;
-          const Floats gradient = masked_gradient(p, scale, activation, t, i, x, c, n);
+          const T* diff = diff_y + (row - begin) * rows.channels + c;
+          const Floats gradient = masked_gradient(p, scale, activation, t, diff, i, x, c, n);
           if (t.diff_residual != nullptr) store(gradient, t.diff_residual + i, n);
           sum[j] = hn::Add(sum[j], gradient);
           products[j] = hn::MulAdd(gradient, hn::Sub(load(x, n), load(p.mean + c, n)), products[j]);
@@ -195,17 +221,23 @@ HWY_INLINE Floats add_before(Floats diff_x, const BatchNormBackward<T>& t, std::
 /// @param sums mean(g), and mean(g * (x - mean)) / (variance + eps).
 template <class T>
 void backward_of_rows(const BatchNormParameters& p, const float* scale, Activation activation,
-                      const BatchNormBackward<T>& t, const Rows& rows, const ChannelSums& sums) {
-  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
-      const std::int64_t i = row * rows.channels + c;
-      const T* x = t.x + row * rows.x_stride + c;
-      const Floats gradient = masked_gradient(p, scale, activation, t, i, x, c, n);
-      const Floats distance = hn::Sub(load(x, n), load(p.mean + c, n));
-      const Floats centred = hn::Sub(gradient, load(sums.first + c, n));
-      const Floats rest = hn::NegMulAdd(distance, load(sums.second + c, n), centred);
-      store(add_before(hn::Mul(load(scale + c, n), rest), t, row, c, n), t.diff_x + i, n);
-    });
+                      const BatchNormBackward<T>& t, const Rows& rows, T* unpooled, const ChannelSums& sums) {
+  const std::int64_t block = block_rows(rows.channels);
+  for (std::int64_t begin = rows.begin; begin < rows.end; begin += block) {
+    const std::int64_t end = std::min(begin + block, rows.end);
+    const T* diff_y = gradient_of_rows(t, rows, begin, end, unpooled);
+    for (std::int64_t row = begin; row < end; ++row) {
+      for_each_vector(rows.channels, [&](std::int64_t c, std::size_t n) FACET_VECTOR_BODY {
+        const std::int64_t i = row * rows.channels + c;
+        const T* x = t.x + row * rows.x_stride + c;
+        const T* diff = diff_y + (row - begin) * rows.channels + c;
+        const Floats gradient = masked_gradient(p, scale, activation, t, diff, i, x, c, n);
+        const Floats distance = hn::Sub(load(x, n), load(p.mean + c, n));
+        const Floats centred = hn::Sub(gradient, load(sums.first + c, n));
+        const Floats rest = hn::NegMulAdd(distance, load(sums.second + c, n), centred);
+        store(add_before(hn::Mul(load(scale + c, n), rest), t, row, c, n), t.diff_x + i, n);
+      });
+    }
   }
 }
 
@@ -224,8 +256,8 @@ void backward_frozen_of_rows(const BatchNormParameters&, const float* scale, Act
 }
 
 template <class T>
-constexpr BatchNormLoops<T> loops{statistics_of_rows<T>, forward_of_rows<T>, gradient_sums_of_rows<T>,
-                                  backward_of_rows<T>, backward_frozen_of_rows<T>};
+constexpr BatchNormLoops<T> loops{statistics_of_rows<T>,    forward_of_rows<T>,  pooled_forward_of_rows<T>,
+                                  gradient_sums_of_rows<T>, backward_of_rows<T>, backward_frozen_of_rows<T>};
 
 const BatchNormLoops<float>& loops_f32() { return loops<float>; }
 const BatchNormLoops<std::uint16_t>& loops_bf16() { return loops<std::uint16_t>; }
@@ -250,28 +282,60 @@ const BatchNormLoops<T>& loops_of() {
   }
 }
 
-/// The scratch memory: a row of `channels` for the scales, then two rows for the sums of each piece.
-struct Scratch {
-  float* scale;
-  float* sums;
-  std::int64_t row;
+/// The scratch memory: a row of `channels` for the scales, then two rows for the sums of each piece, then with pooling
+/// a block of rows for each piece, which receives their gradient.
+class Scratch {
+ public:
+  float* const scale;
 
-  Scratch(float* memory, std::int64_t channels)
-      : scale(memory), sums(memory + whole_cache_lines(channels)), row(whole_cache_lines(channels)) {}
-  ChannelSums of(std::int64_t piece) const { return {sums + 2 * piece * row, sums + (2 * piece + 1) * row}; }
+  Scratch(float* memory, const BatchNormShape& shape)
+      : scale(memory), row_(row_of(shape)), block_(block_of(shape)), blocks_(memory + (1 + 2 * shape.threads) * row_) {}
+
+  static std::int64_t size(const BatchNormShape& shape) {
+    return (1 + 2 * shape.threads) * row_of(shape) + shape.threads * block_of(shape);
+  }
+  ChannelSums of(std::int64_t piece) const {
+    float* first = scale + (1 + 2 * piece) * row_;
+    return {first, first + row_};
+  }
+  template <class T>
+  T* unpooled(std::int64_t piece) const {
+    return reinterpret_cast<T*>(blocks_ + piece * block_);
+  }
+
+ private:
+  static std::int64_t row_of(const BatchNormShape& shape) { return whole_cache_lines(shape.channels); }
+  static std::int64_t block_of(const BatchNormShape& shape) {
+    return shape.pool ? whole_cache_lines(block_rows(shape.channels) * shape.channels) : 0;
+  }
+
+  std::int64_t row_, block_;
+  float* blocks_;
 };
 
-/// Calls body(piece, rows) for each thread's share of the rows; returns the number of pieces.
+/// Calls body(piece, rows) for each thread's share of `count` rows; returns the number of pieces.
 template <class Body>
-std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
-  const std::int64_t pieces = std::min(shape.threads, shape.rows);
+std::int64_t for_each_piece(const BatchNormShape& shape, std::int64_t count, const Body& body) {
+  const std::int64_t pieces = std::min(shape.threads, count);
   const auto run = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t piece = begin; piece < end; ++piece) {
-      body(piece, Rows{piece * shape.rows / pieces, (piece + 1) * shape.rows / pieces, shape.channels, shape.x_stride});
+      body(piece, Rows{piece * count / pieces, (piece + 1) * count / pieces, shape.channels, shape.x_stride,
+                       shape.pool ? &*shape.pool : nullptr});
     }
   };
   base::parallel_for(pieces, 1, std::ref(run));
   return pieces;
+}
+
+/// Calls body(piece, rows) for each thread's share of the rows of x; returns the number of pieces.
+template <class Body>
+std::int64_t for_each_piece(const BatchNormShape& shape, const Body& body) {
+  return for_each_piece(shape, shape.rows, body);
+}
+
+/// The activation that backward masks; none with pooling, since forward has marked in `indices` where it is flat.
+Activation masked_activation(const BatchNormShape& shape, Activation activation) {
+  return shape.pool ? Activation::none : activation;
 }
 
 /// Channels whose sums a thread merges at a time: a cache line of f32, so that threads write different ones. Their
@@ -358,7 +422,8 @@ std::int64_t sum_pieces(const BatchNormShape& shape, const BatchNormParameters& 
   compute_scales(parameters, shape.channels, memory.scale);
   const auto gradient_sums = loops_of<T>().gradient_sums;
   return for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) {
-    gradient_sums(parameters, memory.scale, activation, tensors, rows, memory.of(piece));
+    gradient_sums(parameters, memory.scale, masked_activation(shape, activation), tensors, rows,
+                  memory.unpooled<T>(piece), memory.of(piece));
   });
 }
 
@@ -377,26 +442,25 @@ void use_sums(const BatchNormParameters& parameters, std::int64_t c, const Gradi
 /// Computes diff_x, unless it is null, after diff_residual.
 template <class T>
 void compute_diff_x(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
-                    const BatchNormBackward<T>& tensors, const float* scale, const ChannelSums& means) {
+                    const BatchNormBackward<T>& tensors, const Scratch& memory, const ChannelSums& means) {
   if (tensors.diff_x == nullptr) return;
   // With a residual, diff_residual holds the gradient with the activation's mask applied: it isn't masked again.
   BatchNormBackward<T> masked = tensors;
   if (tensors.diff_residual != nullptr) masked.diff_y = tensors.diff_residual;
-  const Activation still = tensors.diff_residual == nullptr ? activation : Activation::none;
+  const Activation still = tensors.diff_residual == nullptr ? masked_activation(shape, activation) : Activation::none;
   const auto backward = loops_of<T>().backward;
-  for_each_piece(shape,
-                 [&](std::int64_t, const Rows& rows) { backward(parameters, scale, still, masked, rows, means); });
+  for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) {
+    backward(parameters, memory.scale, still, masked, rows, memory.unpooled<T>(piece), means);
+  });
 }
 
 }  // namespace
 
-std::int64_t batch_norm_scratch(const BatchNormShape& shape) {
-  return (1 + 2 * shape.threads) * whole_cache_lines(shape.channels);
-}
+std::int64_t batch_norm_scratch(const BatchNormShape& shape) { return Scratch::size(shape); }
 
 template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* x, float* mean, float* variance, float* scratch) {
-  const Scratch memory(scratch, shape.channels);
+  const Scratch memory(scratch, shape);
   const auto statistics = loops_of<T>().statistics;
   const std::int64_t pieces =
       for_each_piece(shape, [&](std::int64_t piece, const Rows& rows) { statistics(x, rows, memory.of(piece)); });
@@ -429,19 +493,23 @@ void batch_norm_combine_statistics(std::int64_t channels, std::span<const std::i
 
 template <class T>
 void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
-                        const T* residual, Activation activation, T* y, float* scratch) {
-  const Scratch memory(scratch, shape.channels);
+                        const T* residual, Activation activation, T* y, std::uint8_t* indices, float* scratch) {
+  const Scratch memory(scratch, shape);
   compute_scales(parameters, shape.channels, memory.scale);
-  const auto forward = loops_of<T>().forward;
-  for_each_piece(shape, [&](std::int64_t, const Rows& rows) {
-    forward(parameters, memory.scale, x, residual, activation, y, rows);
+  const BatchNormLoops<T>& loops = loops_of<T>();
+  for_each_piece(shape, shape.y_rows(), [&](std::int64_t, const Rows& rows) {
+    if (shape.pool) {
+      loops.pooled_forward(parameters, memory.scale, x, activation, y, indices, rows);
+    } else {
+      loops.forward(parameters, memory.scale, x, residual, activation, y, rows);
+    }
   });
 }
 
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                          const BatchNormBackward<T>& tensors, float* scratch) {
-  const Scratch memory(scratch, shape.channels);
+  const Scratch memory(scratch, shape);
   const std::int64_t pieces = sum_pieces(shape, parameters, activation, tensors, memory);
   const ChannelSums means = memory.of(0);
   merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
@@ -451,13 +519,13 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters&
       use_sums(parameters, first + i, own.of(i), own.of(i), rows, tensors, means);
     }
   });
-  compute_diff_x(shape, parameters, activation, tensors, memory.scale, means);
+  compute_diff_x(shape, parameters, activation, tensors, memory, means);
 }
 
 template <class T>
 void batch_norm_gradient_sums(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                               const BatchNormBackward<T>& tensors, double* sums, float* scratch) {
-  const Scratch memory(scratch, shape.channels);
+  const Scratch memory(scratch, shape);
   const std::int64_t pieces = sum_pieces(shape, parameters, activation, tensors, memory);
   merge(shape.channels, pieces, [&](std::int64_t first, std::int64_t channels) {
     const MergedSums own = merge_pieces(memory, pieces, first, channels);
@@ -469,7 +537,7 @@ void batch_norm_gradient_sums(const BatchNormShape& shape, const BatchNormParame
 template <class T>
 void batch_norm_gradient(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
                          const BatchNormBackward<T>& tensors, const BatchNormSums& sums, float* scratch) {
-  const Scratch memory(scratch, shape.channels);
+  const Scratch memory(scratch, shape);
   compute_scales(parameters, shape.channels, memory.scale);
   const ChannelSums means = memory.of(0);
   merge(shape.channels, sums.processes, [&](std::int64_t first, std::int64_t channels) {
@@ -484,13 +552,13 @@ void batch_norm_gradient(const BatchNormShape& shape, const BatchNormParameters&
       use_sums(parameters, first + i, {own[i], own[shape.channels + i]}, all.of(i), rows, tensors, means);
     }
   });
-  compute_diff_x(shape, parameters, activation, tensors, memory.scale, means);
+  compute_diff_x(shape, parameters, activation, tensors, memory, means);
 }
 
 template <class T>
 void batch_norm_backward_frozen(const BatchNormShape& shape, const BatchNormParameters& parameters,
                                 Activation activation, const BatchNormBackward<T>& tensors, float* scratch) {
-  const Scratch memory(scratch, shape.channels);
+  const Scratch memory(scratch, shape);
   compute_scales(parameters, shape.channels, memory.scale);
   const auto backward = loops_of<T>().backward_frozen;
   for_each_piece(
@@ -500,7 +568,7 @@ void batch_norm_backward_frozen(const BatchNormShape& shape, const BatchNormPara
 #define FACET_INSTANTIATE(T)                                                                                 \
   template void batch_norm_statistics<T>(const BatchNormShape&, const T*, float*, float*, float*);           \
   template void batch_norm_forward<T>(const BatchNormShape&, const BatchNormParameters&, const T*, const T*, \
-                                      Activation, T*, float*);                                               \
+                                      Activation, T*, std::uint8_t*, float*);                                \
   template void batch_norm_backward<T>(const BatchNormShape&, const BatchNormParameters&, Activation,        \
                                        const BatchNormBackward<T>&, float*);                                 \
   template void batch_norm_gradient_sums<T>(const BatchNormShape&, const BatchNormParameters&, Activation,   \

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "kernels/activation.h"
+#include "kernels/max_pool.h"
 
 /// Batch normalisation (Ioffe and Szegedy, 2015) of channels-last activations {rows, channels}: a row is a pixel of an
 /// image. T is float or, for bf16, std::uint16_t. Sums are in f32, by blocks of rows; the same shape, including its
@@ -14,6 +16,13 @@ struct BatchNormShape {
   std::int64_t rows, channels;
   std::int64_t threads;   ///< threads that the work is divided for, however many run it; sets the scratch size
   std::int64_t x_stride;  ///< from a row of x to the next: channels, or more if x is the first part of wider rows
+  /// Max pooling after the activation, where the rows are those of whole images; not with a residual. Forward writes
+  /// the pooled rows alone, and backward reads their gradient.
+  std::optional<MaxPoolShape> pool = {};
+
+  std::int64_t y_rows() const {
+    return pool ? rows / (pool->height * pool->width) * pool->out_height * pool->out_width : rows;
+  }
 };
 
 /// y = (x - mean) * weight / sqrt(variance + eps) + bias, per channel.
@@ -41,20 +50,21 @@ void batch_norm_combine_statistics(std::int64_t channels, std::span<const std::i
                                    std::int64_t rows_per_image, const float* parts, std::int64_t part_stride,
                                    float* mean, float* variance);
 
-/// Computes y, adds the residual unless it is null, then applies the activation.
+/// Computes y, adds the residual unless it is null, then applies the activation, and pools.
+/// @param indices with pooling: receives the index of each maximum, {y_rows(), channels}, for backward; else null.
 template <class T>
 void batch_norm_forward(const BatchNormShape& shape, const BatchNormParameters& parameters, const T* x,
-                        const T* residual, Activation activation, T* y, float* scratch);
+                        const T* residual, Activation activation, T* y, std::uint8_t* indices, float* scratch);
 
-/// What backward reads and writes. Let g be diff_y, but 0 where the activation is flat (y <= 0, and y >= 6 for relu6).
-/// Then
+/// What backward reads and writes. Let g be diff_y, with pooling the sum of diff_y of the windows whose maximum the
+/// value is, but 0 where the activation is flat (y <= 0, and y >= 6 for relu6). Then
 /// diff_bias = sum(g), diff_weight = sum(g * (x - mean)) / sqrt(variance + eps),
 /// diff_x = weight / sqrt(variance + eps) * (g - mean(g) - (x - mean) / (variance + eps) * mean(g * (x - mean))),
 /// plus diff_x_before unless that is null.
 template <class T>
 struct BatchNormBackward {
   const T* x;
-  const T* y;  ///< may be null if there was no residual: it is then recomputed from x
+  const T* y;  ///< may be null if there was no residual: it is then recomputed from x; not read with pooling
   const T* diff_y;
   T* diff_residual;                   ///< receives g; may be diff_y; null if diff_y is g already or g isn't needed
   const T* diff_x_before;             ///< may be null
@@ -62,6 +72,7 @@ struct BatchNormBackward {
   T* diff_x;                          ///< null if it isn't needed; may be diff_x_before if their row strides are equal
   float* diff_weight;
   float* diff_bias;
+  const std::uint8_t* indices = nullptr;  ///< with pooling: what forward has written
 };
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormParameters& parameters, Activation activation,
@@ -92,7 +103,7 @@ void batch_norm_gradient(const BatchNormShape& shape, const BatchNormParameters&
                          const BatchNormBackward<T>& tensors, const BatchNormSums& sums, float* scratch);
 
 /// Backward with constant mean, variance, weight and bias: diff_x = weight / sqrt(variance + eps) * g, plus
-/// diff_x_before. Reads diff_y and, if there is an activation, y; writes diff_x and diff_residual.
+/// diff_x_before. Reads diff_y and, if there is an activation, y; writes diff_x and diff_residual. Without pooling.
 template <class T>
 void batch_norm_backward_frozen(const BatchNormShape& shape, const BatchNormParameters& parameters,
                                 Activation activation, const BatchNormBackward<T>& tensors, float* scratch);

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -59,20 +61,14 @@ Layout doubles(std::int64_t count) {
 
 class BatchNorm final : public FusableOp {
  public:
-  BatchNorm(float eps, float momentum, const Epilogue& epilogue = {})
-      : FusableOp(epilogue), eps_(eps), momentum_(momentum) {}
-
-  std::string_view kind() const override {
-    switch (epilogue_.activation) {
-      case kernels::Activation::none:
-        return epilogue_.residual ? "batch_norm+add" : "batch_norm";
-      case kernels::Activation::relu:
-        return epilogue_.residual ? "batch_norm+add+relu" : "batch_norm+relu";
-      case kernels::Activation::relu6:
-        return epilogue_.residual ? "batch_norm+add+relu6" : "batch_norm+relu6";
-    }
-    return {};
+  BatchNorm(float eps, float momentum, const Epilogue& epilogue = {}, const std::optional<PoolWindow>& max_pool = {})
+      : FusableOp(epilogue), eps_(eps), momentum_(momentum), max_pool_(max_pool) {
+    if (epilogue.residual) kind_ += "+add";
+    if (epilogue.has_activation()) kind_.append("+").append(name_of(epilogue.activation));
+    if (max_pool) kind_ += "+max_pool";
   }
+
+  std::string_view kind() const override { return kind_; }
   Shape infer_shape(const std::vector<Shape>& inputs) const override {
     require_inputs(inputs, epilogue_.residual ? 2 : 1);
     if (!std::isfinite(eps_) || eps_ < 0)
@@ -97,6 +93,13 @@ class BatchNorm final : public FusableOp {
         eps_, momentum_, Epilogue{.residual = epilogue_.residual || more.residual, .activation = more.activation});
   }
 
+  /// The same op, in training programs, with the max pooling of its output; null when it can't compute that.
+  std::shared_ptr<const graph::Op> with_max_pool(const PoolWindow& window) const {
+    const bool is_square = window.height == window.width;
+    if (epilogue_.residual || !is_square || window.height > kernels::largest_max_pool_kernel) return nullptr;
+    return std::make_shared<const BatchNorm>(eps_, momentum_, epilogue_, window);
+  }
+
   /// The epilogue of a convolution that this batch normalisation, by running statistics, becomes a part of.
   Epilogue as_epilogue() const {
     Epilogue folded = epilogue_;
@@ -117,9 +120,9 @@ class BatchNorm final : public FusableOp {
     return l.training() && (l.wants_parameter_gradient(weight) || l.wants_parameter_gradient(bias));
   }
 
-  /// The tensors that forward saves for backward.
+  /// The tensors that forward saves for backward. Without pooling `indices` is empty.
   struct Saved {
-    Tensor src, dst, mean, variance;
+    Tensor src, dst, mean, variance, indices;
   };
 
   /// An operand that an instruction may have.
@@ -131,6 +134,11 @@ class BatchNorm final : public FusableOp {
     T* in(std::span<void* const> operands) const {
       return index < 0 ? nullptr : static_cast<T*>(operands[static_cast<std::size_t>(index)]);
     }
+  };
+
+  /// Where backward's instructions read results of forward.
+  struct Results {
+    Optional y, indices;
   };
 
   /// The gradients that backward passes on, and at which operands its instruction writes them. The residual's gradient
@@ -146,11 +154,9 @@ class BatchNorm final : public FusableOp {
   Backward lower_as(Lowering& l) const {
     const Layout layout = onednn::channels_last(l.input_dims(0), l.activation_type());
     const auto given = l.input_layout(0);
-    Saved saved{.src = l.input(0, given && onednn::row_stride(*given) ? *given : layout),
-                .dst = {},
-                .mean = {},
-                .variance = {}};
-    const kernels::BatchNormShape shape = shape_of(saved.src.layout);
+    Saved saved;
+    saved.src = l.input(0, given && onednn::row_stride(*given) ? *given : layout);
+    const kernels::BatchNormShape shape = pooled_shape_of(l, saved.src.layout);
     const Layout channel = onednn::plain({shape.channels}, Type::f32);
     const Layout scratch_layout = onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32);
     if (trains(l)) {
@@ -167,14 +173,17 @@ class BatchNorm final : public FusableOp {
                                  l.parameter(weight, channel),
                                  l.parameter(bias, channel),
                                  saved.src,
-                                 saved.dst = l.make_output(layout),
+                                 saved.dst = l.make_output(onednn::with_dims(layout, l.output_dims())),
                                  l.make(scratch_layout)};
     if (epilogue_.residual) operands.push_back(l.input(1, layout));
+    if (max_pool_) saved.indices = l.make(onednn::plain({shape.y_rows() * shape.channels}, Type::u8));
+    const Optional indices = add(operands, saved.indices);
     l.emit("forward", InstructionKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, epilogue = epilogue_](std::span<void* const> at, RunState&) {
              kernels::batch_norm_forward(shape, by_channel(at, eps), static_cast<const T*>(at[4]),
                                          epilogue.residual ? static_cast<const T*>(at[7]) : nullptr,
-                                         epilogue.activation, static_cast<T*>(at[5]), static_cast<float*>(at[6]));
+                                         epilogue.activation, static_cast<T*>(at[5]), indices.in<std::uint8_t>(at),
+                                         static_cast<float*>(at[6]));
            });
     l.mark_recomputable();
     if (!l.training()) return {};
@@ -185,6 +194,21 @@ class BatchNorm final : public FusableOp {
   static kernels::BatchNormShape shape_of(const Layout& x) {
     const onednn::Dims dims = onednn::dims_of(x);
     return {dims[0] * dims[2] * dims[3], dims[1], base::current_threads(), onednn::row_stride(x).value()};
+  }
+
+  /// With the pooling after it.
+  kernels::BatchNormShape pooled_shape_of(const Lowering& l, const Layout& x) const {
+    kernels::BatchNormShape shape = shape_of(x);
+    if (!max_pool_) return shape;
+    const onednn::Dims in = l.input_dims(0), out = l.output_dims();
+    shape.pool = {.height = in[2],
+                  .width = in[3],
+                  .kernel = max_pool_->height,
+                  .stride = max_pool_->stride,
+                  .padding = max_pool_->padding,
+                  .out_height = out[2],
+                  .out_width = out[3]};
+    return shape;
   }
 
   static std::int64_t values_per_image(const Lowering& l) {
@@ -267,9 +291,8 @@ class BatchNorm final : public FusableOp {
 
   template <class T>
   void emit_backward(Lowering& l, const Saved& saved) const {
-    const kernels::BatchNormShape shape = shape_of(saved.src.layout);
+    const kernels::BatchNormShape shape = pooled_shape_of(l, saved.src.layout);
     const Layout channel = saved.mean.layout;
-    const Layout layout = saved.dst.layout;
     const Tensor diff_weight = l.make(channel);
     const Tensor diff_bias = l.make(channel);
     std::vector<Tensor> operands{saved.mean,
@@ -277,22 +300,21 @@ class BatchNorm final : public FusableOp {
                                  l.parameter(weight, channel),
                                  l.parameter(bias, channel),
                                  saved.src,
-                                 l.output_gradient(layout),
+                                 l.output_gradient(saved.dst.layout),
                                  diff_weight,
                                  diff_bias,
                                  l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32))};
-    // Without a residual, the activation's argument is computed again from the input.
-    const Tensor read_output = epilogue_.residual && epilogue_.has_activation() ? saved.dst : Tensor();
-    const Optional y = add(operands, read_output);
+    const Results results = add_results(saved, operands);
+    const Layout layout = onednn::channels_last(l.input_dims(0), l.activation_type());
     const Gradients gradients = make_gradients(l, layout, operands);
     if (l.synchronized() != nullptr && gradients.input_at) {
-      const Tensor sums = emit_gradient_sums<T>(l, shape, operands, read_output, gradients);
-      emit_synchronized_gradient<T>(l, shape, operands, sums, y, gradients);
+      const Tensor sums = emit_gradient_sums<T>(l, shape, operands, saved, gradients);
+      emit_synchronized_gradient<T>(l, shape, operands, sums, results, gradients);
     } else {  // diff_weight and diff_bias alone are sums of this process's images, added later as all gradients are
       l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
              [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
-               kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation, tensors_of<T>(at, y, gradients),
-                                               static_cast<float*>(at[8]));
+               kernels::batch_norm_backward<T>(shape, by_channel(at, eps), activation,
+                                               tensors_of<T>(at, results, gradients), static_cast<float*>(at[8]));
              });
     }
     give(l, gradients);
@@ -302,31 +324,31 @@ class BatchNorm final : public FusableOp {
 
   /// Emits the first part of backward and the exchange of its sums.
   /// @param backward the operands of the second part.
-  /// @param y the output if it is read; else empty.
   /// @return the sums of all processes: doubles {processes, 2, channels}.
   template <class T>
   Tensor emit_gradient_sums(Lowering& l, const kernels::BatchNormShape& shape, const std::vector<Tensor>& backward,
-                            const Tensor& y, const Gradients& gradients) const {
+                            const Saved& saved, const Gradients& gradients) const {
     comm::Communicator* group = l.synchronized();
     const std::int64_t count = 2 * shape.channels;
     const Tensor own = l.make(doubles(count)), all = l.make(doubles(count * group->size()));
     std::vector<Tensor> operands(backward.begin(), backward.begin() + 6);
     operands.push_back(own);
     operands.push_back(l.make(onednn::plain({kernels::batch_norm_scratch(shape)}, Type::f32)));
-    const Optional y_at = add(operands, y);
+    const Results results = add_results(saved, operands);
     const Optional masked_at = add(operands, gradients.masked_at ? gradients.residual : Tensor());
     l.emit("backward_sums", InstructionKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState&) {
              kernels::batch_norm_gradient_sums<T>(shape, by_channel(at, eps), activation,
                                                   {.x = static_cast<const T*>(at[4]),
-                                                   .y = y_at.in<const T>(at),
+                                                   .y = results.y.in<const T>(at),
                                                    .diff_y = static_cast<const T*>(at[5]),
                                                    .diff_residual = masked_at.in<T>(at),
                                                    .diff_x_before = nullptr,
                                                    .diff_x_before_stride = 0,
                                                    .diff_x = nullptr,
                                                    .diff_weight = nullptr,
-                                                   .diff_bias = nullptr},
+                                                   .diff_bias = nullptr,
+                                                   .indices = results.indices.in<const std::uint8_t>(at)},
                                                   static_cast<double*>(at[6]), static_cast<float*>(at[7]));
            });
     l.emit("backward_exchange", InstructionKind::communication, "batch_norm", {own, all},
@@ -343,13 +365,14 @@ class BatchNorm final : public FusableOp {
   /// Emits the second part of backward.
   template <class T>
   void emit_synchronized_gradient(Lowering& l, const kernels::BatchNormShape& shape, std::vector<Tensor> operands,
-                                  const Tensor& sums, const Optional& y, const Gradients& gradients) const {
+                                  const Tensor& sums, const Results& results, const Gradients& gradients) const {
     const comm::Communicator* group = l.synchronized();
     const std::int64_t values = values_per_image(l);
     const Optional sums_at = add(operands, sums);
     l.emit("backward", InstructionKind::normalization, "batch_norm", std::move(operands),
            [=, eps = eps_, activation = epilogue_.activation](std::span<void* const> at, RunState& state) {
-             kernels::batch_norm_gradient<T>(shape, by_channel(at, eps), activation, tensors_of<T>(at, y, gradients),
+             kernels::batch_norm_gradient<T>(shape, by_channel(at, eps), activation,
+                                             tensors_of<T>(at, results, gradients),
                                              {.parts = sums_at.in<const double>(at),
                                               .processes = group->size(),
                                               .own = group->rank(),
@@ -397,19 +420,27 @@ class BatchNorm final : public FusableOp {
     return {static_cast<int>(operands.size()) - 1};
   }
 
+  Results add_results(const Saved& saved, std::vector<Tensor>& operands) const {
+    // Without a residual, the activation's argument is computed again from the input.
+    const bool reads_y = epilogue_.residual && epilogue_.has_activation();
+    const Optional y = add(operands, reads_y ? saved.dst : Tensor());
+    return {.y = y, .indices = add(operands, saved.indices)};
+  }
+
   /// What an instruction of emit_backward() reads and writes.
   template <class T>
-  static kernels::BatchNormBackward<T> tensors_of(std::span<void* const> at, const Optional& y,
+  static kernels::BatchNormBackward<T> tensors_of(std::span<void* const> at, const Results& results,
                                                   const Gradients& gradients) {
     return {.x = static_cast<const T*>(at[4]),
-            .y = y.in<const T>(at),
+            .y = results.y.in<const T>(at),
             .diff_y = static_cast<const T*>(at[5]),
             .diff_residual = gradients.masked_at.in<T>(at),
             .diff_x_before = gradients.before_at.in<const T>(at),
             .diff_x_before_stride = gradients.before_stride,
             .diff_x = gradients.input_at.in<T>(at),
             .diff_weight = static_cast<float*>(at[6]),
-            .diff_bias = static_cast<float*>(at[7])};
+            .diff_bias = static_cast<float*>(at[7]),
+            .indices = results.indices.in<const std::uint8_t>(at)};
   }
 
   Gradients make_gradients(Lowering& l, const Layout& layout, std::vector<Tensor>& operands) const {
@@ -440,6 +471,8 @@ class BatchNorm final : public FusableOp {
 
   float eps_;
   float momentum_;
+  std::optional<PoolWindow> max_pool_;  ///< of the output, in a program that trains this op
+  std::string kind_ = "batch_norm";
 };
 
 }  // namespace
@@ -447,6 +480,11 @@ class BatchNorm final : public FusableOp {
 std::shared_ptr<const graph::Op> fold_batch_norm(const graph::Op& convolution, const graph::Op& batch_norm) {
   const auto* found = dynamic_cast<const BatchNorm*>(&batch_norm);
   return found != nullptr ? fuse(convolution, found->as_epilogue()) : nullptr;
+}
+
+std::shared_ptr<const graph::Op> fuse_max_pool(const graph::Op& op, const PoolWindow& window) {
+  const auto* found = dynamic_cast<const BatchNorm*>(&op);
+  return found != nullptr ? found->with_max_pool(window) : nullptr;
 }
 
 }  // namespace facet::ops

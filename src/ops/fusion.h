@@ -21,6 +21,13 @@ graph::Operand write(kernels::Activation activation, graph::OperatorWriter& writ
 /// Appends the activation to the post-ops of a primitive.
 void append(kernels::Activation activation, dnnl::post_ops& operations);
 
+/// The window of a pooling, and how it slides.
+struct PoolWindow {
+  std::int64_t height, width, stride, padding;
+};
+
+/// The window of `op` if it is a max pooling.
+std::optional<PoolWindow> max_pool_of(const graph::Op& op);
 /// What an op computes after its main operation in the same pass over memory, in the order of the members.
 struct Epilogue {
   /// A convolution's: scale and shift by a batch normalisation that uses running statistics; its eps.
@@ -52,6 +59,10 @@ std::shared_ptr<const graph::Op> fuse(const graph::Op& op, const Epilogue& more)
 /// A convolution and the batch normalisation after it, with that one's epilogue, as one op for inference and frozen
 /// nodes; null when the ops are of other kinds or the convolution already has an epilogue.
 std::shared_ptr<const graph::Op> fold_batch_norm(const graph::Op& convolution, const graph::Op& batch_norm);
+
+/// A batch normalisation by the batch's statistics, and the max pooling of its output, as one op of a training program;
+/// null when `op` is another one, or can't take this window.
+std::shared_ptr<const graph::Op> fuse_max_pool(const graph::Op& op, const PoolWindow& window);
 
 bool is_add(const graph::Op& op);
 bool is_concat(const graph::Op& op);

@@ -5,16 +5,12 @@
 #include "facet/error.h"
 #include "facet/ops.h"
 #include "lowering/lowering.h"
+#include "ops/fusion.h"
 #include "ops/shape_rules.h"
 
 namespace facet::ops {
 
 namespace {
-
-/// A window and how it slides.
-struct PoolWindow {
-  std::int64_t height, width, stride, padding;
-};
 
 using lowering::Backward;
 using lowering::InstructionKind;
@@ -56,6 +52,11 @@ class Pool final : public lowering::LowerableOp {
     const bool counts_padding = algorithm_ == dnnl::algorithm::pooling_avg_include_padding;
     attributes.emplace_back("count_include_pad", counts_padding ? 1 : 0);
     return writer.write("AveragePool", {writer.input(0)}, attributes);
+  }
+
+  /// The window if this is a max pooling.
+  std::optional<PoolWindow> max_window() const {
+    return algorithm_ == dnnl::algorithm::pooling_max ? window_ : std::nullopt;
   }
 
   Backward lower(Lowering& l) const override {
@@ -115,6 +116,11 @@ Value apply_pool(Value x, std::string_view kind, dnnl::algorithm algorithm, cons
 }
 
 }  // namespace
+
+std::optional<PoolWindow> max_pool_of(const graph::Op& op) {
+  const auto* pool = dynamic_cast<const Pool*>(&op);
+  return pool != nullptr ? pool->max_window() : std::nullopt;
+}
 
 }  // namespace facet::ops
 

@@ -94,6 +94,8 @@ std::string measured_precision_key(std::string_view model, std::string_view shap
 
 namespace {
 
+constexpr int timed_steps = 3;
+
 /// Pseudo-random pixels: with constant images batch normalisation would divide by nearly zero.
 std::vector<std::uint8_t> noise(std::size_t bytes) {
   std::vector<std::uint8_t> pixels(bytes);
@@ -135,7 +137,6 @@ double step_seconds(const Graph& graph, const program::ProgramOptions& options, 
   input.pixels = pixels.data();
   input.labels = labels.data();
   input.targets = targets;
-  const int timed_steps = tuning_record.tune() ? 3 : 2;
   double fastest = std::numeric_limits<double>::infinity();
   for (int step = 0; step <= timed_steps; ++step) {
     input.step = step + 1;

@@ -30,11 +30,11 @@ using TimedBatch = std::function<double(Precision, Tuning)>;
 /// choose_faster() does.
 ChosenPrecision choose_precision(PrecisionChoice choice, Tuning tuning, const TimedBatch& seconds);
 
-/// Measures both precisions and chooses the faster one; bf16 must win by 5 % to pay for its rounding. Tuning is the most
-/// of the time, and makes a batch at most twice as fast. So both precisions are measured without it first, bf16 before
-/// f32, because it takes less memory. The faster one is tuned, and the other one only where a batch takes less than
-/// twice the tuned one's time. With Tuning::none nothing is tuned. Where one measurement throws Error, for lack of memory
-/// for example, the other precision is chosen.
+/// Measures both precisions and chooses the faster one; bf16 must win by 5 % to pay for its rounding. Tuning takes most
+/// of the time, and is taken to make a batch at most twice as fast. So both precisions are measured without it first,
+/// bf16 before f32, because it takes less memory. The faster one is tuned, and the other one only where a batch takes
+/// less than twice the tuned one's time. With Tuning::none nothing is tuned. Where one measurement throws Error, for
+/// lack of memory for example, the other precision is chosen.
 /// @throws Error with both messages when both measurements throw.
 ChosenPrecision choose_faster(Tuning tuning, const TimedBatch& seconds);
 

@@ -43,6 +43,7 @@ Compiler::Compiler(const Graph& graph, Parameters::State* store, const ProgramOp
       policy_(policy),
       tuning_record_(tuning_record),
       nodes_(fuse(graph, list_, options.mode == Mode::inference)) {
+  if (training()) fuse_max_pools(nodes_, list_);
   const std::size_t count = nodes_.nodes.size();
   values_.resize(count);
   gradients_.resize(count);

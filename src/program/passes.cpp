@@ -109,6 +109,29 @@ FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bo
   return result;
 }
 
+void fuse_max_pools(FusedNodes& fused, const std::vector<Parameter>& parameters) {
+  std::vector<int> computed_by(fused.nodes.size());
+  std::iota(computed_by.begin(), computed_by.end(), 0);
+  for (int i = 0; i < static_cast<int>(fused.nodes.size()); ++i) {
+    Node& node = fused.nodes[i];
+    for (int& input : node.inputs) input = computed_by[input];
+    if (node.op == nullptr || fused.gone[i]) continue;
+    const auto window = ops::max_pool_of(*node.op);
+    if (!window || fused.reads[node.inputs[0]] != 1) continue;
+    const int before = node.inputs[0];
+    Node& producer = fused.nodes[before];
+    const std::vector<int>& own = producer.parameters;
+    if (std::none_of(own.begin(), own.end(), [&](int p) { return parameters[p].is_trained(); })) continue;
+    auto op = ops::fuse_max_pool(*producer.op, *window);
+    if (op == nullptr) continue;
+    producer.op = std::move(op);
+    producer.shape = node.shape;
+    fused.reads[before] = fused.reads[i];
+    fused.gone[i] = true;
+    computed_by[i] = before;
+  }
+}
+
 std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const std::vector<Parameter>& parameters) {
   std::vector<bool> needed(nodes.size(), false);
   for (std::size_t i = 0; i < nodes.size(); ++i) {

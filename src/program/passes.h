@@ -21,6 +21,10 @@ struct FusedNodes {
 /// where neither they nor what is before them is trained. Concats that each begin with the one before share one tensor.
 FusedNodes fuse(const Graph& graph, const std::vector<Parameter>& parameters, bool inference);
 
+/// Fuses each max_pool into the batch_norm (+ relu or relu6) before it that alone computes what it reads, where that
+/// normalises by the batch's statistics: in training, where its weight or its bias is trained.
+void fuse_max_pools(FusedNodes& fused, const std::vector<Parameter>& parameters);
+
 /// By node: whether its value depends on a parameter that is trained, so that its gradient is needed.
 std::vector<bool> find_needed_gradients(const std::vector<Node>& nodes, const std::vector<Parameter>& parameters);
 

@@ -69,7 +69,7 @@ constexpr bool slow_build = true;
 
 /// Increase it when keys or candidates change their meaning, or our own kernels their speed: the candidates are then
 /// measured again.
-constexpr int revision = 3;
+constexpr int revision = 4;
 
 /// FNV-1a; distinguishes the file names of different machines.
 std::uint32_t hash(std::string_view text) {

@@ -48,11 +48,41 @@ struct Case {
     for (auto& value : weight) value = draw();
     for (auto& value : bias) value = draw();
   }
+
+  /// With max pooling of images of height x width.
+  void pool(std::int64_t height, std::int64_t width, std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+    const auto out = [&](std::int64_t extent) { return (extent + 2 * padding - kernel) / stride + 1; };
+    shape.pool = {height, width, kernel, stride, padding, out(height), out(width)};
+    diff_y.resize(static_cast<std::size_t>(shape.y_rows() * shape.channels));
+  }
 };
 
 struct Result {
   std::vector<double> mean, variance, y, diff_x, diff_residual, diff_weight, diff_bias;
 };
+
+/// Pools y. `gradient` receives the sum of diff_y of the windows whose maximum a value is: the first of equal ones.
+std::vector<double> defined_pool(const Case& c, const std::vector<double>& y, std::vector<double>& gradient) {
+  const kernels::MaxPoolShape& pool = *c.shape.pool;
+  std::vector<double> pooled(c.diff_y.size());
+  for (std::size_t i = 0; i < pooled.size(); ++i) {
+    const auto channel = static_cast<std::int64_t>(i) % c.shape.channels,
+               out = static_cast<std::int64_t>(i) / c.shape.channels;
+    const std::int64_t image = out / (pool.out_height * pool.out_width);
+    std::int64_t largest = -1;
+    for (std::int64_t index = 0; index < pool.kernel * pool.kernel; ++index) {
+      const std::int64_t row =
+          out / pool.out_width % pool.out_height * pool.stride - pool.padding + index / pool.kernel;
+      const std::int64_t column = out % pool.out_width * pool.stride - pool.padding + index % pool.kernel;
+      if (row < 0 || row >= pool.height || column < 0 || column >= pool.width) continue;
+      const std::int64_t at = ((image * pool.height + row) * pool.width + column) * c.shape.channels + channel;
+      if (largest < 0 || y[at] > y[largest]) largest = at;
+    }
+    pooled[i] = y[largest];
+    gradient[largest] += c.diff_y[i];
+  }
+  return pooled;
+}
 
 /// The definition, in double.
 Result defined(const Case& c) {
@@ -61,35 +91,49 @@ Result defined(const Case& c) {
   Result r{std::vector<double>(channels),   std::vector<double>(channels),   std::vector<double>(c.x.size()),
            std::vector<double>(c.x.size()), std::vector<double>(c.x.size()), std::vector<double>(channels),
            std::vector<double>(channels)};
-  for (std::int64_t channel = 0; channel < channels; ++channel) {
-    const auto each = [&](const auto& body) {
-      for (std::int64_t row = 0; row < rows; ++row) body(static_cast<std::size_t>(row * channels + channel));
-    };
-    const auto n = static_cast<double>(rows);
+  std::vector<double> value(c.x.size()), gradient(c.diff_y.begin(), c.diff_y.end());
+  const double lower = c.activation == Activation::none ? -INFINITY : 0;
+  const double upper = c.activation == Activation::relu6 ? 6 : INFINITY;
+  const auto for_each =
+      [&](const auto& body) {  // calls body(channel, each), where each(body) is for the channel's rows
+        for (std::int64_t channel = 0; channel < channels; ++channel) {
+          body(channel, [&](const auto& of_row) {
+            for (std::int64_t row = 0; row < rows; ++row) of_row(static_cast<std::size_t>(row * channels + channel));
+          });
+        }
+      };
+  const auto n = static_cast<double>(rows);
+  const auto root = [&](std::int64_t channel) { return std::sqrt(r.variance[channel] + eps); };
+  for_each([&](std::int64_t channel, const auto& each) {
     each([&](std::size_t i) { r.mean[channel] += c.x[i] / n; });
     each([&](std::size_t i) { r.variance[channel] += std::pow(c.x[i] - r.mean[channel], 2) / n; });
-    const double root = std::sqrt(r.variance[channel] + eps);
+    each([&](std::size_t i) {
+      value[i] = (c.x[i] - r.mean[channel]) / root(channel) * c.weight[channel] + c.bias[channel] +
+                 (c.residual ? static_cast<double>(c.added[i]) : 0);
+      r.y[i] = std::clamp(value[i], lower, upper);
+    });
+  });
+  if (c.shape.pool) {
+    gradient.assign(c.x.size(), 0);
+    r.y = defined_pool(c, r.y, gradient);
+  }
+  for_each([&](std::int64_t channel, const auto& each) {
     double sum = 0;
     double products = 0;
     each([&](std::size_t i) {
-      const double distance = c.x[i] - r.mean[channel];
-      const double value =
-          distance / root * c.weight[channel] + c.bias[channel] + (c.residual ? static_cast<double>(c.added[i]) : 0);
-      const double lower = c.activation == Activation::none ? -INFINITY : 0;
-      const double upper = c.activation == Activation::relu6 ? 6 : INFINITY;
-      r.y[i] = std::clamp(value, lower, upper);
-      r.diff_residual[i] = value > lower && value < upper ? c.diff_y[i] : 0;
+      r.diff_residual[i] = value[i] > lower && value[i] < upper ? gradient[i] : 0;
       sum += r.diff_residual[i];
-      products += r.diff_residual[i] * distance;
+      products += r.diff_residual[i] * (c.x[i] - r.mean[channel]);
     });
     r.diff_bias[channel] = sum;
-    r.diff_weight[channel] = products / root;
+    r.diff_weight[channel] = products / root(channel);
     each([&](std::size_t i) {
-      r.diff_x[i] = c.weight[channel] / root *
-                        (r.diff_residual[i] - sum / n - (c.x[i] - r.mean[channel]) / (root * root) * products / n) +
-                    (c.diff_x_before.empty() ? 0 : static_cast<double>(c.diff_x_before[i]));
+      r.diff_x[i] =
+          c.weight[channel] / root(channel) *
+              (r.diff_residual[i] - sum / n - (c.x[i] - r.mean[channel]) / std::pow(root(channel), 2) * products / n) +
+          (c.diff_x_before.empty() ? 0 : static_cast<double>(c.diff_x_before[i]));
     });
-  }
+  });
   return r;
 }
 
@@ -137,11 +181,12 @@ Result computed(const Case& c) {
   const std::vector<T> before = widened(as<T>(c.diff_x_before), shape.channels, shape.x_stride);
   const std::vector<T> added = as<T>(c.added);
   const std::vector<T> diff_y = as<T>(c.diff_y);
-  std::vector<T> y(c.x.size()), diff_x(c.x.size()), diff_residual(c.x.size());
+  std::vector<T> y(diff_y.size()), diff_x(c.x.size()), diff_residual(c.x.size());
+  std::vector<std::uint8_t> indices(diff_y.size());
   kernels::batch_norm_statistics(shape, x.data(), mean.data(), variance.data(), scratch.data());
   const kernels::BatchNormParameters parameters{mean.data(), variance.data(), c.weight.data(), c.bias.data(), eps};
   kernels::batch_norm_forward(shape, parameters, x.data(), c.residual ? added.data() : nullptr, c.activation, y.data(),
-                              scratch.data());
+                              indices.data(), scratch.data());
   kernels::batch_norm_backward<T>(shape, parameters, c.activation,
                                   {.x = x.data(),
                                    .y = c.residual ? y.data() : nullptr,
@@ -151,7 +196,8 @@ Result computed(const Case& c) {
                                    .diff_x_before_stride = shape.x_stride,
                                    .diff_x = diff_x.data(),
                                    .diff_weight = diff_weight.data(),
-                                   .diff_bias = diff_bias.data()},
+                                   .diff_bias = diff_bias.data(),
+                                   .indices = indices.data()},
                                   scratch.data());
   return {back(mean), back(variance), back(y), back(diff_x), back(diff_residual), back(diff_weight), back(diff_bias)};
 }
@@ -177,7 +223,8 @@ class InParts {
         before_(widened(as<T>(c.diff_x_before), c.shape.channels, stride(c))),
         added_(as<T>(c.added)),
         diff_y_(as<T>(c.diff_y)),
-        y_(c.x.size()),
+        y_(c.diff_y.size()),
+        indices_(c.diff_y.size()),
         diff_x_(c.x.size()),
         diff_residual_(c.x.size()),
         mean_(c.weight.size()),
@@ -248,7 +295,7 @@ class InParts {
       t.diff_x = nullptr;
       kernels::batch_norm_forward(shape, parameters(), t.x,
                                   c_.residual ? added_.data() + first * shape.channels : nullptr, c_.activation,
-                                  y_.data() + first * shape.channels, scratch_.data());
+                                  y_.data() + of_y(first), indices_.data() + of_y(first), scratch_.data());
       kernels::batch_norm_gradient_sums<T>(shape, parameters(), c_.activation, t,
                                            sums.data() + 2 * process * shape.channels, scratch_.data());
     });
@@ -259,19 +306,29 @@ class InParts {
     const std::int64_t at = first * shape_.channels;
     return {.x = x_.data() + first * shape_.x_stride,
             .y = c_.residual ? y_.data() + at : nullptr,
-            .diff_y = diff_y_.data() + at,
+            .diff_y = diff_y_.data() + of_y(first),
             .diff_residual = c_.residual ? diff_residual_.data() + at : nullptr,
             .diff_x_before = before_.empty() ? nullptr : before_.data() + first * shape_.x_stride,
             .diff_x_before_stride = shape_.x_stride,
             .diff_x = diff_x_.data() + at,
             .diff_weight = nullptr,
-            .diff_bias = nullptr};
+            .diff_bias = nullptr,
+            .indices = indices_.data() + of_y(first)};
+  }
+
+  /// The index in y of a row of x.
+  std::int64_t of_y(std::int64_t row) const {
+    BatchNormShape before = c_.shape;
+    before.rows = row;
+    return before.y_rows() * before.channels;
   }
 
   const Case& c_;
   const Parts& parts_;
   BatchNormShape shape_;
-  std::vector<T> x_, before_, added_, diff_y_, y_, diff_x_, diff_residual_;
+  std::vector<T> x_, before_, added_, diff_y_, y_;
+  std::vector<std::uint8_t> indices_;
+  std::vector<T> diff_x_, diff_residual_;
   std::vector<float> mean_, variance_, scratch_;
 };
 
@@ -358,6 +415,71 @@ TEST_CASE("batch norm of the first channels of wider rows, with its gradient add
         }
       }
     }
+  });
+}
+
+TEST_CASE("batch norm with max pooling agrees with its definition: windows that overlap, are padded or leave a rest") {
+  struct Pool {
+    std::int64_t images, height, width, kernel, stride, padding;
+  };
+  for_each_cpu_isa([&] {
+    for (const Pool& pool : {Pool{3, 8, 6, 2, 2, 0},
+                             {2, 7, 9, 2, 2, 0},
+                             {2, 9, 8, 3, 2, 1},
+                             {1, 12, 11, 3, 3, 0},
+                             {2, 6, 7, 3, 1, 1},
+                             {2, 9, 9, 2, 4, 0},
+                             {1, 16, 15, 15, 1, 7},
+                             {5, 1, 2, 1, 1, 0}}) {
+      for (const std::int64_t channels : {1, 16, 33, 300}) {
+        for (const Activation activation : {Activation::none, Activation::relu, Activation::relu6}) {
+          CAPTURE(pool.height);
+          CAPTURE(pool.kernel);
+          CAPTURE(pool.stride);
+          CAPTURE(channels);
+          CAPTURE(activation);
+          Case c(pool.images * pool.height * pool.width, channels, activation, false, 3);
+          c.pool(pool.height, pool.width, pool.kernel, pool.stride, pool.padding);
+          // The sum of the windows' gradients is rounded to bf16: with the largest kernel a value is in up to 225 of them.
+          const double bf16_bound = pool.kernel == 15 ? 5e-2 : 6e-3;
+          check<float>(c, 1e-5);
+          check<std::uint16_t>(c, bf16_bound);
+          c.in_wider_rows = true;
+          c.diff_x_before = c.added;
+          check<float>(c, 1e-5);
+          check<std::uint16_t>(c, bf16_bound);
+          const Parts parts{{0, 1, pool.images - 1}, pool.height * pool.width};
+          check(c, InParts<float>(c, parts).computed(), 1e-5);
+          check(c, InParts<std::uint16_t>(c, parts).computed(), bf16_bound);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("batch norm with max pooling: a NaN is the maximum of its windows, and the first of equal maxima counts") {
+  for_each_cpu_isa([&] {
+    constexpr std::int64_t channels = 17, last = channels - 1;
+    BatchNormShape shape{4, channels, 1, channels};
+    shape.pool = kernels::MaxPoolShape{
+        .height = 2, .width = 2, .kernel = 2, .stride = 2, .padding = 0, .out_height = 1, .out_width = 1};
+    const std::vector<float> zero(channels, 0), one(channels, 1);
+    const auto index_of = [&](const std::vector<float>& window, float expected) {
+      std::vector<float> x(4 * channels, 0), y(channels), scratch(kernels::batch_norm_scratch(shape), NAN);
+      for (std::size_t i = 0; i < 4; ++i) x[i * channels + last] = window[i];
+      std::vector<std::uint8_t> indices(channels);
+      kernels::batch_norm_forward<float>(shape, {zero.data(), one.data(), one.data(), zero.data(), 0}, x.data(),
+                                         nullptr, Activation::relu, y.data(), indices.data(), scratch.data());
+      CHECK((std::isnan(expected) ? std::isnan(y[last]) : y[last] == expected));
+      CHECK(y[0] == 0);
+      CHECK(indices[0] == kernels::no_gradient);
+      return int{indices[last]};
+    };
+    CHECK(index_of({1, 2, 3, 4}, 4) == 3);
+    CHECK(index_of({4, NAN, 3, 5}, NAN) == 1);
+    CHECK(index_of({1, 2, 3, NAN}, NAN) == 3);
+    CHECK(index_of({1, 2, 2, 2}, 2) == 1);
+    CHECK(index_of({-1, -2, -3, 0}, 0) == kernels::no_gradient);
   });
 }
 

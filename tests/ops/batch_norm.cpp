@@ -35,6 +35,29 @@ TEST_CASE("batch_norm: gradients against finite differences") {
   }
 }
 
+TEST_CASE("batch_norm with max_pool: gradients against finite differences") {
+  const auto check = [](const Body& body, const ProblemOptions& sizes) {
+    check_gradients(make_problem([&](Value x) { return body(batch_norm(front(x, 4, 1))); }, sizes), {.step = 0.005});
+  };
+  const ProblemOptions even{.height = 8, .width = 8, .colours = 6, .seed = 1};
+  const ProblemOptions odd{.height = 7, .width = 5, .colours = 6, .seed = 3};
+  SUBCASE("no activation") {
+    check([](Value x) { return max_pool(x, {}); }, even);
+  }
+  SUBCASE("ReLU") {
+    check([](Value x) { return max_pool(relu(x), {}); }, even);
+  }
+  SUBCASE("ReLU, odd size") {
+    check([](Value x) { return max_pool(relu(x), {}); }, odd);
+  }
+  SUBCASE("ReLU, overlapping and padded windows") {
+    check([](Value x) { return max_pool(relu(x), {.kernel = 3, .stride = 2, .padding = 1}); }, odd);
+  }
+  SUBCASE("ReLU6") {
+    check([](Value x) { return max_pool(relu6(x), {.kernel = 3, .stride = 1}); }, even);
+  }
+}
+
 TEST_CASE("batch_norm: running statistics follow momentum, with the unbiased variance") {
   const std::int64_t batch = 2, pixels = batch * side * side;
   const Problem problem = make_problem([](Value x) { return batch_norm(x, {.momentum = 0.25F}); },

@@ -156,6 +156,32 @@ TEST_CASE("program: batch_norm, a residual's add and relu are one instruction") 
   CHECK(count(session, "residual.add") == 0);
 }
 
+TEST_CASE(
+    "program: batch_norm computes the max_pool after it where it is trained and nothing else reads what is pooled") {
+  const auto problem_of = [](const Body& body) { return make_problem(body, {.height = 8, .width = 8}); };
+  const auto pools_alone = [](const Problem& problem, bool inference = false) {
+    Parameters parameters = random_parameters(problem.graph);
+    const Session session = inference ? inference_session(problem, parameters) : gradient_session(problem, parameters);
+    return count(session, "max_pool") > 0;
+  };
+  const Problem fused = problem_of([](Value x) { return max_pool(relu(batch_norm(front(x, 4))), {}); });
+  CHECK(!pools_alone(fused));
+  CHECK(pools_alone(fused, true));
+  CHECK(!pools_alone(with_frozen(fused, "bn.bias")));
+  CHECK(pools_alone(with_frozen(with_frozen(fused, "bn.bias"), "bn.weight")));
+  CHECK(pools_alone(problem_of([](Value x) { return max_pool(relu(front(x, 4)), {}); })));
+  CHECK(pools_alone(problem_of([](Value x) {
+    x = front(x, 4);
+    return max_pool(relu(add(batch_norm(x), x)), {});
+  })));
+  CHECK(pools_alone(problem_of([](Value x) {
+    x = relu(batch_norm(front(x, 4)));
+    return concat({max_pool(x, {}), convolution(x, {.channels = 4, .stride = 2})});
+  })));
+  CHECK(
+      pools_alone(problem_of([](Value x) { return max_pool(batch_norm(front(x, 4)), {.kernel = 16, .padding = 8}); })));
+}
+
 TEST_CASE("program: in inference batch_norm is folded into the convolution before it") {
   const Problem problem = small_model(2);
   Parameters parameters = random_parameters(problem.graph);

@@ -244,6 +244,7 @@ TEST_CASE("save_memory: each cheap op gives the same bits when it is recomputed"
       {"bn", [](Value x) { return batch_norm(x); }},
       {"bn", [](Value x) { return relu(batch_norm(x)); }},
       {"bn", [](Value x) { return relu(add(batch_norm(x), x)); }},
+      {"bn", [](Value x) { return max_pool(relu(batch_norm(x)), {.kernel = 3, .stride = 1}); }},
       {"concat",
        [](Value x) {
          return concat({x, x});
