@@ -54,12 +54,18 @@ BackwardBlocks plan_backward(const WinogradShape& shape) {
 }
 
 /// Computes sum over tiles of v[t][r] * y[t][.], for Rows input channels and one block of output channels. Writes it to
-/// sums[r][.] if `first`, and adds it otherwise.
+/// sums[r][.] if `first`, and adds it otherwise; then it prefetches the sums of the next Rows input channels. With many
+/// channels the sums don't fit into the second-level cache.
 template <class P, int Rows>
 HWY_INLINE void product(const float* HWY_RESTRICT v, std::int64_t row, const float* HWY_RESTRICT y,
                         std::int64_t out_row, std::int64_t words, bool first, float* HWY_RESTRICT to,
                         std::int64_t sums_row) {
   const FloatTag tag;
+  if (!first) {
+    for (int r = Rows; r < 2 * Rows; ++r) {
+      for (std::int64_t i = 0; i < block_width(); i += cache_line) __builtin_prefetch(to + r * sums_row + i, 1);
+    }
+  }
   Floats sums[Rows][columns];
   for (int r = 0; r < Rows; ++r) {
     for (int j = 0; j < columns; ++j) {
