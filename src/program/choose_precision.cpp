@@ -30,7 +30,7 @@ ChosenPrecision choose_precision(PrecisionChoice choice, Tuning tuning, const Ti
 
 namespace {
 
-/// Tuning makes a batch at most this much faster; see choose_faster().
+/// Tuning is taken to make a batch at most this much faster; see choose_faster().
 constexpr double most_gained_by_tuning = 2;
 
 /// A precision, and what is known of the time that a batch takes in it.

@@ -1,6 +1,7 @@
 #include "program/passes.h"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 
 #include "lowering/lowering.h"
@@ -34,19 +35,26 @@ void take_batch_norm(FusedNodes& fused, Node& add) {
   }
 }
 
+/// Lets `op` in the place of node `before` compute what node `follower`, its only reader, did too.
+void take_follower(FusedNodes& fused, int before, int follower, std::shared_ptr<const graph::Op> op) {
+  Node& producer = fused.nodes[before];
+  producer.op = std::move(op);
+  producer.shape = fused.nodes[follower].shape;
+  fused.reads[before] = fused.reads[follower];
+  fused.gone[follower] = true;
+}
+
 /// Fuses an activation into the node that computes its input, if that has no other reader and can compute it. Returns
 /// whether it did.
 bool join_producer(FusedNodes& fused, int activation) {
   const kernels::Activation kind = ops::activation_of(*fused.nodes[activation].op);
   if (kind == kernels::Activation::none) return false;
   const int before = fused.nodes[activation].inputs[0];
-  Node& producer = fused.nodes[before];
+  const Node& producer = fused.nodes[before];
   if (producer.op == nullptr || fused.reads[before] != 1) return false;
   auto op = ops::fuse(*producer.op, {.activation = kind});
   if (op == nullptr) return false;
-  producer.op = std::move(op);
-  fused.reads[before] = fused.reads[activation];
-  fused.gone[activation] = true;
+  take_follower(fused, before, activation, std::move(op));
   return true;
 }
 
@@ -119,15 +127,12 @@ void fuse_max_pools(FusedNodes& fused, const std::vector<Parameter>& parameters)
     const auto window = ops::max_pool_of(*node.op);
     if (!window || fused.reads[node.inputs[0]] != 1) continue;
     const int before = node.inputs[0];
-    Node& producer = fused.nodes[before];
+    const Node& producer = fused.nodes[before];
     const std::vector<int>& own = producer.parameters;
     if (std::none_of(own.begin(), own.end(), [&](int p) { return parameters[p].is_trained(); })) continue;
     auto op = ops::fuse_max_pool(*producer.op, *window);
     if (op == nullptr) continue;
-    producer.op = std::move(op);
-    producer.shape = node.shape;
-    fused.reads[before] = fused.reads[i];
-    fused.gone[i] = true;
+    take_follower(fused, before, i, std::move(op));
     computed_by[i] = before;
   }
 }

@@ -440,7 +440,7 @@ TEST_CASE("batch norm with max pooling agrees with its definition: windows that 
           CAPTURE(activation);
           Case c(pool.images * pool.height * pool.width, channels, activation, false, 3);
           c.pool(pool.height, pool.width, pool.kernel, pool.stride, pool.padding);
-          // The sum of the windows' gradients is rounded to bf16: with the largest kernel a value is in up to 225 of them.
+          // The sum of the windows' gradients is rounded to bf16: with the largest kernel, that of up to 225 windows.
           const double bf16_bound = pool.kernel == 15 ? 5e-2 : 6e-3;
           check<float>(c, 1e-5);
           check<std::uint16_t>(c, bf16_bound);
