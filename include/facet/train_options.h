@@ -103,6 +103,9 @@ struct TrainOptions {
   /// False: parameters of one dimension (biases and batch norms) have no weight decay, and LARS and LAMB don't scale
   /// their steps.
   bool bias_decay = true;
+  /// If a weight's fan-in (the number of inputs of each of its outputs) exceeds this, its learning rate is multiplied by
+  /// lr_fan_in / fan-in. 0: no rate is changed.
+  std::int64_t lr_fan_in = 0;
   double label_smoothing = 0;  ///< the share of each label that is spread evenly over all classes
   /// By head; an entry with the empty name, which must be balanced, is for all heads without an entry of their own.
   /// Default: each class weighs 1.

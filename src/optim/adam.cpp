@@ -67,14 +67,13 @@ HWY_EXPORT(adam_range);
 
 class Adam final : public Optimizer {
  public:
-  Adam(const AdamOptions& options, bool decoupled)
-      : Optimizer(options.weight_decay), o_(options), decoupled_(decoupled) {}
+  Adam(const AdamOptions& options, bool decoupled) : Optimizer(options.groups), o_(options), decoupled_(decoupled) {}
 
   std::vector<std::string> slot_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
   bool update(const UpdateOperands& p, const UpdateFactors& factors, std::span<const double>) const override {
     const auto step = static_cast<double>(factors.step);
-    const double learning_rate = factors.learning_rate, beta1 = factors.momentum.value_or(o_.beta1);
+    const double learning_rate = rate_of(p, factors), beta1 = factors.momentum.value_or(o_.beta1);
     const double correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(o_.beta2, step);
     const AdamConstants constants{
         .beta1 = static_cast<float>(beta1),

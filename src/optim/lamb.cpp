@@ -88,7 +88,7 @@ HWY_EXPORT(lamb_range);
 
 class Lamb final : public Optimizer {
  public:
-  explicit Lamb(const AdamOptions& options) : Optimizer(options.weight_decay), o_(options) {}
+  explicit Lamb(const AdamOptions& options) : Optimizer(options.groups), o_(options) {}
 
   std::vector<std::string> slot_names() const override { return {"exp_avg", "exp_avg_sq"}; }
   std::size_t sum_count() const override { return 2; }
@@ -104,7 +104,7 @@ class Lamb final : public Optimizer {
   bool update(const UpdateOperands& p, const UpdateFactors& factors, std::span<const double> sums) const override {
     const bool has_ratio = p.group.has_trust_ratio && sums[0] > 0 && sums[1] > 0;
     const double ratio = has_ratio ? std::sqrt(sums[0]) / std::sqrt(sums[1]) : 1;
-    const auto rate = static_cast<float>(factors.learning_rate * ratio);
+    const auto rate = static_cast<float>(rate_of(p, factors) * ratio);
     const LambConstants constants = constants_of(p, factors);
     return update_in_parallel(p.count, [&](std::int64_t begin, std::int64_t end) {
       return HWY_DYNAMIC_DISPATCH(lamb_range)(p, begin, end, constants, rate);

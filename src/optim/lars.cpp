@@ -53,7 +53,7 @@ HWY_EXPORT(lars_range);
 
 class Lars final : public Optimizer {
  public:
-  explicit Lars(const LarsOptions& options) : Optimizer(options.weight_decay), o_(options) {}
+  explicit Lars(const LarsOptions& options) : Optimizer(options.groups), o_(options) {}
 
   std::vector<std::string> slot_names() const override { return {"momentum_buffer"}; }
   std::size_t sum_count() const override { return 2; }
@@ -70,7 +70,7 @@ class Lars final : public Optimizer {
     const double weight = std::sqrt(sums[0]), gradient = std::sqrt(sums[1]);
     const bool has_ratio = p.group.has_trust_ratio && weight > 0 && gradient > 0;
     const double ratio = has_ratio ? o_.trust_coefficient * weight / (gradient + p.group.weight_decay * weight) : 1;
-    const auto rate = static_cast<float>(factors.learning_rate * ratio);
+    const auto rate = static_cast<float>(rate_of(p, factors) * ratio);
     const auto momentum = static_cast<float>(o_.momentum == 0 ? 0 : factors.momentum.value_or(o_.momentum));
     return update_in_parallel(p.count, [&](std::int64_t begin, std::int64_t end) {
       return HWY_DYNAMIC_DISPATCH(lars_range)(p, begin, end, rate, momentum);

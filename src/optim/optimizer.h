@@ -13,16 +13,30 @@ namespace facet::optim {
 
 /// The options of an update rule that differ between parameters (PyTorch: param_groups).
 struct ParameterGroup {
+  double learning_rate_factor = 1;  ///< multiplies UpdateFactors::learning_rate
   double weight_decay = 0;
   bool has_trust_ratio = true;  ///< LARS and LAMB scale the step by the ratio of two norms
 };
 
-/// PyTorch's weight_decay, and the parameters that it applies to.
-struct WeightDecay {
-  double rate = 0;
+/// How the group of each parameter is determined.
+struct ParameterGroups {
+  double weight_decay = 0;
   /// False: parameters of one dimension (biases and batch norms) have no weight decay, and LARS and LAMB apply no trust
   /// ratio to them.
-  bool of_vectors = true;
+  bool decays_vectors = true;
+  /// If a weight's fan-in (the number of inputs of each of its outputs) exceeds this, its learning rate is multiplied by
+  /// max_fan_in / fan-in (Yang et al. 2022, "Tensor Programs V", table 3, for Adam). 0: no rate is changed.
+  double max_fan_in = 0;
+
+  ParameterGroup of(const Parameter& parameter) const {
+    const Shape& shape = parameter.shape;  // {outputs, inputs, ...}
+    double fan_in = 1;
+    for (std::size_t i = 1; i < shape.size(); ++i) fan_in *= static_cast<double>(shape[i]);
+    const bool excluded = shape.size() == 1 && !decays_vectors;
+    return {.learning_rate_factor = max_fan_in > 0 && fan_in > max_fan_in ? max_fan_in / fan_in : 1,
+            .weight_decay = excluded ? 0 : weight_decay,
+            .has_trust_ratio = !excluded};
+  }
 };
 
 /// One parameter, or a contiguous part of one, as an update rule sees it. All arrays have `count` elements in the same
@@ -52,7 +66,7 @@ struct UpdateFactors {
 /// called for parts of a parameter, with the parts' sums added in between.
 class Optimizer {
  public:
-  explicit Optimizer(const WeightDecay& decay) : decay_(decay) {}
+  explicit Optimizer(const ParameterGroups& groups) : groups_(groups) {}
   virtual ~Optimizer() = default;
 
   /// Names of the state tensors of each trained parameter, as in PyTorch (exp_avg, exp_avg_sq). They are zero at the
@@ -76,20 +90,22 @@ class Optimizer {
     return update(operands, factors, used);
   }
 
-  ParameterGroup group_of(const Parameter& parameter) const {
-    const bool excluded = parameter.shape.size() == 1 && !decay_.of_vectors;
-    return {.weight_decay = excluded ? 0 : decay_.rate, .has_trust_ratio = !excluded};
+  ParameterGroup group_of(const Parameter& parameter) const { return groups_.of(parameter); }
+
+ protected:
+  static double rate_of(const UpdateOperands& operands, const UpdateFactors& factors) {
+    return factors.learning_rate * operands.group.learning_rate_factor;
   }
 
  private:
-  WeightDecay decay_;
+  ParameterGroups groups_;
 };
 
 struct AdamOptions {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
-  WeightDecay weight_decay = {};
+  ParameterGroups groups = {};
 };
 /// Adam (Kingma and Ba 2015, with bias correction), as in PyTorch: g = gradient + weight_decay * weight;
 /// m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
@@ -107,7 +123,7 @@ std::unique_ptr<Optimizer> lamb(const AdamOptions& options = {});
 struct SgdOptions {
   double momentum = 0;
   bool nesterov = false;
-  WeightDecay weight_decay = {};
+  ParameterGroups groups = {};
 };
 /// Stochastic gradient descent with momentum (Sutskever et al. 2013), as PyTorch's SGD without dampening:
 /// g = gradient + weight_decay * weight; buffer = momentum * buffer + g;
@@ -118,7 +134,7 @@ std::unique_ptr<Optimizer> sgd(const SgdOptions& options = {});
 struct LarsOptions {
   double momentum = 0.9;
   double trust_coefficient = 0.001;
-  WeightDecay weight_decay = {};
+  ParameterGroups groups = {};
 };
 /// LARS (You et al. 2017, "Large Batch Training of Convolutional Networks", algorithm 1): ratio = trust_coefficient *
 /// |weight| / (|gradient| + weight_decay * |weight|), with Euclidean norms over the parameter;

@@ -40,7 +40,7 @@ HWY_EXPORT(sgd_range);
 
 class Sgd final : public Optimizer {
  public:
-  explicit Sgd(const SgdOptions& options) : Optimizer(options.weight_decay), o_(options) {}
+  explicit Sgd(const SgdOptions& options) : Optimizer(options.groups), o_(options) {}
 
   std::vector<std::string> slot_names() const override {
     if (o_.momentum == 0) return {};
@@ -49,8 +49,9 @@ class Sgd final : public Optimizer {
 
   bool update(const UpdateOperands& p, const UpdateFactors& factors, std::span<const double>) const override {
     const auto momentum = static_cast<float>(factors.momentum.value_or(o_.momentum));
+    const auto rate = static_cast<float>(rate_of(p, factors));
     return update_in_parallel(p.count, [&](std::int64_t begin, std::int64_t end) {
-      return HWY_DYNAMIC_DISPATCH(sgd_range)(p, begin, end, factors.learning_rate, momentum, o_.nesterov);
+      return HWY_DYNAMIC_DISPATCH(sgd_range)(p, begin, end, rate, momentum, o_.nesterov);
     });
   }
 

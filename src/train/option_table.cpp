@@ -204,6 +204,15 @@ Rows optimizer_rows() {
                      "(parameters of one dimension); by default they apply to them, as in PyTorch",
              .fixed = true},
             &TrainOptions::bias_decay, false),
+       whole_number(
+           {.name = "lr-fan-in",
+            .argument = "N",
+            .help = "multiply the learning rate of each weight whose fan-in (the number of inputs of each "
+                    "output) exceeds N by N / fan-in, as Yang et al. 2022 do for Adam, whose step changes each "
+                    "weight by about the rate: with many inputs, a few steps can leave a layer's ReLUs dead; "
+                    "0: don't",
+            .fixed = true},
+           &TrainOptions::lr_fan_in, 0, many),
        whole_number({.name = "accumulate",
                      .argument = "N",
                      .help = "batches over which a step averages the gradients; the last step of an epoch takes the "
@@ -474,7 +483,8 @@ const std::vector<TrainRecipe>& train_recipes() {
                                                  .options = {{"epochs", "20"},
                                                              {"affine", "10,0.05,0.1,0"},
                                                              {"color-jitter", "0.2,0.2,0.2,0"},
-                                                             {"lr", "3e-4"},
+                                                             {"lr", "1e-3"},
+                                                             {"lr-fan-in", "2304"},
                                                              {"schedule", "cosine"},
                                                              {"warmup-epochs", "1"},
                                                              {"label-smoothing", "0.1"},

@@ -20,29 +20,29 @@ namespace {
 struct OptimizerEntry {
   OptimizerKind kind;
   std::string_view name;
-  std::unique_ptr<optim::Optimizer> (*make)(const TrainOptions& options, const optim::WeightDecay& decay);
+  std::unique_ptr<optim::Optimizer> (*make)(const TrainOptions& options, const optim::ParameterGroups& groups);
 };
 
-optim::AdamOptions adam_options(const TrainOptions& o, const optim::WeightDecay& decay) {
-  return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .weight_decay = decay};
+optim::AdamOptions adam_options(const TrainOptions& o, const optim::ParameterGroups& groups) {
+  return {.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .groups = groups};
 }
 
-using Decay = const optim::WeightDecay&;
+using Groups = const optim::ParameterGroups&;
 constexpr OptimizerEntry optimizers[] = {
     {OptimizerKind::adam, "adam",
-     [](const TrainOptions& o, Decay decay) { return optim::adam(adam_options(o, decay)); }},
+     [](const TrainOptions& o, Groups groups) { return optim::adam(adam_options(o, groups)); }},
     {OptimizerKind::adamw, "adamw",
-     [](const TrainOptions& o, Decay decay) { return optim::adamw(adam_options(o, decay)); }},
+     [](const TrainOptions& o, Groups groups) { return optim::adamw(adam_options(o, groups)); }},
     {OptimizerKind::sgd, "sgd",
-     [](const TrainOptions& o, Decay decay) {
-       return optim::sgd({.momentum = o.momentum, .nesterov = o.nesterov, .weight_decay = decay});
+     [](const TrainOptions& o, Groups groups) {
+       return optim::sgd({.momentum = o.momentum, .nesterov = o.nesterov, .groups = groups});
      }},
     {OptimizerKind::lars, "lars",
-     [](const TrainOptions& o, Decay decay) {
-       return optim::lars({.momentum = o.momentum, .trust_coefficient = o.trust_coefficient, .weight_decay = decay});
+     [](const TrainOptions& o, Groups groups) {
+       return optim::lars({.momentum = o.momentum, .trust_coefficient = o.trust_coefficient, .groups = groups});
      }},
     {OptimizerKind::lamb, "lamb",
-     [](const TrainOptions& o, Decay decay) { return optim::lamb(adam_options(o, decay)); }},
+     [](const TrainOptions& o, Groups groups) { return optim::lamb(adam_options(o, groups)); }},
 };
 
 std::string optimizer_names() {
@@ -85,7 +85,10 @@ void require_heads_of(std::string_view option, const ByHead& by_head, const std:
 }  // namespace
 
 std::unique_ptr<optim::Optimizer> make_optimizer(const TrainOptions& options) {
-  return entry_of(options.optimizer).make(options, {.rate = options.weight_decay, .of_vectors = options.bias_decay});
+  return entry_of(options.optimizer)
+      .make(options, {.weight_decay = options.weight_decay,
+                      .decays_vectors = options.bias_decay,
+                      .max_fan_in = static_cast<double>(options.lr_fan_in)});
 }
 
 std::vector<double> balanced_weights(const Dataset& train, std::size_t head) {

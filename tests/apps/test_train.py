@@ -162,7 +162,7 @@ class Recipe(AppTest):
     """Options of the training recipe: run.cfg records them, and a run from it has the same bits."""
 
     OPTIONS = ["--optimizer", "sgd", "--lr", "0.02", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.001",
-               "--no-bias-decay", "--schedule", "cosine", "--warmup-epochs", "0.5",
+               "--no-bias-decay", "--lr-fan-in", "20", "--schedule", "cosine", "--warmup-epochs", "0.5",
                "--label-smoothing", "0.1", "--class-weights", "balanced", "--class-weights", "gender=1,2",
                "--head-weights", "age=2,race=0.5", "--accumulate", "2", "--clip-norm", "0.5",
                "--ema-decay", "0.9", "--patience", "5"]
@@ -189,7 +189,7 @@ class Recipe(AppTest):
         self.assertNotIn("balanced weights of gender", output)
         config = (first / "run.cfg").read_text()
         for line in ["optimizer = sgd", "lr = 0.02", "momentum = 0.8", "nesterov = yes", "weight-decay = 0.001",
-                     "no-bias-decay = yes", "schedule = cosine", "warmup-epochs = 0.5",
+                     "no-bias-decay = yes", "lr-fan-in = 20", "schedule = cosine", "warmup-epochs = 0.5",
                      "label-smoothing = 0.1", "class-weights = balanced", "class-weights = gender=1,2",
                      "head-weights = age=2,race=0.5", "accumulate = 2", "clip-norm = 0.5", "ema-decay = 0.9",
                      "patience = 5"]:

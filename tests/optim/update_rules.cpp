@@ -85,13 +85,13 @@ ExactState exact_adam(const State& s, const AdamOptions& o, std::int64_t step, b
   const double correction1 = 1 - std::pow(o.beta1, step), correction2 = 1 - std::pow(o.beta2, step);
   std::vector<double> direction;
   for (std::int64_t i = 0; i < s.count(); ++i) {
-    const double w = s.weight[i], g = s.gradient[i] + (decoupled ? 0 : o.weight_decay.rate * w);
+    const double w = s.weight[i], g = s.gradient[i] + (decoupled ? 0 : o.groups.weight_decay * w);
     const double m = o.beta1 * s.slots[0][i] + (1 - o.beta1) * g;
     const double v = o.beta2 * s.slots[1][i] + (1 - o.beta2) * g * g;
     after.slots[0].push_back({m, std::abs(s.slots[0][i]) + std::abs(g)});
     after.slots[1].push_back({v, v});
     direction.push_back(m / correction1 / (std::sqrt(v / correction2) + o.eps) +
-                        (decoupled ? o.weight_decay.rate * w : 0));
+                        (decoupled ? o.groups.weight_decay * w : 0));
   }
   const double ratio = layerwise && s.count() > 0 ? norm(first(s.weight, s.count())) / norm(direction) : 1;
   for (std::int64_t i = 0; i < s.count(); ++i) {
@@ -104,7 +104,7 @@ ExactState exact_adam(const State& s, const AdamOptions& o, std::int64_t step, b
 ExactState exact_sgd(const State& s, const SgdOptions& o) {
   ExactState after{.weight = {}, .slots = std::vector<std::vector<Exact>>(o.momentum == 0 ? 0 : 1)};
   for (std::int64_t i = 0; i < s.count(); ++i) {
-    const double g = s.gradient[i] + o.weight_decay.rate * s.weight[i];
+    const double g = s.gradient[i] + o.groups.weight_decay * s.weight[i];
     const double buffer = o.momentum == 0 ? 0 : o.momentum * s.slots[0][i] + g;
     const double direction = o.momentum == 0 ? g : o.nesterov ? g + o.momentum * buffer : buffer;
     const double scale = 1 + std::abs(s.gradient[i]) + std::abs(s.weight[i]);
@@ -117,9 +117,10 @@ ExactState exact_sgd(const State& s, const SgdOptions& o) {
 ExactState exact_lars(const State& s, const LarsOptions& o) {
   ExactState after{.weight = {}, .slots = {{}}};
   const double weights = norm(first(s.weight, s.count())), gradients = norm(first(s.gradient, s.count()));
-  const double ratio = s.count() == 0 ? 1 : o.trust_coefficient * weights / (gradients + o.weight_decay.rate * weights);
+  const double ratio =
+      s.count() == 0 ? 1 : o.trust_coefficient * weights / (gradients + o.groups.weight_decay * weights);
   for (std::int64_t i = 0; i < s.count(); ++i) {
-    const double change = rate * ratio * (s.gradient[i] + o.weight_decay.rate * s.weight[i]);
+    const double change = rate * ratio * (s.gradient[i] + o.groups.weight_decay * s.weight[i]);
     const double buffer = o.momentum * s.slots[0][i] + change;
     after.slots[0].push_back({buffer, std::abs(s.slots[0][i]) + std::abs(change)});
     after.weight.push_back({s.weight[i] - buffer, std::abs(s.weight[i]) + std::abs(buffer)});
@@ -135,16 +136,17 @@ struct Rule {
 
 std::vector<Rule> rules() {
   std::vector<Rule> all;
-  for (const AdamOptions& o : {AdamOptions{}, AdamOptions{0.8, 0.9999, 1e-3, {.rate = 0.1}}}) {
+  for (const AdamOptions& o : {AdamOptions{}, AdamOptions{0.8, 0.9999, 1e-3, {.weight_decay = 0.1}}}) {
     all.push_back({"adam", adam(o), [o](const State& s, std::int64_t t) { return exact_adam(s, o, t, false, false); }});
     all.push_back(
         {"adamw", adamw(o), [o](const State& s, std::int64_t t) { return exact_adam(s, o, t, true, false); }});
     all.push_back({"lamb", lamb(o), [o](const State& s, std::int64_t t) { return exact_adam(s, o, t, true, true); }});
   }
-  for (const SgdOptions& o : {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{0.9, true, {.rate = 0.05}}}) {
+  for (const SgdOptions& o :
+       {SgdOptions{}, SgdOptions{.momentum = 0.9}, SgdOptions{0.9, true, {.weight_decay = 0.05}}}) {
     all.push_back({"sgd", sgd(o), [o](const State& s, std::int64_t) { return exact_sgd(s, o); }});
   }
-  for (const LarsOptions& o : {LarsOptions{}, LarsOptions{0.5, 0.1, {.rate = 0.05}}}) {
+  for (const LarsOptions& o : {LarsOptions{}, LarsOptions{0.5, 0.1, {.weight_decay = 0.05}}}) {
     all.push_back({"lars", lars(o), [o](const State& s, std::int64_t) { return exact_lars(s, o); }});
   }
   return all;
@@ -284,14 +286,36 @@ TEST_CASE("update rules average the weights that they write") {
 
 TEST_CASE("weight decay without vectors excludes parameters of one dimension, from the trust ratio too") {
   const Parameter matrix{.name = "weight", .shape = {4, 3}}, vector{.name = "bias", .shape = {4}};
-  const auto all = adam({.weight_decay = {.rate = 0.5}});
-  const auto spared = adam({.weight_decay = {.rate = 0.5, .of_vectors = false}});
+  const auto all = adam({.groups = {.weight_decay = 0.5}});
+  const auto spared = adam({.groups = {.weight_decay = 0.5, .decays_vectors = false}});
   CHECK(all->group_of(vector).weight_decay == 0.5);
   CHECK(all->group_of(vector).has_trust_ratio);
   CHECK(spared->group_of(matrix).weight_decay == 0.5);
   CHECK(spared->group_of(matrix).has_trust_ratio);
   CHECK(spared->group_of(vector).weight_decay == 0);
   CHECK(!spared->group_of(vector).has_trust_ratio);
+}
+
+TEST_CASE("a weight's learning rate falls with its fan-in beyond the greatest, and every rule takes the factor") {
+  const auto factor_of = [](const Shape& shape) {
+    return ParameterGroups{.max_fan_in = 24}.of({.name = "weight", .shape = shape}).learning_rate_factor;
+  };
+  CHECK(factor_of({5, 24}) == 1);
+  CHECK(factor_of({5, 96}) == 0.25);
+  CHECK(factor_of({5, 4, 3, 4}) == 0.5);  // a convolution's: inputs x kernel
+  CHECK(factor_of({96}) == 1);
+  CHECK(ParameterGroups{}.of({.name = "weight", .shape = {5, 50176}}).learning_rate_factor == 1);
+
+  for (const Rule& rule : rules()) {
+    CAPTURE(rule.name);
+    State scaled = random_state(1003, rule.rule->slot_names().size()), plain = scaled;
+    UpdateOperands operands = scaled.operands(*rule.rule);
+    operands.group.learning_rate_factor = 0.25;
+    rule.rule->step(operands, {.learning_rate = 4 * rate, .step = 1});
+    plain.step(*rule.rule, 1);
+    CHECK(scaled.weight == plain.weight);
+    CHECK(scaled.slots == plain.slots);
+  }
 }
 
 TEST_CASE("the trust ratio of LARS and LAMB is 1 without one, and where a norm is 0") {

@@ -35,7 +35,7 @@ struct Run {
   std::size_t bytes;  ///< of the arena, of held memory and of the parameters with their state
 };
 Run train(const Problem& problem, Precision precision = Precision::f32, bool save_memory = false) {
-  const auto optimizer = optim::adamw({.weight_decay = {.rate = 0.5, .of_vectors = true}});
+  const auto optimizer = optim::adamw({.groups = {.weight_decay = 0.5, .decays_vectors = true}});
   Parameters parameters = random_parameters(problem.graph), average(problem.graph, 2);
   Run run;
   run.before = snapshot(parameters);

@@ -162,7 +162,7 @@ std::vector<std::vector<float>> trained_values(const Parameters& parameters) {
 
 TEST_CASE("gradient policy: updates that run behind the next step's beginning give the same bits") {
   const Problem problem = small_model(6);
-  const auto rule = optim::lamb({.weight_decay = {.rate = 0.1}});
+  const auto rule = optim::lamb({.groups = {.weight_decay = 0.1}});
   Parameters parameters = random_parameters(problem.graph), delayed = random_parameters(problem.graph);
   const auto policy = std::make_shared<DelayedUpdates>();
   Session at_once(problem.graph, parameters, training(6, *rule));

@@ -131,7 +131,7 @@ namespace {
 /// Calls `body` with each update rule, with and without accumulation, with and without clipping of gradients, and with
 /// whether the updates are deferred.
 void for_each_update_configuration(const std::function<void(program::ProgramOptions, bool)>& body) {
-  const std::unique_ptr<optim::Optimizer> rules[] = {optim::adam(), optim::adamw({.weight_decay = {.rate = 0.1}}),
+  const std::unique_ptr<optim::Optimizer> rules[] = {optim::adam(), optim::adamw({.groups = {.weight_decay = 0.1}}),
                                                      optim::sgd(),  optim::sgd({.momentum = 0.9, .nesterov = true}),
                                                      optim::lars(), optim::lamb()};
   for (std::size_t rule = 0; rule < std::size(rules); ++rule) {

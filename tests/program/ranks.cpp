@@ -373,7 +373,7 @@ TEST_CASE("ranks: several hosts, and hosts whose ranks share no memory") {
   const Result sent = train_on_ranks(4, batches, rounded), one = train(ProcessGroup(), on_one(batches), rounded);
   check_close(sent.parameters, one.parameters, 1e-3);
   CHECK(sent.parameters != train_on_ranks(4, batches, plain_recipe()).parameters);
-  Recipe lamb{.rule = optim::lamb({.weight_decay = {.rate = 0.1}}), .has_average = true};
+  Recipe lamb{.rule = optim::lamb({.groups = {.weight_decay = 0.1}}), .has_average = true};
   lamb.on_host = 2;
   check_equal_to_one(4, batches, lamb);
 }

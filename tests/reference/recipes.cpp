@@ -32,12 +32,12 @@ TEST_CASE("update rules: accumulated and clipped gradients, an average and a fro
   const Shape shape = reference.shape("pixels");  // {steps, batches, batch, height, width, 3}
   const std::vector<std::uint8_t> pixels = reference.pixels();
   const std::vector<std::int32_t> labels = reference.labels();
-  const optim::WeightDecay decay{.rate = 0.05, .of_vectors = false};
+  const optim::ParameterGroups decay{.weight_decay = 0.05, .decays_vectors = false};
   std::vector<std::pair<std::string, std::unique_ptr<optim::Optimizer>>> rules;
-  rules.emplace_back("sgd", optim::sgd({.momentum = 0.9, .weight_decay = decay}));
-  rules.emplace_back("adamw", optim::adamw({.weight_decay = decay}));
-  rules.emplace_back("lars", optim::lars({.trust_coefficient = 0.1, .weight_decay = decay}));
-  rules.emplace_back("lamb", optim::lamb({.weight_decay = decay}));
+  rules.emplace_back("sgd", optim::sgd({.momentum = 0.9, .groups = decay}));
+  rules.emplace_back("adamw", optim::adamw({.groups = decay}));
+  rules.emplace_back("lars", optim::lars({.trust_coefficient = 0.1, .groups = decay}));
+  rules.emplace_back("lamb", optim::lamb({.groups = decay}));
   for (const auto& [name, rule] : rules) {
     CAPTURE(name);
     const Graph graph = network(shape, static_cast<int>(reference.shape("start.head.bias").at(0)));

@@ -180,7 +180,7 @@ void check_frozen(const std::string& model, const std::string& kind, const std::
   check_step(peer, Precision::f32, f32_bounds);
   check_statistics(peer);
   if (has_native_bf16()) check_step(peer, Precision::bf16, bf16_bounds);
-  const auto sgd = optim::sgd({.momentum = 0.9, .weight_decay = {.rate = 0.01}});
+  const auto sgd = optim::sgd({.momentum = 0.9, .groups = {.weight_decay = 0.01}});
   Peer stepping(model, model + "." + kind, freeze);
   check_steps(stepping, "sgd", *sgd);
 }

@@ -22,30 +22,33 @@ struct UpdateCase {
 
 /// The cases of make_references.py.
 std::vector<UpdateCase> cases() {
-  const optim::WeightDecay decay{.rate = 0.05}, matrices_only{.rate = 0.05, .of_vectors = false};
+  const optim::ParameterGroups decay{.weight_decay = 0.05},
+      matrices_only{.weight_decay = 0.05, .decays_vectors = false};
   std::vector<UpdateCase> all;
   all.push_back({"sgd", 0.1F, optim::sgd()});
-  all.push_back({"sgd.decay", 0.1F, optim::sgd({.weight_decay = decay})});
+  all.push_back({"sgd.decay", 0.1F, optim::sgd({.groups = decay})});
   all.push_back({"sgd.momentum", 0.1F, optim::sgd({.momentum = 0.9})});
-  all.push_back({"sgd.nesterov", 0.1F, optim::sgd({.momentum = 0.8, .nesterov = true, .weight_decay = decay})});
-  all.push_back({"sgd.spared", 0.1F, optim::sgd({.momentum = 0.9, .weight_decay = matrices_only})});
+  all.push_back({"sgd.nesterov", 0.1F, optim::sgd({.momentum = 0.8, .nesterov = true, .groups = decay})});
+  all.push_back({"sgd.spared", 0.1F, optim::sgd({.momentum = 0.9, .groups = matrices_only})});
   all.push_back({"adam", 0.01F, optim::adam()});
-  all.push_back({"adam.decay", 0.01F, optim::adam({.beta1 = 0.8, .beta2 = 0.99, .eps = 1e-4, .weight_decay = decay})});
-  all.push_back({"adamw", 0.01F, optim::adamw({.weight_decay = {.rate = 0.5}})});
-  all.push_back({"adamw.spared", 0.01F, optim::adamw({.weight_decay = {.rate = 0.5, .of_vectors = false}})});
+  all.push_back({"adam.decay", 0.01F, optim::adam({.beta1 = 0.8, .beta2 = 0.99, .eps = 1e-4, .groups = decay})});
+  all.push_back({"adamw", 0.01F, optim::adamw({.groups = {.weight_decay = 0.5}})});
+  all.push_back({"adamw.spared", 0.01F, optim::adamw({.groups = {.weight_decay = 0.5, .decays_vectors = false}})});
+  all.push_back({"adamw.fan_in", 0.01F, optim::adamw({.groups = {.weight_decay = 0.5, .max_fan_in = 6}})});
   all.push_back({"lars", 20.0F, optim::lars()});
-  all.push_back({"lars.decay", 1.0F, optim::lars({.momentum = 0.8, .trust_coefficient = 0.02, .weight_decay = decay})});
-  all.push_back({"lars.spared", 0.1F, optim::lars({.trust_coefficient = 0.1, .weight_decay = matrices_only})});
+  all.push_back({"lars.fan_in", 20.0F, optim::lars({.groups = {.max_fan_in = 6}})});
+  all.push_back({"lars.decay", 1.0F, optim::lars({.momentum = 0.8, .trust_coefficient = 0.02, .groups = decay})});
+  all.push_back({"lars.spared", 0.1F, optim::lars({.trust_coefficient = 0.1, .groups = matrices_only})});
   all.push_back({"lamb", 0.01F, optim::lamb()});
   all.push_back(
-      {"lamb.decay", 0.01F, optim::lamb({.beta1 = 0.8, .beta2 = 0.99, .eps = 1e-4, .weight_decay = {.rate = 0.5}})});
-  all.push_back({"lamb.spared", 0.01F, optim::lamb({.weight_decay = {.rate = 0.5, .of_vectors = false}})});
+      {"lamb.decay", 0.01F, optim::lamb({.beta1 = 0.8, .beta2 = 0.99, .eps = 1e-4, .groups = {.weight_decay = 0.5}})});
+  all.push_back({"lamb.spared", 0.01F, optim::lamb({.groups = {.weight_decay = 0.5, .decays_vectors = false}})});
   constexpr auto one_cycle = LearningRateSchedule::Kind::one_cycle;
   all.push_back({"sgd.one-cycle", 0.1F, optim::sgd({.momentum = 0.5}), one_cycle});
   all.push_back({"nesterov.one-cycle", 0.1F, optim::sgd({.momentum = 0.5, .nesterov = true}), one_cycle});
   all.push_back({"adam.one-cycle", 0.1F, optim::adam(), one_cycle});
-  all.push_back({"adamw.one-cycle", 0.1F, optim::adamw({.weight_decay = {.rate = 0.5}}), one_cycle});
-  all.push_back({"lamb.one-cycle", 0.1F, optim::lamb({.weight_decay = {.rate = 0.5}}), one_cycle});
+  all.push_back({"adamw.one-cycle", 0.1F, optim::adamw({.groups = {.weight_decay = 0.5}}), one_cycle});
+  all.push_back({"lamb.one-cycle", 0.1F, optim::lamb({.groups = {.weight_decay = 0.5}}), one_cycle});
   return all;
 }
 

@@ -122,6 +122,7 @@ TEST_CASE("a resumed run gives the same bits with every recipe") {
       {"steps of four batches", [](TrainOptions& o) { o.accumulate = 4; }},
       {"clipped gradients", [](TrainOptions& o) { o.clip_norm = 0.5; }},
       {"averaged weights", [](TrainOptions& o) { o.ema_decay = 0.8; }},
+      {"rates by fan-in", [](TrainOptions& o) { o.lr_fan_in = 8; }},
       {"frozen parts",
        [](TrainOptions& o) {
          o.freeze = {"stem.*", "block.bn1.*", "side.hidden.*"};

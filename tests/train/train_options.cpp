@@ -260,6 +260,7 @@ TEST_CASE("a record has the names and values that the records of earlier version
                           {"trust_coefficient", 0.001},
                           {"weight_decay", 0.0},
                           {"bias_decay", true},
+                          {"lr_fan_in", 0},
                           {"label_smoothing", 0.0},
                           {"class_weights", "colour=balanced side=1,2.5 stripes=balanced"},
                           {"head_weights", "colour=0.5 side=2"},
