@@ -5,10 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "balance.h"
 #include "energy.h"
 #include "eviction.h"
 #include "facet/error.h"
 #include "facet/machine.h"
+#include "facet/threads.h"
 #include "options.h"
 #include "peak.h"
 #include "primitives.h"
@@ -27,6 +29,7 @@ struct Options : bench::WorkloadOptions {
   std::string json, trace, check;
   int warmup = 2, iterations = 7;
   bool profile = false;
+  int balance = 0;
 };
 
 /// @throws Error, or an exception of Boost, for an invalid option or value.
@@ -40,6 +43,9 @@ Options parse(int argc, char** argv) {
   add("profile", po::bool_switch(&o.profile),
       "also profile as many further steps and print their time by kind and by instruction, and the sum of the fastest "
       "primitives, each timed alone");
+  bench::add_number(description, "balance", o.balance, 0, max_threads,
+                    "instead of timing steps, print how evenly this number of threads, which may exceed the cores, "
+                    "would share the loops of our own kernels; 0: don't");
   add("check", po::value(&o.check),
       "also compare ratios with those of this earlier result of --profile; exit with status 1 if one is worse by a "
       "tenth");
@@ -53,6 +59,9 @@ Options parse(int argc, char** argv) {
     throw Error(fmt::format("--json and --trace are the same file, {}", o.json));
   if (bench::thread_counts(o).size() > 1 && (o.profile || !o.check.empty() || !o.trace.empty())) {
     throw Error(fmt::format("--threads is {}; --profile, --check and --trace need a single number", o.threads));
+  }
+  if (o.balance > 0 && (o.profile || !o.check.empty() || !o.trace.empty() || bench::thread_counts(o).size() > 1)) {
+    throw Error("--balance can't be used with --profile, --check, --trace or several numbers of --threads");
   }
   return o;
 }
@@ -140,6 +149,19 @@ int run_scaling(const Options& o, bench::Workload& workload) {
   return 0;
 }
 
+/// Prints how evenly the threads of --balance would share the loops of our own kernels.
+int run_balance(const Options& o, bench::Workload& workload) {
+  bench::JsonFile json(o.json);
+  program::TuningRecord tuning_record(!o.no_tune);
+  const bench::Balance balance = bench::measure_balance(workload, tuning_record, o.balance, o.iterations);
+  nlohmann::json result = bench::result_json("balance", workload, tuning_record);
+  result["balance"] = bench::balance_json(balance);
+  fmt::print("{}\n", bench::title(workload));
+  bench::print_balance(balance);
+  json.write(result);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -147,6 +169,7 @@ int main(int argc, char** argv) {
   return bench::run_bench(
       "bench_training", [&] { return options = parse(argc, argv); },
       [&](bench::Workload& workload) {
+        if (options.balance > 0) return run_balance(options, workload);
         return bench::thread_counts(options).size() > 1 ? run_scaling(options, workload) : run(options, workload);
       });
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -115,7 +116,27 @@ void run(const Split& split, const Body& body) {
 
 #endif
 
+/// Receives the times of this thread's loops; null: they run in parallel.
+thread_local const LoopTiming::Observe* observe_loop = nullptr;
+
+void run_timed(const Split& split, const Body& body) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  std::vector<double> seconds(static_cast<std::size_t>(split.pieces));
+  Clock::time_point start = begin;
+  for (std::int64_t piece = 0; piece < split.pieces; ++piece) {
+    body(split.start(piece), split.start(piece + 1));
+    const Clock::time_point end = Clock::now();
+    seconds[static_cast<std::size_t>(piece)] = std::chrono::duration<double>(end - start).count();
+    start = end;
+  }
+  (*observe_loop)(seconds, std::chrono::duration<double>(start - begin).count());
+}
+
 }  // namespace
+
+LoopTiming::LoopTiming(Observe observe) : observe_(std::move(observe)) { observe_loop = &observe_; }
+LoopTiming::~LoopTiming() { observe_loop = nullptr; }
 
 void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
   if (count <= 0) {
@@ -124,7 +145,9 @@ void parallel_for(std::int64_t count, std::int64_t grain, const Body& body) {
   grain = std::max<std::int64_t>(grain, 1);
   const std::int64_t grains = count / grain + (count % grain != 0 ? 1 : 0);
   const std::int64_t pieces = std::min<std::int64_t>(grains, current_threads());
-  if (pieces <= 1) {
+  if (observe_loop != nullptr) {
+    run_timed({count, grains, grain, pieces}, body);
+  } else if (pieces <= 1) {
     body(0, count);
   } else {
     run({count, grains, grain, pieces}, body);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace facet::base {
@@ -12,6 +13,23 @@ namespace facet::base {
 /// rethrown here once all pieces have ended.
 /// @param grain pieces are multiples of it (except the last); a count of at most one grain runs on the calling thread.
 void parallel_for(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body);
+
+/// While it lives, each parallel_for that this thread calls runs its pieces one after the other on this thread, and then
+/// calls `observe` with the seconds that each took: so one can see how a number of threads would share the work, also
+/// where there are fewer cores. A body must not call parallel_for, and a thread has one LoopTiming at a time.
+class LoopTiming {
+ public:
+  /// @param seconds of the whole loop; more than the sum of its pieces by what measuring takes.
+  using Observe = std::function<void(std::span<const double> piece_seconds, double seconds)>;
+
+  explicit LoopTiming(Observe observe);
+  ~LoopTiming();
+  LoopTiming(const LoopTiming&) = delete;
+  LoopTiming& operator=(const LoopTiming&) = delete;
+
+ private:
+  Observe observe_;
+};
 
 /// Threads that parallel_for and oneDNN use when called from this thread.
 int current_threads();

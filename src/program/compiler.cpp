@@ -177,8 +177,8 @@ const kernels::LossRule& Compiler::loss_rule() const {
 int Compiler::choose(const std::string& key, const std::vector<std::string>& candidates,
                      const std::function<double(int, double)>& seconds) {
   const auto full_key = [&](std::int64_t batch) {
-    return fmt::format("{} batch {} {} {} threads {}", key, batch, to_string(options_.precision),
-                       training() ? "training" : "inference", base::current_threads());
+    return fmt::format("{} batch {} {} {}{}", key, batch, to_string(options_.precision),
+                       training() ? "training" : "inference", threads_of_key(base::current_threads()));
   };
   const std::string own = full_key(options_.batch);
   tuning_record_.offer(own, candidates);

@@ -38,9 +38,20 @@ void TuningRecord::save(const std::filesystem::path& file) const {
 
 std::string TuningRecord::to_text() const { return nlohmann::json{{"choices", chosen_}}.dump(1) + "\n"; }
 
+std::string threads_of_key(int threads) { return fmt::format(" threads {}", threads); }
+
 TuningRecord TuningRecord::without_tuning() const {
   TuningRecord copy = *this;
   copy.tune_ = false;
+  return copy;
+}
+
+TuningRecord TuningRecord::for_threads(int from, int to) const {
+  TuningRecord copy = without_tuning();
+  const std::string end = threads_of_key(from);
+  for (const auto& [key, candidate] : chosen_) {
+    if (key.ends_with(end)) copy.record(key.substr(0, key.size() - end.size()) + threads_of_key(to), candidate);
+  }
   return copy;
 }
 

@@ -10,6 +10,9 @@
 
 namespace facet::program {
 
+/// The end of the keys of choices for a number of compute threads.
+std::string threads_of_key(int threads);
+
 /// Which candidate primitives run an op: maps a key that names op, shapes and types to the name of a candidate. For a
 /// key without an entry, tuning measures the candidates and records the fastest; without tuning, oneDNN's default is
 /// used and recorded.
@@ -28,6 +31,8 @@ class TuningRecord {
   bool tune() const { return tune_; }
   /// A copy for which nothing is measured.
   TuningRecord without_tuning() const;
+  /// The same, in which the choices for `from` compute threads are those for `to`.
+  TuningRecord for_threads(int from, int to) const;
   /// The recorded candidate; empty if the key has none.
   std::string find(const std::string& key) const;
   void record(const std::string& key, const std::string& candidate);

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <limits>
 #include <mutex>
+#include <numeric>
+#include <span>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -103,6 +106,36 @@ TEST_CASE("the pieces differ by at most one grain") {
   CHECK(pieces_of(10, 4) == Pieces{{0, 4}, {4, 8}, {8, 10}});
   constexpr std::int64_t max_count = std::numeric_limits<std::int64_t>::max();
   CHECK(pieces_of(max_count, max_count - 1).size() == 2);
+}
+
+TEST_CASE("timed loops run the same pieces in their order, on the caller, and tell the seconds of each") {
+  const ComputeScope scope(4);
+  Pieces pieces;
+  std::vector<std::vector<double>> loops;
+  const auto run = [&](std::int64_t count, std::int64_t grain) {
+    const std::thread::id caller = std::this_thread::get_id();
+    parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
+      CHECK(std::this_thread::get_id() == caller);
+      pieces.emplace_back(begin, end);
+      if (begin == 3) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    });
+  };
+  {
+    const facet::base::LoopTiming timing([&](std::span<const double> seconds, double all) {
+      loops.emplace_back(seconds.begin(), seconds.end());
+      CHECK(all >= std::accumulate(seconds.begin(), seconds.end(), 0.0) * 0.999);
+    });
+    run(10, 1);
+    run(0, 1);  // no loop
+    run(7, 8);
+  }
+  CHECK(pieces == Pieces{{0, 3}, {3, 6}, {6, 8}, {8, 10}, {0, 7}});
+  REQUIRE(loops.size() == 2);
+  CHECK(loops[0].size() == 4);
+  CHECK(loops[0][1] >= 0.005);
+  CHECK(loops[1].size() == 1);
+  CHECK(pieces_of(10, 1) == Pieces{{0, 3}, {3, 6}, {6, 8}, {8, 10}});
+  CHECK(loops.size() == 2);
 }
 
 TEST_CASE("a nested loop covers every index") {

@@ -99,6 +99,31 @@ class Bench(unittest.TestCase):
                 self.assertGreaterEqual(result["machine"]["cores"], 1)
                 self.assertEqual(os.listdir(folder), ["result.json"])
 
+    def test_balance(self):
+        status, output, error = bench("--size", 16, "--batch", 2, "--threads", 1, "--iterations", 2, "--balance", 5,
+                                      "--no-tune")
+        self.assertEqual((status, error), (0, ""))
+        self.assertRegex(output, r"(?m)^ *[\d.]+ +[\d.]+ +\d+ +[\d.]+[ !] heads\.age\.hidden\.weight\.update \(facet:update, "
+                                 r"loop 1\)$")
+        result = result_of("--size", 16, "--batch", 2, "--threads", 1, "--iterations", 2, "--balance", 5, "--no-tune")
+        self.assertEqual((result["bench"], result["threads"]), ("balance", 5))
+        balance = result["balance"]
+        self.assertEqual(balance["threads"], 5)
+        self.assertGreaterEqual(balance["step_seconds"], balance["ideal_seconds"])
+        loops = balance["loops"]
+        self.assertEqual([loop["share"] for loop in loops], sorted((loop["share"] for loop in loops), reverse=True))
+        for loop in loops:
+            self.assertIn(loop["pieces"], range(1, 6), loop)
+            self.assertLessEqual(loop["longest"], loop["seconds"])
+            self.assertLessEqual(loop["seconds"], loop["longest"] * loop["pieces"] * 1.0001)
+            self.assertEqual(loop["balanced"], loop["share"] <= 0.005 or
+                             loop["pieces"] == 5 and loop["longest"] * 5 <= 1.5 * loop["seconds"], loop)
+        # 256 x 256 elements in ranges of at least 8192
+        self.assertEqual([loop["pieces"] for loop in loops if loop["loop"] == 1 and
+                          loop["instruction"] == "heads.age.hidden.weight.update"], [5])
+        self.assertEqual([loop["pieces"] for loop in loops if loop["loop"] == 1 and
+                          loop["instruction"] == "heads.age.logits.weight.update"], [1])
+
     def test_machine_and_versions_are_recorded(self):
         for program in [BENCH, PRIMITIVES]:
             result = result_of(*SMALLEST, program=program)
@@ -265,6 +290,7 @@ class Bench(unittest.TestCase):
             (["--size", "16x16385"], "--size is '16x16385'"),
             (["--batc", "2"], "--batc"), (["stray"], "'stray'"), (["--tune"], "--tune"),
             (["--max-cpu-isa", "sse9"], "avx2, avx512, avx512_bf16"), (["--threads", "1,x"], "--threads is 1,x"),
+            (["--balance", "-1"], "--balance is -1"), (["--balance", "4", "--profile"], "--balance can't be used with"),
             (["--threads", "1,2", "--profile"], "--profile, --check and --trace need a single number"),
         ]
         if "oneTBB" not in bench("--pin", "--threads", "4096")[2]:

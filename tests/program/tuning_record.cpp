@@ -78,6 +78,22 @@ TEST_CASE("tuning record: a program records every choice, and tuning keeps recor
   TuningRecord recorded = TuningRecord::load(folder / "tuning.json", true);
   CHECK(implementations_with(recorded) == implementations);
   CHECK(recorded.all() == untuned.all());
+
+  // Another number of threads finds all choices as its own.
+  TuningRecord tuned(true);
+  {
+    const base::ComputeScope scope(2);
+    implementations_with(tuned);
+  }
+  TuningRecord moved = tuned.for_threads(2, 3);
+  const auto before = moved.all();
+  const base::ComputeScope scope(3);
+  implementations_with(moved);
+  CHECK(!tuned.measured().empty());
+  CHECK(moved.all() == before);
+  for (const auto& [key, candidate] : tuned.all()) {
+    CHECK(moved.find(key.substr(0, key.rfind(' ')) + " 3") == candidate);
+  }
 }
 
 TEST_CASE("tuning record: a tuned program computes what an untuned one does") {
