@@ -87,14 +87,20 @@ void advise_huge_pages(std::byte* data, std::size_t bytes) {
   }
 }
 
-/// Faults in fresh pages, on all compute threads.
+/// Faults in fresh huge pages, on all compute threads in turn: as each page lies on the node of the thread that touches
+/// it first, every tensor of many pages is spread over the nodes of all threads.
 void touch(std::byte* data, std::size_t bytes) {
-  parallel_for(static_cast<std::int64_t>(bytes), static_cast<std::int64_t>(huge_page),
-               [data](std::int64_t begin, std::int64_t end) {
-                 for (std::int64_t at = begin; at < end; at += static_cast<std::int64_t>(page)) {
-                   *static_cast<volatile std::byte*>(data + at) = std::byte{0};
-                 }
-               });
+  const auto pages = static_cast<std::int64_t>(bytes / huge_page);
+  const std::int64_t stride = std::min<std::int64_t>(pages, current_threads());
+  parallel_for(stride, 1, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t first = begin; first < end; ++first) {
+      for (std::int64_t i = first; i < pages; i += stride) {
+        std::byte* const start = data + static_cast<std::size_t>(i) * huge_page;
+        for (std::size_t at = 0; at < huge_page; at += page)
+          *static_cast<volatile std::byte*>(start + at) = std::byte{0};
+      }
+    }
+  });
 }
 
 }  // namespace
