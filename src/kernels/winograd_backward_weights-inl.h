@@ -6,6 +6,7 @@
 #define FACET_KERNELS_WINOGRAD_BACKWARD_WEIGHTS_INL_H_
 #endif
 
+#include <algorithm>
 #include <functional>
 
 #include "base/parallel.h"
@@ -182,28 +183,53 @@ void sum_tiles(const WinogradShape& shape, const BackwardBlocks& blocks, const T
   }
 }
 
-/// Adds the parts' sums and transforms them into the gradient with respect to the weights.
+/// Output channels whose sums are added at a time, at most: runs of some cache lines in the memory of each part.
+constexpr std::int64_t max_finish_width = 64;
+
+/// Adds the parts' sums and transforms them into the gradient with respect to the weights, for output channels
+/// [first, last) of an input channel.
 HWY_NOINLINE void finish(const WinogradShape& shape, const BackwardBlocks& blocks, const float* sums,
-                         std::int64_t channel, float* diff_weights) {
+                         std::int64_t channel, std::int64_t first, std::int64_t last, float* diff_weights) {
   const std::int64_t plane = shape.in_channels * blocks.sums_row;
-  for_each_vector(shape.out_channels, [&](std::int64_t out, std::size_t n) FACET_VECTOR_BODY {
-    Floats tile[points];
-    for (int point = 0; point < points; ++point) {
-      const float* from = sums + point * plane + channel * blocks.sums_row + out;
-      tile[point] = load(from);
-      for (std::int64_t part = 1; part < blocks.parts; ++part) {
-        tile[point] = hn::Add(tile[point], load(from + part * points * plane));
+  HWY_ALIGN float added[points * max_finish_width];
+  for (int point = 0; point < points; ++point) {
+    const float* from = sums + point * plane + channel * blocks.sums_row + first;
+    float* const to = added + point * max_finish_width;
+    for (std::int64_t part = 0; part < blocks.parts; ++part, from += points * plane) {
+      for (std::int64_t i = 0; i < last - first; i += static_cast<std::int64_t>(lanes())) {
+        store(part == 0 ? load(from + i) : hn::Add(load(to + i), load(from + i)), to + i);
       }
     }
+  }
+  for_each_vector(last - first, [&](std::int64_t i, std::size_t n) FACET_VECTOR_BODY {
+    Floats tile[points];
+    for (int point = 0; point < points; ++point) tile[point] = load(added + point * max_finish_width + i);
     transform_tile<tile_in, 3>(tile, transform_weights_gradient<tile_in>, transform_weights_gradient<1>);
     HWY_ALIGN float lane[hn::MaxLanes(FloatTag())];
     for (int tap = 0; tap < 9; ++tap) {
       store(tile[tap / 3 * tile_in + tap % 3], lane);
-      for (std::size_t i = 0; i < n; ++i) {
-        diff_weights[((out + static_cast<std::int64_t>(i)) * shape.in_channels + channel) * 9 + tap] = lane[i];
+      for (std::size_t k = 0; k < n; ++k) {
+        const std::int64_t out = first + i + static_cast<std::int64_t>(k);
+        diff_weights[(out * shape.in_channels + channel) * 9 + tap] = lane[k];
       }
     }
   });
+}
+
+/// The same for all channels.
+inline void finish_all(const WinogradShape& shape, const BackwardBlocks& blocks, const float* sums,
+                       float* diff_weights) {
+  std::int64_t width = max_finish_width;
+  const auto items = [&] { return (shape.out_channels + width - 1) / width * shape.in_channels; };
+  while (width > std::max<std::int64_t>(cache_line, lanes()) && items() < 4 * shape.threads) width /= 2;
+  const auto body = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t item = begin; item < end; ++item) {  // neighbours write to the same cache lines
+      const std::int64_t first = item / shape.in_channels * width;
+      finish(shape, blocks, sums, item % shape.in_channels, first, std::min(first + width, shape.out_channels),
+             diff_weights);
+    }
+  };
+  base::parallel_for(items(), 1, std::ref(body));
 }
 
 template <class P, class T>
@@ -218,10 +244,7 @@ void backward_weights(const WinogradShape& shape, const T* src, const T* diff_ds
     }
   };
   base::parallel_for(tasks, 1, std::ref(sum));
-  const auto write = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t channel = begin; channel < end; ++channel) finish(shape, blocks, sums, channel, diff_weights);
-  };
-  base::parallel_for(shape.in_channels, 1, std::ref(write));
+  finish_all(shape, blocks, sums, diff_weights);
 }
 
 template <class P>
