@@ -66,9 +66,9 @@ Loop loop_of(const program::InstructionInfo& info, int number, const std::vector
 bool is_ours(const program::InstructionInfo& info) { return info.implementation.starts_with("facet:"); }
 
 /// The time of all threads together in oneDNN's primitives, in a step of the workload's own number of threads.
-double primitive_seconds(Workload& workload, program::TuningRecord& tuning_record, int runs) {
+double primitive_seconds(Workload& workload, program::TuningRecord& tuning_record, int warmup, int runs) {
   CompiledStep step(workload, tuning_record);
-  step.run();
+  for (int i = 0; i < warmup; ++i) step.run();
   const Profile measured = profile(step, runs);
   double seconds = 0;
   for (std::size_t i = 0; i < measured.instructions.size(); ++i) {
@@ -79,15 +79,15 @@ double primitive_seconds(Workload& workload, program::TuningRecord& tuning_recor
 
 }  // namespace
 
-Balance measure_balance(Workload& workload, program::TuningRecord& tuning_record, int threads, int runs) {
+Balance measure_balance(Workload& workload, program::TuningRecord& tuning_record, int threads, int warmup, int runs) {
   const int own_threads = workload.threads();
-  const double primitives = primitive_seconds(workload, tuning_record, runs) / threads;
+  const double primitives = primitive_seconds(workload, tuning_record, warmup, runs) / threads;
   workload.use_threads(threads);
   if (const int found = base::current_threads(); found != threads)
     throw Error(fmt::format("--balance is {}; OpenMP provides {} threads (OMP_THREAD_LIMIT?)", threads, found));
   program::TuningRecord same_choices = tuning_record.for_threads(own_threads, threads);
   CompiledStep step(workload, same_choices);
-  step.run();  // the first run touches memory
+  for (int i = 0; i < warmup; ++i) step.run();
   const std::vector<program::InstructionInfo> instructions = step.program().instructions();
   std::vector<Times> times(instructions.size());
   for (int run = 0; run < runs; ++run) {

@@ -36,9 +36,9 @@ struct Balance {
 
 /// Compiles the workload's step for `threads` threads, with the candidates that its own number of threads chooses, and
 /// runs it. Afterwards the workload has this number of threads.
-/// @param runs of the step; each time is the shortest one.
+/// @param warmup runs of the step before `runs` further ones, of which the shortest times count.
 /// @throws Error when OpenMP provides fewer threads.
-Balance measure_balance(Workload& workload, program::TuningRecord& tuning_record, int threads, int runs);
+Balance measure_balance(Workload& workload, program::TuningRecord& tuning_record, int threads, int warmup, int runs);
 
 /// Prints the loops that take a thousandth of the step or more.
 void print_balance(const Balance& balance);

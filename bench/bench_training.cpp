@@ -153,7 +153,7 @@ int run_scaling(const Options& o, bench::Workload& workload) {
 int run_balance(const Options& o, bench::Workload& workload) {
   bench::JsonFile json(o.json);
   program::TuningRecord tuning_record(!o.no_tune);
-  const bench::Balance balance = bench::measure_balance(workload, tuning_record, o.balance, o.iterations);
+  const bench::Balance balance = bench::measure_balance(workload, tuning_record, o.balance, o.warmup, o.iterations);
   nlohmann::json result = bench::result_json("balance", workload, tuning_record);
   result["balance"] = bench::balance_json(balance);
   fmt::print("{}\n", bench::title(workload));
